@@ -1,0 +1,38 @@
+# Every target works by itself on a fresh checkout: it makes .venv and installs the pinned versions first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: quickstart test lint format
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/.installed-report
+	@if [ -e runs/quickstart ]; then $(BIN)/bradley train configs/quickstart.toml; \
+	else $(BIN)/bradley train configs/quickstart.toml --output runs/quickstart; fi
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed-report: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV), about a minute and a half on a fast line"
+	$(PIP) -e ".[report]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) with the tools of development"
+	$(PIP) -e ".[report,dev]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bradley needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)

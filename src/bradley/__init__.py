@@ -1,0 +1,88 @@
+"""bradley: from preference data to a reward model whose number can be trusted. The public names, nothing else.
+
+Importing it costs milliseconds: PyTorch, transformers and pydantic are loaded by the first call that needs them.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    BradleyError,
+    CheckpointError,
+    DataError,
+    DiskError,
+    DivergedError,
+    RunFolderError,
+    UserError,
+)
+from .records import Comparison, Judgment, Message, Response
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .training.run import Run
+
+__all__ = [
+    "BradleyError",
+    "CheckpointError",
+    "Comparison",
+    "Config",
+    "DataError",
+    "DiskError",
+    "DivergedError",
+    "Judgment",
+    "Message",
+    "Response",
+    "RunFolderError",
+    "UserError",
+    "__version__",
+    "train",
+]
+
+Rows = Iterable[dict[str, Any] | Comparison]
+
+
+def train(
+    config: "Config | Mapping[str, Any] | str | Path",
+    *,
+    train: Rows | None = None,
+    valid: Rows | None = None,
+    test: Rows | None = None,
+    output: str | Path | None = None,
+    progress: str = "quiet",
+) -> "Run":
+    """Train, evaluate and report one reward model.
+
+    Args:
+        config: a `Config`, nested tables such as `{"optim": {"lr": 1e-4}}`, or the path of a TOML file.
+        train, valid, test: rows or comparisons in memory, instead of the files that the configuration names.
+        output: the run folder, which must not hold a run yet; by default `runs/<time>`.
+        progress: `bar`, `quiet` or `json`, all on stderr.
+
+    Raises:
+        BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
+    """
+    from .config import Config
+    from .configfile import load_config, read_config
+    from .training.run import train as run
+
+    source = ""
+    if isinstance(config, str | Path):
+        path = Path(config)
+        config, source = load_config(path, {}), path.read_text(encoding="utf-8")
+    elif not isinstance(config, Config):
+        config = read_config(config)
+    folder = None if output is None else Path(output)
+    return run(config, train=train, valid=valid, test=test, output=folder, progress=progress, source=source)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Config":
+        from .config import Config
+
+        return Config
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("bradley")
+    raise AttributeError(f"module 'bradley' has no attribute {name!r}")

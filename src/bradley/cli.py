@@ -1,0 +1,148 @@
+"""The command line: one short function per command. Results go to stdout, talk to stderr.
+
+Everything heavy is imported inside the commands, so that `bradley --help` answers at once.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .errors import BradleyError, UserError
+from .options import SettingsCommand
+
+ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "model.trust_remote_code")
+"""What `bradley data` takes beside the settings of data and render."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code (see `errors.EXIT_CODES`); bugs keep their traceback."""
+    try:
+        with cli.make_context("bradley", list(args)) as context:
+            cli.invoke(context)
+            sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as error:
+        return complain(usage_error(error))
+    except BradleyError as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        click.echo("error: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout has gone, as `head` does; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return 0
+
+
+def complain(error: BradleyError) -> int:
+    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code."""
+    for line in error.message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def usage_error(error: click.UsageError) -> UserError:
+    """A usage error of click's in our words."""
+    command = error.ctx.command_path if error.ctx else "bradley"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return UserError("no command given", f"type `{command} --help`")
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return UserError(f"command line: {error.format_message().rstrip('.')}", f"type `{command} --help`")
+    from .settings import suggest
+
+    names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
+    guess = suggest(error.option_name.removeprefix("--"), [name.removeprefix("--") for name in names])
+    question = f"; did you mean --{guess.removeprefix('--')}?" if guess else ""
+    return UserError(f"command line: {error.option_name}: unknown option{question}", f"type `{command} --help`")
+
+
+@click.group(no_args_is_help=False, invoke_without_command=True)
+@click.version_option(package_name="bradley", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """From preference data to a reward model whose number can be trusted."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command(cls=SettingsCommand)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run folder [default: runs/NAME-TIME]."
+)
+@click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")
+@click.option("--quiet", is_flag=True, help="Say nothing on the way.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, progress as JSON lines.")
+def train(
+    config: Path, output: Path | None, sanity: bool, quiet: bool, as_json: bool, overrides: dict[str, str]
+) -> None:
+    """Train, evaluate and report one reward model, as the TOML file CONFIG and the options say."""
+    from .configfile import load_config
+
+    if quiet and as_json:
+        raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
+    settings = load_config(config, overrides)
+    from .training.run import train as train_model
+
+    finished = train_model(
+        settings,
+        output=output or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
+        progress="json" if as_json else "quiet" if quiet else "bar",
+        sanity=sanity,
+        source=config.read_text(encoding="utf-8-sig"),
+    )
+    click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def plot(run: Path) -> None:
+    """Draw the plots and the report of the run folder RUN anew, from its own files."""
+    if not (run / "metrics.jsonl").is_file():
+        raise UserError(
+            f"{run} is not a run folder: it has no metrics.jsonl", "give the folder that `bradley train` wrote"
+        )
+    from .report.page import plot_run, write_report
+
+    for path in [*plot_run(run), write_report(run)]:
+        click.echo(path)
+
+
+@cli.command(
+    cls=SettingsCommand,
+    choose=lambda name: name in ALSO_OF_DATA or (name.startswith(("data.", "render.")) and name != "data.train"),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def data(files: tuple[str, ...], as_json: bool, overrides: dict[str, str]) -> None:
+    """Say what FILE holds: format, counts by reason, lengths, and the first rows as a model would read them.
+
+    Token counts need --model.tokenizer or --model.path.
+    """
+    from .configfile import data_settings
+    from .data.preview import preview, show
+
+    settings = data_settings(files, overrides)
+    found = preview(settings.data, settings.render, settings.model, settings.seed)
+    click.echo(json.dumps(found) if as_json else show(found))
+
+
+@cli.command()
+def configs() -> None:
+    """List the configurations in configs/, with what each is for."""
+    files = sorted(Path("configs").glob("*.toml"))
+    if not files:
+        raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")
+    width = max(len(str(file)) for file in files)
+    for file in files:
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        click.echo(f"{file!s:<{width}}  {first.lstrip('# ')}" if first.startswith("#") else file)

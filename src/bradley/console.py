@@ -1,0 +1,135 @@
+"""What a command says while it works, always on stderr, so that stdout holds results alone."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from .errors import UserError
+
+MODES = ("bar", "quiet", "json")
+SECONDS_BETWEEN_EVENTS = 1.0
+
+
+class Bar(Protocol):
+    """Progress of one piece of work."""
+
+    def advance(self, n: int = 1, **fields: float) -> None:
+        """`n` more units are done; `fields` are shown beside the bar."""
+
+    def update(self, **fields: float) -> None:
+        """Show `fields` without progress."""
+
+
+class Console:
+    """Talk on stderr.
+
+    Args:
+        mode: `bar` prints lines and a progress bar, `json` one object per event, `quiet` nothing.
+
+    Raises:
+        UserError: another mode.
+    """
+
+    def __init__(self, mode: str = "bar") -> None:
+        if mode not in MODES:
+            raise UserError(f"progress = {mode!r}, wanted bar, quiet or json", 'use progress="bar"')
+        self.mode = mode
+        self._rich: Any = None
+
+    def say(self, text: str) -> None:
+        """One message; above the bar where one is running."""
+        if self.mode == "json":
+            write_event("message", text=text)
+        elif self.mode == "bar":
+            self._screen().print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def progress(self, total: int, description: str) -> Iterator[Bar]:
+        """A bar over `total` units of work, with their rate and the time left."""
+        if self.mode == "quiet":
+            yield Silent()
+        elif self.mode == "json":
+            yield Events(total, description)
+        else:
+            with screen_progress(self._screen()) as progress:
+                yield Drawn(progress, progress.add_task(description, total=total, fields=""))
+
+    def _screen(self) -> Any:
+        """Rich's console on the present stderr; it honours NO_COLOR and plain terminals."""
+        if self._rich is None:
+            from rich.console import Console as Screen
+
+            self._rich = Screen(stderr=True)
+        return self._rich
+
+
+class Silent:
+    """A bar that nobody sees."""
+
+    def advance(self, n: int = 1, **fields: float) -> None:
+        """Nothing to show."""
+
+    def update(self, **fields: float) -> None:
+        """Nothing to show."""
+
+
+class Events:
+    """A bar as JSON lines: at most one a second, and one at the end."""
+
+    def __init__(self, total: int, description: str) -> None:
+        self.total, self.description, self.done = total, description, 0
+        self.next_event = 0.0
+
+    def advance(self, n: int = 1, **fields: float) -> None:
+        """Count, and write an event if the last one is long enough ago."""
+        self.done += n
+        if self.done >= self.total or time.monotonic() >= self.next_event:
+            self.update(**fields)
+
+    def update(self, **fields: float) -> None:
+        """Write an event now."""
+        self.next_event = time.monotonic() + SECONDS_BETWEEN_EVENTS
+        write_event("progress", description=self.description, done=self.done, total=self.total, **fields)
+
+
+class Drawn:
+    """A bar on a terminal."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self.progress, self.task = progress, task
+
+    def advance(self, n: int = 1, **fields: float) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, advance=n, **_shown(fields))
+
+    def update(self, **fields: float) -> None:
+        """Change what stands beside it."""
+        self.progress.update(self.task, **_shown(fields))
+
+
+def _shown(fields: dict[str, float]) -> dict[str, str]:
+    return {"fields": "  ".join(f"{name} {value:.4g}" for name, value in fields.items())} if fields else {}
+
+
+def screen_progress(screen: Any) -> Any:
+    """Rich's progress with units done, rate, time left and free fields."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Units per second."""
+
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.2f}/s" if speed else "-/s")
+
+    columns = (BarColumn(30), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[fields]}"), console=screen)
+
+
+def write_event(event: str, **fields: Any) -> None:
+    """One JSON object on one line of stderr."""
+    print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)

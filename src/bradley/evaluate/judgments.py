@@ -1,0 +1,79 @@
+"""Scored comparisons as one flat table of judgments, the form that every figure is computed from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bradley.errors import DataError
+from bradley.records import ScoredComparison
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgmentTable:
+    """One entry per judgment, in the order of the rows; all arrays [J].
+
+    Attributes:
+        row: index of the judgment's comparison.
+        prompt: key of its prompt, the cluster of every interval.
+        probability, weight: as labelled.
+        chosen, rejected: scores of the better and of the worse response.
+        extra_tokens: response tokens of the better response minus those of the worse one.
+    """
+
+    row: NDArray[np.intp]
+    prompt: NDArray[np.str_]
+    probability: Floats
+    weight: Floats
+    chosen: Floats
+    rejected: Floats
+    extra_tokens: Floats
+
+    @property
+    def margin(self) -> Floats:
+        """Score of the better response minus that of the worse one."""
+        return self.chosen - self.rejected
+
+    @property
+    def decided(self) -> NDArray[np.bool_]:
+        """Which judgments prefer one response: all but labelled ties."""
+        decided: NDArray[np.bool_] = self.probability != 0.5
+        return decided
+
+
+def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
+    """The judgments of `rows`, flat.
+
+    Raises:
+        DataError: a score is not a finite number.
+    """
+    for row in rows:
+        if not all(math.isfinite(score) for score in row.scores):
+            raise DataError(
+                f"comparison {row.id} has a score that is not a finite number: {list(row.scores)}",
+                "score it again; if it stays so, the weights of the model hold inf or nan",
+            )
+    flat = [(i, row, judgment) for i, row in enumerate(rows) for judgment in row.judgments]
+    return JudgmentTable(
+        row=np.array([i for i, _, _ in flat], dtype=np.intp),
+        prompt=np.array([row.prompt_key for _, row, _ in flat], dtype=np.str_),
+        probability=_floats([j.probability for _, _, j in flat]),
+        weight=_floats([j.weight for _, _, j in flat]),
+        chosen=_floats([row.scores[j.better] for _, row, j in flat]),
+        rejected=_floats([row.scores[j.worse] for _, row, j in flat]),
+        extra_tokens=_floats([row.response_tokens[j.better] - row.response_tokens[j.worse] for _, row, j in flat]),
+    )
+
+
+def half_ties(difference: Floats) -> Floats:
+    """1 where the difference is positive, 0 where it is negative, 1/2 where it is zero; same shape."""
+    result: Floats = (np.sign(difference) + 1.0) / 2.0
+    return result
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,93 @@
+"""One micro-batch as tensors, always packed: each prompt once, no padding.
+
+Legend: T tokens, S segments, R responses, J judgments, G comparisons of the micro-batch.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.store import TokenStore
+from ..losses import Targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed comparisons.
+
+    Attributes:
+        tokens: [T] token ids, segment after segment.
+        positions: [T] place of each token in its own sequence; a response continues its prefix.
+        segments: [S + 1] offsets of the segments; each comparison is its shared prefix, then its responses.
+        prefix: [R] segment of the prefix that a response continues.
+        own: [R] segment of the response's own tokens, never empty.
+        last: [R] index into `tokens` of the token that is pooled.
+        targets: what was judged of the responses.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    segments: Tensor
+    prefix: Tensor
+    own: Tensor
+    last: Tensor
+    targets: Targets
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
+        return Batch(**moved)
+
+
+def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray) -> Batch:
+    """The comparisons `chosen` of a store as one batch.
+
+    Args:
+        chosen: [G] comparison numbers, in the order they are to lie in.
+        judgment_weights: [all J of the store] effective weights, see `TokenStore.judgment_weights`.
+    """
+    counts = store.first_response[chosen + 1] - store.first_response[chosen]
+    first_segment = store.first_response[chosen] + chosen
+    sources = _runs(first_segment, counts + 1)
+    sizes = store.segments[sources + 1] - store.segments[sources]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    group = np.repeat(np.arange(len(chosen)), counts)
+    prefix = (np.cumsum(counts + 1) - (counts + 1))[group]
+    own = np.arange(len(group)) + group + 1
+    shift = np.zeros(len(sizes), dtype=np.int64)
+    shift[own] = sizes[prefix]
+    return Batch(
+        tokens=torch.from_numpy(store.tokens[_runs(store.segments[sources], sizes)].astype(np.int64)),
+        positions=torch.from_numpy(_runs(shift, sizes)),
+        segments=torch.from_numpy(offsets),
+        prefix=torch.from_numpy(prefix),
+        own=torch.from_numpy(own),
+        last=torch.from_numpy(offsets[own + 1] - 1),
+        targets=_targets(store, chosen, counts, group, judgment_weights),
+    )
+
+
+def _targets(
+    store: TokenStore, chosen: np.ndarray, counts: np.ndarray, group: np.ndarray, weights: np.ndarray
+) -> Targets:
+    judged = store.first_judgment[chosen + 1] - store.first_judgment[chosen]
+    rows = _runs(store.first_judgment[chosen], judged)
+    start = np.repeat(np.cumsum(counts) - counts, judged)
+    return Targets(
+        better=torch.from_numpy(start + store.better[rows]),
+        worse=torch.from_numpy(start + store.worse[rows]),
+        probability=torch.from_numpy(store.probability[rows]),
+        margin=torch.from_numpy(store.margin[rows]),
+        weight=torch.from_numpy(weights[rows]),
+        group=torch.from_numpy(group),
+        rank=torch.from_numpy(store.rank[_runs(store.first_response[chosen], counts)]),
+    )
+
+
+def _runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The integers start, start + 1, ..., of each run, one run after another."""
+    ends = np.cumsum(sizes)
+    return np.asarray(np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes - starts, sizes))

@@ -1,0 +1,177 @@
+"""A network from a folder, the Hub or a config: one label, dropout as asked, the pad token where the model reads it."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..config import Model
+from ..data.tokenizer import locate
+from ..errors import CheckpointError, UserError
+from ..seeds import seed_for
+from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal
+
+HEAD_PREFIXES = (f"{CAUSAL_HEAD}.", "classifier.", "classification_head.", "pre_classifier.", "head.", "pooler.")
+"""Where transformers' classifiers keep what a plain language model lacks. The pooler of an encoder belongs to it."""
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+class Built(NamedTuple):
+    """A reward model and one line on where its head came from."""
+
+    model: RewardModel
+    head: str
+
+
+def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device) -> Built:
+    """The model that the settings describe, on `device`, in training mode with dropout as asked.
+
+    The head is drawn only where the checkpoint has none, and the same seed draws the same weights on every process.
+
+    Raises:
+        CheckpointError: a folder without weights, or a checkpoint that lacks more than a head.
+        UserError: a model type that transformers cannot classify with, or settings that it refuses.
+    """
+    with reproducible_init(seed_for(seed, "weights")):
+        network, drawn = _pretrained(settings) if settings.path else _from_config(settings, tokenizer)
+    if drawn and is_causal(network):
+        draw_head(network, seed_for(seed, "head"))
+    _fit_vocabulary(network, tokenizer)
+    network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    network.config.problem_type = "regression"
+    compute = compute_dtype(settings.precision, device)
+    kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
+    return Built(
+        RewardModel(own_memory(network).to(device), compute).train(), f"{'drawn' if drawn else 'loaded'}, {kind}"
+    )
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of the backbone's arithmetic."""
+    wants_bf16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if wants_bf16 else torch.float32
+
+
+def _from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    values = {"vocab_size": len(tokenizer), "num_labels": 1, **ids, **settings.config}
+    kind = values.pop("model_type")
+    try:
+        config = AutoConfig.for_model(kind, **values)
+        if not settings.dropout:
+            silence_dropout(config)
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), True
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"model.config does not make a classifier: {str(error).splitlines()[0][:200]}",
+            "give a model_type that transformers can classify with, such as llama, qwen2, gpt2 or bert",
+        ) from error
+
+
+def _pretrained(settings: Model) -> tuple[Any, bool]:
+    network, missing = load_network(settings.path, dropout=settings.dropout, remote_code=settings.trust_remote_code)
+    body = [name for name in missing if not name.startswith(HEAD_PREFIXES)]
+    if body:
+        raise CheckpointError(
+            f"{settings.path} lacks {len(body)} weights besides the head, {body[0]} among them",
+            "check that the folder holds this architecture's weights",
+        )
+    return network, bool(missing)
+
+
+def load_network(path: str, *, dropout: bool, remote_code: bool) -> tuple[Any, list[str]]:
+    """A one-label classifier in float32 from a folder or the Hub, and the names of the weights it did not find.
+
+    Raises:
+        CheckpointError: no config, no safetensors, or weights that do not fit.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    place = locate(path)
+    _check_folder(Path(place), path)
+    try:
+        config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=remote_code)
+        if not dropout:
+            silence_dropout(config)
+        with quiet_transformers():
+            network, report = AutoModelForSequenceClassification.from_pretrained(
+                place,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=remote_code,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"no model could be loaded from {path}: {str(error).splitlines()[0][:300]}",
+            "give a folder with config.json and safetensors weights, or a Hub name owner/name",
+        ) from error
+    return network, sorted(report["missing_keys"])
+
+
+def _check_folder(folder: Path, given: str) -> None:
+    if not folder.is_dir():
+        return  # a Hub name
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"model folder {given} has no config.json", "give a transformers model folder")
+    if not any((folder / name).is_file() for name in WEIGHT_FILES):
+        raise CheckpointError(
+            f"model folder {given} has no safetensors weights",
+            "save the model with safetensors; pickled weights (.bin, .pt) are never read",
+        )
+
+
+def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
+    rows = network.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+
+
+def silence_dropout(config: Any) -> None:
+    """Set every dropout rate of a config to 0 in place, those that attention functions read included."""
+    for name, value in list(vars(config).items()):
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+def own_memory(network: Any) -> Any:
+    """Copy each tensor out of the file it was mapped from.
+
+    Mapped tensors keep the file's alignment, and the kernels chosen for it: two saves of equal weights then score 4e-9
+    apart. In memory of their own, equal weights give equal bits.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
+    return network
+
+
+@contextlib.contextmanager
+def reproducible_init(seed: int) -> Iterator[None]:
+    """Draw whatever transformers initialises from one seed, and leave torch's own generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the loading report and the bars of transformers: what was missing is checked and said here instead."""
+    from transformers.utils import logging as bars
+
+    logger = logging.getLogger("transformers")
+    level, shown = logger.level, bars.is_progress_bar_enabled()
+    logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()

@@ -1,0 +1,109 @@
+"""The reward model: a transformers backbone and a float32 head that gives each response one score.
+
+Legend: R responses, L longest full response, H hidden size.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attention import padded_rows
+from .batch import Batch
+
+CAUSAL_HEAD = "score"
+"""Attribute under which transformers' decoder classifiers keep their linear head."""
+
+
+class RewardModel(nn.Module):
+    """Scores responses with a `*ForSequenceClassification` network of one label.
+
+    Decoders are pooled here: the hidden state of each response's last token, found by its stored index, goes through
+    the linear head in float32. Encoders keep the head that transformers gives them, run in float32 as well.
+
+    Args:
+        network: the transformers model, weights in float32.
+        compute: dtype of the backbone's arithmetic; with bfloat16 the weights stay float32 and autocast does the rest.
+    """
+
+    def __init__(self, network: nn.Module, compute: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.compute = compute
+
+    @property
+    def causal(self) -> bool:
+        """Whether the backbone is a decoder, pooled at the last token."""
+        return is_causal(self.network)
+
+    @property
+    def pad_id(self) -> int:
+        """Id written beyond the end of a row; what it is never matters, because it is masked."""
+        return int(self.network.config.get_text_config().pad_token_id)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [R], float32, of the responses of a batch."""
+        rows = padded_rows(batch, self.pad_id)
+        if not self.causal:
+            with self._backbone_in_compute_dtype():
+                logits = self.network(input_ids=rows.input_ids, attention_mask=rows.attention_mask).logits
+            return torch.as_tensor(logits)[:, 0].float()
+        with self._autocast():
+            hidden = self.network.base_model(
+                input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
+            ).last_hidden_state
+        pooled = hidden[torch.arange(len(rows.last), device=hidden.device), rows.last]
+        return nn.functional.linear(pooled.float(), self.network.score.weight.float())[:, 0]
+
+    def _autocast(self) -> Any:
+        kind = self.device.type
+        return torch.autocast(kind, dtype=self.compute, enabled=self.compute != torch.float32)
+
+    @contextlib.contextmanager
+    def _backbone_in_compute_dtype(self) -> Iterator[None]:
+        """Autocast for the backbone alone: an encoder's head runs inside the same forward and must stay float32."""
+        autocast = self._autocast()
+        backbone = self.network.base_model
+        enter = backbone.register_forward_pre_hook(lambda *_: _enter(autocast))
+        leave = backbone.register_forward_hook(lambda _m, _i, output: _leave(autocast, output), always_call=True)
+        try:
+            yield
+        finally:
+            enter.remove()
+            leave.remove()
+
+
+def _enter(autocast: Any) -> None:
+    autocast.__enter__()  # returns itself, which a hook may not: that would replace the inputs
+
+
+def _leave(autocast: Any, output: Any) -> Any:
+    autocast.__exit__(None, None, None)
+    if output is None:  # the backbone raised
+        return None
+    for name, value in output.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            output[name] = value.float()
+    return output
+
+
+def is_causal(network: Any) -> bool:
+    """Whether a classifier is a decoder with transformers' linear `score` head."""
+    return isinstance(getattr(network, CAUSAL_HEAD, None), nn.Linear)
+
+
+def draw_head(network: Any, seed: int) -> None:
+    """Draw a decoder's head from N(0, 1/sqrt(H + 1)) in place (Stiennon et al., 2020, arXiv:2009.01325, appendix)."""
+    head = getattr(network, CAUSAL_HEAD)
+    source = torch.Generator().manual_seed(seed)
+    std = 1.0 / math.sqrt(head.in_features + 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(head.weight.shape, generator=source) * std)

@@ -1,0 +1,99 @@
+"""A run folder as plain values: the one reader of what training writes."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bradley.errors import DataError, UserError
+from bradley.records import ScoredComparison
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """What a run wrote. Only `events` must be there; a part that is missing is empty.
+
+    Attributes:
+        config, environment, data_report, results: the JSON files of these names.
+        events: lines of `metrics.jsonl`, each with a `kind` ("train" or "eval") and a `step`, in order of step.
+        evals: scored rows by name of their file, such as "valid-best".
+        examples: entries of `examples.json`, the worst first.
+    """
+
+    folder: Path
+    config: Json
+    environment: Json
+    data_report: Json
+    events: list[Json]
+    evals: dict[str, list[ScoredComparison]]
+    results: Json
+    examples: list[Json]
+
+
+def read_run(folder: Path) -> RunData:
+    """Read the run in `folder`.
+
+    Raises:
+        UserError: `folder` is not a run folder: it has no `metrics.jsonl`.
+        DataError: a file is broken; the message names it and the line.
+    """
+    folder = Path(folder)
+    metrics = folder / "metrics.jsonl"
+    if not metrics.is_file():
+        raise UserError(
+            f"{folder} is not a run folder: it has no metrics.jsonl",
+            "give the folder that `bradley train` wrote, such as runs/NAME",
+        )
+    objects = ("config", "environment", "data_report", "results")
+    evals = sorted((folder / "eval").glob("*.jsonl"))
+    return RunData(
+        folder=folder,
+        **{name: _read_json(folder / f"{name}.json", dict) for name in objects},
+        events=sorted(_read_lines(metrics, _event), key=lambda event: event["step"]),
+        evals={path.stem: list(_read_lines(path, ScoredComparison.from_json)) for path in evals},
+        examples=_read_json(folder / "examples.json", list),
+    )
+
+
+def _event(line: Json) -> Json:
+    if line["kind"] not in ("train", "eval") or not isinstance(line["step"], int):
+        raise ValueError(f'kind is {line["kind"]!r} and step {line["step"]!r}, wanted "train" or "eval" and an integer')
+    if line["kind"] == "eval" and not isinstance(line["set"], str):
+        raise ValueError(f"set is {line['set']!r}, wanted a name")
+    return line
+
+
+def _read_json(path: Path, wanted: type[T]) -> T:
+    """The value in a JSON file, an empty one where there is no file."""
+    if not path.is_file():
+        return wanted()
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not valid JSON: {error}", "restore the file, or delete it to go on without"
+        ) from error
+    if not isinstance(value, wanted):
+        raise DataError(f"{path} holds a {type(value).__name__}, wanted a {wanted.__name__}", "restore the file")
+    return value
+
+
+def _read_lines(path: Path, build: Callable[[Json], T]) -> Iterator[T]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _read_line(path, number, line, build)
+
+
+def _read_line(path: Path, number: int, line: bytes, build: Callable[[Json], T]) -> T:
+    try:
+        return build(json.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"{path}, line {number} cannot be read: {detail}", "restore the file, or delete this line"
+        ) from error

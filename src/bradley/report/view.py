@@ -1,0 +1,186 @@
+"""What the page says: a run as the plain values that the template writes out, every judgment in words made here."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bradley.evaluate.summary import summarize
+from bradley.records import ScoredComparison
+from bradley.report.filters import duration, number, percent, points
+from bradley.report.run_folder import Json, RunData
+
+SELECTED = "The best step was chosen on this set, which flatters it a little."
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A horizontal axis of accuracies, for charts that keep their text size at any width."""
+
+    low: float
+    high: float
+
+    def x(self, value: float) -> str:
+        """The place of `value` on the axis, as a percentage of its width."""
+        return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
+
+    def width(self, low: float, high: float) -> str:
+        """The share of the axis from `low` to `high`, as a percentage."""
+        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round accuracies inside the axis."""
+        step = 0.1 if self.high - self.low > 0.3 else 0.05
+        return [i * step for i in range(21) if self.low + 0.02 < i * step < self.high - 0.02]
+
+
+def page_context(run: RunData) -> Json:
+    """The variables of the template, except the figures."""
+    sets = summaries(run)
+    name = primary_set(sets)
+    return {
+        "name": run.folder.resolve().name,
+        "facts": _facts(run),
+        "verdict": _verdict(name, sets[name], run.results.get("best")) if name else None,
+        "sets": sets,
+        "scale": _scale([figures["accuracy"] for figures in sets.values()]),
+        "best": run.results.get("best", {}),
+        "history": _history(run.events),
+        "groups": [group for name in sets if name != "train_probe" for group in _groups(name, sets[name])],
+        "splits": run.data_report.get("splits", {}),
+        "examples": run.examples,
+        "config": json.dumps(run.config, indent=2, ensure_ascii=False) if run.config else "",
+        "environment": run.environment,
+    }
+
+
+def summaries(run: RunData) -> dict[str, Json]:
+    """The figures of each evaluated set, the most telling first: from `results.json`, else from the scored rows."""
+    known = run.results.get("sets") or _from_rows(run)
+    order = {"test": 0, "valid": 1, "train_probe": 3}
+    return {name: known[name] for name in sorted(known, key=lambda name: (order.get(name, 2), name))}
+
+
+def primary_set(sets: Mapping[str, Json]) -> str | None:
+    """The set that the verdict is about: the first that counted a judgment."""
+    return next((name for name, figures in sets.items() if figures["accuracy"]["n"]), None)
+
+
+def scored_rows(run: RunData, name: str) -> list[ScoredComparison]:
+    """The rows of one set, scored by the best model, or by the last where there is no best."""
+    return run.evals.get(f"{name}-best") or run.evals.get(f"{name}-last") or []
+
+
+def _from_rows(run: RunData) -> dict[str, Json]:
+    beta = run.config.get("loss", {}).get("beta", 1.0)
+    names = {stem.removesuffix("-best").removesuffix("-last") for stem in run.evals if not stem.endswith("-step-0")}
+    return {name: summarize(scored_rows(run, name), beta=beta) for name in names}
+
+
+def _facts(run: RunData) -> list[tuple[str, str]]:
+    model = run.config.get("model", {})
+    origin = model.get("path") or f"{model.get('config', {}).get('model_type', 'unknown')}, from scratch"
+    facts = {
+        "model": origin if model else None,
+        "parameters": _known(run.results.get("parameters"), number),
+        "steps": _known(run.results.get("steps"), number),
+        "time": _known(run.results.get("seconds"), duration),
+        "device": run.environment.get("device"),
+        "engine": run.results.get("engine"),
+        "seed": run.config.get("seed"),
+        "bradley": run.environment.get("bradley"),
+    }
+    return [(name, str(fact)) for name, fact in facts.items() if fact is not None]
+
+
+def _known(value: Any, write: Any) -> str | None:
+    return None if value is None else str(write(value))
+
+
+def _verdict(name: str, figures: Json, best: Json | None) -> Json:
+    rows = [("this model", "model", figures["accuracy"]), (_length_rule(figures), "rival", _length_interval(figures))]
+    if figures.get("ceiling"):
+        rows.append(("the source's own scores (ceiling)", "rival", figures["ceiling"]))
+    shown = [(label, kind, interval) for label, kind, interval in rows if interval]
+    sentences = [_against_chance(figures["accuracy"]), *_against_length(figures), *_against_ceiling(figures)]
+    return {
+        "set": name,
+        "figures": figures,
+        "rows": shown,
+        "scale": _scale([interval for _, _, interval in shown]),
+        "sentences": [*sentences, SELECTED] if best and name == "valid" else sentences,
+    }
+
+
+def _shorter(figures: Json) -> bool:
+    return bool((figures.get("length") or {}).get("value") is not None and figures["length"]["value"] < 0.5)
+
+
+def _length_rule(figures: Json) -> str:
+    return "shorter wins" if _shorter(figures) else "longer wins"
+
+
+def _length_interval(figures: Json) -> Json | None:
+    """The interval of the length rule that does better on this set."""
+    length: Json | None = figures.get("length")
+    if not length or not _shorter(figures):
+        return length
+    low, high = length["high"], length["low"]
+    return {**length, "value": 1 - length["value"], "low": 1 - low, "high": 1 - high}
+
+
+def _against_chance(accuracy: Json) -> str:
+    if accuracy["low"] > 0.5:
+        return "Better than chance."
+    if accuracy["high"] < 0.5:
+        return "Worse than chance: check whether preferred and other responses are swapped somewhere."
+    return f"Cannot be told from chance with {number(accuracy['clusters'])} prompts."
+
+
+def _against_length(figures: Json) -> list[str]:
+    gain = figures.get("above_length")
+    if not gain or gain["value"] is None:
+        return []
+    span = f"{points(gain['value'])} points, 95 % interval {points(gain['low'])} to {points(gain['high'])}"
+    rule = f"“{_length_rule(figures)}”"
+    if gain["low"] > 0:
+        return [f"Better than {rule} ({span})."]
+    if gain["high"] < 0:
+        return [f"Worse than {rule} ({span})."]
+    return [f"Cannot be told from {rule} ({span})."]
+
+
+def _against_ceiling(figures: Json) -> list[str]:
+    ceiling = figures.get("ceiling")
+    if not ceiling or ceiling["value"] is None:
+        return []
+    return [f"The source's own scores agree with {percent(ceiling['value'])} of these labels."]
+
+
+def _scale(intervals: Sequence[Json]) -> Scale:
+    """An axis that holds chance and every interval, 40 % to 80 % at least."""
+    ends = [interval[end] for interval in intervals for end in ("low", "high") if interval[end] is not None]
+    low, high = min([0.4, *ends]), max([0.8, *ends])
+    return Scale(max(0.0, low - 0.02), min(1.0, high + 0.02))
+
+
+def _history(events: Sequence[Json]) -> Json:
+    """Accuracy and NLL by step and set."""
+    names = list(dict.fromkeys(event["set"] for event in events if event["kind"] == "eval"))
+    steps: dict[int, dict[str, Json]] = {}
+    for event in events:
+        if event["kind"] == "eval":
+            prefix = f"eval/{event['set']}/rm/"
+            figures = {key.removeprefix(prefix): value for key, value in event.items() if key.startswith(prefix)}
+            steps.setdefault(event["step"], {})[event["set"]] = figures
+    return {"sets": names, "steps": steps}
+
+
+def _groups(name: str, figures: Json) -> list[Json]:
+    tables = {**figures.get("by_tag", {}), "source": figures.get("by_source", {})}
+    return [
+        {"set": name, "tag": tag, "rows": rows, "scale": _scale([row for _, row in rows])}
+        for tag, values in tables.items()
+        if (rows := sorted(values.items(), key=lambda item: (item[1]["value"] is None, item[1]["value"], item[0])))
+    ]

@@ -1,0 +1,73 @@
+"""The one door to inference: comparisons or conversations in, scores out, by the path that training takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .data.plan import check_budget, cut
+from .data.store import TokenStore, build_store
+from .model.batch import collate
+from .model.reward import RewardModel
+from .model.store import Loaded, load_model
+from .records import Comparison, ScoredComparison
+
+
+def score_store(model: RewardModel, store: TokenStore, token_budget: int) -> list[ScoredComparison]:
+    """Score every comparison of a store; one row each, in the store's order.
+
+    Args:
+        token_budget: most tokens at once, padding included.
+
+    Raises:
+        DataError: a comparison that alone exceeds the budget.
+    """
+    check_budget(store, token_budget)
+    scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
+    weights = store.judgment_weights("pair")
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for chosen in cut(np.arange(len(store)), np.diff(store.first_response), store.longest(), token_budget):
+            batch = collate(store, chosen, weights).to(model.device)
+            places = np.concatenate([np.arange(store.first_response[g], store.first_response[g + 1]) for g in chosen])
+            scores[places] = model(batch).cpu().numpy()
+    model.train(was_training)
+    return _rows(store, scores)
+
+
+def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:
+    lengths = store.full_lengths()
+    rows = []
+    for number, info in enumerate(store.info):
+        span = slice(int(store.first_response[number]), int(store.first_response[number + 1]))
+        rows.append(
+            ScoredComparison(
+                id=info.id,
+                prompt_key=info.prompt_key,
+                scores=tuple(scores[span].tolist()),
+                tokens=tuple(lengths[span].tolist()),
+                response_tokens=tuple(store.response_tokens[span].tolist()),
+                truncated=tuple(store.truncated[span].tolist()),
+                judgments=store.judgments(number),
+                source_scores=info.source_scores,
+                source=info.source,
+                tags=info.tags,
+            )
+        )
+    return rows
+
+
+def score_comparisons(
+    model: Loaded | Path | str, comparisons: Sequence[Comparison], token_budget: int = 16384
+) -> list[ScoredComparison]:
+    """Score comparisons with a model folder or a loaded model; nothing is dropped.
+
+    Raises:
+        CheckpointError: a folder that cannot score, see `load_model`.
+        DataError: a response that alone exceeds the model's limit.
+    """
+    loaded = load_model(Path(model)) if isinstance(model, (str, Path)) else model
+    store = build_store(comparisons, loaded.renderer, training=False)
+    return score_store(loaded.model, store, token_budget)

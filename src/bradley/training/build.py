@@ -1,0 +1,174 @@
+"""From a configuration to a job: splits, tokenizer, stores, model, optimizer, plan. The only place that knows all."""
+
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..config import Config
+from ..console import Console
+from ..data.load import Splits, load_splits
+from ..data.plan import Plan, check_budget, make_plan
+from ..data.render import Renderer
+from ..data.store import TokenStore, build_store
+from ..data.tokenizer import make_tokenizer
+from ..errors import DataError, UserError
+from ..losses import LOSSES, Loss
+from ..model.build import Built, build_model
+from ..records import Comparison
+from ..seeds import generator
+from .checkpoint import Checkpoints
+from .evaluation import Evaluator
+from .loop import Job
+from .optim import make_optimizer
+
+Rows = Iterable[dict[str, Any] | Comparison]
+
+
+class Prepared(NamedTuple):
+    """Everything that is checked before the run folder is made, so that bad input leaves nothing half written."""
+
+    config: Config
+    splits: Splits
+    renderer: Renderer
+    built: Built
+    train: TokenStore
+    evals: dict[str, TokenStore]
+    test: TokenStore | None
+    plan: Plan
+
+
+def prepare(config: Config, console: Console, rows: dict[str, Rows | None], cache: Path | None) -> Prepared:
+    """Load, check and lay out everything that the configuration names.
+
+    Raises:
+        BradleyError: whatever is wrong with configuration, data or model.
+    """
+    device = choose_device(config.train.device)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    splits = load_splits(config.data, config.seed, **rows)
+    tokenizer = make_tokenizer(config.model, splits.train)
+    built = build_model(config.model, tokenizer, config.seed, device)
+    renderer = Renderer(tokenizer, config.render, causal=built.model.causal)
+    check_positions(built.model.network, config.render.max_tokens)
+    store = functools.partial(build_store, renderer=renderer, cache=cache)
+    train = store(splits.train, training=True)
+    check_losses(train, len(splits.train), config.data.max_rejected_share)
+    evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
+    if config.eval.train_probe:
+        evals["train_probe"] = store(probe(splits.train, train, config), training=False)
+    test = store(splits.test, training=False) if splits.test else None
+    for split in (*evals.values(), *([test] if test else [])):
+        check_budget(split, config.train.micro_batch_tokens)
+    plan = make_plan(
+        train,
+        batch_size=config.train.batch_size,
+        token_budget=config.train.micro_batch_tokens,
+        seed=config.seed,
+        epochs=config.train.epochs,
+        max_steps=config.train.max_steps,
+        weight_by=config.loss.weight_by,
+    )
+    for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
+        splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
+    return Prepared(config, splits, renderer, built, train, evals, test, plan)
+
+
+def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
+    """The job of a run folder that exists."""
+    config = prepared.config
+    return Job(
+        config=config,
+        folder=folder,
+        model=prepared.built.model,
+        renderer=prepared.renderer,
+        optimizer=make_optimizer(prepared.built.model, config.optim),
+        losses=objective(config),
+        store=prepared.train,
+        weights=prepared.train.judgment_weights(config.loss.weight_by),
+        plan=prepared.plan,
+        evaluator=Evaluator(prepared.evals, config.train, config.loss.beta, folder / "eval"),
+        checkpoints=Checkpoints(folder / "checkpoints"),
+        console=console,
+    )
+
+
+def objective(config: Config) -> list[Loss]:
+    """The terms that the configuration asks for; their values add up."""
+    return [functools.partial(LOSSES["bradley_terry"], beta=config.loss.beta)]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to train on; `auto` takes CUDA where there is one.
+
+    Raises:
+        UserError: CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device = cuda, but PyTorch sees no CUDA device", "use --train.device cpu")
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_positions(network: Any, max_tokens: int) -> None:
+    """Raise `UserError` where the limit asks for more positions than the model has."""
+    text_config = network.config.get_text_config()
+    places = getattr(text_config, "max_position_embeddings", None)
+    if places is not None and max_tokens > places:
+        raise UserError(
+            f"render.max_tokens = {max_tokens}, but the model has {places} positions",
+            f"use --render.max_tokens {places} or less",
+        )
+
+
+def check_losses(train: TokenStore, given: int, max_share: float) -> None:
+    """Raise `DataError` where the token limits took a larger share of training than was allowed."""
+    share = train.ledger.dropped / given
+    if share > max_share:
+        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
+        raise DataError(
+            f"the token limits would drop {train.ledger.dropped} of {given} training comparisons ({causes}), above "
+            f"data.max_rejected_share = {max_share}",
+            "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
+        )
+
+
+def probe(comparisons: list[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:
+    """A fixed, seeded sample of the comparisons that training uses, evaluated like any other set."""
+    used = {row.id for row in kept.info}
+    usable = [comparison for comparison in comparisons if comparison.id in used]
+    size = min(config.eval.train_probe, len(usable))
+    chosen = generator(config.seed, "train probe").choice(len(usable), size, replace=False)
+    return [usable[i] for i in sorted(chosen.tolist())]
+
+
+def token_figures(store: TokenStore) -> dict[str, Any]:
+    """Token statistics of a split for the data report: full lengths, response lengths, and the ledger of losses."""
+    full = store.full_lengths()
+    return {
+        "total": quantiles(full),
+        "response": quantiles(np.asarray(store.response_tokens)),
+        "prompt": quantiles(full - np.asarray(store.response_tokens).clip(max=full)),
+        "unique_tokens": len(store.tokens),
+        "full_tokens": int(full.sum()),
+        "ledger": store.ledger.to_json(),
+    }
+
+
+def quantiles(values: np.ndarray) -> dict[str, float]:
+    """Mean, median, 95th percentile and largest of token counts."""
+    p50, p95 = np.quantile(values, [0.5, 0.95])
+    return {"mean": float(values.mean()), "p50": float(p50), "p95": float(p95), "max": float(values.max())}
+
+
+def default_cache() -> Path:
+    """Where token stores are kept: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder."""
+    named = os.environ.get("BRADLEY_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(named) if named else base / "bradley" / "tokens"

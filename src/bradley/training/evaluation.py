@@ -1,0 +1,128 @@
+"""Evaluation while training: every named set, rows kept at step 0, best and last, and the verdict on selection."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config import Train
+from ..data.store import TokenStore
+from ..errors import DivergedError
+from ..evaluate.summary import summarize
+from ..files import write_text
+from ..model.reward import RewardModel
+from ..records import ScoredComparison
+from ..score import score_store
+from .metrics import Event, eval_figures
+
+SELECTION = "valid"
+"""The set that selects the best checkpoint; every other set is only reported."""
+
+
+class Verdict(NamedTuple):
+    """What one evaluation decided.
+
+    Attributes:
+        events: one per set, for `metrics.jsonl`.
+        facts: figures that go with the checkpoint.
+        improved: whether this is the best checkpoint so far.
+        stop: whether patience has run out.
+        line: one line for the screen.
+    """
+
+    events: list[Event]
+    facts: dict[str, Any]
+    improved: bool
+    stop: bool
+    line: str
+
+
+class Evaluator:
+    """Evaluates named stores and remembers which step was best on `valid`.
+
+    Without a validation set nothing is selected: the newest step counts as the best.
+    """
+
+    def __init__(self, stores: dict[str, TokenStore], settings: Train, beta: float, folder: Path) -> None:
+        self.stores = stores
+        self.settings = settings
+        self.beta = beta
+        self.folder = folder
+        self.summaries: dict[str, dict[str, dict[str, Any]]] = {"best": {}, "last": {}}
+        self.best_step = 0
+        self._best: tuple[float, float] | None = None
+        self._stop_best: float | None = None
+        self._waited = 0
+
+    def run(self, model: RewardModel, step: int) -> Verdict:
+        """Score every set with the model as it stands."""
+        rows = {
+            name: score_store(model, store, self.settings.micro_batch_tokens) for name, store in self.stores.items()
+        }
+        for name, scored in rows.items():
+            stop_unless_finite(name, scored, step)
+        figures = {name: summarize(scored, beta=self.beta) for name, scored in rows.items()}
+        improved = self._improves(figures.get(SELECTION))
+        labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
+        for label in labels:
+            for name, scored in rows.items():
+                write_rows(self.folder / f"{name}-{label}.jsonl", scored)
+        self.summaries["last"] = figures
+        if improved:
+            self.summaries["best"], self.best_step = figures, step
+        stop = self._out_of_patience(figures.get(SELECTION), step)
+        events = [{"set": name, **eval_figures(name, summary)} for name, summary in figures.items()]
+        return Verdict(events, _facts(figures), improved, stop, _line(step, figures, improved))
+
+    def _improves(self, summary: dict[str, Any] | None) -> bool:
+        if summary is None:
+            return True
+        accuracy, nll = summary["accuracy"]["value"], summary["nll"]
+        key = (-nll, accuracy) if self.settings.select_by == "nll" else (accuracy, -nll)
+        better = self._best is None or key > self._best
+        if better:
+            self._best = key
+        return better
+
+    def _out_of_patience(self, summary: dict[str, Any] | None, step: int) -> bool:
+        metric = self.settings.early_stopping
+        if metric == "off" or summary is None or step == 0:
+            return False
+        value = -summary["nll"] if metric == "nll" else summary["accuracy"]["value"]
+        if self._stop_best is None or value > self._stop_best + self.settings.min_delta:
+            self._stop_best, self._waited = value, 0
+        else:
+            self._waited += 1
+        return self._waited >= self.settings.patience
+
+
+def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -> None:
+    """Raise `DivergedError` naming the first comparison whose score is not a number."""
+    bad = next((row.id for row in rows if not all(map(math.isfinite, row.scores))), None)
+    if bad is not None:
+        raise DivergedError(
+            f"evaluation at step {step}: a score of {name} comparison {bad} is not finite",
+            "lower optim.lr; the checkpoints before this step are whole",
+        )
+
+
+def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> None:
+    """Scored rows as JSON lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(row.to_json()) + "\n" for row in rows))
+
+
+def _facts(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        name: {"accuracy": summary["accuracy"]["value"], "nll": summary["nll"], "judgments": summary["judgments"]}
+        for name, summary in figures.items()
+    }
+
+
+def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
+    parts = [
+        f"{name} accuracy {100 * s['accuracy']['value']:.1f} % "
+        f"[{100 * s['accuracy']['low']:.1f}, {100 * s['accuracy']['high']:.1f}] nll {s['nll']:.4f}"
+        for name, s in figures.items()
+    ]
+    return f"step {step:>6}  " + "  |  ".join(parts) + ("  (best so far)" if improved else "")

@@ -1,0 +1,176 @@
+"""One run, from a configuration to a folder with the model and its report."""
+
+import importlib.util
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import Config, Section
+from ..console import Console
+from ..errors import RunFolderError
+from ..evaluate.summary import summarize
+from ..files import write_text
+from ..model.store import load_model
+from ..records import ScoredComparison
+from ..score import score_store
+from .build import Prepared, Rows, default_cache, make_job, prepare
+from .evaluation import SELECTION, Evaluator, write_rows
+from .loop import fit
+from .record import announce, describe_run, worst_examples
+
+SANITY: dict[str, dict[str, Any]] = {
+    "data": {"limit": 64, "eval_limit": 64},
+    "train": {"max_steps": 4, "epochs": 1.0, "batch_size": 16},
+    "eval": {"every": 2, "train_probe": 16},
+    "log": {"every": 1},
+}
+"""What `--sanity` changes: every stage runs, on 64 comparisons, in seconds."""
+
+
+def interval(figure: dict[str, Any]) -> str:
+    """`71.3 % [68.0, 74.5], n = 812 of 400 prompts`: an accuracy with its 95 % interval, clustered by prompt."""
+    value, low, high = (100 * figure[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}], n = {figure['n']} of {figure['clusters']} prompts"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and the content of `results.json`."""
+
+    folder: Path
+    results: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The folder of the best model."""
+        return self.folder / "model"
+
+    def rows(self, name: str = SELECTION, label: str = "best") -> list[ScoredComparison]:
+        """The scored rows of one evaluation set at `step-0`, `best` or `last`."""
+        return read_rows(self.folder, name, label)
+
+    def summary(self) -> str:
+        """The result in a few lines: accuracy with its interval, the ceiling if known, "longer wins", the report."""
+        figures = self.results["sets"][self.results["headline"]]
+        lines = [
+            (
+                "accuracy",
+                interval(figures["accuracy"])
+                + f"  on {self.results['headline']}, best step {self.results['best']['step']}",
+            ),
+            *([("ceiling", interval(figures["ceiling"]) + "  (the data's own scores)")] if figures["ceiling"] else []),
+            ("longer wins", interval(figures["length"])),
+            ("nll", f"{figures['nll']:.4f}  (chance {math.log(2):.4f})"),
+            ("model", str(self.model)),
+            ("report", str(self.folder / "report.html")),
+        ]
+        return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+
+def train(
+    config: Config,
+    *,
+    train: Rows | None = None,
+    valid: Rows | None = None,
+    test: Rows | None = None,
+    output: Path | None = None,
+    progress: str = "quiet",
+    sanity: bool = False,
+    source: str = "",
+) -> Run:
+    """Train, evaluate and report one reward model.
+
+    Args:
+        train, valid, test: rows or comparisons in memory, instead of the files that the configuration names.
+        output: the run folder, which must not hold a run yet; by default `runs/<time>`.
+        progress: `bar`, `quiet` or `json`, all on stderr.
+        sanity: run every stage on 64 comparisons, in seconds.
+        source: the configuration as it was given, kept as `config.toml`.
+
+    Raises:
+        BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
+    """
+    console = Console(progress)
+    began = time.perf_counter()
+    folder = free_folder(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    config = with_sanity(config) if sanity else config
+    prepared = prepare(config, console, {"train": train, "valid": valid, "test": test}, default_cache())
+    announce(prepared, console)
+    describe_run(prepared, folder, source)
+    job = make_job(prepared, folder, console)
+    outcome = fit(job)
+    model = job.checkpoints.publish(folder / "model")
+    final, rows = final_figures(prepared, job.evaluator, folder, model)
+    results = {
+        "best": {"step": job.evaluator.best_step, "metric": config.train.select_by},
+        "steps": outcome.steps,
+        "stopped": outcome.reason,
+        "seconds": round(time.perf_counter() - began, 1),
+        "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
+        **final,
+    }
+    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_text(folder / "examples.json", json.dumps(worst_examples(prepared, rows)) + "\n")
+    write_pages(folder, console)
+    return Run(folder, results)
+
+
+def final_figures(
+    prepared: Prepared, evaluator: Evaluator, folder: Path, model: Path
+) -> tuple[dict[str, Any], dict[str, list[ScoredComparison]]]:
+    """The figures of the best model on every set, and the rows of the set that is reported first.
+
+    The test split is read here, once, with the best model loaded back from its folder.
+    """
+    sets, last = dict(evaluator.summaries["best"]), evaluator.summaries["last"]
+    headline = SELECTION if SELECTION in sets else next(iter(sets), "test")
+    shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
+    if prepared.test is not None:
+        device = str(prepared.built.model.device)
+        scorer = load_model(model, device).model
+        rows = score_store(scorer, prepared.test, prepared.config.train.micro_batch_tokens)
+        write_rows(folder / "eval" / "test-best.jsonl", rows)
+        sets["test"] = summarize(rows, beta=prepared.config.loss.beta)
+        headline, shown = "test", {**shown, "test": rows}
+    return {"headline": headline, "sets": sets, "last": last}, shown
+
+
+def read_rows(folder: Path, name: str, label: str) -> list[ScoredComparison]:
+    """The scored rows of one evaluation of a run folder."""
+    text = (folder / "eval" / f"{name}-{label}.jsonl").read_text(encoding="utf-8")
+    return [ScoredComparison.from_json(json.loads(line)) for line in text.split("\n") if line]
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder itself, if no run would be overwritten.
+
+    Raises:
+        RunFolderError: it exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
+    return folder
+
+
+def with_sanity(config: Config) -> Config:
+    """The configuration with the changes of `SANITY`."""
+    synthetic = config.data.synthetic.model_copy(update={"comparisons": 400})
+    changes: dict[str, Section] = {
+        name: getattr(config, name).model_copy(update=values) for name, values in SANITY.items()
+    }
+    changes["data"] = changes["data"].model_copy(update={"synthetic": synthetic})
+    return config.model_copy(update=changes)
+
+
+def write_pages(folder: Path, console: Console) -> None:
+    """Plots and the report; without matplotlib the numbers stand without figures, and a line says how to get them."""
+    if importlib.util.find_spec("matplotlib") is None:
+        console.say('no figures and no report.html: they need `pip install "bradley[report]"`')
+        return
+    from ..report.page import plot_run, write_report
+
+    plot_run(folder)
+    write_report(folder)

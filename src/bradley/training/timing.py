@@ -1,0 +1,58 @@
+"""Where the time goes: seconds per phase, token rates, peak memory. Never reproducible, so kept out of the metrics."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ..model.batch import Batch
+
+
+class Timer:
+    """Adds up seconds by phase and tokens, from one reading to the next."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.began = time.perf_counter()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.unique_tokens = self.padded_tokens = 0
+        self.since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def phase(self, name: str, tokens: Batch | None = None) -> Iterator[None]:
+        """Time a block; with a batch, count its tokens once and as the padded rows that the model runs."""
+        if tokens is not None:
+            sizes = tokens.segments.diff()
+            lengths = sizes[tokens.prefix] + sizes[tokens.own]
+            self.unique_tokens += len(tokens.tokens)
+            self.padded_tokens += int(lengths.max()) * len(lengths)
+        started = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # kernels run behind the clock otherwise
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def read(self) -> dict[str, Any]:
+        """Figures since the last reading, as the fields of one `timing.jsonl` line."""
+        elapsed = time.perf_counter() - self.since
+        row = {
+            "seconds_since_start": time.perf_counter() - self.began,
+            "seconds": elapsed,
+            **{f"seconds/{name}": value for name, value in self.seconds.items()},
+            "unique_tokens_per_second": self.unique_tokens / elapsed,
+            "padded_tokens_per_second": self.padded_tokens / elapsed,
+            "peak_memory_gib": self._peak_gib(),
+        }
+        self._reset()
+        return row
+
+    def _peak_gib(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

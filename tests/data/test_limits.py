@@ -1,0 +1,77 @@
+"""Limits: the end of a response is never touched, every loss is counted, evaluation keeps its rows."""
+
+import pytest
+
+from bradley.config import Render
+from bradley.data.limits import Ledger, fit
+from bradley.data.render import Rendered
+from bradley.errors import DataError
+from tests.helpers import comparisons
+
+ROW = comparisons(1)[0]
+PROMPT = [1, *range(100, 120)]  # a BOS and 20 prompt tokens
+RENDERED = Rendered([PROMPT + [7] * 5 + [2], PROMPT + [8] * 9 + [2]], prompt_tokens=21, protected=1)
+
+
+def fitted(ledger=None, training=True, rendered=RENDERED, **settings):
+    return fit(ROW, rendered, Render(**settings), training, Ledger() if ledger is None else ledger)
+
+
+def test_within_the_limits_nothing_changes():
+    ledger = Ledger()
+    assert fitted(ledger, max_tokens=31).ids == RENDERED.ids
+    assert ledger.causes == {}
+
+
+def test_the_oldest_prompt_tokens_go_by_the_same_amount_for_every_response():
+    ledger = Ledger()
+    result = fitted(ledger, max_tokens=20)
+    kept = [1, *range(111, 120)]
+    assert result.ids == [kept + [7] * 5 + [2], kept + [8] * 9 + [2]]
+    assert result.truncated == [True, True]
+    assert result.response_tokens == [6, 10]
+    assert ledger.causes["prompt_truncated"] == {"comparisons": 1, "dropped": 0, "tokens": 22, "example": "c0"}
+
+
+def test_prompt_limit_alone():
+    result = fitted(max_tokens=512, max_prompt_tokens=11)
+    assert [len(row) for row in result.ids] == [17, 21]
+    assert result.ids[0][:3] == [1, 110, 111]
+
+
+def test_drop_counts_and_drops_in_training_but_truncates_in_evaluation():
+    ledger = Ledger()
+    assert fitted(ledger, max_tokens=20, over_long="drop") is None
+    assert ledger.dropped == 1 and ledger.causes["over_long"]["tokens"] == 27 + 31
+    assert len(fitted(training=False, max_tokens=20, over_long="drop").ids[1]) == 20
+
+
+def test_a_response_over_the_limit_leaves_training_and_stops_evaluation():
+    ledger = Ledger()
+    assert fitted(ledger, max_tokens=9) is None
+    assert ledger.causes["response_over_limit"]["dropped"] == 1
+    with pytest.raises(DataError, match=r"evaluation comparison c0: a response of 11 tokens exceeds .* = 9"):
+        fitted(training=False, max_tokens=9)
+
+
+def test_truncate_response_keeps_the_end_of_every_response():
+    result = fitted(max_tokens=8, over_long="truncate_response")
+    assert result.ids == [[1] + [7] * 5 + [2], [1] + [8] * 6 + [2]]
+
+
+def test_a_pair_made_identical_by_its_limit_is_dropped_in_training_and_kept_in_evaluation():
+    """Two long responses that differ only at their beginning: cut to their ends they are the same tokens."""
+    same_end = Rendered([[*PROMPT, 7, *range(50, 60)], [*PROMPT, 8, *range(50, 60)]], 21, 1)
+    ledger = Ledger()
+    assert fitted(ledger, rendered=same_end, max_tokens=11, over_long="truncate_response") is None
+    assert ledger.causes["identical_ids"]["dropped"] == 1
+    kept = fitted(training=False, rendered=same_end, max_tokens=11, over_long="truncate_response")
+    assert kept.ids[0] == kept.ids[1] and len(kept.judgments) == 1
+
+
+def test_the_question_survives_where_the_peers_cut_it():
+    """Prompt of 3,000 tokens at a limit of 2,048: the last prompt tokens and the whole response stay."""
+    prompt, response = list(range(10_000, 13_000)), list(range(500))
+    rendered = Rendered([prompt + response, prompt + response[::-1]], 3000, 0)
+    ids = fitted(rendered=rendered, max_tokens=2048).ids[0]
+    assert len(ids) == 2048 and ids[-500:] == response and ids[:1548] == prompt[-1548:]

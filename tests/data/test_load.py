@@ -1,0 +1,236 @@
+"""Splits from settings: every row accounted for, evaluation sets left alone, and errors that say what to type."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bradley.config import Data, Synthetic
+from bradley.data.load import describe, load_splits
+from bradley.errors import DataError, UserError
+from tests.helpers import comparisons, needs_data
+
+
+def row(number, prefix):
+    return {"id": number, "prompt": f"{prefix}{number}", "chosen": f"yes {number}", "rejected": f"no {number}"}
+
+
+def rows(count, prefix="p"):
+    return [row(number, prefix) for number in range(count)]
+
+
+def write(path, rows):
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    return str(path)
+
+
+def check_account(split):
+    left_out = sum(entry["count"] for entry in split["rejected"].values())
+    left_out += sum(finding["dropped"] for finding in split["findings"].values())
+    left_out += sum(split["split_off"].values()) + split["grouped_away"] + split["sampled_away"]
+    assert split["rows"] == split["comparisons"] + left_out
+    assert split["rows"] == sum(source["rows"] for source in split["sources"]) or split["split_from"] == "train"
+
+
+def load(data=None, seed=0, **rows):
+    splits = load_splits(data or Data(), seed, **rows)
+    for split in json.loads(json.dumps(splits.report))["splits"].values():
+        check_account(split)
+    return splits
+
+
+def test_files_are_read_split_and_reported(tmp_path):
+    train = write(tmp_path / "train.jsonl.gz", rows(300))
+    hard = write(tmp_path / "hard.jsonl.gz", rows(5, prefix="q"))
+    splits = load(Data(train=train, valid_share=0.1, test_share=0.2, eval_sets={"hard": hard}))
+    assert list(splits.evals) == ["valid", "hard"] and len(splits.evals["hard"]) == 5
+    ids = [c.id for part in (splits.train, splits.evals["valid"], splits.test) for c in part]
+    assert sorted(map(int, ids)) == list(range(300)) and min(len(splits.test), len(splits.evals["valid"])) > 10
+    report = splits.report["splits"]
+    assert list(report) == ["train", "valid", "hard", "test"]
+    assert report["train"]["split_off"] == {"valid": len(splits.evals["valid"]), "test": len(splits.test)}
+    source = report["train"]["sources"][0]
+    assert (source["path"], source["format"], source["rows"], len(source["sha256"])) == (train, "preference", 300, 64)
+
+
+def test_rows_in_memory_replace_sources_and_may_be_comparisons():
+    data = Data(train="missing.jsonl", valid="missing.jsonl", test="missing.jsonl")
+    splits = load(data, train=rows(4), valid=iter(comparisons(3)), test=rows(2, prefix="t"))
+    assert [c.id for c in splits.train] == ["0", "1", "2", "3"] and splits.evals["valid"] == comparisons(3)
+    assert len(splits.test) == 2 and splits.report["splits"]["valid"]["sources"][0]["format"] == "comparison"
+    splits = load(Data(valid_share=0.2), train=comparisons(50))
+    assert len(splits.train) + len(splits.evals["valid"]) == 50 and splits.test == []
+    assert load(Data(valid_share=0), train=rows(2)).evals == {}
+
+
+def test_ids_are_unique_over_all_files_of_a_split(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.jsonl.gz", rows(3, prefix=folder))
+    splits = load(Data(train=str(tmp_path / "*" / "x.jsonl.gz")), valid=rows(1, prefix="v"))
+    assert [c.id for c in splits.train] == ["0", "1", "2", "x:1", "x:2", "x:3"]
+
+
+def test_every_file_is_looked_for_before_the_first_is_read(tmp_path):
+    (tmp_path / "train.jsonl").write_text("broken")
+    (tmp_path / "valid.jsonl").touch()
+    data = Data(train=str(tmp_path / "train.jsonl"), valid=str(tmp_path / "vaild.jsonl"))
+    with pytest.raises(DataError, match=r"vaild\.jsonl does not exist") as caught:
+        load(data)
+    assert "valid.jsonl" in caught.value.hint
+
+
+def test_synthetic_preferences_are_split_by_prompt():
+    data = Data(synthetic=Synthetic(comparisons=200), valid_share=0.2)
+    splits = load(data)
+    train, valid = ({c.prompt_key for c in part} for part in (splits.train, splits.evals["valid"]))
+    assert not train & valid and splits.report["splits"]["train"]["rows"] == 200
+    assert load(data).train == splits.train and load(data, seed=1).train != splits.train
+
+
+@pytest.mark.parametrize("name", ["valid", "test", "eval"])
+def test_only_training_data_can_be_composed(name):
+    data = Data(eval_sets={"eval": "synthetic:"}) if name == "eval" else Data(**{name: "synthetic:"})
+    with pytest.raises(UserError, match=f"synthetic: is given for {name}") as caught:
+        load(data)
+    assert caught.value.hint
+    with pytest.raises(UserError, match="together with other sources"):
+        load(Data(train=["synthetic:", "x.jsonl"]))
+
+
+def test_evaluation_sets_keep_everything_and_are_counted():
+    faulty = [*rows(30), {**rows(1)[0], "id": "again"}, {"prompt": "same", "chosen": "x", "rejected": "x"}]
+    data = Data(identical="error", duplicate="error", leaked="error", max_rejected_share=0, group_by="prompt")
+    splits = load(data, train=rows(5, prefix="t"), valid=faulty)
+    assert len(splits.evals["valid"]) == 32
+    findings = splits.report["splits"]["valid"]["findings"]
+    counts = {name: finding["count"] for name, finding in findings.items()}
+    assert counts == {"identical": 1, "empty": 0, "contradictory": 0, "duplicate": 1}
+    assert all(finding["policy"] == "keep" for finding in findings.values())
+
+
+def test_leaks_into_training_stop_the_run_or_are_dropped():
+    given_rows = {"train": rows(10), "valid": rows(2), "test": rows(3)[2:]}
+    with pytest.raises(DataError, match="3 training comparisons are leaked, such as 0"):
+        load(Data(), **given_rows)
+    splits = load(Data(leaked="drop", max_rejected_share=0.5), **given_rows)
+    assert [c.id for c in splits.train] == [str(i) for i in range(3, 10)]
+    assert splits.report["splits"]["train"]["findings"]["leaked"]["dropped"] == 3
+
+
+def test_too_many_unusable_rows_stop_the_run():
+    bad = {"prompt": "p", "completions": [{"content": "a", "score": 1}]}
+    completions = [{"content": "a", "rank": 0}, {"content": "b", "rank": 1}]
+    train = [bad, bad, *({"prompt": f"p{i}", "completions": completions} for i in range(18))]
+    held_out = rows(1, prefix="v")
+    with pytest.raises(
+        DataError, match=r"2 of 20 rows of train cannot be used \(one_response 2\).*row 1: 1 c"
+    ) as caught:
+        load(Data(), train=train, valid=held_out)
+    assert "--data.max_rejected_share 0.1" in caught.value.hint
+    splits = load(Data(max_rejected_share=0.1), train=train, valid=held_out)
+    assert splits.report["splits"]["train"]["rejected"]["one_response"] == {
+        "count": 2,
+        "example": {"file": "train rows", "row": 1, "detail": "1 completions"},
+    }
+
+
+def test_a_chosen_limit_or_grouping_is_no_reason_to_stop():
+    data = Data(limit=3, eval_limit=2, group_by="prompt", max_rejected_share=0)
+    train = [{"prompt": f"p{i % 8}", "chosen": f"{i}", "rejected": "no"} for i in range(40)]
+    splits = load(data, train=train, valid=rows(9, prefix="v"), test=rows(5, prefix="t"))
+    assert [len(part) for part in (splits.train, splits.evals["valid"], splits.test)] == [3, 2, 2]
+    assert [len(c.responses) for c in splits.train] == [6] * 3
+    account = splits.report["splits"]["train"]
+    assert (account["grouped_away"], account["sampled_away"]) == (32, 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "given_rows", "says", "hint"),
+    [
+        (Data(), {"train": []}, "train is empty: 0 rows", "give more data"),
+        (Data(), {"train": rows(5), "valid": []}, "valid is empty", "give a set"),
+        (Data(valid_share=0.001), {"train": rows(5)}, "valid is empty: its share", "--data.valid_share"),
+        (Data(), {"train": rows(3), "valid": rows(1, prefix="v"), "test": []}, "test is empty", "give a set"),
+    ],
+)
+def test_an_empty_split_is_an_error(data, given_rows, says, hint):
+    with pytest.raises(DataError, match=says) as caught:
+        load(data, **given_rows)
+    assert hint in caught.value.hint
+
+
+def test_description_names_everything_that_happened():
+    bad = {"prompt": "p", "chosen": "x", "rejected": "x", "source": "twins"}
+    data = Data(max_rejected_share=0.5, valid_share=0.3, limit=10)
+    text = describe(load(data, train=[*rows(40), bad]).report)
+    assert "train: 10 comparisons, 10 judgments, 20 responses, 10 prompts; 41 rows" in text
+    found = "found 1 identical, 1 dropped, such as train:41"
+    for note in ("for valid", found, "sample of 10: train 10 of", "split from train"):
+        assert note in text
+    report = load(data, train=rows(40)).report
+    report["splits"]["train_probe"] = {"tokens": {}}
+    assert "train_probe" not in describe(report)
+
+
+KINDS = {
+    "identical": {"prompt": "i", "chosen": "x", "rejected": "x"},
+    "one_response": {"prompt": "o", "completions": [{"content": "x", "score": 1}]},
+    "missing_score": {"prompt": "m", "completions": [{"content": "x"}, {"content": "y"}]},
+    "empty": {"prompt": "e", "completions": [{"content": "", "rank": 0}, {"content": "y", "rank": 1}]},
+}
+
+
+@given(st.lists(st.sampled_from(["clean", *KINDS]), max_size=25), st.integers(0, 4), st.integers(0, 3), st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_in_are_rows_used_and_rows_counted(tmp_path, kinds, limit, share, group):
+    kinds = ["clean", *kinds]
+    mixed = []
+    for number, kind in enumerate(kinds):
+        ranked = {"prompt": f"c{number}", "completions": [{"content": c, "score": s} for c, s in (("x", 1), ("y", 0))]}
+        mixed.append({**(ranked if kind == "clean" else KINDS[kind]), "id": f"{kind}-{number}"})
+    twins = [row for row in mixed if row["id"].startswith("identical")]
+    pairs = write(tmp_path / "pairs.jsonl.gz", twins) if twins else ""
+    ranked_file = write(tmp_path / "ranked.jsonl.gz", [row for row in mixed if row not in twins])
+    data = Data(
+        train=[ranked_file, pairs],
+        limit=limit,
+        empty="drop",
+        group_by="prompt" if group else "none",
+        max_rejected_share=0.99,
+        valid_share=share / 10,
+    )
+    try:
+        splits = load(data)
+    except DataError as error:
+        assert "is empty" in error.message
+        return
+    account = splits.report["splits"]["train"]
+    used = [c.id for c in [*splits.train, *splits.evals.get("valid", [])]]
+    assert account["rows"] == len(kinds)
+    for reason in ("one_response", "missing_score"):
+        assert account["rejected"].get(reason, {"count": 0})["count"] == kinds.count(reason)
+    order = [row["id"] for row in mixed if row not in twins] + [row["id"] for row in twins]
+    kept = [c.id for c in splits.train]
+    assert kept == [name for name in order if name in kept]
+    if not limit and not share:
+        assert used == [name for name in order if name.startswith("clean")]
+
+
+def test_the_human_mix_holds_what_its_notes_say():
+    train, valid = (str(needs_data("human_mix", f"{name}.jsonl.gz")) for name in ("train", "val"))
+    splits = load(Data(train=train, valid=valid, group_by="prompt"))
+    account, held = splits.report["splits"]["train"], splits.report["splits"]["valid"]
+    assert (account["rows"], account["prompts"], account["findings"]["duplicate"]["dropped"]) == (10_357, 5_478, 64)
+    assert (held["comparisons"], held["prompts"], held["findings"]["duplicate"]["count"]) == (1_537, 761, 8)
+    assert account["findings"]["leaked"]["count"] == 0 and account["judgments"] == 10_357 - 64
+
+
+def test_the_harmless_transcripts_hold_what_their_notes_say():
+    data = Data(train=str(needs_data("hh_harmless_test", "raw", "test.jsonl.gz")), valid_share=0.2)
+    splits = load(data)
+    account = splits.report["splits"]["train"]
+    assert (account["rows"], account["rejected"]["irregular"]["count"]) == (2_312, 5)
+    assert sum(splits.report["splits"][name]["findings"]["empty"]["count"] for name in ("train", "valid")) == 4

@@ -1,0 +1,88 @@
+"""Splits and samples: whose side a prompt is on is its own affair."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bradley.data.split import sample, split_by_prompt
+from bradley.errors import UserError
+from bradley.records import Message, prompt_key
+from tests.helpers import comparisons
+
+ROWS = comparisons(2000)
+SHARES = {"valid": 0.1, "train": 0.7, "test": 0.2}
+
+
+def sides(rows, shares=SHARES, seed=0):
+    return {c.id: name for name, part in split_by_prompt(rows, shares, seed).items() for c in part}
+
+
+def test_shares_are_those_of_the_prompts():
+    parts = split_by_prompt(ROWS, SHARES, 0)
+    assert list(parts) == list(SHARES) and sum(map(len, parts.values())) == len(ROWS)
+    for name, share in SHARES.items():
+        sigma = math.sqrt(len(ROWS) * share * (1 - share))
+        assert abs(len(parts[name]) - share * len(ROWS)) < 4 * sigma
+    assert all([c.id for c in part] == [c.id for c in ROWS if c in part] for part in parts.values())
+
+
+@given(st.permutations(range(40)), st.integers(1, 40))
+def test_the_side_of_a_prompt_does_not_depend_on_other_rows(order, count):
+    everyone = sides(ROWS)
+    some = [ROWS[i] for i in order[:count]]
+    assert sides(some) == {c.id: everyone[c.id] for c in some}
+
+
+def test_rows_of_one_prompt_stay_together():
+    answers = [other.responses for other in ROWS[:3]]
+    shared = [replace(c, id=f"{c.id}.{k}", responses=answers[k]) for c in ROWS[:60] for k in range(3)]
+    by_prompt: dict[str, set[str]] = {}
+    for name, part in split_by_prompt(shared, SHARES, 0).items():
+        for c in part:
+            by_prompt.setdefault(c.prompt_key, set()).add(name)
+    assert len(by_prompt) == 60 and all(len(names) == 1 for names in by_prompt.values())
+
+
+def test_comparisons_without_a_prompt_are_dealt_by_their_responses():
+    nothing = (Message("user", " "),)
+    bare = [replace(c, prompt=nothing, prompt_key=prompt_key(nothing)) for c in ROWS[:200]]
+    counts = Counter(sides(bare).values())
+    assert set(counts) == set(SHARES) and sides(bare) == sides([c.swap() for c in bare])
+
+
+def test_another_seed_deals_anew_and_a_larger_test_part_leaves_valid_alone():
+    assert sides(ROWS) != sides(ROWS, seed=1) and sides(ROWS) == sides(ROWS)
+    larger = sides(ROWS, {"valid": 0.1, "train": 0.4, "test": 0.5})
+    assert all((larger[row] == "valid") == (side == "valid") for row, side in sides(ROWS).items())
+
+
+def test_shares_that_do_not_add_up():
+    for shares in ({"valid": 0.6, "train": -0.1, "test": 0.5}, {"valid": 0.5, "train": 0.1}):
+        with pytest.raises(UserError, match="add up to 1"):
+            split_by_prompt(ROWS, shares, 0)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(0, 200), st.integers(0, 5))
+def test_a_sample_keeps_order_size_and_proportions(sizes, limit, seed):
+    rows = [replace(ROWS[i * 40 + k], source=f"s{i}") for i, size in enumerate(sizes) for k in range(size)]
+    rows = rows[::2] + rows[1::2]
+    kept, composition = sample(rows, limit, seed, "train")
+    assert len(kept) == composition["kept"] == min(limit or len(rows), len(rows)) and composition["of"] == len(rows)
+    assert kept == [c for c in rows if c in kept] and kept == sample(rows, limit, seed, "train")[0]
+    counts = Counter(c.source for c in kept)
+    for i, size in enumerate(sizes):
+        assert composition["sources"][f"s{i}"] == {"of": size, "kept": counts[f"s{i}"]}
+        assert abs(counts[f"s{i}"] - size * len(kept) / len(rows)) < 1
+
+
+def test_a_sample_is_no_head_and_its_name_matters():
+    first, _ = sample(ROWS, 100, 0, "train")
+    other, _ = sample(ROWS, 100, 0, "valid")
+    assert first != other and first != ROWS[:100] and sample([], 5, 0, "train")[0] == []
+    mean = sum(int(c.id[1:]) for c in first) / 100
+    assert abs(mean - 999.5) < 4 * 2000 / math.sqrt(12 * 100)
+    assert {c.id for c in first} <= {c.id for c in sample(ROWS, 300, 0, "train")[0]}

@@ -1,0 +1,69 @@
+"""The token store: what goes in comes out, cached under everything that decides it."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bradley.config import Render
+from bradley.data.render import Renderer
+from bradley.data.store import build_store
+from tests.helpers import comparisons, store_for, tokenizer_for
+
+ROWS = [*comparisons(6), *comparisons(4, responses=4, seed=1)]
+TOKENIZER = tokenizer_for(ROWS)
+RENDERER = Renderer(TOKENIZER, Render(max_tokens=512), causal=True)
+
+
+def test_every_response_is_rebuilt_from_prefix_and_own_tokens():
+    store = build_store(ROWS, RENDERER, training=True)
+    for number, row in enumerate(ROWS):
+        for k, ids in enumerate(RENDERER.comparisons([row])[0].ids):
+            assert store.response_ids(number, k).tolist() == ids
+        assert store.judgments(number) == row.judgments
+    assert store.full_lengths().sum() == sum(len(i) for row in ROWS for i in RENDERER.comparisons([row])[0].ids)
+    assert len(store.tokens) < store.full_lengths().sum()  # each prompt once
+
+
+@given(st.lists(st.integers(2, 5), min_size=1, max_size=6), st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_each_response_owns_its_last_token(sizes, seed):
+    rows = [comparisons(1, responses=size, seed=seed + n)[0] for n, size in enumerate(sizes)]
+    store = store_for(rows, TOKENIZER)
+    own = np.delete(np.diff(store.segments), store.first_response[:-1] + np.arange(len(rows)))
+    assert (own >= 1).all() and len(own) == sum(sizes)
+    assert store.segments[-1] == len(store.tokens)
+
+
+def test_judgment_weights_by_prompt_sum_to_one():
+    store = build_store(ROWS, RENDERER, training=True)
+    by_prompt = store.judgment_weights("prompt")
+    sums = [by_prompt[a:b].sum() for a, b in zip(store.first_judgment[:-1], store.first_judgment[1:], strict=True)]
+    np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+    assert store.judgment_weights("pair").tolist() == [1.0] * 18
+
+
+def test_a_cached_store_equals_a_built_one_and_is_not_made_twice(tmp_path, monkeypatch):
+    built = build_store(ROWS, RENDERER, training=True)
+    first = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
+    monkeypatch.setattr(Renderer, "comparisons", None)  # any rendering would fail
+    second = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
+    for store in (first, second):
+        assert store.tokens.tolist() == built.tokens.tolist()
+        assert store.info == built.info and store.ledger == built.ledger
+        np.testing.assert_array_equal(store.margin, built.margin)
+    assert isinstance(second.tokens, np.memmap)
+
+
+def test_the_cache_key_covers_content_template_limits_and_use(tmp_path):
+    build_store(ROWS, RENDERER, training=True, cache=tmp_path)
+    variants = [
+        (ROWS[:-1], RENDERER, True),
+        ([ROWS[0].flip(), *ROWS[1:]], RENDERER, True),
+        (ROWS, RENDERER, False),
+        (ROWS, Renderer(TOKENIZER, Render(max_tokens=511), causal=True), True),
+        (ROWS, Renderer(TOKENIZER, Render(max_tokens=512, template="raw"), causal=True), True),
+        (ROWS, Renderer(tokenizer_for(ROWS, 300), Render(max_tokens=512), causal=True), True),
+    ]
+    for rows, renderer, training in variants:
+        build_store(rows, renderer, training=training, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1 + len(variants)

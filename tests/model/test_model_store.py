@@ -1,0 +1,93 @@
+"""The model folder: the scores that were trained are the scores that are loaded, or an error."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bradley.config import Render
+from bradley.data.render import Renderer
+from bradley.errors import CheckpointError
+from bradley.model.batch import collate
+from bradley.model.store import load_model, save_model
+from bradley.score import score_comparisons, score_store
+from tests.helpers import BERT, GPT2, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+
+ROWS = comparisons(6)
+TOKENIZER = tokenizer_for(ROWS)
+
+
+def saved(folder, config=LLAMA, **render):
+    model = tiny_model(config, TOKENIZER)
+    renderer = Renderer(TOKENIZER, Render(**{"max_tokens": 200, **render}), causal=model.causal)
+    save_model(folder, model, renderer, {"step": 3})
+    return model, renderer
+
+
+@pytest.mark.parametrize(("config", "render"), [(LLAMA, {}), (GPT2, {"template": "raw"}), (BERT, {"template": "raw"})])
+def test_scores_of_the_folder_equal_the_scores_in_memory_bit_for_bit(tmp_path, config, render):
+    model, renderer = saved(tmp_path / "m", config, **render)
+    loaded = load_model(tmp_path / "m")
+    assert loaded.renderer.settings.max_tokens == 200 and loaded.renderer.template == renderer.template
+    store = store_for(ROWS, TOKENIZER, **render)
+    model.eval()
+    batch = collate(store, np.arange(len(ROWS)), store.judgment_weights("pair"))
+    with torch.no_grad():
+        assert torch.equal(loaded.model(batch), model(batch))
+    text = [renderer.text(row.prompt, row.responses[0].messages) for row in ROWS]
+    assert loaded.renderer.ids(text) == renderer.ids(text)
+
+
+def test_plain_transformers_loads_the_folder_to_the_same_scores(tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    saved(tmp_path / "m")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    messages = [{"role": m.role, "content": m.content} for m in (*ROWS[0].prompt, *ROWS[0].responses[0].messages)]
+    ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)["input_ids"]
+    with torch.no_grad():
+        expected = float(plain(input_ids=ids).logits[0, 0])
+    assert score_comparisons(tmp_path / "m", ROWS)[0].scores[0] == pytest.approx(expected, abs=2e-6)
+
+
+def test_scores_do_not_depend_on_the_order_of_the_responses(tmp_path):
+    saved(tmp_path / "m")
+    straight = score_comparisons(tmp_path / "m", ROWS)
+    swapped = score_comparisons(tmp_path / "m", [row.swap() for row in ROWS])
+    for a, b in zip(straight, swapped, strict=True):
+        np.testing.assert_allclose(a.scores, b.scores[::-1], atol=1e-6)
+        assert a.scores[a.judgments[0].better] == pytest.approx(b.scores[b.judgments[0].better], abs=1e-6)
+
+
+def test_a_folder_without_its_head_is_refused(tmp_path):
+    saved(tmp_path / "m")
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    del tensors["score.weight"]
+    save_file(tensors, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="no trained score head"):
+        load_model(tmp_path / "m")
+
+
+def test_other_broken_folders_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_model(tmp_path / "absent")
+    saved(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="no model could be loaded"):
+        load_model(tmp_path / "m")
+    (tmp_path / "m" / "bradley.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no bradley\.json"):
+        load_model(tmp_path / "m")
+
+
+def test_scored_rows_are_complete_unrounded_and_in_order(tmp_path):
+    model, _ = saved(tmp_path / "m")
+    rows = score_store(model, store_for(ROWS, TOKENIZER, training=False), 150)
+    assert [row.id for row in rows] == [row.id for row in ROWS]
+    assert model.training  # left as it was
+    back = [type(row).from_json(json.loads(json.dumps(row.to_json()))) for row in rows]
+    assert back == rows
+    assert any(round(score, 4) != score for row in rows for score in row.scores)

@@ -1,0 +1,197 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from bradley.evaluate.summary import summarize
+from bradley.report.page import plot_run, write_report
+from bradley.report.run_folder import read_run
+from bradley.report.view import page_context, summaries
+from tests.evaluate.tables import scored
+from tests.report.runs import make_run
+
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    '"onload="alert(1)',
+    "' onmouseover='alert(1)",
+    "</textarea></title></style></svg></details><img src=x onerror=alert(1)>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "<!-- ]]> <svg/onload=alert(1)>",
+    "\ud800\u202e\x00",
+)
+VOID = {"meta", "br", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page, and whether its elements nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.shape, self.values, self.text, self.open, self.ids = set(), [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.shape.add((tag, None))
+        self.shape |= {(tag, name) for name, _ in attrs}
+        self.values += [(name, value or "") for name, value in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(run_folder):
+    return Page(write_report(run_folder).read_text("utf-8"))
+
+
+def words(page):
+    return " ".join(" ".join(page.text).replace("\u202f", " ").replace("\xa0", " ").split())
+
+
+def test_the_page_says_the_number_with_its_interval(run_folder, page):
+    accuracy = json.loads((run_folder / "results.json").read_text())["sets"]["valid"]["accuracy"]
+    text = words(page)
+    assert f"{100 * accuracy['value']:.1f} % of preferences in valid ranked as labelled" in text
+    assert (
+        f"interval {100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f}, from 400 judgments on 200 prompts" in text
+    )
+    for part in ("human-mix", "longer wins", "ceiling", "Better than chance.", "500 best", "subset in valid"):
+        assert part in text
+
+
+def test_the_page_shows_data_examples_settings_and_figures(page):
+    text = words(page)
+    for part in (
+        "chosen and rejected start with different prompts", "train.jsonl.gz, row 811", "row 1204 repeats row 88",
+        "prompt over limit 61 7 012", "candle wax", "3 earlier turns", "(empty)", "preferred by the model",
+        '"schedule": "cosine"', "transformers 5.23.0", "Gradient norm before clipping", "Overfitting gap",
+        "Scores by label", "Response lengths", "2 137 857", "22 min",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_the_page_is_whole_and_needs_nothing_beside_it(page):
+    assert page.open == []
+    assert {tag for tag, _ in page.shape}.isdisjoint({"script", "link", "img", "iframe", "form", "object", "base"})
+    assert not {name for _, name in page.shape} & {"src", "action", "srcset", "data"}
+    assert all(value.startswith("#") for name, value in page.values if name.endswith("href"))
+    remote = {value for name, value in page.values if "//" in value and not name.startswith("xmlns")}
+    assert remote == set()
+    assert not re.search(r"@import|url\((?!#)", "".join(page.text) + " ".join(value for _, value in page.values))
+    assert any(value.startswith("default-src 'none'") for name, value in page.values if name == "content")
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_same_run_gives_the_same_page(tmp_path, run_folder):
+    again = make_run(tmp_path / run_folder.name)
+    assert write_report(again).read_bytes() == write_report(run_folder).read_bytes()
+
+
+def test_hostile_texts_add_no_element_and_no_attribute(tmp_path, page):
+    hostile = make_run(tmp_path / "human-mix", text=lambda text: f"{text} {' '.join(PAYLOADS)}")
+    attacked = Page(write_report(hostile).read_text("utf-8"))
+    assert attacked.shape <= page.shape
+    assert attacked.open == []
+    assert not any(name and name.startswith("on") for _, name in attacked.shape)
+    assert not any("alert" in value for _, value in attacked.values)
+    text = "".join(attacked.text)
+    for payload in PAYLOADS[:-1]:
+        assert text.count(payload) >= 10, payload
+
+
+@pytest.mark.parametrize("payload", PAYLOADS[:-1])
+def test_each_payload_alone_is_shown_as_text(tmp_path, payload, monkeypatch, page):
+    monkeypatch.setattr("bradley.report.page._figures", lambda run: [])  # the figures hold no text of the data set
+    folder = make_run(tmp_path / "run")
+    text = [{"role": payload, "content": payload}]
+    example = {
+        "set": payload,
+        "id": payload,
+        "prompt": text,
+        "chosen": text,
+        "rejected": text,
+        "tags": {payload: payload},
+    }
+    scores = {"chosen_score": 0.0, "rejected_score": 1.0}
+    (folder / "examples.json").write_text(json.dumps([example | scores]))
+    shown = Page(write_report(folder).read_text("utf-8"))
+    assert shown.shape <= page.shape
+    assert "".join(shown.text).count(payload) >= 9
+
+
+def test_a_run_without_evaluation_or_reports_still_makes_a_page(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "train/rm/loss": 0.7}\n')
+    page = Page(write_report(tmp_path).read_text("utf-8"))
+    assert "Nothing has been evaluated yet." in words(page)
+    assert page.open == []
+    assert [path.name for path in plot_run(tmp_path)] == ["training.png", "training.svg"]
+
+
+def test_sparse_reports_are_shown_with_dashes(tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / "data_report.json").write_text('{"splits": {"train": {"rejected": {"odd": {"count": 3}}, "tokens": {}}}}')
+    (folder / "results.json").write_text(
+        json.dumps({"sets": {"valid": summarize([]), "one": summarize([scored("a", (1.0, 0.0))])}})
+    )
+    text = words(Page(write_report(folder).read_text("utf-8")))
+    assert "odd 3" in text
+    assert "of preferences in one ranked" in text
+    assert "Cannot be told from chance with 1 prompts." in text
+
+
+def test_figures_come_from_the_scored_rows_where_there_are_no_results(run_folder, tmp_path):
+    folder = make_run(tmp_path / "run")
+    known = summaries(read_run(folder))
+    (folder / "results.json").unlink()
+    assert summaries(read_run(folder)) == known
+    assert list(known) == ["valid", "hhh_alignment", "train_probe"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "lengths", "expected"),
+    [
+        ((1.0, 0.0), (1, 2), ["Better than chance.", "Cannot be told from “shorter wins”"]),
+        ((0.0, 1.0), (2, 1), ["Worse than chance", "Worse than “longer wins” (−100.0 points"]),
+        ((0.0, 0.0), (1, 1), ["Cannot be told from chance with 40 prompts.", "Cannot be told from “longer wins”"]),
+    ],
+)
+def test_the_verdict_in_words(tmp_path, scores, lengths, expected):
+    rows = [scored(f"{i}", scores, prompt=f"{i}", lengths=lengths) for i in range(40)]
+    folder = make_run(tmp_path / "run")
+    (folder / "results.json").write_text(json.dumps({"sets": {"test": summarize(rows), "valid": summarize(rows[:3])}}))
+    verdict = page_context(read_run(folder))["verdict"]
+    assert verdict["set"] == "test"
+    for sentence, start in zip(verdict["sentences"], expected, strict=True):
+        assert sentence.startswith(start)
+
+
+def test_plot_run_writes_png_and_svg(run_folder):
+    paths = plot_run(run_folder)
+    assert [str(path.relative_to(run_folder)) for path in paths] == [
+        "plots/training.png",
+        "plots/training.svg",
+        "plots/gap.png",
+        "plots/gap.svg",
+    ]
+    assert all(path.stat().st_size > 2000 for path in paths)
+
+
+def test_importing_the_number_arm_loads_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'matplotlib', 'scipy', 'jinja2'}"
+    code = f"import sys, bradley.report.page, bradley.evaluate.worst; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,66 @@
+import pytest
+
+from bradley.errors import DataError, UserError
+from bradley.report.run_folder import read_run
+from tests.report.runs import make_run
+
+
+def test_reads_what_was_written(run_folder):
+    run = read_run(run_folder)
+    assert run.config["seed"] == 7
+    assert run.environment["device"] == "cpu"
+    assert run.results["best"]["step"] == 500
+    assert len([event for event in run.events if event["kind"] == "train"]) == 60
+    assert len([event for event in run.events if event["kind"] == "eval"]) == 14
+    assert {name: len(rows) for name, rows in run.evals.items()} == {
+        "valid-best": 400,
+        "train_probe-best": 256,
+        "hhh_alignment-best": 120,
+    }
+    assert run.evals["valid-best"][3].judgments[0].better == 0
+    margins = [example["chosen_score"] - example["rejected_score"] for example in run.examples]
+    assert margins == sorted(margins)
+
+
+def test_only_the_events_must_be_there(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 2}\n\n{"kind": "train", "step": 1}\n')
+    run = read_run(tmp_path)
+    assert [event["step"] for event in run.events] == [1, 2]
+    assert (run.config, run.results, run.evals, run.examples) == ({}, {}, {}, [])
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_another_folder_is_refused_with_a_hint(tmp_path, name):
+    with pytest.raises(UserError, match=r"no metrics\.jsonl") as caught:
+        read_run(tmp_path / name)
+    assert "bradley train" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"kind": "train", "st', "[1, 2]", '{"step": 3}', '{"kind": "train"}', '{"kind": "eval", "step": 3}', "\udcff",
+     '{"kind": "other", "step": 3}', '{"kind": "train", "step": "3"}', '{"kind": "eval", "step": 3, "set": 1}'],
+)  # fmt: skip
+def test_a_broken_event_names_file_and_line(tmp_path, line):
+    text = '{"kind": "train", "step": 1}\n' + line + "\n"
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=r"metrics\.jsonl, line 2"):
+        read_run(tmp_path)
+
+
+def test_a_broken_scored_row_names_file_and_line(tmp_path):
+    folder = make_run(tmp_path / "run")
+    path = folder / "eval" / "valid-best.jsonl"
+    lines = path.read_text().splitlines()
+    lines[9] = '{"id": "x"}'
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"valid-best\.jsonl, line 10 cannot be read: no 'scores'"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null"])
+def test_a_broken_json_file_is_named(tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_text("")
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(DataError, match=r"results\.json"):
+        read_run(tmp_path)

@@ -1,0 +1,81 @@
+"""Losses against a float64 hand calculation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bradley.losses import Targets, bradley_terry
+
+
+def targets(better, worse, probability=None, weight=None, responses=None):
+    count = len(better)
+    size = responses or max([*better, *worse]) + 1
+    return Targets(
+        better=torch.tensor(better),
+        worse=torch.tensor(worse),
+        probability=torch.tensor(probability or [1.0] * count),
+        margin=torch.full((count,), math.nan),
+        weight=torch.tensor(weight or [1.0] * count),
+        group=torch.zeros(size, dtype=torch.long),
+        rank=torch.full((size,), math.nan),
+    )
+
+
+judged = st.lists(
+    st.tuples(st.floats(-30, 30), st.floats(-30, 30), st.floats(0.5, 1.0), st.floats(0.1, 3.0)), min_size=1, max_size=8
+)
+
+
+@given(judged, st.floats(0.1, 4.0))
+@settings(max_examples=80, deadline=None)
+def test_value_and_gradient_equal_the_formula_in_float64(rows, beta):
+    """d/d s_better = weight * beta * (sigmoid(z) - p), and the negative of it for the other response."""
+    flat = [score for row in rows for score in row[:2]]
+    scores = torch.tensor(flat, dtype=torch.float32, requires_grad=True)
+    index = list(range(len(rows)))
+    made = targets([2 * i for i in index], [2 * i + 1 for i in index], [r[2] for r in rows], [r[3] for r in rows])
+    term = bradley_terry(scores, made, beta=beta)
+    term.sum.backward()
+    z = beta * (scores.detach().double().numpy()[0::2] - scores.detach().double().numpy()[1::2])
+    p = made.probability.double().numpy()
+    w = made.weight.double().numpy()
+    expected = float((w * (p * np.logaddexp(0, -z) + (1 - p) * np.logaddexp(0, z))).sum())
+    slope = w * beta * (1 / (1 + np.exp(-z)) - p)
+    assert float(term.sum.detach()) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    np.testing.assert_allclose(scores.grad[0::2], slope, rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(scores.grad[1::2], -slope, rtol=1e-4, atol=2e-6)
+    assert term.unit == "judgment_weight"
+
+
+def test_known_values():
+    assert float(bradley_terry(torch.tensor([0.0, 0.0]), targets([0], [1])).sum) == pytest.approx(math.log(2))
+    assert float(bradley_terry(torch.tensor([2.0, 0.5]), targets([0], [1])).sum) == pytest.approx(0.20141327798)
+    tie = targets([0], [1], [0.5])
+    assert float(bradley_terry(torch.tensor([1.0, 0.0]), tie).sum) == pytest.approx(0.8132616875)
+
+
+@pytest.mark.parametrize("gap", [-1e4, -100.0, 100.0, 1e4])
+def test_extreme_margins_stay_finite(gap):
+    """log(1 + exp(x)) written out is infinite from a gap of -100 on in float32."""
+    scores = torch.tensor([gap, 0.0], requires_grad=True)
+    value = bradley_terry(scores, targets([0], [1])).sum
+    value.backward()
+    assert float(value.detach()) == pytest.approx(max(0.0, -gap), abs=1e-6)
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_one_logit_per_judgment_not_per_batch():
+    """Summing rewards before the sigmoid gives one logit for the whole batch: 0 here, instead of two of +-3."""
+    scores = torch.tensor([3.0, 0.0, 0.0, 3.0])
+    value = float(bradley_terry(scores, targets([0, 2], [1, 3])).sum)
+    assert value == pytest.approx(math.log1p(math.exp(-3)) + math.log1p(math.exp(3)))
+
+
+def test_swapping_the_labels_changes_the_loss_as_the_formula_says():
+    scores = torch.tensor([1.5, -0.5])
+    right, wrong = (float(bradley_terry(scores, targets([a], [1 - a])).sum) for a in (0, 1))
+    assert wrong - right == pytest.approx(2.0)  # softplus(z) - softplus(-z) = z

@@ -1,0 +1,65 @@
+"""A training job on a few random comparisons, for tests of the loop."""
+
+from pathlib import Path
+from typing import Any
+
+from bradley.config import Config, Render
+from bradley.console import Console
+from bradley.data.plan import make_plan
+from bradley.data.render import Renderer
+from bradley.data.store import build_store
+from bradley.training.build import objective
+from bradley.training.checkpoint import Checkpoints
+from bradley.training.evaluation import Evaluator
+from bradley.training.loop import Job
+from bradley.training.optim import make_optimizer
+from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
+
+ROWS = [*comparisons(18), *comparisons(6, responses=4, seed=5)]
+VALID = comparisons(9, seed=7)
+TOKENIZER = tokenizer_for(ROWS)
+
+
+def config(seed: int = 0, **sections: Any) -> Config:
+    base: dict[str, Any] = {
+        "model": {"config": LLAMA, "tokenizer": "train"},
+        "train": {"batch_size": 8, "max_steps": 6, "micro_batch_tokens": 600},
+        "optim": {"lr": 1e-3, "warmup": 1},
+        "eval": {"every": 2},
+        "log": {"every": 1, "window": 3},
+    }
+    return Config(seed=seed, **{name: {**base.get(name, {}), **sections.get(name, {})} for name in {*base, *sections}})
+
+
+def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LLAMA, **fields: Any) -> Job:
+    settings = settings or config()
+    (folder / "eval").mkdir(parents=True)
+    network = tiny_model(
+        model, TOKENIZER, settings.seed, precision=settings.model.precision, dropout=settings.model.dropout
+    )
+    renderer = Renderer(TOKENIZER, Render(max_tokens=200), causal=network.causal)
+    store = build_store(ROWS, renderer, training=True)
+    plan = make_plan(
+        store,
+        batch_size=settings.train.batch_size,
+        token_budget=settings.train.micro_batch_tokens,
+        seed=settings.seed,
+        max_steps=settings.train.max_steps,
+        weight_by=settings.loss.weight_by,
+    )
+    stores = {"valid": build_store(VALID, renderer, training=False)}
+    made = {
+        "config": settings,
+        "folder": folder,
+        "model": network,
+        "renderer": renderer,
+        "optimizer": make_optimizer(network, settings.optim),
+        "losses": objective(settings),
+        "store": store,
+        "weights": store.judgment_weights(settings.loss.weight_by),
+        "plan": plan,
+        "evaluator": Evaluator(stores, settings.train, settings.loss.beta, folder / "eval"),
+        "checkpoints": Checkpoints(folder / "checkpoints"),
+        "console": Console("quiet"),
+    }
+    return Job(**{**made, **fields})

@@ -1,0 +1,51 @@
+"""Selection, patience and the refusal of scores that are not numbers."""
+
+import math
+
+import pytest
+
+from bradley.config import Train
+from bradley.errors import DivergedError
+from bradley.records import Judgment, ScoredComparison
+from bradley.training import evaluation
+from bradley.training.evaluation import Evaluator
+
+
+def rows(margins):
+    return [
+        ScoredComparison(f"c{i}", f"k{i}", (m, 0.0), (3, 3), (1, 1), (False, False), (Judgment(0, 1),))
+        for i, m in enumerate(margins)
+    ]
+
+
+def verdicts(tmp_path, monkeypatch, history, **settings):
+    scored = iter(history)
+    monkeypatch.setattr(evaluation, "score_store", lambda *_: rows(next(scored)))
+    evaluator = Evaluator({"valid": None}, Train(**settings), 1.0, tmp_path)
+    return [evaluator.run(None, step) for step in range(len(history))], evaluator
+
+
+def test_best_is_by_accuracy_then_by_nll_and_a_tie_keeps_the_earlier(tmp_path, monkeypatch):
+    history = [[1, -1], [1, 1], [2, 2], [2, 2], [9, -1]]
+    made, evaluator = verdicts(tmp_path, monkeypatch, history)
+    assert [v.improved for v in made] == [True, True, True, False, False]
+    assert evaluator.best_step == 2
+    assert evaluator.summaries["best"]["valid"]["nll"] == pytest.approx(math.log1p(math.exp(-2)))
+
+
+def test_patience_counts_evaluations_without_an_improvement_of_min_delta(tmp_path, monkeypatch):
+    """NLL falls by less than min_delta from step 1 on: the best checkpoint moves, the patience does not."""
+    history = [[0, 0], [1, 1], [1.01, 1.01], [1.02, 1.02], [1.03, 1.03]]
+    made, _ = verdicts(tmp_path, monkeypatch, history, early_stopping="nll", patience=2, min_delta=0.1, select_by="nll")
+    assert [v.stop for v in made] == [False, False, False, True, True]
+    assert all(v.improved for v in made)
+
+
+def test_off_never_stops(tmp_path, monkeypatch):
+    made, _ = verdicts(tmp_path, monkeypatch, [[1, 1]] * 9)
+    assert not any(v.stop for v in made)
+
+
+def test_a_score_that_is_not_a_number_names_its_comparison(tmp_path, monkeypatch):
+    with pytest.raises(DivergedError, match="evaluation at step 1: a score of valid comparison c1 is not finite"):
+        verdicts(tmp_path, monkeypatch, [[1, 1], [1, math.nan]])

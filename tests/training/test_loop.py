@@ -1,0 +1,213 @@
+"""The loop: the gradient of a whole step however it is cut, the same bytes twice, a stop before nonsense."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bradley.errors import DivergedError
+from bradley.losses import Term, bradley_terry
+from bradley.model.batch import collate
+from bradley.model.store import load_model
+from bradley.score import score_store
+from bradley.training.loop import fit
+from tests.helpers import GPT2
+from tests.training.jobs import VALID, config, job
+
+
+def lines(folder, name="metrics.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def one_step_gradient(folder, budget, **loss):
+    """The gradient of the first step, read off a plain gradient-descent update."""
+    settings = config(
+        train={"micro_batch_tokens": budget, "max_steps": 1},
+        optim={"lr": 1.0, "warmup": 0, "schedule": "constant", "max_grad_norm": 0},
+        loss=loss,
+    )
+    made = job(folder, settings)
+    before = [p.detach().clone() for p in made.model.parameters()]
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=1.0)
+    fit(made)
+    pieces = len(made.plan.step(1).micro_batches)
+    return torch.cat([(a - b.detach()).flatten() for a, b in zip(before, made.model.parameters(), strict=True)]), pieces
+
+
+@pytest.mark.parametrize("weight_by", ["prompt", "pair"])
+def test_any_cut_into_micro_batches_gives_the_gradient_of_the_whole_step(tmp_path, weight_by):
+    whole, one = one_step_gradient(tmp_path / "whole", 100_000, weight_by=weight_by)
+    for budget in (200, 350, 600):
+        cut, pieces = one_step_gradient(tmp_path / str(budget), budget, weight_by=weight_by)
+        assert pieces > one == 1
+        assert float((cut - whole).norm() / whole.norm()) < 1e-5
+
+
+def test_the_gradient_is_that_of_the_weighted_mean_over_the_step(tmp_path):
+    """Written out: mean over comparisons of the mean Bradley-Terry loss of their judgments."""
+    gradient, _ = one_step_gradient(tmp_path / "run", 300)
+    made = job(tmp_path / "other", config())
+    chosen = made.plan.step(1).comparisons
+    losses = []
+    for g in chosen:
+        scores = made.model(collate(made.store, np.array([g]), made.weights))
+        rows = [
+            -torch.nn.functional.logsigmoid(scores[j.better] - scores[j.worse]) for j in made.store.judgments(int(g))
+        ]
+        losses.append(torch.stack(rows).mean())
+    torch.stack(losses).mean().backward()
+    expected = torch.cat([p.grad.flatten() for p in made.model.parameters()])
+    assert float((gradient - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_two_runs_of_one_config_write_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        fit(job(tmp_path / name, config(model={"dropout": True}), GPT2))
+    for file in (
+        "metrics.jsonl",
+        "eval/valid-best.jsonl",
+        "checkpoints/index.json",
+        "checkpoints/step-000006/model.safetensors",
+    ):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    fit(job(tmp_path / "c", config(seed=1)))
+    assert (tmp_path / "c" / "metrics.jsonl").read_bytes() != (tmp_path / "a" / "metrics.jsonl").read_bytes()
+
+
+def test_train_figures_equal_the_scores_of_the_step(tmp_path):
+    made = job(tmp_path / "run", config(train={"max_steps": 1}))
+    fresh = job(tmp_path / "fresh", config(train={"max_steps": 1}))
+    fit(made)
+    event = next(e for e in lines(tmp_path / "run") if e["kind"] == "train")
+    with torch.no_grad():
+        chosen = fresh.plan.step(1).comparisons
+        batch = collate(fresh.store, chosen, fresh.weights)
+        scores = fresh.model(batch)
+    better, worse = scores[batch.targets.better].numpy(), scores[batch.targets.worse].numpy()
+    assert event["episode"] == len(chosen) == 8
+    assert event["train/rm/accuracy"] == pytest.approx(np.mean(better > worse))
+    assert event["train/rm/chosen_rewards"] == pytest.approx(better.mean(), abs=1e-5)
+    assert event["train/rm/reward_margin"] == pytest.approx((better - worse).mean(), abs=1e-5)
+    nll = np.logaddexp(0, -(better - worse).astype(float))
+    assert event["train/rm/nll"] == pytest.approx((nll * batch.targets.weight.numpy()).sum() / 8, abs=1e-6)
+    assert event["train/rm/loss"] == pytest.approx(event["train/rm/nll"], rel=1e-6)
+
+
+def test_figures_do_not_depend_on_the_token_budget(tmp_path):
+    events = []
+    for budget in (250, 100_000):
+        fit(job(tmp_path / str(budget), config(train={"micro_batch_tokens": budget, "max_steps": 3})))
+        events.append(lines(tmp_path / str(budget)))
+    for a, b in zip(*events, strict=True):
+        assert a.keys() == b.keys()
+        for key, value in a.items():
+            assert b[key] == pytest.approx(value, rel=2e-4, abs=2e-4) if isinstance(value, float) else b[key] == value
+
+
+def test_the_logged_norm_is_that_before_clipping(tmp_path):
+    settings = {"lr": 1.0, "warmup": 0, "schedule": "constant"}
+    gradient, _ = one_step_gradient(tmp_path / "free", 600)
+    fit(job(tmp_path / "clipped", config(optim={**settings, "max_grad_norm": 1e-3}, train={"max_steps": 1})))
+    event = next(e for e in lines(tmp_path / "clipped") if e["kind"] == "train")
+    assert event["train/rm/grad_norm"] == pytest.approx(float(gradient.norm()), rel=1e-4)
+
+
+def test_the_windowed_mean_covers_the_last_steps_only(tmp_path):
+    fit(job(tmp_path / "run"))
+    train = [e for e in lines(tmp_path / "run") if e["kind"] == "train"]
+    losses = [e["train/rm/loss"] for e in train]
+    assert train[-1]["train_window/rm/loss"] == pytest.approx(np.mean(losses[-3:]))
+    assert train[0]["train_window/rm/loss"] == pytest.approx(losses[0])
+
+
+def test_the_schedule_reaches_its_end_and_the_rate_starts_above_zero(tmp_path):
+    fit(job(tmp_path / "run", config(optim={"lr": 1e-3, "warmup": 2, "floor": 0.1})))
+    rates = [e["train/rm/lr"] for e in lines(tmp_path / "run") if e["kind"] == "train"]
+    assert rates[0] == pytest.approx(5e-4) and max(rates) == rates[1] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_nonsense_stops_the_run_before_the_optimizer_moves(tmp_path, what):
+    calls = 0
+
+    def poisoned(scores, targets):
+        nonlocal calls
+        calls += 1
+        term = bradley_terry(scores, targets)
+        if calls < 5:
+            return term
+        if what == "loss":
+            return Term(term.sum * math.nan, term.unit, {})
+        return Term(
+            term.sum + (scores - scores.detach()).abs().sum().sqrt(), term.unit, {}
+        )  # value kept, slope infinite
+
+    made = job(tmp_path / "run", config(train={"micro_batch_tokens": 100_000}), losses=[poisoned])
+    weights = []
+    original = made.optimizer.step
+
+    def step(*args, **kwargs):
+        result = original(*args, **kwargs)
+        weights.append([p.detach().clone() for p in made.model.parameters()])
+        return result
+
+    made.optimizer.step = step
+    with pytest.raises(DivergedError, match=f"the {what} of step 5 is (nan|inf)") as caught:
+        fit(made)
+    assert caught.value.exit_code == 5
+    assert any(row.id in caught.value.message for row in made.store.info)
+    assert len(weights) == 4
+    assert all(torch.equal(a, b.detach()) for a, b in zip(weights[-1], made.model.parameters(), strict=True))
+    assert max(e["step"] for e in lines(tmp_path / "run")) == 4
+    assert load_model(tmp_path / "run" / "checkpoints" / "step-000004")
+
+
+def test_the_best_checkpoint_re_evaluates_to_the_logged_best(tmp_path):
+    """Early stopping on a rate that ruins the model: best is kept apart from last, and scores what was logged."""
+    settings = config(
+        optim={"lr": 0.05, "warmup": 0},
+        train={"max_steps": 40, "early_stopping": "nll", "patience": 3, "select_by": "nll"},
+        eval={"every": 1},
+    )
+    made = job(tmp_path / "run", settings)
+    outcome = fit(made)
+    assert outcome.steps < 40 and outcome.reason == "no improvement in 3 evaluations"
+    index = json.loads((tmp_path / "run" / "checkpoints" / "index.json").read_text())
+    assert index["last"]["step"] == outcome.steps == index["best"]["step"] + 3
+    history = {e["step"]: e["eval/valid/rm/nll"] for e in lines(tmp_path / "run") if e["kind"] == "eval"}
+    assert history[index["best"]["step"]] == min(history.values()) == index["best"]["valid"]["nll"]
+    model = load_model(made.checkpoints.publish(tmp_path / "run" / "model")).model
+    rows = score_store(model, made.evaluator.stores["valid"], 600)
+    kept = (tmp_path / "run" / "eval" / "valid-best.jsonl").read_text().splitlines()
+    assert [json.loads(line)["scores"] for line in kept] == [list(row.scores) for row in rows]
+
+
+def test_every_evaluation_covers_every_row_whatever_the_budget(tmp_path):
+    """9 rows with a budget that leaves a lone last one: nothing is dropped, and the mean is over rows, not batches."""
+    for budget in (200, 400, 100_000):
+        made = job(tmp_path / str(budget), config(train={"max_steps": 1, "micro_batch_tokens": budget}))
+        fit(made)
+        rows = [
+            json.loads(line) for line in (tmp_path / str(budget) / "eval" / "valid-last.jsonl").read_text().splitlines()
+        ]
+        assert [row["id"] for row in rows] == [row.id for row in VALID]
+        last = [e for e in lines(tmp_path / str(budget)) if e["kind"] == "eval"][-1]
+        correct = [row["scores"][0] > row["scores"][1] for row in rows]
+        assert last["eval/valid/rm/accuracy"] == pytest.approx(np.mean(correct))
+        assert last["eval/valid/rm/judgments"] == 9
+
+
+def test_every_trainable_tensor_moves(tmp_path):
+    made = job(
+        tmp_path / "run",
+        config(optim={"lr": 3e-6, "warmup": 0, "schedule": "constant"}, model={"precision": "bfloat16"}),
+    )
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    fit(made)
+    for name, parameter in made.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        moved = float((parameter.detach() != before[name]).float().mean())
+        assert moved > (0.05 if "embed" in name else 0.9), name  # most of the vocabulary does not occur

@@ -1,0 +1,117 @@
+"""A whole run, from rows in memory to the folder with its report, and what bad input leaves behind."""
+
+import json
+
+import pytest
+
+import bradley
+from bradley.config import Config
+from bradley.errors import BradleyError, DataError, RunFolderError, UserError
+from bradley.training.run import train, with_sanity
+from tests.helpers import LLAMA, comparisons
+
+SETTINGS = {
+    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
+    "render": {"max_tokens": 128},
+    "train": {"batch_size": 8, "max_steps": 4, "micro_batch_tokens": 1024},
+    "eval": {"every": 2, "train_probe": 8},
+    "log": {"every": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path / "cache"))
+
+
+def rows(count, prefix=""):
+    return [
+        {
+            "prompt": f"{prefix} What follows {i}?",
+            "chosen": f"The number {i + 1} follows.",
+            "rejected": f"Nobody knows what number follows {i}.",
+            "id": f"{prefix}{i}",
+            "set": "even" if i % 2 == 0 else "odd",
+        }
+        for i in range(count)
+    ]
+
+
+def test_rows_in_memory_become_a_run_folder(tmp_path):
+    run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), test=rows(10, "t"), output=tmp_path / "run")
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        "config.json", "environment.json", "data_report.json", "metrics.jsonl", "timing.jsonl", "checkpoints", "model",
+        "eval", "plots", "report.html", "results.json", "examples.json",
+    }  # fmt: skip
+    assert not list(run.folder.rglob(".tmp*"))
+    assert run.results["sets"]["valid"]["accuracy"]["n"] == 12 == len(run.rows("valid"))
+    assert run.results["sets"]["test"]["accuracy"]["n"] == 10
+    assert run.results["headline"] == "test" and "n = 10" in run.summary()
+    assert set(run.results["sets"]["valid"]["by_tag"]["set"]) == {"even", "odd"}
+    events = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in events if e["kind"] == "train"] == [1, 2, 3, 4]
+    assert sorted({e["step"] for e in events if e["kind"] == "eval"}) == [0, 2, 4]
+    assert {e["set"] for e in events if e["kind"] == "eval"} == {"valid", "train_probe"}  # the test split is read once
+    assert Config(**json.loads((run.folder / "config.json").read_text())).train.batch_size == 8
+
+
+def test_comparisons_in_memory_give_the_same_bytes_twice(tmp_path):
+    for name in ("a", "b"):
+        bradley.train(SETTINGS, train=comparisons(30), valid=comparisons(8, seed=9), output=tmp_path / name)
+    for file in ("metrics.jsonl", "model/model.safetensors", "results.json", "data_report.json"):
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("a", "b"))
+        if file == "results.json":
+            first, second = (json.dumps({**json.loads(x), "seconds": 0}).encode() for x in (first, second))
+        assert first == second, file
+
+
+def test_the_folder_is_made_only_once_everything_is_checked(tmp_path):
+    faults = {
+        "too long": {"render": {"max_tokens": 4096}},
+        "over budget": {"train": {**SETTINGS["train"], "micro_batch_tokens": 16}},
+        "no model": {"model": {"path": "./absent"}},
+        "dropped": {"render": {"max_tokens": 8, "over_long": "drop"}},
+        "template": {"render": {"template": "absent.jinja"}},
+    }
+    for name, change in faults.items():
+        with pytest.raises(BradleyError) as caught:
+            bradley.train({**SETTINGS, **change}, train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
+        assert caught.value.hint and caught.value.exit_code in (2, 3, 4), name
+        assert not (tmp_path / "run").exists(), name
+
+
+def test_an_evaluation_row_that_cannot_be_kept_whole_stops_the_run(tmp_path):
+    long = {**rows(1, "v")[0], "chosen": "word " * 400}
+    with pytest.raises(DataError, match="evaluation rows are never dropped"):
+        bradley.train(SETTINGS, train=rows(20), valid=[long], output=tmp_path / "run")
+
+
+def test_a_prompt_in_training_and_validation_is_refused(tmp_path):
+    with pytest.raises(DataError, match="leaked"):
+        bradley.train(SETTINGS, train=rows(20), valid=rows(3), output=tmp_path / "run")
+
+
+def test_a_used_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="already holds files"):
+        bradley.train(SETTINGS, train=rows(20), valid=rows(5, "v"), output=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_cuda_where_there_is_none_is_said(tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UserError, match="no CUDA device"):
+        bradley.train({**SETTINGS, "train": {"device": "cuda"}}, train=rows(20), output=tmp_path / "run")
+
+
+def test_sanity_runs_every_stage_on_64_comparisons(tmp_path):
+    config = Config(**SETTINGS)
+    assert with_sanity(config).train.max_steps == 4
+    run = train(config, output=tmp_path / "run", sanity=True)
+    report = json.loads((run.folder / "data_report.json").read_text())["splits"]
+    assert report["train"]["comparisons"] == 64
+    assert run.results["steps"] == 4 and run.results["seconds"] < 120
+    assert run.results["sets"]["valid"]["ceiling"]["value"] < 1
