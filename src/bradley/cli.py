@@ -85,7 +85,10 @@ def cli(context: click.Context) -> None:
 def train(
     config: Path, output: Path | None, sanity: bool, quiet: bool, as_json: bool, overrides: dict[str, str]
 ) -> None:
-    """Train, evaluate and report one reward model, as the TOML file CONFIG and the options say."""
+    """Train, evaluate and report one reward model.
+
+    CONFIG is a TOML file; every setting in it can be given as an option instead.
+    """
     from .configfile import load_config
 
     if quiet and as_json:
@@ -106,7 +109,10 @@ def train(
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def plot(run: Path) -> None:
-    """Draw the plots and the report of the run folder RUN anew, from its own files."""
+    """Draw the plots and the report of a run anew.
+
+    RUN is the folder that `bradley train` wrote; nothing else is read.
+    """
     if not (run / "metrics.jsonl").is_file():
         raise UserError(
             f"{run} is not a run folder: it has no metrics.jsonl", "give the folder that `bradley train` wrote"
@@ -124,9 +130,10 @@ def plot(run: Path) -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def data(files: tuple[str, ...], as_json: bool, overrides: dict[str, str]) -> None:
-    """Say what FILE holds: format, counts by reason, lengths, and the first rows as a model would read them.
+    """Say what a file of preferences holds.
 
-    Token counts need --model.tokenizer or --model.path.
+    Format, counts by reason, lengths, and the first rows as a model would read them. Token counts need --model.tokenizer
+    or --model.path.
     """
     from .configfile import data_settings
     from .data.preview import preview, show
@@ -138,7 +145,7 @@ def data(files: tuple[str, ...], as_json: bool, overrides: dict[str, str]) -> No
 
 @cli.command()
 def configs() -> None:
-    """List the configurations in configs/, with what each is for."""
+    """List the configurations in configs/."""
     files = sorted(Path("configs").glob("*.toml"))
     if not files:
         raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")

@@ -187,6 +187,21 @@ def test_dropout_is_off_in_modules_and_in_what_attention_functions_read():
     assert config.attention_dropout == 0.0
 
 
+def test_the_pad_token_is_set_where_a_composite_model_reads_it():
+    """Such a config holds another one for text, and a pad token set on the outer one is never seen."""
+    text = {k: v for k, v in LLAMA.items() if k not in ("model_type", "num_key_value_heads")}
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    composite = {
+        "model_type": "gemma3",
+        "text_config": {**text, "vocab_size": len(TOKENIZER), "num_key_value_heads": 2, "head_dim": 8},
+        "vision_config": {**vision, "image_size": 28, "patch_size": 14},
+        "mm_tokens_per_image": 4,
+    }
+    network = tiny_model(composite, TOKENIZER).network
+    assert network.config.text_config.pad_token_id == TOKENIZER.pad_token_id
+    assert network.config.text_config is not network.config
+
+
 def test_the_pad_token_is_set_where_the_head_reads_it():
     network = tiny_model(LLAMA, TOKENIZER).network
     assert network.config.get_text_config().pad_token_id == TOKENIZER.pad_token_id

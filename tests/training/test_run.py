@@ -107,6 +107,51 @@ def test_cuda_where_there_is_none_is_said(tmp_path):
         bradley.train({**SETTINGS, "train": {"device": "cuda"}}, train=rows(20), output=tmp_path / "run")
 
 
+def test_what_the_run_writes_the_report_reads(tmp_path):
+    """One schema: every train line and every evaluation of the run is a point of the figures."""
+    from bradley.report.plots import gap_points
+    from bradley.report.run_folder import read_run
+
+    run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), output=tmp_path / "run")
+    read = read_run(run.folder)
+    train_events = [e for e in read.events if e["kind"] == "train"]
+    assert [e["step"] for e in train_events] == [1, 2, 3, 4]
+    assert all(e["train/rm/lr"] > 0 for e in train_events[:-1])
+    assert [point.step for point in gap_points(read.events)] == [0, 2, 4]
+    page = (run.folder / "report.html").read_text()
+    figure = run.results["sets"]["valid"]["accuracy"]
+    assert f"{100 * figure['value']:.1f}" in page and "longer wins" in page.lower()
+    assert run.results["sets"]["valid"] == read.results["sets"]["valid"]
+
+
+def test_named_evaluation_sets_are_reported_and_never_select(tmp_path):
+    extra = tmp_path / "extra.jsonl"
+    extra.write_text("".join(json.dumps(row) + "\n" for row in rows(7, "x")))
+    settings = {**SETTINGS, "data": {"eval_sets": {"extra": str(extra)}}}
+    run = bradley.train(settings, train=rows(40), valid=rows(12, "v"), output=tmp_path / "run")
+    plain = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), output=tmp_path / "plain")
+    assert run.results["sets"]["extra"]["accuracy"]["n"] == 7 == len(run.rows("extra", "last"))
+    assert run.results["best"] == plain.results["best"]
+    assert run.results["sets"]["valid"] == plain.results["sets"]["valid"]
+
+
+def test_rankings_ties_and_groups_train(tmp_path):
+    ranked = [
+        {
+            "prompt": [{"role": "user", "content": f"Rank {i}."}],
+            "completions": [{"content": f"answer {k} to {i}", "score": k % 3} for k in range(4)],
+        }
+        for i in range(20)
+    ]
+    settings = {**SETTINGS, "data": {"equal_scores": "tie", "group_by": "prompt"}, "loss": {"weight_by": "pair"}}
+    run = bradley.train(settings, train=ranked, valid=rows(12, "v"), output=tmp_path / "run")
+    report = json.loads((run.folder / "data_report.json").read_text())["splits"]["train"]
+    assert (report["comparisons"], report["judgments"], report["responses"]) == (20, 120, 80)
+    assert report["tokens"]["unique_tokens"] < report["tokens"]["full_tokens"]
+    event = next(e for e in map(json.loads, (run.folder / "metrics.jsonl").open()) if e["kind"] == "train")
+    assert event["train/rm/nll"] == pytest.approx(0.7, abs=0.2)
+
+
 def test_sanity_runs_every_stage_on_64_comparisons(tmp_path):
     config = Config(**SETTINGS)
     assert with_sanity(config).train.max_steps == 4

@@ -84,7 +84,7 @@ class Renderer:
         if not texts:
             return []
         special = self.template is None
-        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special)["input_ids"]
+        rows: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
         if whole and self.eos is not None:
             rows = [row if row and row[-1] == self.eos else [*row, self.eos] for row in rows]
         return rows
