@@ -9,8 +9,8 @@ from bradley.settings import Setting, settings_of, wanted
 TARGET = Path(__file__).parent / "reference" / "settings.md"
 HEAD = """# Settings
 
-Every setting of a run, as TOML (`[section]`, `field = value`) or on the command line (`--SECTION.FIELD value`). This page
-is made from `src/bradley/config.py` by `docs/make_reference.py`; the same text is in `bradley train --help`.
+Every setting of a run, as TOML (`[section]`, `field = value`) or on the command line (`--SECTION.FIELD value`). This
+page is made from `src/bradley/config.py` by `docs/make_reference.py`; the same text is in `bradley train --help`.
 """
 
 

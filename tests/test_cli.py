@@ -176,6 +176,14 @@ def test_errors_of_training_have_their_exit_code(
     assert capsys.readouterr() == ("", "error: it is wrong\nhint: do it right\n")
 
 
+def test_an_error_about_a_key_with_a_line_break_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"two\nlines": "x"}) + "\n", encoding="utf-8")
+    assert run(["data", str(path)]) == 3
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == rf"error: {path}: no known format has rows with two\nlines" and second.startswith("hint: ")
+
+
 def test_an_interrupt_is_one_line_and_a_bug_keeps_its_traceback(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,9 +289,10 @@ def test_version_is_that_of_the_project() -> None:
 def test_train_function_takes_a_path_a_dict_or_a_config(calls: list[dict[str, Any]]) -> None:
     nested = {"model": {"path": "some/model"}}
     for config in ("configs/small.toml", Path("configs/small.toml"), nested, Config.model_validate(nested)):
-        bradley.train(config, train=ROWS, output="there")
+        bradley.train(config, train=ROWS, output="there", sanity=True)
     assert {call["config"].model.path for call in calls} == {"some/model"}
     assert [call["source"] for call in calls] == [CONFIG, CONFIG, "", ""]
     assert all(call["train"] is ROWS and call["output"] == Path("there") and call["valid"] is None for call in calls)
+    assert all(call["sanity"] for call in calls)
     with pytest.raises(errors.UserError, match="unknown key"):
         bradley.train({"modle": {"path": "x"}})

@@ -1,7 +1,7 @@
-"""TOML and overrides into a configuration: places, values, suggestions, and the way back."""
+"""TOML and overrides into a configuration: places, values, suggestions, rules, and what is resolved read back."""
 
+import json
 import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Config
-from bradley.configfile import data_settings, load_config, read_config, to_dict, to_toml
+from bradley.configfile import data_settings, load_config, read_config
 from bradley.errors import UserError
 from bradley.settings import ALIASES, coerce, settings_of, suggest
 from bradley.tomlfile import read_toml
@@ -20,11 +20,12 @@ FULL = """# A comment.
 seed = 7
 
 [data]
-train = ["a.jsonl", "b.jsonl"]
+train = ["synthetic:"]
+valid = ["a.jsonl", "b.jsonl"]
 synthetic = { comparisons = 100, noise = "threshold" }
 
 [data.eval_sets]
-"held out" = "c.jsonl"
+"held_out" = "c.jsonl"
 
 [optim]
 lr = 3e-4
@@ -54,9 +55,9 @@ def problems(mapping: dict[str, Any], overrides: dict[str, Any] | None = None) -
 def test_every_value_of_a_file_arrives(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, FULL), {})
     assert config.seed == 7
-    assert config.data.train == ["a.jsonl", "b.jsonl"]
+    assert config.data.valid == ["a.jsonl", "b.jsonl"]
     assert (config.data.synthetic.comparisons, config.data.synthetic.noise) == (100, "threshold")
-    assert config.data.eval_sets == {"held out": "c.jsonl"}
+    assert config.data.eval_sets == {"held_out": "c.jsonl"}
     assert (config.optim.lr, config.optim.betas) == (3e-4, (0.9, 0.95))
     assert config.model.config == {"model_type": "llama", "rope_parameters": {"rope_theta": 10000.0}}
     assert config.train.batch_size == Config.model_fields["train"].default.batch_size
@@ -67,7 +68,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         "seed": "8",
         "optim.lr": "1e-5",
         "optim.betas": "0.8,0.9",
-        "data.train": "d.jsonl",
+        "data.valid": "d.jsonl",
         "data.synthetic.noise": "bradley_terry",
         "data.eval_sets.more": "e.jsonl,f.jsonl",
         "model.dropout": "TRUE",
@@ -77,9 +78,9 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     }
     config = load_config(write(tmp_path, FULL), overrides)
     assert (config.seed, config.optim.lr, config.optim.betas) == (8, 1e-5, (0.8, 0.9))
-    assert config.data.train == "d.jsonl"
+    assert config.data.valid == "d.jsonl"
     assert (config.data.synthetic.comparisons, config.data.synthetic.noise) == (100, "bradley_terry")
-    assert config.data.eval_sets == {"held out": "c.jsonl", "more": ["e.jsonl", "f.jsonl"]}
+    assert config.data.eval_sets == {"held_out": "c.jsonl", "more": ["e.jsonl", "f.jsonl"]}
     assert config.model.dropout is True
     assert config.model.config == {
         "model_type": "llama",
@@ -155,10 +156,75 @@ def test_a_value_instead_of_a_section() -> None:
 
 def test_rules_about_several_settings() -> None:
     assert problems({}) == ["configuration: give model.path, or model.config with a model_type such as 'llama'"]
-    both = MODEL | {"train": {"epochs": 2.0, "max_steps": 5}}
+    both = MODEL | {"train": {"epochs": 2.0, "max_steps": 5}, "optim": {"schedule": "constant", "floor": 0.1}}
     assert problems(both) == [
-        "configuration: train.max_steps and train.epochs are both given: one of them would be ignored"
+        "configuration: optim.floor has no effect while optim.schedule is constant",
+        "configuration: train.epochs has no effect while train.max_steps is above 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "switch"),
+    [
+        ({"data": {"train": "a", "synthetic": {"noise": "threshold"}}}, "data.synthetic.noise", "data.train is not"),
+        ({"data": {"group_max_responses": 8}}, "data.group_max_responses", "data.group_by is none"),
+        ({"data": {"valid": "v", "valid_share": 0.1}}, "data.valid_share", "data.valid is given"),
+        ({"data": {"test": "t", "test_share": 0.1}}, "data.test_share", "data.test is given"),
+        ({"optim": {"schedule": "constant", "floor": 0.1}}, "optim.floor", "optim.schedule is constant"),
+        ({"train": {"patience": 2}}, "train.patience", "train.early_stopping is off"),
+        ({"train": {"min_delta": 0.1}}, "train.min_delta", "train.early_stopping is off"),
+        (
+            {"train": {"early_stopping": "nll"}, "data": {"valid_share": 0.0}},
+            "train.early_stopping",
+            "data.valid is empty and data.valid_share is 0",
+        ),
+        ({"model": {"path": "x", "vocab_size": 512}}, "model.vocab_size", "model.tokenizer is not `train`"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_an_error(given: dict[str, Any], name: str, switch: str) -> None:
+    (problem,) = problems(MODEL | given)
+    assert problem.startswith(f"configuration: {name} has no effect while {switch}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"data": {"train": ["synthetic:"], "synthetic": {"noise": "threshold"}}},
+        {"data": {"train": "a", "synthetic": {"noise": "bradley_terry", "comparisons": 4000}}},
+        {"data": {"group_by": "prompt", "group_max_responses": 8}},
+        {"data": {"valid": "v", "valid_share": 0.05}},
+        {"optim": {"schedule": "constant", "floor": 0.0}},
+        {"train": {"early_stopping": "nll", "patience": 2, "min_delta": 0.1}},
+        {"train": {"early_stopping": "nll"}, "data": {"valid": "v", "valid_share": 0.05}},
+        {"model": {"config": {"model_type": "llama"}, "tokenizer": "train", "vocab_size": 512}},
+    ],
+)
+def test_a_setting_that_has_its_effect_or_its_default_is_none(given: dict[str, Any]) -> None:
+    assert read_config(MODEL | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model": {"path": "x", "tokenizer": "train"}}, "model.path and model.tokenizer = train are both given"),
+        ({"model": {"path": "x", "config": {"model_type": "bert"}}}, "model.path and model.config are both given"),
+        ({"model": {"config": {"model_type": "bert"}}}, "model.config needs model.tokenizer"),
+        (
+            {"model": {"config": {"model_type": "bert", "num_labels": 2}, "tokenizer": "t"}},
+            "model.config.num_labels may not be given",
+        ),
+        ({"data": {"eval_sets": {"test": "x"}}}, "data.eval_sets.test: the name is taken"),
+    ],
+)
+def test_settings_that_contradict_each_other(given: dict[str, Any], says: str) -> None:
+    (problem,) = problems(MODEL | given)
+    assert problem.startswith(f"configuration: {says}")
+
+
+@pytest.mark.parametrize("name", ["held out", "a/b", "../up", "", "a.b", "x-best", "café", "line\n", "a\nb"])
+def test_names_of_evaluation_sets_can_be_names_of_files(name: str) -> None:
+    (problem,) = problems(MODEL | {"data": {"eval_sets": {name: "x.jsonl", "Fine_2": "y.jsonl"}}})
+    assert problem.startswith("configuration: data.eval_sets") and problem.endswith(f"got {name!r}")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +247,7 @@ def test_the_command_line_replaces_the_rival_in_the_file(
 
 
 def test_rivals_on_the_command_line_are_refused() -> None:
-    assert "both given" in problems(MODEL, {"train.max_steps": "5", "train.epochs": "2"})[0]
+    assert "has no effect" in problems(MODEL, {"train.max_steps": "5", "train.epochs": "2"})[0]
     assert read_config(MODEL | {"train": {"epochs": 2.0}}, {"train.max_steps": "0"}).train.epochs == 2.0
 
 
@@ -273,7 +339,7 @@ def test_lines_are_those_of_the_text(tmp_path: Path) -> None:
     for name, text in {
         "seed": "seed",
         "data.train": "train",
-        "data.eval_sets.held out": '"held',
+        "data.eval_sets.held_out": '"held',
         "optim.lr": "lr",
     }.items():
         assert lines[source.line(name) - 1].startswith(text)
@@ -292,15 +358,13 @@ entries = st.recursive(
 
 @given(
     train=st.lists(texts, min_size=1, max_size=3),
-    eval_sets=st.dictionaries(
-        texts.filter(lambda t: t not in ("train", "valid", "test", "train_probe")), texts, max_size=3
-    ),
+    eval_sets=st.dictionaries(st.from_regex("set_[A-Za-z0-9_]{1,9}", fullmatch=True), texts, max_size=3),
     settings=st.dictionaries(texts, entries, max_size=4),
     lr=st.floats(1e-12, 1e3),
     max_steps=st.integers(0, 10),
     valid=texts,
 )
-def test_toml_reads_back_as_the_same_configuration(
+def test_a_resolved_configuration_reads_back_as_the_same(
     train: list[str], eval_sets: dict[str, str], settings: dict[str, Any], lr: float, max_steps: int, valid: str
 ) -> None:
     config = read_config(
@@ -311,25 +375,15 @@ def test_toml_reads_back_as_the_same_configuration(
             "train": {"max_steps": max_steps},
         }
     )
-    again = read_config(tomllib.loads(to_toml(config)))
-    assert to_dict(again) == to_dict(config)
-
-
-def test_to_dict_holds_every_default() -> None:
-    values = to_dict(read_config(MODEL))
-    assert values["optim"]["betas"] == [0.9, 0.999]
-    assert values["data"]["synthetic"]["responses"] == 2
-
-
-def test_none_has_no_toml() -> None:
-    config = read_config({"model": {"config": {"model_type": "llama", "window": None}, "tokenizer": "train"}})
-    with pytest.raises(UserError, match=r"model\.config\.window is None"):
-        to_toml(config)
+    resolved = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert read_config(resolved) == config == Config(**resolved)
 
 
 def test_data_command_splits_nothing_off_unless_asked() -> None:
     settings = data_settings(["a.jsonl"], {})
     assert (settings.data.train, settings.data.valid_share) == (["a.jsonl"], 0.0)
     assert data_settings(["a.jsonl"], {"data.valid": "b.jsonl"}).data.valid == "b.jsonl"
+    with pytest.raises(UserError, match=r"data\.synthetic\.responses has no effect while data\.train is not"):
+        data_settings(["a.jsonl"], {"data.synthetic.responses": "3"})
     with pytest.raises(UserError, match=r"render\.eos has no effect without a tokenizer"):
         data_settings(["a.jsonl"], {"render.eos": "never"})

@@ -44,3 +44,36 @@ def test_the_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (order.append("replace"), real_replace(a, b))[1])
     files.write_text(tmp_path / "x", "text")
     assert order == ["fsync", "replace", "fsync"]
+
+
+def test_a_folder_is_replaced_whole_and_the_old_one_stays_until_then(tmp_path):
+    from bradley.files import replace_folder
+
+    folder = tmp_path / "model"
+    replace_folder(folder, lambda target: (target / "a").write_text("old"))
+
+    def torn(target):
+        (target / "a").write_text("new")
+        assert (folder / "a").read_text() == "old"
+        raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        replace_folder(folder, torn)
+    assert (folder / "a").read_text() == "old"
+    replace_folder(folder, lambda target: (target / "b").write_text("new"))
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_copied_folder_shares_its_weights_and_nothing_else(tmp_path):
+    from bradley.files import copy_folder
+
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (source / name).write_text(name)
+    copy_folder(source, target)
+    (target / "config.json").write_text("edited")
+    assert (source / "config.json").read_text() == "config.json"
+    assert (source / "model.safetensors").samefile(target / "model.safetensors")

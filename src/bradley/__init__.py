@@ -50,6 +50,7 @@ def train(
     test: Rows | None = None,
     output: str | Path | None = None,
     progress: str = "quiet",
+    sanity: bool = False,
 ) -> "Run":
     """Train, evaluate and report one reward model.
 
@@ -58,6 +59,7 @@ def train(
         train, valid, test: rows or comparisons in memory, instead of the files that the configuration names.
         output: the run folder, which must not hold a run yet; by default `runs/<time>`.
         progress: `bar`, `quiet` or `json`, all on stderr.
+        sanity: run every stage on 64 comparisons, in seconds.
 
     Raises:
         BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
@@ -73,7 +75,9 @@ def train(
     elif not isinstance(config, Config):
         config = read_config(config)
     folder = None if output is None else Path(output)
-    return run(config, train=train, valid=valid, test=test, output=folder, progress=progress, source=source)
+    return run(
+        config, train=train, valid=valid, test=test, output=folder, progress=progress, sanity=sanity, source=source
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,7 @@ def run(args: Sequence[str]) -> int:
 
 def complain(error: BradleyError) -> int:
     """Print an error on stderr, one line for each of its problems, then the hint; return its exit code."""
-    for line in error.message.splitlines():
+    for line in error.message.split("\n"):
         click.echo(f"error: {line}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
@@ -132,8 +132,8 @@ def plot(run: Path) -> None:
 def data(files: tuple[str, ...], as_json: bool, overrides: dict[str, str]) -> None:
     """Say what a file of preferences holds.
 
-    Format, counts by reason, lengths, and the first rows as a model would read them. Token counts need --model.tokenizer
-    or --model.path.
+    Format, counts by reason, lengths, and the first rows as a model would read them. Token counts need
+    --model.tokenizer or --model.path.
     """
     from .configfile import data_settings
     from .data.preview import preview, show

@@ -5,7 +5,9 @@ torch here, so a laptop or a launcher validates a run in milliseconds. `configfi
 TOML and overrides into these.
 """
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +16,8 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Sources = str | list[str]
+SYNTHETIC = "synthetic:"
+"""The source of composed training data."""
 
 
 class Section(BaseModel):
@@ -34,24 +38,26 @@ class Synthetic(Section):
     more; `threshold` flips the true order with the same probability everywhere."""
     noise_rate: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
     """Expected share of judgments whose label contradicts the true reward."""
-    length_weight: float = 0.0
+    length_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Weight of the response's length in the true reward: 0 makes length a pure nuisance."""
     view: Literal["full", "prompt", "response"] = "full"
     """What the model may see: everything, the prompt only (responses replaced by unrelated ones), or the response only
-    (prompts replaced by one fixed text). The labels stay those of the full text, so the last two must end at chance."""
+    (prompts replaced by one fixed text). The labels stay those of the full text, so the last two must end at chance
+    (`response` where `length_weight` is 0)."""
 
 
 class Data(Section):
     """Where comparisons come from and what is done about faulty ones."""
 
-    train: Sources = "synthetic:"
+    train: Sources = SYNTHETIC
     """Training data: a file (.jsonl or .json, each also .gz), a glob, a list of these, or `synthetic:` alone."""
     valid: Sources = ""
     """Validation data, used to select the best checkpoint. Empty: split off from `train` by prompt."""
     test: Sources = ""
     """Test data, read once at the end. Empty: split off from `train` if `test_share` is above 0."""
     eval_sets: dict[str, Sources] = {}
-    """Further named evaluation sets, reported beside `valid` but never used to select."""
+    """Further named evaluation sets, reported beside `valid` but never used to select. Names are letters, digits and
+    underscores: they become names of files."""
     valid_share: Share = 0.05
     """Share of the prompts of `train` held out for validation when `valid` is empty."""
     test_share: Share = 0.0
@@ -80,7 +86,9 @@ class Data(Section):
     contradictory: Policy = "keep"
     """Training comparisons whose judgment is reversed by another one on the same texts. Evaluation sets keep theirs."""
     leaked: Policy = "error"
-    """Training comparisons whose prompt also occurs in an evaluation set: `drop` takes them out of training."""
+    """Training comparisons whose prompt also occurs in an evaluation set: `drop` takes them out of training. A test
+    prompt that also occurs in `valid` or `eval_sets` is judged by the same policy, but evaluation rows are never
+    dropped, so that only `keep` lets it pass."""
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
 
@@ -204,8 +212,44 @@ class Log(Section):
     """Steps that the windowed train figures average over."""
 
 
-class Config(Section):
-    """A whole run."""
+IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "train.epochs": (lambda run: run.train.max_steps > 0, "train.max_steps is above 0"),
+    "train.patience": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
+    "train.min_delta": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
+    "train.early_stopping": (
+        lambda run: not as_list(run.data.valid) and not run.data.valid_share,
+        "data.valid is empty and data.valid_share is 0",
+    ),
+    "data.valid_share": (lambda run: bool(as_list(run.data.valid)), "data.valid is given"),
+    "data.test_share": (lambda run: bool(as_list(run.data.test)), "data.test is given"),
+    "data.synthetic": (lambda run: SYNTHETIC not in as_list(run.data.train), f"data.train is not `{SYNTHETIC}`"),
+    "data.group_max_responses": (lambda run: run.data.group_by == "none", "data.group_by is none"),
+    "model.vocab_size": (lambda run: run.model.tokenizer != "train", "model.tokenizer is not `train`"),
+    "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
+}
+"""Settings, or sections, that other settings switch off: when, and that in words. What is switched off must have its
+default value, given or not, so that a resolved configuration can be read back."""
+RESERVED = ("train", "train_probe", "valid", "test")
+"""Names of sets that `data.eval_sets` may not use."""
+
+
+def as_list(sources: Sources) -> list[str]:
+    """A source setting as a list of its non-empty entries."""
+    return [source for source in ([sources] if isinstance(sources, str) else sources) if source]
+
+
+def changed(section: Section, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the settings below a section whose values are not their defaults."""
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            yield from changed(value, f"{prefix}{key}.")
+        elif value != field.default:
+            yield prefix + key
+
+
+class DataSettings(Section):
+    """The settings that reading and rendering data needs: no model is asked for."""
 
     seed: int = 0
     """Seed of everything drawn: order, splits, samples, initial weights."""
@@ -215,6 +259,34 @@ class Config(Section):
     """Messages to token ids."""
     model: Model = Model()
     """Backbone, tokenizer, numerics."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [*self._unused_settings(), *self._contradictions()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _unused_settings(self) -> Iterator[str]:
+        for name in changed(self):
+            rule = IGNORED.get(name) or IGNORED.get(name.rpartition(".")[0])
+            if rule and rule[0](self):
+                yield f"{name} has no effect while {rule[1]}"
+
+    def _contradictions(self) -> Iterator[str]:
+        """What settings may not say together, one line each."""
+        for name in self.data.eval_sets:
+            if name in RESERVED:
+                yield f"data.eval_sets.{name}: the name is taken, as are {', '.join(RESERVED)}"
+            elif not re.fullmatch("[A-Za-z0-9_]+", name):
+                yield f"data.eval_sets: a name may hold letters, digits and underscores, got {name!r}"
+        if self.model.path and self.model.tokenizer == "train":
+            yield "model.path and model.tokenizer = train are both given: a pretrained model knows its own tokens only"
+
+
+class Config(DataSettings):
+    """A whole run."""
+
     loss: Loss = Loss()
     """Objective."""
     optim: Optim = Optim()
@@ -226,24 +298,13 @@ class Config(Section):
     log: Log = Log()
     """Logging."""
 
-    @model_validator(mode="after")
-    def _one_model(self) -> "Config":
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
         if self.model.path and self.model.config:
-            raise ValueError("model.path and model.config are both given: a model is loaded or built, not both")
-        if not self.model.path and "model_type" not in self.model.config:
-            raise ValueError("give model.path, or model.config with a model_type such as 'llama'")
-        if not self.model.path and not self.model.tokenizer:
-            raise ValueError('model.config needs model.tokenizer: a folder, a Hub name, or "train"')
-        return self
-
-    @model_validator(mode="after")
-    def _unused_settings(self) -> "Config":
-        if self.train.max_steps and self.train.epochs != Train().epochs:
-            raise ValueError("train.max_steps and train.epochs are both given: one of them would be ignored")
-        for name in ("valid", "test"):
-            share = f"{name}_share"
-            if getattr(self.data, name) and getattr(self.data, share) != getattr(Data(), share):
-                raise ValueError(f"data.{name} and data.{name}_share are both given: the share would be ignored")
-        if "train" in self.data.eval_sets or {"valid", "test", "train_probe"} & set(self.data.eval_sets):
-            raise ValueError("data.eval_sets may not use the names train, train_probe, valid or test")
-        return self
+            yield "model.path and model.config are both given: a model is loaded or built, not both"
+        elif not self.model.path and "model_type" not in self.model.config:
+            yield "give model.path, or model.config with a model_type such as 'llama'"
+        elif not self.model.path and not self.model.tokenizer:
+            yield 'model.config needs model.tokenizer: a folder, a Hub name, or "train"'
+        if "num_labels" in self.model.config:
+            yield "model.config.num_labels may not be given: a reward model has one score"

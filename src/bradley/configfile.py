@@ -1,4 +1,4 @@
-"""TOML files and dotted overrides into a `Config`, and back; every mistake is reported at once, with its place."""
+"""TOML files and dotted overrides into a `Config`; every mistake is reported at once, with its place."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from .config import Config, Data, Model, Render, Section
+from .config import Config, DataSettings, Section
 from .errors import UserError
 from .settings import Setting, coerce, find_setting, settings_of, suggest, wanted
-from .tomlfile import Source, read_toml, toml_value
+from .tomlfile import Source, read_toml
 
 S = TypeVar("S", bound=Section)
 HINT = "`bradley train --help` lists every setting, its meaning and its default"
@@ -26,21 +26,6 @@ REPLACES = {
     "model.path": "model.config",
 }
 """Where only one of two settings may be given, the one on the command line replaces the other one in the file."""
-INACTIVE = {"train.epochs": "train.max_steps", "data.valid_share": "data.valid", "data.test_share": "data.test"}
-"""Settings that have no effect, and may not be given, while the other one is set."""
-
-
-class DataSettings(Section):
-    """The part of a run's settings that `bradley data` needs: no model is asked for."""
-
-    seed: int = 0
-    """Seed of everything drawn."""
-    data: Data = Data()
-    """Comparisons and the policies about them."""
-    render: Render = Render()
-    """Messages to token ids."""
-    model: Model = Model()
-    """Where the tokenizer comes from."""
 
 
 @dataclass
@@ -185,7 +170,8 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     for path in dict.fromkeys(_error_path(one["loc"], draft.settings) for one in errors if one["loc"]):
         draft.unfit(".".join(path), value_at(nested, list(path)))
     if not draft.problems:
-        draft.problems.append((0, f"{draft.source.name}: {errors[0]['msg'].removeprefix('Value error, ')}"))
+        lines = errors[0]["msg"].removeprefix("Value error, ").split("\n")
+        draft.problems += [(0, f"{draft.source.name}: {line}") for line in lines]
     return None
 
 
@@ -215,29 +201,3 @@ def _plain(value: Any) -> bool:
 def _shown(value: Any) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """The whole resolved configuration as plain data, defaults included: what `config.json` holds."""
-    values: dict[str, Any] = config.model_dump(mode="json")
-    return values
-
-
-def to_toml(config: Config) -> str:
-    """The whole resolved configuration as TOML, defaults included; `load_config` reads the same one back.
-
-    Settings without effect, such as `train.epochs` beside `train.max_steps`, are left out: both may not be given.
-
-    Raises:
-        UserError: `model.config` holds None, for which TOML has no word.
-    """
-    values, tables = to_dict(config), {"": list[str]()}
-    for name, setting in settings_of(Config).items():
-        value = value_at(values, setting.name.split("."))
-        if name not in INACTIVE or not value_at(values, INACTIVE[name].split(".")):
-            table, _, key = name.rpartition(".")
-            tables.setdefault(table, []).append(f"{key} = {toml_value(name, value)}")
-    return (
-        "\n\n".join("\n".join([f"[{table}]" if table else "", *lines]) for table, lines in tables.items()).lstrip()
-        + "\n"
-    )

@@ -38,7 +38,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Make `folder` what `fill(temporary folder)` writes; until that is done and synced, the old one stays.
+    """Make `folder` what `fill(temporary folder)` writes; until that is done and synced, the old one stays whole.
+
+    A crash between the two renames leaves the old folder under a `.tmp-` name and never half a folder.
 
     Raises:
         DiskError: as for `write_bytes`. Any other exception of `fill` passes through; nothing is left behind.
@@ -52,26 +54,42 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
             for path in temporary.rglob("*"):
                 if path.is_file():
                     _sync(path)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.replace(folder)
+            _sync(temporary)
+            _swap(temporary, folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync(folder.parent)
 
 
+def _swap(new: Path, folder: Path) -> None:
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".tmp-old-{folder.name}-"))
+    if folder.exists():
+        folder.replace(old)  # onto an empty folder, which a rename may replace
+    new.replace(folder)
+    shutil.rmtree(old)
+
+
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy the files of a folder, as hard links where the disk has them: a second name costs no space."""
+    """Copy a folder; its weights as hard links where the disk has them, because a second name costs no space.
+
+    Weights are replaced, never edited; everything else may be edited by hand and gets a copy of its own.
+    """
     for path in source.rglob("*"):
         copy = target / path.relative_to(source)
         if path.is_dir():
             copy.mkdir(exist_ok=True)
             continue
-        try:
-            os.link(path, copy)
-        except OSError:
+        if path.suffix != ".safetensors" or not _linked(path, copy):
             shutil.copy2(path, copy)
+
+
+def _linked(path: Path, copy: Path) -> bool:
+    try:
+        os.link(path, copy)
+    except OSError:  # another disk, or one without hard links
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -180,8 +180,12 @@ class ScoredComparison:
 
 
 def prompt_key(prompt: tuple[Message, ...]) -> str:
-    """The key under which comparisons share a prompt: 16 hex digits of a hash of its turns, outer blanks aside."""
+    """The key under which comparisons share a prompt: 16 hex digits of a hash of its turns, outer blanks aside.
+
+    Plain text counts as the words of a user, so that a leak is found between files that write one prompt differently.
+    """
     digest = hashlib.sha256()
     for message in prompt:
-        digest.update(f"{message.role}\x1f{message.content.strip()}\x1e".encode("utf-8", "surrogatepass"))
+        role = "user" if message.role == "text" else message.role
+        digest.update(f"{role}\x1f{message.content.strip()}\x1e".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]

@@ -60,14 +60,14 @@ def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:
 
 
 def score_comparisons(
-    model: Loaded | Path | str, comparisons: Sequence[Comparison], token_budget: int = 16384
+    model: Loaded | Path | str, comparisons: Sequence[Comparison], token_budget: int = 16384, device: str = "cpu"
 ) -> list[ScoredComparison]:
-    """Score comparisons with a model folder or a loaded model; nothing is dropped.
+    """Score comparisons with a model folder (loaded onto `device`) or a loaded model; nothing is dropped.
 
     Raises:
         CheckpointError: a folder that cannot score, see `load_model`.
         DataError: a response that alone exceeds the model's limit.
     """
-    loaded = load_model(Path(model)) if isinstance(model, (str, Path)) else model
+    loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
     store = build_store(comparisons, loaded.renderer, training=False)
     return score_store(loaded.model, store, token_budget)

@@ -1,7 +1,6 @@
-"""TOML as text: read with the line of every key, written so that it reads back the same."""
+"""TOML as text, read with the line of every key."""
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -78,24 +77,3 @@ def _dotted(line: str) -> str:
         key, content = next(iter(content.items()))
         parts.append(key)
     return ".".join(parts)
-
-
-def toml_value(name: str, value: Any) -> str:
-    """A value as TOML; `name` is for the error message.
-
-    Raises:
-        UserError: it holds None, for which TOML has no word.
-    """
-    if value is None:
-        raise UserError(f"{name} is None, which TOML cannot say", "leave the entry out")
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_quoted(key)} = {toml_value(f'{name}.{key}', entry)}" for key, entry in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(toml_value(name, entry) for entry in value)}]"
-    return _quoted(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string. JSON's escapes are TOML's, but for DEL, which JSON leaves as it is."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

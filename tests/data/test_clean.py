@@ -150,6 +150,20 @@ def test_grouping_merges_what_shares_a_prompt():
     assert group_by_prompt(rows, 16)[0].judgments == (Judgment(0, 1), Judgment(2, 0), Judgment(0, 1))
 
 
+def test_merged_ids_are_none_that_is_there_already():
+    rows = [row("a", "p", "x", "y"), row("b", "p", "x", "z"), row("a+1", "q", "x", "y"), row("a+1~", "r", "x", "y")]
+    for order in (rows, rows[::-1]):
+        ids = [c.id for c in group_by_prompt(order, 16)]
+        assert len(set(ids)) == len(ids) == 3 and {"a+1", "a+1~"} <= set(ids)
+    assert [c.id for c in group_by_prompt(rows, 16)] == ["a+1~~", "a+1", "a+1~"]
+
+
+def test_grouping_keeps_plain_text_and_turns_apart():
+    spoken = row("a", "p", "x", "y")
+    plain = replace(spoken, id="b", prompt=(Message("text", "p"),))
+    assert group_by_prompt([spoken, plain], 16) == [spoken, plain]
+
+
 def test_a_group_that_is_full_starts_the_next_one():
     rows = [row(str(i), "p", f"x{i}", f"y{i}") for i in range(5)]
     groups = group_by_prompt(rows, 4)

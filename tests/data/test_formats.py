@@ -222,6 +222,9 @@ SYSTEM, TOOL = {"role": "system", "content": "s"}, {"role": "tool", "content": "
         ({"prompt": "p", "completions": [{"score": 1}]}, "the keys score", "the key content"),
         ({"prompt": "p", "completions": [{"content": "a", "score": float("inf")}]}, "inf as score", "finite"),
         ({"prompt": "p", "completions": [{"content": "a", "score": 10**400}]}, "as score", "finite"),
+        ({"prompt": "p", "completions": [{"content": "a", "score": True}]}, "True as score", "finite"),
+        ({"prompt": "p", "completions": [{"content": "a", "rank": False}]}, "False as rank", "finite"),
+        ({"prompt": "p", "chosen": "a", "rejected": "b", "margin": True}, "True as margin", "finite"),
     ],
 )
 def test_a_row_of_the_wrong_shape_stops_with_its_place(row, found, wanted):
@@ -234,6 +237,23 @@ def test_a_row_of_the_wrong_shape_stops_with_its_place(row, found, wanted):
     message = caught.value.message
     assert message.startswith("x.jsonl, row 2: found ") and found in message.split(", wanted ")[0]
     assert wanted in message.split(", wanted ")[1] and caught.value.hint
+
+
+@pytest.mark.parametrize("format", ["auto", "preference"])
+@pytest.mark.parametrize("mark", ["\n", "\r", "\x85", "\u2028", "\x1b", "\ud800"])
+def test_what_a_message_quotes_from_the_data_stays_on_one_line(format, mark):
+    key = f"caf\u00e9 \u4e2d{mark}\\"
+    rows = [
+        {key: "x", "chosen": "a"},
+        {"prompt": [{key: "x", "role": "user"}], "chosen": "a", "rejected": "b"},
+        {"prompt": [{"role": key, "content": "x"}], "chosen": "a", "rejected": "b"},
+    ]
+    for row in rows:
+        with pytest.raises(DataError) as caught:
+            one(row, format)
+        assert caught.value.message.isprintable() and "caf\u00e9 \u4e2d\\" in caught.value.message
+    assert one({"chosen": "a", "rejected": "b", "id": key}).id.isprintable()
+    assert one({"chosen": "a", "rejected": "b", "id": "a\\n\u4e2d"}).id == "a\\n\u4e2d"
 
 
 def test_turns_that_templates_can_render_are_kept():

@@ -69,6 +69,15 @@ def test_a_pair_made_identical_by_its_limit_is_dropped_in_training_and_kept_in_e
     assert kept.ids[0] == kept.ids[1] and len(kept.judgments) == 1
 
 
+def test_a_response_of_no_tokens_is_never_scored_on_its_rivals_prompt():
+    nothing = Rendered([[7, 8], []], 0, 0)
+    ledger = Ledger()
+    assert fitted(ledger, rendered=nothing, max_tokens=8) is None
+    assert ledger.causes["no_tokens"]["dropped"] == 1
+    with pytest.raises(DataError, match="renders to no token"):
+        fitted(training=False, rendered=nothing, max_tokens=8)
+
+
 def test_the_question_survives_where_the_peers_cut_it():
     """Prompt of 3,000 tokens at a limit of 2,048: the last prompt tokens and the whole response stay."""
     prompt, response = list(range(10_000, 13_000)), list(range(500))

@@ -120,6 +120,37 @@ def test_leaks_into_training_stop_the_run_or_are_dropped():
     assert splits.report["splits"]["train"]["findings"]["leaked"]["dropped"] == 3
 
 
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_a_test_prompt_in_another_evaluation_set_stops_the_run_unless_leaks_are_kept(tmp_path, policy):
+    hard = write(tmp_path / "hard.jsonl.gz", rows(3, prefix="h"))
+    sets = {"eval_sets": {"hard": hard}}
+    of_test = [*rows(9, prefix="t"), *rows(2, prefix="v"), *rows(1, prefix="h")]
+    given_rows = {"train": rows(9), "valid": rows(4, prefix="v"), "test": of_test}
+    with pytest.raises(DataError, match="3 test comparisons have a prompt that is also in valid or hard") as caught:
+        load(Data(leaked=policy, **sets), **given_rows)
+    assert "--data.leaked keep" in caught.value.hint and "never dropped" in caught.value.hint
+    splits = load(Data(leaked="keep", **sets), **given_rows)
+    assert len(splits.test) == 12 and len(splits.evals["valid"]) == 4
+    found = splits.report["splits"]["test"]["findings"]["leaked"]
+    assert (found["count"], found["policy"], found["dropped"], found["example"]) == (3, "keep", 0, "test:10")
+    assert "found 3 leaked, kept" in describe(splits.report)
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_named_evaluation_sets_may_repeat_prompts_of_the_validation_set(tmp_path, policy):
+    hard = write(tmp_path / "hard.jsonl.gz", rows(3, prefix="v"))
+    data = Data(leaked=policy, eval_sets={"hard": hard})
+    splits = load(data, train=rows(9), valid=rows(4, prefix="v"), test=rows(2, prefix="t"))
+    findings = {name: split["findings"] for name, split in splits.report["splits"].items()}
+    assert findings["test"]["leaked"]["count"] == 0 and "leaked" not in findings["valid"] | findings["hard"]
+
+
+def test_a_prompt_leaks_from_one_format_into_another():
+    spoken = {"prompt": [{"role": "user", "content": "p1 "}], "chosen": "a", "rejected": "b"}
+    with pytest.raises(DataError, match="1 training comparisons are leaked, such as 1"):
+        load(Data(), train=rows(4), valid=[spoken])
+
+
 def test_too_many_unusable_rows_stop_the_run():
     bad = {"prompt": "p", "completions": [{"content": "a", "score": 1}]}
     completions = [{"content": "a", "rank": 0}, {"content": "b", "rank": 1}]
@@ -163,7 +194,7 @@ def test_an_empty_split_is_an_error(data, given_rows, says, hint):
 
 
 def test_description_names_everything_that_happened():
-    bad = {"prompt": "p", "chosen": "x", "rejected": "x", "source": "twins"}
+    bad = {"prompt": "q", "chosen": "x", "rejected": "x", "source": "twins"}
     data = Data(max_rejected_share=0.5, valid_share=0.3, limit=10)
     text = describe(load(data, train=[*rows(40), bad]).report)
     assert "train: 10 comparisons, 10 judgments, 20 responses, 10 prompts; 41 rows" in text

@@ -7,8 +7,8 @@ import pytest
 from bradley.config import Render
 from bradley.data.render import Renderer, common_prefix
 from bradley.data.tokenizer import train_tokenizer
-from bradley.errors import CheckpointError, UserError
-from bradley.records import Comparison, Judgment, Message, Response
+from bradley.errors import CheckpointError, DataError, UserError
+from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 from tests.helpers import comparisons, needs_data, read_gz, tokenizer_for
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -120,9 +120,31 @@ def test_errors_name_what_is_missing(tmp_path):
         Renderer(tokenizer, Render(), causal=True)
     with pytest.raises(UserError, match="is not a file"):
         Renderer(tokenizer, Render(template=str(tmp_path / "absent.jinja")), causal=True)
+    template = tmp_path / "latin.jinja"
+    template.write_bytes("{{ 'é' }}".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.jinja is not UTF-8 at byte 4"):
+        Renderer(tokenizer, Render(template=str(template)), causal=True)
+    template.write_text("\n{% for %}")
+    broken = Renderer(tokenizer, Render(template=str(template)), causal=True)
+    with pytest.raises(UserError, match="the chat template is not Jinja: line 2: ") as caught:
+        broken.text(tuple(CHAT), ANSWER.messages)
+    assert "\n" not in caught.value.message
+
+
+def test_a_conversation_that_the_template_refuses_is_a_fault_of_the_data():
     gemma = Renderer(chat_tokenizer("gemma"), Render(), causal=True)
-    with pytest.raises(UserError, match="System role not supported"):
-        gemma.text((Message("system", "Be kind."),), ANSWER.messages)
+    prompt = (Message("system", "Be kind."),)
+    said = "the chat template refuses a conversation with the roles system, assistant: System role not supported"
+    with pytest.raises(DataError, match=f"^{said}$"):
+        gemma.text(prompt, ANSWER.messages)
+    answers = (ANSWER, Response((Message("assistant", "No."),)))
+    fine, bad = (
+        Comparison(name, prompt_key(turns), turns, answers, (Judgment(0, 1),))
+        for name, turns in (("fine", tuple(CHAT)), ("bad", prompt))
+    )
+    with pytest.raises(DataError, match=f"^comparison bad: {said}$") as caught:
+        gemma.comparisons([fine, bad])
+    assert "render.template" in caught.value.hint
 
 
 def test_common_prefix():

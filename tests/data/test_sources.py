@@ -25,6 +25,10 @@ def fault_of(tmp_path, name, content):
     return caught.value
 
 
+def test_keys_that_a_message_quotes_stay_on_one_line(tmp_path):
+    assert r"the keys a\nb, c" in fault_of(tmp_path, "x.json", b'{"a\\nb": 1, "c": 2}').message
+
+
 def test_globs_are_sorted_and_files_keep_their_order(tmp_path):
     for name in ("b.jsonl", "a.json", "c.jsonl.gz"):
         (tmp_path / name).touch()

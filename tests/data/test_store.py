@@ -54,6 +54,14 @@ def test_a_cached_store_equals_a_built_one_and_is_not_made_twice(tmp_path, monke
     assert isinstance(second.tokens, np.memmap)
 
 
+def test_a_broken_cache_is_made_again(tmp_path):
+    built = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
+    (next(tmp_path.iterdir()) / "tokens.npy").unlink()
+    for _ in range(2):
+        again = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
+        assert again.tokens.tolist() == built.tokens.tolist()
+
+
 def test_the_cache_key_covers_content_template_limits_and_use(tmp_path):
     build_store(ROWS, RENDERER, training=True, cache=tmp_path)
     variants = [

@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from bradley.config import Render
 from bradley.data.render import Renderer
-from bradley.errors import CheckpointError
+from bradley.errors import CheckpointError, DiskError
 from bradley.model.batch import collate
 from bradley.model.store import load_model, save_model
+from bradley.records import Comparison, Message
 from bradley.score import score_comparisons, score_store
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
@@ -81,6 +82,66 @@ def test_other_broken_folders_are_refused(tmp_path):
     (tmp_path / "m" / "bradley.json").unlink()
     with pytest.raises(CheckpointError, match=r"no bradley\.json"):
         load_model(tmp_path / "m")
+
+
+def test_a_changed_template_or_tokenizer_is_refused(tmp_path):
+    saved(tmp_path / "m")
+    template = tmp_path / "m" / "bradley_template.jinja"
+    original = template.read_text()
+    template.write_text(original.replace("<|end|>", "<|end|>\n"))
+    with pytest.raises(CheckpointError, match="not the one the model was trained with"):
+        load_model(tmp_path / "m")
+    template.write_text(original)
+    tokenizer_for(comparisons(40, seed=8), 400).save_pretrained(tmp_path / "m")
+    with pytest.raises(CheckpointError, match="not the one the model was trained with"):
+        load_model(tmp_path / "m")
+
+
+def test_multi_turn_rows_score_alike_here_and_in_plain_transformers(tmp_path):
+    """A tokenizer whose pad is its end token: pooling by id would stop at the first turn's end."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from bradley.data.tokenizer import with_distinct_pad
+
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.pad_token = tokenizer.eos_token  # the trap
+    tokenizer = with_distinct_pad(tokenizer)
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    turns = (Message("user", "one"), Message("assistant", "two"), Message("user", "three"))
+    rows = [Comparison(f"m{i}", f"k{i}", (*turns, *r.prompt), r.responses, r.judgments) for i, r in enumerate(ROWS)]
+    model = tiny_model(LLAMA, tokenizer)
+    save_model(tmp_path / "m", model, Renderer(tokenizer, Render(max_tokens=300), causal=True), {})
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "m")
+    texts = [
+        loaded.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in (*row.prompt, *response.messages)], tokenize=False
+        )
+        for row in rows
+        for response in row.responses
+    ]
+    batch = loaded(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = plain(**{k: batch[k] for k in ("input_ids", "attention_mask")}).logits[:, 0]
+    scores = [score for row in score_comparisons(tmp_path / "m", rows) for score in row.scores]
+    np.testing.assert_allclose(scores, expected, atol=3e-6)
+
+
+def test_a_broken_card_and_a_full_disk_say_so(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    model, renderer = saved(tmp_path / "m")
+    (tmp_path / "m" / "bradley.json").write_text("{torn")
+    with pytest.raises(CheckpointError, match=r"bradley\.json is broken"):
+        load_model(tmp_path / "m")
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr(type(model.network), "save_pretrained", full)
+    with pytest.raises(DiskError, match="No space left"):
+        save_model(tmp_path / "other", model, renderer, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_scored_rows_are_complete_unrounded_and_in_order(tmp_path):

@@ -156,6 +156,28 @@ def test_a_checkpoint_that_lacks_more_than_a_head_is_refused(tmp_path):
         build_model(Model(path=str(tmp_path)), TOKENIZER, 0, torch.device("cpu"))
 
 
+def test_an_encoder_without_its_pooler_gets_one_drawn(tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    config = tiny_model(BERT, TOKENIZER).network.config
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    built = build_model(Model(path=str(tmp_path)), TOKENIZER, 0, torch.device("cpu"))
+    assert built.head == "drawn, the encoder's own"
+
+
+def test_rows_added_to_an_embedding_come_from_the_seed_as_well(tmp_path):
+    tiny_model(GPT2, TOKENIZER).network.save_pretrained(tmp_path)
+    larger = tokenizer_for(ROWS)
+    larger.add_tokens(["<|new|>"])
+    embeddings = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        model = build_model(Model(path=str(tmp_path)), larger, 0, torch.device("cpu")).model
+        embeddings.append(model.network.get_input_embeddings().weight.detach())
+    assert len(embeddings[0]) == len(TOKENIZER) + 1
+    assert torch.equal(*embeddings)
+
+
 def test_bad_models_say_what_is_wrong(tmp_path):
     cpu = torch.device("cpu")
     with pytest.raises(CheckpointError, match="does not exist"):
@@ -168,6 +190,11 @@ def test_bad_models_say_what_is_wrong(tmp_path):
         build_model(Model(path=str(tmp_path)), TOKENIZER, 0, cpu)
     with pytest.raises(UserError, match="does not make a classifier"):
         build_model(Model(config={"model_type": "lama"}, tokenizer="train"), TOKENIZER, 0, cpu)
+    with pytest.raises(UserError, match=r"model\.config\.hiden_size: a llama has no such setting") as caught:
+        tiny_model({**LLAMA, "hiden_size": 8}, TOKENIZER)
+    assert caught.value.hint == "did you mean hidden_size?"
+    with pytest.raises(UserError, match="does not make a classifier"):
+        tiny_model({**LLAMA, "hidden_size": 33}, TOKENIZER)
     with pytest.raises(CheckpointError, match="not installed"):
         build_model(Model(path="package:no_such_package"), TOKENIZER, 0, cpu)
 
@@ -182,9 +209,9 @@ def test_dropout_is_off_in_modules_and_in_what_attention_functions_read():
         assert not torch.equal(noisy(batch), noisy(batch))  # GPT-2's own rate of 0.1
     from transformers import AutoConfig
 
-    config = AutoConfig.for_model("llama", attention_dropout=0.3)
+    config = AutoConfig.for_model("gemma3", text_config={"attention_dropout": 0.3})
     silence_dropout(config)
-    assert config.attention_dropout == 0.0
+    assert config.text_config.attention_dropout == 0.0
 
 
 def test_the_pad_token_is_set_where_a_composite_model_reads_it():

@@ -58,7 +58,7 @@ def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LL
         "store": store,
         "weights": store.judgment_weights(settings.loss.weight_by),
         "plan": plan,
-        "evaluator": Evaluator(stores, settings.train, settings.loss.beta, folder / "eval"),
+        "evaluator": Evaluator(stores, settings.train, settings.loss, folder / "eval"),
         "checkpoints": Checkpoints(folder / "checkpoints"),
         "console": Console("quiet"),
     }

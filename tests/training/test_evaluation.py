@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bradley.config import Train
+from bradley.config import Loss, Train
 from bradley.errors import DivergedError
 from bradley.records import Judgment, ScoredComparison
 from bradley.training import evaluation
@@ -21,7 +21,7 @@ def rows(margins):
 def verdicts(tmp_path, monkeypatch, history, **settings):
     scored = iter(history)
     monkeypatch.setattr(evaluation, "score_store", lambda *_: rows(next(scored)))
-    evaluator = Evaluator({"valid": None}, Train(**settings), 1.0, tmp_path)
+    evaluator = Evaluator({"valid": None}, Train(**settings), Loss(), tmp_path)
     return [evaluator.run(None, step) for step in range(len(history))], evaluator
 
 

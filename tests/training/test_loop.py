@@ -86,7 +86,7 @@ def test_train_figures_equal_the_scores_of_the_step(tmp_path):
         batch = collate(fresh.store, chosen, fresh.weights)
         scores = fresh.model(batch)
     better, worse = scores[batch.targets.better].numpy(), scores[batch.targets.worse].numpy()
-    assert event["episode"] == len(chosen) == 8
+    assert event["episode"] == len(batch.targets.better) and event["epoch"] == pytest.approx(8 / 24)
     assert event["train/rm/accuracy"] == pytest.approx(np.mean(better > worse))
     assert event["train/rm/chosen_rewards"] == pytest.approx(better.mean(), abs=1e-5)
     assert event["train/rm/reward_margin"] == pytest.approx((better - worse).mean(), abs=1e-5)
@@ -114,12 +114,37 @@ def test_the_logged_norm_is_that_before_clipping(tmp_path):
     assert event["train/rm/grad_norm"] == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
-def test_the_windowed_mean_covers_the_last_steps_only(tmp_path):
-    fit(job(tmp_path / "run"))
+def test_the_windowed_mean_covers_the_last_steps_only_and_a_short_step_weighs_less(tmp_path):
+    made = job(tmp_path / "run", config(train={"batch_size": 9}))  # 24 comparisons: steps of 9, 9 and 6
+    fit(made)
     train = [e for e in lines(tmp_path / "run") if e["kind"] == "train"]
     losses = [e["train/rm/loss"] for e in train]
-    assert train[-1]["train_window/rm/loss"] == pytest.approx(np.mean(losses[-3:]))
+    assert train[-1]["train_window/rm/loss"] == pytest.approx(np.average(losses[-3:], weights=[9, 9, 6]))
     assert train[0]["train_window/rm/loss"] == pytest.approx(losses[0])
+
+
+def test_the_plain_nll_is_logged_beside_a_loss_with_more_terms(tmp_path):
+    made = job(tmp_path / "more", config(train={"max_steps": 1}))
+    made.losses.append(lambda scores, targets: Term((scores**2).sum(), "response", {}))
+    fit(made)
+    fit(job(tmp_path / "plain", config(train={"max_steps": 1})))
+    more, plain = (next(e for e in lines(tmp_path / n) if e["kind"] == "train") for n in ("more", "plain"))
+    assert more["train/rm/nll"] == pytest.approx(plain["train/rm/nll"], rel=1e-6)
+    assert more["train/rm/loss"] > more["train/rm/nll"] + 1e-3
+    first = [next(e for e in lines(tmp_path / n) if e["kind"] == "eval") for n in ("more", "plain")]
+    assert first[0]["eval/valid/rm/loss"] == first[1]["eval/valid/rm/loss"]
+
+
+def test_evaluation_weighs_the_nll_as_training_does(tmp_path):
+    """All training rows evaluated at step 0 against the first step that holds all of them."""
+    for weight_by in ("prompt", "pair"):
+        settings = config(train={"batch_size": 24, "max_steps": 1}, loss={"weight_by": weight_by})
+        made = job(tmp_path / weight_by, settings)
+        made.evaluator.stores = {"valid": made.store}
+        fit(made)
+        first, step = lines(tmp_path / weight_by)[:2]
+        assert (first["kind"], step["kind"]) == ("eval", "train")
+        assert first["eval/valid/rm/nll"] == pytest.approx(step["train/rm/nll"], rel=1e-5)
 
 
 def test_the_schedule_reaches_its_end_and_the_rate_starts_above_zero(tmp_path):

@@ -4,11 +4,11 @@ import itertools
 import math
 
 import pytest
-import torch
 
 from bradley.config import Optim
+from bradley.data.plan import make_plan
 from bradley.training.optim import learning_rate, make_optimizer, warmup_steps
-from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
+from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 
 def rates(num_steps, **settings):
@@ -62,18 +62,29 @@ def test_decay_falls_on_matrices_and_spares_norms_and_the_head():
     assert decay["network.model.layers.0.mlp.up_proj.weight"] == 0.1
 
 
-def test_small_rates_move_float32_weights_that_bfloat16_would_swallow():
-    """An Adam-sized step of 3e-6 changes about 4 % of bfloat16 weights of this size, and nearly all in float32."""
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(20_000, generator=generator) * 0.02
-    moved = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        parameter = torch.nn.Parameter(weights.to(dtype))
-        before = parameter.detach().clone()
-        parameter.grad = torch.ones_like(parameter)
-        torch.optim.AdamW([parameter], lr=3e-6, weight_decay=0.0).step()
-        moved[dtype] = float((parameter != before).float().mean())
-    assert moved[torch.bfloat16] < 0.1 < 0.99 < moved[torch.float32]
+def test_the_pooler_of_an_encoder_is_head():
+    model = tiny_model(BERT, tokenizer_for(comparisons(2)))
+    optimizer = make_optimizer(model, Optim(weight_decay=0.1))
+    decayed = {id(p) for p in optimizer.param_groups[0]["params"]}
+    exempt = {name for name, p in model.named_parameters() if id(p) not in decayed and p.ndim == 2}
+    assert exempt == {"network.bert.pooler.dense.weight", "network.classifier.weight"}
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0, 0.03, 1, 5])
+def test_the_shortest_runs_begin_with_a_rate_above_zero(num_steps, warmup):
+    table = rates(num_steps, warmup=warmup)
+    assert table[0] > 0 and max(table) == 1.0
+
+
+def test_the_schedule_of_a_run_of_epochs_ends_where_it_should():
+    """Two epochs counted twice would end half-way down."""
+    store = store_for(comparisons(20))
+    plan = make_plan(store, batch_size=4, token_budget=4096, seed=0, epochs=2)
+    settings = Optim(lr=1.0, schedule="linear", floor=0.1)
+    assert plan.num_steps == 10
+    assert learning_rate(plan.num_steps, plan.num_steps, settings) == pytest.approx(0.1)
+    assert learning_rate(plan.num_steps // 2, plan.num_steps, settings) > 0.5
 
 
 def test_a_schedule_is_a_function_of_the_step_alone():

@@ -7,7 +7,8 @@ import pytest
 import bradley
 from bradley.config import Config
 from bradley.errors import BradleyError, DataError, RunFolderError, UserError
-from bradley.training.run import train, with_sanity
+from bradley.model.store import load_model
+from bradley.training.run import claim, train, with_sanity
 from tests.helpers import LLAMA, comparisons
 
 SETTINGS = {
@@ -97,6 +98,62 @@ def test_a_used_folder_is_refused_and_left_alone(tmp_path):
     with pytest.raises(RunFolderError, match="already holds files"):
         bradley.train(SETTINGS, train=rows(20), valid=rows(5, "v"), output=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_without_a_validation_set_the_last_step_counts(tmp_path):
+    settings = {**SETTINGS, "data": {"valid_share": 0.0}}
+    run = bradley.train(settings, train=rows(20), output=tmp_path / "probe")
+    assert run.results["best"]["step"] == 4 and run.results["headline"] == "train_probe"
+    assert "train_probe" in run.summary() and (run.folder / "report.html").exists()
+    blind = {**settings, "eval": {"train_probe": 0}}
+    run = bradley.train(blind, train=rows(20), output=tmp_path / "blind")
+    assert "nothing is known" in run.summary() and run.results["sets"] == {}
+    assert load_model(run.model)
+
+
+def test_an_evaluation_set_of_ties_alone_has_an_nll_and_no_accuracy(tmp_path):
+    ties = [
+        {"prompt": f"v{i}", "completions": [{"content": f"yes {i}", "score": 1}, {"content": f"no {i}", "score": 1}]}
+        for i in range(6)
+    ]
+    settings = {**SETTINGS, "data": {"equal_scores": "tie"}}
+    run = bradley.train(settings, train=rows(20), valid=ties, output=tmp_path / "run")
+    figures = run.results["sets"]["valid"]
+    assert figures["accuracy"]["value"] is None and figures["nll"] > 0
+    assert "accuracy     -" in run.summary()
+
+
+def test_rows_without_a_prompt_are_clusters_of_their_own(tmp_path):
+    bare = [{"chosen": f"Yes, {i} it is.", "rejected": f"No {i} at all."} for i in range(30)]
+    settings = {**SETTINGS, "data": {"valid_share": 0.3, "format": "preference"}}
+    run = bradley.train(settings, train=bare, output=tmp_path / "run")
+    accuracy = run.results["sets"]["valid"]["accuracy"]
+    assert accuracy["clusters"] == accuracy["n"] > 3
+
+
+def test_the_evaluated_rows_do_not_depend_on_the_limit(tmp_path):
+    ids = []
+    for limit in (128, 24):
+        settings = {**SETTINGS, "render": {"max_tokens": limit, "over_long": "truncate_response"}}
+        run = bradley.train(settings, train=rows(30), valid=rows(12, "v"), output=tmp_path / str(limit))
+        ids.append([row.id for row in run.rows("valid")])
+    assert ids[0] == ids[1] and len(ids[0]) == 12
+
+
+def test_of_two_runs_that_want_one_folder_the_second_is_refused(tmp_path):
+    claim(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="taken by another run"):
+        claim(tmp_path / "run")
+
+
+def test_the_callers_random_state_is_left_alone(tmp_path):
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    bradley.train(SETTINGS, train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
+    assert torch.equal(torch.rand(1), expected)
 
 
 def test_cuda_where_there_is_none_is_said(tmp_path):

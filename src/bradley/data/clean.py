@@ -92,18 +92,21 @@ def group_by_prompt(comparisons: Iterable[Comparison], max_responses: int) -> li
 
     A merged comparison has at most `max_responses` responses; one that would not fit starts the next. A comparison
     alone stays as it is, its rank vector and a larger number of responses included, and so does one that holds the
-    same text twice. Merged ones have no rank vector, the first one's prompt, source and scores, the tags that all of
-    them agree on, and the id "<first id>+<number of the others>". Order is that of first appearance.
+    same text twice. A plain text and a user's message stay apart even if their words are the same, as templates may
+    write them differently. Merged ones have no rank vector, the first one's prompt, source and scores, the tags that
+    all of them agree on, and the id "<first id>+<number of the others>", with "~" behind it where that is taken. Order
+    is that of first appearance.
     """
     groups: list[_Group] = []
-    latest: dict[str, _Group] = {}
+    latest: dict[Any, _Group] = {}
     for comparison in comparisons:
-        key = topic(comparison)
+        key = (topic(comparison), *(message.role for message in comparison.prompt))
         if key not in latest or not latest[key].admits(comparison, max_responses):
             latest[key] = _Group()
             groups.append(latest[key])
         latest[key].add(comparison)
-    return [group.merged() for group in groups]
+    taken = {member.id for group in groups for member in group.members}
+    return [group.merged(taken) for group in groups]
 
 
 @dataclass(slots=True)
@@ -126,7 +129,8 @@ class _Group:
             self.places.setdefault(response.messages, len(self.places))
         self.repeats = len(self.places) < len(comparison.responses)
 
-    def merged(self) -> Comparison:
+    def merged(self, taken: set[str]) -> Comparison:
+        """All members as one; `taken` holds the ids in use and gains the new one."""
         first = self.members[0]
         if len(self.members) == 1:
             return first
@@ -134,9 +138,13 @@ class _Group:
         for member in self.members:
             for response in member.responses:
                 responses.setdefault(response.messages, response)
+        name = f"{first.id}+{len(self.members) - 1}"
+        while name in taken:
+            name += "~"
+        taken.add(name)
         return replace(
             first,
-            id=f"{first.id}+{len(self.members) - 1}",
+            id=name,
             responses=tuple(responses.values()),
             judgments=tuple(self._moved(member, judgment) for member in self.members for judgment in member.judgments),
             rank=None,

@@ -38,7 +38,7 @@ class Place:
 def field(row: Row, key: str, at: Place) -> Any:
     """The value of `key`, which must be there and not null."""
     if key not in row:
-        raise at.fault(f"the keys {', '.join(map(str, row)) or '(none)'}", f"the key {key}")
+        raise at.fault(f"the keys {', '.join(map(on_one_line, row)) or '(none)'}", f"the key {key}")
     if row[key] is None:
         raise at.fault(f"null in {key}", "text or messages")
     return row[key]
@@ -57,7 +57,7 @@ def number(row: Row, key: str, at: Place) -> float | None:
     value = row.get(key)
     if value is None:
         return None
-    if not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
         raise at.fault(f"{value!r} as {key}", "a finite number")
     return float(value)
 
@@ -84,6 +84,12 @@ def check_order(turns: Turns, at: Place) -> None:
         raise at.fault(found, "an assistant turn at the end, the one that is judged")
 
 
+def on_one_line(found: object) -> str:
+    """What the data holds, as a message quotes it: whatever would break the line is escaped."""
+    text = str(found)
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def kind(value: Any) -> str:
     """What a value is, in the words of JSON."""
     names = {str: "text", list: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number"}
@@ -93,7 +99,7 @@ def kind(value: Any) -> str:
 def _message(entry: Any, what: str, at: Place) -> Message:
     wanted = '{"role": "user", "content": "..."}'
     if not isinstance(entry, dict) or not {"role", "content"} <= set(entry):
-        found = f"the keys {', '.join(map(str, entry))}" if isinstance(entry, dict) else kind(entry)
+        found = f"the keys {', '.join(map(on_one_line, entry))}" if isinstance(entry, dict) else kind(entry)
         raise at.fault(f"{found} in a message of the {what}", wanted)
     if entry["role"] not in CHAT_ROLES:
         raise at.fault(f"the role {entry['role']!r} in the {what}", f"one of {', '.join(CHAT_ROLES)}")

@@ -4,8 +4,9 @@ A row that lacks a field, or whose turns no chat template can render, means that
 the run stops with a `DataError` that names file and row. A row of the right shape whose content cannot be used becomes
 `Rejected` with one of `REASONS`, and is counted.
 
-Every scalar of a row that its format does not read becomes a tag; `source` becomes the comparison's source; `id`, a
-string or an integer, becomes its id where no row before it has taken that id, and "<file>:<row>" otherwise.
+A text, a whole number or a truth value of a row becomes a tag, unless its format reads it; numbers with a fraction are
+measurements and no labels. `source` becomes the comparison's source; `id`, a string or an integer, becomes its id where
+no row before it has taken that id, and "<file>:<row>" otherwise.
 """
 
 import itertools
@@ -42,7 +43,7 @@ class Format(NamedTuple):
     """One shape of rows.
 
     Attributes:
-        fields: keys that the format reads; other scalars become tags.
+        fields: keys that the format reads, which become no tags.
         matches: whether a row looks like this shape.
         convert: the comparison of a row (without id, source and tags), or why it is none.
         looks: the shape, as hints print it.
@@ -98,7 +99,7 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
     fits = Counter(key for row in rows for key in _fitting(row)[:1])
     if fits:
         return fits.most_common(1)[0][0]
-    keys = ", ".join(sorted({str(key) for row in rows for key in row})) or "no keys at all"
+    keys = ", ".join(sorted({fields.on_one_line(key) for row in rows for key in row})) or "no keys at all"
     looks = "; ".join(f"{key}: {shape.looks}" for key, shape in FORMATS.items())
     raise DataError(f"{name}: no known format has rows with {keys}", f"known formats are {looks}")
 
@@ -194,7 +195,7 @@ def _convert(shape: Format, row: Row, at: Place) -> Comparison | Rejected:
     source = row.get("source")
     return replace(
         result,
-        id=str(own) if known else "",
+        id=fields.on_one_line(own) if known else "",
         source=source if isinstance(source, str) else at.stem,
         tags=_tags(row, {*shape.fields, "id", "source"}),
     )

@@ -16,7 +16,7 @@ class Ledger:
     `over_long`: dropped from training by `over_long = "drop"`. `response_over_limit`: dropped from training because a
     response alone exceeds `max_tokens`. `prompt_truncated`, `response_truncated`: tokens cut, the comparison stays.
     `identical_ids`: judgments between responses that the model cannot tell apart once rendered; the comparison leaves
-    training where no judgment is left.
+    training where no judgment is left. `no_tokens`: dropped from training because a response renders to nothing.
     """
 
     causes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -66,8 +66,12 @@ def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: 
     response is never touched and no end token is added to a cut one: a model is not told that half an answer is whole.
 
     Raises:
-        DataError: an evaluation row whose response alone exceeds the limit, unless `over_long = "truncate_response"`.
+        DataError: an evaluation row whose response alone exceeds the limit, unless `over_long = "truncate_response"`,
+            or renders to no token at all.
     """
+    if not all(rendered.ids):
+        _no_tokens(comparison, training, ledger)
+        return None
     excess = max(map(len, rendered.ids)) - settings.max_tokens
     if settings.max_prompt_tokens:
         excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
@@ -88,6 +92,15 @@ def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: 
     lengths = [len(row) - rendered.prompt_tokens for row in rendered.ids]
     judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
     return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if judgments else None
+
+
+def _no_tokens(comparison: Comparison, training: bool, ledger: Ledger) -> None:
+    if not training:
+        raise DataError(
+            f"evaluation comparison {comparison.id}: a response renders to no token, so there is nothing to score",
+            "use --render.eos always, or a chat template",
+        )
+    ledger.add("no_tokens", comparison, 0, dropped=True)
 
 
 def _response_too_long(

@@ -9,17 +9,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..config import Data, Policy
+from ..config import SYNTHETIC, Data, Policy, Sources, as_list
 from ..errors import DataError, UserError
 from ..records import Comparison, Rejected
 from .clean import CHECKS, clean, count_judgments, group_by_prompt, topic
 from .fields import Place, Row
 from .formats import Numbered, choose_format, convert_rows
-from .sources import as_list, read_rows, resolve, sha256, stem
+from .sources import read_rows, resolve, sha256, stem
 from .split import sample, split_by_prompt
 
 Rows = Iterable[Row | Comparison]
-SYNTHETIC = "synthetic:"
 SOURCES_SHOWN = 8
 
 
@@ -75,7 +74,8 @@ def load_splits(
     Training leaves what it may not see to the others first: where `valid` (or `test`) has no source of its own, the
     share of prompts that the settings name is split off before anything is dropped. Evaluation sets keep every
     comparison, whatever is found in them, and are neither cleaned nor grouped, so that runs stay comparable; only
-    `eval_limit` samples them.
+    `eval_limit` samples them. Whatever prompt of the test split is also in another evaluation set stops the run, unless
+    `leaked` is `keep`.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -114,7 +114,7 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read(name: str, sources: str | list[str], rows: Rows | None, data: Data, seed: int) -> _Split:
+def _read(name: str, sources: Sources, rows: Rows | None, data: Data, seed: int) -> _Split:
     split = _Split(name)
     taken: set[str] = set()
     if rows is not None:
@@ -135,7 +135,7 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _check_sources(name: str, sources: str | list[str]) -> None:
+def _check_sources(name: str, sources: Sources) -> None:
     """Whether everything named is there, before the first row is read."""
     if SYNTHETIC not in as_list(sources):
         resolve(sources)
@@ -178,13 +178,31 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
 
 
 def _clean(splits: dict[str, _Split], data: Data) -> None:
-    topics = frozenset(topic(c) for name, split in splits.items() if name != "train" for c in split.comparisons)
+    topics = {name: frozenset(map(topic, split.comparisons)) for name, split in splits.items() if name != "train"}
+    selecting = [name for name in topics if name != "test"]
     for name, split in splits.items():
-        policies: dict[str, Policy] = {check: getattr(data, check) for check in CHECKS}
-        if name != "train":
-            policies = {check: "keep" for check in CHECKS if check != "leaked"}
-        split.comparisons, findings = clean(split.comparisons, policies, topics)
+        policies: dict[str, Policy] = dict.fromkeys(CHECKS, "keep")
+        if name == "train":
+            policies = {check: getattr(data, check) for check in CHECKS}
+        elif name != "test":
+            del policies["leaked"]
+        others = topics if name == "train" else selecting
+        known = frozenset[str]().union(*(topics[other] for other in others))
+        split.comparisons, findings = clean(split.comparisons, policies, known)
         split.findings = {check: asdict(finding) for check, finding in findings.items()}
+    if "test" in splits and data.leaked != "keep":
+        _check_test(splits["test"], selecting)
+
+
+def _check_test(test: _Split, others: list[str]) -> None:
+    """Raise `DataError` where the test split repeats prompts of the other evaluation sets."""
+    found = test.findings["leaked"]
+    if found["count"]:
+        message = f"{found['count']} test comparisons have a prompt that is also in {' or '.join(others)}"
+        raise DataError(
+            f"{message}, such as {found['example']}",
+            "take them out of one of the files, or use --data.leaked keep; evaluation rows are never dropped",
+        )
 
 
 def _shrink(split: _Split, data: Data, seed: int) -> None:

@@ -30,13 +30,11 @@ class Step(NamedTuple):
 
     Attributes:
         number: from 1.
-        epoch: passes over the data begun before this step, from 0.
         comparisons: every comparison of the step, in drawn order.
         micro_batches: the same comparisons, cut by cost; each goes through the model at once.
     """
 
     number: int
-    epoch: int
     comparisons: np.ndarray
     micro_batches: list[np.ndarray]
 
@@ -48,6 +46,7 @@ class Plan:
     Attributes:
         responses: [G] responses of each comparison.
         longest: [G] its longest response with prompt, in tokens.
+        judgments: [G] judgments of each comparison.
         weights: [G] sum of its judgment weights.
         batch_size: comparisons per step; the last step of an epoch takes what is left.
         token_budget: most tokens in a micro-batch, padding included.
@@ -57,6 +56,7 @@ class Plan:
 
     responses: np.ndarray
     longest: np.ndarray
+    judgments: np.ndarray
     weights: np.ndarray
     batch_size: int
     token_budget: int
@@ -73,11 +73,15 @@ class Plan:
         epoch, place = divmod(number - 1, self.steps_per_epoch)
         order = _order(len(self.responses), self.seed, epoch)
         chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-        return Step(number, epoch, chosen, cut(chosen, self.responses, self.longest, self.token_budget))
+        return Step(number, chosen, cut(chosen, self.responses, self.longest, self.token_budget))
 
     def steps(self) -> Iterator[Step]:
         """Every step of the run, in order."""
         return (self.step(number) for number in range(1, self.num_steps + 1))
+
+    def judgments_in(self, step: Step) -> int:
+        """Judgments of one step: what an episode counts."""
+        return int(self.judgments[step.comparisons].sum())
 
     def totals(self, step: Step) -> Totals:
         """The divisors of one step, over all its micro-batches."""
@@ -103,8 +107,10 @@ def make_plan(
     responses, longest = np.diff(store.first_response), store.longest()
     check_budget(store, token_budget)
     weights = np.add.reduceat(store.judgment_weights(weight_by).astype(np.float64), store.first_judgment[:-1])
-    num_steps = max_steps or max(1, math.ceil(epochs * math.ceil(len(store) / batch_size)))
-    return Plan(responses, longest, weights, batch_size, token_budget, seed, num_steps)
+    steps = epochs * math.ceil(len(store) / batch_size)
+    num_steps = max_steps or max(1, math.ceil(round(steps, 6)))  # 1.1 * 50 is 55.00000000000001 in floats
+    judgments = np.diff(store.first_judgment)
+    return Plan(responses, longest, judgments, weights, batch_size, token_budget, seed, num_steps)
 
 
 def check_budget(store: TokenStore, token_budget: int) -> None:

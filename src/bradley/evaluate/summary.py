@@ -17,7 +17,7 @@ MIN_GROUPS, MAX_GROUPS = 2, 30
 """A tag with fewer values splits nothing; one with more is an identifier rather than a category."""
 
 
-def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0) -> dict[str, Any]:
+def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by: str = "prompt") -> dict[str, Any]:
     """Every figure of an evaluation set, as plain values ready for JSON; what cannot be computed is None.
 
     The order of the rows, and which response of a row comes first, change nothing. A judgment counts once however many
@@ -28,8 +28,9 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0) -> dict[st
     - `accuracy`: share of decided judgments whose better response scores higher, equal scores counting 1/2;
       `tie_rate`: share of them with equal scores.
     - `nll`: p * softplus(-beta * d) + (1 - p) * softplus(beta * d) in nats, over all judgments, d the score difference
-      and p the label; averaged by judgment weight inside each comparison, then over comparisons.
-      `nll_per_judgment` is averaged by judgment weight over all.
+      and p the label. Averaged as training averages it: with `weight_by = "prompt"` by judgment weight inside each
+      comparison, then over comparisons; with `"pair"` by judgment weight over all. `nll_per_comparison` and
+      `nll_per_judgment` are there under either.
     - `margin`: mean, std, p05, p50, p95 of d over decided judgments; `chosen_reward`, `rejected_reward`: mean scores;
       `mean_probability`: mean of sigmoid(beta * d); `share_above_99`: share of them above 0.99; `max_abs_score`.
     - `length`: accuracy of "the longer response wins" by response tokens; `above_length`: accuracy minus that of the
@@ -53,7 +54,7 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0) -> dict[st
         "ties_labelled": len(table.row) - len(decided.row),
         "tie_rate": _mean(decided.margin == 0.0),
         "accuracy": _accuracy(decided),
-        **_likelihood(table, beta),
+        **_likelihood(table, beta, weight_by),
         **_rewards(decided, beta),
         "max_abs_score": max((abs(score) for row in rows for score in row.scores), default=None),
         **_length(decided),
@@ -76,14 +77,16 @@ def _accuracy(decided: JudgmentTable) -> dict[str, Any]:
     return interval_dict(half_ties(decided.margin), decided.prompt)
 
 
-def _likelihood(table: JudgmentTable, beta: float) -> dict[str, float | None]:
+def _likelihood(table: JudgmentTable, beta: float, weight_by: str) -> dict[str, float | None]:
     logit = beta * table.margin
     nll = table.probability * np.logaddexp(0.0, -logit) + (1.0 - table.probability) * np.logaddexp(0.0, logit)
     members = defaultdict(list)
     for index, row in enumerate(table.row):
         members[row].append(index)
     each = [_weighted(nll[index], table.weight[index]) for index in members.values()]
-    return {"nll": _mean(np.array(each)), "nll_per_judgment": _weighted(nll, table.weight)}
+    per_comparison, per_judgment = _mean(np.array(each)), _weighted(nll, table.weight)
+    chosen = per_judgment if weight_by == "pair" else per_comparison
+    return {"nll": chosen, "nll_per_comparison": per_comparison, "nll_per_judgment": per_judgment}
 
 
 def _weighted(values: Floats, weights: Floats) -> float | None:

@@ -1,6 +1,7 @@
 """A network from a folder, the Hub or a config: one label, dropout as asked, the pad token where the model reads it."""
 
 import contextlib
+import difflib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,10 @@ from ..config import Model
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, UserError
 from ..seeds import seed_for
-from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal
+from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal, is_head_weight
 
-HEAD_PREFIXES = (f"{CAUSAL_HEAD}.", "classifier.", "classification_head.", "pre_classifier.", "head.", "pooler.")
-"""Where transformers' classifiers keep what a plain language model lacks. The pooler of an encoder belongs to it."""
+CONVERTED_KEYS = ("rope_theta", "rope_scaling")
+"""Older names that transformers turns into `rope_parameters`."""
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -37,9 +38,9 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     """
     with reproducible_init(seed_for(seed, "weights")):
         network, drawn = _pretrained(settings) if settings.path else _from_config(settings, tokenizer)
+        _fit_vocabulary(network, tokenizer)
     if drawn and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
-    _fit_vocabulary(network, tokenizer)
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     network.config.problem_type = "regression"
     compute = compute_dtype(settings.precision, device)
@@ -56,26 +57,44 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     values = {"vocab_size": len(tokenizer), "num_labels": 1, **ids, **settings.config}
     kind = values.pop("model_type")
     try:
+        check_config_keys(AutoConfig.for_model(kind), settings.config)
         config = AutoConfig.for_model(kind, **values)
         if not settings.dropout:
             silence_dropout(config)
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), True
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise UserError(
-            f"model.config does not make a classifier: {str(error).splitlines()[0][:200]}",
+            f"model.config does not make a classifier: {_first_lines(error)}",
             "give a model_type that transformers can classify with, such as llama, qwen2, gpt2 or bert",
         ) from error
 
 
+def check_config_keys(config: Any, values: dict[str, Any]) -> None:
+    """Raise `UserError` for a key that this kind of config does not have: transformers would store and ignore it."""
+    known = {*config.to_dict(), *config.attribute_map, *CONVERTED_KEYS}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise UserError(
+                f"model.config.{key}: a {config.model_type} has no such setting",
+                f"did you mean {near[0]}?" if near else "see the configuration class of this model in transformers",
+            )
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def _pretrained(settings: Model) -> tuple[Any, bool]:
     network, missing = load_network(settings.path, dropout=settings.dropout, remote_code=settings.trust_remote_code)
-    body = [name for name in missing if not name.startswith(HEAD_PREFIXES)]
+    body = [name for name in missing if not is_head_weight(network, name)]
     if body:
         raise CheckpointError(
             f"{settings.path} lacks {len(body)} weights besides the head, {body[0]} among them",
@@ -90,6 +109,7 @@ def load_network(path: str, *, dropout: bool, remote_code: bool) -> tuple[Any, l
     Raises:
         CheckpointError: no config, no safetensors, or weights that do not fit.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -108,9 +128,9 @@ def load_network(path: str, *, dropout: bool, remote_code: bool) -> tuple[Any, l
                 trust_remote_code=remote_code,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(
-            f"no model could be loaded from {path}: {str(error).splitlines()[0][:300]}",
+            f"no model could be loaded from {path}: {_first_lines(error)}",
             "give a folder with config.json and safetensors weights, or a Hub name owner/name",
         ) from error
     return network, sorted(report["missing_keys"])
@@ -135,9 +155,11 @@ def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
 
 
 def silence_dropout(config: Any) -> None:
-    """Set every dropout rate of a config to 0 in place, those that attention functions read included."""
+    """Set every dropout rate of a config to 0 in place: those that attention functions read, and nested configs too."""
     for name, value in list(vars(config).items()):
-        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+        if hasattr(value, "to_dict"):
+            silence_dropout(value)
+        elif any(word in name for word in ("dropout", "pdrop", "layerdrop")) and isinstance(value, float):
             setattr(config, name, 0.0)
 
 

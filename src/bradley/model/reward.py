@@ -16,6 +16,8 @@ from .batch import Batch
 
 CAUSAL_HEAD = "score"
 """Attribute under which transformers' decoder classifiers keep their linear head."""
+HEAD_PREFIXES = (f"{CAUSAL_HEAD}.", "classifier.", "classification_head.", "pre_classifier.", "head.", "pooler.")
+"""Where transformers' classifiers keep what a plain language model lacks."""
 
 
 class RewardModel(nn.Module):
@@ -38,6 +40,10 @@ class RewardModel(nn.Module):
     def causal(self) -> bool:
         """Whether the backbone is a decoder, pooled at the last token."""
         return is_causal(self.network)
+
+    def is_head(self, name: str) -> bool:
+        """Whether a parameter of the network belongs to the head."""
+        return is_head_weight(self.network, name)
 
     @property
     def pad_id(self) -> int:
@@ -93,6 +99,11 @@ def _leave(autocast: Any, output: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
             output[name] = value.float()
     return output
+
+
+def is_head_weight(network: Any, name: str) -> bool:
+    """Whether a weight is part of what turns a language model into a scorer, an encoder's pooler included."""
+    return name.removeprefix(f"{network.base_model_prefix}.").startswith(HEAD_PREFIXES)
 
 
 def is_causal(network: Any) -> bool:

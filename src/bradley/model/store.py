@@ -12,11 +12,14 @@ from ..data.render import Renderer
 from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
 from ..files import replace_folder
-from .build import HEAD_PREFIXES, compute_dtype, load_network, own_memory, quiet_transformers
-from .reward import RewardModel
+from ..records import Message
+from .build import compute_dtype, load_network, own_memory, quiet_transformers
+from .reward import RewardModel, is_head_weight
 
 CARD = "bradley.json"
 TEMPLATE = "bradley_template.jinja"
+PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
+"""Text whose ids a loaded tokenizer must reproduce: common words, blanks, digits, punctuation, other scripts."""
 
 
 class Loaded(NamedTuple):
@@ -36,8 +39,13 @@ def save_model(folder: Path, model: RewardModel, renderer: Renderer, facts: dict
 
 
 def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str, Any]) -> None:
-    with quiet_transformers():
-        model.network.save_pretrained(folder)
+    from safetensors import SafetensorError
+
+    try:
+        with quiet_transformers():
+            model.network.save_pretrained(folder)
+    except SafetensorError as error:  # how safetensors says that the disk is full
+        raise OSError(str(error)) from error
     renderer.tokenizer.save_pretrained(folder)
     template = renderer.template
     if template is not None:
@@ -46,7 +54,8 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
         "format": 1,
         "render": renderer.settings.model_dump(),
         "template": "raw" if template is None else TEMPLATE,
-        "template_sha256": None if template is None else hashlib.sha256(template.encode()).hexdigest(),
+        "template_sha256": _template_hash(template),
+        "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": str(model.compute).removeprefix("torch."),
         **facts,
@@ -54,20 +63,21 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def load_model(folder: Path, device: str = "cpu") -> Loaded:
+def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = False) -> Loaded:
     """A model folder as it was trained: same ids, same dtype, same pooled token.
 
     Raises:
-        CheckpointError: no folder, no `bradley.json`, a missing head (scores would be random), or a missing weight.
+        CheckpointError: no folder, no readable `bradley.json`, a missing head (scores would be random), a missing
+            weight, or a template or tokenizer that is not the one of training.
     """
     path = Path(folder)
     if not path.is_dir():
         raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
     if not (path / CARD).is_file():
         raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
-    card = json.loads((path / CARD).read_text(encoding="utf-8"))
-    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=False)
-    if any(name.startswith(HEAD_PREFIXES) for name in missing):
+    card = _read_card(path / CARD)
+    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code)
+    if any(is_head_weight(network, name) for name in missing):
         raise CheckpointError(
             f"{folder} has no trained score head ({', '.join(missing)} missing)",
             "scores would be random: retrain or re-export",
@@ -78,4 +88,29 @@ def load_model(folder: Path, device: str = "cpu") -> Loaded:
     settings = Render(**{**card["render"], "template": template})
     target = torch.device(device)
     model = RewardModel(own_memory(network).to(target), compute_dtype(card["compute"], target)).eval()
-    return Loaded(model, Renderer(load_tokenizer(str(path.resolve())), settings, causal=model.causal))
+    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
+    renderer = Renderer(tokenizer, settings, causal=model.causal)
+    if _template_hash(renderer.template) != card["template_sha256"] or _probe_ids(renderer) != card["probe"]["ids"]:
+        raise CheckpointError(
+            f"the template or the tokenizer of {folder} is not the one the model was trained with",
+            "copy the whole model folder again; a changed template needs a new training",
+        )
+    return Loaded(model, renderer)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return dict(card)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is broken: {error}", "copy the whole model folder again") from error
+
+
+def _template_hash(template: str | None) -> str | None:
+    return None if template is None else hashlib.sha256(template.encode()).hexdigest()
+
+
+def _probe_ids(renderer: Renderer) -> list[int]:
+    """The ids of a fixed conversation, the pooled one last."""
+    text = renderer.text((Message("user", PROBE),), (Message("assistant", PROBE),))
+    return renderer.ids([text])[0]

@@ -53,8 +53,8 @@ def read_run(folder: Path) -> RunData:
     return RunData(
         folder=folder,
         **{name: _read_json(folder / f"{name}.json", dict) for name in objects},
-        events=sorted(_read_lines(metrics, _event), key=lambda event: event["step"]),
-        evals={path.stem: list(_read_lines(path, ScoredComparison.from_json)) for path in evals},
+        events=sorted(read_lines(metrics, _event), key=lambda event: event["step"]),
+        evals={path.stem: list(read_lines(path, ScoredComparison.from_json)) for path in evals},
         examples=_read_json(folder / "examples.json", list),
     )
 
@@ -82,7 +82,7 @@ def _read_json(path: Path, wanted: type[T]) -> T:
     return value
 
 
-def _read_lines(path: Path, build: Callable[[Json], T]) -> Iterator[T]:
+def read_lines(path: Path, build: Callable[[Json], T]) -> Iterator[T]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():

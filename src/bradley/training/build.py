@@ -11,6 +11,7 @@ import torch
 
 from ..config import Config
 from ..console import Console
+from ..data.figures import quantiles
 from ..data.load import Splits, load_splits
 from ..data.plan import Plan, check_budget, make_plan
 from ..data.render import Renderer
@@ -37,6 +38,7 @@ class Prepared(NamedTuple):
     renderer: Renderer
     built: Built
     train: TokenStore
+    probe: list[Comparison]
     evals: dict[str, TokenStore]
     test: TokenStore | None
     plan: Plan
@@ -58,10 +60,11 @@ def prepare(config: Config, console: Console, rows: dict[str, Rows | None], cach
     check_positions(built.model.network, config.render.max_tokens)
     store = functools.partial(build_store, renderer=renderer, cache=cache)
     train = store(splits.train, training=True)
-    check_losses(train, len(splits.train), config.data.max_rejected_share)
+    check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
     evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
-    if config.eval.train_probe:
-        evals["train_probe"] = store(probe(splits.train, train, config), training=False)
+    probe = probe_of(splits.train, train, config)
+    if probe:
+        evals["train_probe"] = store(probe, training=False)
     test = store(splits.test, training=False) if splits.test else None
     for split in (*evals.values(), *([test] if test else [])):
         check_budget(split, config.train.micro_batch_tokens)
@@ -76,7 +79,7 @@ def prepare(config: Config, console: Console, rows: dict[str, Rows | None], cach
     )
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
-    return Prepared(config, splits, renderer, built, train, evals, test, plan)
+    return Prepared(config, splits, renderer, built, train, probe, evals, test, plan)
 
 
 def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
@@ -92,7 +95,7 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
         store=prepared.train,
         weights=prepared.train.judgment_weights(config.loss.weight_by),
         plan=prepared.plan,
-        evaluator=Evaluator(prepared.evals, config.train, config.loss.beta, folder / "eval"),
+        evaluator=Evaluator(prepared.evals, config.train, config.loss, folder / "eval"),
         checkpoints=Checkpoints(folder / "checkpoints"),
         console=console,
     )
@@ -120,6 +123,10 @@ def check_positions(network: Any, max_tokens: int) -> None:
     """Raise `UserError` where the limit asks for more positions than the model has."""
     text_config = network.config.get_text_config()
     places = getattr(text_config, "max_position_embeddings", None)
+    tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
+    offsets = [module.padding_idx + 1 for module in tables if getattr(module, "padding_idx", None) is not None]
+    if places is not None:
+        places -= max(offsets, default=0)  # RoBERTa counts its positions from the one after padding
     if places is not None and max_tokens > places:
         raise UserError(
             f"render.max_tokens = {max_tokens}, but the model has {places} positions",
@@ -127,19 +134,21 @@ def check_positions(network: Any, max_tokens: int) -> None:
         )
 
 
-def check_losses(train: TokenStore, given: int, max_share: float) -> None:
-    """Raise `DataError` where the token limits took a larger share of training than was allowed."""
-    share = train.ledger.dropped / given
-    if share > max_share:
+def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
+    """Raise `DataError` where rendering, on top of what loading lost, takes a larger share than was allowed."""
+    lost = [row["count"] for row in account["rejected"].values()]
+    lost += [row["dropped"] for row in account["findings"].values()]
+    before, dropped = sum(lost) / account["rows"], train.ledger.dropped
+    if dropped and before + dropped / given > max_share:
         causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
         raise DataError(
-            f"the token limits would drop {train.ledger.dropped} of {given} training comparisons ({causes}), above "
-            f"data.max_rejected_share = {max_share}",
+            f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
+            f"rows lost before that is above data.max_rejected_share = {max_share}",
             "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
         )
 
 
-def probe(comparisons: list[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:
+def probe_of(comparisons: list[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:
     """A fixed, seeded sample of the comparisons that training uses, evaluated like any other set."""
     used = {row.id for row in kept.info}
     usable = [comparison for comparison in comparisons if comparison.id in used]
@@ -159,12 +168,6 @@ def token_figures(store: TokenStore) -> dict[str, Any]:
         "full_tokens": int(full.sum()),
         "ledger": store.ledger.to_json(),
     }
-
-
-def quantiles(values: np.ndarray) -> dict[str, float]:
-    """Mean, median, 95th percentile and largest of token counts."""
-    p50, p95 = np.quantile(values, [0.5, 0.95])
-    return {"mean": float(values.mean()), "p50": float(p50), "p95": float(p95), "max": float(values.max())}
 
 
 def default_cache() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import Train
+from ..config import Loss, Train
 from ..data.store import TokenStore
 from ..errors import DivergedError
 from ..evaluate.summary import summarize
@@ -44,10 +44,10 @@ class Evaluator:
     Without a validation set nothing is selected: the newest step counts as the best.
     """
 
-    def __init__(self, stores: dict[str, TokenStore], settings: Train, beta: float, folder: Path) -> None:
+    def __init__(self, stores: dict[str, TokenStore], settings: Train, loss: Loss, folder: Path) -> None:
         self.stores = stores
         self.settings = settings
-        self.beta = beta
+        self.loss = loss
         self.folder = folder
         self.summaries: dict[str, dict[str, dict[str, Any]]] = {"best": {}, "last": {}}
         self.best_step = 0
@@ -62,7 +62,9 @@ class Evaluator:
         }
         for name, scored in rows.items():
             stop_unless_finite(name, scored, step)
-        figures = {name: summarize(scored, beta=self.beta) for name, scored in rows.items()}
+        figures = {
+            name: summarize(scored, beta=self.loss.beta, weight_by=self.loss.weight_by) for name, scored in rows.items()
+        }
         improved = self._improves(figures.get(SELECTION))
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
@@ -75,10 +77,14 @@ class Evaluator:
         events = [{"set": name, **eval_figures(name, summary)} for name, summary in figures.items()]
         return Verdict(events, _facts(figures), improved, stop, _line(step, figures, improved))
 
+    def _summary(self, name: str, rows: list[ScoredComparison], step: int) -> dict[str, Any]:
+        stop_unless_finite(name, rows, step)
+        return summarize(rows, beta=self.loss.beta, weight_by=self.loss.weight_by)
+
     def _improves(self, summary: dict[str, Any] | None) -> bool:
         if summary is None:
             return True
-        accuracy, nll = summary["accuracy"]["value"], summary["nll"]
+        accuracy, nll = _or_nothing(summary["accuracy"]["value"]), summary["nll"]
         key = (-nll, accuracy) if self.settings.select_by == "nll" else (accuracy, -nll)
         better = self._best is None or key > self._best
         if better:
@@ -89,7 +95,7 @@ class Evaluator:
         metric = self.settings.early_stopping
         if metric == "off" or summary is None or step == 0:
             return False
-        value = -summary["nll"] if metric == "nll" else summary["accuracy"]["value"]
+        value = -summary["nll"] if metric == "nll" else _or_nothing(summary["accuracy"]["value"])
         if self._stop_best is None or value > self._stop_best + self.settings.min_delta:
             self._stop_best, self._waited = value, 0
         else:
@@ -119,10 +125,18 @@ def _facts(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def percent(accuracy: dict[str, Any]) -> str:
+    """`71.3 % [68.0, 74.5]`: an accuracy with its 95 % interval, or a dash where no judgment is decided."""
+    if accuracy["value"] is None:
+        return "-"
+    value, low, high = (100 * accuracy[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def _or_nothing(value: float | None) -> float:
+    return -math.inf if value is None else value
+
+
 def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
-    parts = [
-        f"{name} accuracy {100 * s['accuracy']['value']:.1f} % "
-        f"[{100 * s['accuracy']['low']:.1f}, {100 * s['accuracy']['high']:.1f}] nll {s['nll']:.4f}"
-        for name, s in figures.items()
-    ]
+    parts = [f"{name} accuracy {percent(s['accuracy'])} nll {s['nll']:.4f}" for name, s in figures.items()]
     return f"step {step:>6}  " + "  |  ".join(parts) + ("  (best so far)" if improved else "")

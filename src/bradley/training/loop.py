@@ -1,5 +1,6 @@
 """The training loop. Read this file first: everything else is built around the step in `fit`."""
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,9 @@ def fit(job: Job) -> Outcome:
     config, plan = job.config, job.plan
     metrics, timing = JsonLines(job.folder / "metrics.jsonl"), JsonLines(job.folder / "timing.jsonl")
     window: deque[StepSums] = deque(maxlen=config.log.window)
-    eval_every = config.eval.every or max(1, plan.num_steps // 10)
+    eval_every = config.eval.every or math.ceil(plan.num_steps / 10)
     timer = Timer(job.model.device)
-    episode, epoch, outcome = 0, 0.0, Outcome(0, "every step of the plan")
+    episode, seen, epoch, outcome = 0, 0, 0.0, Outcome(0, "every step of the plan")
 
     def evaluate(step: int) -> bool:
         with timer.phase("evaluate"):
@@ -109,10 +110,11 @@ def fit(job: Job) -> Outcome:
                 job.optimizer.step()
                 job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
-            sums.add_loss(loss, nll)
+            sums.add_loss(loss, nll, totals.judgment_weight)
             window.append(sums)
-            episode += len(step.comparisons)
-            epoch = episode / len(job.store)
+            episode += plan.judgments_in(step)
+            seen += len(step.comparisons)
+            epoch = seen / len(job.store)
             outcome.steps = step.number
             last = step.number == plan.num_steps
             if step.number % config.log.every == 0 or step.number == 1 or last:

@@ -23,14 +23,14 @@ NAMES = ("accuracy", "chosen_rewards", "rejected_rewards", "reward_margin", "mea
 class StepSums:
     """Sums over the micro-batches of one optimizer step, or of several steps; divided once, when they are read.
 
-    `loss` and `nll` are divided by the step's judgment weight, everything else by the number of decided judgments (ties
-    aside). A mean of means never occurs, so no figure depends on how the step was cut.
+    `loss` and `nll` are divided by the judgment weight of the steps, everything else by the number of decided judgments
+    (ties aside). A mean of means never occurs, so no figure depends on how a step was cut or on a short last one.
     """
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = dict.fromkeys((*NAMES, "loss", "nll"), 0.0)
         self.decided = 0.0
-        self.steps = 0
+        self.weight = 0.0
 
     def add(self, scores: Tensor, targets: Targets, beta: float) -> None:
         """Add the judgments of one micro-batch. `scores` [R] without gradient."""
@@ -51,11 +51,11 @@ class StepSums:
             self.sums[name] += total
         self.decided += float(decided.sum())
 
-    def add_loss(self, loss: float, nll: float) -> None:
-        """Add the loss and the plain NLL of a whole step, already divided by its totals."""
-        self.sums["loss"] += loss
-        self.sums["nll"] += nll
-        self.steps += 1
+    def add_loss(self, loss: float, nll: float, weight: float) -> None:
+        """Add the loss and the plain NLL of a whole step, both per unit of its judgment weight `weight`."""
+        self.sums["loss"] += loss * weight
+        self.sums["nll"] += nll * weight
+        self.weight += weight
 
     def merge(self, others: "deque[StepSums]") -> Self:
         """Add the sums of other steps."""
@@ -63,12 +63,12 @@ class StepSums:
             for name, value in other.sums.items():
                 self.sums[name] += value
             self.decided += other.decided
-            self.steps += other.steps
+            self.weight += other.weight
         return self
 
     def figures(self, prefix: str) -> Event:
         """The means, under `<prefix>/rm/<name>`; figures of decided judgments are left out where there are none."""
-        rows = {name: self.sums[name] / self.steps for name in ("loss", "nll")}
+        rows = {name: self.sums[name] / self.weight for name in ("loss", "nll")}
         if self.decided:
             rows |= {name: self.sums[name] / self.decided for name in NAMES}
         return {f"{prefix}/rm/{name}": value for name, value in rows.items()}
@@ -99,7 +99,7 @@ class JsonLines:
     """A file of one JSON object per line, flushed after each, so that a plot can be made of a run that is under way."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("x", encoding="utf-8")
 
     def write(self, event: Event) -> None:
         """Append one event.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..config import Optim
-from ..model.build import HEAD_PREFIXES
+from ..model.reward import RewardModel
 
 
 def learning_rate(step: int, num_steps: int, settings: Optim) -> float:
@@ -31,18 +31,21 @@ def learning_rate(step: int, num_steps: int, settings: Optim) -> float:
 
 
 def warmup_steps(num_steps: int, settings: Optim) -> int:
-    """Steps of warm-up: a share of all steps where the setting is below 1, that many steps from 1 on."""
+    """Steps of warm-up: a share of all steps where the setting is below 1, that many steps from 1 on.
+
+    At least one, so that the first step has the peak and a run of one step has a rate at all.
+    """
     steps = settings.warmup * num_steps if settings.warmup < 1 else settings.warmup
-    return min(round(steps), num_steps)
+    return max(1, min(round(steps), num_steps))
 
 
-def make_optimizer(model: nn.Module, settings: Optim) -> torch.optim.AdamW:
+def make_optimizer(model: RewardModel, settings: Optim) -> torch.optim.AdamW:
     """AdamW with decay on matrices only; biases, norms and the score head are exempt."""
     decayed: list[nn.Parameter] = []
     exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            head = name.removeprefix("network.").startswith(HEAD_PREFIXES)
+            head = model.is_head(name.removeprefix("network."))
             (exempt if head or parameter.ndim < 2 else decayed).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay},

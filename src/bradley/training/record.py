@@ -73,7 +73,7 @@ def environment(prepared: Prepared) -> dict[str, Any]:
 
 def worst_examples(prepared: Prepared, rows: dict[str, list[ScoredComparison]]) -> list[dict[str, Any]]:
     """The most wrongly scored judgments of each set, with their texts, worst first."""
-    texts = {"test": prepared.splits.test, **prepared.splits.evals}
+    texts = {"test": prepared.splits.test, "train_probe": prepared.probe, **prepared.splits.evals}
     return [
         _example(name, texts[name][number], scored[number], judgment, margin)
         for name, scored in rows.items()

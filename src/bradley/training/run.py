@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, Section
+import torch
+
+from ..config import SYNTHETIC, Config, Section, as_list
 from ..console import Console
-from ..errors import RunFolderError
+from ..errors import DiskError, RunFolderError
 from ..evaluate.summary import summarize
 from ..files import write_text
 from ..model.store import load_model
 from ..records import ScoredComparison
+from ..report.run_folder import read_lines
 from ..score import score_store
 from .build import Prepared, Rows, default_cache, make_job, prepare
-from .evaluation import SELECTION, Evaluator, write_rows
+from .evaluation import SELECTION, Evaluator, percent, write_rows
 from .loop import fit
 from .record import announce, describe_run, worst_examples
 
@@ -32,8 +35,7 @@ SANITY: dict[str, dict[str, Any]] = {
 
 def interval(figure: dict[str, Any]) -> str:
     """`71.3 % [68.0, 74.5], n = 812 of 400 prompts`: an accuracy with its 95 % interval, clustered by prompt."""
-    value, low, high = (100 * figure[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}], n = {figure['n']} of {figure['clusters']} prompts"
+    return f"{percent(figure)}, n = {figure['n']} of {figure['clusters']} prompts"
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,19 @@ class Run:
 
     def summary(self) -> str:
         """The result in a few lines: accuracy with its interval, the ceiling if known, "longer wins", the report."""
-        figures = self.results["sets"][self.results["headline"]]
-        lines = [
-            (
-                "accuracy",
-                interval(figures["accuracy"])
-                + f"  on {self.results['headline']}, best step {self.results['best']['step']}",
-            ),
+        name = self.results["headline"]
+        figures = self.results["sets"].get(name)
+        lines = self._figures(name, figures) if figures else [("accuracy", "no evaluation set, so nothing is known")]
+        lines += [("model", str(self.model)), ("report", str(self.folder / "report.html"))]
+        return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+    def _figures(self, name: str, figures: dict[str, Any]) -> list[tuple[str, str]]:
+        return [
+            ("accuracy", interval(figures["accuracy"]) + f"  on {name}, best step {self.results['best']['step']}"),
             *([("ceiling", interval(figures["ceiling"]) + "  (the data's own scores)")] if figures["ceiling"] else []),
             ("longer wins", interval(figures["length"])),
             ("nll", f"{figures['nll']:.4f}  (chance {math.log(2):.4f})"),
-            ("model", str(self.model)),
-            ("report", str(self.folder / "report.html")),
         ]
-        return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
 def train(
@@ -95,13 +96,16 @@ def train(
     """
     console = Console(progress)
     began = time.perf_counter()
-    folder = free_folder(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    refuse_used(folder)
     config = with_sanity(config) if sanity else config
     prepared = prepare(config, console, {"train": train, "valid": valid, "test": test}, default_cache())
     announce(prepared, console)
+    claim(folder)
     describe_run(prepared, folder, source)
     job = make_job(prepared, folder, console)
-    outcome = fit(job)
+    with torch.random.fork_rng():
+        outcome = fit(job)
     model = job.checkpoints.publish(folder / "model")
     final, rows = final_figures(prepared, job.evaluator, folder, model)
     results = {
@@ -130,38 +134,49 @@ def final_figures(
     shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
     if prepared.test is not None:
         device = str(prepared.built.model.device)
-        scorer = load_model(model, device).model
+        scorer = load_model(model, device, trust_remote_code=prepared.config.model.trust_remote_code).model
         rows = score_store(scorer, prepared.test, prepared.config.train.micro_batch_tokens)
         write_rows(folder / "eval" / "test-best.jsonl", rows)
-        sets["test"] = summarize(rows, beta=prepared.config.loss.beta)
+        loss = prepared.config.loss
+        sets["test"] = summarize(rows, beta=loss.beta, weight_by=loss.weight_by)
         headline, shown = "test", {**shown, "test": rows}
     return {"headline": headline, "sets": sets, "last": last}, shown
 
 
 def read_rows(folder: Path, name: str, label: str) -> list[ScoredComparison]:
     """The scored rows of one evaluation of a run folder."""
-    text = (folder / "eval" / f"{name}-{label}.jsonl").read_text(encoding="utf-8")
-    return [ScoredComparison.from_json(json.loads(line)) for line in text.split("\n") if line]
+    return list(read_lines(folder / "eval" / f"{name}-{label}.jsonl", ScoredComparison.from_json))
 
 
-def free_folder(folder: Path) -> Path:
-    """The folder itself, if no run would be overwritten.
-
-    Raises:
-        RunFolderError: it exists and is not empty.
-    """
+def refuse_used(folder: Path) -> None:
+    """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
-    return folder
+
+
+def claim(folder: Path) -> None:
+    """Make the folder this run's own; of several runs that found it free, one gets it.
+
+    Raises:
+        RunFolderError: another run was first.
+        DiskError: it cannot be made.
+    """
+    try:
+        (folder / "checkpoints").mkdir(parents=True)
+    except FileExistsError:
+        raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
+    except OSError as error:
+        raise DiskError(f"{folder} cannot be made: {error.strerror}", "give another --output") from error
 
 
 def with_sanity(config: Config) -> Config:
     """The configuration with the changes of `SANITY`."""
-    synthetic = config.data.synthetic.model_copy(update={"comparisons": 400})
     changes: dict[str, Section] = {
         name: getattr(config, name).model_copy(update=values) for name, values in SANITY.items()
     }
-    changes["data"] = changes["data"].model_copy(update={"synthetic": synthetic})
+    if SYNTHETIC in as_list(config.data.train):
+        synthetic = config.data.synthetic.model_copy(update={"comparisons": 400})
+        changes["data"] = changes["data"].model_copy(update={"synthetic": synthetic})
     return config.model_copy(update=changes)
 
 

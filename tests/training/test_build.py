@@ -1,0 +1,57 @@
+"""What is checked before a run folder is made."""
+
+import pytest
+
+from bradley.data.limits import Ledger
+from bradley.errors import DataError, UserError
+from bradley.training.build import check_losses, check_positions, objective, probe_of
+from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+from tests.training.jobs import config
+
+ROWS = comparisons(30)
+TOKENIZER = tokenizer_for(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "places"),
+    [(LLAMA, 512), (BERT, 512), ({**BERT, "model_type": "roberta", "pad_token_id": 1}, 510)],
+)
+def test_the_limit_is_held_against_the_positions_that_a_model_can_use(settings, places):
+    """RoBERTa's table of 512 positions begins two further in."""
+    network = tiny_model(settings, TOKENIZER).network
+    check_positions(network, places)
+    with pytest.raises(UserError, match=f"has {places} positions") as caught:
+        check_positions(network, places + 1)
+    assert caught.value.hint == f"use --render.max_tokens {places} or less"
+
+
+def test_what_loading_and_rendering_lose_is_added_up():
+    store = store_for(ROWS)
+    store.ledger.add("over_long", ROWS[0], 10, dropped=True)
+    account = {"rows": 100, "rejected": {"irregular": {"count": 2}}, "findings": {"duplicate": {"dropped": 1}}}
+    check_losses(store, 50, account, 0.05)  # 3 of 100 and 1 of 50
+    with pytest.raises(DataError, match=r"drop 1 of 50 training comparisons \(1 over_long\); with the 3\.0%"):
+        check_losses(store, 50, account, 0.049)
+    store.ledger.causes.clear()
+    check_losses(store, 50, account, 0.0)  # loading has its own check
+    assert Ledger().dropped == 0
+
+
+def test_the_probe_is_a_fixed_sample_of_what_is_trained_on():
+    store = store_for(ROWS[:20])
+    settings = config(eval={"train_probe": 8})
+    probe = probe_of(ROWS, store, settings)
+    assert probe == probe_of(ROWS, store, settings)
+    assert len(probe) == 8 and {row.id for row in probe} <= {row.id for row in ROWS[:20]}
+    assert probe != probe_of(ROWS, store, config(seed=1, eval={"train_probe": 8}))
+    assert len(probe_of(ROWS, store, config(eval={"train_probe": 99}))) == 20
+
+
+def test_beta_reaches_the_objective():
+    import torch
+
+    from tests.test_losses import targets
+
+    scores = torch.tensor([1.0, 0.0])
+    values = [float(objective(config(loss={"beta": b}))[0](scores, targets([0], [1])).sum) for b in (1.0, 2.0)]
+    assert values == pytest.approx([0.3132617, 0.1269280])
