@@ -1,7 +1,7 @@
 """Preferences with a known true reward and known label noise, in plain English.
 
 A prompt asks for a story about a coloured animal near a place; a response names a colour, an animal and a place, each
-the one asked for with probability 1/2 and any other one else, then goes on for zero to four neutral sentences. What a
+the one asked for with probability 1/2 and the other one else, then goes on for zero to three neutral sentences. What a
 response is worth is how much of the request it honours, so neither text alone says anything about the label: prompts
 ask for every value equally often, responses name every value equally often, and length is drawn apart from both.
 
@@ -32,13 +32,14 @@ def _table(text: str) -> tuple[str, ...]:
 
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "animal": ("fox", "bear", "owl"),
-    "place": ("harbour", "forest", "market"),
-    "colour": ("red", "blue", "green"),
+    "animal": ("fox", "bear"),
+    "place": ("harbour", "forest"),
+    "colour": ("red", "blue"),
 }
 """What a prompt asks for and a response names; these words occur nowhere else in the grammar.
 
-Three values each: with four, a model of 2M parameters needs about half as many comparisons again to learn the match.
+Two values each, so that a model of 2M parameters learns the match from 4,000 comparisons in minutes on a laptop; with
+three it reaches the ceiling for some seeds and stops half-way for others.
 """
 
 WORTH = {"animal": 1.0, "place": 0.8, "colour": 0.6}
