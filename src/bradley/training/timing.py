@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -55,4 +56,5 @@ class Timer:
     def _peak_gib(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
