@@ -53,6 +53,11 @@ class DiskError(BradleyError):
     exit_code = 7
 
 
+def one_line(error: Exception, most: int = 300) -> str:
+    """The message of another library's exception on one line, cut at `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 EXIT_CODES: dict[int, str] = {
     0: "ok",
     2: "usage or configuration",

@@ -216,11 +216,11 @@ def _shrink(split: _Split, data: Data, seed: int) -> None:
 
 
 def _check_share(split: _Split, most: float) -> None:
-    unusable = _unusable(split.rejected, split.findings)
-    count = sum(unusable.values())
+    lost = unusable(split.rejected, split.findings)
+    count = sum(lost.values())
     if count <= most * split.rows:
         return
-    reasons = ", ".join(f"{reason} {number}" for reason, number in unusable.items())
+    reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
     examples = [entry["example"] for entry in split.rejected.values()]
     where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
     needed = math.ceil(100 * count / split.rows) / 100
@@ -230,7 +230,8 @@ def _check_share(split: _Split, most: float) -> None:
     )
 
 
-def _unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
+def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
+    """Rows of a split that loading lost, by reason or policy."""
     rows = {reason: entry["count"] for reason, entry in rejected.items()}
     rows |= {check: finding["dropped"] for check, finding in findings.items() if finding["dropped"]}
     return rows
@@ -243,7 +244,7 @@ def _check_filled(split: _Split) -> None:
         hint = f"raise --data.{split.name}_share, or name a file with --data.{split.name}"
         raise DataError(f"{split.name} is empty: its share holds none of the prompts of {split.split_from}", hint)
     taken = f", of which {split.split_off} were split off" if split.split_off else ""
-    found = _unusable(split.rejected, split.findings)
+    found = unusable(split.rejected, split.findings)
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
     hint = "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"
     raise DataError(f"{split.name} is empty: {split.rows} rows{taken}, none is left{reasons}", hint)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import Render
-from ..errors import CheckpointError, DataError, UserError
+from ..errors import CheckpointError, DataError, UserError, one_line
 from ..records import Comparison, Message
 
 Turns = tuple[Message, ...]
@@ -84,7 +84,7 @@ class Renderer:
             raise UserError(f"the chat template is not Jinja: line {error.lineno}: {error.message}", HINT) from error
         except Exception as error:  # jinja2 raises whatever the template raises
             roles = ", ".join(message["role"] for message in messages)
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise DataError(f"the chat template refuses a conversation with the roles {roles}: {why}", HINT) from error
 
     def ids(self, texts: Sequence[str], *, whole: bool = True) -> list[list[int]]:

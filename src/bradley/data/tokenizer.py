@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Model
-from ..errors import CheckpointError
+from ..errors import CheckpointError, one_line
 from ..records import Comparison
 
 END, PAD = "<|end|>", "<|pad|>"
@@ -66,7 +66,7 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"no tokenizer could be loaded from {path}: {' '.join(str(error).split())[:200]}",
+            f"no tokenizer could be loaded from {path}: {one_line(error, 200)}",
             "give a folder with tokenizer.json, or set model.tokenizer",
         ) from error
     if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:  # T5's empty one has a lone blank

@@ -11,7 +11,7 @@ import torch
 
 from ..config import Model
 from ..data.tokenizer import locate
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, UserError, one_line
 from ..seeds import seed_for
 from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal, is_head_weight
 
@@ -71,7 +71,7 @@ def _from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), True
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise UserError(
-            f"model.config does not make a classifier: {_first_lines(error)}",
+            f"model.config does not make a classifier: {one_line(error)}",
             "give a model_type that transformers can classify with, such as llama, qwen2, gpt2 or bert",
         ) from error
 
@@ -86,10 +86,6 @@ def check_config_keys(config: Any, values: dict[str, Any]) -> None:
                 f"model.config.{key}: a {config.model_type} has no such setting",
                 f"did you mean {near[0]}?" if near else "see the configuration class of this model in transformers",
             )
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _pretrained(settings: Model) -> tuple[Any, bool]:
@@ -130,7 +126,7 @@ def load_network(path: str, *, dropout: bool, remote_code: bool) -> tuple[Any, l
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(
-            f"no model could be loaded from {path}: {_first_lines(error)}",
+            f"no model could be loaded from {path}: {one_line(error)}",
             "give a folder with config.json and safetensors weights, or a Hub name owner/name",
         ) from error
     return network, sorted(report["missing_keys"])

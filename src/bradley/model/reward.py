@@ -41,10 +41,6 @@ class RewardModel(nn.Module):
         """Whether the backbone is a decoder, pooled at the last token."""
         return is_causal(self.network)
 
-    def is_head(self, name: str) -> bool:
-        """Whether a parameter of the network belongs to the head."""
-        return is_head_weight(self.network, name)
-
     @property
     def pad_id(self) -> int:
         """Id written beyond the end of a row; what it is never matters, because it is masked."""

@@ -12,7 +12,7 @@ import torch
 from ..config import Config
 from ..console import Console
 from ..data.figures import quantiles
-from ..data.load import Splits, load_splits
+from ..data.load import Splits, load_splits, unusable
 from ..data.plan import Plan, check_budget, make_plan
 from ..data.render import Renderer
 from ..data.store import TokenStore, build_store
@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
     plan: Plan
 
 
-def prepare(config: Config, console: Console, rows: dict[str, Rows | None], cache: Path | None) -> Prepared:
+def prepare(config: Config, rows: dict[str, Rows | None], cache: Path | None) -> Prepared:
     """Load, check and lay out everything that the configuration names.
 
     Raises:
@@ -136,9 +136,8 @@ def check_positions(network: Any, max_tokens: int) -> None:
 
 def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
     """Raise `DataError` where rendering, on top of what loading lost, takes a larger share than was allowed."""
-    lost = [row["count"] for row in account["rejected"].values()]
-    lost += [row["dropped"] for row in account["findings"].values()]
-    before, dropped = sum(lost) / account["rows"], train.ledger.dropped
+    lost = unusable(account["rejected"], account["findings"])
+    before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
     if dropped and before + dropped / given > max_share:
         causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
         raise DataError(

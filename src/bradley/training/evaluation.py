@@ -60,11 +60,7 @@ class Evaluator:
         rows = {
             name: score_store(model, store, self.settings.micro_batch_tokens) for name, store in self.stores.items()
         }
-        for name, scored in rows.items():
-            stop_unless_finite(name, scored, step)
-        figures = {
-            name: summarize(scored, beta=self.loss.beta, weight_by=self.loss.weight_by) for name, scored in rows.items()
-        }
+        figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         improved = self._improves(figures.get(SELECTION))
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:

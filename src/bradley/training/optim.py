@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..config import Optim
-from ..model.reward import RewardModel
+from ..model.reward import RewardModel, is_head_weight
 
 
 def learning_rate(step: int, num_steps: int, settings: Optim) -> float:
@@ -45,7 +45,7 @@ def make_optimizer(model: RewardModel, settings: Optim) -> torch.optim.AdamW:
     exempt: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            head = model.is_head(name.removeprefix("network."))
+            head = is_head_weight(model.network, name.removeprefix("network."))
             (exempt if head or parameter.ndim < 2 else decayed).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay},

@@ -99,7 +99,7 @@ def train(
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     refuse_used(folder)
     config = with_sanity(config) if sanity else config
-    prepared = prepare(config, console, {"train": train, "valid": valid, "test": test}, default_cache())
+    prepared = prepare(config, {"train": train, "valid": valid, "test": test}, default_cache())
     announce(prepared, console)
     claim(folder)
     describe_run(prepared, folder, source)
