@@ -106,6 +106,26 @@ def train(
     click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
 
 
+@cli.command(cls=SettingsCommand)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(config: Path, no_timing: bool, as_json: bool, overrides: dict[str, str]) -> None:
+    """Say what a run will be before it starts.
+
+    Steps, micro-batches and tokens; what sharing prompts saves over padded pairs, and what data.group_by would; the
+    balance over processes, the longest comparison, and about how long it takes. CONFIG and options are those of
+    `bradley train`.
+    """
+    from .configfile import load_config
+
+    settings = load_config(config, overrides)
+    from .training.forecast import forecast, show
+
+    found = forecast(settings, timing=not no_timing)
+    click.echo(json.dumps(found) if as_json else show(found))
+
+
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="RUN|FILE.csv")
 @click.option(

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data.plan import check_budget, cut
+from .data.cut import check_limit, cut_all
 from .data.store import TokenStore, build_store
 from .errors import CheckpointError
 from .model.batch import collate
+from .model.cost import limit_for, load_on
 from .model.normalization import Normalization
 from .model.reward import RewardModel
 from .model.store import Loaded, load_model
@@ -20,18 +21,19 @@ def score_store(model: RewardModel, store: TokenStore, token_budget: int) -> lis
     """Score every comparison of a store; one row each, in the store's order.
 
     Args:
-        token_budget: most tokens at once, padding included.
+        token_budget: most tokens at once, as the model's engine runs them (0: what suits the device).
 
     Raises:
         DataError: a comparison that alone exceeds the budget.
     """
-    check_budget(store, token_budget)
+    load, limit = load_on(model, store), limit_for(model, token_budget)
+    check_limit(store, load, limit)
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
     weights = store.judgment_weights("pair")
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        for chosen in cut(np.arange(len(store)), np.diff(store.first_response), store.longest(), token_budget):
+        for chosen in cut_all(load, limit):
             batch = collate(store, chosen, weights).to(model.device)
             places = np.concatenate([np.arange(store.first_response[g], store.first_response[g + 1]) for g in chosen])
             scores[places] = model(batch).cpu().numpy()
@@ -64,7 +66,7 @@ def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:
 def score_comparisons(
     model: Loaded | Path | str,
     comparisons: Sequence[Comparison],
-    token_budget: int = 16384,
+    token_budget: int = 0,
     device: str = "cpu",
     *,
     normalize: bool = False,
@@ -72,6 +74,7 @@ def score_comparisons(
     """Score comparisons with a model folder (loaded onto `device`) or a loaded model; nothing is dropped.
 
     Args:
+        token_budget: most tokens at once (0: what suits the device).
         normalize: give (score - mean) / std, with the mean and the standard deviation over the reference set that the
             model folder names, instead of the score itself.
 

@@ -5,15 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bradley.data.plan import Plan, cut, make_plan
+from bradley.data.cut import Limit, Sizes, load_of, measure
+from bradley.data.plan import Plan, make_plan
 from bradley.errors import DataError
 from tests.helpers import comparisons, store_for
 
 
-def plan_of(lengths, responses=2, batch_size=4, budget=400, seed=0, num_steps=100, most=0):
-    count = len(lengths)
-    ones = np.ones(count, int)
-    return Plan(np.full(count, responses), np.array(lengths), ones, ones, batch_size, budget, most, seed, num_steps)
+def plan_of(lengths, batch_size=4, budget=400, seed=0, num_steps=100, most=0, padded=True):
+    """A plan over pairs of the given lengths without a shared prompt."""
+    longest, ones = np.array(lengths), np.ones(len(lengths), int)
+    load = load_of(Sizes(2 * ones, longest, 2 * longest, longest * (longest + 1)), padded=padded)
+    return Plan(load, Limit(budget, most), ones, ones, batch_size, seed, num_steps)
+
+
+def plan_for(store, budget=4096, **settings):
+    load = load_of(measure(store), padded=True)
+    return make_plan(store, load, Limit(budget), **{"seed": 0, **settings})
 
 
 @given(
@@ -22,10 +29,11 @@ def plan_of(lengths, responses=2, batch_size=4, budget=400, seed=0, num_steps=10
     st.integers(200, 900),
     st.integers(0, 10**6),
     st.integers(0, 4),
+    st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_epoch_sees_each_comparison_once_and_keeps_the_budget(lengths, batch_size, budget, seed, most):
-    plan = plan_of(lengths, batch_size=batch_size, budget=budget, seed=seed, most=most)
+def test_every_epoch_sees_each_comparison_once_and_keeps_the_budget(lengths, batch_size, budget, seed, most, padded):
+    plan = plan_of(lengths, batch_size=batch_size, budget=budget, seed=seed, most=most, padded=padded)
     for epoch in range(2):
         steps = [plan.step(epoch * plan.steps_per_epoch + i + 1) for i in range(plan.steps_per_epoch)]
         seen = np.concatenate([step.comparisons for step in steps])
@@ -33,8 +41,29 @@ def test_every_epoch_sees_each_comparison_once_and_keeps_the_budget(lengths, bat
         for step in steps:
             assert sorted(np.concatenate(step.micro_batches)) == sorted(step.comparisons)
             for piece in step.micro_batches:
-                assert 2 * len(piece) * max(lengths[i] for i in piece) <= budget
+                held = [lengths[i] for i in piece]
+                assert 2 * (len(piece) * max(held) if padded else sum(held)) <= budget
                 assert len(piece) <= (most or len(lengths))
+
+
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_many_steps_at_once_are_the_steps_one_by_one(count, batch_size, first, steps):
+    plan = plan_of(range(1, count + 1), batch_size=batch_size)
+    rows = plan.chosen(first, first + steps)
+    for row, number in zip(rows, range(first, first + steps), strict=True):
+        assert row[row >= 0].tolist() == plan.step(number).comparisons.tolist()
+
+
+@given(st.integers(1, 8), st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_the_same_micro_batches_are_dealt_to_any_number_of_processes(processes, count):
+    plan = plan_of(range(1, count + 1), batch_size=20, budget=100, padded=False)
+    step = plan.step(1)
+    ranks = plan.dealt(step, processes)
+    assert len(ranks) == processes and len({len(rank) for rank in ranks}) == 1
+    run = sorted(tuple(piece) for rank in ranks for piece in rank if len(piece))
+    assert run == sorted(tuple(piece) for piece in step.micro_batches)
 
 
 def test_a_step_does_not_depend_on_the_steps_before_it():
@@ -47,27 +76,20 @@ def test_a_step_does_not_depend_on_the_steps_before_it():
 
 def test_totals_are_known_before_the_step():
     store = store_for([*comparisons(5), *comparisons(5, responses=3, seed=2)])
-    plan = make_plan(store, batch_size=10, token_budget=4096, seed=0, weight_by="pair")
+    plan = plan_for(store, batch_size=10, weight_by="pair")
     assert plan.totals(plan.step(1)) == (5 * 1 + 5 * 2, 5 * 2 + 5 * 3, 10)
 
 
 def test_epochs_and_max_steps():
     store = store_for(comparisons(10))
-    assert make_plan(store, batch_size=4, token_budget=4096, seed=0, epochs=2).num_steps == 6
-    assert make_plan(store, batch_size=4, token_budget=4096, seed=0, epochs=0.5).num_steps == 2
-    assert make_plan(store, batch_size=4, token_budget=4096, seed=0, max_steps=7).num_steps == 7
-    assert make_plan(store, batch_size=1, token_budget=4096, seed=0, epochs=1.1).num_steps == 11  # not 12
+    assert plan_for(store, batch_size=4, epochs=2).num_steps == 6
+    assert plan_for(store, batch_size=4, epochs=0.5).num_steps == 2
+    assert plan_for(store, batch_size=4, max_steps=7).num_steps == 7
+    assert plan_for(store, batch_size=1, epochs=1.1).num_steps == 11  # not 12
 
 
-def test_a_comparison_above_the_budget_is_named_with_the_budget_it_needs():
+def test_a_comparison_above_the_budget_is_named():
     store = store_for(comparisons(3))
-    worst = int(store.longest().argmax())
     need = 2 * int(store.longest().max())
-    with pytest.raises(DataError, match=f"comparison c{worst} needs {need} tokens") as caught:
-        make_plan(store, batch_size=2, token_budget=need - 1, seed=0)
-    assert str(need) in caught.value.hint
-
-
-def test_similar_lengths_go_together():
-    pieces = cut(np.arange(6), np.full(6, 2), np.array([10, 100, 12, 90, 11, 95]), 600)
-    assert [sorted(piece.tolist()) for piece in pieces] == [[1, 3, 5], [0, 2, 4]]
+    with pytest.raises(DataError, match=f"needs {need} tokens"):
+        plan_for(store, need - 1, batch_size=2)

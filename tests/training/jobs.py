@@ -10,6 +10,7 @@ from bradley.console import Console
 from bradley.data.plan import make_plan
 from bradley.data.render import Renderer
 from bradley.data.store import build_store
+from bradley.model.cost import limit_for, load_on
 from bradley.training.checkpoint import Checkpoints
 from bradley.training.evaluation import Evaluator
 from bradley.training.loop import Job, fit
@@ -43,8 +44,9 @@ def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LL
     store = build_store(ROWS, renderer, training=True)
     plan = make_plan(
         store,
+        load_on(network, store),
+        limit_for(network, settings.train.micro_batch_tokens),
         batch_size=settings.train.batch_size,
-        token_budget=settings.train.micro_batch_tokens,
         seed=settings.seed,
         max_steps=settings.train.max_steps,
         weight_by=settings.loss.weight_by,

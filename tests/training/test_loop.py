@@ -29,7 +29,7 @@ def flat(value):
 @pytest.mark.parametrize("weight_by", ["prompt", "pair"])
 def test_any_cut_into_micro_batches_gives_the_gradient_of_the_whole_step(tmp_path, weight_by):
     whole, one = one_step_gradient(tmp_path / "whole", 100_000, weight_by=weight_by)
-    for budget in (200, 350, 600):
+    for budget in (110, 200, 350):
         cut, pieces = one_step_gradient(tmp_path / str(budget), budget, weight_by=weight_by)
         assert pieces > one == 1
         assert float((cut - whole).norm() / whole.norm()) < 1e-5

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bradley.config import Optim
+from bradley.data.cut import Limit, load_of, measure
 from bradley.data.plan import make_plan
 from bradley.errors import UserError
 from bradley.model.batch import collate
@@ -173,7 +174,8 @@ def test_the_shortest_runs_begin_with_a_rate_above_zero(num_steps, warmup):
 def test_the_schedule_of_a_run_of_epochs_ends_where_it_should():
     """Two epochs counted twice would end half-way down."""
     store = store_for(comparisons(20))
-    plan = make_plan(store, batch_size=4, token_budget=4096, seed=0, epochs=2)
+    load = load_of(measure(store), padded=True)
+    plan = make_plan(store, load, Limit(4096), batch_size=4, seed=0, epochs=2)
     settings = Optim(lr=1.0, schedule="linear", floor=0.1)
     assert plan.num_steps == 10
     assert learning_rate(plan.num_steps, plan.num_steps, settings) == pytest.approx(0.1)

@@ -12,8 +12,10 @@ class Train(Section):
 
     batch_size: Positive = 32
     """Comparisons per optimizer step, whatever their number of responses."""
-    micro_batch_tokens: Positive = 8192
-    """Most tokens, padding included, that go through the model at once. A comparison is never split."""
+    micro_batch_tokens: Count = 0
+    """Most tokens that go through the model at once, as its engine runs them: a shared prompt once, or padded rows with
+    their padding. A comparison is never split. 0: what suits the device, 2,048 on a CPU and 8,192 on CUDA, and a larger
+    comparison goes alone."""
     micro_batch_comparisons: Count = 0
     """Most comparisons that go through the model at once, besides the limit in tokens (0: only tokens count)."""
     epochs: Annotated[float, Field(gt=0.0)] = 1.0

@@ -2,6 +2,8 @@
 
 Nothing here knows a model, a device or a number of processes, so the same steps come out everywhere, a resume needs one
 integer, and the divisors of a step are known before its first forward.
+
+Legend: G comparisons, S steps, B comparisons of a step.
 """
 
 import math
@@ -12,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
 from ..seeds import generator
+from .cut import Limit, Load, check_limit, cut, deal, pieces
 from .store import TokenStore
 
 
@@ -44,42 +46,61 @@ class Plan:
     """The schedule of a run.
 
     Attributes:
-        responses: [G] responses of each comparison.
-        longest: [G] its longest response with prompt, in tokens.
+        load: what each comparison asks of the engine.
+        limit: how much goes through the model at once.
         judgments: [G] judgments of each comparison.
         weights: [G] sum of its judgment weights.
         batch_size: comparisons per step; the last step of an epoch takes what is left.
-        token_budget: most tokens in a micro-batch, padding included.
-        most: most comparisons in a micro-batch (0: only tokens count).
         seed: of the order, which is drawn anew for every epoch.
         num_steps: steps in the run.
     """
 
-    responses: np.ndarray
-    longest: np.ndarray
+    load: Load
+    limit: Limit
     judgments: np.ndarray
     weights: np.ndarray
     batch_size: int
-    token_budget: int
-    most: int
     seed: int
     num_steps: int
+
+    def __len__(self) -> int:
+        return len(self.judgments)
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps that see every comparison once."""
-        return math.ceil(len(self.responses) / self.batch_size)
+        return math.ceil(len(self) / self.batch_size)
 
     def step(self, number: int) -> Step:
         """Step `number` (from 1), whatever came before it."""
-        epoch, place = divmod(number - 1, self.steps_per_epoch)
-        order = _order(len(self.responses), self.seed, epoch)
-        chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-        return Step(number, chosen, cut(chosen, self.responses, self.longest, self.token_budget, self.most))
+        chosen = self.chosen(number, number + 1)
+        chosen = chosen[:, chosen[0] >= 0]
+        return Step(number, chosen[0], pieces(chosen[0], cut(self.load, chosen, self.limit)[0]))
 
     def steps(self) -> Iterator[Step]:
         """Every step of the run, in order."""
         return (self.step(number) for number in range(1, self.num_steps + 1))
+
+    def chosen(self, first: int, stop: int) -> np.ndarray:
+        """[S, B] the comparisons of the steps from `first` to before `stop`; -1 where a short step has no more."""
+        found = np.full((stop - first, self.batch_size), -1)
+        for epoch in range((first - 1) // self.steps_per_epoch, (stop - 2) // self.steps_per_epoch + 1):
+            begin = epoch * self.steps_per_epoch + 1
+            low, high = max(first, begin), min(stop, begin + self.steps_per_epoch)
+            order = _order(len(self), self.seed, epoch)
+            drawn = order[(low - begin) * self.batch_size : (high - begin) * self.batch_size]
+            found[low - first : high - first].flat[: len(drawn)] = drawn
+        return found
+
+    def dealt(self, step: Step, processes: int) -> list[list[np.ndarray]]:
+        """The micro-batches of a step for each process: the same number for all, an empty one where there is no more.
+
+        What a step and its micro-batches hold does not depend on the number of processes, only who runs them does.
+        """
+        cost = np.array([self.load.cost[piece].sum() for piece in step.micro_batches])
+        nothing = np.zeros(0, dtype=np.int64)
+        rounds = deal(cost, processes)
+        return [[step.micro_batches[k] if k >= 0 else nothing for k in rounds[:, rank]] for rank in range(processes)]
 
     def judgments_in(self, step: Step) -> int:
         """Judgments of one step: what an episode counts."""
@@ -88,16 +109,17 @@ class Plan:
     def totals(self, step: Step) -> Totals:
         """The divisors of one step, over all its micro-batches."""
         chosen = step.comparisons
-        return Totals(float(self.weights[chosen].sum()), float(self.responses[chosen].sum()), float(len(chosen)))
+        rows = self.load.sizes.rows[chosen]
+        return Totals(float(self.weights[chosen].sum()), float(rows.sum()), float(len(chosen)))
 
 
 def make_plan(
     store: TokenStore,
+    load: Load,
+    limit: Limit,
     *,
     batch_size: int,
-    token_budget: int,
     seed: int,
-    most: int = 0,
     epochs: float = 1.0,
     max_steps: int = 0,
     weight_by: str = "prompt",
@@ -105,49 +127,13 @@ def make_plan(
     """A plan over a store, for `max_steps` steps or, where that is 0, for `epochs` passes.
 
     Raises:
-        DataError: a comparison that alone exceeds the token budget, by name.
+        DataError: a comparison that alone exceeds a strict limit, by name.
     """
-    responses, longest = np.diff(store.first_response), store.longest()
-    check_budget(store, token_budget)
-    weights = np.add.reduceat(store.judgment_weights(weight_by).astype(np.float64), store.first_judgment[:-1])
+    check_limit(store, load, limit)
+    weights = np.add.reduceat(store.judgment_weights(weight_by), store.first_judgment[:-1], dtype=np.float64)
     steps = epochs * math.ceil(len(store) / batch_size)
     num_steps = max_steps or max(1, math.ceil(round(steps, 6)))  # 1.1 * 50 is 55.00000000000001 in floats
-    judgments = np.diff(store.first_judgment)
-    return Plan(responses, longest, judgments, weights, batch_size, token_budget, most, seed, num_steps)
-
-
-def check_budget(store: TokenStore, token_budget: int) -> None:
-    """Raise `DataError` naming the largest comparison if its padded rows exceed the budget: none is ever split."""
-    cost = np.diff(store.first_response) * store.longest()
-    worst = int(cost.argmax())
-    if cost[worst] > token_budget:
-        rows, length = int(np.diff(store.first_response)[worst]), int(store.longest()[worst])
-        raise DataError(
-            f"comparison {store.info[worst].id} needs {cost[worst]} tokens ({rows} responses of up to {length}), above "
-            f"train.micro_batch_tokens = {token_budget}",
-            f"raise train.micro_batch_tokens to {cost[worst]}, or lower render.max_tokens",
-        )
-
-
-def cut(
-    chosen: np.ndarray, responses: np.ndarray, longest: np.ndarray, token_budget: int, most: int = 0
-) -> list[np.ndarray]:
-    """Cut comparisons into micro-batches of at most `token_budget` padded tokens and, unless it is 0, `most`
-    comparisons, similar lengths together.
-
-    Longest first, so that a run which cannot fit its memory fails at once rather than at the unluckiest step.
-    """
-    order = chosen[np.argsort(-longest[chosen], kind="stable")]
-    pieces: list[np.ndarray] = []
-    start = rows = 0
-    for end, index in enumerate(order):
-        rows += int(responses[index])
-        full = rows * int(longest[order[start]]) > token_budget or end - start == most
-        if end > start and full:
-            pieces.append(order[start:end])
-            start, rows = end, int(responses[index])
-    pieces.append(order[start:])
-    return pieces
+    return Plan(load, limit, np.diff(store.first_judgment), weights, batch_size, seed, num_steps)
 
 
 @lru_cache(maxsize=2)

@@ -12,14 +12,16 @@ import torch
 from ..config import Config
 from ..console import Console
 from ..data.account import unusable
+from ..data.cut import check_limit
 from ..data.figures import histogram, quantiles
 from ..data.load import Splits, load_splits
-from ..data.plan import Plan, check_budget, make_plan
+from ..data.plan import Plan, make_plan
 from ..data.render import Renderer
 from ..data.store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
 from ..errors import DataError, UserError
 from ..model.build import Built, build_model
+from ..model.cost import limit_for, load_on
 from ..model.engine import describe_engine, prove
 from ..records import Comparison
 from ..seeds import generator
@@ -81,13 +83,14 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None) -> Prepare
     if probe:
         evals[PROBE] = store(probe, training=False)
     test = store(splits.test, training=False) if splits.test else None
+    limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):
-        check_budget(split, config.train.micro_batch_tokens)
+        check_limit(split, load_on(built.model, split), limit)
     plan = make_plan(
         train,
+        load_on(built.model, train),
+        limit,
         batch_size=config.train.batch_size,
-        token_budget=config.train.micro_batch_tokens,
-        most=config.train.micro_batch_comparisons,
         seed=config.seed,
         epochs=config.train.epochs,
         max_steps=config.train.max_steps,

@@ -78,7 +78,7 @@ class Place:
         self.step = step.number
         self.episode += plan.judgments_in(step)
         self.seen += len(step.comparisons)
-        self.epoch = self.seen / len(plan.responses)
+        self.epoch = self.seen / len(plan)
 
     def event(self, kind: str, fields: Event) -> Event:
         """An event of this place."""

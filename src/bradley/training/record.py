@@ -44,7 +44,7 @@ def announce(prepared: Prepared, console: Console) -> None:
         console.say(f"objective    {line}")
     console.say(
         f"plan         {plan.num_steps} steps of {plan.batch_size} comparisons, {plan.steps_per_epoch} per epoch, "
-        f"micro-batches of up to {plan.token_budget} tokens; seed {config.seed}"
+        f"micro-batches of up to {plan.limit.tokens} tokens; seed {config.seed}"
         + (f"; stops after {config.train.stop_after}" if config.train.stop_after else "")
     )
     for number in range(min(POOLED_SHOWN, len(prepared.train))):

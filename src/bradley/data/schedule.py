@@ -1,0 +1,120 @@
+"""What a plan comes to over a whole run: micro-batches, tokens, balance over processes, and what peers would run.
+
+Legend: S steps, B comparisons of a step, M micro-batches of a step, J judgments.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..seeds import generator
+from .cut import cut
+from .plan import Plan
+from .store import TokenStore
+
+STEPS_AT_ONCE = 8192
+PEER_PAIRS = 16
+"""Pairs that a trainer of padded pairs puts into one micro-batch."""
+
+
+class Schedule(NamedTuple):
+    """The totals of a run.
+
+    Attributes:
+        comparisons: that are trained on, each as often as it comes up.
+        micro_batches: over all steps; `fewest` and `most` of one step.
+        tokens: as the engine runs them, padding included; `largest` in one micro-batch.
+        cost: in tokens' worth of matrix products, attention included.
+        busy: by number of processes, the share of the time in which a process has work: all of a round wait for its
+            most costly micro-batch.
+    """
+
+    comparisons: int
+    micro_batches: int
+    fewest: int
+    most: int
+    tokens: int
+    largest: int
+    cost: float
+    busy: dict[int, float]
+
+
+def schedule(plan: Plan, processes: Sequence[int] = (1, 2, 4, 8)) -> Schedule:
+    """Cut every step of a run and add up; some 5 million comparisons a second."""
+    comparisons = micro_batches = tokens = largest = most = 0
+    fewest, cost = len(plan), 0.0
+    waited = dict.fromkeys(processes, 0.0)
+    for seen, held, spent in _steps(plan):
+        comparisons += seen
+        count = (held > 0).sum(axis=1)
+        micro_batches += int(count.sum())
+        fewest, most = min(fewest, int(count.min())), max(most, int(count.max()))
+        tokens, largest = tokens + int(held.sum()), max(largest, int(held.max()))
+        cost += float(spent.sum())
+        dealt = -np.sort(-spent, axis=1)
+        for number in processes:
+            waited[number] += float(dealt[:, ::number].sum()) * number
+    busy = {number: cost / total for number, total in waited.items()}
+    return Schedule(comparisons, micro_batches, fewest, most, tokens, largest, cost, busy)
+
+
+def _steps(plan: Plan) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Comparisons of some steps, and tokens and cost [S, M] of their micro-batches; 0 where a step has fewer."""
+    sizes = plan.load.sizes
+    for first in range(1, plan.num_steps + 1, STEPS_AT_ONCE):
+        chosen = plan.chosen(first, min(first + STEPS_AT_ONCE, plan.num_steps + 1))
+        labels = cut(plan.load, chosen, plan.limit)
+        shape = (len(chosen), int(labels.max()) + 1)
+        here = chosen >= 0
+        place = (np.arange(len(chosen))[:, None] * shape[1] + labels)[here]
+        comparisons = chosen[here]
+
+        def total(values: np.ndarray, place: np.ndarray = place, shape: tuple[int, int] = shape) -> np.ndarray:
+            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
+
+        held = total(plan.load.tokens[comparisons])
+        if plan.load.padded:
+            widest = np.zeros(shape[0] * shape[1])
+            np.maximum.at(widest, place, sizes.longest[comparisons])
+            held = total(sizes.rows[comparisons]) * widest.reshape(shape)
+        yield len(comparisons), held, total(plan.load.cost[comparisons])
+
+
+class PeerTokens(NamedTuple):
+    """Tokens of one pass as trainers of pairs run them.
+
+    Attributes:
+        responses: each response once, with its prompt.
+        pairs: both responses of every judgment, with their prompts.
+        padded: the same in random order, each micro-batch of `PEER_PAIRS` pairs padded to its longest response.
+    """
+
+    responses: int
+    pairs: int
+    padded: int
+
+
+def peer_tokens(store: TokenStore, seed: int) -> PeerTokens:
+    """What one pass over a store costs without sharing."""
+    lengths = store.full_lengths()
+    start = np.repeat(store.first_response[:-1], np.diff(store.first_judgment))
+    better, worse = lengths[start + store.better], lengths[start + store.worse]
+    longest = np.maximum(better, worse)[generator(seed, "peer").permutation(len(start))]
+    batches = np.zeros(-(-len(longest) // PEER_PAIRS) * PEER_PAIRS, dtype=np.int64)
+    batches[: len(longest)] = longest
+    pairs_in = np.full(len(batches) // PEER_PAIRS, PEER_PAIRS)
+    pairs_in[-1] -= len(batches) - len(longest)
+    padded = (2 * pairs_in * batches.reshape(-1, PEER_PAIRS).max(axis=1)).sum()
+    return PeerTokens(int(lengths.sum()), int(better.sum() + worse.sum()), int(padded))
+
+
+def longest_comparison(plan: Plan, store: TokenStore) -> dict[str, Any]:
+    """The comparison that takes most of the limit: its id, responses and tokens."""
+    worst = int(plan.load.tokens.argmax())
+    return {
+        "id": store.info[worst].id,
+        "responses": int(plan.load.sizes.rows[worst]),
+        "longest_response": int(plan.load.sizes.longest[worst]),
+        "tokens": int(plan.load.tokens[worst]),
+    }
