@@ -311,3 +311,19 @@ def test_both_engines_train_to_the_same_losses(tmp_path):
         losses[engine] = [event["train/rm/loss"] for event in events]
     assert len(losses["plain"]) == 6 and len(set(losses["plain"])) == 6
     np.testing.assert_allclose(losses["segments"], losses["plain"], atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["plain", "segments"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_nothing_to_do_takes_part_with_gradients_of_zero(name, engine):
+    model = BUILT[name]
+    scores, gradients = run(model, engine, collate(STORE, np.zeros(0, dtype=np.int64), WEIGHTS))
+    assert scores.shape == (0,)
+    assert gradients.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert all(not gradient.any() for gradient in gradients.values())
+
+
+def test_an_encoder_with_nothing_to_do_does_nothing():
+    scores, gradients = run(tiny_model(BERT, TOKENIZER), "plain", collate(STORE, np.zeros(0, dtype=np.int64), WEIGHTS))
+    assert scores.shape == (0,) and gradients
+    assert all(not gradient.any() for gradient in gradients.values())

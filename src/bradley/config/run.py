@@ -38,7 +38,7 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA when there is one."""
     threads: Count = 0
-    """CPU threads of PyTorch (0: its own choice)."""
+    """CPU threads of PyTorch (0: its own choice, but no more than this process may run at once)."""
 
 
 class Eval(Section):

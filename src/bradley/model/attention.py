@@ -26,7 +26,9 @@ class PaddedRows(NamedTuple):
 
 
 def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
-    """Unpack a batch: every response gets its prefix back."""
+    """Unpack a batch: every response gets its prefix back. Without any, one row is run, and none of it pooled."""
+    if not len(batch.own):
+        return PaddedRows(batch.tokens[None, :1], torch.ones_like(batch.tokens[None, :1]), batch.last)
     start = batch.segments[:-1]
     size = batch.segments[1:] - start
     prefix_size, own_size = size[batch.prefix], size[batch.own]

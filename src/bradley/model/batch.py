@@ -46,9 +46,12 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
     """The comparisons `chosen` of a store as one batch.
 
     Args:
-        chosen: [G] comparison numbers, in the order they are to lie in.
+        chosen: [G] comparison numbers, in the order they are to lie in. None of them makes a token without a response:
+            a process that is short of work still takes part in each exchange of gradients, which are zero.
         judgment_weights: [all J of the store] effective weights, see `TokenStore.judgment_weights`.
     """
+    if not len(chosen):
+        return _nothing()
     counts = store.first_response[chosen + 1] - store.first_response[chosen]
     first_segment = store.first_response[chosen] + chosen
     sources = _runs(first_segment, counts + 1)
@@ -67,6 +70,19 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
         own=torch.from_numpy(own),
         last=torch.from_numpy(offsets[own + 1] - 1),
         targets=_targets(store, chosen, counts, group, judgment_weights),
+    )
+
+
+def _nothing() -> Batch:
+    none, some = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    return Batch(
+        tokens=torch.zeros(1, dtype=torch.int64),
+        positions=torch.zeros(1, dtype=torch.int64),
+        segments=torch.tensor([0, 1]),
+        prefix=none,
+        own=none,
+        last=none,
+        targets=Targets(better=none, worse=none, probability=some, margin=some, weight=some, group=none, rank=some),
     )
 
 

@@ -109,7 +109,7 @@ class RewardModel(nn.Module):
         rows = padded_rows(batch, self.pad_id)
         with self._backbone_in_compute_dtype():
             logits = self.network(input_ids=rows.input_ids, attention_mask=rows.attention_mask).logits
-        return torch.as_tensor(logits)[:, 0].float()
+        return torch.as_tensor(logits)[: len(rows.last), 0].float()
 
     def _autocast(self) -> Any:
         kind = self.device.type

@@ -45,7 +45,7 @@ class Block(NamedTuple):
         size: queries, and the keys of their own.
         prefix: keys before these: the prefix of the first segment, where it lies in an earlier block (0: none).
         home, offset: the block that holds this prefix, and where in it.
-        mask: [size, prefix + size] added to the attention scores; None: causal.
+        mask: [size, prefix + size] added to the attention scores; None: causal, over the prefix read again and these.
     """
 
     size: int
@@ -91,8 +91,13 @@ class Span(NamedTuple):
 
     @property
     def area(self) -> int:
-        """Pairs of query and key in one attention call."""
+        """Pairs of query and key in one attention call that leaves none out."""
         return self.size * (self.prefix + self.size)
+
+    @property
+    def text(self) -> int:
+        """Pairs of query and key in one causal call over prefix and own tokens together."""
+        return (self.prefix + self.size) ** 2 // 2
 
 
 def segments_of(batch: Batch, dtype: torch.dtype) -> Segments:
@@ -116,11 +121,16 @@ def _spans(layout: Layout) -> list[Span]:
         last = spans[-1] if spans else alone
         joined = Span(last.first, segment + 1, last.size + size, last.prefix)
         has_keys = parent >= last.first or parent == layout.parent[last.first]
-        if spans and has_keys and joined.area <= last.area + alone.area + CALL_AREA:
+        if spans and has_keys and _area(joined, layout) <= _area(last, layout) + _area(alone, layout) + CALL_AREA:
             spans[-1] = joined
         else:
             spans.append(alone)
     return spans
+
+
+def _area(span: Span, layout: Layout) -> int:
+    """Pairs of query and key that the attention call of a span computes."""
+    return span.text if _causal(span, layout) else span.area
 
 
 def _block(
@@ -134,9 +144,15 @@ def _block(
 
 
 def _causal(span: Span, layout: Layout) -> bool:
-    """Whether a span is one text, which the fused causal kernel reads: a segment, or a prefix and one response."""
+    """Whether a span goes through the fused causal kernel, which leaves out the half that no query attends to.
+
+    It reads one text: a segment, a prefix and one response, or one response after a prefix that lies elsewhere. The
+    last reads that prefix again, which pays where the response is the longer of the two.
+    """
     filled = [segment for segment in range(span.first, span.stop) if layout.sizes[segment]]
-    return not span.prefix and (len(filled) == 1 or (len(filled) == 2 and layout.parent[filled[1]] == filled[0]))
+    if span.prefix:
+        return len(filled) == 1 and span.text < span.area
+    return len(filled) == 1 or (len(filled) == 2 and layout.parent[filled[1]] == filled[0])
 
 
 def _mask(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -183,27 +199,34 @@ def attend(
     assert segments is not None
     sizes = [block.size for block in segments.blocks]
     queries, keys, values = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
-    outputs = [
-        scaled_dot_product_attention(
-            queries[number],
+    gqa = query.shape[1] != key.shape[1]
+    outputs = []
+    for number, block in enumerate(segments.blocks):
+        causal = block.mask is None
+        output = scaled_dot_product_attention(
+            _with_prefix(queries, number, block) if causal else queries[number],
             _with_prefix(keys, number, block),
             _with_prefix(values, number, block),
             attn_mask=block.mask,
             dropout_p=dropout,
-            is_causal=block.mask is None,
+            is_causal=causal,
             scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        ).transpose(1, 2)
-        for number, block in enumerate(segments.blocks)
-    ]
+            enable_gqa=gqa,
+        )
+        outputs.append(_part(output, output.shape[2] - block.size, block.size).transpose(1, 2))
     return torch.cat(outputs, dim=1), None
 
 
 def _with_prefix(pieces: tuple[Tensor, ...], number: int, block: Block) -> Tensor:
-    """The keys or values of a block, [1, M, prefix + size, D]."""
+    """The keys, values or queries of a block after those of its prefix, [1, M or N, prefix + size, D]."""
     if not block.prefix:
         return pieces[number]
-    return torch.cat([pieces[block.home].narrow(2, block.offset, block.prefix), pieces[number]], dim=2)
+    return torch.cat([_part(pieces[block.home], block.offset, block.prefix), pieces[number]], dim=2)
+
+
+def _part(tensor: Tensor, start: int, size: int) -> Tensor:
+    """Tokens of a tensor [1, ., T, D]; itself where that is all of them, for a part's gradient is a whole of zeros."""
+    return tensor if size == tensor.shape[2] else tensor.narrow(2, start, size)
 
 
 def _refuse(

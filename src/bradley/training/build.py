@@ -26,6 +26,7 @@ from ..model.engine import describe_engine, prove
 from ..records import Comparison
 from ..seeds import generator
 from .checkpoint import Checkpoints
+from .cpu import keep_freed_memory, set_threads
 from .evaluation import PROBE, SELECTION, Evaluator
 from .gpu import check_gpu
 from .loop import Job
@@ -65,8 +66,9 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None) -> Prepare
     device = choose_device(config.train.device)
     check_trackers(config.log)
     check_gpu(config.log.gpu_seconds, device)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    set_threads(config.train.threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     splits = load_splits(config.data, config.seed, **rows)
     check_selection(config, splits)
     tokenizer = make_tokenizer(config.model, splits.train)
