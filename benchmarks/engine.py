@@ -1,10 +1,13 @@
-"""Time of a training step on the engines `plain` and `segments`, on the same micro-batches in turn.
+"""Time of a training step on each of several engines, on the same micro-batches in turn.
 
-    python benchmarks/engine.py DATA [--steps 6] [--threads 1] [--config JSON] [--max-tokens 512] [--profile]
+    python benchmarks/engine.py DATA [--engines plain,segments] [--device cpu] [--precision float32] [--steps 6]
+        [--warmup 1] [--threads 1] [--config JSON] [--max-tokens 512] [--budget 8192] [--liger] [--profile]
 
 DATA is any preference file, or `synthetic:K`, comparisons of K responses of 30 to 120 tokens after a prompt of 100 to
-400. The model is a 10M Llama shape unless --config says otherwise. Prints seconds of forward and backward, the ratio,
-and how far scores and gradients of the two are apart.
+400. The model is a 10M Llama shape unless --config says otherwise. Each engine runs a micro-batch `--warmup` times
+before the time that counts. Prints for each: seconds of forward and backward, how many times faster than the first
+engine, tokens in a second, each counted once, the share of the device's measured matrix products (6 x parameters
+without embeddings x tokens), and how far scores and gradients are from those of the first.
 """
 
 import argparse
@@ -23,7 +26,9 @@ from bradley.data.store import build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.losses import bradley_terry
 from bradley.model.batch import collate
-from bradley.model.build import build_model
+from bradley.model.build import build_model, compute_dtype
+from bradley.model.engine import choose_engine
+from bradley.model.reward import RewardModel
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 
 SHAPE = {
@@ -53,26 +58,69 @@ def synthetic(responses: int) -> list[Comparison]:
     return rows
 
 
-def main() -> None:
+def peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations in a second of the fastest of ten large matrix products."""
+    size = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def seconds() -> float:
+        began = now(device)
+        left @ right
+        return now(device) - began
+
+    seconds()
+    return 2.0 * size**3 / min(seconds() for _ in range(10))
+
+
+def now(device: torch.device) -> float:
+    """The time at which the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def weights_without_embeddings(model: RewardModel) -> int:
+    """The weights that multiply each token."""
+    embeddings = [m for m in model.network.base_model.modules() if isinstance(m, torch.nn.Embedding)]
+    tables = sum(p.numel() for table in embeddings for p in table.parameters())
+    return sum(p.numel() for p in model.network.base_model.parameters()) - tables
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
+    parser.add_argument("--engines", type=lambda text: text.split(","), default=["plain", "segments"])
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--config", default="{}")
+    parser.add_argument("--config", type=json.loads, default={})
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--budget", type=int, default=8192)
+    parser.add_argument("--liger", action="store_true")
     parser.add_argument("--profile", action="store_true")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def rows_of(data: str) -> list[Comparison]:
+    """The comparisons of a file, or made ones."""
+    kind, _, count = data.partition(":")
+    if kind == "synthetic":
+        return synthetic(int(count))
+    return list(load_splits(Data(train=data, valid_share=0.0), 0).train)
+
+
+def main() -> None:
+    args = arguments()
     torch.set_num_threads(args.threads)
-    kind, _, count = args.data.partition(":")
-    rows = (
-        synthetic(int(count))
-        if kind == "synthetic"
-        else list(load_splits(Data(train=args.data, valid_share=0.0), 0).train)
-    )
+    rows = rows_of(args.data)
     tokenizer = train_tokenizer(texts_of(rows), 4096)
-    settings = Model(config={**SHAPE, **json.loads(args.config)}, tokenizer="train")
-    model = build_model(settings, tokenizer, 0, torch.device("cpu")).model
+    shape = {**SHAPE, **args.config}
+    settings = Model(config=shape, tokenizer="train", precision=args.precision, engine="plain", liger=args.liger)
+    model = build_model(settings, tokenizer, 0, args.device).model
+    for engine in args.engines:
+        choose_engine(model, engine, args.max_tokens)  # an error where it cannot run
     renderer = Renderer(tokenizer, Render(max_tokens=args.max_tokens), causal=True)
     store = build_store(rows, renderer, training=True)
     weights = store.judgment_weights("prompt")
@@ -85,28 +133,39 @@ def main() -> None:
     def run(engine: str, chosen: np.ndarray) -> tuple[float, torch.Tensor, torch.Tensor]:
         model.use(engine)
         model.zero_grad()
-        batch = collate(store, chosen, weights)
-        began = time.perf_counter()
+        batch = collate(store, chosen, weights).to(args.device)
+        began = now(args.device)
         scores = model(batch)
         bradley_terry(scores, batch.targets).sum.backward()
-        took = time.perf_counter() - began
+        took = now(args.device) - began
         return took, scores.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    seconds = {"plain": 0.0, "segments": 0.0}
-    apart = [0.0, 0.0]
-    for number, chosen in enumerate([pieces[0], *pieces]):  # the first warms up
-        plain, packed = (run(engine, chosen) for engine in seconds)
-        if number:
-            seconds["plain"] += plain[0]
-            seconds["segments"] += packed[0]
-            apart[0] = max(apart[0], float((plain[1] - packed[1]).abs().max() / plain[1].abs().max()))
-            apart[1] = max(apart[1], float((plain[2] - packed[2]).norm() / plain[2].norm()))
-    ratio = seconds["plain"] / seconds["segments"]
-    print(f"plain {seconds['plain']:.1f} s, segments {seconds['segments']:.1f} s: {ratio:.2f}x")
-    print(f"largest difference: scores {apart[0]:.1e} of the largest, gradient {apart[1]:.1e} of its norm")
+    seconds = dict.fromkeys(args.engines, 0.0)
+    apart = {engine: [0.0, 0.0] for engine in args.engines}
+    for chosen in pieces:
+        first = None
+        for engine in args.engines:
+            for _ in range(args.warmup):
+                run(engine, chosen)
+            took, scores, gradient = run(engine, chosen)
+            first = first or (scores, gradient)
+            seconds[engine] += took
+            differences = (
+                (scores - first[0]).abs().max() / first[0].abs().max(),
+                (gradient - first[1]).norm() / first[1].norm(),
+            )
+            apart[engine] = [max(pair) for pair in zip(apart[engine], map(float, differences), strict=True)]
+    tokens = sum(len(collate(store, chosen, weights).tokens) for chosen in pieces)
+    work = (
+        6.0 * weights_without_embeddings(model) * tokens / peak(args.device, compute_dtype(args.precision, args.device))
+    )
+    print(f"{'engine':10} {'seconds':>8} {'faster':>7} {'tokens/s':>9} {'of peak':>8} {'scores':>8} {'gradient':>8}")
+    for engine, took in seconds.items():
+        figures = f"{took:8.2f} {seconds[args.engines[0]] / took:6.2f}x {tokens / took:9.0f} {work / took:8.1%}"
+        print(f"{engine:10} {figures} {apart[engine][0]:8.1e} {apart[engine][1]:8.1e}")
     if args.profile:
         with torch.profiler.profile() as profile:
-            run("segments", pieces[0])
+            run(args.engines[-1], pieces[0])
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=50))
 
 

@@ -108,6 +108,7 @@ ALIASES = {
     "train_dataset": "data.train",
     "train_file": "data.train",
     "use_cpu": "train.device",
+    "use_liger_kernel": "model.liger",
     "validation_file": "data.valid",
     "wandb_project_name": "log.project",
     "warm_up_steps": "optim.warmup",

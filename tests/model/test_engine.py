@@ -16,6 +16,7 @@ from bradley.losses import Targets
 from bradley.model import segments
 from bradley.model.batch import Batch, collate
 from bradley.model.engine import choose_engine, prove
+from bradley.model.packing import Refused
 from bradley.model.store import load_model, save_model
 from bradley.score import score_comparisons
 from bradley.training.loop import fit
@@ -68,8 +69,11 @@ def run(model, engine, batch):
     return scores.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_equal_engines(model, batch, scores=1e-5, gradient=1e-4):
-    plain, shared = run(model, "plain", batch), run(model, "segments", batch)
+def assert_equal_engines(model, batch, scores=1e-5, gradient=1e-4, engine="segments"):
+    assert_equal_runs(run(model, "plain", batch), run(model, engine, batch), scores, gradient)
+
+
+def assert_equal_runs(plain, shared, scores=1e-5, gradient=1e-4):
     assert float((plain[0] - shared[0]).abs().max()) <= scores * float(plain[0].abs().max())
     assert plain[1].keys() == shared[1].keys()
     whole = float(torch.stack([g.norm() for g in plain[1].values()]).norm())
@@ -252,13 +256,13 @@ def test_attention_ignores_nothing_that_it_does_not_know():
     for harmless in ({}, {"new_rule": None}, {"new_rule": False}, {"position_ids": torch.arange(4)}):
         segments.attend(module, *tensors, None, segments=row, **harmless)
     for keyword in ("new_rule", "softcap", "s_aux"):
-        with pytest.raises(segments.Refused, match=keyword):
+        with pytest.raises(Refused, match=keyword):
             segments.attend(module, *tensors, None, segments=row, **{keyword: 1.0})
-    with pytest.raises(segments.Refused, match="mask of its own"):
+    with pytest.raises(Refused, match="mask of its own"):
         segments.attend(module, *tensors, torch.ones(1, 1, 4, 4), segments=row)
-    with pytest.raises(segments.Refused, match="both directions"):
+    with pytest.raises(Refused, match="both directions"):
         segments.attend(module, *tensors, None, segments=row, is_causal=False)
-    with pytest.raises(segments.Refused, match="hand the segments down"):
+    with pytest.raises(Refused, match="hand the segments down"):
         segments.attend(module, *tensors, None)
 
 

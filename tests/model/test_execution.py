@@ -88,16 +88,6 @@ def test_a_model_that_cannot_is_refused():
     assert "micro_batch_tokens" in caught.value.hint
 
 
-@pytest.fixture
-def traced(monkeypatch):
-    """Everything of `torch.compile` but its code generator, which takes half a minute."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    yield torch._dynamo.utils.counters
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_a_compiled_forward_is_compiled_once_for_all_batches(traced, name):
     plain, compiled = (tiny_model(MODELS[name], TOKENIZER, compile=on) for on in (False, True))

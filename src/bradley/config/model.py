@@ -30,18 +30,24 @@ class Model(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute precision. `bfloat16` computes in bfloat16 over float32 weights; `auto` takes it on CUDA, float32
     elsewhere. The score head and the loss are float32 always."""
-    engine: Literal["auto", "segments", "plain"] = "auto"
-    """How a micro-batch goes through the backbone. `segments`: a prompt once for all its responses, and no padding.
-    `plain`: every response with its prompt as a padded row. Scores and gradients are equal up to rounding, which each
-    run proves on a few of its rows. `auto` takes `segments` on a CPU where the model allows it, and says why where not:
-    encoders, windows shorter than `render.max_tokens`, capped scores, attention sinks, ALiBi, state-space layers,
-    rotary angles that depend on length, compiled models. With `dropout` the responses of a prompt share its noise."""
+    engine: Literal["auto", "segments", "flex", "varlen", "plain"] = "auto"
+    """How a micro-batch goes through the backbone. `segments`, `flex` and `varlen`: a prompt once for all its
+    responses, and no padding; the first with a call of attention for each of them, on any device, the others with one
+    kernel for all of them, on CUDA; `varlen` computes in bfloat16 alone. `plain`: every response with its prompt as a
+    padded row. Scores and gradients are equal up to rounding, which each run proves on a few of its rows. `auto` takes
+    `segments` on a CPU, and on CUDA `varlen`, else `flex`, where the model allows it, and says why where not: encoders,
+    windows shorter than `render.max_tokens`, capped scores, attention sinks, ALiBi, state-space layers, rotary angles
+    that depend on length, on a CPU compiled models, on CUDA dropout of attention weights. With `dropout` the responses
+    of a prompt share its noise."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of each layer and compute the rest again on the way back: less memory, about a third more
     time."""
     compile: bool = False
     """Compile the training of the backbone with `torch.compile`: slow to start, faster afterwards on long runs.
     Evaluation is not compiled, so that its scores are those of the saved model."""
+    liger: bool = False
+    """Run norms, gated feed-forward layers and rotary positions on the fused CUDA kernels of Liger, for the model types
+    that it knows (needs the extra `liger`)."""
     trust_remote_code: bool = False
     """Run Python code that a model repository carries. Leave off unless you have read it."""
 

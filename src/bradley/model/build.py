@@ -13,7 +13,7 @@ from ..data.tokenizer import locate
 from ..errors import CheckpointError, UserError, nearest, one_line
 from ..seeds import seed_for
 from .engine import Engine, choose_engine
-from .execution import checkpoint_activations, compile_backbone
+from .execution import checkpoint_activations, compile_backbone, fuse_layers
 from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
@@ -56,7 +56,7 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     network.config.problem_type = "regression"
     set_trainable(network, settings.trainable)
-    _set_execution(network, settings)
+    _set_execution(network, settings, device)
     compute = compute_dtype(settings.precision, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
     model = RewardModel(own_memory(network).to(device), compute).train()
@@ -64,7 +64,9 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
 
 
-def _set_execution(network: Any, settings: Model) -> None:
+def _set_execution(network: Any, settings: Model, device: torch.device) -> None:
+    if settings.liger:
+        fuse_layers(network, device)
     if settings.gradient_checkpointing:
         checkpoint_activations(network)
     if settings.compile:

@@ -1,4 +1,4 @@
-"""Which engine a model runs on: `segments` where its attention can be said in segments, else `plain`; and the proof."""
+"""Which engine a model runs on: one that reads a prompt once where its attention allows it, else `plain`; the proof."""
 
 import inspect
 from collections.abc import Iterator
@@ -12,11 +12,14 @@ from ..data.store import TokenStore
 from ..errors import CheckpointError, one_line
 from ..losses import Targets
 from .batch import Batch, collate
+from .implementations import IMPLEMENTATIONS
+from .packing import Refused
 from .reward import RewardModel
-from .segments import Refused
 
+AUTO = {"cpu": ("segments",), "cuda": ("varlen", "flex")}
+"""What `auto` tries on a device, in this order; on a GPU, a call for each segment and layer leaves it waiting."""
 EXPRESSED_LAYERS = {"full_attention", "sliding_attention"}
-"""Entries of a config's `layer_types` that segments express; a window is measured besides."""
+"""Entries of a config's `layer_types` that packed rows express; a window is measured besides."""
 LENGTH_DEPENDENT = {"dynamic", "longrope"}
 """Kinds of rotary embedding whose angles depend on the length of the row."""
 PROOF_ROWS = 4
@@ -27,7 +30,7 @@ ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
 
 
 class Engine(NamedTuple):
-    """The engine of a model, and why it is not `segments`: empty where it is, or where nobody asked for it."""
+    """The engine of a model, and why it is not the first choice: empty where it is, or where nobody asked for it."""
 
     name: str
     reason: str = ""
@@ -44,33 +47,40 @@ class Proof(NamedTuple):
 
 
 def choose_engine(model: RewardModel, wanted: str, longest: int = 0, *, compiled: bool = False) -> Engine:
-    """Put a model on the engine `wanted`: `segments`, `plain`, or `auto`, which takes the first where it is allowed.
+    """Put a model on the engine `wanted`: a key of `IMPLEMENTATIONS`, `plain`, or `auto`, the first that is allowed.
 
     Args:
         longest: most tokens of a response with its prompt, which no sliding window may be shorter than (0: not known
             here; every batch is checked anyway).
-        compiled: whether the backbone is compiled, which is for padded rows.
+        compiled: whether the backbone is compiled.
 
     Raises:
-        UserError: `segments` was asked for by name, and the model cannot take it.
+        UserError: an engine was asked for by name, and the model cannot take it, or not on this device.
     """
+    model.use("plain")
     if wanted == "plain":
         return Engine("plain")
-    reason = next(_reasons(model, wanted, longest, compiled), "") or _trial(model)
-    if reason and wanted == "segments":
-        raise Refused(reason)
-    model.use("plain" if reason else "segments")
-    return Engine(model.engine, reason)
+    reasons: dict[str, None] = {}  # in their order, each once
+    for name in AUTO.get(model.device.type, AUTO["cuda"]) if wanted == "auto" else (wanted,):
+        reason = next(_reasons(model, name, longest, compiled), "") or _trial(model, name)
+        if not reason:
+            model.use(name)
+            return Engine(name, "; ".join(reasons))
+        if wanted != "auto":
+            raise Refused(reason, name)
+        reasons[reason] = None
+    return Engine("plain", "; ".join(reasons))
 
 
-def _reasons(model: RewardModel, wanted: str, longest: int, compiled: bool) -> Iterator[str]:
+def _reasons(model: RewardModel, name: str, longest: int, compiled: bool) -> Iterator[str]:
     """Why not, as far as it can be read off settings and config."""
-    if compiled:
+    implementation = IMPLEMENTATIONS[name]
+    if compiled and not implementation.compiles:
         yield "is compiled (model.compile)"
     if not model.causal:
         yield "is an encoder, or has no linear score head"
-    if wanted == "auto" and model.device.type != "cpu":
-        yield f"is on {model.device.type}, where one attention call for each segment is not known to be faster"
+    if missing := implementation.missing(model.device, model.compute):
+        yield missing
     if "position_ids" not in inspect.signature(model.network.base_model.forward).parameters:
         yield "takes no position ids"
     config = model.network.config.get_text_config()
@@ -84,6 +94,14 @@ def _reasons(model: RewardModel, wanted: str, longest: int, compiled: bool) -> I
     window = getattr(config, "sliding_window", None)
     if window is not None and "sliding_attention" in layers and window < longest:
         yield f"attends to a window of {window} tokens, and a response may have {longest} (render.max_tokens)"
+    if not implementation.drops and (dropout := _attention_dropout(config)):
+        yield f"drops attention weights ({dropout}), which {name} cannot"
+
+
+def _attention_dropout(config: Any) -> str:
+    """The first rate of a config above 0 at which attention weights are dropped, or ''."""
+    rates = (key for key in vars(config) if "att" in key and ("dropout" in key or "pdrop" in key))
+    return next((key for key in rates if getattr(config, key)), "")
 
 
 def _rope_types(parameters: Any) -> set[str]:
@@ -93,10 +111,10 @@ def _rope_types(parameters: Any) -> set[str]:
     return {str(parameters.get("rope_type"))}.union(*map(_rope_types, parameters.values()))
 
 
-def _trial(model: RewardModel) -> str:
+def _trial(model: RewardModel, name: str) -> str:
     """Why not, found by trying: what its attention asks for, and whether one response reaches another's score."""
     try:
-        model.use("segments")
+        model.use(name)
         one, other = (_scores(model, _toy_batch(first, model.device)) for first in ((5, 6), (7, 8)))
     except Refused as refused:
         reason = refused.reason
@@ -133,22 +151,22 @@ def _scores(model: RewardModel, batch: Batch) -> Tensor:
 
 
 def prove(model: RewardModel, store: TokenStore) -> Proof:
-    """Score a few real rows on `segments` and on `plain`.
+    """Score a few real rows on the engine of a model and on `plain`.
 
     Raises:
         CheckpointError: the scores differ by more than rounding explains.
     """
     batch = collate(store, _shortest(store), store.judgment_weights("pair")).to(model.device)
-    packed = _scores(model, batch)
+    engine, packed = model.engine, _scores(model, batch)
     model.use("plain")
     padded = _scores(model, batch)
-    model.use("segments")
+    model.use(engine)
     difference = float((packed - padded).abs().max())
     spread, largest = float(padded.max() - padded.min()), float(padded.abs().max())
     allowed = TOLERANCE[model.compute] * spread + ROUNDING[model.compute] * largest
     if not difference <= allowed:
         raise CheckpointError(
-            f"on this model the engine segments gives other scores than plain: they differ by up to {difference:.1e}, "
+            f"on this model the engine {engine} gives other scores than plain: they differ by up to {difference:.1e}, "
             f"and rounding explains {allowed:.1e}",
             "use --model.engine plain",
         )

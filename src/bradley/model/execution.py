@@ -1,11 +1,16 @@
-"""How a backbone is run without changing what it computes: recomputed activations, a compiled forward."""
+"""How a backbone is run without changing what it computes: recomputed activations, a compiled forward, fused layers."""
 
 import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..errors import UserError, one_line
+
+ROTARY = "apply_rotary_pos_emb"
+"""What transformers calls the function in each model's code that turns queries and keys by their positions."""
 
 
 def checkpoint_activations(network: Any) -> None:
@@ -50,3 +55,43 @@ def compile_backbone(network: Any) -> None:
             ) from error
 
     backbone.forward = forward
+
+
+def fuse_layers(network: Any, device: torch.device) -> None:
+    """Run norms, gated feed-forward layers and rotary positions on the CUDA kernels of Liger, in place.
+
+    Liger puts its own classes into the module of the model's code as well; they are taken out again, so that models
+    built later in the same process are their own. Only the rotary function has to stay, for tensors on CUDA.
+
+    Raises:
+        UserError: no CUDA device, no Liger, or a model type that Liger does not know.
+    """
+    if device.type != "cuda":
+        raise UserError(f"model.liger needs CUDA, and the model is on {device.type}", "leave model.liger off")
+    try:
+        from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN as KNOWN
+        from transformers.integrations.liger import apply_liger_kernel
+    except ImportError as error:
+        raise UserError(
+            f"model.liger needs the package liger-kernel: {one_line(error)}", 'type `pip install "bradley[liger]"`'
+        ) from error
+    kind = network.config.model_type
+    if kind not in KNOWN:
+        raise UserError(f"model.liger: Liger has no kernels for a {kind}", "leave model.liger off")
+    code = vars(sys.modules[type(network).__module__])
+    before = dict(code)
+    apply_liger_kernel(network, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+    fused = code.get(ROTARY)
+    code.update(before)
+    if fused is not before.get(ROTARY):
+        code[ROTARY] = _on_cuda(fused, before[ROTARY])
+
+
+def _on_cuda(fused: Any, plain: Any) -> Callable[..., Any]:
+    """`fused` for tensors on CUDA, which it is written for, and `plain` elsewhere."""
+
+    @functools.wraps(plain)
+    def either(query: Any, *args: Any, **kwargs: Any) -> Any:
+        return (fused if query.is_cuda else plain)(query, *args, **kwargs)
+
+    return either

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from . import segments
 from .attention import padded_rows
 from .batch import Batch
+from .implementations import IMPLEMENTATIONS, replace_attention
 
 CAUSAL_HEAD = "score"
 """Attribute under which transformers' decoder classifiers keep their linear head."""
@@ -33,7 +33,7 @@ class RewardModel(nn.Module):
         compute: dtype of the backbone's arithmetic; with bfloat16 the weights stay float32 and autocast does the rest.
 
     Attributes:
-        engine: `plain`, every response a padded row of its own, or `segments`, the batch as it is packed.
+        engine: `plain`, every response a padded row of its own, or a key of `IMPLEMENTATIONS`, the batch as packed.
 
     Raises:
         UserError: `nn.DataParallel` around the network or, at the first forward, around this model.
@@ -74,25 +74,27 @@ class RewardModel(nn.Module):
         if not self.causal:
             return self._encoder_scores(batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_backbone), self._autocast():
-            pooled = self._packed(batch) if self.engine == "segments" else self._padded(batch)
+            pooled = self._padded(batch) if self.engine == "plain" else self._packed(batch)
         return nn.functional.linear(pooled.float(), self.network.score.weight.float())[:, 0]
 
     def use(self, engine: str) -> None:
-        """Run on the engine `segments` or `plain` from here on. Files stay the same: the engine is no part of them.
+        """Run on `plain` or a key of `IMPLEMENTATIONS` from here on. Files stay as they are: they know no engine.
 
         Raises:
             UserError: the network does not let its attention be replaced.
         """
-        name = segments.NAME if engine == "segments" else self._plain_attention
-        segments.replace_attention(self.network, name)
+        name = self._plain_attention if engine == "plain" else IMPLEMENTATIONS[engine].attention
+        replace_attention(self.network, engine, name)
         self.engine = engine
 
     def _packed(self, batch: Batch) -> Tensor:
         """Hidden states [R, H] at the pooled tokens, each prompt read once."""
+        implementation = IMPLEMENTATIONS[self.engine]
+        spare = implementation.padded(len(batch.tokens)) - len(batch.tokens)
         hidden = self.network.base_model(
-            input_ids=batch.tokens[None],
-            position_ids=batch.positions[None],
-            segments=segments.segments_of(batch, self.compute),
+            input_ids=nn.functional.pad(batch.tokens, (0, spare), value=self.pad_id)[None],
+            position_ids=nn.functional.pad(batch.positions, (0, spare))[None],
+            segments=implementation.row(batch, self.compute),
             use_cache=False,
         ).last_hidden_state
         return torch.as_tensor(hidden[0, batch.last])

@@ -13,29 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..errors import UserError
 from .batch import Batch
+from .packing import refuse
 
 NAME = "bradley_segments"
 CALL_AREA = 1024
 """What one attention call costs besides its arithmetic, in pairs of query and key: 80 microseconds for a call of 8
 tokens and 0.06 for each pair, five heads of 64, forward and backward, measured on one CPU core."""
-HARMLESS = frozenset({"position_ids", "cache_position"})
-"""Keywords that models hand down to every attention function and that change nothing in this one."""
-KNOWN_RULES = {
-    "softcap": "caps its attention scores (softcap)",
-    "s_aux": "has attention sinks (s_aux)",
-    "position_bias": "adds a bias by position to its attention scores (position_bias)",
-}
-"""Keywords that would change the rule -> what a model does that passes them."""
-
-
-class Refused(UserError):
-    """A model whose attention the segments do not express."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"model.engine = segments: the model {reason}", "use --model.engine plain")
-        self.reason = reason
 
 
 class Block(NamedTuple):
@@ -194,8 +178,7 @@ def attend(
     Raises:
         Refused: the model asks for something that segments do not express.
     """
-    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    _refuse(segments, attention_mask, causal, sliding_window, others)
+    refuse("segments", segments, module, attention_mask, is_causal, sliding_window, others)
     assert segments is not None
     sizes = [block.size for block in segments.blocks]
     queries, keys, values = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
@@ -227,36 +210,3 @@ def _with_prefix(pieces: tuple[Tensor, ...], number: int, block: Block) -> Tenso
 def _part(tensor: Tensor, start: int, size: int) -> Tensor:
     """Tokens of a tensor [1, ., T, D]; itself where that is all of them, for a part's gradient is a whole of zeros."""
     return tensor if size == tensor.shape[2] else tensor.narrow(2, start, size)
-
-
-def _refuse(
-    segments: Segments | None, mask: Tensor | None, causal: bool, window: int | None, others: dict[str, Any]
-) -> None:
-    """Raise `Refused` for whatever the segments do not say; nothing is ever ignored."""
-    if segments is None:
-        raise Refused("does not hand the segments down to its attention")
-    if mask is not None:
-        raise Refused("makes an attention mask of its own")
-    if not causal:
-        raise Refused("attends in both directions")
-    if window is not None and window < segments.longest:
-        raise Refused(f"attends to a window of {window} tokens, shorter than a response of {segments.longest}")
-    for name, given in others.items():
-        if name not in HARMLESS and given is not None and given is not False:
-            raise Refused(KNOWN_RULES.get(name, f"gives its attention a setting unknown here ({name})"))
-
-
-def replace_attention(network: Any, name: str) -> None:
-    """Have every attention layer of a network run the function registered under `name`, this one or another.
-
-    Raises:
-        Refused: its attention does not go through transformers' interface.
-    """
-    from transformers import AttentionInterface
-
-    if network.config._attn_implementation == name:
-        return
-    if not network._can_set_attn_implementation():
-        raise Refused("has attention outside of transformers' interface")
-    AttentionInterface.register(NAME, attend)
-    network.set_attn_implementation(name)

@@ -77,7 +77,7 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
         engine: as the setting `model.engine`.
 
     Raises:
-        UserError: `engine` is `segments`, and the model cannot take it.
+        UserError: `engine` is given by name, and the model cannot take it, or not on this device.
         CheckpointError: no folder, no readable `bradley.json`, a missing head (scores would be random), a missing
             weight, a device that does not compute in the dtype of training, or a template or tokenizer that is not the
             one of training.

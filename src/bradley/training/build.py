@@ -101,7 +101,7 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None) -> Prepare
     check_stop(config.train.stop_after, plan)
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
-    engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name == "segments" else None)
+    engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
     return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer)
 
 
