@@ -21,7 +21,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes to `path`: under a temporary name in the same folder, synced, then renamed."""
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.name}-")
         try:
@@ -45,7 +45,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     Raises:
         DiskError: as for `write_bytes`. Any other exception of `fill` passes through; nothing is left behind.
     """
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".tmp-{folder.name}-"))
         try:
@@ -93,7 +93,8 @@ def _linked(path: Path, copy: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn whatever the system says of a disk into a `DiskError` that names `path`."""
     try:
         yield
     except OSError as error:

@@ -93,13 +93,21 @@ may be near 0, where the rounding of what cancelled out is all that is left of i
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-@given(groups=GROUPS, call=st.sampled_from([0, 200, segments.CALL_AREA, 10**9]), seed=st.integers(0, 99))
-@example(groups=[(39, [2])], call=0, seed=0)
+@given(
+    groups=GROUPS,
+    call=st.sampled_from([0, 200, segments.CALL_AREA, 10**9]),
+    causal=st.sampled_from([0, segments.CAUSAL_BLOCK]),
+    seed=st.integers(0, 99),
+)
+@example(groups=[(39, [2])], call=0, causal=512, seed=0)
+@example(groups=[(5, [3, 30, 20])], call=0, causal=0, seed=0)
 @settings(max_examples=25, deadline=None)
-def test_scores_and_gradients_equal_the_plain_path(name, groups, call, seed):
-    """`call` is what joining blocks depends on: one for each segment, some joined, or one for the whole row."""
+def test_scores_and_gradients_equal_the_plain_path(name, groups, call, causal, seed):
+    """`call` is what joining blocks depends on: one for each segment, some joined, or one for the whole row; `causal`
+    is whether short responses read their prefix again, as long ones do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "CALL_AREA", call)
+        patch.setattr(segments, "CAUSAL_BLOCK", causal)
         assert_equal_engines(BUILT[name], packed([*groups, *YARDSTICK], seed))
 
 
@@ -264,6 +272,16 @@ def test_attention_ignores_nothing_that_it_does_not_know():
         segments.attend(module, *tensors, None, segments=row, is_causal=False)
     with pytest.raises(Refused, match="hand the segments down"):
         segments.attend(module, *tensors, None)
+
+
+def test_a_long_response_reads_its_short_prefix_again_for_the_causal_kernel():
+    """A causal call for 49 + 700 tokens leaves out more than a mask of 700 by 749 does; one for 49 + 300 nothing."""
+    made = segments.segments_of(packed([(49, [300, 300, 700])]), torch.float32)
+    assert [(block.size, block.prefix, block.mask is None) for block in made.blocks[1:]] == [
+        (300, 49, False),
+        (300, 49, False),
+        (700, 49, True),
+    ]
 
 
 def test_the_proof_finds_a_response_that_does_not_see_its_prefix(monkeypatch):

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..config import Render
 from ..errors import DataError, DiskError
-from ..files import replace_folder
+from ..files import disk_errors, replace_folder
 from ..records import Comparison, Judgment
 from .columns import topic
 from .limits import Fitted, Ledger, fit
@@ -172,8 +172,9 @@ def build_store(
         DiskError: the disk is full.
     """
     if cache is None:
-        with tempfile.TemporaryDirectory(prefix="bradley-") as temporary:
-            return _built(comparisons, renderer, training, Path(temporary))  # mapped files outlive their names
+        with tempfile.TemporaryDirectory(prefix="bradley-") as temporary, disk_errors(Path(temporary)):
+            _write(comparisons, renderer, training, Path(temporary))
+            return read_store(Path(temporary))  # mapped files outlive their names
     folder = cache / _cache_key(comparisons, renderer, training)
     try:
         return read_store(folder)

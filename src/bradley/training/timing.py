@@ -1,16 +1,21 @@
 """Where the time goes: seconds per phase, token rates, peak memory. Never reproducible, so kept out of the metrics."""
 
 import contextlib
+import re
 import resource
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..model.batch import Batch
 from .gpu import GpuMeter
+
+STATUS = Path("/proc/self/status")
+"""Where Linux says what a process has held at most."""
 
 
 class Timer:
@@ -67,5 +72,8 @@ class Timer:
     def _peak_gib(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
+        status = STATUS.read_text(encoding="utf-8") if STATUS.is_file() else ""
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):  # getrusage counts the process before this program, too
+            return int(found[1]) / 2**20
         unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
