@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from bradley.config import Data, Model, Render
+from bradley.data.cut import Limit
 from bradley.data.load import load_splits
 from bradley.data.plan import make_plan
 from bradley.data.render import Renderer
@@ -27,6 +28,7 @@ from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.losses import bradley_terry
 from bradley.model.batch import collate
 from bradley.model.build import build_model, compute_dtype
+from bradley.model.cost import load_on
 from bradley.model.engine import choose_engine
 from bradley.model.reward import RewardModel
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
@@ -124,7 +126,9 @@ def main() -> None:
     renderer = Renderer(tokenizer, Render(max_tokens=args.max_tokens), causal=True)
     store = build_store(rows, renderer, training=True)
     weights = store.judgment_weights("prompt")
-    plan = make_plan(store, batch_size=32, token_budget=args.budget, seed=0, max_steps=args.steps)
+    plan = make_plan(
+        store, load_on(model, store), Limit(args.budget, strict=False), batch_size=32, seed=0, max_steps=args.steps
+    )
     pieces = [chosen for step in plan.steps() for chosen in step.micro_batches]
     full = int(store.full_lengths().sum())
     print(f"{Path(args.data).name}: {len(store)} comparisons of {np.diff(store.first_response).mean():.1f} responses;")

@@ -24,15 +24,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from trial import SHAPES, data_settings, make_model
 
 from bradley.data.load import load_splits
-from bradley.data.store import TokenStore, build_store
+from bradley.data.store import build_store
 from bradley.errors import BradleyError, DataError
 from bradley.model.store import Loaded, load_model
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 from bradley.score import score_comparisons
 
 BATCHES = (8, 16, 32)
-USUAL_BUDGET = 16384
-"""Tokens at once that `score_comparisons` takes unless it is told otherwise."""
 WORDS = [f"{a}{b}" for a in ("ri", "sto", "bir", "tre", "wa", "lo") for b in ("ver", "ne", "ds", "es", "ter", "ok")]
 PROMPT_WORDS, RESPONSE_WORDS = 150, 50
 
@@ -82,11 +80,9 @@ def within(model: Loaded, rows: Sequence[Comparison]) -> list[Comparison]:
     return [row for row, found in zip(rows, rendered, strict=True) if max(map(len, found.ids)) <= limit]
 
 
-def bradley_scorer(model: Loaded, rows: Sequence[Comparison], store: TokenStore) -> Scorer:
-    """The product's door to inference, at its usual budget unless the largest comparison needs more."""
-    needed = int((np.diff(store.first_response) * store.longest()).max())
-    budget: dict[str, Any] = {"token_budget": needed} if needed > USUAL_BUDGET else {}
-    return lambda: [score for row in score_comparisons(model, rows, **budget) for score in row.scores]
+def bradley_scorer(model: Loaded, rows: Sequence[Comparison]) -> Scorer:
+    """The product's door to inference as it comes."""
+    return lambda: [score for row in score_comparisons(model, rows) for score in row.scores]
 
 
 def pipeline_scorer(network: Any, tokenizer: Any, texts: Sequence[str], batch: int) -> Scorer:
@@ -135,7 +131,7 @@ def measure(model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Comparis
     texts = [model.renderer.text(row.prompt, response.messages) for row in rows for response in row.responses]
     store = build_store(rows, model.renderer, training=False)
     batches: dict[str, int] = {}
-    sides = {"bradley": bradley_scorer(model, rows, store)}
+    sides = {"bradley": bradley_scorer(model, rows)}
     for name, make in {"pipeline": pipeline_scorer, "loop": loop_scorer}.items():
         batches[name], sides[name] = fastest(
             {batch: make(network, tokenizer, texts, batch) for batch in BATCHES}, device

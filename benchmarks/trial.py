@@ -53,7 +53,6 @@ class Trial:
     Attributes:
         folder: where tokenizer and model (`model`), token store (`cache`) and pairs (`pairs`, `ordered`) lie.
         batch_size: comparisons in a step of ours; they hold `step_judgments` on average.
-        micro_batch_tokens: our budget (0: the product's default).
         precision: as the setting `model.precision`.
         threads: of the CPU (0: PyTorch's own choice).
         parameters: of the model, embeddings aside.
@@ -64,7 +63,6 @@ class Trial:
     max_tokens: int
     batch_size: int
     step_judgments: int
-    micro_batch_tokens: int
     device: str
     precision: str
     threads: int
@@ -87,7 +85,6 @@ class Trial:
 
     def config(self) -> Config:
         """A run of the product, without evaluation."""
-        budget = {"micro_batch_tokens": self.micro_batch_tokens} if self.micro_batch_tokens else {}
         return Config(
             seed=self.seed,
             data=data_settings(self.data),
@@ -95,13 +92,7 @@ class Trial:
             model=Model(path=str(self.path("model")), precision=self.precision),
             loss=Loss(weight_by="pair"),
             optim=Optim(lr=self.lr, schedule="constant", warmup=0.0),
-            train=Train(
-                batch_size=self.batch_size,
-                max_steps=ENDLESS,
-                device=self.device,
-                threads=self.threads,
-                **budget,
-            ),
+            train=Train(batch_size=self.batch_size, max_steps=ENDLESS, device=self.device, threads=self.threads),
             eval=Eval(every=ENDLESS, train_probe=0),
             log=Log(every=1, samples=0),
         )
@@ -173,19 +164,11 @@ def set_up(
         max_tokens=limit,
         batch_size=batch_size,
         step_judgments=max(1, round(batch_size * each)),
-        micro_batch_tokens=needed_budget(store),
         parameters=parameters,
         **settings,
     )
     trial.save()
     return trial, store
-
-
-def needed_budget(store: TokenStore) -> int:
-    """The budget that the largest comparison asks for where the default is too small for it, else 0."""
-    default = Train().micro_batch_tokens
-    largest = int((np.diff(store.first_response) * store.longest()).max())
-    return largest if 0 < default < largest else 0
 
 
 def every_judgment(store: TokenStore, chosen: np.ndarray) -> list[tuple[int, int, int]]:

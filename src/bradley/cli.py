@@ -114,7 +114,7 @@ def plan(config: Path, no_timing: bool, as_json: bool, overrides: dict[str, str]
     """Say what a run will be before it starts.
 
     Steps, micro-batches and tokens; what sharing prompts saves over padded pairs, and what data.group_by would; the
-    balance over processes, the longest comparison, and about how long it takes. CONFIG and options are those of
+    balance over processes, the longest comparison, and about how long it takes. CONFIG and settings are those of
     `bradley train`.
     """
     from .configfile import load_config

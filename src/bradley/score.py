@@ -26,7 +26,7 @@ def score_store(model: RewardModel, store: TokenStore, token_budget: int) -> lis
     Raises:
         DataError: a comparison that alone exceeds the budget.
     """
-    load, limit = load_on(model, store), limit_for(model, token_budget)
+    load, limit = load_on(model, store), limit_for(model, token_budget, name="token_budget")
     check_limit(store, load, limit)
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
     weights = store.judgment_weights("pair")
@@ -80,7 +80,7 @@ def score_comparisons(
 
     Raises:
         CheckpointError: a folder that cannot score, see `load_model`, or `normalize` for one without a reference set.
-        DataError: a response that alone exceeds the model's limit.
+        DataError: a response that alone exceeds the model's limit, or a comparison that exceeds the budget.
     """
     loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
     known = _normalization(loaded) if normalize else None

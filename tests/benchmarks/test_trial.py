@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trial
-from trial import Trial, data_settings, every_judgment, needed_budget, render_settings, set_up, write_pairs
+from trial import Trial, data_settings, every_judgment, render_settings, set_up, write_pairs
 from turns import Arm
 
-from bradley.config import Train
 from bradley.data.store import TokenStore
 from tests.helpers import LLAMA
 
@@ -33,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trial, TokenStore]:
 
 def test_a_trial_says_what_its_model_and_steps_are(made: tuple[Trial, TokenStore]) -> None:
     found, store = made
-    assert (found.batch_size, found.step_judgments, found.micro_batch_tokens) == (6, 6, 0)
+    assert (found.batch_size, found.step_judgments) == (6, 6)
     assert (len(store), store.ledger.dropped) == (40, 1)
     layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32  # two query heads to a key head, and two norms
     assert found.parameters == 2 * layer + 32 + 32  # the last norm and the head
@@ -72,15 +71,6 @@ def test_pairs_hold_the_ids_of_the_store(made: tuple[Trial, TokenStore], tmp_pat
         assert row["chosen_ids"] == store.response_ids(g, better).tolist()
         assert row["rejected_ids"] == store.response_ids(g, worse).tolist()
         assert row["length"] == max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-
-
-def test_a_budget_is_given_only_where_the_default_is_too_small(
-    made: tuple[Trial, TokenStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, store = made
-    assert needed_budget(store) == 0
-    monkeypatch.setattr(trial, "Train", lambda: Train(micro_batch_tokens=20))
-    assert needed_budget(store) == 2 * int(store.full_lengths().max())
 
 
 def test_settings_keep_rows_by_their_length_alone() -> None:

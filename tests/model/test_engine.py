@@ -1,6 +1,7 @@
 """The shared-prefix engine: the scores and gradients of the plain path, from each prompt read once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_
 from tests.training.jobs import config, job
 from tests.training.test_loop import lines
 
+LONG = {**LLAMA, "max_position_embeddings": 1024}
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
 TOKENIZER = tokenizer_for(ROWS)
 STORE = store_for(ROWS, TOKENIZER)
@@ -272,6 +274,17 @@ def test_attention_ignores_nothing_that_it_does_not_know():
         segments.attend(module, *tensors, None, segments=row, is_causal=False)
     with pytest.raises(Refused, match="hand the segments down"):
         segments.attend(module, *tensors, None)
+
+
+@pytest.mark.parametrize("groups", [[(49, [300, 300, 700])], [(20, [650, 700])]])
+def test_a_long_response_changes_no_other_score_by_a_bit(groups):
+    """Where responses read their prefix again: another text of the same length in the place of the last response."""
+    model, batch = use(tiny_model(LONG, TOKENIZER), "segments"), packed(groups)
+    changed = batch.tokens.clone()
+    changed[batch.segments[-2] :] = (changed[batch.segments[-2] :] + 7) % 300
+    with torch.no_grad():
+        before, after = model(batch), model(replace(batch, tokens=changed))
+    assert torch.equal(before[:-1], after[:-1]) and before[-1] != after[-1]
 
 
 def test_a_long_response_reads_its_short_prefix_again_for_the_causal_kernel():

@@ -6,7 +6,7 @@ import pytest
 
 from bradley.cli import run
 from bradley.config import Config
-from bradley.training.forecast import duration, forecast, grouping, show
+from bradley.training.forecast import duration, forecast, show
 from bradley.training.run import train
 from tests.helpers import LLAMA, needs_data
 
@@ -58,12 +58,32 @@ def test_grouping_saves_what_it_says(file):
     }
     ungrouped = Config(**base)
     grouped = Config(**{**base, "data": {**data, "group_by": "prompt"}})
-    said, came = grouping(ungrouped, causal=True), forecast(grouped, timing=False)
+    said, came = forecast(ungrouped, timing=False)["grouping"], forecast(grouped, timing=False)
     assert said["group_by"] == "prompt"
     assert (said["tokens"], said["comparisons"]) == (came["tokens"]["once"], came["comparisons"])
     back = came["grouping"]
+    assert back["tokens_now"] == said["tokens"] and back["tokens"] == said["tokens_now"]
     assert back["group_by"] == "none"
-    assert back["tokens"] / back["judgments"] > came["tokens"]["once"] / came["judgments"]
+    assert back["tokens"] / back["judgments"] > back["tokens_now"] / came["judgments"]
+
+
+def test_what_grouping_saves_is_counted_as_the_engine_runs_it(tmp_path):
+    row = {"prompt": "why " * 20, "rejected": "no"}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({**row, "chosen": f"because of {k}"}) + "\n" for k in range(6)))
+    data, found = {"train": str(file), "valid_share": 0.0}, {}
+    for engine in ("segments", "plain"):
+        model = {**SETTINGS["model"], "engine": engine}
+        changed = {**SETTINGS, "data": data, "model": model, "eval": {"train_probe": 0}}
+        found[engine] = forecast(Config(**changed), timing=False)["grouping"]
+    saved = {engine: 1 - row["tokens"] / row["tokens_now"] for engine, row in found.items()}
+    assert 0 < saved["plain"] < saved["segments"]
+
+
+def test_a_run_that_stops_early_is_forecast_until_there():
+    whole = forecast(Config(**SETTINGS), timing=False)
+    short = forecast(Config(**{**SETTINGS, "train": {**SETTINGS["train"], "stop_after": 3}}), timing=False)
+    assert (short["steps"], short["schedule"]["comparisons"]) == (3, 24) and whole["steps"] > 3
 
 
 def test_the_command_prints_lines_or_one_object(tmp_path, capsys):

@@ -17,7 +17,8 @@ class Train(Section):
     their padding. A comparison is never split. 0: what suits the device, 2,048 on a CPU and 8,192 on CUDA, and a larger
     comparison goes alone."""
     micro_batch_comparisons: Count = 0
-    """Most comparisons that go through the model at once, besides the limit in tokens (0: only tokens count)."""
+    """Most comparisons that go through the model at once in training, besides the limit in tokens (0: only tokens
+    count)."""
     epochs: Annotated[float, Field(gt=0.0)] = 1.0
     """Passes over the training comparisons (used when `max_steps` is 0)."""
     max_steps: Count = 0
@@ -38,7 +39,8 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA when there is one."""
     threads: Count = 0
-    """CPU threads of PyTorch (0: its own choice, but no more than this process may run at once)."""
+    """CPU threads of PyTorch (0: its own choice, but no more than the cores it may run on and, on cgroup v2, the quota
+    of its container)."""
 
 
 class Eval(Section):

@@ -39,11 +39,13 @@ class Limit(NamedTuple):
         tokens: as the engine runs them, padding included.
         comparisons: besides that (0: only tokens count).
         strict: whether a comparison above the limit is an error; otherwise it goes alone.
+        name: of the setting that the tokens come from.
     """
 
     tokens: int
     comparisons: int = 0
     strict: bool = True
+    name: str = "train.micro_batch_tokens"
 
 
 class Load(NamedTuple):
@@ -98,7 +100,7 @@ def load_of(sizes: Sizes, *, padded: bool, pairs_per_token: float = float("inf")
     """
     tokens = sizes.rows * sizes.longest if padded else sizes.tokens
     pairs = tokens * sizes.longest.astype(np.float32) if padded else sizes.pairs
-    return Load(sizes, tokens, tokens + pairs / np.float32(pairs_per_token), padded)
+    return Load(sizes, tokens, (tokens + pairs / np.float32(pairs_per_token)).astype(np.float32), padded)
 
 
 def check_limit(store: TokenStore, load: Load, limit: Limit) -> None:
@@ -109,16 +111,16 @@ def check_limit(store: TokenStore, load: Load, limit: Limit) -> None:
         rows, longest = int(load.sizes.rows[worst]), int(load.sizes.longest[worst])
         raise DataError(
             f"comparison {store.info[worst].id} needs {need} tokens ({rows} responses of up to {longest}, "
-            f"{'padded' if load.padded else 'their prompt once'}), above train.micro_batch_tokens = {limit.tokens}",
-            f"raise train.micro_batch_tokens to {need}, or lower render.max_tokens",
+            f"{'padded' if load.padded else 'their prompt once'}), above {limit.name} = {limit.tokens}",
+            f"raise {limit.name} to {need}, or leave it at 0, and a large comparison goes alone",
         )
 
 
 def cut(load: Load, chosen: np.ndarray, limit: Limit) -> np.ndarray:
     """Number the micro-batches of steps.
 
-    Padded rows of similar length go together. Where nothing is padded, a step becomes as few micro-batches as the limit
-    allows, about equal in cost.
+    Padded rows of similar length go together. Where nothing is padded, a step becomes about as few micro-batches as the
+    limit allows, about equal in cost.
 
     Args:
         chosen: [S, B] comparisons of each step; -1 where a place is empty.
@@ -139,7 +141,8 @@ def cut(load: Load, chosen: np.ndarray, limit: Limit) -> np.ndarray:
 def cut_all(load: Load, limit: Limit) -> list[np.ndarray]:
     """Cut every comparison there is, in no steps: similar lengths lie together, the longest first."""
     order = np.argsort(-load.sizes.longest, kind="stable")
-    windows = np.full((-(-len(order) // WINDOW), WINDOW), -1)
+    width = min(WINDOW, len(order))
+    windows = np.full((-(-len(order) // width), width), -1)
     windows.flat[: len(order)] = order
     labels = cut(load, windows, limit)
     return [piece for row, numbers in zip(windows, labels, strict=True) for piece in pieces(row, numbers)]
@@ -192,6 +195,7 @@ def _balanced(load: Load, chosen: np.ndarray, empty: np.ndarray, limit: Limit) -
     count = (~empty).sum(axis=1)
     large = tokens > limit.tokens
     wanted = large.sum(axis=1) + -(-np.where(large, 0, tokens).sum(axis=1) // limit.tokens)
+    wanted = np.maximum(wanted, (2 * tokens > limit.tokens).sum(axis=1))  # no two of these fit together
     wanted = np.maximum(wanted, -(-count // limit.comparisons) if limit.comparisons else 1)
     labels = np.zeros(chosen.shape, dtype=np.int64)
     todo = np.arange(len(chosen))

@@ -83,7 +83,7 @@ class Plan:
 
     def chosen(self, first: int, stop: int) -> np.ndarray:
         """[S, B] the comparisons of the steps from `first` to before `stop`; -1 where a short step has no more."""
-        found = np.full((stop - first, self.batch_size), -1)
+        found = np.full((stop - first, min(self.batch_size, len(self))), -1)
         for epoch in range((first - 1) // self.steps_per_epoch, (stop - 2) // self.steps_per_epoch + 1):
             begin = epoch * self.steps_per_epoch + 1
             low, high = max(first, begin), min(stop, begin + self.steps_per_epoch)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..model.reward import RewardModel
 from .build import Prepared, default_cache, prepare
 
 TIMED = 6
-"""Micro-batches that are timed, from the most costly to the least."""
+"""Micro-batches that are timed, spread over the first steps."""
 PROCESSES = (1, 2, 4, 8)
 
 
@@ -35,7 +36,7 @@ def forecast(config: Config, *, timing: bool = True) -> dict[str, Any]:
         BradleyError: whatever would stop the run before its first step.
     """
     made = prepare(config, {}, default_cache())
-    plan = made.plan
+    plan = replace(made.plan, num_steps=config.train.stop_after or made.plan.num_steps)
     known, peers = schedule(plan, PROCESSES), peer_tokens(made.train, config.seed)
     return {
         "engine": made.engine,
@@ -49,30 +50,34 @@ def forecast(config: Config, *, timing: bool = True) -> dict[str, Any]:
         "tokens": {"once": len(made.train.tokens), **peers._asdict()},
         "promised_speed_up": peers.padded / (known.tokens * len(plan) / known.comparisons),
         "longest": longest_comparison(plan, made.train),
-        "grouping": grouping(config, made.renderer.causal),
+        "grouping": grouping(made),
         "seconds": seconds(made, known.cost) if timing else None,
     }
 
 
-def grouping(config: Config, causal: bool) -> dict[str, Any]:
-    """Comparisons, judgments and tokens of one pass under the other value of `data.group_by`."""
+def grouping(made: Prepared) -> dict[str, Any]:
+    """Comparisons, judgments and tokens of one pass under the other value of `data.group_by`, on the same engine."""
+    config = made.config
     other = "none" if config.data.group_by == "prompt" else "prompt"
     rows = load_splits(config.data.model_copy(update={"group_by": other}), config.seed).train
-    renderer = Renderer(make_tokenizer(config.model, rows), config.render, causal=causal)
+    renderer = Renderer(make_tokenizer(config.model, rows), config.render, causal=made.renderer.causal)
     store = build_store(rows, renderer, training=True, cache=default_cache())
     return {
         "group_by": other,
         "comparisons": len(store),
         "judgments": len(store.better),
-        "tokens": len(store.tokens),
+        "tokens": int(load_on(made.built.model, store).tokens.sum(dtype=np.int64)),
+        "tokens_now": int(made.plan.load.tokens.sum(dtype=np.int64)),
     }
 
 
 def seconds(made: Prepared, cost: float) -> dict[str, float]:
     """About how long training and evaluation take here, from a few micro-batches of the first steps."""
     rates = time_micro_batches(made.built.model, made.train, made.plan)
-    evaluations = 1 + math.ceil(made.plan.num_steps / (made.config.eval.every or math.ceil(made.plan.num_steps / 10)))
-    scored = sum(float(load_on(made.built.model, split).cost.sum()) for split in made.evals.values()) * evaluations
+    model, every = made.built.model, made.config.eval.every or math.ceil(made.plan.num_steps / 10)
+    evaluations = 1 + math.ceil((made.config.train.stop_after or made.plan.num_steps) / every)
+    scored = sum(float(load_on(model, split).cost.sum()) for split in made.evals.values()) * evaluations
+    scored += float(load_on(model, made.test).cost.sum()) if made.test else 0.0
     return {"train": cost * rates["train"], "evaluate": scored * rates["evaluate"]}
 
 
@@ -113,7 +118,7 @@ def show(found: dict[str, Any]) -> str:
         ("", f"{tokens['pairs']:,} as pairs, both sides in full"),
         ("", f"{tokens['padded']:,} as pairs in random order, {PEER_PAIRS} at a time, padded"),
         ("speed-up", f"{found['promised_speed_up']:.2f} over the last of these, as far as tokens tell"),
-        ("grouping", _grouping_line(found["grouping"], tokens["once"] / found["judgments"])),
+        ("grouping", _grouping_line(found["grouping"], found["judgments"])),
         ("busy", f"{busy} processes; lower train.micro_batch_tokens where that is too little"),
         ("longest", "{id}: {responses} responses of up to {longest_response:,} tokens".format(**found["longest"])),
         ("time", _time_line(found["seconds"])),
@@ -121,8 +126,8 @@ def show(found: dict[str, Any]) -> str:
     return "\n".join(f"{name:<14} {text}" for name, text in lines)
 
 
-def _grouping_line(other: dict[str, Any], per_judgment: float) -> str:
-    change = 100 * (other["tokens"] / other["judgments"] / per_judgment - 1)
+def _grouping_line(other: dict[str, Any], judgments: int) -> str:
+    change = 100 * (other["tokens"] / other["judgments"] / (other["tokens_now"] / judgments) - 1)
     return (
         f"data.group_by = {other['group_by']} would make {other['comparisons']:,} comparisons of "
         f"{other['tokens']:,} tokens ({change:+.1f} % for each judgment)"
