@@ -8,27 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
 from trial import read_trial
 from turns import Gate
 
 from bradley.console import Console
 from bradley.data.plan import Plan, Step
-from bradley.data.store import TokenStore
 from bradley.training.build import make_job, prepare
 from bradley.training.loop import fit
 
 
 @dataclass(frozen=True)
 class GatedPlan(Plan):
-    """A plan that gives out a step when it is this arm's turn, and counts the one before as done.
-
-    Attributes:
-        tokens: [G] of each comparison, each prompt once.
-    """
+    """A plan that gives out a step when it is this arm's turn, and counts the one before as done."""
 
     gate: Gate
-    tokens: np.ndarray
 
     def steps(self) -> Iterator[Step]:
         """The steps of the plan, until the parent closes the gate."""
@@ -36,18 +29,13 @@ class GatedPlan(Plan):
         for step in super().steps():
             if not self.gate.passed(judgments, tokens):
                 return
-            judgments, tokens = self.judgments_in(step), int(self.tokens[step.comparisons].sum())
+            judgments, tokens = self.judgments_in(step), int(self.load.sizes.tokens[step.comparisons].sum())
             yield step
 
 
-def gated(plan: Plan, gate: Gate, store: TokenStore) -> GatedPlan:
+def gated(plan: Plan, gate: Gate) -> GatedPlan:
     """The same plan behind a gate."""
-    first = store.first_response + np.arange(len(store) + 1)
-    return GatedPlan(
-        **{field.name: getattr(plan, field.name) for field in fields(plan)},
-        gate=gate,
-        tokens=np.diff(store.segments[first]),
-    )
+    return GatedPlan(**{field.name: getattr(plan, field.name) for field in fields(plan)}, gate=gate)
 
 
 def first_steps(plan: Plan, count: int) -> list[list[int]]:
@@ -65,7 +53,7 @@ def main() -> None:
         (folder / part).mkdir(parents=True)
     job = make_job(prepared, folder, Console("quiet"))
     gate.answers["steps"] = lambda message: {"steps": first_steps(job.plan, message["count"])}
-    fit(replace(job, plan=gated(job.plan, gate, job.store)))
+    fit(replace(job, plan=gated(job.plan, gate)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from turns import matmul_flops
 
 from bradley.config import Data, Model, Render
 from bradley.data.cut import Limit
@@ -27,7 +28,7 @@ from bradley.data.store import build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.losses import bradley_terry
 from bradley.model.batch import collate
-from bradley.model.build import build_model, compute_dtype
+from bradley.model.build import build_model
 from bradley.model.cost import load_on
 from bradley.model.engine import choose_engine
 from bradley.model.reward import RewardModel
@@ -58,20 +59,6 @@ def synthetic(responses: int) -> list[Comparison]:
         judgments = tuple(Judgment(0, k) for k in range(1, responses))
         rows.append(Comparison(str(number), prompt_key(prompt), prompt, answers, judgments))
     return rows
-
-
-def peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations in a second of the fastest of ten large matrix products."""
-    size = 8192 if device.type == "cuda" else 1024
-    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-
-    def seconds() -> float:
-        began = now(device)
-        left @ right
-        return now(device) - began
-
-    seconds()
-    return 2.0 * size**3 / min(seconds() for _ in range(10))
 
 
 def now(device: torch.device) -> float:
@@ -160,9 +147,7 @@ def main() -> None:
             )
             apart[engine] = [max(pair) for pair in zip(apart[engine], map(float, differences), strict=True)]
     tokens = sum(len(collate(store, chosen, weights).tokens) for chosen in pieces)
-    work = (
-        6.0 * weights_without_embeddings(model) * tokens / peak(args.device, compute_dtype(args.precision, args.device))
-    )
+    work = 6.0 * weights_without_embeddings(model) * tokens / matmul_flops(args.device.type, args.precision)
     print(f"{'engine':10} {'seconds':>8} {'faster':>7} {'tokens/s':>9} {'of peak':>8} {'scores':>8} {'gradient':>8}")
     for engine, took in seconds.items():
         figures = f"{took:8.2f} {seconds[args.engines[0]] / took:6.2f}x {tokens / took:9.0f} {work / took:8.1%}"

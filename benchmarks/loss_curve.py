@@ -12,18 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from trial import SHAPES
+
 from bradley.config import Config
 from bradley.training.run import train
 
-SHAPE = {
-    "model_type": "llama",
-    "hidden_size": 384,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
-    "intermediate_size": 1024,
-    "max_position_embeddings": 1024,
-}
+SHAPE = {**SHAPES["10M"], "max_position_embeddings": 1024}
 
 
 def losses(args: argparse.Namespace, engine: str, tokens: int, folder: Path) -> list[float]:

@@ -6,13 +6,13 @@ Prints the peak resident size of each run of a few steps, and the largest over t
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from loss_curve import SHAPE
+from turns import peak_gib
 
 from bradley.config import Config
 from bradley.training.run import train
@@ -30,7 +30,7 @@ def one(data: str, budget: int, batch: int, steps: int) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         train(Config.model_validate(settings), output=Path(folder) / "run")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+    print(peak_gib("cpu") * 2**10)
 
 
 def main() -> None:

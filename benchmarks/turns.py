@@ -190,15 +190,17 @@ def peak_gib(device: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**20
 
 
-def matmul_flops(device: str) -> float:
-    """FLOP/s of a square matrix product, float32 on a CPU and bfloat16 on a GPU: the best of many in half a second."""
+def matmul_flops(device: str, precision: str = "") -> float:
+    """FLOP/s of a square matrix product, the best of many in half a second.
+
+    Args:
+        precision: float32 or bfloat16 ('': the first on a CPU, the second on a GPU).
+    """
     import torch
 
     size = MATMUL_SIZE[device]
-    left, right = (
-        torch.randn(size, size, device=device, dtype=torch.float32 if device == "cpu" else torch.bfloat16)
-        for _ in range(2)
-    )
+    dtype = getattr(torch, precision or ("float32" if device == "cpu" else "bfloat16"))
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < MATMUL_SECONDS or best == float("inf"):
         synchronize(device)

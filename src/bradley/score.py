@@ -26,7 +26,7 @@ def score_store(model: RewardModel, store: TokenStore, token_budget: int) -> lis
     Raises:
         DataError: a comparison that alone exceeds the budget.
     """
-    load, limit = load_on(model, store), limit_for(model, token_budget, name="token_budget")
+    load, limit = load_on(model, store), limit_for(model, token_budget)._replace(name="token_budget")
     check_limit(store, load, limit)
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
     weights = store.judgment_weights("pair")

@@ -72,15 +72,17 @@ def _steps(plan: Plan) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         place = (np.arange(len(chosen))[:, None] * shape[1] + labels)[here]
         comparisons = chosen[here]
 
-        def total(values: np.ndarray, place: np.ndarray = place, shape: tuple[int, int] = shape) -> np.ndarray:
-            return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
-
-        held = total(plan.load.tokens[comparisons])
+        held, cost = (_sums(place, values[comparisons], shape) for values in (plan.load.tokens, plan.load.cost))
         if plan.load.padded:
             widest = np.zeros(shape[0] * shape[1])
             np.maximum.at(widest, place, sizes.longest[comparisons])
-            held = total(sizes.rows[comparisons]) * widest.reshape(shape)
-        yield len(comparisons), held, total(plan.load.cost[comparisons])
+            held = _sums(place, sizes.rows[comparisons], shape) * widest.reshape(shape)
+        yield len(comparisons), held, cost
+
+
+def _sums(place: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The values that lie at each place of an array of this shape, added up."""
+    return np.bincount(place, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 class PeerTokens(NamedTuple):

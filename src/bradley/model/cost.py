@@ -17,10 +17,10 @@ def load_on(model: RewardModel, store: TokenStore) -> Load:
     return load_of(measure(store), padded=model.engine == "plain", pairs_per_token=pairs_per_token(model.network))
 
 
-def limit_for(model: RewardModel, tokens: int, comparisons: int = 0, name: str = "train.micro_batch_tokens") -> Limit:
+def limit_for(model: RewardModel, tokens: int, comparisons: int = 0) -> Limit:
     """A strict limit of `tokens`; for 0 what suits the device, and a comparison above it goes alone."""
     suits = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
-    return Limit(tokens or suits, comparisons, bool(tokens), name)
+    return Limit(tokens or suits, comparisons, bool(tokens))
 
 
 def matrix_weights(network: Any) -> int:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
 from .batch import Batch
-from .packing import Refused, refuse
+from .packing import Refused, attention
 
 NAME = "bradley_flex"
 BLOCK = 128
@@ -108,48 +108,31 @@ def _ordered(pairs: Tensor) -> tuple[Tensor, Tensor]:
     return pairs.sum(-1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]
 
 
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    segments: FlexRow | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    is_causal: bool | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Attention of one layer over a packed row, as transformers calls it.
-
-    Args:
-        query: [1, N, T, D]; key and value [1, M, T, D].
-        attention_mask: None; whatever else it were would be a rule of the model's own.
-        segments: what attends to what.
-
-    Returns:
-        [1, T, N, D], and None for the weights.
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, segments: FlexRow, scaling: float | None, dropout: float
+) -> Tensor:
+    """Attention of one layer over a packed row, see `packing.attention`.
 
     Raises:
         Refused: the model asks for something that this kernel does not do.
     """
-    refuse("flex", segments, module, attention_mask, is_causal, sliding_window, others)
-    assert segments is not None
     size = query.shape[3]
     if not SMALLEST_HEAD <= size <= LARGEST_HEAD:
         raise Refused(f"has attention heads of size {size}, and flex takes {SMALLEST_HEAD} to {LARGEST_HEAD}", "flex")
     if dropout:
         raise Refused("drops attention weights, which flex cannot", "flex")
     kernel: Any = flex_attention if torch.compiler.is_compiling() else _compiled()
-    output = kernel(
+    output: Tensor = kernel(
         *(tensor.to(segments.dtype) for tensor in (query, key, value)),
         block_mask=segments.mask,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return output.transpose(1, 2), None
+    return output.transpose(1, 2)
+
+
+attend = attention("flex", _attend)
+"""What transformers calls."""
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """What every attention over a packed row has in common: what it does not express is refused, never ignored."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -60,3 +61,31 @@ def refuse(
     for name, given in others.items():
         if name not in HARMLESS and given is not None and given is not False:
             raise Refused(KNOWN_RULES.get(name, f"gives its attention a setting unknown here ({name})"), engine)
+
+
+def attention(engine: str, compute: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, None]]:
+    """The attention function of one engine, as transformers calls it for each layer.
+
+    Args:
+        compute: (query [1, N, T, D], key and value [1, M, T, D], row, scaling, dropout) to [1, T, N, D]; called once
+            nothing is left that a packed row does not say.
+    """
+
+    def attend(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        segments: Row | None = None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        sliding_window: int | None = None,
+        is_causal: bool | None = None,
+        **others: Any,
+    ) -> tuple[Tensor, None]:
+        refuse(engine, segments, module, attention_mask, is_causal, sliding_window, others)
+        return compute(query, key, value, segments, scaling, dropout), None
+
+    return attend

@@ -7,14 +7,14 @@ Legend: T tokens of the row, N attention heads, M key and value heads, D head si
 """
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .batch import Batch
-from .packing import refuse
+from .packing import attention
 
 NAME = "bradley_segments"
 CALL_AREA = 1024
@@ -156,35 +156,10 @@ def _mask(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype) 
     return torch.zeros(attends.shape, dtype=dtype).masked_fill_(~attends, float("-inf")).to(device)
 
 
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    segments: Segments | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    is_causal: bool | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Attention of one layer over a packed row, as transformers calls it.
-
-    Args:
-        query: [1, N, T, D]; key and value [1, M, T, D].
-        attention_mask: None; whatever else it were would be a rule of the model's own.
-        segments: what attends to what.
-
-    Returns:
-        [1, T, N, D], and None for the weights.
-
-    Raises:
-        Refused: the model asks for something that segments do not express.
-    """
-    refuse("segments", segments, module, attention_mask, is_causal, sliding_window, others)
-    assert segments is not None
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None, dropout: float
+) -> Tensor:
+    """Attention of one layer over a packed row, see `packing.attention`."""
     sizes = [block.size for block in segments.blocks]
     queries, keys, values = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
     gqa = query.shape[1] != key.shape[1]
@@ -202,7 +177,11 @@ def attend(
             enable_gqa=gqa,
         )
         outputs.append(_part(output, output.shape[2] - block.size, block.size).transpose(1, 2))
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
+
+
+attend = attention("segments", _attend)
+"""What transformers calls."""
 
 
 def _with_prefix(pieces: tuple[Tensor, ...], number: int, block: Block) -> Tensor:

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from .batch import Batch
-from .packing import Refused, refuse
+from .packing import Refused, attention
 
 NAME = "bradley_varlen"
 LARGEST_HEAD = 256
@@ -82,37 +82,16 @@ def _keywords(kernel: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(kernel).parameters)
 
 
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    segments: Sequences | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    is_causal: bool | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Attention of one layer over a packed row, as transformers calls it.
-
-    Args:
-        query: [1, N, T, D]; key and value [1, M, T, D].
-        attention_mask: None; whatever else it were would be a rule of the model's own.
-        segments: what attends to what.
-
-    Returns:
-        [1, T, N, D], and None for the weights.
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, segments: Sequences, scaling: float | None, dropout: float
+) -> Tensor:
+    """Attention of one layer over a packed row, see `packing.attention`.
 
     Raises:
         Refused: the model asks for something that this kernel does not do.
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    refuse("varlen", segments, module, attention_mask, is_causal, sliding_window, others)
-    assert segments is not None
     options = _options(query, key, scaling, dropout, segments.keywords)
     queries, keys, values = (tensor[0].transpose(0, 1).to(segments.dtype) for tensor in (query, key, value))
     output = varlen_attn(
@@ -126,7 +105,11 @@ def attend(
         **options,
     )
     assert isinstance(output, Tensor)
-    return output[None], None
+    return output[None]
+
+
+attend = attention("varlen", _attend)
+"""What transformers calls."""
 
 
 def _options(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import Loss, Train
+from ..config import Eval, Loss, Train
 from ..data.store import TokenStore
 from ..errors import DivergedError
 from ..evaluate.summary import summarize
@@ -22,6 +22,11 @@ SELECTION = "valid"
 """The set that selects the best checkpoint; every other set is only reported."""
 PROBE = "train_probe"
 """The set that tells whether the training data are interpolated."""
+
+
+def steps_between(settings: Eval, num_steps: int) -> int:
+    """Steps between evaluations of a run."""
+    return settings.every or math.ceil(num_steps / 10)
 
 
 class Verdict(NamedTuple):

@@ -20,6 +20,7 @@ from ..model.batch import collate
 from ..model.cost import load_on
 from ..model.reward import RewardModel
 from .build import Prepared, default_cache, prepare
+from .evaluation import steps_between
 
 TIMED = 6
 """Micro-batches that are timed, spread over the first steps."""
@@ -74,7 +75,7 @@ def grouping(made: Prepared) -> dict[str, Any]:
 def seconds(made: Prepared, cost: float) -> dict[str, float]:
     """About how long training and evaluation take here, from a few micro-batches of the first steps."""
     rates = time_micro_batches(made.built.model, made.train, made.plan)
-    model, every = made.built.model, made.config.eval.every or math.ceil(made.plan.num_steps / 10)
+    model, every = made.built.model, steps_between(made.config.eval, made.plan.num_steps)
     evaluations = 1 + math.ceil((made.config.train.stop_after or made.plan.num_steps) / every)
     scored = sum(float(load_on(model, split).cost.sum()) for split in made.evals.values()) * evaluations
     scored += float(load_on(model, made.test).cost.sum()) if made.test else 0.0

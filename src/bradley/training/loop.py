@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from ..model.batch import collate
 from ..model.reward import RewardModel
 from ..seeds import seed_for
 from .checkpoint import Checkpoints
-from .evaluation import Evaluator, Verdict
+from .evaluation import Evaluator, Verdict, steps_between
 from .metrics import Event, StepSums
 from .optim import set_rates
 from .timing import Timer
@@ -93,7 +92,7 @@ def fit(job: Job) -> Outcome:
     """
     config, plan, place = job.config, job.plan, Place()
     num_steps = config.train.stop_after or plan.num_steps
-    eval_every = config.eval.every or math.ceil(plan.num_steps / 10)
+    eval_every = steps_between(config.eval, plan.num_steps)
     window: deque[StepSums] = deque(maxlen=config.log.window)
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(open_writers(job.folder, config))
