@@ -3,6 +3,7 @@
 python benchmarks/arm_bradley.py FOLDER
 """
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -13,8 +14,9 @@ from turns import Gate
 
 from bradley.console import Console
 from bradley.data.plan import Plan, Step
+from bradley.model.batch import collate
 from bradley.training.build import make_job, prepare
-from bradley.training.loop import fit
+from bradley.training.loop import Job, fit
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,17 @@ def gated(plan: Plan, gate: Gate) -> GatedPlan:
     return GatedPlan(**{field.name: getattr(plan, field.name) for field in fields(plan)}, gate=gate)
 
 
+def run_largest(job: Job) -> None:
+    """Forward and backward of the micro-batch with most tokens: the memory that it asks for is there in each turn."""
+    plan = job.plan
+    whole = range(1, math.ceil(len(plan) / plan.batch_size) + 1)
+    pieces = (piece for number in whole for piece in plan.step(number).micro_batches)
+    largest = max(pieces, key=lambda piece: int(plan.load.sizes.tokens[piece].sum()))
+    scores = job.model(collate(job.store, largest, job.weights).to(job.model.device))
+    scores.square().sum().backward()
+    job.optimizer.zero_grad(set_to_none=True)
+
+
 def first_steps(plan: Plan, count: int) -> list[list[int]]:
     """The comparisons of the first steps."""
     return [plan.step(number).comparisons.tolist() for number in range(1, count + 1)]
@@ -53,6 +66,7 @@ def main() -> None:
         (folder / part).mkdir(parents=True)
     job = make_job(prepared, folder, Console("quiet"))
     gate.answers["steps"] = lambda message: {"steps": first_steps(job.plan, message["count"])}
+    run_largest(job)
     fit(replace(job, plan=gated(job.plan, gate)))
 
 

@@ -63,6 +63,11 @@ class Trainer(RewardTrainer):
         self._parts.append(loss.detach())
         return loss
 
+    def forget(self) -> None:
+        """What has run so far was no training."""
+        self.pairs = self.tokens = 0
+        self._parts = []
+
     def end_step(self) -> None:
         """Keep the loss of a step, the mean over its micro-batches: Trainer's log rounds it."""
         self.losses.append(float(torch.stack(self._parts).mean()))
@@ -93,6 +98,17 @@ class Turns(TrainerCallback):  # type: ignore[misc]
         """A micro-batch and the optimizer."""
         self.trainer.end_step()
         control.should_training_stop |= not self.gate.passed(self.trainer.pairs, self.trainer.tokens)
+
+
+def run_largest(trainer: Trainer) -> None:
+    """Forward and backward of the longest pairs, so that the memory they ask for is there in each turn."""
+    lengths = trainer.train_dataset["length"]
+    longest = sorted(range(len(lengths)), key=lengths.__getitem__)[-trainer.args.train_batch_size :]
+    rows = [trainer.train_dataset[index] for index in longest]
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.training_step(trainer.model, trainer.data_collator(rows))
+    trainer.model.zero_grad(set_to_none=True)
+    trainer.forget()
 
 
 def epoch_tokens(trainer: Trainer) -> int:
@@ -145,6 +161,7 @@ def main() -> None:
     )
     gate.answers["losses"] = lambda _: {"losses": trainer.losses}
     gate.answers["epoch"] = lambda _: {"tokens": epoch_tokens(trainer), "judgments": len(trainer.train_dataset)}
+    run_largest(trainer)
     trainer.add_callback(Turns(gate, trainer))
     trainer.train()
 

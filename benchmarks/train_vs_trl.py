@@ -5,7 +5,8 @@
 Both train the same model from the same weights on the same token ids, about as many judgments to a step. Each arm is a
 process of its own, and one works at a time, for a few seconds in turn: bradley (the whole loop of the product; all
 judgments of a prompt in one comparison), TRL in random order, and TRL in batches of similar length (every judgment a
-pair), each at the micro-batch that is fastest for it. Seconds include reading data and logging, not the set-up.
+pair), each at the micro-batch that is fastest for it. Seconds include reading data and logging, not the set-up,
+in which each arm runs its largest micro-batch once: memory that a process asks for once is no part of a turn.
 Promised is the number of tokens, padding included, that TRL ran per judgment, over bradley's: as drawn in the turns,
 which the ratio is to be held against, and over the whole data, which a short run strays from. For pairs, TRL is also
 given bradley's steps in bradley's order, and the loss curves are compared. matmul_share counts 6 x parameters without

@@ -14,7 +14,7 @@ from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, UserError
 from bradley.losses import Targets
-from bradley.model import segments
+from bradley.model import blocks, segments
 from bradley.model.batch import Batch, collate
 from bradley.model.engine import choose_engine, prove
 from bradley.model.packing import Refused
@@ -97,19 +97,19 @@ may be near 0, where the rounding of what cancelled out is all that is left of i
 @pytest.mark.parametrize("name", sorted(MODELS))
 @given(
     groups=GROUPS,
-    call=st.sampled_from([0, 200, segments.CALL_AREA, 10**9]),
-    causal=st.sampled_from([0, segments.CAUSAL_BLOCK]),
+    call=st.sampled_from([0, 200, blocks.CALL_PAIRS, 10**9]),
+    queries=st.sampled_from([0, blocks.CALL_QUERIES]),
     seed=st.integers(0, 99),
 )
-@example(groups=[(39, [2])], call=0, causal=512, seed=0)
-@example(groups=[(5, [3, 30, 20])], call=0, causal=0, seed=0)
+@example(groups=[(39, [2])], call=0, queries=0, seed=0)
+@example(groups=[(5, [3, 30, 20])], call=0, queries=0, seed=0)
 @settings(max_examples=25, deadline=None)
-def test_scores_and_gradients_equal_the_plain_path(name, groups, call, causal, seed):
-    """`call` is what joining blocks depends on: one for each segment, some joined, or one for the whole row; `causal`
-    is whether short responses read their prefix again, as long ones do."""
+def test_scores_and_gradients_equal_the_plain_path(name, groups, call, queries, seed):
+    """`call` and `queries` are what joining and cutting depend on: a block for each segment, some joined, or one for
+    the whole row; each in one piece, or in as many as may be."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "CALL_AREA", call)
-        patch.setattr(segments, "CAUSAL_BLOCK", causal)
+        patch.setattr(blocks, "CALL_PAIRS", call)
+        patch.setattr(blocks, "CALL_QUERIES", queries)
         assert_equal_engines(BUILT[name], packed([*groups, *YARDSTICK], seed))
 
 
@@ -260,7 +260,7 @@ def test_a_compiled_model_stays_plain():
 
 
 def test_attention_ignores_nothing_that_it_does_not_know():
-    row = segments.segments_of(packed([(2, [1, 1])]), torch.float32)
+    row = blocks.segments_of(packed([(2, [1, 1])]), torch.float32)
     tensors = [torch.zeros(1, 2, 4, 8)] * 3
     module = torch.nn.Module()
     for harmless in ({}, {"new_rule": None}, {"new_rule": False}, {"position_ids": torch.arange(4)}):
@@ -278,7 +278,7 @@ def test_attention_ignores_nothing_that_it_does_not_know():
 
 @pytest.mark.parametrize("groups", [[(49, [300, 300, 700])], [(20, [650, 700])]])
 def test_a_long_response_changes_no_other_score_by_a_bit(groups):
-    """Where responses read their prefix again: another text of the same length in the place of the last response."""
+    """Where texts go in pieces: another one of the same length in the place of the last response."""
     model, batch = use(tiny_model(LONG, TOKENIZER), "segments"), packed(groups)
     changed = batch.tokens.clone()
     changed[batch.segments[-2] :] = (changed[batch.segments[-2] :] + 7) % 300
@@ -287,29 +287,33 @@ def test_a_long_response_changes_no_other_score_by_a_bit(groups):
     assert torch.equal(before[:-1], after[:-1]) and before[-1] != after[-1]
 
 
-def test_a_long_response_reads_its_short_prefix_again_for_the_causal_kernel():
-    """A causal call for 49 + 700 tokens leaves out more than a mask of 700 by 749 does; one for 49 + 300 nothing."""
-    made = segments.segments_of(packed([(49, [300, 300, 700])]), torch.float32)
-    assert [(block.size, block.prefix, block.mask is None) for block in made.blocks[1:]] == [
-        (300, 49, False),
-        (300, 49, False),
-        (700, 49, True),
-    ]
+def test_a_long_text_goes_in_pieces_that_leave_out_the_keys_after_them():
+    """Half of the pairs of a causal text are hidden: a piece computes those of its own last queries alone."""
+    row = blocks.segments_of(packed([(49, [700, 20])]), torch.float32)
+    _, long, short = row.blocks
+    assert (long.size, long.prefix, short.size, short.prefix, len(short.pieces)) == (700, 49, 20, 49, 1)
+    assert [piece.start for piece in long.pieces[1:]] == [piece.stop for piece in long.pieces[:-1]]
+    assert (long.pieces[0].start, long.pieces[-1].stop) == (0, 700)
+    assert all(piece.keys == 49 + piece.stop for piece in long.pieces)
+    computed = sum(piece.mask.numel() for piece in long.pieces)
+    attended = sum(int((piece.mask == 0).sum()) for piece in long.pieces)
+    assert attended == 700 * 49 + 700 * 701 // 2
+    assert computed < 1.25 * attended < 0.75 * 700 * 749
 
 
 def test_the_proof_finds_a_response_that_does_not_see_its_prefix(monkeypatch):
     model = use(tiny_model(LLAMA, TOKENIZER), "segments")
     assert prove(model, STORE).difference < 1e-6 and model.engine == "segments"
-    true = segments._mask
-    monkeypatch.setattr(segments, "CALL_AREA", 10**9)
+    true = blocks._mask
+    monkeypatch.setattr(blocks, "CALL_PAIRS", 10**9)
 
-    def broken(span, layout, device, dtype):
-        mask = true(span, layout, device, dtype)
+    def broken(span, layout, dtype):
+        mask = true(span, layout, dtype)
         mask[-1, 0] = float("-inf")
         mask[-1, -2] = float("-inf")
         return mask
 
-    monkeypatch.setattr(segments, "_mask", broken)
+    monkeypatch.setattr(blocks, "_mask", broken)
     with pytest.raises(CheckpointError, match="other scores than plain") as caught:
         prove(model, STORE)
     assert caught.value.hint == "use --model.engine plain"

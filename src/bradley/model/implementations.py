@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import flex, segments, varlen
+from . import blocks, flex, segments, varlen
 from .batch import Batch
 from .packing import Refused, Row
 
@@ -35,7 +35,7 @@ class Implementation(NamedTuple):
 
 IMPLEMENTATIONS = {
     # its spans are Python numbers, so that a compiled backbone would be compiled anew for every batch
-    "segments": Implementation(segments.NAME, segments.attend, segments.segments_of, compiles=False, drops=True),
+    "segments": Implementation(segments.NAME, segments.attend, blocks.segments_of, compiles=False, drops=True),
     "flex": Implementation(flex.NAME, flex.attend, flex.flex_row_of, flex.missing, flex.padded),
     "varlen": Implementation(varlen.NAME, varlen.attend, varlen.sequences_of, varlen.missing),
 }

@@ -1,196 +1,128 @@
-"""Attention over a packed row, by segments: a prefix attends to itself, a response to its prefix and to itself.
+"""Attention over a packed row, one call for each piece of it.
 
 It is registered with transformers' attention interface as `bradley_segments`. No mask function goes with the name, so
-transformers builds no mask of its own: what attends to what is said here alone.
+transformers builds no mask of its own: what attends to what is said in `blocks.py` alone.
 
-Legend: T tokens of the row, N attention heads, M key and value heads, D head size, B blocks, S segments.
+Legend: T tokens of the row, N attention heads, M key and value heads, D head size.
 """
 
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from .batch import Batch
+from .blocks import Block, Segments
 from .packing import attention
 
 NAME = "bradley_segments"
-CALL_AREA = 1024
-"""What one attention call costs besides its arithmetic, in pairs of query and key: 80 microseconds for a call of 8
-tokens and 0.06 for each pair, five heads of 64, forward and backward, measured on one CPU core."""
-
-CAUSAL_BLOCK = 512
-"""Keys that the causal kernel of a CPU takes at once: of those that a query does not attend to, it leaves out whole
-blocks alone, so that a short text costs as much as its full square."""
 
 
-class Block(NamedTuple):
-    """Segments side by side that go through one attention call.
-
-    Attributes:
-        size: queries, and the keys of their own.
-        prefix: keys before these: the prefix of the first segment, where it lies in an earlier block (0: none).
-        home, offset: the block that holds this prefix, and where in it.
-        mask: [size, prefix + size] added to the attention scores; None: causal, over the prefix read again and these.
-    """
-
-    size: int
-    prefix: int
-    home: int
-    offset: int
-    mask: Tensor | None
-
-
-class Segments(NamedTuple):
-    """How a packed row is attended to, worked out once for all layers.
-
-    Attributes:
-        blocks: [B] in the order of the row; together they hold every token once.
-        longest: tokens of the longest response, its prefix included.
-    """
-
-    blocks: list[Block]
-    longest: int
-
-
-class Layout(NamedTuple):
-    """The segments of a batch as plain integers.
-
-    Attributes:
-        offsets: [S + 1] where each begins.
-        sizes: [S] tokens of each.
-        parent: [S] the segment that each continues; a prefix continues itself.
-    """
-
-    offsets: list[int]
-    sizes: list[int]
-    parent: list[int]
-
-
-class Span(NamedTuple):
-    """A run of segments, `first` to before `stop`: its queries, and the keys that come before its own."""
-
-    first: int
-    stop: int
-    size: int
-    prefix: int
-
-    @property
-    def area(self) -> int:
-        """Pairs of query and key in one attention call that leaves none out."""
-        return self.size * (self.prefix + self.size)
-
-    @property
-    def text(self) -> int:
-        """Pairs of query and key in one causal call over prefix and own tokens together."""
-        length = self.prefix + self.size
-        return min(length**2, (length**2 + CAUSAL_BLOCK * length) // 2)
-
-
-def segments_of(batch: Batch, dtype: torch.dtype) -> Segments:
-    """The blocks of a batch, their masks in the dtype that attention is computed in."""
-    offsets = batch.segments.tolist()
-    parent = list(range(len(offsets) - 1))
-    for own, prefix in zip(batch.own.tolist(), batch.prefix.tolist(), strict=True):
-        parent[own] = prefix
-    layout = Layout(offsets, [end - start for start, end in pairwise(offsets)], parent)
-    spans = _spans(layout)
-    home = [number for number, span in enumerate(spans) for _ in range(span.first, span.stop)]
-    blocks = [_block(span, spans, home, layout, batch.tokens.device, dtype) for span in spans]
-    return Segments(blocks, int(batch.positions.max()) + 1)
-
-
-def _spans(layout: Layout) -> list[Span]:
-    """Neighbours join where the pairs that their common mask hides cost less than a call of their own."""
-    spans: list[Span] = []
-    for segment, (size, parent) in enumerate(zip(layout.sizes, layout.parent, strict=True)):
-        alone = Span(segment, segment + 1, size, 0 if parent == segment else layout.sizes[parent])
-        last = spans[-1] if spans else alone
-        joined = Span(last.first, segment + 1, last.size + size, last.prefix)
-        has_keys = parent >= last.first or parent == layout.parent[last.first]
-        if spans and has_keys and _area(joined, layout) <= _area(last, layout) + _area(alone, layout) + CALL_AREA:
-            spans[-1] = joined
-        else:
-            spans.append(alone)
-    return spans
-
-
-def _area(span: Span, layout: Layout) -> int:
-    """Pairs of query and key that the attention call of a span computes."""
-    return span.text if _causal(span, layout) else span.area
-
-
-def _block(
-    span: Span, spans: list[Span], home: list[int], layout: Layout, device: torch.device, dtype: torch.dtype
-) -> Block:
-    parent = layout.parent[span.first]
-    where = home[parent]
-    offset = layout.offsets[parent] - layout.offsets[spans[where].first]
-    mask = None if _causal(span, layout) else _mask(span, layout, device, dtype)
-    return Block(span.size, span.prefix, where, offset, mask)
-
-
-def _causal(span: Span, layout: Layout) -> bool:
-    """Whether a span goes through the fused causal kernel, which leaves out much of what no query attends to.
-
-    It reads one text: a segment, a prefix and one response, or one response after a prefix that lies elsewhere. The
-    last reads that prefix again, which pays where the response is long and the prefix is not.
-    """
-    filled = [segment for segment in range(span.first, span.stop) if layout.sizes[segment]]
-    if span.prefix:
-        return len(filled) == 1 and span.text < span.area
-    return len(filled) == 1 or (len(filled) == 2 and layout.parent[filled[1]] == filled[0])
-
-
-def _mask(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """[size, prefix + size]: 0 where a query attends, minus infinity where it does not."""
-    numbers = torch.arange(span.first, span.stop)
-    segment = torch.repeat_interleave(numbers, torch.tensor(layout.sizes[span.first : span.stop]))
-    parent = torch.tensor(layout.parent[span.first : span.stop])[segment - span.first]
-    keys = torch.cat([torch.full((span.prefix,), layout.parent[span.first]), segment])
-    place = torch.arange(-span.prefix, span.size)
-    attends = (keys == segment[:, None]) | (keys == parent[:, None])
-    attends &= place <= place[span.prefix :, None]
-    return torch.zeros(attends.shape, dtype=dtype).masked_fill_(~attends, float("-inf")).to(device)
-
-
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None, dropout: float
-) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, row: Segments, scaling: float | None, dropout: float) -> Tensor:
     """Attention of one layer over a packed row, see `packing.attention`."""
-    sizes = [block.size for block in segments.blocks]
-    queries, keys, values = (torch.split(tensor, sizes, dim=2) for tensor in (query, key, value))
-    gqa = query.shape[1] != key.shape[1]
-    outputs = []
-    for number, block in enumerate(segments.blocks):
-        causal = block.mask is None
-        output = scaled_dot_product_attention(
-            _with_prefix(queries, number, block) if causal else queries[number],
-            _with_prefix(keys, number, block),
-            _with_prefix(values, number, block),
-            attn_mask=block.mask,
-            dropout_p=dropout,
-            is_causal=causal,
-            scale=scaling,
-            enable_gqa=gqa,
-        )
-        outputs.append(_part(output, output.shape[2] - block.size, block.size).transpose(1, 2))
-    return torch.cat(outputs, dim=1)
+    copies = query.shape[1] // key.shape[1]
+    if copies > 1:
+        key, value = (tensor.repeat_interleave(copies, dim=1) for tensor in (key, value))
+    query, key, value = (tensor.to(row.dtype) for tensor in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if dropout or query.device.type != "cpu" or query.shape[-1] != value.shape[-1]:
+        return _by_autograd(query, key, value, row, scale, dropout)
+    output: Tensor = _CpuAttention.apply(query, key, value, row, scale)  # type: ignore[no-untyped-call]
+    return output
 
 
 attend = attention("segments", _attend)
 """What transformers calls."""
 
 
-def _with_prefix(pieces: tuple[Tensor, ...], number: int, block: Block) -> Tensor:
-    """The keys, values or queries of a block after those of its prefix, [1, M or N, prefix + size, D]."""
+class _CpuAttention(torch.autograd.Function):
+    """The CPU kernels behind `scaled_dot_product_attention`, called directly.
+
+    Through autograd, each piece would save its own copy of keys and values, and each slice would have a gradient of the
+    full size; here the gradients of all pieces are added up in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, row: Segments, scale: float) -> Tensor:
+        """Query, key and value [1, N, T, D] to [1, T, N, D]."""
+        output, sums = torch.empty_like(query.transpose(1, 2)), []
+        for block in row.blocks:
+            keys, values = _of_block(key, block), _of_block(value, block)
+            for piece in block.pieces:
+                at = slice(block.start + piece.start, block.start + piece.stop)
+                part, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                    query[:, :, at],
+                    keys[:, :, : piece.keys],
+                    values[:, :, : piece.keys],
+                    attn_mask=piece.mask,
+                    scale=scale,
+                )
+                output[:, at] = part.transpose(1, 2)
+                sums.append(log_sum)
+        ctx.save_for_backward(query, key, value, output, *sums)
+        ctx.row, ctx.scale = row, scale
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """The gradients of query, key and value."""
+        query, key, value, output, *sums = ctx.saved_tensors
+        by_query, by_key, by_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        gradient, output = gradient.transpose(1, 2), output.transpose(1, 2)
+        for block in reversed(ctx.row.blocks):
+            keys, values = _of_block(key, block), _of_block(value, block)
+            by_keys, by_values = torch.zeros_like(keys), torch.zeros_like(values)
+            for piece in reversed(block.pieces):
+                at = slice(block.start + piece.start, block.start + piece.stop)
+                by_query[:, :, at], one, other = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                    gradient[:, :, at],
+                    query[:, :, at],
+                    keys[:, :, : piece.keys],
+                    values[:, :, : piece.keys],
+                    output[:, :, at],
+                    sums.pop(),
+                    dropout_p=0.0,
+                    is_causal=False,
+                    attn_mask=piece.mask,
+                    scale=ctx.scale,
+                )
+                by_keys[:, :, : piece.keys] += one
+                by_values[:, :, : piece.keys] += other
+            _add_of_block(by_key, by_keys, block)
+            _add_of_block(by_value, by_values, block)
+        return by_query, by_key, by_value, None, None
+
+
+def _of_block(tensor: Tensor, block: Block) -> Tensor:
+    """The keys or values of a block [1, N, prefix + size, D], those of its prefix first."""
+    own = tensor.narrow(2, block.start, block.size)
     if not block.prefix:
-        return pieces[number]
-    return torch.cat([_part(pieces[block.home], block.offset, block.prefix), pieces[number]], dim=2)
+        return own
+    return torch.cat([tensor.narrow(2, block.prefix_start, block.prefix), own], dim=2)
 
 
-def _part(tensor: Tensor, start: int, size: int) -> Tensor:
-    """Tokens of a tensor [1, ., T, D]; itself where that is all of them, for a part's gradient is a whole of zeros."""
-    return tensor if size == tensor.shape[2] else tensor.narrow(2, start, size)
+def _add_of_block(total: Tensor, part: Tensor, block: Block) -> None:
+    """Add what belongs to the keys or values of a block to that of the whole row, in place."""
+    total.narrow(2, block.start, block.size).add_(part.narrow(2, block.prefix, block.size))
+    if block.prefix:
+        total.narrow(2, block.prefix_start, block.prefix).add_(part.narrow(2, 0, block.prefix))
+
+
+def _by_autograd(query: Tensor, key: Tensor, value: Tensor, row: Segments, scale: float, dropout: float) -> Tensor:
+    """The same by the public function, which runs everywhere and can drop attention weights."""
+    outputs = []
+    for block in row.blocks:
+        keys, values = _of_block(key, block), _of_block(value, block)
+        for piece in block.pieces:
+            output = scaled_dot_product_attention(
+                query[:, :, block.start + piece.start : block.start + piece.stop],
+                keys[:, :, : piece.keys],
+                values[:, :, : piece.keys],
+                attn_mask=piece.mask,
+                dropout_p=dropout,
+                scale=scale,
+            )
+            outputs.append(output.transpose(1, 2))
+    return torch.cat(outputs, dim=1)
