@@ -41,13 +41,15 @@ PEERS = ("default", "grouped")
 LEAST_TURNS = 3
 WARM_UP_JUDGMENTS = 16
 CALIBRATION_JUDGMENTS = 32
+CLEARLY_SLOWER = 0.85
+"""Share of the best rate so far below which larger micro-batches, with more padding still, are not tried."""
 ORDERED_MICRO_BATCH = 8
 MEMORY_SHARE = 0.8
 """Of the free memory, how much a micro-batch is expected to need before it is not even tried."""
 
 
 class Sizes(NamedTuple):
-    """The micro-batch that is best for one arm, and judgments per second of each that was tried (None: no room)."""
+    """The micro-batch that is best for one arm, and judgments per second of each (None: not tried, or no room)."""
 
     best: int
     rates: dict[int, float | None]
@@ -95,7 +97,7 @@ def warmed(trial: Trial, kind: str, *options: object) -> Iterator[Arm]:
 
 
 def calibrate(trial: Trial, kind: str, sizes: Sequence[int]) -> Sizes:
-    """Time TRL on the same pairs at each size, small ones first, until one finds no room.
+    """Time TRL on the same pairs at each size, small ones first, until one is clearly slower or finds no room.
 
     Raises:
         ArmError: TRL failed, or there is no room for the smallest size.
@@ -115,7 +117,10 @@ def calibrate(trial: Trial, kind: str, sizes: Sequence[int]) -> Sizes:
                 raise
             break
         rates[size], largest = turn.judgments_per_second, turn.peak_gib / size
+        found = max(rate for rate in rates.values() if rate is not None)
         talk(f"trl {kind}, micro-batches of {size}: {rates[size]:.2f} judgments/s, {turn.peak_gib:.1f} GiB")
+        if turn.judgments_per_second < CLEARLY_SLOWER * found:
+            break
     return Sizes(max(sizes, key=lambda size: rates[size] or 0.0), rates)
 
 
@@ -226,7 +231,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--max-tokens", type=int, default=0, help="0: 1024 for pairs, 2048 for more responses")
     parser.add_argument("--judgments", type=int, default=16, help="about how many make a step")
-    parser.add_argument("--micro-batches", default="4,8,16", help="sizes to try for TRL, in pairs")
+    parser.add_argument("--micro-batches", default="1,2,4,8,16", help="sizes to try for TRL, in pairs")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU, for every arm (0: PyTorch's own choice)")

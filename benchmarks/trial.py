@@ -39,6 +39,7 @@ SHAPES = {
     "3M": llama(256, 4, 4, 688),
     "10M": llama(384, 6, 6, 1024),
     "25M": llama(512, 8, 8, 1376),
+    "40M": llama(768, 6, 12, 2048),
     "60M": llama(640, 12, 10, 1712),
     "1B": llama(2048, 16, 32, 8192, num_key_value_heads=8),
     "8B/4": llama(4096, 8, 32, 14336, num_key_value_heads=8),
