@@ -276,6 +276,17 @@ def test_attention_ignores_nothing_that_it_does_not_know():
         segments.attend(module, *tensors, None)
 
 
+def test_attention_weights_are_dropped_where_a_model_asks_for_it():
+    """Values of one: kept weights add up to one, dropped ones do so on average alone."""
+    row = blocks.segments_of(packed([(40, [30, 50])]), torch.float32)
+    query, key = torch.randn(2, 1, 4, 120, 8, generator=torch.Generator().manual_seed(0))
+    value, module = torch.ones(1, 4, 120, 8), torch.nn.Module()
+    kept, _ = segments.attend(module, query, key, value, None, segments=row)
+    dropped, _ = segments.attend(module, query, key, value, None, segments=row, dropout=0.5)
+    torch.testing.assert_close(kept, torch.ones(1, 120, 4, 8))
+    assert float(dropped.std()) > 0.1 and abs(float(dropped.mean()) - 1) < 0.1
+
+
 @pytest.mark.parametrize("groups", [[(49, [300, 300, 700])], [(20, [650, 700])]])
 def test_a_long_response_changes_no_other_score_by_a_bit(groups):
     """Where texts go in pieces: another one of the same length in the place of the last response."""
