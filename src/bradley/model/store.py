@@ -1,7 +1,6 @@
 """A model folder that says what it is: weights, tokenizer, and in `bradley.json` how text becomes a score."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +10,15 @@ from ..config import Render
 from ..data.render import Renderer
 from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
-from ..files import replace_folder, write_text
+from ..files import replace_folder
 from ..records import Message
 from .build import computes_bfloat16, load_network, own_memory, quiet_transformers
+from .card import CARD as CARD
+from .card import FORMAT, read_card, write_card
 from .engine import choose_engine
 from .normalization import Normalization
 from .reward import RewardModel, compute_name, is_head_weight
 
-CARD = "bradley.json"
 TEMPLATE = "bradley_template.jinja"
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
 """Text whose ids a loaded tokenizer must reproduce: common words, blanks, digits, punctuation, other scripts."""
@@ -58,7 +58,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
     card = {
-        "format": 1,
+        "format": FORMAT,
         "render": renderer.settings.model_dump(),
         "template": "raw" if template is None else TEMPLATE,
         "template_sha256": _template_hash(template),
@@ -67,7 +67,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
         "compute": compute_name(model),
         **facts,
     }
-    _write_card(folder / CARD, card)
+    write_card(folder, card)
 
 
 def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto") -> Loaded:
@@ -83,11 +83,7 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
             one of training.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
-    if not (path / CARD).is_file():
-        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
-    card = _read_card(path / CARD)
+    card = read_card(path)
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
     network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code)
@@ -119,13 +115,13 @@ def add_normalization(folder: Path, normalization: Normalization) -> None:
     Raises:
         CheckpointError: the folder has one already, or no readable card.
     """
-    card = _read_card(folder / CARD)
+    card = read_card(folder)
     if "normalization" in card:
         raise CheckpointError(
             f"{folder} has a normalization already, measured on {card['normalization']['set']}",
             "it is never overwritten: train again, or normalize the scores in your own code",
         )
-    _write_card(folder / CARD, {**card, "normalization": normalization._asdict()})
+    write_card(folder, {**card, "normalization": normalization._asdict()})
 
 
 def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> torch.dtype:
@@ -142,18 +138,6 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
             'load it with device="cpu"',
         )
     return DTYPES[name]
-
-
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    write_text(path, json.dumps(card, indent=2) + "\n")
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        return dict(card)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is broken: {error}", "copy the whole model folder again") from error
 
 
 def _template_hash(template: str | None) -> str | None:
