@@ -1,5 +1,6 @@
 """`bradley.json`, the card of a model folder: a JSON object that says how its weights turn text into a score."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,13 @@ def read_card(folder: Path) -> dict[str, Any]:
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write the card of a model folder, whole or not at all."""
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+
+
+def hash_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of each weight file of a folder, by its name: what a card says in `weights_sha256`."""
+    return {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
