@@ -15,7 +15,7 @@ from bradley.training.loop import fit
 from bradley.training.provenance import Provenance, trained_on
 from bradley.verify.rescore import rescore
 from tests.helpers import LLAMA, comparisons, store_for, tokenizer_for
-from tests.training.jobs import VALID, job
+from tests.training.jobs import VALID, config, job
 
 SETTINGS = {
     "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
@@ -64,7 +64,8 @@ def test_a_run_leaves_a_model_that_says_where_it_comes_from_and_proves_itself(tm
 
 def test_an_evaluation_set_may_be_called_like_a_field_of_the_card(tmp_path):
     rows = comparisons(12)
-    run = bradley.train(SETTINGS, train=rows, eval_sets={"render": comparisons(4, seed=5)}, output=tmp_path / "run")
+    settings = {**SETTINGS, "data": {"valid_share": 0}}
+    run = bradley.train(settings, train=rows, eval_sets={"render": comparisons(4, seed=5)}, output=tmp_path / "run")
     card = read_card(run.model)
     assert card["render"]["max_tokens"] == 128 and card["evaluation"]["render"]["judgments"] == 4
     assert {row["messages"][0]["content"] for row in card["parity"]["rows"]} <= {r.prompt[0].content for r in rows}
@@ -74,8 +75,7 @@ def test_an_evaluation_set_may_be_called_like_a_field_of_the_card(tmp_path):
 def test_scoring_the_sample_changes_nothing_of_the_training(tmp_path, dropout):
     written = []
     for name in ("without", "with"):
-        made = job(tmp_path / name, model={**LLAMA, "attention_dropout": 0.2 if dropout else 0.0})
-        made.model.network.config.attention_dropout = 0.2 if dropout else 0.0
+        made = job(tmp_path / name, config(model={"dropout": dropout}), {**LLAMA, "attention_dropout": 0.2})
         if name == "with":
             sample = draw(VALID, made.renderer, 0)
             made.checkpoints = Checkpoints(made.folder / "checkpoints", Provenance({"who": "me"}, sample))

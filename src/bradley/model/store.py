@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config import Render
+from ..data.chat import without_clock
 from ..data.render import Renderer
 from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
@@ -66,7 +67,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
     except SafetensorError as error:  # how safetensors says that the disk is full
         raise OSError(str(error)) from error
     template = renderer.template
-    with _with_template(renderer.tokenizer, template) as tokenizer:
+    with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
@@ -86,10 +87,11 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
 
 
 @contextlib.contextmanager
-def _with_template(tokenizer: Any, template: str | None) -> Iterator[Any]:
+def _with_template(renderer: Renderer) -> Iterator[Any]:
     """The tokenizer with the chat template of training, so that whoever uses it alone renders alike; `raw` has none."""
+    tokenizer, template = renderer.tokenizer, renderer.template
     own = tokenizer.chat_template
-    tokenizer.chat_template = template
+    tokenizer.chat_template = None if template is None else without_clock(template, renderer.settings.date)
     try:
         yield tokenizer
     finally:

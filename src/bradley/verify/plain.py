@@ -1,14 +1,15 @@
 """A model folder as its users open it without bradley: plain transformers, and PEFT where it is an adapter."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.chat import frozen_clock
 from ..data.render import transcript
+from ..data.tokenizer import locate
 from ..errors import CheckpointError, one_line
 from ..records import Message
 
@@ -16,22 +17,34 @@ ADAPTER = "adapter_config.json"
 Turns = Sequence[dict[str, str]]
 
 
+@contextlib.contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Turn what transformers and PEFT raise of a folder that they cannot load into a `CheckpointError`."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise CheckpointError(
+            f"plain transformers cannot load {folder}: {one_line(error)}", "copy the whole model folder again"
+        ) from error
+
+
 def plain_tokenizer(folder: Path, trust: bool) -> Any:
-    """What `AutoTokenizer` makes of the folder."""
+    """What `AutoTokenizer` makes of the folder, or `CheckpointError`."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    with _loading(folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
 
 
 def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
     """A conversation as the tokenizer's own chat template writes it, given the arguments that the card names."""
     if card["template"] == "raw":
-        return transcript(tuple(Message(turn["role"], turn["content"]) for turn in messages), ())
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+        return transcript(turns[:-1], turns[-1:])
     render = card["render"]
     system = [{"role": "system", "content": render["system_prompt"]}]
     opened = [*(system if render["system_prompt"] and messages[0]["role"] != "system" else []), *messages]
-    clock = {"strftime_now": frozen_clock(render["date"])} if render.get("date") else {}
-    return str(tokenizer.apply_chat_template(opened, tokenize=False, **render.get("template_kwargs", {}), **clock))
+    return str(tokenizer.apply_chat_template(opened, tokenize=False, **render.get("template_kwargs", {})))
 
 
 def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
@@ -45,26 +58,25 @@ def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int
 
 
 def depth(folder: Path, card: dict[str, Any], trust: bool) -> int:
-    """Number of layers of the model."""
+    """Number of layers of the model, or `CheckpointError`."""
     from transformers import AutoConfig
 
-    place = card["adapter"]["base"] if (folder / ADAPTER).is_file() else folder
-    config = AutoConfig.from_pretrained(place, trust_remote_code=trust)
+    place, revision = _base(card) if (folder / ADAPTER).is_file() else (str(folder), "main")
+    with _loading(folder):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trust, revision=revision)
     return int(config.get_text_config().num_hidden_layers)
 
 
-def plain_network(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
-    """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score.
+def _base(card: dict[str, Any]) -> tuple[str, str]:
+    """The folder or Hub name of the model below an adapter, and its revision."""
+    adapter = card["adapter"]
+    return locate(adapter["base"]), adapter.get("revision") or "main"
 
-    Raises:
-        CheckpointError: they cannot.
-    """
-    try:
+
+def plain_network(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+    """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score; or `CheckpointError`."""
+    with _loading(folder):
         network = (_adapted if (folder / ADAPTER).is_file() else _whole)(folder, card, tokenizer, dtype, trust)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise CheckpointError(
-            f"plain transformers cannot load {folder}: {one_line(error)}", "copy the whole model folder again"
-        ) from error
     return network.eval()
 
 
@@ -78,8 +90,9 @@ def _adapted(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dt
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
+    place, revision = _base(card)
     base = AutoModelForSequenceClassification.from_pretrained(
-        card["adapter"]["base"], num_labels=1, dtype=dtype, trust_remote_code=trust
+        place, num_labels=1, dtype=dtype, trust_remote_code=trust, revision=revision
     )
     if len(tokenizer) > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(len(tokenizer), mean_resizing=False)

@@ -45,10 +45,10 @@ class Sample:
 def rescore(folder: Path, trust: bool = False) -> Iterator[Check]:
     """Every check of a model folder; bradley's first, because it looks at a folder before it opens anything."""
     card = read_card(folder)
-    sample = Sample(card, depth(folder, card, trust))
     cuda = torch.device("cuda") if torch.cuda.is_available() else None
     device = cuda if cuda is not None and computes_bfloat16(cuda) else torch.device("cpu")
     loaded = load_model(folder, str(device), trust_remote_code=trust)
+    sample = Sample(card, depth(folder, card, trust))
     yield from _ours(loaded, sample)
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
