@@ -99,7 +99,7 @@ def test_a_changed_template_or_tokenizer_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="not the one the model was trained with"):
         load_model(tmp_path / "m")
     template.write_text(original)
-    tokenizer_for(comparisons(40, seed=8), 400).save_pretrained(tmp_path / "m")
+    tokenizer_for(comparisons(40, seed=8)).save_pretrained(tmp_path / "m")
     with pytest.raises(CheckpointError, match="not the one the model was trained with"):
         load_model(tmp_path / "m")
 

@@ -30,7 +30,7 @@ class Check(NamedTuple):
 
     def __str__(self) -> str:
         verdict = "ok" if self.passed else "FAILED"
-        return f"{verdict:<6}  {self.name:<62}  largest difference {self.largest:.1e}, allowed {self.allowed:.1e}"
+        return f"{verdict:<6}  {self.name:<68}  largest difference {self.largest:.1e}, allowed {self.allowed:.1e}"
 
 
 def compare(name: str, scores: Sequence[float], wanted: Sequence[float], dtype: str, layers: int) -> Check:
