@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath"}
-TENSOR_ARM = {"model", "losses", "score", "training"}
+TENSOR_ARM = {"model", "losses", "score", "training", "verify"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": BASE,
     "model": BASE | {"data", "losses"},
     "score": BASE | {"data", "model"},
+    "verify": BASE | {"data", "model", "score"},
     "training": BASE | {"data", "model", "losses", "score", "evaluate", "report"},
-    "cli": {"errors", "options", "settings", "configfile", "data", "training", "report", "evaluate", "score", "model"},
+    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},
 }

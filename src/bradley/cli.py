@@ -193,3 +193,28 @@ def configs() -> None:
     for file in files:
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         click.echo(f"{file!s:<{width}}  {first.lstrip('# ')}" if first.startswith("#") else file)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -> None:
+    """Prove that a model folder gives the scores of its training.
+
+    DIR is a model folder: `model/` of a run, or an export. A fresh process scores the conversations that its
+    bradley.json keeps, through plain transformers and through bradley, in float32 and bfloat16, 1 and 8 at a time,
+    padded right and left; the largest difference of each is held to what rounding explains. The exit code is 4 where
+    one fails.
+
+    URL is OpenRLHF's http://HOST:PORT/get_reward, or /classify or /pooling of vLLM.
+    """
+    from .verify import failure
+    from .verify import verify as check
+
+    checks = check(folder, against, trust_remote_code=trust_remote_code)
+    shown = [{**one._asdict(), "passed": one.passed} for one in checks]
+    click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
+    if (error := failure(folder, checks)) is not None:
+        raise error

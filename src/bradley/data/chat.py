@@ -5,6 +5,7 @@ every call (copies, checks, tracking of spans) is left out. Two things are ours:
 turn's reasoning has every name that templates know it by, whatever version of transformers is installed.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import UserError
 
 Turn = dict[str, Any]
 CLOCK = "strftime_now"
+CALL = re.compile(rf"{CLOCK}\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """Names of a turn's reasoning, the standard one first."""
 RESERVED = ("messages", "add_generation_prompt", CLOCK)
@@ -65,6 +67,12 @@ def frozen_clock(day: str) -> Callable[[str], str]:
     except ValueError as error:
         raise UserError(f"render.date {day} is no date: {error}", "give one such as 2024-07-26") from error
     return midnight.strftime
+
+
+def without_clock(text: str, day: str) -> str:
+    """A template with the dates that it is given on `day` written out, for those who fill it in by today's clock."""
+    clock = frozen_clock(day)
+    return CALL.sub(lambda call: repr(clock(call["format"])), text) if day else text
 
 
 def turn(role: str, content: str, extra: Mapping[str, Any]) -> Turn:

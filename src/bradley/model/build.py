@@ -141,8 +141,13 @@ def _pretrained(settings: Model) -> tuple[Any, bool]:
     return network, bool(missing)
 
 
-def load_network(path: str, *, dropout: bool, remote_code: bool, revision: str = "") -> tuple[Any, list[str]]:
+def load_network(
+    path: str, *, dropout: bool, remote_code: bool, revision: str = "", exact: bool = False
+) -> tuple[Any, list[str]]:
     """A one-label classifier in float32 from a folder or the Hub, and the names of the weights it did not find.
+
+    Args:
+        exact: refuse files with weights that the classifier has no place for, as those of a language model have.
 
     Raises:
         CheckpointError: no config, no safetensors, or weights that do not fit.
@@ -173,6 +178,11 @@ def load_network(path: str, *, dropout: bool, remote_code: bool, revision: str =
             f"no model could be loaded from {path}: {one_line(error)}",
             "give a folder with config.json and safetensors weights, or a Hub name owner/name",
         ) from error
+    if exact and report["unexpected_keys"]:
+        raise CheckpointError(
+            f"{path} holds weights that its model has no place for, such as {min(report['unexpected_keys'])}",
+            "copy the whole model folder again",
+        )
     return network, sorted(report["missing_keys"])
 
 

@@ -1,24 +1,29 @@
 """A model folder that says what it is: weights, tokenizer, and in `bradley.json` how text becomes a score."""
 
+import contextlib
 import hashlib
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from ..config import Render
+from ..data.chat import without_clock
 from ..data.render import Renderer
 from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
-from ..files import replace_folder, write_text
+from ..files import replace_folder
 from ..records import Message
 from .build import computes_bfloat16, load_network, own_memory, quiet_transformers
+from .card import CARD as CARD
+from .card import FORMAT, hash_weights, read_card, write_card
+from .checks import check_files, check_vocabulary, check_weights
 from .engine import choose_engine
 from .normalization import Normalization
+from .parity import Conversation, measure
 from .reward import RewardModel, compute_name, is_head_weight
 
-CARD = "bradley.json"
 TEMPLATE = "bradley_template.jinja"
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
 """Text whose ids a loaded tokenizer must reproduce: common words, blanks, digits, punctuation, other scripts."""
@@ -36,13 +41,21 @@ class Loaded(NamedTuple):
     normalization: Normalization | None = None
 
 
-def save_model(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str, Any]) -> None:
+def save_model(
+    folder: Path,
+    model: RewardModel,
+    renderer: Renderer,
+    facts: dict[str, Any],
+    sample: Sequence[Conversation] = (),
+) -> None:
     """Write a model folder, whole or not at all; plain transformers loads it to the same scores.
 
     Args:
-        facts: what else the folder should say of itself, such as step and metric.
+        facts: what else the card should say, such as step and data.
+        sample: conversations that the card keeps with their scores, for `bradley.verify` to compute again.
     """
-    replace_folder(folder, lambda target: _write(target, model, renderer, facts))
+    parity = {"parity": measure(model, sample)} if sample else {}
+    replace_folder(folder, lambda target: _write(target, model, renderer, {**facts, **parity}))
 
 
 def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str, Any]) -> None:
@@ -53,21 +66,36 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
             model.network.save_pretrained(folder)
     except SafetensorError as error:  # how safetensors says that the disk is full
         raise OSError(str(error)) from error
-    renderer.tokenizer.save_pretrained(folder)
     template = renderer.template
+    with _with_template(renderer) as tokenizer:
+        tokenizer.save_pretrained(folder)
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
     card = {
-        "format": 1,
+        "format": FORMAT,
         "render": renderer.settings.model_dump(),
         "template": "raw" if template is None else TEMPLATE,
         "template_sha256": _template_hash(template),
+        "tokenization": {"add_special_tokens": template is None, "append_eos": renderer.eos},
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
+        "weights_sha256": hash_weights(folder),
         **facts,
     }
-    _write_card(folder / CARD, card)
+    write_card(folder, card)
+
+
+@contextlib.contextmanager
+def _with_template(renderer: Renderer) -> Iterator[Any]:
+    """The tokenizer with the chat template of training, so that whoever uses it alone renders alike; `raw` has none."""
+    tokenizer, template = renderer.tokenizer, renderer.template
+    own = tokenizer.chat_template
+    tokenizer.chat_template = None if template is None else without_clock(template, renderer.settings.date)
+    try:
+        yield tokenizer
+    finally:
+        tokenizer.chat_template = own
 
 
 def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto") -> Loaded:
@@ -78,19 +106,17 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
 
     Raises:
         UserError: `engine` is given by name, and the model cannot take it, or not on this device.
-        CheckpointError: no folder, no readable `bradley.json`, a missing head (scores would be random), a missing
-            weight, a device that does not compute in the dtype of training, or a template or tokenizer that is not the
-            one of training.
+        CheckpointError: no folder, no readable `bradley.json`, a pickle, a damaged weight file, more than one label, a
+            missing head (scores would be random), a weight that is missing or has no place, a device that does not
+            compute in the dtype of training, a tokenizer of more tokens than there are embeddings, a template or
+            tokenizer that is not the one of training, or weights that are not.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
-    if not (path / CARD).is_file():
-        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
-    card = _read_card(path / CARD)
+    card = read_card(path)
+    check_files(path, card)
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
-    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code)
+    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code, exact=True)
     if any(is_head_weight(network, name) for name in missing):
         raise CheckpointError(
             f"{folder} has no trained score head ({', '.join(missing)} missing)",
@@ -103,12 +129,14 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
     model = RewardModel(own_memory(network).to(target), compute).eval()
     choose_engine(model, engine, settings.max_tokens)
     tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
+    check_vocabulary(network, tokenizer, path)
     renderer = Renderer(tokenizer, settings, causal=model.causal)
     if _template_hash(renderer.template) != card["template_sha256"] or _probe_ids(renderer) != card["probe"]["ids"]:
         raise CheckpointError(
             f"the template or the tokenizer of {folder} is not the one the model was trained with",
             "copy the whole model folder again; a changed template needs a new training",
         )
+    check_weights(path, card)
     known = card.get("normalization")
     return Loaded(model, renderer, None if known is None else Normalization.from_card(known))
 
@@ -119,13 +147,13 @@ def add_normalization(folder: Path, normalization: Normalization) -> None:
     Raises:
         CheckpointError: the folder has one already, or no readable card.
     """
-    card = _read_card(folder / CARD)
+    card = read_card(folder)
     if "normalization" in card:
         raise CheckpointError(
             f"{folder} has a normalization already, measured on {card['normalization']['set']}",
             "it is never overwritten: train again, or normalize the scores in your own code",
         )
-    _write_card(folder / CARD, {**card, "normalization": normalization._asdict()})
+    write_card(folder, {**card, "normalization": normalization._asdict()})
 
 
 def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> torch.dtype:
@@ -142,18 +170,6 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
             'load it with device="cpu"',
         )
     return DTYPES[name]
-
-
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    write_text(path, json.dumps(card, indent=2) + "\n")
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        return dict(card)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is broken: {error}", "copy the whole model folder again") from error
 
 
 def _template_hash(template: str | None) -> str | None:

@@ -33,6 +33,7 @@ from .loop import Job
 from .metrics import length_fields
 from .objective import check_objective, objective
 from .optim import make_optimizer
+from .provenance import provenance
 from .samples import choose
 from .writers import check_trackers
 
@@ -121,7 +122,9 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
         weights=prepared.train.judgment_weights(config.loss.weight_by),
         plan=prepared.plan,
         evaluator=Evaluator(prepared.evals, config.train, config.loss, folder / "eval", samples),
-        checkpoints=Checkpoints(folder / "checkpoints"),
+        checkpoints=Checkpoints(
+            folder / "checkpoints", provenance(config, prepared.splits, prepared.renderer, prepared.train)
+        ),
         console=console,
         lengths=length_fields(prepared.splits.report),
     )

@@ -9,6 +9,7 @@ from ..data.render import Renderer
 from ..files import copy_folder, replace_folder, write_text
 from ..model.reward import RewardModel
 from ..model.store import save_model
+from .provenance import Provenance
 
 
 class Checkpoints:
@@ -16,15 +17,20 @@ class Checkpoints:
 
     The index holds step numbers, not paths, so a moved run folder still reads. A folder is removed only after the index
     that no longer names it is on disk.
+
+    Args:
+        provenance: what every model of the run says of its origin.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, provenance: Provenance | None = None) -> None:
         self.folder = folder
+        self.provenance = provenance or Provenance({}, [])
         self.index: dict[str, dict[str, Any]] = {}
 
     def save(self, step: int, model: RewardModel, renderer: Renderer, facts: dict[str, Any], *, best: bool) -> None:
         """Write the model as the last checkpoint, and as the best one where `best` says so."""
-        save_model(self.path(step), model, renderer, facts)
+        known, sample = self.provenance
+        save_model(self.path(step), model, renderer, {"step": step, "evaluation": facts, **known}, sample)
         self.index["last"] = {"step": step, **facts}
         if best:
             self.index["best"] = {"step": step, **facts}

@@ -170,7 +170,13 @@ def _events(
 
 def _facts(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
-        name: {"accuracy": summary["accuracy"]["value"], "nll": summary["nll"], "judgments": summary["judgments"]}
+        name: {
+            "accuracy": summary["accuracy"]["value"],
+            "low": summary["accuracy"]["low"],
+            "high": summary["accuracy"]["high"],
+            "nll": summary["nll"],
+            "judgments": summary["judgments"],
+        }
         for name, summary in figures.items()
     }
 

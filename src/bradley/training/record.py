@@ -10,7 +10,6 @@ from typing import Any
 import numpy
 import torch
 
-from .. import __version__
 from ..console import Console
 from ..data.account import describe
 from ..data.samples import decoded_samples
@@ -23,6 +22,7 @@ from ..records import Comparison, Message, ScoredComparison
 from .build import Prepared
 from .evaluation import SELECTION, Evaluator
 from .objective import describe_objective
+from .provenance import versions
 from .samples import sample_lines
 
 WORST_SHOWN = 24
@@ -95,14 +95,9 @@ def show_samples(evaluator: Evaluator, console: Console) -> None:
 
 def environment(prepared: Prepared) -> dict[str, Any]:
     """Versions and hardware; no environment variable, no path and no user name."""
-    import transformers
-
     model = prepared.built.model
     return {
-        "bradley": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        **versions(),
         "numpy": numpy.__version__,
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),

@@ -1,0 +1,56 @@
+"""One check of scores against a card, and how much of a difference passes as rounding."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+UNIT = {FLOAT32: 1e-5, BFLOAT16: 4 * 2**-8}
+"""What passes as rounding, as a share of the largest score, before the layers of the model are counted."""
+
+
+class Check(NamedTuple):
+    """How far the scores of one way to run a model are from those in its card.
+
+    Attributes:
+        name: the way: library, dtype, rows at a time, side of the padding.
+        largest: the largest difference over the conversations of the sample; of token ids, the number of conversations
+            that have others.
+        allowed: what rounding explains.
+    """
+
+    name: str
+    largest: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is a number, and small enough."""
+        return self.largest <= self.allowed
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.passed else "FAILED"
+        return f"{verdict:<6}  {self.name:<68}  largest difference {self.largest:.1e}, allowed {self.allowed:.1e}"
+
+
+def compare(name: str, scores: Sequence[float], wanted: Sequence[float], dtype: str, layers: int) -> Check:
+    """One check of scores against those of the card.
+
+    Rounding errors are as large as the terms of a score, which by the draw of the head are of the size of 1, so that
+    scores below 1 count as 1. In float32 1e-5 of the largest score is allowed, as of any other pair of exact
+    implementations. bfloat16 has 8 significant bits, so that one rounding moves a number by up to 2^-8 of it; every
+    layer rounds the sum that it adds to twice and the score is rounded once, and errors of random sign add up as the
+    root of their number: 4 * 2^-8 * sqrt(2 * layers + 1), the 4 for the rounding inside the layers.
+    """
+    rounded = math.sqrt(2 * layers + 1) if dtype == BFLOAT16 else 1.0
+    largest = max((abs(a - b) for a, b in zip(scores, wanted, strict=True)), key=_nan_last)
+    return Check(name, largest, UNIT[dtype] * rounded * max(1.0, *map(abs, wanted)))
+
+
+def _nan_last(difference: float) -> float:
+    return math.inf if math.isnan(difference) else difference
+
+
+def compare_ids(name: str, found: Sequence[list[int]], rows: Sequence[dict[str, Any]]) -> Check:
+    """Whether token ids are those of the card: the number of conversations that have others."""
+    return Check(name, float(sum(ids != row["ids"] for ids, row in zip(found, rows, strict=True))), 0.0)

@@ -1,0 +1,134 @@
+"""A model folder as its users open it without bradley: plain transformers, and PEFT where it is an adapter."""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.render import transcript
+from ..data.tokenizer import locate
+from ..errors import CheckpointError, one_line
+from ..records import Message
+
+ADAPTER = "adapter_config.json"
+Turns = Sequence[dict[str, str]]
+
+
+@contextlib.contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Turn what transformers and PEFT raise of a folder that they cannot load into a `CheckpointError`."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise CheckpointError(
+            f"plain transformers cannot load {folder}: {one_line(error)}", "copy the whole model folder again"
+        ) from error
+
+
+def plain_tokenizer(folder: Path, trust: bool) -> Any:
+    """What `AutoTokenizer` makes of the folder, or `CheckpointError`."""
+    from transformers import AutoTokenizer
+
+    with _loading(folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+
+
+def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
+    """A conversation as the tokenizer's own chat template writes it, given the arguments that the card names."""
+    if card["template"] == "raw":
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+        return transcript(turns[:-1], turns[-1:])
+    render = card["render"]
+    system = [{"role": "system", "content": render["system_prompt"]}]
+    opened = [*(system if render["system_prompt"] and messages[0]["role"] != "system" else []), *messages]
+    return str(tokenizer.apply_chat_template(opened, tokenize=False, **render.get("template_kwargs", {})))
+
+
+def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
+    """The token ids of a conversation by the tokenizer alone, and the one rule of the card about its end."""
+    if messages[0]["role"] == "ids":
+        return [int(word) for turn in messages for word in turn["content"].split()]
+    rule = card["tokenization"]
+    text = plain_text(tokenizer, card, messages)
+    ids = list(tokenizer(text, add_special_tokens=rule["add_special_tokens"])["input_ids"])
+    return ids if rule["append_eos"] in (None, *ids[-1:]) else [*ids, rule["append_eos"]]
+
+
+def depth(folder: Path, card: dict[str, Any], trust: bool) -> int:
+    """Number of layers of the model, or `CheckpointError`."""
+    from transformers import AutoConfig
+
+    place, revision = _base(card) if (folder / ADAPTER).is_file() else (str(folder), "main")
+    with _loading(folder):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trust, revision=revision)
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def _base(card: dict[str, Any]) -> tuple[str, str]:
+    """The folder or Hub name of the model below an adapter, and its revision."""
+    adapter = card["adapter"]
+    return locate(adapter["base"]), adapter.get("revision") or "main"
+
+
+def plain_network(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+    """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score; or `CheckpointError`."""
+    with _loading(folder):
+        network = (_adapted if (folder / ADAPTER).is_file() else _whole)(folder, card, tokenizer, dtype, trust)
+    return network.eval()
+
+
+def _whole(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
+
+
+def _adapted(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    place, revision = _base(card)
+    base = AutoModelForSequenceClassification.from_pretrained(
+        place, num_labels=1, dtype=dtype, trust_remote_code=trust, revision=revision
+    )
+    if len(tokenizer) > base.get_input_embeddings().num_embeddings:
+        base.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False).to(dtype)
+
+
+def needs_positions(network: Any) -> bool:
+    """Whether rows padded on the left need position ids: positions come from a table, and not from distances."""
+    bare = network.get_base_model() if hasattr(network, "peft_config") else network
+    config = bare.config.get_text_config()
+    relative = getattr(config, "rope_parameters", None) or getattr(config, "alibi", False)
+    return not relative and "position_ids" in inspect.signature(bare.base_model.forward).parameters
+
+
+def plain_scores(
+    network: Any, tokenizer: Any, rows: Sequence[list[int]], size: int, side: str, positions: bool = False
+) -> list[float]:
+    """Scores of rows of token ids, `size` at a time, each padded by the tokenizer to the longest of all on one `side`.
+
+    Args:
+        positions: give position ids, counted from the first token that is not padding.
+    """
+    longest = max(map(len, rows))
+    scores: list[float] = []
+    for start in range(0, len(rows), size):
+        batch = tokenizer.pad(
+            {"input_ids": [list(row) for row in rows[start : start + size]]},
+            padding="max_length",
+            max_length=longest,
+            padding_side=side,
+            return_tensors="pt",
+        )
+        inputs = {name: batch[name].to(network.device) for name in ("input_ids", "attention_mask")}
+        if positions:
+            inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            scores += network(**inputs).logits[:, 0].float().tolist()
+    return scores

@@ -1,0 +1,106 @@
+"""The fresh process of `verify`: `python -m bradley.verify.rescore FOLDER` prints the checks as one line of JSON."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import BradleyError
+from ..model.build import computes_bfloat16
+from ..model.card import read_card
+from ..model.engine import choose_engine
+from ..model.parity import score_ids
+from ..model.store import Loaded, load_model
+from ..records import Message
+from .checks import BFLOAT16, FLOAT32, Check, compare, compare_ids
+from .plain import depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
+
+SIZES = (1, 8)
+DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
+
+
+class Sample:
+    """The parity sample of a card: token ids, and the scores to which a dtype is held.
+
+    Arithmetic in bfloat16 rounds otherwise in every library, so float32 is held to what float32 gave at the end of
+    training, where the card says it.
+    """
+
+    def __init__(self, card: dict[str, Any], layers: int) -> None:
+        parity = card["parity"]
+        self.rows: list[dict[str, Any]] = parity["rows"]
+        self.ids: list[list[int]] = [row["ids"] for row in self.rows]
+        self.layers = layers
+        self.exact = parity["compute"] == FLOAT32 or all(FLOAT32 in row for row in self.rows)
+
+    def check(self, name: str, scores: Sequence[float], dtype: str) -> Check:
+        """Hold scores that were computed in `dtype` to the card."""
+        wanted = [row.get(FLOAT32, row["score"]) if dtype == FLOAT32 else row["score"] for row in self.rows]
+        return compare(name, scores, wanted, dtype if self.exact else BFLOAT16, self.layers)
+
+
+def rescore(folder: Path, trust: bool = False) -> Iterator[Check]:
+    """Every check of a model folder; bradley's first, because it looks at a folder before it opens anything."""
+    card = read_card(folder)
+    cuda = torch.device("cuda") if torch.cuda.is_available() else None
+    device = cuda if cuda is not None and computes_bfloat16(cuda) else torch.device("cpu")
+    loaded = load_model(folder, str(device), trust_remote_code=trust)
+    sample = Sample(card, depth(folder, card, trust))
+    yield from _ours(loaded, sample)
+    sides = ("right", "left") if loaded.model.causal else ("right",)
+    del loaded  # one model at a time in memory
+    tokenizer = plain_tokenizer(folder, trust)
+    found = [plain_ids(tokenizer, card, row["messages"]) for row in sample.rows]
+    yield compare_ids("token ids, transformers", found, sample.rows)
+    for dtype, kind in DTYPES.items():
+        network = plain_network(folder, card, tokenizer, kind, trust).to(device)
+        yield from _theirs(network, tokenizer, sample, dtype, sides)
+
+
+def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
+    model, renderer = loaded.model, loaded.renderer
+    yield compare_ids("token ids, bradley", [_ids(loaded, row["messages"]) for row in sample.rows], sample.rows)
+    for dtype, kind in DTYPES.items():
+        model.compute = kind
+        best = choose_engine(model, "auto", renderer.settings.max_tokens).name
+        for engine in dict.fromkeys(["plain", best]):
+            model.use(engine)
+            for size in SIZES:
+                groups = [sample.ids[start : start + size] for start in range(0, len(sample.ids), size)]
+                scores = [score for group in groups for score in score_ids(model, group)]
+                yield sample.check(f"bradley, {dtype}, engine {engine}, {size} at a time", scores, dtype)
+
+
+def _ids(loaded: Loaded, messages: Sequence[dict[str, str]]) -> list[int]:
+    """The token ids of a conversation through bradley."""
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+    if turns[0].role == "ids":
+        return [int(word) for turn in turns for word in turn.content.split()]
+    return loaded.renderer.ids([loaded.renderer.text(turns[:-1], turns[-1:])])[0]
+
+
+def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Sequence[str]) -> Iterator[Check]:
+    library = "PEFT" if hasattr(network, "peft_config") else "transformers"
+    for side in sides:
+        positions = side == "left" and needs_positions(network)
+        how = f"padded {side}{' with position ids' if positions else ''}"
+        for size in SIZES:
+            scores = plain_scores(network, tokenizer, sample.ids, size, side, positions)
+            yield sample.check(f"{library}, {dtype}, {size} at a time, {how}", scores, dtype)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print {"checks": [...]}, or {"error", "hint"} where the folder cannot be used."""
+    folder, *flags = arguments
+    try:
+        answer: dict[str, Any] = {"checks": [check._asdict() for check in rescore(Path(folder), bool(flags))]}
+    except BradleyError as error:
+        answer = {"error": error.message, "hint": error.hint}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
