@@ -52,6 +52,7 @@ LAZY = {
     "tensorboard",
     "wandb",
     "bitsandbytes",
+    "peft",
     "pynvml",
 }
 EARLY = {"torch": TENSOR_ARM, "pydantic": {"config", "configfile"}}

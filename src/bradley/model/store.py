@@ -13,10 +13,11 @@ from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
 from ..files import replace_folder, write_text
 from ..records import Message
-from .build import computes_bfloat16, load_network, own_memory, quiet_transformers
+from .build import computes_bfloat16, own_memory
 from .engine import choose_engine
 from .normalization import Normalization
 from .reward import RewardModel, compute_name, is_head_weight
+from .weights import load_saved, save_network
 
 CARD = "bradley.json"
 TEMPLATE = "bradley_template.jinja"
@@ -49,8 +50,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
     from safetensors import SafetensorError
 
     try:
-        with quiet_transformers():
-            model.network.save_pretrained(folder)
+        of_weights = save_network(model.network, folder)
     except SafetensorError as error:  # how safetensors says that the disk is full
         raise OSError(str(error)) from error
     renderer.tokenizer.save_pretrained(folder)
@@ -65,16 +65,20 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
+        **of_weights,
         **facts,
     }
     _write_card(folder / CARD, card)
 
 
-def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto") -> Loaded:
+def load_model(
+    folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto", base: str = ""
+) -> Loaded:
     """A model folder as it was trained: same ids, same dtype, same pooled token.
 
     Args:
         engine: as the setting `model.engine`.
+        base: where the base model of an adapter is, if no longer where the run found it.
 
     Raises:
         UserError: `engine` is given by name, and the model cannot take it, or not on this device.
@@ -90,7 +94,7 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
     card = _read_card(path / CARD)
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
-    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code)
+    network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
     if any(is_head_weight(network, name) for name in missing):
         raise CheckpointError(
             f"{folder} has no trained score head ({', '.join(missing)} missing)",
