@@ -10,7 +10,7 @@ from bradley.console import Console
 from bradley.errors import CheckpointError
 from bradley.training.loop import fit
 from bradley.training.movement import Movement, checksum, part_in_scores
-from tests.helpers import GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 from tests.training.jobs import config, job
 
 ROWS = comparisons(4)
@@ -43,7 +43,7 @@ def lines_of(folder, settings=None, model=LLAMA, change=lambda network: None):
     made = job(folder, settings, model, console=console)
     change(made.model.network)
     fit(made)
-    return [line for line in console.lines if line.startswith("unmoved")]
+    return [line for line in console.lines if line.startswith(("unmoved", "untrained"))]
 
 
 def run(model, settings, steps=4, loss=lambda s: nn.functional.softplus(s[1::2] - s[::2]).mean()):
@@ -58,8 +58,31 @@ def run(model, settings, steps=4, loss=lambda s: nn.functional.softplus(s[1::2] 
     return lines
 
 
-def test_of_a_sound_model_nothing_is_said(tmp_path):
-    assert lines_of(tmp_path / "llama") == []
+KEYS = (
+    "untrained    bert.encoder.layer.0.attention.self.key.bias, bert.encoder.layer.1.attention.self.key.bias: no "
+    "gradient, and no score of this batch depends on it"
+)
+"""What they add is the same for all keys of a query, and no softmax sees that."""
+
+
+def constant(name):
+    return f"untrained    {name}: adds the same to every score, which no comparison can train"
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (LLAMA, []),
+        (GPT2, [constant("transformer.ln_f.bias")]),
+        (GPT_NEOX, [constant("gpt_neox.final_layer_norm.bias")]),
+        (BERT, [constant("classifier.bias"), KEYS]),
+    ],
+    ids=["llama", "gpt2", "gpt_neox", "bert"],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_of_a_sound_model_only_what_cannot_learn_is_named(tmp_path, shape, expected, precision):
+    """Its gradient is the rounding of 0, which Adam follows."""
+    assert lines_of(tmp_path / "run", config(model={"precision": precision}), shape) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,7 +102,7 @@ def test_a_constant_of_all_scores_is_named_in_one_line_and_moves_where_scores_th
     frozen = tiny_model(GPT2, TOKENIZER)
     frozen.network.transformer.ln_f.bias.register_hook(torch.zeros_like)  # what pairs leave of it, without rounding
     (line,) = run(frozen, Optim(lr=0.1, warmup=0))
-    assert line == "unmoved      transformer.ln_f.bias: adds the same to every score, so no comparison can train it"
+    assert line == constant("transformer.ln_f.bias")
     assert run(tiny_model(GPT2, TOKENIZER), Optim(lr=0.1, warmup=0), loss=lambda s: s.square().mean()) == []
 
 
@@ -103,7 +126,7 @@ def test_a_weight_that_is_cut_off_from_the_gradient_stops_the_run(tmp_path):
 
 def test_a_weight_that_nothing_uses_is_named(tmp_path):
     (line,) = lines_of(tmp_path / "spare", change=spare)
-    assert line == "unmoved      spare: no gradient, and no score of this batch depends on it"
+    assert line == "untrained    spare: no gradient, and no score of this batch depends on it"
 
 
 def test_a_rate_that_is_lost_to_rounding_is_said_after_the_warm_up():
@@ -128,6 +151,15 @@ def test_looking_changes_nothing():
     assert torch.equal(torch.get_rng_state(), before) and models[0].training
     for one, two in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(one, two)
+
+
+def test_what_scores_owe_to_a_weight_is_seen_in_float32_and_the_model_left_as_it_was():
+    model, seen = tiny_model(LLAMA, TOKENIZER, precision="bfloat16"), []
+    model.network.model.norm.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    engine = model.engine
+    assert part_in_scores(model, BATCH, model.network.model.norm.weight) == "other"
+    assert seen == [False, False]
+    assert (model.compute, model.engine, model.training) == (torch.bfloat16, engine, True)
 
 
 def test_the_checksum_sees_the_smallest_change_of_any_number():

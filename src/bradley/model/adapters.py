@@ -58,7 +58,7 @@ def add_adapter(network: Any, settings: Model, sha256: str) -> None:
         target_modules=targets,
         use_rslora=asked.rslora,
         use_dora=asked.dora,
-        fan_in_fan_out=transposed(network, targets),
+        fan_in_fan_out=transposed(network, targets),  # PEFT finds out by itself, and warns
         base_model_name_or_path=settings.path,
         revision=settings.revision or None,
     )

@@ -17,17 +17,21 @@ from .optim import warmup_steps
 LOOK_AT = 3
 """The step at which gradients are looked at. The first is too early: while one half of an adapter is 0, the other has
 none."""
-NUDGE = 0.1
+NUDGE = 1.0
 """Smallest size of the change by which a weight's part in the scores is found."""
+NOISE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+"""A gradient of this share of the largest may be the rounding of one that is 0; optimizers like Adam follow it all the
+same."""
 SHOWN = 5
 
 
 class Movement:
     """Which trained weights have moved since the start of a run.
 
-    Nothing is claimed of a run of one step. A weight that has stayed until `LOOK_AT` and has no gradient is changed for
-    a moment, to see what scores owe to it: nothing, or a constant added to all of them, explains it, and more is an
-    error. One with a gradient has time until the step after the warm-up, whose small rates may be lost to rounding.
+    Nothing is claimed of a run of one step. At `LOOK_AT` a weight that has stayed and has no gradient, or a bias with
+    one that may be rounding, is changed for a moment to see what scores owe to it: nothing, or a constant added to all
+    of them, explains it; more is an error where there is no gradient at all. One with a gradient has time until the
+    step after the warm-up, whose small rates may be lost to rounding.
     """
 
     def __init__(self, model: RewardModel, num_steps: int, plan_steps: int, settings: Optim) -> None:
@@ -38,7 +42,7 @@ class Movement:
         self.explained: set[str] = set()
 
     def look(self, step: int, batch: Batch) -> Iterator[str]:
-        """One line for each reason why weights stay, when it is time; to be read after the optimizer's step, before
+        """One line for each reason why weights do not learn, when it is time: after the optimizer's step and before
         gradients are cleared.
 
         Raises:
@@ -57,22 +61,28 @@ class Movement:
         }
 
     def _without_gradient(self, batch: Batch) -> Iterator[str]:
-        if not any(has_gradient(weight) for _, weight in trained(self.model)):
+        sizes = {name: gradient_size(weight) for name, weight in trained(self.model)}
+        noise = NOISE[self.model.compute] * max(sizes.values(), default=0.0)
+        if noise == 0:
             return  # margins so large that the loss is flat say nothing of any one weight
-        part: dict[str, list[str]] = {"none": [], "constant": [], "other": []}
-        for name, weight in self._still().items():
-            if not has_gradient(weight):
-                part[part_in_scores(self.model, batch, weight)].append(name)
-        if part["other"]:
+        still = self._still()
+        part: dict[str, list[str]] = {"none": [], "constant": [], "other": [], "cut off": []}
+        for name, weight in trained(self.model):
+            cut_off = sizes[name] == 0 and name in still
+            if cut_off or (weight.ndim < 2 and sizes[name] <= noise):
+                found = part_in_scores(self.model, batch, weight)
+                part["cut off" if cut_off and found == "other" else found].append(name)
+        if part["cut off"]:
             raise CheckpointError(
-                f"no gradient reaches {named(part['other'])}, though scores depend on it: the model's code cuts it off",
+                f"no gradient reaches {named(part['cut off'])}, though scores depend on it: its code cuts it off",
                 "train other weights: model.trainable, or other model.adapter.targets",
             )
         self.explained.update(part["constant"], part["none"])
         if part["constant"]:
-            yield f"unmoved      {named(part['constant'])}: adds the same to every score, so no comparison can train it"
+            names = named(part["constant"])
+            yield f"untrained    {names}: adds the same to every score, which no comparison can train"
         if part["none"]:
-            yield f"unmoved      {named(part['none'])}: no gradient, and no score of this batch depends on it"
+            yield f"untrained    {named(part['none'])}: no gradient, and no score of this batch depends on it"
 
     def _lost(self, step: int) -> Iterator[str]:
         if still := self._still():
@@ -87,9 +97,9 @@ def trained(model: RewardModel) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in model.network.named_parameters() if weight.requires_grad)
 
 
-def has_gradient(weight: nn.Parameter) -> bool:
-    """Whether any number of a weight's gradient is not 0."""
-    return weight.grad is not None and bool(weight.grad.any())
+def gradient_size(weight: nn.Parameter) -> float:
+    """The root mean square of a weight's gradient."""
+    return 0.0 if weight.grad is None else float(weight.grad.square().mean().sqrt())
 
 
 def checksum(weight: Tensor) -> int:
@@ -113,19 +123,26 @@ def part_in_scores(model: RewardModel, batch: Batch, weight: nn.Parameter) -> st
         after = _scores(model, batch)
         weight.copy_(kept)
     change = after - before
-    rounding = ROUNDING[model.compute] * float(torch.stack([before, after]).abs().max())
-    if float(change.abs().max()) <= rounding:
+    largest = float(change.abs().max())
+    rounding = ROUNDING[torch.float32] * float(torch.stack([before, after]).abs().max())
+    if largest <= rounding:
         return "none"
-    allowed = rounding + TOLERANCE[model.compute] * float(change.abs().max())
-    return "constant" if float(change.max() - change.min()) <= allowed else "other"
+    apart = float(change.max() - change.min())
+    return "constant" if apart <= rounding + TOLERANCE[torch.float32] * largest else "other"
 
 
 def _scores(model: RewardModel, batch: Batch) -> Tensor:
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        scores: Tensor = model(batch)
-    model.train(was_training)
+    """Scores [R] as in evaluation, but in float32, on the engine that computes in any dtype."""
+    was_training, compute, engine = model.training, model.compute, model.engine
+    model.eval().use("plain")
+    model.compute = torch.float32
+    try:
+        with torch.no_grad():
+            scores: Tensor = model(batch)
+    finally:
+        model.compute = compute
+        model.use(engine)
+        model.train(was_training)
     return scores
 
 
