@@ -195,6 +195,17 @@ def test_rules_about_several_settings() -> None:
             "model.gradient_checkpointing",
             "model.trainable is head",
         ),
+        ({"model": {"path": "x", "adapter": {"rank": 8}}}, "model.adapter.rank", "model.adapter.kind is none"),
+        (
+            {"model": {"path": "x", "adapter": {"quantize": "nf4"}}},
+            "model.adapter.quantize",
+            "model.adapter.kind is none",
+        ),
+        (
+            {"model": {"path": "x", "adapter": {"kind": "lora"}, "trainable": "head_and_norms"}},
+            "model.trainable",
+            "model.adapter.kind is lora, which trains the adapters and the score head (norms: model.adapter.norms)",
+        ),
         ({"render": {"template": "raw", "date": "2024-07-26"}}, "render.date", "render.template is raw"),
         (
             {"render": {"template": "raw", "template_kwargs": {"a": 1}}},
@@ -228,6 +239,7 @@ def test_a_setting_that_would_be_ignored_is_an_error(given: dict[str, Any], name
         {"train": {"early_stopping": "nll", "patience": 2, "min_delta": 0.1}},
         {"train": {"early_stopping": "nll"}, "data": {"valid": "v", "valid_share": 0.05}},
         {"model": {"config": {"model_type": "llama"}, "tokenizer": "train", "vocab_size": 512}},
+        {"model": {"path": "x", "adapter": {"kind": "lora", "rank": 8, "targets": ["q_proj"], "quantize": "nf4"}}},
     ],
 )
 def test_a_setting_that_has_its_effect_or_its_default_is_none(given: dict[str, Any]) -> None:
@@ -244,6 +256,11 @@ def test_a_setting_that_has_its_effect_or_its_default_is_none(given: dict[str, A
             {"model": {"config": {"model_type": "bert", "num_labels": 2}, "tokenizer": "t"}},
             "model.config.num_labels may not be given",
         ),
+        (
+            {"model": {"config": {"model_type": "llama"}, "tokenizer": "t", "adapter": {"kind": "lora"}}},
+            "model.adapter needs model.path",
+        ),
+        ({"model": {"path": "x", "adapter": {"kind": "lora", "targets": []}}}, "model.adapter.targets names no layer"),
         ({"data": {"eval_sets": {"test": "x"}}}, "data.eval_sets: the name test is taken"),
         ({"data": {"train": ["a.jsonl"], "mix": {"b.jsonl": 0.5}}}, "data.mix: 'b.jsonl' is no source of data.train"),
         ({"loss": {"objective": "plackett_luce", "label_smoothing": 0.1}}, "loss.label_smoothing is about judgments"),

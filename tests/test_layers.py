@@ -53,6 +53,7 @@ LAZY = {
     "tensorboard",
     "wandb",
     "bitsandbytes",
+    "peft",
     "pynvml",
 }
 EARLY = {"torch": TENSOR_ARM, "pydantic": {"config", "configfile"}}

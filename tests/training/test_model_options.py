@@ -130,7 +130,8 @@ def test_the_screen_says_what_is_trained_and_that_one_gpu_of_several_is_used(mon
     lines = list(model_lines(Built(model, "drawn, score", Engine("plain"))))
     assert lines[0].endswith("M parameters on cpu, float32; head drawn, score")
     total = rest + 192
-    assert lines[1] == f"trained      192 of {total:,} parameters: head 32 of 32, norms 160 of 160, rest 0 of {rest:,}"
+    kinds = f"head 32 of 32, norms 160 of 160, rest 0 of {rest:,}"
+    assert lines[1] == f"trained      192 of {total:,} parameters ({192 / total:.2%}): {kinds}"
     assert len(lines) == 2  # on a CPU no GPU is used
     lines = list(model_lines(Built(OnGpu(model.network), "drawn, score", Engine("plain"))))
     assert lines[2] == "device       one of 4 visible GPUs: a run uses a single one"

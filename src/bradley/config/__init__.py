@@ -13,11 +13,12 @@ from pydantic import model_validator
 
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
-from .model import Loss, Model, Optim
+from .model import Adapter, Loss, Model, Optim
 from .run import Eval, Log, Train
 
 __all__ = [
     "SYNTHETIC",
+    "Adapter",
     "Config",
     "Data",
     "DataSettings",
@@ -46,6 +47,11 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.synthetic": (lambda run: SYNTHETIC not in as_list(run.data.train), f"data.train is not `{SYNTHETIC}`"),
     "data.group_max_responses": (lambda run: run.data.group_by == "none", "data.group_by is none"),
     "model.revision": (lambda run: not run.model.path, "model.path is empty"),
+    "model.adapter": (lambda run: run.model.adapter.kind == "none", "model.adapter.kind is none"),
+    "model.trainable": (
+        lambda run: run.model.adapter.kind != "none",
+        "model.adapter.kind is lora, which trains the adapters and the score head (norms: model.adapter.norms)",
+    ),
     "model.gradient_checkpointing": (
         lambda run: run.model.trainable == "head",
         "model.trainable is head, so that no activation is kept at all",
@@ -141,9 +147,17 @@ class Config(DataSettings):
             yield "give model.path, or model.config with a model_type such as 'llama'"
         elif not self.model.path and not self.model.tokenizer:
             yield 'model.config needs model.tokenizer: a folder, a Hub name, or "train"'
+        if self.model.adapter.kind != "none":
+            yield from self._contradictions_of_adapter()
         if "num_labels" in self.model.config:
             yield "model.config.num_labels may not be given: a reward model has one score"
         yield from self._contradictions_of_loss()
+
+    def _contradictions_of_adapter(self) -> Iterator[str]:
+        if not self.model.path:
+            yield "model.adapter needs model.path: its folder holds no weights of a model that is built from a config"
+        if not as_list(self.model.adapter.targets):
+            yield "model.adapter.targets names no layer: give all-linear, attention or names"
 
     def _contradictions_of_loss(self) -> Iterator[str]:
         loss = self.loss

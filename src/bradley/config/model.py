@@ -4,7 +4,36 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .base import NotNegative, Section
+from .base import NotNegative, Positive, Section, Share, Words
+
+
+class Adapter(Section):
+    """Low-rank adapters on a frozen backbone. The score head is trained in full, and saved, whatever is set here."""
+
+    kind: Literal["none", "lora"] = "none"
+    """`lora` freezes the backbone and trains low-rank changes of its linear layers (Hu et al., 2021), beside the score
+    head (needs the extra `lora`). The model folder then holds the changes and the head, in PEFT's format, and not the
+    weights of `model.path`."""
+    rank: Positive = 16
+    """Rank r of each change."""
+    alpha: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 32.0
+    """Scale of the changes: each is multiplied by alpha / r."""
+    dropout: Share = 0.0
+    """Share of an adapter's inputs that are dropped in training."""
+    targets: Words = "all-linear"
+    """Which linear layers of the backbone get an adapter: `all-linear`, `attention` (those inside attention modules),
+    or names. A name is the full path of a layer or its end, such as `q_proj` or `attn.c_proj`; one that fits layers in
+    several kinds of places is an error, and so is one that fits none."""
+    rslora: bool = False
+    """Multiply by alpha / sqrt(r) instead of alpha / r, so that a higher rank does not learn less (rsLoRA:
+    Kalajdzievski, 2023)."""
+    dora: bool = False
+    """Train the length of each row of a weight apart from its direction (DoRA: Liu et al., 2024)."""
+    norms: bool = False
+    """Train the normalisation layers too."""
+    quantize: Literal["none", "nf4"] = "none"
+    """`nf4` keeps the frozen linear layers in 4 bits (QLoRA: Dettmers et al., 2023), on CUDA only (needs the extra
+    `8bit` too)."""
 
 
 class Model(Section):
@@ -25,6 +54,8 @@ class Model(Section):
     trainable: Literal["all", "head", "head_and_norms"] = "all"
     """Which weights are trained. `head`: the score head alone, on a frozen backbone. `head_and_norms`: the head and the
     normalisation layers."""
+    adapter: Adapter = Adapter()
+    """Low-rank adapters instead of full training."""
     dropout: bool = False
     """Keep the dropout rates that the model's config names; off sets every one of them to 0."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

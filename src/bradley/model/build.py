@@ -1,6 +1,7 @@
 """A network from a folder, the Hub or a config: one label, dropout as asked, the pad token where the model reads it."""
 
 import contextlib
+import importlib.util
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,15 @@ from ..config import Model
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, UserError, nearest, one_line
 from ..seeds import seed_for
+from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .reward import CAUSAL_HEAD, RewardModel, draw_head, is_causal, is_head_weight
+from .origin import WEIGHT_FILES, weights_hash
+from .reward import CAUSAL_HEAD, HEAD_PREFIXES, RewardModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 """Older names that transformers turns into `rope_parameters`."""
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
 class Built(NamedTuple):
@@ -43,9 +45,13 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
         UserError: a model type that transformers cannot classify with, settings that it refuses, or a way of training
             or running it that this model or this device does not know.
     """
+    if settings.adapter.kind != "none":  # all of it before anything is loaded
+        import_peft()
+        check_quantize(settings.adapter.quantize, device)
+    compute = compute_dtype(settings.precision, device)
     with reproducible_init(seed_for(seed, "weights")):
-        network, drawn = _pretrained(settings) if settings.path else _from_config(settings, tokenizer)
-        _fit_vocabulary(network, tokenizer)
+        network, drawn = _pretrained(settings, device, compute) if settings.path else _from_config(settings, tokenizer)
+        _fit_vocabulary(network, tokenizer, frozen=settings.adapter.kind != "none")
     if drawn and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
     if network.config.is_encoder_decoder:
@@ -55,13 +61,36 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
         )
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     network.config.problem_type = "regression"
-    set_trainable(network, settings.trainable)
+    _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
-    compute = compute_dtype(settings.precision, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
     model = RewardModel(own_memory(network).to(device), compute).train()
     engine = choose_engine(model, settings.engine, longest, compiled=settings.compile)
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
+
+
+def _set_trained(network: Any, settings: Model, seed: int) -> None:
+    if settings.adapter.kind == "none":
+        set_trainable(network, settings.trainable)
+        return
+    with reproducible_init(seed_for(seed, "adapter")):
+        add_adapter(network, settings, weights_hash(settings.path, settings.revision))
+
+
+def check_quantize(quantize: str, device: torch.device) -> None:
+    """Raise `UserError` for 4-bit layers where the device is no CUDA device, or bitsandbytes is missing."""
+    if quantize == "none":
+        return
+    if device.type != "cuda":
+        raise UserError(
+            f"model.adapter.quantize = {quantize} needs CUDA, and the model is on {device.type}",
+            "use --model.adapter.quantize none",
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"model.adapter.quantize = {quantize} needs the package bitsandbytes",
+            'install it with `pip install "bradley[lora,8bit]"`',
+        )
 
 
 def _set_execution(network: Any, settings: Model, device: torch.device) -> None:
@@ -125,12 +154,13 @@ def check_config_keys(config: Any, values: dict[str, Any]) -> None:
             )
 
 
-def _pretrained(settings: Model) -> tuple[Any, bool]:
+def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> tuple[Any, bool]:
     network, missing = load_network(
         settings.path,
         dropout=settings.dropout,
         remote_code=settings.trust_remote_code,
         revision=settings.revision,
+        quantized=quantized_on(device, compute) if settings.adapter.quantize != "none" else None,
     )
     body = [name for name in missing if not is_head_weight(network, name)]
     if body:
@@ -141,16 +171,40 @@ def _pretrained(settings: Model) -> tuple[Any, bool]:
     return network, bool(missing)
 
 
+def quantized_on(device: torch.device, compute: torch.dtype) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that keep linear layers in 4 bits on a CUDA device, the head excepted.
+
+    NF4 after Dettmers et al. (2023, arXiv:2305.14314), without their second quantisation, of the constants.
+    """
+    from transformers import BitsAndBytesConfig
+
+    heads = [rf"(.*\.)?{prefix.removesuffix('.')}" for prefix in HEAD_PREFIXES]
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=heads,
+    )
+    return {"quantization_config": settings, "device_map": {"": device}}
+
+
 def load_network(
-    path: str, *, dropout: bool, remote_code: bool, revision: str = "", exact: bool = False
+    path: str,
+    *,
+    dropout: bool,
+    remote_code: bool,
+    revision: str = "",
+    exact: bool = False,
+    quantized: dict[str, Any] | None = None,
 ) -> tuple[Any, list[str]]:
     """A one-label classifier in float32 from a folder or the Hub, and the names of the weights it did not find.
 
     Args:
         exact: refuse files with weights that the classifier has no place for, as those of a language model have.
+        quantized: what `quantized_on` gives, for linear layers in 4 bits.
 
     Raises:
-        CheckpointError: no config, no safetensors, or weights that do not fit.
+        CheckpointError: no config, no safetensors, weights that do not fit, or a head of several labels.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -172,6 +226,8 @@ def load_network(
                 trust_remote_code=remote_code,
                 revision=version,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, in words of our own
+                **(quantized or {}),
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(
@@ -183,12 +239,31 @@ def load_network(
             f"{path} holds weights that its model has no place for, such as {min(report['unexpected_keys'])}",
             "copy the whole model folder again",
         )
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        raise _misfit(network, path, name, list(found), list(wanted))
     return network, sorted(report["missing_keys"])
+
+
+def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[int]) -> CheckpointError:
+    """The error for a weight of another shape than the config says."""
+    if is_head_weight(network, name) and wanted[:1] == [1]:
+        return CheckpointError(
+            f"{path} has a head of {found[0]} labels ({name}), and a reward model has one score",
+            "give a model with one label, or the language model that this one was made from",
+        )
+    return CheckpointError(
+        f"no model could be loaded from {path}: {name} is {found}, and its config.json wants {wanted}",
+        "give a folder with config.json and safetensors weights, or a Hub name owner/name",
+    )
 
 
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
+    if (folder / "adapter_config.json").is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+        raise CheckpointError(
+            f"{given} holds an adapter and no model of its own", "fold it into its base model first: bradley export"
+        )
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"model folder {given} has no config.json", "give a transformers model folder")
     if not any((folder / name).is_file() for name in WEIGHT_FILES):
@@ -198,8 +273,16 @@ def _check_folder(folder: Path, given: str) -> None:
         )
 
 
-def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
+def _fit_vocabulary(network: Any, tokenizer: Any, *, frozen: bool) -> None:
+    """Give every token a row of the embedding; of a frozen one, which is not saved, only the pad token may need it."""
     rows = network.get_input_embeddings().num_embeddings
+    beyond = {token for token, number in tokenizer.get_vocab().items() if number >= rows} - {tokenizer.pad_token}
+    if frozen and beyond:
+        raise UserError(
+            f"the tokenizer has {len(beyond)} tokens beyond the {rows} rows of the model's embedding, {min(beyond)!r} "
+            "among them, and an adapter keeps no embedding",
+            "leave model.tokenizer out, or use --model.adapter.kind none",
+        )
     if len(tokenizer) > rows:
         network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
 

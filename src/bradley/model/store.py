@@ -15,7 +15,7 @@ from ..data.tokenizer import load_tokenizer
 from ..errors import CheckpointError
 from ..files import replace_folder
 from ..records import Message
-from .build import computes_bfloat16, load_network, own_memory, quiet_transformers
+from .build import computes_bfloat16, own_memory
 from .card import CARD as CARD
 from .card import FORMAT, hash_weights, read_card, write_card
 from .checks import check_files, check_vocabulary, check_weights
@@ -23,6 +23,7 @@ from .engine import choose_engine
 from .normalization import Normalization
 from .parity import Conversation, measure
 from .reward import RewardModel, compute_name, is_head_weight
+from .weights import load_saved, save_network
 
 TEMPLATE = "bradley_template.jinja"
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
@@ -62,8 +63,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
     from safetensors import SafetensorError
 
     try:
-        with quiet_transformers():
-            model.network.save_pretrained(folder)
+        of_weights = save_network(model.network, folder)
     except SafetensorError as error:  # how safetensors says that the disk is full
         raise OSError(str(error)) from error
     template = renderer.template
@@ -81,6 +81,7 @@ def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
         "weights_sha256": hash_weights(folder),
+        **of_weights,
         **facts,
     }
     write_card(folder, card)
@@ -98,11 +99,14 @@ def _with_template(renderer: Renderer) -> Iterator[Any]:
         tokenizer.chat_template = own
 
 
-def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto") -> Loaded:
+def load_model(
+    folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto", base: str = ""
+) -> Loaded:
     """A model folder as it was trained: same ids, same dtype, same pooled token.
 
     Args:
         engine: as the setting `model.engine`.
+        base: where the base model of an adapter is, if no longer where the run found it.
 
     Raises:
         UserError: `engine` is given by name, and the model cannot take it, or not on this device.
@@ -116,7 +120,7 @@ def load_model(folder: Path, device: str = "cpu", *, trust_remote_code: bool = F
     check_files(path, card)
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
-    network, missing = load_network(str(path.resolve()), dropout=False, remote_code=trust_remote_code, exact=True)
+    network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
     if any(is_head_weight(network, name) for name in missing):
         raise CheckpointError(
             f"{folder} has no trained score head ({', '.join(missing)} missing)",

@@ -7,6 +7,8 @@ from torch import nn
 from ..errors import UserError
 from .reward import is_head_weight
 
+ADAPTER = ".lora_"
+"""What the names of all weights of an adapter contain, and no others'."""
 TRAINED = {
     "all": {"head", "norms", "rest"},
     "head": {"head"},
@@ -37,12 +39,17 @@ def set_trainable(network: Any, trainable: str) -> None:
 
 
 def weight_kinds(network: Any) -> dict[str, str]:
-    """The kind of each weight by its name: `head`, `norms` or `rest`; a norm inside a head is head."""
+    """The kind of each weight by its name: `adapter`, `head`, `norms` or `rest`; a norm inside a head is head."""
     norms = {id(p) for module in network.modules() if is_norm(module) for p in module.parameters(recurse=False)}
-    return {
-        name: "head" if is_head_weight(network, name) else "norms" if id(parameter) in norms else "rest"
-        for name, parameter in network.named_parameters()
-    }
+    return {name: _kind(network, name, id(weight) in norms) for name, weight in network.named_parameters()}
+
+
+def _kind(network: Any, name: str, in_norm: bool) -> str:
+    if ADAPTER in name:
+        return "adapter"
+    if is_head_weight(network, name):
+        return "head"
+    return "norms" if in_norm else "rest"
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -62,6 +69,12 @@ def count_weights(network: Any) -> dict[str, tuple[int, int]]:
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in network.named_parameters():
         trained, total = counts.get(kinds[name], (0, 0))
-        size = parameter.numel()
+        size = _size(parameter)
         counts[kinds[name]] = (trained + size * parameter.requires_grad, total + size)
     return counts
+
+
+def _size(parameter: Any) -> int:
+    """Numbers in a weight; one in 4 bits is stored two to a byte and remembers its shape."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())

@@ -24,6 +24,7 @@ from ..seeds import seed_for
 from .checkpoint import Checkpoints
 from .evaluation import Evaluator, Verdict, steps_between
 from .metrics import Event, StepSums
+from .movement import Movement
 from .optim import set_rates
 from .timing import Timer
 from .writers import open_writers
@@ -89,11 +90,13 @@ def fit(job: Job) -> Outcome:
 
     Raises:
         DivergedError: a loss or gradient that is not finite. The optimizer has not moved on it.
+        CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
     """
     config, plan, place = job.config, job.plan, Place()
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
     window: deque[StepSums] = deque(maxlen=config.log.window)
+    movement = Movement(job.model, num_steps, plan.num_steps, config.optim)
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(open_writers(job.folder, config))
         timing = stack.enter_context(contextlib.closing(JsonLines(job.folder / "timing.jsonl")))
@@ -134,7 +137,9 @@ def fit(job: Job) -> Outcome:
             stop_unless_finite(norm, "gradient", step, step.comparisons, job.store)
             with timer.phase("optimizer"):
                 job.optimizer.step()
-                job.optimizer.zero_grad(set_to_none=True)
+            for line in movement.look(step.number, batch):
+                job.console.say(line)
+            job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
             place.move(step, plan)
             window.append(sums)

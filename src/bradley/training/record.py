@@ -59,7 +59,8 @@ def model_lines(built: Built) -> Iterator[str]:
     size = sum(total for _, total in counts.values())
     yield f"model        {size / 1e6:.1f}M parameters on {model.device}, {compute_name(model)}; head {built.head}"
     kinds = ", ".join(f"{kind} {trained:,} of {total:,}" for kind, (trained, total) in sorted(counts.items()))
-    yield f"trained      {sum(trained for trained, _ in counts.values()):,} of {size:,} parameters: {kinds}"
+    trained = sum(trained for trained, _ in counts.values())
+    yield f"trained      {trained:,} of {size:,} parameters ({trained / size:.2%}): {kinds}"
     if model.device.type == "cuda" and torch.cuda.device_count() > 1:
         yield f"device       one of {torch.cuda.device_count()} visible GPUs: a run uses a single one"
 
