@@ -14,7 +14,7 @@ from pydantic import model_validator
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Loss, Model, Optim
-from .run import Eval, Log, Train
+from .run import Eval, Hub, Log, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
@@ -22,6 +22,7 @@ __all__ = [
     "Data",
     "DataSettings",
     "Eval",
+    "Hub",
     "Log",
     "Loss",
     "Model",
@@ -34,6 +35,7 @@ __all__ = [
     "Words",
     "as_list",
     "name_problem",
+    "repo_problem",
 ]
 
 IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -63,6 +65,7 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.warmup_shape": (lambda run: not run.optim.warmup, "optim.warmup is 0"),
     "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
+    "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }
 """Settings, or sections, that other settings switch off: when, and that in words. What is switched off must have its
@@ -132,6 +135,8 @@ class Config(DataSettings):
     """Evaluation during training."""
     log: Log = Log()
     """Logging."""
+    hub: Hub = Hub()
+    """Upload of the finished model."""
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -143,6 +148,8 @@ class Config(DataSettings):
             yield 'model.config needs model.tokenizer: a folder, a Hub name, or "train"'
         if "num_labels" in self.model.config:
             yield "model.config.num_labels may not be given: a reward model has one score"
+        if self.hub.push and (problem := repo_problem(self.hub.push)):
+            yield f"hub.push = {self.hub.push!r} {problem}"
         yield from self._contradictions_of_loss()
 
     def _contradictions_of_loss(self) -> Iterator[str]:
