@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version", "--against"}
+SWITCHES |= {"--dtype", "--adapter", "--push", "--private"}
 FLAG_MAP = ROOT / "docs" / "guides" / "coming-from.md"
 NO_SETTING = ("always", "never", "none", "not yet")
 

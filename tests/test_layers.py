@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath"}
-TENSOR_ARM = {"model", "losses", "score", "training", "verify"}
+TENSOR_ARM = {"model", "losses", "score", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
@@ -32,12 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": BASE | {"data", "losses"},
     "score": BASE | {"data", "model"},
     "verify": BASE | {"data", "model", "score"},
-    "training": BASE | {"data", "model", "losses", "score", "evaluate", "report"},
-    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report"},
+    "hub": {"config", "errors"},
+    "export": BASE | {"data", "model", "verify", "report", "hub"},
+    "training": BASE | {"data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
+    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},
 }
-"""The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training` and `cli` alone."""
+"""The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export`
+and `cli` alone."""
 LAZY = {
     "torch",
     "transformers",
@@ -55,6 +58,7 @@ LAZY = {
     "bitsandbytes",
     "peft",
     "pynvml",
+    "huggingface_hub",
 }
 EARLY = {"torch": TENSOR_ARM, "pydantic": {"config", "configfile"}}
 """Heavy packages are imported inside functions, except these, in these parts."""

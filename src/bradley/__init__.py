@@ -13,6 +13,7 @@ from .errors import (
     DataError,
     DiskError,
     DivergedError,
+    HubError,
     RunFolderError,
     UserError,
 )
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .data.load import load_splits
     from .data.preview import preview
     from .evaluate.summary import summarize
+    from .export.folder import export_model
     from .model.store import load_model
     from .report.page import plot_run, write_report
     from .report.run_folder import read_run
@@ -39,6 +41,7 @@ __all__ = [
     "DataError",
     "DiskError",
     "DivergedError",
+    "HubError",
     "Judgment",
     "Message",
     "Model",
@@ -50,6 +53,7 @@ __all__ = [
     "ScoredComparison",
     "UserError",
     "__version__",
+    "export_model",
     "load_model",
     "load_splits",
     "plot_run",
@@ -67,6 +71,7 @@ HOMES = {
     "Model": "config",
     "Render": "config",
     "Run": "training.run",
+    "export_model": "export.folder",
     "load_model": "model.store",
     "load_splits": "data.load",
     "plot_run": "report.page",

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -193,6 +194,40 @@ def configs() -> None:
     for file in files:
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         click.echo(f"{file!s:<{width}}  {first.lstrip('# ')}" if first.startswith("#") else file)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the weights below the score head, which stays float32.",
+)
+@click.option("--adapter", is_flag=True, help="Write the LoRA adapter alone, for PEFT, instead of folding it in.")
+@click.option("--push", default="", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face Hub as well.")
+@click.option("--private", is_flag=True, help="Make that repository a private one.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **options: Any) -> None:
+    """Write a trained model for transformers, TRL, vLLM and OpenRLHF.
+
+    RUN is a run folder, or the model folder in it; DIR must be empty or absent. It gets weights, tokenizer, frozen chat
+    template and a model card, once a fresh process has found that it gives the scores that were trained.
+    """
+    if private and not push:
+        raise UserError("--private has no effect without --push", "add --push OWNER/NAME, or leave it out")
+    from .hub import check_hub
+    from .hub import push as upload
+
+    check_hub(push, private)
+    from .export.folder import describe, export_model
+
+    exported = export_model(run, folder, place=push, **options)
+    url = upload(folder, push, private=private) if push else ""
+    click.echo(json.dumps(exported.to_json() | ({"url": url} if url else {})) if as_json else describe(exported, url))
 
 
 @cli.command()

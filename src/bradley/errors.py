@@ -55,6 +55,12 @@ class DiskError(BradleyError):
     exit_code = 7
 
 
+class HubError(BradleyError):
+    """The Hugging Face Hub cannot be reached, or refuses an upload."""
+
+    exit_code = 9
+
+
 def one_line(error: Exception, most: int = 300) -> str:
     """The message of another library's exception on one line, cut at `most` characters."""
     return " ".join(str(error).split())[:most]
@@ -76,6 +82,7 @@ EXIT_CODES: dict[int, str] = {
     6: "run folder busy or already used",
     7: "disk",
     8: "rank lost",
+    9: "Hub out of reach or refusing",
     75: "preempted and saved",
 }
 """The one table of exit codes, shared by every command."""

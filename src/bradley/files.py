@@ -92,6 +92,15 @@ def _linked(path: Path, copy: Path) -> bool:
     return True
 
 
+def make_readable(folder: Path) -> None:
+    """Give a folder and all in it the rights that others need to read them, as far as the umask of the user allows:
+    0644 for files, 0755 for folders. A copy of a private file would stay private otherwise.
+    """
+    mask = _umask()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o755 if path.is_dir() else 0o644) & ~mask)
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn whatever the system says of a disk into a `DiskError` that names `path`."""

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
-from .run import Eval, Log, Train
+from .run import Eval, Hub, Log, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
@@ -23,6 +23,7 @@ __all__ = [
     "Data",
     "DataSettings",
     "Eval",
+    "Hub",
     "Log",
     "Loss",
     "Model",
@@ -35,6 +36,7 @@ __all__ = [
     "Words",
     "as_list",
     "name_problem",
+    "repo_problem",
 ]
 
 IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -69,6 +71,7 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.warmup_shape": (lambda run: not run.optim.warmup, "optim.warmup is 0"),
     "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
+    "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }
 """Settings, or sections, that other settings switch off: when, and that in words. What is switched off must have its
@@ -138,6 +141,8 @@ class Config(DataSettings):
     """Evaluation during training."""
     log: Log = Log()
     """Logging."""
+    hub: Hub = Hub()
+    """Upload of the finished model."""
 
     def _contradictions(self) -> Iterator[str]:
         yield from super()._contradictions()
@@ -151,6 +156,8 @@ class Config(DataSettings):
             yield from self._contradictions_of_adapter()
         if "num_labels" in self.model.config:
             yield "model.config.num_labels may not be given: a reward model has one score"
+        if self.hub.push and (problem := repo_problem(self.hub.push)):
+            yield f"hub.push = {self.hub.push!r} {problem}"
         yield from self._contradictions_of_loss()
 
     def _contradictions_of_adapter(self) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Settings of the course of a run: steps, evaluation, what is written."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -71,3 +72,24 @@ class Log(Section):
     gpu_seconds: NotNegative = 0.0
     """Seconds between readings of the GPU's load, memory and power, into `timing.jsonl` (0: none; needs the extra
     `gpu`)."""
+
+
+class Hub(Section):
+    """Where the finished model is uploaded to."""
+
+    push: str = ""
+    """Repository of the Hugging Face Hub, owner/name, that gets the exported model with its card and the figures of the
+    run when training has ended (empty: nothing is uploaded). Name and token are checked before training starts."""
+    private: bool = False
+    """Make that repository a private one. A repository that is there already keeps its visibility, and a public one is
+    refused."""
+
+
+def repo_problem(name: str) -> str:
+    """Why a text is no name of a repository on the Hub, or ''."""
+    owner, slash, repo = name.partition("/")
+    if not slash or not all(re.fullmatch(r"\w([\w.-]*\w)?", part, re.ASCII) for part in (owner, repo)):
+        return "is no repository of the Hub, wanted owner/name of letters, digits, dots, dashes and underscores"
+    if "--" in name or ".." in name or name.endswith(".git") or max(len(owner), len(repo)) > 96:
+        return "is refused by the Hub: no --, no .., no .git at the end, and 96 characters at most on either side"
+    return ""

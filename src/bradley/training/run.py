@@ -13,10 +13,11 @@ import torch
 
 from ..config import SYNTHETIC, Config, Section, as_list
 from ..console import Console
-from ..errors import DiskError, RunFolderError
+from ..errors import BradleyError, DiskError, RunFolderError
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
 from ..files import write_text
+from ..hub import check_hub
 from ..model.normalization import measure
 from ..model.reward import compute_name
 from ..model.store import add_normalization, load_model
@@ -33,8 +34,9 @@ SANITY: dict[str, dict[str, Any]] = {
     "train": {"max_steps": 4, "epochs": 1.0, "batch_size": 16, "stop_after": 0},
     "eval": {"every": 2, "train_probe": 16},
     "log": {"every": 1},
+    "hub": {"push": "", "private": False},
 }
-"""What `--sanity` changes: every stage runs, on 64 comparisons, in seconds."""
+"""What `--sanity` changes: every stage runs, on 64 comparisons, in seconds; such a model is uploaded nowhere."""
 
 
 def interval(figure: dict[str, Any]) -> str:
@@ -105,6 +107,7 @@ def train(
     began = time.perf_counter()
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     refuse_used(folder)
+    check_hub(config.hub.push, config.hub.private)
     config = with_sanity(config) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
     prepared = prepare(config, rows, default_cache())
@@ -128,7 +131,29 @@ def train(
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_text(folder / "examples.json", json.dumps(worst_examples(prepared, shown)) + "\n")
     write_pages(folder, console)
+    upload(folder, config, console)
     return Run(folder, results)
+
+
+def upload(folder: Path, config: Config, console: Console) -> None:
+    """Export a finished run and push it to the Hub, where the settings name a repository.
+
+    Raises:
+        BradleyError: as `publish`; the run is complete, and the hint says how to try again.
+    """
+    name, private = config.hub.push, config.hub.private
+    if not name:
+        return
+    from ..export.publish import publish
+
+    try:
+        url = publish(folder, name, private=private, trust_remote_code=config.model.trust_remote_code)
+    except BradleyError as error:
+        raise type(error)(
+            f"the run in {folder} is complete, but not uploaded: {error.message}",
+            f"type `bradley export {folder} DIR --push {name}{' --private' if private else ''}` to try again",
+        ) from error
+    console.say(f"hub          {url}")
 
 
 def final_figures(

@@ -1,0 +1,271 @@
+"""`bradley export`: a trained model as a folder that any loader reads to the scores that were trained, or nothing."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from .. import __version__
+from ..errors import CheckpointError, UserError
+from ..files import make_readable, replace_folder, write_text
+from ..model.build import quiet_transformers
+from ..model.card import CARD, hash_weights, read_card, write_card
+from ..model.parity import Conversation, measure
+from ..model.reward import is_head_weight
+from ..model.store import DTYPES, TEMPLATE, Loaded, load_model
+from ..report.modelcard import model_card
+from ..report.run_folder import RunData, read_run
+from ..verify import failure, verify
+from ..verify.checks import Check, compare
+from .published import published
+from .servable import servable
+from .template import check_clock, check_ids, frozen_template
+
+ADAPTER_CONFIG = "adapter_config.json"
+FIGURES = "figures"
+PICTURES = ("training", "scores", "calibration", "lengths")
+"""Figures of a run that its model card shows, of those that there are."""
+Json = dict[str, Any]
+
+
+class Exported(NamedTuple):
+    """A folder that was written and proven.
+
+    Attributes:
+        dtype: of the backbone's weights; a score head is float32 always.
+        merged: whether adapters were folded into the weights.
+        largest_difference, tolerance: of the scores of the parity sample from those in training, and what is allowed.
+        checks: what a fresh process found.
+    """
+
+    folder: Path
+    dtype: str
+    merged: bool
+    largest_difference: float
+    tolerance: float
+    checks: list[Check]
+
+    def to_json(self) -> Json:
+        """The same as plain values."""
+        checks = [{**check._asdict(), "passed": check.passed} for check in self.checks]
+        return {**self._asdict(), "folder": str(self.folder), "checks": checks}
+
+
+def describe(exported: Exported, url: str = "") -> str:
+    """What was written, in a few lines."""
+    lines = [
+        ("exported", str(exported.folder)),
+        ("weights", exported.dtype + (", adapters folded in" if exported.merged else "")),
+        ("scores", f"up to {exported.largest_difference:.0e} from training, {exported.tolerance:.0e} allowed"),
+        ("verified", f"{len(exported.checks)} checks in a fresh process passed; `bradley verify` shows each"),
+        *([("hub", url)] if url else []),
+    ]
+    return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+
+class Source(NamedTuple):
+    """What is exported: a model folder that was loaded, its card, its run if known, and how it is to be written."""
+
+    folder: Path
+    loaded: Loaded
+    card: Json
+    run: RunData | None
+    dtype: str
+    adapter: bool
+    trust: bool
+
+
+def export_model(
+    run: Path | str,
+    folder: Path | str,
+    *,
+    dtype: str = "float32",
+    adapter: bool = False,
+    place: str = "",
+    trust_remote_code: bool = False,
+) -> Exported:
+    """Write a trained model as a folder for transformers and servers; whole, or not at all.
+
+    Args:
+        run: a run folder, or a model folder.
+        folder: where to; must be empty or absent.
+        dtype: of the backbone's weights, `float32` or `bfloat16`.
+        adapter: write the adapters alone, for PEFT, instead of folding them into their base.
+        place: what the model card tells people to load (by default the folder's name).
+        trust_remote_code: run the model code that the folder names.
+
+    Raises:
+        UserError: an unknown dtype, a folder that holds files, `adapter` for a model without, or with another dtype,
+            or a template that writes today's date.
+        CheckpointError: no model there, one that cannot score, or scores of the written folder that are not its own.
+        DiskError: it cannot be written.
+    """
+    folder = Path(folder)
+    _check_request(folder, dtype, adapter)
+    source = _open(Path(run), dtype, adapter, trust_remote_code)
+    _freeze(source)
+    written: list[Exported] = []
+    place = place or folder.resolve().name
+    replace_folder(folder, lambda target: written.append(_fill(target, source, folder, place)))
+    return written[0]
+
+
+def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
+    if dtype not in DTYPES:
+        raise UserError(f"the dtype {dtype!r} is unknown, wanted {' or '.join(DTYPES)}", "use --dtype float32")
+    if adapter and dtype != "float32":
+        raise UserError(f"--adapter with --dtype {dtype}: adapters are float32 always", "leave one of them out")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} already holds files", "give another folder, or remove it")
+
+
+def find_model(run: Path) -> tuple[Path, Path | None]:
+    """The model folder that a path stands for, and the run folder around it, if any.
+
+    Raises:
+        CheckpointError: neither holds a `bradley.json`.
+    """
+    inside = run / "model"
+    model = inside if (inside / CARD).is_file() else run
+    if not (model / CARD).is_file():
+        raise CheckpointError(
+            f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
+            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
+        )
+    around = model.resolve().parent
+    known = model.name == "model" and (around / "metrics.jsonl").is_file()
+    return model, around if known else None
+
+
+def _open(run: Path, dtype: str, adapter: bool, trust: bool) -> Source:
+    model, around = find_model(run)
+    card = read_card(model)
+    if not card.get("parity", {}).get("rows"):
+        raise CheckpointError(
+            f"{model} has no parity sample, so nothing could prove what is exported",
+            "train again: models of an earlier version, and those of tool calls alone, have none",
+        )
+    loaded = load_model(model, engine="plain", trust_remote_code=trust)
+    if adapter and "adapter" not in card:
+        raise UserError(f"--adapter is given, and {model} has no adapter", "leave --adapter out")
+    return Source(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust)
+
+
+def _freeze(source: Source) -> None:
+    """Give the tokenizer the chat template of the exported folder, held to the ids of the parity sample."""
+    renderer = source.loaded.renderer
+    rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
+    template = frozen_template(renderer)
+    turns = [row["messages"] for row in rows]
+    check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
+    renderer.tokenizer.chat_template = template
+    check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
+
+
+def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
+    """Write everything into a temporary folder, and prove it there."""
+    _write_weights(target, source)
+    renderer = source.loaded.renderer
+    renderer.tokenizer.save_pretrained(target)
+    if renderer.template is not None:
+        (target / TEMPLATE).write_text(renderer.template, encoding="utf-8")
+    exported = _measured(target, source)
+    figures = _copy_figures(target, source.run)
+    write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
+    make_readable(target)
+    return exported._replace(folder=folder, checks=_proven(target, folder, source.trust))
+
+
+def _write_weights(target: Path, source: Source) -> None:
+    """The weights, and for a whole model its `config.json`."""
+    if source.adapter:
+        for name in (ADAPTER_CONFIG, *source.card["weights_sha256"]):
+            shutil.copyfile(source.folder / name, target / name)
+        return
+    network = source.loaded.model.network
+    if "adapter" in source.card:
+        from ..model.adapters import merged
+
+        network = merged(network)
+    cast_body(network, DTYPES[source.dtype])
+    save_weights(network, target)
+    inner = network.config.get_text_config()
+    text = next((key for key, value in vars(network.config).items() if value is inner), "")
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    config = servable(config, text=text, pad=inner.pad_token_id, dtype=source.dtype)
+    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
+    network.to("meta")  # frees it: from here on only what was written counts
+
+
+def cast_body(network: Any, dtype: torch.dtype) -> None:
+    """Round every weight that is not part of the score head to `dtype`, in place."""
+    for name, weight in network.named_parameters():
+        if not is_head_weight(network, name):
+            weight.data = weight.data.to(dtype)
+
+
+def save_weights(network: Any, folder: Path) -> None:
+    """Write config and safetensors of a network. A full disk is an `OSError`, as for any other file."""
+    from safetensors import SafetensorError
+
+    try:
+        with quiet_transformers():
+            network.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def _measured(target: Path, source: Source) -> Exported:
+    """Write the card with the scores that the written weights give to the parity sample, and compare those of training.
+
+    Raises:
+        CheckpointError: they are further apart than rounding explains.
+    """
+    known = source.card["parity"]["rows"]
+    card = published({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
+    card["weights_sha256"] = hash_weights(target)
+    write_card(target, card)
+    loaded = load_model(target, engine="plain", trust_remote_code=source.trust)
+    parity = measure(loaded.model, [Conversation(row["messages"], row["ids"]) for row in known])
+    before, after = (_float32_scores(rows) for rows in (known, parity["rows"]))
+    layers = loaded.model.network.config.get_text_config().num_hidden_layers
+    check = compare("the exported weights", after, before, source.dtype, layers)
+    if not check.passed:
+        raise CheckpointError(
+            f"the exported weights score the parity sample up to {check.largest:.1e} from training, and rounding to "
+            f"{source.dtype} explains {check.allowed:.1e}",
+            "use --dtype float32" if source.dtype != "float32" else f"type `bradley verify {source.folder}`",
+        )
+    folded = "adapter" in source.card and not source.adapter
+    facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
+    write_card(target, {**card, "parity": parity, "export": {"bradley": __version__, "dtype": source.dtype, **facts}})
+    return Exported(target, source.dtype, folded, check.largest, check.allowed, [])
+
+
+def _float32_scores(rows: Sequence[Json]) -> list[float]:
+    return [row["float32"] if "float32" in row else row["score"] for row in rows]
+
+
+def _copy_figures(target: Path, run: RunData | None) -> list[str]:
+    """Copy the figures and results of a run; returns the paths of the figures inside the folder."""
+    if run is None:
+        return []
+    with contextlib.suppress(FileNotFoundError):  # of a run that was stopped before its end
+        shutil.copyfile(run.folder / "results.json", target / "results.json")
+    pictures = [path for name in PICTURES if (path := run.folder / "plots" / f"{name}.png").is_file()]
+    for picture in pictures:
+        (target / FIGURES).mkdir(exist_ok=True)
+        shutil.copyfile(picture, target / FIGURES / picture.name)
+    return [f"{FIGURES}/{picture.name}" for picture in pictures]
+
+
+def _proven(target: Path, folder: Path, trust: bool) -> list[Check]:
+    checks = verify(target, trust_remote_code=trust)
+    if (error := failure(folder, checks)) is not None:
+        hint = "nothing was written; `bradley verify` tells whether the model that was trained is sound"
+        raise CheckpointError(error.message, hint)
+    return checks
