@@ -13,6 +13,7 @@ from .errors import (
     DataError,
     DiskError,
     DivergedError,
+    RankError,
     RunFolderError,
     UserError,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .model.store import load_model
     from .report.page import plot_run, write_report
     from .report.run_folder import read_run
+    from .reward_model import RewardModel
     from .score import score_comparisons
     from .training.run import Run
 
@@ -42,9 +44,11 @@ __all__ = [
     "Judgment",
     "Message",
     "Model",
+    "RankError",
     "Rejected",
     "Render",
     "Response",
+    "RewardModel",
     "Run",
     "RunFolderError",
     "ScoredComparison",
@@ -66,6 +70,7 @@ HOMES = {
     "Data": "config",
     "Model": "config",
     "Render": "config",
+    "RewardModel": "reward_model",
     "Run": "training.run",
     "load_model": "model.store",
     "load_splits": "data.load",

@@ -55,6 +55,12 @@ class DiskError(BradleyError):
     exit_code = 7
 
 
+class RankError(BradleyError):
+    """Another process of the same run has failed or fell silent."""
+
+    exit_code = 8
+
+
 def one_line(error: Exception, most: int = 300) -> str:
     """The message of another library's exception on one line, cut at `most` characters."""
     return " ".join(str(error).split())[:most]
