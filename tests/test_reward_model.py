@@ -77,9 +77,13 @@ def test_what_cannot_be_scored_is_named(folder, model):
     with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found the roles user"):
         model.score([good, good[:1]])
     long = [good[0], {"role": "assistant", "content": "river " * 200}]
-    with pytest.raises(DataError, match="conversation 1, conversation 2 cannot be scored: over_long") as caught:
+    with pytest.raises(DataError, match=r"^conversation 2 cannot be scored: over_long") as caught:
         model.score([good, long])
     assert "over_long" in caught.value.hint
+    with pytest.raises(DataError, match=r"^response 1 cannot be scored: over_long"):
+        model.rank("Q", ["A", "river " * 200])
+    with pytest.raises(DataError, match=r"^conversation 1 cannot be scored: over_long"):
+        model.score([long])
     assert len(bradley.RewardModel.from_pretrained(folder, over_long="truncate_response").score([good, long])) == 2
     with pytest.raises(UserError, match="over_long = 'cut'"):
         bradley.RewardModel.from_pretrained(folder, over_long="cut")

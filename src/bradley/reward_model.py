@@ -16,6 +16,7 @@ Conversation = Sequence[dict[str, Any]]
 Text = str | Sequence[dict[str, Any]]
 """Plain text, or messages `{"role": ..., "content": ...}`."""
 RewardFunc = Callable[..., list[float]]
+HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 ALSO_READ = ("tools", "chat_template_kwargs")
 """Columns of a trainer's data set that chat templates read."""
 
@@ -76,8 +77,8 @@ class RewardModel:
             responses: texts or messages; the index counts them from 0.
         """
         row = {"prompt": _plain(prompt), "responses": [_plain(response) for response in responses]}
-        (found,) = self._results([_candidates(row, 1)])
-        return sorted(enumerate(found.scores), key=lambda one: -one[1])
+        (scores,) = self._results([_candidates(row, 1)])
+        return sorted(enumerate(scores), key=lambda one: -one[1])
 
     def as_reward_func(self, name: str = "bradley") -> RewardFunc:
         """A function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> rewards`.
@@ -113,16 +114,13 @@ class RewardModel:
         found = self._results([_together([each[place] for place in places]) for places in groups.values()])
         scores = [0.0] * len(rows)
         for places, result in zip(groups.values(), found, strict=True):
-            for place, score in zip(places, result.scores, strict=True):
+            for place, score in zip(places, result, strict=True):
                 scores[place] = score
         return scores
 
-    def _results(self, rows: Sequence[Candidates]) -> list[Scored]:
-        found = self._scorer(rows)
-        for row, result in zip(rows, found, strict=True):
-            if isinstance(result, str):
-                raise DataError(f"{row.id} cannot be scored: {result}", "see over_long of RewardModel.from_pretrained")
-        return [result for result in found if not isinstance(result, str)]
+    def _results(self, rows: Sequence[Candidates]) -> list[list[float]]:
+        """The scores of each row, all of them."""
+        return [_whole(row, result) for row, result in zip(rows, self._scorer(rows), strict=True)]
 
 
 def _plain(value: Text) -> str | list[dict[str, Any]]:
@@ -134,6 +132,16 @@ def _candidates(row: Row, number: int) -> Candidates:
     if isinstance(parsed, str):
         raise DataError(f"conversation {number} cannot be scored: {parsed}", "correct it")
     return replace(parsed.candidates, id=f"conversation {number}")
+
+
+def _whole(row: Candidates, found: Scored | str) -> list[float]:
+    if isinstance(found, str):
+        raise DataError(f"{row.id} cannot be scored: {found}", HINT)
+    if None in found.scores:
+        names, place = row.id.split(", "), found.scores.index(None)
+        name = names[place] if len(names) > 1 else f"response {place}"
+        raise DataError(f"{name} cannot be scored: {found.error}", HINT)
+    return [score for score in found.scores if score is not None]
 
 
 def _together(rows: Sequence[Candidates]) -> Candidates:

@@ -63,7 +63,7 @@ def test_rows_keep_their_place_and_fields_and_get_scores(folder, source, tmp_pat
         assert found["truncated"] == [False] * 3 and min(found["tokens"]) > 3
     shown = capsys.readouterr().out
     assert shown.startswith("12 rows, 33 scores, 0 of them of truncated conversations")
-    assert "rows without a score: shape 1, such as row 5: shape: found the keys" in shown
+    assert "rows without a score: shape 1; single responses without: 0; such as row 5: shape: found the keys" in shown
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
@@ -212,6 +212,23 @@ def test_the_summary_counts_the_whole_output_after_a_cut(folder, source, tmp_pat
     counted = {"rows": 12, "scored": 11, "responses": 33, "tokens": tokens, "truncated": 0, "failed": {"shape": 1}}
     assert {name: found[name] for name in counted} == counted
     assert json.loads(shown.err.splitlines()[-1])["total"] == 6  # the rows that were left
+
+
+def test_a_response_above_the_limit_leaves_the_others(folder, tmp_path, capsys):
+    given = rows(3)
+    given[1]["completions"][2]["content"] = "river " * 200
+    source = write(tmp_path / "in.jsonl", given)
+    assert score(folder, source, tmp_path / "all.jsonl") == 0
+    assert (
+        "rows without a score: none; single responses without: 1; such as row 2: over_long" in capsys.readouterr().out
+    )
+    first, gap, last = read(tmp_path / "all.jsonl")
+    assert gap["scores"][2] is None and gap["tokens"][2] > 200 and gap["error"].startswith("over_long: a response of ")
+    assert all(isinstance(found, float) for found in (*first["scores"], *gap["scores"][:2], *last["scores"]))
+    assert "error" not in first and "error" not in last
+    assert score(folder, source, tmp_path / "best.jsonl", "--best-of") == 0
+    best = read(tmp_path / "best.jsonl")[1]
+    assert best["score"] == max(gap["scores"][:2]) and best["error"] == gap["error"]
 
 
 def test_a_file_without_any_score_is_written_and_an_error(folder, tmp_path, capsys):

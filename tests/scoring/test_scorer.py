@@ -24,10 +24,10 @@ def candidates(row, number=1):
 
 
 def one_by_one(scorer, row):
-    """Each response of a row in a call of its own."""
+    """Each response of a row in a call of its own; NaN where it has no score."""
     prompt = row["prompt"]
     alone = [scorer([candidates({"prompt": prompt, "response": one["content"]})])[0] for one in row["completions"]]
-    return [one if isinstance(one, str) else one.scores[0] for one in alone]
+    return [np.nan if isinstance(one, str) else one.scores[0] for one in alone]
 
 
 def test_scores_are_those_of_plain_transformers(folder):
@@ -60,12 +60,18 @@ def test_no_budget_and_no_company_changes_a_score(folder, budget, engine):
     assert all(scorer([candidates(many[0])])[0].truncated)
 
 
-def test_real_rows_score_as_one_by_one(folder):
+@pytest.mark.parametrize("policy", ["truncate_response", "truncate_prompt", "skip"])
+def test_real_rows_score_as_one_by_one(folder, policy):
     taken = read_gz(needs_data("arena_bench_v1", "ranked.jsonl.gz"), 3)
-    scorer = Scorer(load_model(folder), over_long="truncate_response")
-    for row, found in zip(taken, scorer([candidates(row) for row in taken]), strict=True):
-        assert len(found.scores) == len(row["completions"]) > 2
-        np.testing.assert_allclose(found.scores, one_by_one(scorer, row), rtol=1e-4, atol=1e-6)
+    for number, row in enumerate(taken):
+        row["completions"][number]["content"] = "Yes."
+    scorer = Scorer(load_model(folder), policy)
+    alone = [one_by_one(scorer, row) for row in taken]
+    assert np.isnan(np.concatenate(alone)).any() == (policy != "truncate_response")
+    for row, expected, found in zip(taken, alone, scorer([candidates(row) for row in taken]), strict=True):
+        assert np.isnan(expected).all() if isinstance(found, str) else len(found.scores) == len(row["completions"]) > 2
+        if not isinstance(found, str):
+            np.testing.assert_allclose(np.array(found.scores, dtype=float), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_over_long_by_each_policy(folder):

@@ -12,8 +12,9 @@ class Counts(NamedTuple):
     """What became of some rows.
 
     Attributes:
-        numbers: `rows`, `scored`, `responses`, `tokens`, `truncated` (responses), and `failed:WORD` by reason word.
-        example: the first row that could not be scored, and why; "" for none.
+        numbers: `rows`; `scored`, those with a score; `failed:WORD`, those without, by reason word; `responses` with a
+            score and `unscored` ones beside them; `tokens` and `truncated` of the responses with a score.
+        example: the first row with an error; "" for none.
     """
 
     numbers: Counter[str]
@@ -29,8 +30,10 @@ def count(places: Sequence[int], results: Sequence[Scored | str]) -> Counts:
             numbers["failed:" + result.partition(":")[0]] += 1
             example = example or f"row {at}: {result}"
         else:
-            found = {"responses": len(result.scores), "tokens": sum(result.tokens), "truncated": sum(result.truncated)}
-            numbers.update(scored=1, **found)
+            kept = [k for k, score in enumerate(result.scores) if score is not None]
+            numbers.update(scored=1, responses=len(kept), unscored=len(result.scores) - len(kept))
+            numbers.update(tokens=sum(result.tokens[k] for k in kept), truncated=sum(result.truncated))
+            example = example or (f"row {at}: {result.error}" if result.error else "")
     return Counts(numbers, example)
 
 
@@ -55,7 +58,7 @@ def summary(counts: Counts, seconds: float, output: str) -> dict[str, Any]:
         hint = f"each row of {output} says why, in error" if output != "-" else "each row says why, in error"
         raise DataError(f"none of {numbers['rows']} rows could be scored; {counts.example}", hint)
     failed = {name.removeprefix("failed:"): n for name, n in numbers.items() if name.startswith("failed:")}
-    kept = {name: numbers[name] for name in ("rows", "scored", "responses", "tokens", "truncated")}
+    kept = {name: numbers[name] for name in ("rows", "scored", "responses", "unscored", "tokens", "truncated")}
     return {"output": output, **kept, "failed": failed, "example": counts.example, "seconds": round(seconds, 1)}
 
 
@@ -65,7 +68,10 @@ def show(found: dict[str, Any]) -> str:
         f"{found['rows']} rows, {found['responses']} scores, {found['truncated']} of them of truncated conversations, "
         f"{found['seconds']} s: {found['output']}"
     )
-    if not found["failed"]:
+    if not found["example"]:
         return text
-    causes = ", ".join(f"{word} {number}" for word, number in found["failed"].items())
-    return f"{text}\nrows without a score: {causes}, such as {found['example']}"
+    causes = ", ".join(f"{word} {number}" for word, number in found["failed"].items()) or "none"
+    return (
+        f"{text}\nrows without a score: {causes}; single responses without: {found['unscored']}; "
+        f"such as {found['example']}"
+    )

@@ -112,7 +112,7 @@ def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str
 
     One response gives `score`, `tokens` and `truncated`, several give `scores` and lists. `best_of` puts `best` (the
     place of the best response from 0, the first of equals), `response`, `score`, `tokens` and `truncated` in place of
-    the responses. A row without scores has null instead of them, and `error`.
+    the responses. A response without a score has null instead, as has a row without any, and the row has `error`.
 
     Args:
         prefix: put before each name that is added.
@@ -124,12 +124,15 @@ def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str
     if isinstance(result, str) or isinstance(parsed, str):
         added: Row = {"scores" if several and not best_of else "score": None, "error": result}
     elif several and not best_of:
-        added = {name: list(values) for name, values in result._asdict().items()}
+        added = {name: list(getattr(result, name)) for name in ("scores", "tokens", "truncated")}
     else:
-        best = max(range(len(result.scores)), key=result.scores.__getitem__)
+        _, place = max((score, -k) for k, score in enumerate(result.scores) if score is not None)
+        best = -place
         added = {"best": best, "response": parsed.given[best]} if several else {}
         added |= {"score": result.scores[best], "tokens": result.tokens[best], "truncated": result.truncated[best]}
         row = {key: value for key, value in row.items() if key not in parsed.holders}
+    if isinstance(result, Scored) and result.error:
+        added["error"] = result.error
     named = {prefix + name: value for name, value in added.items()}
     if taken := sorted(named.keys() & row.keys()):
         raise at.fault(f"the field {taken[0]}", "a row without it, since scores go there", "give --prefix, such as rm_")

@@ -5,7 +5,7 @@ responses than go through the model at once is given to it in pieces.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,12 +27,26 @@ AT_ONCE = 8
 
 
 class Scored(NamedTuple):
-    """What was found of K responses: full floats, tokens with the prompt as the model read them, and whether tokens
-    were cut to fit."""
+    """What was found of K responses.
 
-    scores: tuple[float, ...]
+    Attributes:
+        scores: full floats; None for a response that cannot be scored, though another one can.
+        tokens: with the prompt, as the model read them, or would have.
+        truncated: whether tokens were cut to fit.
+        error: why the first response without a score has none; "" where all have one.
+    """
+
+    scores: tuple[float | None, ...]
     tokens: tuple[int, ...]
     truncated: tuple[bool, ...]
+    error: str = ""
+
+
+class Gap(NamedTuple):
+    """A response without a score: its tokens, and the reason."""
+
+    tokens: int
+    reason: str
 
 
 class Prepared(NamedTuple):
@@ -42,11 +56,13 @@ class Prepared(NamedTuple):
         store: the pieces of all candidates; None where none is left.
         owner: the place of the row that each piece belongs to, in order.
         reasons: of each row why it cannot be scored, "" where it can.
+        gaps: of each row the responses that cannot be scored, by their place in it.
     """
 
     store: TokenStore | None
     owner: list[int]
     reasons: list[str]
+    gaps: list[dict[int, Gap]]
 
 
 class Scorer:
@@ -84,16 +100,22 @@ class Scorer:
     def prepare(self, rows: Sequence[Candidates | str]) -> Prepared:
         """Render, limit and cut rows into pieces, without the model; raises as a call, but for the budget."""
         reasons = [row if isinstance(row, str) else "" for row in rows]
+        gaps: list[dict[int, Gap]] = [{} for _ in rows]
         wanted = [(place, row) for place, row in enumerate(rows) if not isinstance(row, str)]
         pieces: list[tuple[Candidates, Fitted]] = []
         owner: list[int] = []
         for (place, row), rendered in zip(wanted, self._rendered([row for _, row in wanted]), strict=True):
-            reasons[place] = rendered if isinstance(rendered, str) else self._problem(row, rendered)
-            if not reasons[place] and isinstance(rendered, Rendered):
-                cut = list(self._pieces(row, rendered))
-                pieces += cut
-                owner += [place] * len(cut)
-        return Prepared(store_of(pieces) if pieces else None, owner, reasons)
+            if isinstance(rendered, str):
+                reasons[place] = rendered
+                continue
+            gaps[place] = self._gaps(row, rendered)
+            if len(gaps[place]) == len(rendered.ids):
+                reasons[place] = gaps[place][0].reason
+                continue
+            cut = list(self._pieces(*without(row, rendered, gaps[place])))
+            pieces += cut
+            owner += [place] * len(cut)
+        return Prepared(store_of(pieces) if pieces else None, owner, reasons, gaps)
 
     def score(self, prepared: Prepared) -> list[Scored | str]:
         """Run the model over what `prepare` made.
@@ -110,7 +132,10 @@ class Scorer:
         parts: dict[int, list[ScoredComparison]] = {}
         for place, part in zip(prepared.owner, found, strict=True):
             parts.setdefault(place, []).append(part)
-        return [reason or _joined(parts[place]) for place, reason in enumerate(prepared.reasons)]
+        return [
+            reason or _joined(parts[place], gaps)
+            for place, (reason, gaps) in enumerate(zip(prepared.reasons, prepared.gaps, strict=True))
+        ]
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
         """Each row as ids, or why the template refuses it: then rows are rendered one by one, to find which."""
@@ -121,18 +146,23 @@ class Scorer:
                 return ["template: " + error.message.removeprefix(f"comparison {rows[0].id}: ")]
             return [found for row in rows for found in self._rendered([row])]
 
-    def _problem(self, row: Candidates, rendered: Rendered) -> str:
-        """Why a row is not scored: nothing to read, or too much by the policy."""
-        if not all(rendered.ids):
+    def _gaps(self, row: Candidates, rendered: Rendered) -> dict[int, Gap]:
+        """The responses that are not scored, by their place."""
+        reasons = [self._problem(row.id, rendered._replace(ids=[ids])) for ids in rendered.ids]
+        return {k: Gap(len(rendered.ids[k]), reason) for k, reason in enumerate(reasons) if reason}
+
+    def _problem(self, name: str, rendered: Rendered) -> str:
+        """Why one response is not scored: nothing to read, or too much by the policy."""
+        (ids,), limit = rendered.ids, self.settings.max_tokens
+        if not ids:
             return "no_tokens: a response renders to no token"
-        longest, limit = max(map(len, rendered.ids)), self.settings.max_tokens
         if self.over_long in ("error", "skip") and excess_tokens(rendered, self.settings) > 0:
             limits = f"max_tokens = {limit}, max_prompt_tokens = {self.settings.max_prompt_tokens or 'any'}"
-            found = f"{longest} tokens, {rendered.prompt_tokens} of them prompt, above the model's {limits}"
+            found = f"{len(ids)} tokens, {rendered.prompt_tokens} of them prompt, above the model's {limits}"
             if self.over_long == "error":
-                raise DataError(f"{row.id}: {found}", "use --over-long skip or --over-long truncate_prompt")
+                raise DataError(f"{name}: {found}", "use --over-long skip or --over-long truncate_prompt")
             return f"over_long: {found}"
-        alone = longest - rendered.prompt_tokens + rendered.protected
+        alone = len(ids) - rendered.prompt_tokens + rendered.protected
         if self.over_long == "truncate_prompt" and alone > limit:
             return f"over_long: a response of {alone} tokens alone, above the model's max_tokens = {limit}"
         return ""
@@ -160,9 +190,17 @@ def spans(rows: Sequence[Sequence[int]], most: int, *, padded: bool) -> Iterator
     yield slice(start, len(rows))
 
 
-def _joined(parts: Sequence[ScoredComparison]) -> Scored:
-    return Scored(
-        scores=tuple(score for part in parts for score in part.scores),
-        tokens=tuple(count for part in parts for count in part.tokens),
-        truncated=tuple(flag for part in parts for flag in part.truncated),
-    )
+def without(row: Candidates, rendered: Rendered, gaps: Collection[int]) -> tuple[Candidates, Rendered]:
+    """A row and its rendering without some of its responses."""
+    kept = [k for k in range(len(rendered.ids)) if k not in gaps]
+    responses = tuple(row.responses[k] for k in kept)
+    return replace(row, responses=responses), rendered._replace(ids=[rendered.ids[k] for k in kept])
+
+
+def _joined(parts: Sequence[ScoredComparison], gaps: Mapping[int, Gap]) -> Scored:
+    """The parts of a row one after another, with None at its gaps."""
+    found = ((row.scores[k], row.tokens[k], row.truncated[k]) for row in parts for k in range(len(row.scores)))
+    total = sum(len(row.scores) for row in parts) + len(gaps)
+    each = [(None, gaps[k].tokens, False) if k in gaps else next(found) for k in range(total)]
+    scores, tokens, truncated = zip(*each, strict=True)
+    return Scored(scores, tokens, truncated, next((gap.reason for gap in gaps.values()), ""))
