@@ -72,6 +72,11 @@ def test_rewards_of_texts_and_of_messages(model):
     assert reward(prompts=[c[:1] for c in chats], completions=[c[1:] for c in chats], tools=[None] * 3) == expected
 
 
+def test_rewards_read_the_columns_that_templates_read(model):
+    with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found text as chat_template_kwargs"):
+        model.as_reward_func()(["Q", "Q"], ["A", "A"], chat_template_kwargs=[{}, "x"])
+
+
 def test_what_cannot_be_scored_is_named(folder, model):
     good = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
     with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found the roles user"):

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from bradley.errors import DataError, RankError, UserError
+from bradley.errors import DataError, DiskError, RankError, UserError
 from bradley.scoring.counts import Counts
 from bradley.scoring.parts import Parts
 
@@ -32,6 +32,16 @@ def test_parts_join_in_order_and_leave_nothing(parts, tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == "0\n1\n2\n"
     assert counts == Counts(Counter(rows=3, tokens=3), "row 0")
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_part_without_its_counts_is_never_there(parts, monkeypatch):
+    def full(*_):
+        raise DiskError("disk full")
+
+    monkeypatch.setattr("bradley.scoring.parts.write_text", full)
+    with pytest.raises(DiskError):
+        add(parts, 0)
+    assert parts.missing(1) == [0]
 
 
 def test_the_same_work_goes_on_and_other_work_is_refused(parts):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -178,8 +179,11 @@ def test_two_processes_write_the_bytes_of_one(folder, source, tmp_path, monkeypa
     assert score(folder, source, output, "--part-rows", "2") == 0
     assert Parts(output).missing(6) == [0, 2, 4] and capsys.readouterr().out == ""
     as_rank(monkeypatch, 0)
+    Parts(output).fail(1, "in an earlier run")
+    failures = []
+    monkeypatch.setattr(Parts, "wait", lambda self, _: failures.extend(self.folder.glob("failed-*")))
     assert score(folder, source, output, "--part-rows", "2") == 0
-    assert output.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    assert output.read_bytes() == (tmp_path / "one.jsonl").read_bytes() and not failures
     assert capsys.readouterr().out.startswith("12 rows, 33 scores")
 
 
@@ -273,6 +277,15 @@ def test_batches_and_reading_ahead_keep_order():
         (2, [(4, "e")]),
     ]
     assert list(ahead(iter(range(50)))) == list(range(50))
+
+    made = []
+    found = ahead(made.append(number) or number for number in range(1, 9))
+    assert next(found) == 1
+    deadline = time.monotonic() + 5
+    while made != [1, 2] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert made == [1, 2]
+    found.close()
 
     def broken():
         yield 1

@@ -97,6 +97,16 @@ def test_over_long_by_each_policy(folder):
         Scorer(loaded, "drop")
 
 
+@pytest.mark.parametrize(
+    "trained, used",
+    [("drop", "truncate_prompt"), ("truncate_prompt", "truncate_prompt"), ("truncate_response", "truncate_response")],
+)
+def test_by_default_over_long_is_what_evaluation_did(folder, trained, used):
+    loaded = load_model(folder)
+    loaded.renderer.settings = loaded.renderer.settings.model_copy(update={"over_long": trained})
+    assert Scorer(loaded).over_long == Scorer(loaded).settings.over_long == used
+
+
 def test_a_conversation_that_the_template_refuses_leaves_the_others(folder):
     loaded = load_model(folder)
     tools = {"tools": [{"type": "function"}]}
