@@ -3,10 +3,10 @@
     python benchmarks/score_throughput.py [--data FILE] [--responses 1,4,16] [--rows 64] [--repeats 5] [--json]
 
 All sides score the same conversations with the same model folder, from text to scores, tokenisation included, in turn.
+`bradley` has them in memory; `file` is `bradley score` without the loading of the model, from a .jsonl file to another.
 The loop sorts rows by length and pads each batch to its longest; pipeline and loop take the fastest of batches of 8, 16
 and 32 for them. Without --data, prompts and responses are random words, about 150 and 50; with it, the first K
-responses of the comparisons that have as many and fit the limit. For K = 1 two unrelated conversations make a
-comparison, which has two responses at least, so that nothing but what the template writes first is shared.
+responses of the comparisons that have as many and fit the limit.
 """
 
 import argparse
@@ -23,12 +23,17 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from trial import SHAPES, data_settings, make_model
 
+from bradley.console import Console
 from bradley.data.load import load_splits
 from bradley.data.store import build_store
 from bradley.errors import BradleyError, DataError
 from bradley.model.store import Loaded, load_model
-from bradley.records import Comparison, Judgment, Message, Response, prompt_key
+from bradley.records import Candidates, Comparison, Message, Response, prompt_key
 from bradley.score import score_comparisons
+from bradley.scoring.parts import Parts
+from bradley.scoring.pipeline import How, Work
+from bradley.scoring.run import Ranks, in_parts
+from bradley.scoring.scorer import Scorer as Inference
 
 BATCHES = (8, 16, 32)
 WORDS = [f"{a}{b}" for a in ("ri", "sto", "bir", "tre", "wa", "lo") for b in ("ver", "ne", "ds", "es", "ter", "ok")]
@@ -37,15 +42,15 @@ PROMPT_WORDS, RESPONSE_WORDS = 150, 50
 Scorer = Callable[[], list[float]]
 
 
-def synthetic(rows: int, responses: int) -> list[Comparison]:
-    """Comparisons of random words, each text between half and one and a half times its usual length."""
+def synthetic(rows: int, responses: int) -> list[Candidates]:
+    """Candidates of random words, each text between half and one and a half times its usual length."""
     rng = np.random.default_rng(0)
 
     def text(words: int) -> str:
         return " ".join(rng.choice(WORDS, int(rng.integers(words // 2, words * 3 // 2))))
 
     return [
-        comparison(
+        candidates(
             str(number),
             (Message("user", text(PROMPT_WORDS)),),
             [(Message("assistant", text(RESPONSE_WORDS)),) for _ in range(responses)],
@@ -54,35 +59,55 @@ def synthetic(rows: int, responses: int) -> list[Comparison]:
     ]
 
 
-def comparison(name: str, prompt: tuple[Message, ...], responses: Sequence[tuple[Message, ...]]) -> Comparison:
-    """A comparison that is only scored: its judgment means nothing."""
-    return Comparison(name, prompt_key(prompt), prompt, tuple(map(Response, responses)), (Judgment(0, 1),))
+def candidates(name: str, prompt: tuple[Message, ...], responses: Sequence[tuple[Message, ...]]) -> Candidates:
+    """A prompt with responses that are only scored."""
+    return Candidates(name, prompt_key(prompt), prompt, tuple(map(Response, responses)))
 
 
-def with_responses(rows: Sequence[Comparison], count: int, most: int) -> list[Comparison]:
-    """Up to `most` prompts with exactly `count` responses: the first of those that have as many, or, for one, two
-    conversations with their prompts in a comparison without a prompt."""
-    if count > 1:
-        return [
-            comparison(row.id, row.prompt, [response.messages for response in row.responses[:count]])
-            for row in rows
-            if len(row.responses) >= count
-        ][:most]
-    alone = [(*row.prompt, *row.responses[0].messages) for row in rows[:most]]
-    pairs = zip(alone[::2], alone[1::2], strict=False)
-    return [comparison(str(number), (), pair) for number, pair in enumerate(pairs)]
+def with_responses(rows: Sequence[Comparison], count: int, most: int) -> list[Candidates]:
+    """Up to `most` prompts with exactly `count` responses, the first of those that have as many."""
+    return [
+        candidates(row.id, row.prompt, [response.messages for response in row.responses[:count]])
+        for row in rows
+        if len(row.responses) >= count
+    ][:most]
 
 
-def within(model: Loaded, rows: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons that nothing is cut from: the peers know no limit."""
+def within(model: Loaded, rows: Sequence[Candidates]) -> list[Candidates]:
+    """The candidates that nothing is cut from: the peers know no limit."""
     limit = model.renderer.settings.max_tokens
     rendered = model.renderer.comparisons(rows)
     return [row for row, found in zip(rows, rendered, strict=True) if max(map(len, found.ids)) <= limit]
 
 
-def bradley_scorer(model: Loaded, rows: Sequence[Comparison]) -> Scorer:
+def bradley_scorer(model: Loaded, rows: Sequence[Candidates]) -> Scorer:
     """The product's door to inference as it comes."""
     return lambda: [score for row in score_comparisons(model, rows) for score in row.scores]
+
+
+def file_scorer(model: Loaded, rows: Sequence[Candidates], folder: Path) -> Scorer:
+    """`bradley score` from file to file, the model being loaded."""
+    source, output = folder / f"{len(rows)}-{len(rows[0].responses)}.jsonl", folder / "scored.jsonl"
+    lines = [{"prompt": chat(row.prompt), "responses": [chat(one.messages) for one in row.responses]} for row in rows]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    work = Work(Inference(model), How(), str(source))
+
+    def score() -> list[float]:
+        output.unlink(missing_ok=True)
+        parts = Parts(output)
+        parts.claim({}, restart=False)
+        in_parts(work, parts, str(source), len(rows), Ranks(), Console("quiet"))
+        written = map(json.loads, output.read_text(encoding="utf-8").splitlines())
+        return [score for line in written for score in line["scores"]]
+
+    return score
+
+
+def chat(messages: Sequence[Message]) -> str | list[dict[str, str]]:
+    """Messages as a row has them; plain text is a string."""
+    if [message.role for message in messages] == ["text"]:
+        return messages[0].content
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def pipeline_scorer(network: Any, tokenizer: Any, texts: Sequence[str], batch: int) -> Scorer:
@@ -125,13 +150,15 @@ def fastest(scorers: dict[int, Scorer], device: str) -> tuple[int, Scorer]:
     return best, scorers[best]
 
 
-def measure(model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Comparison], repeats: int) -> dict[str, Any]:
+def measure(
+    model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Candidates], repeats: int, folder: Path
+) -> dict[str, Any]:
     """Median seconds of every side in turn on the same conversations, and how far scores are apart."""
     device = network.device.type
     texts = [model.renderer.text(row.prompt, response.messages) for row in rows for response in row.responses]
     store = build_store(rows, model.renderer, training=False)
     batches: dict[str, int] = {}
-    sides = {"bradley": bradley_scorer(model, rows)}
+    sides = {"bradley": bradley_scorer(model, rows), "file": file_scorer(model, rows, folder)}
     for name, make in {"pipeline": pipeline_scorer, "loop": loop_scorer}.items():
         batches[name], sides[name] = fastest(
             {batch: make(network, tokenizer, texts, batch) for batch in BATCHES}, device
@@ -139,6 +166,7 @@ def measure(model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Comparis
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     scores: dict[str, list[float]] = {}
     sides["bradley"]()
+    sides["file"]()
     for _ in range(repeats):
         for name, scorer in sides.items():
             took, scores[name] = timed(scorer, device)
@@ -153,9 +181,10 @@ def measure(model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Comparis
         "engine": model.model.engine,
         "responses_per_second": {name: len(texts) / median for name, median in medians.items()},
         **{f"ratio_{name}": medians[name] / medians["bradley"] for name in batches},
+        **{f"file_ratio_{name}": medians[name] / medians["file"] for name in batches},
         "unique_tokens": len(store.tokens),
         "full_tokens": int(store.full_lengths().sum()),
-        "max_score_difference": max(float(np.abs(ours - np.array(scores[name])).max()) for name in batches),
+        "max_score_difference": max(float(np.abs(ours - np.array(scores[name])).max()) for name in (*batches, "file")),
         "score_spread": float(ours.max() - ours.min()),
     }
 
@@ -170,7 +199,8 @@ def line(count: int, found: dict[str, Any]) -> str:
     return (
         f"K = {count:<2} {found['responses']} responses{lost}, {found['full_tokens']} tokens with every prompt "
         f"repeated, {found['unique_tokens']} once; {sides}; {found['ratio_pipeline']:.2f}x the pipeline (batches of "
-        f"{found['batches']['pipeline']}), {found['ratio_loop']:.2f}x the loop (of {found['batches']['loop']}); "
+        f"{found['batches']['pipeline']}), {found['ratio_loop']:.2f}x the loop (of {found['batches']['loop']}), "
+        f"from file to file {found['file_ratio_loop']:.2f}x; "
         f"largest difference {found['max_score_difference']:.0e} of scores that spread over {found['score_spread']:.1f}"
     )
 
@@ -192,14 +222,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def every_row(args: argparse.Namespace, counts: Sequence[int]) -> dict[int, list[Comparison]]:
-    """The comparisons of each K, before any limit.
+def every_row(args: argparse.Namespace, counts: Sequence[int]) -> dict[int, list[Candidates]]:
+    """The candidates of each K, before any limit.
 
     Raises:
         DataError: the file has none of some K.
     """
     if args.data is None:
-        return {count: with_responses(synthetic(args.rows, max(count, 2)), count, args.rows) for count in counts}
+        return {count: synthetic(args.rows, count) for count in counts}
     given = list(load_splits(data_settings(args.data), 0).train)
     found = {count: with_responses(given, count, args.rows) for count in counts}
     if empty := [count for count, rows in found.items() if not rows]:
@@ -227,7 +257,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             raise DataError(f"no comparison of K = {count} fits {args.max_tokens} tokens", "raise --max-tokens")
         results[count] = {
             "left_out": len(rows) - len(fitting),
-            **measure(model, network, tokenizer, fitting, args.repeats),
+            **measure(model, network, tokenizer, fitting, args.repeats, folder.parent),
         }
         if not args.json:
             print(line(count, results[count]), flush=True)

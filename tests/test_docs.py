@@ -1,6 +1,7 @@
 """The documents say what is so: settings exist, commands exist, configurations load, the reference page is current."""
 
 import ast
+import gzip
 import json
 import math
 import re
@@ -10,24 +11,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
+from datasets import Dataset
 from pydantic import TypeAdapter, ValidationError
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from bradley.cli import cli
-from bradley.config import Config, Data
+from bradley.cli import cli, run
+from bradley.config import Config, Data, Render
 from bradley.configfile import load_config
 from bradley.data.formats import FORMATS, choose_format, to_comparisons
+from bradley.data.render import Renderer
 from bradley.losses import LOSSES, Targets
+from bradley.model.store import save_model
 from bradley.records import Comparison, Rejected
 from bradley.settings import Setting, find_setting, settings_of, suggest
+from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
-SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version", "--against"}
-SWITCHES |= {"--dtype", "--adapter", "--push", "--private"}
+SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
+OWN_OPTIONS = [option for name in ("score", "export", "verify") for option in cli.commands[name].params]
+SWITCHES |= {name for option in OWN_OPTIONS for name in option.opts if name.startswith("--")}
 FLAG_MAP = ROOT / "docs" / "guides" / "coming-from.md"
 NO_SETTING = ("always", "never", "none", "not yet")
 
@@ -198,6 +207,50 @@ def test_the_notebook_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     held_out = names["splits"].evals["valid"]
     assert [row.id for row in names["scored"]] == [row.id for row in held_out]
     assert "accuracy" in capsys.readouterr().out
+
+
+def section(title: str) -> str:
+    """A section of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"^## {title}\n(.*?)^## ", text, flags=re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_use_your_reward_model_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = comparisons(4, responses=3)
+    tokenizer = tokenizer_for(rows)
+    renderer = Renderer(tokenizer, Render(template="raw", max_tokens=512), causal=True)
+    save_model(tmp_path / "runs/gpt2-hh/model", tiny_model(GPT2, tokenizer), renderer, {})
+    chats = [[{"role": m.role, "content": m.content} for m in row.prompt] for row in rows]
+    asked = [{"prompt": c, "responses": [r.text for r in row.responses]} for c, row in zip(chats, rows, strict=True)]
+    Path("candidates.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    text = section("Use your reward model")
+    for line in re.findall(r"^    bradley (.+)$", text, flags=re.MULTILINE):
+        assert run(line.split("  #")[0].split()) == 0, capsys.readouterr().err
+    scored = [json.loads(line) for line in gzip.decompress(Path("scored.jsonl.gz").read_bytes()).splitlines()]
+    best = [row["response"] for row in pyarrow.parquet.read_table("best.parquet").to_pylist()]
+    assert best == [row["responses"][int(np.argmax(row["scores"]))] for row in scored]
+    plain, trainer, alone = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(plain, names)
+    assert sorted(index for index, _ in names["ranked"]) == [0, 1]
+    exec(alone, names)
+    assert names["score"] == pytest.approx(names["scores"][0], rel=1e-4, abs=1e-6)
+    if find_spec("trl"):
+        from trl import GRPOConfig
+
+        policy, prompts = save_policy(tmp_path / "policy", tokenizer), Dataset.from_dict({"prompt": chats * 2})
+        args = GRPOConfig(output_dir="grpo", use_cpu=True, bf16=False, report_to="none")
+        exec(trainer, names | {"policy": policy, "args": args, "prompts": prompts})
+
+
+def save_policy(folder: Path, tokenizer: Any) -> str:
+    """A language model of a few thousand weights on disk."""
+    config = AutoConfig.for_model(**GPT2, vocab_size=len(tokenizer))
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 def test_the_scales_that_the_flag_map_gives_for_ludics_terms_hold():

@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath"}
-TENSOR_ARM = {"model", "losses", "score", "training", "verify", "export"}
+TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
@@ -30,11 +30,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BASE | {"evaluate"},
     "losses": BASE,
     "model": BASE | {"data", "losses"},
+    "cpu": set(),
     "score": BASE | {"data", "model"},
     "verify": BASE | {"data", "model", "score"},
     "hub": {"config", "errors"},
     "export": BASE | {"data", "model", "verify", "report", "hub"},
-    "training": BASE | {"data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
+    "scoring": BASE | {"cpu", "data", "model", "score"},
+    "reward_model": BASE | {"data", "model", "scoring"},
+    "training": BASE | {"cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
     "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},

@@ -2,7 +2,9 @@
 
 import pytest
 
-from bradley.records import Message, prompt_key
+from bradley.data.formats import to_comparisons
+from bradley.errors import DataError
+from bradley.records import Candidates, Judgment, Message, Response, prompt_key
 
 
 def test_plain_text_and_a_user_saying_it_are_one_prompt():
@@ -23,3 +25,15 @@ def test_plain_text_and_a_user_saying_it_are_one_prompt():
 )
 def test_other_words_roles_and_turns_are_other_prompts(other):
     assert prompt_key(other) != prompt_key((Message("text", "Why?"),))
+
+
+def test_candidates_have_a_response_and_no_judgment():
+    prompt, one = (Message("user", "Q"),), Response((Message("assistant", "A"),))
+    row = Candidates("c", "", prompt, (one,))
+    assert row.judgments == () and row.responses == (one,)
+    with pytest.raises(ValueError, match="candidates c have no response"):
+        Candidates("c", "", prompt, ())
+    with pytest.raises(ValueError, match="candidates c are judged"):
+        Candidates("c", "", prompt, (one, one), (Judgment(0, 1),))
+    with pytest.raises(DataError, match="row 1: found candidates, of which nothing is judged, wanted a comparison"):
+        list(to_comparisons([row]))

@@ -14,6 +14,7 @@ from .errors import (
     DiskError,
     DivergedError,
     HubError,
+    RankError,
     RunFolderError,
     UserError,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .model.store import load_model
     from .report.page import plot_run, write_report
     from .report.run_folder import read_run
+    from .reward_model import RewardModel
     from .score import score_comparisons
     from .training.run import Run
 
@@ -45,9 +47,11 @@ __all__ = [
     "Judgment",
     "Message",
     "Model",
+    "RankError",
     "Rejected",
     "Render",
     "Response",
+    "RewardModel",
     "Run",
     "RunFolderError",
     "ScoredComparison",
@@ -70,6 +74,7 @@ HOMES = {
     "Data": "config",
     "Model": "config",
     "Render": "config",
+    "RewardModel": "reward_model",
     "Run": "training.run",
     "export_model": "export.folder",
     "load_model": "model.store",

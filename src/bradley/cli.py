@@ -253,3 +253,44 @@ def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
     if (error := failure(folder, checks)) is not None:
         raise error
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT")
+@click.option("-o", "--output", required=True, metavar="OUTPUT", help=".jsonl, .jsonl.gz or .parquet, or - for stdout.")
+@click.option(
+    "--over-long",
+    type=click.Choice(["error", "skip", "truncate_prompt", "truncate_response"]),
+    help="What happens above the model's limits [default: what it was evaluated with].",
+)
+@click.option("--best-of", is_flag=True, help="Write the best response of each row instead of all.")
+@click.option("--normalize", is_flag=True, help="Scores in the unit of the reference set that the model names.")
+@click.option("--prefix", default="", help="Put before the names of added fields, such as rm_.")
+@click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
+@click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
+@click.option("--quiet", is_flag=True, help="Say nothing on the way.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object, progress as JSON lines.")
+def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Score conversations with a model folder.
+
+    INPUT is a file of rows, or - for JSON lines on stdin: messages, a prompt with a response or several, or pairs. Each
+    row is written with its scores, in order. A run that was cut off goes on where it stopped when it is started again.
+    """
+    if quiet and as_json:
+        raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
+    if as_json and output == "-":
+        raise UserError("--json and -o - are both given, and stdout holds either", "give a file as -o OUTPUT")
+    from .scoring.counts import show
+    from .scoring.pipeline import How
+    from .scoring.run import score_file
+
+    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code")}
+    progress = "json" if as_json else "quiet" if quiet else "bar"
+    how = How(**{**options, "over_long": options["over_long"] or ""})
+    found = score_file(model, source, output, how, progress=progress, **run)
+    if found and not (quiet and output == "-"):
+        click.echo(json.dumps(found) if as_json else show(found), err=output == "-")

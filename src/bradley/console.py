@@ -47,8 +47,8 @@ class Console:
             self._screen().print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self, total: int, description: str) -> Iterator[Bar]:
-        """A bar over `total` units of work, with their rate and the time left."""
+    def progress(self, total: int | None, description: str) -> Iterator[Bar]:
+        """A bar over `total` units of work (None: nobody knows), with their rate and the time left."""
         if self.mode == "quiet":
             yield Silent()
         elif self.mode == "json":
@@ -79,14 +79,14 @@ class Silent:
 class Events:
     """A bar as JSON lines: at most one a second, and one at the end."""
 
-    def __init__(self, total: int, description: str) -> None:
+    def __init__(self, total: int | None, description: str) -> None:
         self.total, self.description, self.done = total, description, 0
         self.next_event = 0.0
 
     def advance(self, n: int = 1, **fields: float) -> None:
         """Count, and write an event if the last one is long enough ago."""
         self.done += n
-        if self.done >= self.total or time.monotonic() >= self.next_event:
+        if (self.total is not None and self.done >= self.total) or time.monotonic() >= self.next_event:
             self.update(**fields)
 
     def update(self, **fields: float) -> None:

@@ -55,6 +55,12 @@ class DiskError(BradleyError):
     exit_code = 7
 
 
+class RankError(BradleyError):
+    """Another process of the same run has failed or fell silent."""
+
+    exit_code = 8
+
+
 class HubError(BradleyError):
     """The Hugging Face Hub cannot be reached, or refuses an upload."""
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import DiskError
 
@@ -20,13 +21,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes to `path`: under a temporary name in the same folder, synced, then renamed."""
+    """Write bytes to `path`, as `write_file` does."""
+    write_file(path, lambda file: file.write(data))
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write what `fill` writes to `path`: under a temporary name in the same folder, synced, then renamed.
+
+    Raises:
+        DiskError: the disk is full, or the place cannot be written. Any other exception of `fill` passes through;
+            nothing is left behind.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.name}-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o666 & ~_umask())

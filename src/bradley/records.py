@@ -134,6 +134,23 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates(Comparison):
+    """A prompt and K >= 1 responses of which nothing is judged: what is scored, and neither trained on nor evaluated.
+
+    Attributes:
+        judgments: none.
+    """
+
+    judgments: tuple[Judgment, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.responses:
+            raise ValueError(f"candidates {self.id} have no response")
+        if self.judgments or self.rank is not None:
+            raise ValueError(f"candidates {self.id} are judged, which makes them a comparison")
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A source row that did not become a comparison.
 

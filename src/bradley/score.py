@@ -83,13 +83,18 @@ def score_comparisons(
         DataError: a response that alone exceeds the model's limit, or a comparison that exceeds the budget.
     """
     loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
-    known = _normalization(loaded) if normalize else None
+    known = normalization_of(loaded) if normalize else None
     store = build_store(comparisons, loaded.renderer, training=False)
     rows = score_store(loaded.model, store, token_budget)
     return rows if known is None else known.apply(rows)
 
 
-def _normalization(loaded: Loaded) -> Normalization:
+def normalization_of(loaded: Loaded) -> Normalization:
+    """The unit of a model's scores.
+
+    Raises:
+        CheckpointError: the model folder gives none.
+    """
     if loaded.normalization is None:
         raise CheckpointError(
             "normalize = True, but the model has no normalization: it was trained without an evaluation set",

@@ -6,6 +6,7 @@ from bradley.config import Render
 from bradley.data.limits import Ledger, fit
 from bradley.data.render import Rendered
 from bradley.errors import DataError
+from bradley.records import Candidates
 from tests.helpers import comparisons
 
 ROW = comparisons(1)[0]
@@ -100,3 +101,15 @@ def test_control_tokens_are_counted_once_per_comparison_and_cost_nothing():
     for count in (0, 3, 5):
         fitted(ledger, rendered=RENDERED._replace(control_tokens=count))
     assert ledger.causes == {"control_tokens": {"comparisons": 2, "dropped": 0, "tokens": 0, "example": "c0"}}
+
+
+def test_candidates_are_fitted_each_by_itself():
+    """So the shorter response keeps more of the prompt, and what it keeps does not depend on the longer one."""
+    row = Candidates("c", "", ROW.prompt, ROW.responses)
+    both = fit(row, RENDERED, Render(max_tokens=24), False, Ledger())
+    assert both.ids == [[1, *range(103, 120), *[7] * 5, 2], [1, *range(107, 120), *[8] * 9, 2]]
+    assert both.truncated == [True, True] and both.response_tokens == [6, 10] and both.judgments == ()
+    for place in (0, 1):
+        alone = fit(row, RENDERED._replace(ids=RENDERED.ids[place : place + 1]), Render(max_tokens=24), False, Ledger())
+        assert alone.ids == [both.ids[place]]
+    assert fit(row, RENDERED, Render(max_tokens=27), False, Ledger()).truncated == [False, True]

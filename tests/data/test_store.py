@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Render
+from bradley.data.limits import Ledger, fit
 from bradley.data.render import Renderer
-from bradley.data.store import build_store
+from bradley.data.store import ARRAYS, build_store, store_of
+from bradley.records import Candidates
 from tests.helpers import comparisons, store_for, tokenizer_for
 
 ROWS = [*comparisons(6), *comparisons(4, responses=4, seed=1)]
@@ -41,6 +43,23 @@ def test_each_response_owns_its_last_token(sizes, seed):
     own = np.delete(np.diff(store.segments), store.first_response[:-1] + np.arange(len(rows)))
     assert (own >= 1).all() and len(own) == sum(sizes)
     assert store.segments[-1] == len(store.tokens)
+
+
+def test_a_store_of_fitted_rows_in_memory_equals_the_one_on_disk():
+    whole = build_store(ROWS, RENDERER, training=False)
+    fitted = [fit(row, RENDERER.comparisons([row])[0], RENDERER.settings, False, Ledger()) for row in ROWS]
+    made = store_of(list(zip(ROWS, fitted, strict=True)))
+    for name in {"segments", "first_response", "first_judgment", *ARRAYS} & set(vars(whole)):
+        np.testing.assert_array_equal(getattr(made, name), getattr(whole, name))
+    assert list(made.info) == list(whole.info) and made.ledger == whole.ledger
+
+
+def test_one_candidate_shares_no_prefix_and_has_no_judgment():
+    row = Candidates("one", "key", ROWS[0].prompt, ROWS[0].responses[:1])
+    store = build_store([row, ROWS[7]], RENDERER, training=False)
+    assert np.diff(store.segments)[0] == 0 and store.first_judgment.tolist() == [0, 0, 3]
+    assert store.response_ids(0, 0).tolist() == RENDERER.comparisons([ROWS[0]])[0].ids[0]
+    assert store.info[0].id == "one"
 
 
 def test_a_ranking_goes_with_a_judgment_that_it_would_bring_back():

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..config import Render
 from ..errors import DataError
-from ..records import Comparison, Judgment
+from ..records import Candidates, Comparison, Judgment
 from .render import Rendered
 
 
@@ -64,13 +64,16 @@ class Fitted(NamedTuple):
 def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger) -> Fitted | None:
     """Bring one comparison within the limits, or drop it from training (None), and count what that cost.
 
-    The same prompt tokens go from every response's rendering, so that the prompt stays one prompt. The end of a
-    response is never touched and no end token is added to a cut one: a model is not told that half an answer is whole.
+    The same prompt tokens go from every response's rendering, so that the prompt stays one prompt; of `Candidates` each
+    response is fitted by itself, so that no score depends on what else is scored. The end of a response is never
+    touched and no end token is added to a cut one: a model is not told that half an answer is whole.
 
     Raises:
         DataError: an evaluation row whose response alone exceeds the limit, unless `over_long = "truncate_response"`,
             or renders to no token at all.
     """
+    if isinstance(comparison, Candidates) and len(rendered.ids) > 1:
+        return _fit_each(comparison, rendered, settings, ledger)
     if rendered.control_tokens:
         ledger.add("control_tokens", comparison, 0, dropped=False)
     if not all(rendered.ids):
@@ -80,9 +83,7 @@ def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: 
     if training and min(lengths) < settings.min_response_tokens:
         ledger.add("short_response", comparison, sum(map(len, rendered.ids)), dropped=True)
         return None
-    excess = max(map(len, rendered.ids)) - settings.max_tokens
-    if settings.max_prompt_tokens:
-        excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
+    excess = excess_tokens(rendered, settings)
     if excess > 0 and training and settings.over_long == "drop":
         ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
         return None
@@ -100,7 +101,23 @@ def fit(comparison: Comparison, rendered: Rendered, settings: Render, training: 
     if cut or any(over):
         ids = [row[:start] + row[start + cut + more :] for row, more in zip(ids, over, strict=True)]
     judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
-    return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if judgments else None
+    whole = bool(judgments) or isinstance(comparison, Candidates)
+    return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if whole else None
+
+
+def excess_tokens(rendered: Rendered, settings: Render) -> int:
+    """Tokens above the limits, those of the whole and those of the prompt: 0 or less where a comparison keeps them."""
+    excess = max(map(len, rendered.ids)) - settings.max_tokens
+    if settings.max_prompt_tokens:
+        excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
+    return excess
+
+
+def _fit_each(candidates: Candidates, rendered: Rendered, settings: Render, ledger: Ledger) -> Fitted:
+    alone = [fit(candidates, rendered._replace(ids=[row]), settings, False, ledger) for row in rendered.ids]
+    each = [fitted for fitted in alone if fitted is not None]  # which it never is outside of training
+    tokens = [fitted.response_tokens[0] for fitted in each]
+    return Fitted([fitted.ids[0] for fitted in each], (), tokens, [fitted.truncated[0] for fitted in each])
 
 
 def _no_tokens(comparison: Comparison, training: bool, ledger: Ledger) -> None:

@@ -191,6 +191,13 @@ def _built(comparisons: Sequence[Comparison], renderer: Renderer, training: bool
     return read_store(folder)
 
 
+def store_of(kept: Sequence[tuple[Comparison, Fitted]]) -> TokenStore:
+    """A store in memory of comparisons that are rendered and fitted already; nothing is left out of it."""
+    numbered = [(place, comparison, fitted) for place, (comparison, fitted) in enumerate(kept)]
+    arrays = {name: np.asarray(values, dtype=ARRAYS[name]) for name, values in _arrays(numbered).items()}
+    return _assembled(arrays, [_info(comparison) for comparison, _ in kept], Ledger())
+
+
 def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> None:
     ledger = Ledger()
     files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in ARRAYS}
@@ -201,7 +208,7 @@ def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool
         for chunk, rendered in renderer.stream(chunks):
             fitted = [fit(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
             kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
-            rows = [_info(comparison) for _, comparison, _ in kept]
+            rows = [_info_line(comparison) for _, comparison, _ in kept]
             for name, values in (_arrays(kept) | {"info_sizes": list(map(len, rows))}).items():
                 files[name].write(np.asarray(values, dtype=ARRAYS[name]).tobytes())
             info.write(b"".join(rows))
@@ -239,8 +246,8 @@ def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
 
 
 def _segments(ids: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The shared prefix of full renderings, then each one's own tokens, at least its last."""
-    shared = min(common_prefix(ids[0], row) for row in ids[1:])
+    """The shared prefix of full renderings, then each one's own tokens, at least its last. One alone shares nothing."""
+    shared = min((common_prefix(ids[0], row) for row in ids[1:]), default=0)
     shared = min(shared, min(map(len, ids)) - 1)
     yield ids[0][:shared]
     yield from (row[shared:] for row in ids)
@@ -252,10 +259,13 @@ def _ranks(comparison: Comparison, fitted: Fitted) -> Sequence[float]:
     return comparison.rank if whole and comparison.rank is not None else [np.nan] * len(comparison.responses)
 
 
-def _info(c: Comparison) -> bytes:
-    scores = [response.score for response in c.responses]
-    known = None if any(score is None for score in scores) else scores
-    return json.dumps((c.id, topic(c), c.source, c.tags, known), separators=(",", ":")).encode()
+def _info(c: Comparison) -> RowInfo:
+    scores = tuple(response.score for response in c.responses if response.score is not None)
+    return RowInfo(c.id, topic(c), c.source, c.tags, scores if len(scores) == len(c.responses) else None)
+
+
+def _info_line(c: Comparison) -> bytes:
+    return json.dumps(_info(c), separators=(",", ":")).encode()
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:
@@ -282,20 +292,24 @@ def read_store(folder: Path) -> TokenStore:
     arrays = {name: _mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
     ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text(encoding="utf-8")))
     info = Infos(folder / "info.jsonl", arrays.pop("info_sizes"))
-    segments = _offsets(arrays.pop("segment_sizes"))
-    responses, judged = arrays.pop("responses"), arrays.pop("judged")
-    sizes = {"tokens": segments[-1], "rank": responses.sum(), "better": judged.sum(), "number": len(info)}
+    store = _assembled(arrays, info, ledger)
+    sizes = {
+        "tokens": store.segments[-1],
+        "rank": store.first_response[-1],
+        "better": store.first_judgment[-1],
+        "number": len(info),
+    }
     if any(len(arrays[name]) != size for name, size in sizes.items()):
         raise ValueError(f"{folder} holds arrays that do not fit each other")
-    first_response, first_judgment = _offsets(responses), _offsets(judged)
-    return TokenStore(
-        **arrays,
-        segments=segments,
-        first_response=first_response,
-        first_judgment=first_judgment,
-        info=info,
-        ledger=ledger,
-    )
+    return store
+
+
+def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: Ledger) -> TokenStore:
+    """Arrays as `_arrays` gives them, with offsets instead of sizes."""
+    sizes = {"segments": "segment_sizes", "first_response": "responses", "first_judgment": "judged"}
+    offsets = {name: _offsets(arrays[size]) for name, size in sizes.items()}
+    rest = {name: values for name, values in arrays.items() if name not in sizes.values()}
+    return TokenStore(**rest, **offsets, info=info, ledger=ledger)
 
 
 def _mapped(path: Path, kind: str) -> np.ndarray:

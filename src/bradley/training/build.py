@@ -11,6 +11,7 @@ import torch
 
 from ..config import Config
 from ..console import Console
+from ..cpu import keep_freed_memory, set_threads
 from ..data.account import unusable
 from ..data.cut import check_limit
 from ..data.figures import histogram, quantiles
@@ -26,7 +27,6 @@ from ..model.engine import describe_engine, prove
 from ..records import Comparison
 from ..seeds import generator
 from .checkpoint import Checkpoints
-from .cpu import keep_freed_memory, set_threads
 from .evaluation import PROBE, SELECTION, Evaluator
 from .gpu import check_gpu
 from .loop import Job

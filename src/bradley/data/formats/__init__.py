@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from ...config import Data
 from ...errors import DataError, UserError
-from ...records import Comparison, Rejected
+from ...records import Candidates, Comparison, Rejected
 from .. import fields
 from ..fields import Place, Row
 from .base import ASKED_FOR, REASONS, Format, Numbered
@@ -133,6 +133,8 @@ def convert_rows(rows: Numbered, format: str, place: Place, taken: set[str]) -> 
         here = replace(place, row=number)
         if isinstance(row, Rejected):
             yield row
+        elif isinstance(row, Candidates):
+            raise here.fault("candidates, of which nothing is judged", "a comparison", "score them, or judge them")
         elif isinstance(row, Comparison):
             yield _unique(row, here, taken)
         elif isinstance(row, dict):

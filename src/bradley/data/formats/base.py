@@ -68,6 +68,21 @@ def comparison(
     Raises:
         DataError: an order of roles that no chat template renders.
     """
+    if found := unreadable(prompt, responses, at, template_args):
+        return found
+    return Comparison(
+        "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
+    )
+
+
+def unreadable(
+    prompt: Turns, responses: Sequence[Response], at: Place, template_args: dict[str, Any] | None = None
+) -> Rejected | None:
+    """Why no tokenizer reads these conversations: a character that nothing can read; None where they can be read.
+
+    Raises:
+        DataError: an order of roles that no chat template renders.
+    """
     for response in responses:
         check_order((*prompt, *response.messages), at)
     for message in (*prompt, *(message for response in responses for message in response.messages)):
@@ -77,9 +92,7 @@ def comparison(
     for part in _strings(template_args or {}):
         if found := _bad_character(part):
             return Rejected(at.row, "bad_characters", f"{found} in tools or chat_template_kwargs")
-    return Comparison(
-        "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
-    )
+    return None
 
 
 def leaning(

@@ -70,7 +70,7 @@ def convert_preference(row: Row, at: Place) -> Comparison | Rejected:
     prompt, *sides = parts
     high, low = _scores(row, at)
     responses = (Response(sides[0], high), Response(sides[1], low))
-    return pair(row, prompt, responses, at, margin=agreeing(high, low), template_args=_template_args(row, at))
+    return pair(row, prompt, responses, at, margin=agreeing(high, low), template_args=template_args(row, at))
 
 
 def pair(
@@ -159,7 +159,8 @@ def _scores(row: Row, at: Place) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _template_args(row: Row, at: Place) -> dict[str, Any]:
+def template_args(row: Row, at: Place) -> dict[str, Any]:
+    """The arguments that a row gives the chat template: `tools`, and `chat_template_kwargs` after them."""
     tools = row.get("tools")
     if isinstance(tools, str):
         try:

@@ -1,13 +1,14 @@
 """Rows of .jsonl and .json files."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors import DataError
 from ..fields import kind, on_one_line
 from .base import NumberedRows, Row
-from .text import BOM, LONGEST, decoded, lines, opened, too_long
+from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 
 
 def json_lines(path: Path) -> NumberedRows:
@@ -17,9 +18,14 @@ def json_lines(path: Path) -> NumberedRows:
         DataError: a line that is not UTF-8, not JSON or not an object, a key that an object has twice, or NaN and
             Infinity, which JSON does not know.
     """
-    for number, start, raw in lines(path):
+    yield from objects_of(lines(path), str(path))
+
+
+def objects_of(lines: Iterable[Line], name: str) -> NumberedRows:
+    """The objects of lines of a file that messages call `name`; raises as `json_lines`."""
+    for number, start, raw in lines:
         if raw and not raw.isspace():
-            where = f"{path}, line {number}"
+            where = f"{name}, line {number}"
             try:
                 value = _parse(raw, where, start)
             except DataError as error:

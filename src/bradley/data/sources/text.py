@@ -69,16 +69,21 @@ def lines(path: Path) -> Iterator[Line]:
     Raises:
         DataError: what `opened` raises, or a line of more than `LONGEST` bytes.
     """
-    start = 0
     with opened(path) as file:
-        for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), start=1):
-            raw = line
-            if number == 1 and line.startswith(BOM):
-                raw, start = line[len(BOM) :], len(BOM)
-            if len(raw) > LONGEST:
-                raise too_long(f"{path}, line {number} (byte {start})")
-            yield Line(number, start, raw)
-            start += len(raw)
+        yield from lines_of(file, str(path))
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
+    """Lines of an open file, which messages call `name`; raises as `lines`."""
+    start = 0
+    for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), start=1):
+        raw = line
+        if number == 1 and line.startswith(BOM):
+            raw, start = line[len(BOM) :], len(BOM)
+        if len(raw) > LONGEST:
+            raise too_long(f"{name}, line {number} (byte {start})")
+        yield Line(number, start, raw)
+        start += len(raw)
 
 
 def decoded(raw: bytes, where: str, start: int, several_lines: bool = False) -> str:

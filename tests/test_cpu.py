@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from bradley.training import cpu
+from bradley import cpu
 
 FAULTS = """
 import resource, torch
-from bradley.training.cpu import keep_freed_memory
+from bradley.cpu import keep_freed_memory
 {first}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
