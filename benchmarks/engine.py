@@ -31,7 +31,7 @@ from bradley.model.batch import collate
 from bradley.model.build import build_model
 from bradley.model.cost import load_on
 from bradley.model.engine import choose_engine
-from bradley.model.reward import RewardModel
+from bradley.model.reward import ScoreModel
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 
 SHAPE = {
@@ -68,7 +68,7 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def weights_without_embeddings(model: RewardModel) -> int:
+def weights_without_embeddings(model: ScoreModel) -> int:
     """The weights that multiply each token."""
     embeddings = [m for m in model.network.base_model.modules() if isinstance(m, torch.nn.Embedding)]
     tables = sum(p.numel() for table in embeddings for p in table.parameters())

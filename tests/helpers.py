@@ -14,7 +14,7 @@ from bradley.data.render import Renderer
 from bradley.data.store import TokenStore, build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.model.build import build_model
-from bradley.model.reward import RewardModel
+from bradley.model.reward import ScoreModel
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -112,7 +112,7 @@ def store_for(rows: list[Comparison], tokenizer: Any = None, *, training: bool =
     return build_store(rows, renderer, training=training)
 
 
-def tiny_model(config: dict[str, Any], tokenizer: Any, seed: int = 0, **settings: Any) -> RewardModel:
+def tiny_model(config: dict[str, Any], tokenizer: Any, seed: int = 0, **settings: Any) -> ScoreModel:
     """A reward model of a few thousand weights."""
     model = Model(config=config, tokenizer="train", **settings)
     return build_model(model, tokenizer, seed, torch.device("cpu")).model

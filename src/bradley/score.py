@@ -12,12 +12,12 @@ from .errors import CheckpointError
 from .model.batch import collate
 from .model.cost import limit_for, load_on
 from .model.normalization import Normalization
-from .model.reward import RewardModel
+from .model.reward import ScoreModel
 from .model.store import Loaded, load_model
 from .records import Comparison, ScoredComparison
 
 
-def score_store(model: RewardModel, store: TokenStore, token_budget: int) -> list[ScoredComparison]:
+def score_store(model: ScoreModel, store: TokenStore, token_budget: int) -> list[ScoredComparison]:
     """Score every comparison of a store; one row each, in the store's order.
 
     Args:

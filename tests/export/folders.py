@@ -6,7 +6,7 @@ from typing import Any
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.model.parity import draw
-from bradley.model.reward import RewardModel
+from bradley.model.reward import ScoreModel
 from bradley.model.store import save_model
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
@@ -14,7 +14,7 @@ ROWS = comparisons(12, seed=3)
 TOKENIZER = tokenizer_for(ROWS)
 
 
-def saved(folder: Path, config: dict[str, Any] = LLAMA, tokenizer: Any = None, **render: Any) -> RewardModel:
+def saved(folder: Path, config: dict[str, Any] = LLAMA, tokenizer: Any = None, **render: Any) -> ScoreModel:
     """A model folder with a parity sample; `render` are its settings."""
     tokenizer = tokenizer or TOKENIZER
     model = tiny_model(config, tokenizer)

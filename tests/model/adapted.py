@@ -10,7 +10,7 @@ from bradley.config import Model, Optim, Render
 from bradley.data.render import Renderer
 from bradley.model.batch import collate
 from bradley.model.build import build_model
-from bradley.model.reward import RewardModel
+from bradley.model.reward import ScoreModel
 from bradley.model.store import save_model
 from bradley.training.optim import make_optimizer
 from tests.helpers import comparisons, store_for, tokenizer_for
@@ -38,13 +38,13 @@ def base_model(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     return folder
 
 
-def adapted(base: Path, engine: str = "auto", **adapter: Any) -> RewardModel:
+def adapted(base: Path, engine: str = "auto", **adapter: Any) -> ScoreModel:
     """A reward model with adapters on a base model; `kind="none"` trains all of it."""
     settings = Model(path=str(base), engine=engine, adapter={"kind": "lora", "rank": 4, **adapter})
     return build_model(settings, TOKENIZER, 0, torch.device("cpu")).model
 
 
-def train(model: RewardModel, steps: int = 20, lr: float = 5e-3) -> RewardModel:
+def train(model: ScoreModel, steps: int = 20, lr: float = 5e-3) -> ScoreModel:
     """Steps on one batch, each response preferred by its place."""
     optimizer = make_optimizer(model, Optim(lr=lr))
     for _ in range(steps):
@@ -55,7 +55,7 @@ def train(model: RewardModel, steps: int = 20, lr: float = 5e-3) -> RewardModel:
     return model
 
 
-def scores(model: RewardModel) -> torch.Tensor:
+def scores(model: ScoreModel) -> torch.Tensor:
     """Scores [R] of the batch, as in evaluation."""
     model.eval()
     with torch.no_grad():
@@ -63,7 +63,7 @@ def scores(model: RewardModel) -> torch.Tensor:
     return found
 
 
-def save(folder: Path, model: RewardModel) -> Path:
+def save(folder: Path, model: ScoreModel) -> Path:
     """The folder of a model."""
     save_model(folder, model, Renderer(TOKENIZER, Render(max_tokens=200), causal=model.causal), {})
     return folder

@@ -14,7 +14,7 @@ from bradley.config import Model
 from bradley.errors import CheckpointError, UserError
 from bradley.model.adapters import adapter_state, is_adapted, merged
 from bradley.model.build import build_model
-from bradley.model.reward import RewardModel
+from bradley.model.reward import ScoreModel
 from bradley.model.store import load_model
 from bradley.model.trainable import count_weights, is_norm
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, tiny_model
@@ -296,7 +296,7 @@ def test_torn_files_and_cards_that_say_otherwise_are_refused(saved, tmp_path):
     folder = damaged(saved, tmp_path, lambda state: None)
     weights = (folder / "adapter_model.safetensors").read_bytes()
     (folder / "adapter_model.safetensors").write_bytes(weights[:100])
-    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors cannot be read"):
+    with pytest.raises(CheckpointError, match=r"adapter_model\.safetensors is damaged"):
         load_model(folder)
     (folder / "adapter_model.safetensors").write_bytes(weights)
     config = (folder / "adapter_config.json").read_text()
@@ -436,6 +436,6 @@ def test_an_adapter_on_4_bits_loads_back_and_is_folded_in_at_full_size(tmp_path,
     network = merged(model.network)
     assert not any(isinstance(module, bitsandbytes.nn.Linear4bit) for module in network.modules())
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
-    whole = RewardModel(network)
+    whole = ScoreModel(network)
     torch.testing.assert_close(scores(whole), before, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scores(load_model(save(tmp_path / "whole", whole)).model), before, rtol=1e-4, atol=1e-5)

@@ -13,7 +13,7 @@ from bradley.errors import CheckpointError, UserError
 from bradley.model.attention import padded_rows
 from bradley.model.batch import collate
 from bradley.model.build import build_model, compute_dtype, silence_dropout
-from bradley.model.reward import RewardModel, draw_head
+from bradley.model.reward import ScoreModel, draw_head
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
@@ -241,7 +241,7 @@ def test_data_parallel_is_refused_around_the_network_and_around_the_model():
     """It would hand each GPU the whole packed batch and then join the scores: twice as many as there are responses."""
     model = tiny_model(LLAMA, TOKENIZER)
     with pytest.raises(UserError, match=r"does not run under nn\.DataParallel"):
-        RewardModel(torch.nn.DataParallel(model.network))
+        ScoreModel(torch.nn.DataParallel(model.network))
     replica = model._replicate_for_data_parallel()
     with pytest.raises(UserError, match=r"does not run under nn\.DataParallel"):
         replica(collate(STORE, ALL, WEIGHTS))

@@ -1,6 +1,7 @@
 """Tokenizers: loaded from a folder, the Hub or a Python package, or learned on the spot from the training texts."""
 
 import importlib.util
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -17,6 +18,8 @@ PLAIN_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
+"""Names of the class that is its `tokenizer.json` and nothing else."""
 KNOWN_PADS = (PAD, "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|padding|>")
 """Tokens that existing vocabularies reserve for padding, tried before a new one is added: the first that is free."""
 
@@ -63,11 +66,9 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
     Raises:
         CheckpointError: nothing there that transformers can read, or a tokenizer that knows no words.
     """
-    from transformers import AutoTokenizer
-
     place = locate(path, "tokenizer", revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = _loader(Path(place)).from_pretrained(
             place, trust_remote_code=trust_remote_code, revision=revision or "main"
         )
     except (OSError, ValueError, KeyError) as error:
@@ -82,6 +83,21 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
             "give a folder with tokenizer.json, or set model.tokenizer",
         )
     return with_distinct_pad(without_limits(tokenizer))
+
+
+def _loader(folder: Path) -> Any:
+    """What reads the tokenizer of a folder: of a model that was trained here, its `tokenizer.json` as it stands.
+
+    For some model types, qwen2 among them, `AutoTokenizer` takes the class of the type whatever the folder names, and
+    that class splits words its own way: a tokenizer learned for such a model would give other ids.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    settings = folder / "tokenizer_config.json"
+    if not (folder / "bradley.json").is_file() or not settings.is_file():
+        return AutoTokenizer
+    kind = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class")
+    return PreTrainedTokenizerFast if kind in GENERIC_CLASSES else AutoTokenizer
 
 
 def without_limits(tokenizer: Any) -> Any:

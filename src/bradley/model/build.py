@@ -17,7 +17,7 @@ from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
 from .origin import WEIGHT_FILES, weights_hash
-from .reward import CAUSAL_HEAD, HEAD_PREFIXES, RewardModel, draw_head, is_causal, is_head_weight
+from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
@@ -27,7 +27,7 @@ CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 class Built(NamedTuple):
     """A reward model, one line on where its head came from, and the engine it runs on."""
 
-    model: RewardModel
+    model: ScoreModel
     head: str
     engine: Engine
 
@@ -64,7 +64,7 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
-    model = RewardModel(own_memory(network).to(device), compute).train()
+    model = ScoreModel(own_memory(network).to(device), compute).train()
     engine = choose_engine(model, settings.engine, longest, compiled=settings.compile)
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
 

@@ -5,19 +5,19 @@ from typing import Any
 
 from ..data.cut import Limit, Load, load_of, measure
 from ..data.store import TokenStore
-from .reward import RewardModel, is_head_weight
+from .reward import ScoreModel, is_head_weight
 
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 8192}
 """Tokens of a micro-batch where the settings leave it open, by kind of device. On a CPU the activations of more fall
 out of its cache: 1,600 tokens at once train a third faster than 3,200 (hidden 384, two cores, 32 MiB)."""
 
 
-def load_on(model: RewardModel, store: TokenStore) -> Load:
+def load_on(model: ScoreModel, store: TokenStore) -> Load:
     """The load of every comparison of a store on the model's engine."""
     return load_of(measure(store), padded=model.engine == "plain", pairs_per_token=pairs_per_token(model.network))
 
 
-def limit_for(model: RewardModel, tokens: int, comparisons: int = 0) -> Limit:
+def limit_for(model: ScoreModel, tokens: int, comparisons: int = 0) -> Limit:
     """A strict limit of `tokens`; for 0 what suits the device, and a comparison above it goes alone."""
     suits = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
     return Limit(tokens or suits, comparisons, bool(tokens))

@@ -14,7 +14,7 @@ from ..losses import Targets
 from .batch import Batch, collate
 from .implementations import IMPLEMENTATIONS
 from .packing import Refused
-from .reward import RewardModel
+from .reward import ScoreModel
 
 AUTO = {"cpu": ("segments",), "cuda": ("varlen", "flex")}
 """What `auto` tries on a device, in this order; on a GPU, a call for each segment and layer leaves it waiting."""
@@ -46,7 +46,7 @@ class Proof(NamedTuple):
     scores: int
 
 
-def choose_engine(model: RewardModel, wanted: str, longest: int = 0, *, compiled: bool = False) -> Engine:
+def choose_engine(model: ScoreModel, wanted: str, longest: int = 0, *, compiled: bool = False) -> Engine:
     """Put a model on the engine `wanted`: a key of `IMPLEMENTATIONS`, `plain`, or `auto`, the first that is allowed.
 
     Args:
@@ -72,7 +72,7 @@ def choose_engine(model: RewardModel, wanted: str, longest: int = 0, *, compiled
     return Engine("plain", "; ".join(reasons))
 
 
-def _reasons(model: RewardModel, name: str, longest: int, compiled: bool) -> Iterator[str]:
+def _reasons(model: ScoreModel, name: str, longest: int, compiled: bool) -> Iterator[str]:
     """Why not, as far as it can be read off settings and config."""
     implementation = IMPLEMENTATIONS[name]
     if compiled and not implementation.compiles:
@@ -111,7 +111,7 @@ def _rope_types(parameters: Any) -> set[str]:
     return {str(parameters.get("rope_type"))}.union(*map(_rope_types, parameters.values()))
 
 
-def _trial(model: RewardModel, name: str) -> str:
+def _trial(model: ScoreModel, name: str) -> str:
     """Why not, found by trying: what its attention asks for, and whether one response reaches another's score."""
     try:
         model.use(name)
@@ -141,7 +141,7 @@ def _toy_batch(first: tuple[int, int], device: torch.device) -> Batch:
     ).to(device)
 
 
-def _scores(model: RewardModel, batch: Batch) -> Tensor:
+def _scores(model: ScoreModel, batch: Batch) -> Tensor:
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -150,7 +150,7 @@ def _scores(model: RewardModel, batch: Batch) -> Tensor:
     return scores
 
 
-def prove(model: RewardModel, store: TokenStore) -> Proof:
+def prove(model: ScoreModel, store: TokenStore) -> Proof:
     """Score a few real rows on the engine of a model and on `plain`.
 
     Raises:

@@ -14,7 +14,7 @@ from ..losses import Targets
 from ..records import Comparison, Message
 from ..seeds import generator
 from .batch import Batch
-from .reward import RewardModel, compute_name
+from .reward import ScoreModel, compute_name
 
 SIZE = 8
 CANDIDATES = 64
@@ -76,7 +76,7 @@ def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:
     return sorted(list(wanted.values())[:SIZE], key=lambda each: len(each.ids))
 
 
-def measure(model: RewardModel, sample: Sequence[Conversation]) -> dict[str, Any]:
+def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]:
     """What a card says in `parity`: each conversation with its score as the model computes, and in float32 arithmetic.
 
     The second is what other libraries can be held to closely: bfloat16 rounds otherwise in each of them. The model is
@@ -93,7 +93,7 @@ def measure(model: RewardModel, sample: Sequence[Conversation]) -> dict[str, Any
     }
 
 
-def score_ids(model: RewardModel, rows: Sequence[Sequence[int]]) -> list[float]:
+def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
     """The scores of rows of token ids, in evaluation mode, as one batch; the model is left as it was."""
     was_training = model.training
     model.eval()
@@ -104,7 +104,7 @@ def score_ids(model: RewardModel, rows: Sequence[Sequence[int]]) -> list[float]:
 
 
 @contextlib.contextmanager
-def in_float32(model: RewardModel) -> Iterator[None]:
+def in_float32(model: ScoreModel) -> Iterator[None]:
     """Let a model compute in float32 on its plain path for a while."""
     compute, engine = model.compute, model.engine
     if compute != torch.float32:  # else its own engine is held to float32 already

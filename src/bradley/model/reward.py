@@ -1,4 +1,4 @@
-"""The reward model: a transformers backbone and a float32 head that gives each response one score.
+"""The scorer: a transformers backbone and a float32 head that gives each response one score.
 
 Legend: R responses, L longest full response, H hidden size.
 """
@@ -22,7 +22,7 @@ HEAD_PREFIXES = (f"{CAUSAL_HEAD}.", "classifier.", "classification_head.", "pre_
 """Where transformers' classifiers keep what a plain language model lacks."""
 
 
-class RewardModel(nn.Module):
+class ScoreModel(nn.Module):
     """Scores responses with a `*ForSequenceClassification` network of one label.
 
     Decoders are pooled here: the hidden state of each response's last token, found by its stored index, goes through
@@ -154,7 +154,7 @@ def _leave(autocast: Any, output: Any) -> Any:
     return output
 
 
-def compute_name(model: RewardModel) -> str:
+def compute_name(model: ScoreModel) -> str:
     """The dtype of a model's arithmetic as results and cards write it, such as `bfloat16`."""
     return str(model.compute).removeprefix("torch.")
 

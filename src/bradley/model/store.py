@@ -22,7 +22,7 @@ from .checks import check_files, check_vocabulary, check_weights
 from .engine import choose_engine
 from .normalization import Normalization
 from .parity import Conversation, measure
-from .reward import RewardModel, compute_name, is_head_weight
+from .reward import ScoreModel, compute_name, is_head_weight
 from .weights import load_saved, save_network
 
 TEMPLATE = "bradley_template.jinja"
@@ -37,14 +37,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Loaded(NamedTuple):
     """A model ready to score, the renderer it was trained with, and the unit of its scores if the folder gives one."""
 
-    model: RewardModel
+    model: ScoreModel
     renderer: Renderer
     normalization: Normalization | None = None
 
 
 def save_model(
     folder: Path,
-    model: RewardModel,
+    model: ScoreModel,
     renderer: Renderer,
     facts: dict[str, Any],
     sample: Sequence[Conversation] = (),
@@ -59,7 +59,7 @@ def save_model(
     replace_folder(folder, lambda target: _write(target, model, renderer, {**facts, **parity}))
 
 
-def _write(folder: Path, model: RewardModel, renderer: Renderer, facts: dict[str, Any]) -> None:
+def _write(folder: Path, model: ScoreModel, renderer: Renderer, facts: dict[str, Any]) -> None:
     from safetensors import SafetensorError
 
     try:
@@ -130,7 +130,7 @@ def load_model(
         raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
     template = "raw" if card["template"] == "raw" else str(path / TEMPLATE)
     settings = Render(**{**card["render"], "template": template})
-    model = RewardModel(own_memory(network).to(target), compute).eval()
+    model = ScoreModel(own_memory(network).to(target), compute).eval()
     choose_engine(model, engine, settings.max_tokens)
     tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
     check_vocabulary(network, tokenizer, path)

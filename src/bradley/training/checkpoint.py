@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.render import Renderer
 from ..files import copy_folder, replace_folder, write_text
-from ..model.reward import RewardModel
+from ..model.reward import ScoreModel
 from ..model.store import save_model
 from .provenance import Provenance
 
@@ -27,7 +27,7 @@ class Checkpoints:
         self.provenance = provenance or Provenance({}, [])
         self.index: dict[str, dict[str, Any]] = {}
 
-    def save(self, step: int, model: RewardModel, renderer: Renderer, facts: dict[str, Any], *, best: bool) -> None:
+    def save(self, step: int, model: ScoreModel, renderer: Renderer, facts: dict[str, Any], *, best: bool) -> None:
         """Write the model as the last checkpoint, and as the best one where `best` says so."""
         known, sample = self.provenance
         save_model(self.path(step), model, renderer, {"step": step, "evaluation": facts, **known}, sample)

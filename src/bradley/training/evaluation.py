@@ -11,7 +11,7 @@ from ..data.store import TokenStore
 from ..errors import DivergedError
 from ..evaluate.summary import summarize
 from ..files import write_text
-from ..model.reward import RewardModel
+from ..model.reward import ScoreModel
 from ..records import ScoredComparison
 from ..score import score_store
 from .distributions import distributions
@@ -79,7 +79,7 @@ class Evaluator:
         self._stop_best: float | None = None
         self._waited = 0
 
-    def run(self, model: RewardModel, step: int) -> Verdict:
+    def run(self, model: ScoreModel, step: int) -> Verdict:
         """Score every set with the model as it stands."""
         rows = {
             name: score_store(model, store, self.settings.micro_batch_tokens) for name, store in self.stores.items()

@@ -18,7 +18,7 @@ from ..data.store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
 from ..model.batch import collate
 from ..model.cost import load_on
-from ..model.reward import RewardModel
+from ..model.reward import ScoreModel
 from .build import Prepared, default_cache, prepare
 from .evaluation import steps_between
 
@@ -82,7 +82,7 @@ def seconds(made: Prepared, cost: float) -> dict[str, float]:
     return {"train": cost * rates["train"], "evaluate": scored * rates["evaluate"]}
 
 
-def time_micro_batches(model: RewardModel, store: TokenStore, plan: Plan) -> dict[str, float]:
+def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict[str, float]:
     """Seconds per unit of cost, forward and backward (`train`) and forward alone (`evaluate`)."""
     found = [piece for step in islice(plan.steps(), TIMED) for piece in step.micro_batches]
     found = [found[int(k)] for k in np.linspace(0, len(found) - 1, min(TIMED, len(found)))]

@@ -19,7 +19,7 @@ from ..data.store import TokenStore
 from ..errors import DivergedError
 from ..losses import Loss
 from ..model.batch import collate
-from ..model.reward import RewardModel
+from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .checkpoint import Checkpoints
 from .evaluation import Evaluator, Verdict, steps_between
@@ -43,7 +43,7 @@ class Job:
 
     config: Config
     folder: Path
-    model: RewardModel
+    model: ScoreModel
     renderer: Renderer
     optimizer: torch.optim.Optimizer
     losses: dict[str, Loss]

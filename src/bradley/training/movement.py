@@ -10,7 +10,7 @@ from ..config import Optim
 from ..errors import CheckpointError
 from ..model.batch import Batch
 from ..model.engine import ROUNDING, TOLERANCE
-from ..model.reward import RewardModel
+from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .optim import warmup_steps
 
@@ -34,7 +34,7 @@ class Movement:
     step after the warm-up, whose small rates may be lost to rounding.
     """
 
-    def __init__(self, model: RewardModel, num_steps: int, plan_steps: int, settings: Optim) -> None:
+    def __init__(self, model: ScoreModel, num_steps: int, plan_steps: int, settings: Optim) -> None:
         self.model = model
         self.start = {name: checksum(weight) for name, weight in trained(model)}
         self.gradients_at = min(LOOK_AT, num_steps) if num_steps > 1 else 0
@@ -92,7 +92,7 @@ class Movement:
             )
 
 
-def trained(model: RewardModel) -> Iterator[tuple[str, nn.Parameter]]:
+def trained(model: ScoreModel) -> Iterator[tuple[str, nn.Parameter]]:
     """Names, as the network has them, and values of all weights that are trained."""
     return ((name, weight) for name, weight in model.network.named_parameters() if weight.requires_grad)
 
@@ -108,7 +108,7 @@ def checksum(weight: Tensor) -> int:
     return int(weight.detach().contiguous().view(whole).sum(dtype=torch.int64))
 
 
-def part_in_scores(model: RewardModel, batch: Batch, weight: nn.Parameter) -> str:
+def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str:
     """What scores owe to a weight, seen by adding noise to it for a moment.
 
     Returns:
@@ -131,7 +131,7 @@ def part_in_scores(model: RewardModel, batch: Batch, weight: nn.Parameter) -> st
     return "constant" if apart <= rounding + TOLERANCE[torch.float32] * largest else "other"
 
 
-def _scores(model: RewardModel, batch: Batch) -> Tensor:
+def _scores(model: ScoreModel, batch: Batch) -> Tensor:
     """Scores [R] as in evaluation, but in float32, on the engine that computes in any dtype."""
     was_training, compute, engine = model.training, model.compute, model.engine
     model.eval().use("plain")

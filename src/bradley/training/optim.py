@@ -9,7 +9,7 @@ from torch import nn
 
 from ..config import Optim
 from ..errors import UserError, one_line
-from ..model.reward import RewardModel, is_head_weight
+from ..model.reward import ScoreModel, is_head_weight
 from .optimizers import optimizer_arguments, optimizer_class
 
 
@@ -67,7 +67,7 @@ def set_rates(optimizer: torch.optim.Optimizer, step: int, num_steps: int, setti
     return rates
 
 
-def make_optimizer(model: RewardModel, settings: Optim) -> torch.optim.Optimizer:
+def make_optimizer(model: ScoreModel, settings: Optim) -> torch.optim.Optimizer:
     """The optimizer of the settings over every trained weight of the model, see `parameter_groups`.
 
     Raises:
@@ -93,7 +93,7 @@ def _try_step(kind: Callable[..., torch.optim.Optimizer], arguments: dict[str, A
     kind([weight], **arguments).step()
 
 
-def parameter_groups(model: RewardModel, settings: Optim) -> list[dict[str, Any]]:
+def parameter_groups(model: ScoreModel, settings: Optim) -> list[dict[str, Any]]:
     """Each trained weight in exactly one group: backbone with decay, backbone without, head.
 
     Decay acts on matrices alone, of the backbone or of the head: biases and norms have no size to keep small.
