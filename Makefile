@@ -30,7 +30,7 @@ $(VENV)/.installed-report: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) with the tools of development"
-	$(PIP) -e ".[report,data,tensorboard,wandb,dev]"
+	$(PIP) -e ".[report,data,tensorboard,wandb,lora,dev]"
 	@touch $@
 
 $(BIN)/python:
