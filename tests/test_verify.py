@@ -149,7 +149,7 @@ def test_the_command_checks_in_a_fresh_process(tmp_path, capsys, monkeypatch):
     (folder / "model.safetensors").write_bytes(b"torn")
     assert run(["verify", "m", "--json"]) == 4
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.startswith("error: the weight file m/model.safetensors is damaged")
+    assert shown.out == "" and shown.err.startswith("error: m/model.safetensors cannot be read, the file is damaged")
     assert len(shown.err.splitlines()) == 2
 
 

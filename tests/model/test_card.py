@@ -20,7 +20,7 @@ from bradley.model.normalization import Normalization
 from bradley.model.parity import SIZE, draw, measure, score_ids
 from bradley.model.store import add_normalization, load_model, save_model
 from bradley.records import Comparison, Judgment, Message, Response
-from tests.helpers import BERT, GPT2, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
 ROWS = comparisons(20)
 TOKENIZER = tokenizer_for(ROWS)
@@ -202,7 +202,7 @@ FAULTS = {
     "holds pytorch_model.bin, which may be a pickle": lambda m: (m / "pytorch_model.bin").write_bytes(b"x"),
     "holds optimizer.pt, which may be a pickle": lambda m: (m / "optimizer.pt").write_bytes(b"x"),
     "lacks the weight file model.safetensors": lambda m: (m / "model.safetensors").unlink(),
-    "model.safetensors is damaged": lambda m: (m / "model.safetensors").write_bytes(
+    "model.safetensors cannot be read, the file is damaged": lambda m: (m / "model.safetensors").write_bytes(
         (m / "model.safetensors").read_bytes()[:-8]
     ),
     "has 2 labels": lambda m: edit_json(m / "config.json", id2label={"0": "bad", "1": "good"}),
@@ -224,6 +224,15 @@ def test_every_planted_fault_is_refused_with_a_message_of_its_own(tmp_path, mess
     assert caught.value.exit_code == 4 and caught.value.hint and "\n" not in caught.value.message
     others = [other for other in FAULTS if other != message]
     assert not any(re.search(other, caught.value.message) for other in others)
+
+
+def test_a_token_that_transformers_adds_by_itself_is_no_fault(tmp_path):
+    """It gives a tokenizer beside a Qwen2 model an unknown token, which was not there in training."""
+    from transformers import AutoTokenizer
+
+    save_model(tmp_path / "m", tiny_model(QWEN, TOKENIZER), renderer_for(), {})
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "m")) == len(TOKENIZER) + 1
+    assert load_model(tmp_path / "m").model.causal
 
 
 def test_weights_of_another_run_are_refused(tmp_path):

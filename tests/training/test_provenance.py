@@ -97,3 +97,6 @@ def test_the_data_hash_names_tokens_and_judgments():
     hashes.add(trained_on(store_for([softer, *rows[1:]], tokenizer)))
     hashes.add(trained_on(store_for(rows, tokenizer, template="raw")))
     assert len(hashes) == 7
+    three = comparisons(1, responses=3)[0]
+    one, other = (dataclasses.replace(three, judgments=(judgment,)) for judgment in three.judgments)
+    assert trained_on(store_for([one], tokenizer)) != trained_on(store_for([other], tokenizer))

@@ -40,7 +40,7 @@ def _check_readable(path: Path) -> None:
         with safe_open(path, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"the weight file {path} is damaged: {one_line(error)}", COPY) from error
+        raise CheckpointError(f"{path} cannot be read, the file is damaged: {one_line(error)}", COPY) from error
 
 
 def _check_labels(folder: Path) -> None:
@@ -60,11 +60,17 @@ def _check_labels(folder: Path) -> None:
 
 
 def check_vocabulary(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Raise `CheckpointError` for a tokenizer that knows more tokens than the model has embeddings."""
-    rows = network.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
+    """Raise `CheckpointError` for a tokenizer that knows more tokens than the model has embeddings.
+
+    Its file is asked: to what it holds transformers may add a token of the model's kind, which no text of ours becomes.
+    """
+    from tokenizers import Tokenizer
+
+    file, rows = folder / "tokenizer.json", network.get_input_embeddings().num_embeddings
+    known = Tokenizer.from_file(str(file)).get_vocab_size() if file.is_file() else len(tokenizer)
+    if known > rows:
         raise CheckpointError(
-            f"the tokenizer of {folder} knows {len(tokenizer)} tokens, and the model has embeddings for {rows}", COPY
+            f"the tokenizer of {folder} knows {known} tokens, and the model has embeddings for {rows}", COPY
         )
 
 
