@@ -74,10 +74,15 @@ def with_responses(rows: Sequence[Comparison], count: int, most: int) -> list[Ca
 
 
 def within(model: Loaded, rows: Sequence[Candidates]) -> list[Candidates]:
-    """The candidates that nothing is cut from: the peers know no limit."""
+    """The candidates that every side reads alike: nothing is cut, for the peers know no limit, and no message
+    writes out a special token, which the peers take for one."""
     limit = model.renderer.settings.max_tokens
     rendered = model.renderer.comparisons(rows)
-    return [row for row, found in zip(rows, rendered, strict=True) if max(map(len, found.ids)) <= limit]
+    return [
+        row
+        for row, found in zip(rows, rendered, strict=True)
+        if max(map(len, found.ids)) <= limit and not found.control_tokens
+    ]
 
 
 def bradley_scorer(model: Loaded, rows: Sequence[Candidates]) -> Scorer:
@@ -195,7 +200,7 @@ def line(count: int, found: dict[str, Any]) -> str:
         f"{name} {median:.2f} s ({found['ranges'][name][0]:.2f} to {found['ranges'][name][1]:.2f})"
         for name, median in found["seconds"].items()
     )
-    lost = f" ({found['left_out']} comparisons above the limit left out)" if found["left_out"] else ""
+    lost = f" ({found['left_out']} comparisons not read alike left out)" if found["left_out"] else ""
     return (
         f"K = {count:<2} {found['responses']} responses{lost}, {found['full_tokens']} tokens with every prompt "
         f"repeated, {found['unique_tokens']} once; {sides}; {found['ratio_pipeline']:.2f}x the pipeline (batches of "
