@@ -1,25 +1,26 @@
 """The writers of the run folder: JSON lines, and a table with the column names of older systems."""
 
-import contextlib
 import csv
+import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from ...errors import DiskError
 from ..metrics import Event
+from .append import AppendFile
 
 
 class JsonLines:
-    """A file of one JSON object per line, flushed after each, so that a plot can be made of a run that is under way.
+    """A file of one JSON object per line, written at once, so that a plot can be made of a run that is under way.
 
     Args:
         kinds: the kinds of events that it takes; an event without a kind is always taken.
+        keep: bytes of an existing file to go on after; None: a new file.
     """
 
-    def __init__(self, path: Path, kinds: Sequence[str] = ()) -> None:
-        self._file, self._kinds = path.open("x", encoding="utf-8"), kinds
+    def __init__(self, path: Path, kinds: Sequence[str] = (), keep: int | None = None) -> None:
+        self._file, self._kinds = AppendFile(path, keep), kinds
 
     def event(self, event: Event) -> None:
         """Append one event.
@@ -28,8 +29,11 @@ class JsonLines:
             DiskError: the line could not be written; training must not go on unlogged.
         """
         if event.get("kind") in (*self._kinds, None):
-            with flushed(self._file):
-                self._file.write(json.dumps(event) + "\n")
+            self._file.write(json.dumps(event) + "\n")
+
+    def sync(self) -> int:
+        """Bring every line to the disk, and say how many bytes there are."""
+        return self._file.sync()
 
     def close(self) -> None:
         """Close the file."""
@@ -79,13 +83,17 @@ COLUMNS: dict[str, str] = {
 class CsvTable:
     """`metrics.csv`: one row per train line and per evaluated set, blank where an event has no value.
 
-    The columns are known before the first event, numbers are written in full, and each row is flushed. Rows of
-    evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
+    The columns are known before the first event, numbers are written in full, and each row is there at once. Rows
+    of evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
+
+    Args:
+        keep: bytes of an existing file to go on after; None: a new file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("x", encoding="utf-8", newline="")
-        self._append(list(COLUMNS))
+    def __init__(self, path: Path, keep: int | None = None) -> None:
+        self._file = AppendFile(path, keep)
+        if keep is None:
+            self._append(list(COLUMNS))
 
     def event(self, event: Event) -> None:
         """Append a row.
@@ -96,24 +104,19 @@ class CsvTable:
         if event["kind"] in ("train", "eval"):
             self._append([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()])
 
+    def sync(self) -> int:
+        """Bring every row to the disk, and say how many bytes there are."""
+        return self._file.sync()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _append(self, cells: list[Any]) -> None:
-        with flushed(self._file):
-            csv.writer(self._file, lineterminator="\n").writerow(cells)
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n").writerow(cells)
+        self._file.write(row.getvalue())
 
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
-
-
-@contextlib.contextmanager
-def flushed(file: TextIO) -> Iterator[None]:
-    """What the block writes to `file` is on disk after it, or a `DiskError` says that it is not."""
-    try:
-        yield
-        file.flush()
-    except OSError as error:
-        raise DiskError(f"{file.name} could not be written: {error.strerror}", "free some space") from error
