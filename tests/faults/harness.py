@@ -84,6 +84,15 @@ def run_toy(run: Path, prepare: Callable[[], object] = nothing, size: int = toy.
     return forked(work)
 
 
+def run_toy_until(run: Path, step: int, keep: int = 2) -> Ended:
+    """A run that is killed as soon as the save of a step has returned."""
+
+    def work(tell: Callable[[str, Any], None]) -> None:
+        toy.train_toy(run, saved=lambda saved: seam.die() if saved == step else None, keep=keep)
+
+    return forked(work)
+
+
 def end_at(root: Path, point: int, mode: str) -> None:
     """Let this process end at a call: see `MODES`."""
     if mode == "kill":
