@@ -170,7 +170,7 @@ def saved_twice(run, point, mutant, tally, name):
         toy.checkpoint.write_model = toy.write_toy
         checkpoints = toy.Checkpoints(run / "checkpoints")
         (run / "metrics.jsonl").touch()
-        metrics = toy.JsonLines(run / "metrics.jsonl", keep=0)
+        metrics = toy.JsonLines(run / "metrics.jsonl", at=0)
         toy.save(checkpoints, toy.Toy(), 0, metrics)
         harness.end_at(run, point, "kill")
         toy.save(checkpoints, toy.Toy(), 0, metrics)

@@ -213,6 +213,7 @@ class Checkpoints:
         self.index = {"last": _entry(manifest), "best": _entry(best)}
         self._bytes = size_of(manifest)
         self._write_index()
+        self._rotate(self.keep)  # which a crash may have cut short
         return Found(manifest["step"], self.path(manifest["step"]), manifest)
 
     def _set_aside(self, step: int, error: DamagedError) -> None:

@@ -9,40 +9,35 @@ from ...errors import CheckpointError
 from ...files import disk_errors, sync
 
 
-class AppendFile:
-    """Text, piece after piece; what was written is with the system at once, and on disk after `sync`.
+class Appended:
+    """A text file that grows; what was written is with the system at once, so a plot can be made of a run under way.
 
     Args:
-        keep: bytes of an existing file to go on after, what follows them is cut off; None: a new file.
+        at: bytes of it that count, as `position` gave them, for a run that goes on: what was written after that is cut
+            off. None begins a new file.
 
     Raises:
-        DiskError: it cannot be opened; a new file exists already.
-        CheckpointError: the file is shorter than `keep`.
+        CheckpointError: a file that lacks what is to count.
+        DiskError: it cannot be opened, or a new one exists already.
     """
 
-    def __init__(self, path: Path, keep: int | None = None) -> None:
+    def __init__(self, path: Path, at: int | None = None) -> None:
+        if at is not None and (not path.is_file() or path.stat().st_size < at):
+            raise CheckpointError(
+                f"{path} is shorter than the {at} bytes that the checkpoint knows of it", "copy the whole run folder"
+            )
         self.path = path
         with disk_errors(path):
-            self._handle = disk.create(path) if keep is None else disk.reopen(path)
-            if keep is not None:
-                self._cut(keep)
+            self._handle = disk.create(path) if at is None else disk.reopen(path)
+            if at is not None and os.fstat(self._handle).st_size > at:
+                disk.cut(self._handle, at)
             sync(path.parent)  # a synced file without a name is lost as well
 
-    def _cut(self, keep: int) -> None:
-        size = os.fstat(self._handle).st_size
-        if size < keep:
-            self.close()
-            raise CheckpointError(
-                f"{self.path} has {size} bytes, and {keep} at the checkpoint", "put the file of the run back"
-            )
-        if size > keep:
-            disk.cut(self._handle, keep)
-
     def write(self, text: str) -> None:
-        """Append text, whole or not at all.
+        """Append a text, whole or not at all.
 
         Raises:
-            DiskError: it could not be written.
+            DiskError: it could not be written; training must not go on unlogged.
         """
         with disk_errors(self.path):
             before = os.fstat(self._handle).st_size
@@ -57,12 +52,8 @@ class AppendFile:
         while data:
             data = data[disk.write(self._handle, data) :]
 
-    def sync(self) -> int:
-        """Bring all of it to the disk, and say how many bytes it has: what `keep` may be.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
+    def position(self) -> int:
+        """Bytes of the file, all of them on the disk."""
         with disk_errors(self.path):
             disk.sync(self._handle)
             return os.fstat(self._handle).st_size
