@@ -80,20 +80,34 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run folder [default: runs/NAME-TIME]."
 )
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it if there is none.")
+@click.option("--allow-change", default="", metavar="NAMES", help="What may differ from the run that was begun.")
 @click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")
 @click.option("--quiet", is_flag=True, help="Say nothing on the way.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, progress as JSON lines.")
 def train(
-    config: Path, output: Path | None, sanity: bool, quiet: bool, as_json: bool, overrides: dict[str, str]
+    config: Path,
+    output: Path | None,
+    resume: bool,
+    allow_change: str,
+    sanity: bool,
+    quiet: bool,
+    as_json: bool,
+    overrides: dict[str, str],
 ) -> None:
     """Train, evaluate and report one reward model.
 
-    CONFIG is a TOML file; every setting in it can be given as an option instead.
+    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT and SIGUSR1 save the
+    run and end it with exit code 75; the same command with --resume goes on, bit for bit as without the interruption.
     """
     from .configfile import load_config
 
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
+    if resume and output is None:
+        raise UserError("--resume needs the folder of the run", "add --output DIR")
+    if allow_change and not resume:
+        raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
     settings = load_config(config, overrides)
     from .training.run import train as train_model
 
@@ -103,6 +117,8 @@ def train(
         progress="json" if as_json else "quiet" if quiet else "bar",
         sanity=sanity,
         source=config.read_text(encoding="utf-8-sig"),
+        resume=resume,
+        allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
     )
     click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
 

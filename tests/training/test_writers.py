@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from bradley.config import Log
-from bradley.errors import DiskError, UserError
+from bradley.errors import CheckpointError, DiskError, UserError
 from bradley.losses import Term
 from bradley.training.loop import fit
 from bradley.training.samples import choose
 from bradley.training.writers import TRACKERS, check_trackers, open_writers
-from bradley.training.writers.files import COLUMNS, JsonLines, flushed
+from bradley.training.writers.files import COLUMNS, CsvTable, JsonLines, flushed
 from bradley.training.writers.lines import METRIC_DEFINITIONS, diagnosis, plain_name
 from bradley.training.writers.tensorboard import markdown_table
 from tests.training.jobs import VALID, config, job
@@ -409,3 +409,36 @@ def test_the_files_of_two_runs_have_the_same_bytes(tmp_path):
         fit(made)
     for file in ("metrics.jsonl", "metrics.csv", "eval/samples.jsonl", "eval/distributions.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_a_file_that_goes_on_ends_where_the_checkpoint_knew_it(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = JsonLines(path, ("train",))
+    lines.event({"kind": "train", "text": "né"})
+    known = lines.position()
+    lines.event({"kind": "train", "text": "lost"})
+    lines.close()
+    assert known == len('{"kind": "train", "text": "n\\u00e9"}\n') < path.stat().st_size
+    again = JsonLines(path, ("train",), known)
+    again.event({"kind": "train", "text": "next"})
+    again.close()
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["né", "next"]
+
+
+def test_a_file_that_lacks_what_the_checkpoint_knows_is_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    for path, at in ((tmp_path / "a.jsonl", 4), (tmp_path / "gone.jsonl", 1)):
+        with pytest.raises(CheckpointError, match="shorter than"):
+            JsonLines(path, (), at)
+
+
+def test_a_table_that_goes_on_has_one_header(tmp_path):
+    table = CsvTable(tmp_path / "a.csv")
+    known = table.position()
+    table.close()
+    again = CsvTable(tmp_path / "a.csv", known)
+    again.event({"kind": "train", "step": 3})
+    again.close()
+    with (tmp_path / "a.csv").open(newline="") as file:
+        read = list(csv.reader(file))
+    assert read[0] == list(COLUMNS) and [row[0] for row in read[1:]] == ["3"]

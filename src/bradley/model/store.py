@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,6 +179,18 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
 
 def _template_hash(template: str | None) -> str | None:
     return None if template is None else hashlib.sha256(template.encode()).hexdigest()
+
+
+def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:
+    """SHA-256 of what decides how text becomes ids: the chat template, and the whole tokenizer."""
+    tokenizer = renderer.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    special = json.dumps([str(tokenizer.special_tokens_map), _probe_ids(renderer)])
+    return {
+        "template": _template_hash(renderer.template),
+        "rules": hashlib.sha256((rules + special).encode()).hexdigest(),
+    }
 
 
 def _probe_ids(renderer: Renderer) -> list[int]:

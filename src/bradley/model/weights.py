@@ -93,6 +93,29 @@ def load_saved(
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
 
 
+def restore_network(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> None:
+    """Write the weights of a model folder into the network of the run that saved it, in place.
+
+    Args:
+        card: the folder's `bradley.json`.
+
+    Raises:
+        CheckpointError: weights that cannot be read, or are not those of the network.
+    """
+    known = card.get("adapter")
+    if (known is None) == is_adapted(network):
+        raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
+    if known is not None:
+        return _fill(network, _read_weights(folder), folder, known["base"])
+    saved, missing = load_saved(folder, card, remote_code=remote_code)
+    own, values = network.state_dict(keep_vars=True), saved.state_dict()
+    if missing or {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in values.items()}:
+        raise CheckpointError(f"{folder} holds other weights than the run has", COPY_AGAIN)
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+
+
 def _load_adapter(
     folder: Path, known: Any, base: str, remote_code: bool, device: torch.device, compute: torch.dtype
 ) -> Any:
