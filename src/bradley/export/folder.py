@@ -14,6 +14,7 @@ from ..errors import CheckpointError, UserError
 from ..files import make_readable, replace_folder, write_text
 from ..model.build import quiet_transformers
 from ..model.card import CARD, hash_weights, read_card, write_card
+from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
 from ..model.reward import is_head_weight
 from ..model.store import DTYPES, TEMPLATE, Loaded, load_model
@@ -25,7 +26,6 @@ from .published import published
 from .servable import servable
 from .template import check_clock, check_ids, frozen_template
 
-ADAPTER_CONFIG = "adapter_config.json"
 FIGURES = "figures"
 PICTURES = ("training", "scores", "calibration", "lengths")
 """Figures of a run that its model card shows, of those that there are."""

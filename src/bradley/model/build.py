@@ -16,7 +16,7 @@ from ..seeds import seed_for
 from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .origin import WEIGHT_FILES, weights_hash
+from .origin import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
@@ -260,7 +260,7 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
-    if (folder / "adapter_config.json").is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+    if (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise CheckpointError(
             f"{given} holds an adapter and no model of its own", "fold it into its base model first: bradley export"
         )

@@ -9,6 +9,8 @@ from ..data.tokenizer import locate
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 """What transformers calls a file of weights, and the index of several."""
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""What PEFT calls the files of an adapter."""
 
 
 def weights_hash(path: str, revision: str = "") -> str:

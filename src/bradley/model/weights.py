@@ -10,11 +10,9 @@ from torch import Tensor
 from ..errors import CheckpointError, UserError, one_line
 from .adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
 from .build import check_quantize, load_network, quantized_on, quiet_transformers, reproducible_init
-from .origin import weights_hash
+from .origin import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .reward import is_head_weight
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""PEFT's names for the files of an adapter."""
 CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
 """What a card says of the model below an adapter, under the names of `Adapted`."""
 CPU = torch.device("cpu")
@@ -34,8 +32,8 @@ def save_network(network: Any, folder: Path) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     state = {name: weight.contiguous().cpu() for name, weight in adapter_state(network).items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
+    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
     return {"adapter": {**_card(network.adapted), **_sizes(network)}}
 
 
@@ -82,9 +80,9 @@ def load_saved(
             or for another base model; a base model that is not there; `base` for a folder that needs none.
     """
     known = card.get("adapter")
-    if (known is None) == (folder / CONFIG).is_file():
+    if (known is None) == (folder / ADAPTER_CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} {'has' if known is None else 'lacks'} {CONFIG}, and its card says otherwise", COPY_AGAIN
+            f"{folder} {'has' if known is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise", COPY_AGAIN
         )
     if known is not None:
         return _load_adapter(folder, known, base, remote_code, device, compute), []
@@ -138,9 +136,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        state: dict[str, Tensor] = load_file(folder / WEIGHTS)
+        state: dict[str, Tensor] = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
+        raise CheckpointError(f"{folder / ADAPTER_WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
     return state
 
 
@@ -150,7 +148,7 @@ def _read_config(folder: Path) -> Any:
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
     config.inference_mode = False
     return config
 
@@ -200,7 +198,7 @@ def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> No
     for word, names in (("lacks", own.keys() - state.keys()), ("has unexpected", state.keys() - own.keys())):
         if names:
             raise CheckpointError(
-                f"{folder / WEIGHTS} {word} {', '.join(sorted(names)[:3])} ({len(names)} in all)", COPY_AGAIN
+                f"{folder / ADAPTER_WEIGHTS} {word} {', '.join(sorted(names)[:3])} ({len(names)} in all)", COPY_AGAIN
             )
     for name, weight in own.items():
         if weight.shape != state[name].shape:

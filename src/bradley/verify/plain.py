@@ -11,9 +11,9 @@ import torch
 from ..data.render import transcript
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, one_line
+from ..model.origin import ADAPTER_CONFIG
 from ..records import Message
 
-ADAPTER = "adapter_config.json"
 Turns = Sequence[dict[str, str]]
 
 
@@ -61,7 +61,7 @@ def depth(folder: Path, card: dict[str, Any], trust: bool) -> int:
     """Number of layers of the model, or `CheckpointError`."""
     from transformers import AutoConfig
 
-    place, revision = _base(card) if (folder / ADAPTER).is_file() else (str(folder), "main")
+    place, revision = _base(card) if (folder / ADAPTER_CONFIG).is_file() else (str(folder), "main")
     with _loading(folder):
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust, revision=revision)
     return int(config.get_text_config().num_hidden_layers)
@@ -76,7 +76,7 @@ def _base(card: dict[str, Any]) -> tuple[str, str]:
 def plain_network(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
     """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score; or `CheckpointError`."""
     with _loading(folder):
-        network = (_adapted if (folder / ADAPTER).is_file() else _whole)(folder, card, tokenizer, dtype, trust)
+        network = (_adapted if (folder / ADAPTER_CONFIG).is_file() else _whole)(folder, card, tokenizer, dtype, trust)
     return network.eval()
 
 
