@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import CheckpointError, UserError
 from ..files import make_readable, replace_folder, write_text
 from ..model.build import quiet_transformers
-from ..model.card import CARD, hash_weights, read_card, write_card
+from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
 from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
 from ..model.reward import is_head_weight
@@ -83,7 +83,7 @@ def export_model(
     run: Path | str,
     folder: Path | str,
     *,
-    dtype: str = "float32",
+    dtype: str = FLOAT32,
     adapter: bool = False,
     place: str = "",
     trust_remote_code: bool = False,
@@ -117,7 +117,7 @@ def export_model(
 def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
     if dtype not in DTYPES:
         raise UserError(f"the dtype {dtype!r} is unknown, wanted {' or '.join(DTYPES)}", "use --dtype float32")
-    if adapter and dtype != "float32":
+    if adapter and dtype != FLOAT32:
         raise UserError(f"--adapter with --dtype {dtype}: adapters are float32 always", "leave one of them out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} already holds files", "give another folder, or remove it")
@@ -238,7 +238,7 @@ def _measured(target: Path, source: Source) -> Exported:
         raise CheckpointError(
             f"the exported weights score the parity sample up to {check.largest:.1e} from training, and rounding to "
             f"{source.dtype} explains {check.allowed:.1e}",
-            "use --dtype float32" if source.dtype != "float32" else f"type `bradley verify {source.folder}`",
+            "use --dtype float32" if source.dtype != FLOAT32 else f"type `bradley verify {source.folder}`",
         )
     folded = "adapter" in source.card and not source.adapter
     facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
@@ -247,7 +247,7 @@ def _measured(target: Path, source: Source) -> Exported:
 
 
 def _float32_scores(rows: Sequence[Json]) -> list[float]:
-    return [row["float32"] if "float32" in row else row["score"] for row in rows]
+    return [row[FLOAT32] if FLOAT32 in row else row["score"] for row in rows]
 
 
 def _copy_figures(target: Path, run: RunData | None) -> list[str]:

@@ -11,6 +11,8 @@ from ..files import write_text
 CARD = "bradley.json"
 FORMAT = 2
 """What a new card says in `format`; a card that says less lacks what came later, and is read all the same."""
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+"""What a card may say in `compute`."""
 
 
 def read_card(folder: Path) -> dict[str, Any]:

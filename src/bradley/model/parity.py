@@ -14,6 +14,7 @@ from ..losses import Targets
 from ..records import Comparison, Message
 from ..seeds import generator
 from .batch import Batch
+from .card import FLOAT32
 from .reward import ScoreModel, compute_name
 
 SIZE = 8
@@ -89,7 +90,7 @@ def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]
     figures = zip(sample, scores, exact, strict=True)
     return {
         "compute": compute_name(model),
-        "rows": [{**each._asdict(), "score": score, "float32": plain} for each, score, plain in figures],
+        "rows": [{**each._asdict(), "score": score, FLOAT32: plain} for each, score, plain in figures],
     }
 
 

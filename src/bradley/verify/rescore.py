@@ -10,16 +10,15 @@ import torch
 
 from ..errors import BradleyError
 from ..model.build import computes_bfloat16
-from ..model.card import read_card
+from ..model.card import BFLOAT16, FLOAT32, read_card
 from ..model.engine import choose_engine
 from ..model.parity import score_ids
-from ..model.store import Loaded, load_model
+from ..model.store import DTYPES, Loaded, load_model
 from ..records import Message
-from .checks import BFLOAT16, FLOAT32, Check, compare, compare_ids
+from .checks import Check, compare, compare_ids
 from .plain import depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 
 SIZES = (1, 8)
-DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
 
 
 class Sample:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from ..errors import CheckpointError, UserError, one_line
-from ..model.card import read_card
-from .checks import BFLOAT16, Check, compare
+from ..model.card import BFLOAT16, read_card
+from .checks import Check, compare
 from .plain import depth, plain_text, plain_tokenizer
 
 SECONDS = 180
