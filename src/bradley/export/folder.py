@@ -12,12 +12,12 @@ import torch
 from .. import __version__
 from ..errors import CheckpointError, UserError
 from ..files import make_readable, replace_folder, write_text
-from ..model.build import quiet_transformers
 from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
 from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
 from ..model.reward import is_head_weight
 from ..model.store import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.weights import save_network
 from ..report.modelcard import model_card
 from ..report.run_folder import RunData, read_run
 from ..verify import failure, verify
@@ -192,7 +192,7 @@ def _write_weights(target: Path, source: Source) -> None:
 
         network = merged(network)
     cast_body(network, DTYPES[source.dtype])
-    save_weights(network, target)
+    save_network(network, target)
     inner = network.config.get_text_config()
     text = next((key for key, value in vars(network.config).items() if value is inner), "")
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
@@ -206,17 +206,6 @@ def cast_body(network: Any, dtype: torch.dtype) -> None:
     for name, weight in network.named_parameters():
         if not is_head_weight(network, name):
             weight.data = weight.data.to(dtype)
-
-
-def save_weights(network: Any, folder: Path) -> None:
-    """Write config and safetensors of a network. A full disk is an `OSError`, as for any other file."""
-    from safetensors import SafetensorError
-
-    try:
-        with quiet_transformers():
-            network.save_pretrained(folder)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
 
 
 def _measured(target: Path, source: Source) -> Exported:

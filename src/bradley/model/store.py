@@ -58,12 +58,7 @@ def save_model(
 
 
 def _write(folder: Path, model: ScoreModel, renderer: Renderer, facts: dict[str, Any]) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        of_weights = save_network(model.network, folder)
-    except SafetensorError as error:  # how safetensors says that the disk is full
-        raise OSError(str(error)) from error
+    of_weights = save_network(model.network, folder)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)

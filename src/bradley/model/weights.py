@@ -20,21 +20,35 @@ COPY_AGAIN = "copy the whole model folder again"
 
 
 def save_network(network: Any, folder: Path) -> dict[str, Any]:
-    """Write the weights of a network into a folder.
+    """Write the weights of a network into a folder, with the config that loads them.
 
     Returns:
         What the card has to say of them: nothing of a whole network; of an adapter, under `adapter`, its base model.
+
+    Raises:
+        OSError: they cannot be written; of a full disk safetensors says so by an error of its own.
     """
-    if not is_adapted(network):
-        with quiet_transformers():
-            network.save_pretrained(folder)
-        return {}
+    from safetensors import SafetensorError
+
+    adapted = is_adapted(network)
+    try:
+        (_save_adapter if adapted else _save_whole)(network, folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
+
+
+def _save_whole(network: Any, folder: Path) -> None:
+    with quiet_transformers():
+        network.save_pretrained(folder)
+
+
+def _save_adapter(network: Any, folder: Path) -> None:
     from safetensors.torch import save_file
 
     state = {name: weight.contiguous().cpu() for name, weight in adapter_state(network).items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
-    return {"adapter": {**_card(network.adapted), **_sizes(network)}}
 
 
 def _card(adapted: Adapted) -> dict[str, str]:
