@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from ..console import Console
 from ..cpu import keep_freed_memory, set_threads
-from ..data.sources.files import known_suffix, read_rows, sha256
+from ..data.sources.files import known_suffix, read_rows
 from ..data.sources.json_rows import objects_of
 from ..data.sources.text import lines, lines_of
 from ..errors import DataError, UserError
+from ..hashes import sha256
 from ..model.store import load_model
 from .counts import Counts, added, summary
 from .kinds import json_lines
