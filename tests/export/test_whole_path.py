@@ -7,6 +7,7 @@ import pytest
 
 import bradley
 from bradley.export.folder import export_model
+from bradley.model.parity import conversation_ids, score_ids
 from tests.helpers import LLAMA
 
 SETTINGS = {
@@ -75,11 +76,7 @@ def test_the_code_for_transformers_and_openrlhf_gives_the_scores_of_bradley(plac
 
 def scored(folder, turns):
     loaded = bradley.load_model(folder)
-    from bradley.model.parity import score_ids
-
-    messages = tuple(bradley.Message(turn["role"], turn["content"]) for turn in turns)
-    ids = loaded.renderer.ids([loaded.renderer.text(messages[:-1], messages[-1:])])
-    return score_ids(loaded.model, ids)[0]
+    return score_ids(loaded.model, [conversation_ids(turns, loaded.renderer)])[0]
 
 
 def test_the_code_for_bradley_ranks(place, monkeypatch):

@@ -70,6 +70,19 @@ def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, st
     return {"role": message.role if named else plain_role, "content": message.content}
 
 
+def conversation_ids(messages: Sequence[dict[str, str]], renderer: Renderer) -> list[int]:
+    """The token ids that training reads of a conversation of the sample."""
+    if messages[0]["role"] == "ids":
+        return written_ids(messages)
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+    return renderer.ids([renderer.text(turns[:-1], turns[-1:])])[0]
+
+
+def written_ids(messages: Sequence[dict[str, str]]) -> list[int]:
+    """The token ids that turns of the role `ids` write out as numbers."""
+    return [int(word) for turn in messages for word in turn["content"].split()]
+
+
 def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:
     fitting = [each for each in by_length if len(each.ids) <= LONGEST] or by_length[:1]
     several = [each for each in fitting if sum(turn["role"] == "user" for turn in each.messages) > 1]

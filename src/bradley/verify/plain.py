@@ -12,6 +12,7 @@ from ..data.render import transcript
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, one_line
 from ..model.origin import ADAPTER_CONFIG
+from ..model.parity import written_ids
 from ..records import Message
 
 Turns = Sequence[dict[str, str]]
@@ -50,7 +51,7 @@ def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
 def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
     """The token ids of a conversation by the tokenizer alone, and the one rule of the card about its end."""
     if messages[0]["role"] == "ids":
-        return [int(word) for turn in messages for word in turn["content"].split()]
+        return written_ids(messages)
     rule = card["tokenization"]
     text = plain_text(tokenizer, card, messages)
     ids = list(tokenizer(text, add_special_tokens=rule["add_special_tokens"])["input_ids"])

@@ -12,9 +12,8 @@ from ..errors import BradleyError
 from ..model.build import computes_bfloat16
 from ..model.card import BFLOAT16, FLOAT32, read_card
 from ..model.engine import choose_engine
-from ..model.parity import score_ids
+from ..model.parity import conversation_ids, score_ids
 from ..model.store import DTYPES, Loaded, load_model
-from ..records import Message
 from .checks import Check, compare, compare_ids
 from .plain import depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 
@@ -61,7 +60,8 @@ def rescore(folder: Path, trust: bool = False) -> Iterator[Check]:
 
 def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
     model, renderer = loaded.model, loaded.renderer
-    yield compare_ids("token ids, bradley", [_ids(loaded, row["messages"]) for row in sample.rows], sample.rows)
+    found = [conversation_ids(row["messages"], renderer) for row in sample.rows]
+    yield compare_ids("token ids, bradley", found, sample.rows)
     for dtype, kind in DTYPES.items():
         model.compute = kind
         best = choose_engine(model, "auto", renderer.settings.max_tokens).name
@@ -71,14 +71,6 @@ def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
                 groups = [sample.ids[start : start + size] for start in range(0, len(sample.ids), size)]
                 scores = [score for group in groups for score in score_ids(model, group)]
                 yield sample.check(f"bradley, {dtype}, engine {engine}, {size} at a time", scores, dtype)
-
-
-def _ids(loaded: Loaded, messages: Sequence[dict[str, str]]) -> list[int]:
-    """The token ids of a conversation through bradley."""
-    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-    if turns[0].role == "ids":
-        return [int(word) for turn in turns for word in turn.content.split()]
-    return loaded.renderer.ids([loaded.renderer.text(turns[:-1], turns[-1:])])[0]
 
 
 def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Sequence[str]) -> Iterator[Check]:
