@@ -8,23 +8,16 @@ import pytest
 import bradley
 from bradley.export.folder import export_model
 from bradley.model.parity import conversation_ids, score_ids
-from tests.helpers import LLAMA
+from tests.helpers import counting_rows, tiny_run
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 4, "micro_batch_tokens": 1024},
-    "optim": {"lr": 1e-3},
-    "eval": {"every": 4, "train_probe": 8},
-    "log": {"samples": 0},
-}
+SETTINGS = tiny_run(optim={"lr": 1e-3}, eval={"every": 4}, log={"samples": 0})
 
 
 @pytest.fixture(scope="module")
 def proven(tmp_path_factory):
     """A folder with the run `run` and its export `exported`, with the checks of that."""
     place = tmp_path_factory.mktemp("export")
-    rows = [{"prompt": f"What follows {i}?", "chosen": f"It is {i + 1}.", "rejected": "No idea."} for i in range(60)]
+    rows = counting_rows(60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRADLEY_CACHE", str(place / "cache"))
         patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
