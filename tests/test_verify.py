@@ -155,7 +155,7 @@ def test_the_command_checks_in_a_fresh_process(tmp_path, capsys, monkeypatch):
 
 def test_a_failed_check_ends_the_command_with_code_4(tmp_path, capsys, monkeypatch):
     checks = [Check("first way", 0.0, 1e-5), Check("second way", 0.25, 1e-5)]
-    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda folder, trust: checks)
+    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda *_: checks)
     folder = saved(tmp_path / "m")
     assert run(["verify", str(folder), "--json"]) == 4
     shown = capsys.readouterr()

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import CheckpointError, UserError, one_line
 from .adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
 from .build import check_quantize, load_network, quantized_on, quiet_transformers, reproducible_init
+from .checks import check_base
 from .origin import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .reward import is_head_weight
 
@@ -17,6 +18,7 @@ CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
 """What a card says of the model below an adapter, under the names of `Adapted`."""
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy the whole model folder again"
+GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score` and `bradley verify`'
 
 
 def save_network(network: Any, folder: Path) -> dict[str, Any]:
@@ -100,8 +102,7 @@ def load_saved(
         )
     if known is not None:
         return _load_adapter(folder, known, base, remote_code, device, compute), []
-    if base:
-        raise CheckpointError(f"base = {base}, but {folder} holds a whole model", "leave base out")
+    check_base(folder, card, base)
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
 
 
@@ -176,7 +177,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
     except (CheckpointError, UserError) as error:
         raise CheckpointError(
             f"the base model of the adapter {folder} cannot be loaded: {error.message}",
-            'give the place of the base model: base="FOLDER"',
+            f"give the place of the base model: {GIVE_BASE}",
         ) from error
     if found != adapted.base_sha256:
         raise _other_base(folder, path, f"its weights have the hash {found[:12]}, wanted {adapted.base_sha256[:12]}")
@@ -185,7 +186,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
 
 def _other_base(folder: Path, base: str, why: str) -> CheckpointError:
     return CheckpointError(
-        f"the adapter {folder} is not for the base model {base}: {why}", 'give the right one: base="FOLDER"'
+        f"the adapter {folder} is not for the base model {base}: {why}", f"give the right one: {GIVE_BASE}"
     )
 
 
