@@ -17,7 +17,7 @@ from bradley.verify import verify
 from bradley.verify.rescore import rescore
 from tests.helpers import LLAMA, tiny_model
 from tests.model.adapted import ROWS, TOKENIZER, adapted, base_model, train
-from tests.test_verify import reward_server, server
+from tests.reward_server import reward_server, server
 
 pytest.importorskip("peft")
 CHAT = [{"role": "user", "content": "the river"}, {"role": "assistant", "content": "runs under a bridge"}]
@@ -57,11 +57,11 @@ def test_a_fresh_process_verifies_it_through_bradley_and_peft(moved, capsys):
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert all(check["passed"] for check in checks)
     for library in ("bradley", "PEFT"):
-        assert any(check["name"].startswith(f"{library}, float32, 8 at a time") for check in checks), library
+        assert any(check["name"].startswith(f"{library}, float32") for check in checks), library
 
 
 def test_it_is_not_verified_without_the_new_place_or_on_another_base(moved):
-    with pytest.raises(CheckpointError, match="base model of the adapter .* cannot be loaded") as caught:
+    with pytest.raises(CheckpointError, match=r"base model of the adapter .* cannot be loaded") as caught:
         list(rescore(moved.folder))
     assert "--base FOLDER of `bradley score` and `bradley verify`" in caught.value.hint
     with pytest.raises(CheckpointError, match="is not for the base model"):
@@ -69,7 +69,7 @@ def test_it_is_not_verified_without_the_new_place_or_on_another_base(moved):
 
 
 def test_a_server_is_held_to_it(moved):
-    with server(reward_server(moved.folder)) as (url, _):
+    with server(reward_server(moved.folder, TOKENIZER)) as (url, _):
         assert all(check.passed for check in verify(moved.folder, f"{url}/classify", base=moved.base))
         with pytest.raises(CheckpointError, match="does not exist"):
             verify(moved.folder, f"{url}/classify")
@@ -79,25 +79,18 @@ def test_it_scores_in_python_and_on_the_command_line(moved, tmp_path, capsys):
     assert bradley.RewardModel.from_pretrained(moved.folder, base=moved.base).score([CHAT]) == [moved.score]
     with pytest.raises(CheckpointError, match="is not for the base model"):
         bradley.RewardModel.from_pretrained(moved.folder, base=moved.other)
-    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": CHAT}) + "\n")
-    command = [
-        "score",
-        str(moved.folder),
-        str(tmp_path / "in.jsonl"),
-        "--device",
-        "cpu",
-        "-o",
-        str(tmp_path / "o.jsonl"),
-    ]
+    given, scored = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    given.write_text(json.dumps({"messages": CHAT}) + "\n")
+    command = ["score", str(moved.folder), str(given), "--device", "cpu", "-o", str(scored)]
     assert run(command) == 4
-    assert "cannot be loaded" in capsys.readouterr().err and not (tmp_path / "o.jsonl").exists()
+    assert "cannot be loaded" in capsys.readouterr().err and not scored.exists()
     assert run([*command, "--base", moved.base]) == 0
-    assert json.loads((tmp_path / "o.jsonl").read_text())["score"] == moved.score
+    assert json.loads(scored.read_text())["score"] == moved.score
 
 
 @pytest.mark.parametrize("against", ["", "http://127.0.0.1:1/classify"])
 def test_a_whole_model_has_no_base_to_move(whole, against):
-    with pytest.raises(CheckpointError, match="base = x, but .* holds a whole model"):
+    with pytest.raises(CheckpointError, match=r"base = x, but .* holds a whole model"):
         verify(whole, against, base="x")
     with pytest.raises(CheckpointError, match="holds a whole model"):
         bradley.RewardModel.from_pretrained(whole, base="x")
