@@ -249,9 +249,10 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
+@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -> None:
+def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_json: bool) -> None:
     """Prove that a model folder gives the scores of its training.
 
     DIR is a model folder: `model/` of a run, or an export. A fresh process scores the conversations that its
@@ -264,7 +265,7 @@ def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -
     from .verify import failure
     from .verify import verify as check
 
-    checks = check(folder, against, trust_remote_code=trust_remote_code)
+    checks = check(folder, against, trust_remote_code=trust_remote_code, base=base)
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
     if (error := failure(folder, checks)) is not None:
@@ -286,6 +287,7 @@ def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -
 @click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
 @click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
+@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Say nothing on the way.")
@@ -304,7 +306,7 @@ def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **o
     from .scoring.pipeline import How
     from .scoring.run import score_file
 
-    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code")}
+    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base")}
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
     found = score_file(model, source, output, how, progress=progress, **run)

@@ -11,6 +11,7 @@ from ..config import Optim
 from ..errors import CheckpointError
 from ..model.batch import Batch
 from ..model.engine import ROUNDING, TOLERANCE
+from ..model.parity import in_float32
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .optim import warmup_steps
@@ -148,15 +149,12 @@ def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str
 
 def _scores(model: ScoreModel, batch: Batch) -> Tensor:
     """Scores [R] as in evaluation, but in float32, on the engine that computes in any dtype."""
-    was_training, compute, engine = model.training, model.compute, model.engine
-    model.eval().use("plain")
-    model.compute = torch.float32
+    was_training = model.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(model.eval()):
+            model.use("plain")
             scores: Tensor = model(batch)
     finally:
-        model.compute = compute
-        model.use(engine)
         model.train(was_training)
     return scores
 
