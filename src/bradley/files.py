@@ -6,7 +6,6 @@ What is not finished is called `.tmp-*`, what is being removed `.trash-*`, and a
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 import re
@@ -192,12 +191,6 @@ def make_readable(folder: Path) -> None:
     os.umask(mask)
     for path in (folder, *folder.rglob("*")):
         path.chmod((0o755 if path.is_dir() else 0o644) & ~mask)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file as it lies on disk, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_space(folder: Path, needed: int) -> None:

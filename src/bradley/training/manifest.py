@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..files import disk_errors, sha256, write_text
+from ..files import disk_errors, write_text
+from ..hashes import sha256
 
 MANIFEST = "manifest.json"
 FORMAT = 1

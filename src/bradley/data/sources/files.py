@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import DataError, UserError
-from ...files import sha256
+from ...hashes import sha256
 from .base import NumberedRows, Source
 from .csv_rows import csv_rows
 from .json_rows import json_lines, json_list

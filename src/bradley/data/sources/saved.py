@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, one_line
-from ...files import sha256
+from ...hashes import sha256
 from .base import NumberedRows, Source, needed
 from .query import chosen_split, options
 
