@@ -21,6 +21,7 @@ def stopped():
     """A run that was killed after the checkpoint of step 9; those of steps 6 and 3, the best one, are there too."""
     with harness.new_run() as run:
         harness.run_toy_until(run, 9)
+        (run / ".lock").unlink()
         yield run
 
 
@@ -57,9 +58,9 @@ def trials(count, stopped, wanted, mutant=harness.nothing):
             told = [NEWEST + "/" + name, ".bad-step-000009"]
             if name != "manifest.json":
                 told += [before, "no such file" if kind == "delete" else hashlib.sha256(after).hexdigest()]
-            if again.of("began") != [6] or not all(word in said for word in told):
+            aside = (run / "checkpoints" / ".bad-step-000009").is_dir()
+            if not aside or again.of("began") != [6] or not all(word in said for word in told):
                 silent.append(f"{kind} {name}: {said}")
-            assert (run / "checkpoints" / ".bad-step-000009").is_dir() or again.of("began") != [6]
     return tally, silent
 
 
@@ -160,7 +161,7 @@ def test_a_damaged_best_is_made_again_where_an_older_checkpoint_is_kept(wanted):
         damage(run / "checkpoints/step-000003/model.safetensors", "flip", None, random.Random(0))
         again = harness.run_toy(run)
         assert again.of("began") == [0] and harness.bytes_of(run) == wanted
-        assert "step 6 is not used" in again.of("said")[0] or "step 6 is not used" in again.of("said")[1]
+        assert [f"step {step} is not used" in " ".join(again.of("said")) for step in (0, 3, 6)] == [False, True, True]
 
 
 def test_a_manifest_of_a_later_format_is_refused_and_left_alone(stopped):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from bradley.errors import DiskError
-from bradley.files import check_space
+from bradley.files import FULL, check_space
 
 from . import harness, seam
 from .results import record
@@ -26,7 +26,7 @@ def trials(points, code, lasting, wanted):
         with harness.new_run() as run:
             first = harness.run_toy(run, lambda point=point: seam.fail_at(point, code, lasting=lasting))
             lines = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
-            assert not lines or lines.endswith("\n"), f"torn line at call {point}"
+            assert not lines or lines.endswith("\n") or code not in FULL, f"torn line at call {point}"
             ends.append((point, first))
             tally.judge(f"call {point}", first, harness.run_toy(run), harness.bytes_of(run), wanted)
     return tally, ends

@@ -79,7 +79,7 @@ def train_toy(
         state = load_toy(found.folder, toy) if found else {"step": -1, "bytes": 0}
         began(state["step"])
         path = run / "metrics.jsonl"
-        metrics = JsonLines(path, at=state["bytes"] if path.exists() or found else None)
+        metrics = JsonLines(path, keep=state["bytes"] if path.exists() or found else None)
         for step in range(state["step"] + 1, STEPS + 1):
             if step:
                 metrics.event({"step": step, "loss": toy.step(step)})
@@ -94,7 +94,7 @@ def train_toy(
 
 def save(checkpoints: Checkpoints, toy: Toy, step: int, metrics: JsonLines) -> None:
     """One checkpoint; the metrics that it counts on are on the disk before it is."""
-    position = metrics.position()
+    position = metrics.sync()
 
     def state(folder: Path) -> None:
         write_bytes(folder / "optimizer.safetensors", toy.momentum.tobytes())

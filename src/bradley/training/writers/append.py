@@ -9,35 +9,40 @@ from ...errors import CheckpointError
 from ...files import disk_errors, sync
 
 
-class Appended:
-    """A text file that grows; what was written is with the system at once, so a plot can be made of a run under way.
+class AppendFile:
+    """Text, piece after piece; what was written is with the system at once, and on disk after `sync`.
 
     Args:
-        at: bytes of it that count, as `position` gave them, for a run that goes on: what was written after that is cut
-            off. None begins a new file.
+        keep: bytes of an existing file to go on after, what follows them is cut off; None: a new file.
 
     Raises:
-        CheckpointError: a file that lacks what is to count.
-        DiskError: it cannot be opened, or a new one exists already.
+        DiskError: it cannot be opened; a new file exists already.
+        CheckpointError: the file is shorter than `keep`.
     """
 
-    def __init__(self, path: Path, at: int | None = None) -> None:
-        if at is not None and (not path.is_file() or path.stat().st_size < at):
-            raise CheckpointError(
-                f"{path} is shorter than the {at} bytes that the checkpoint knows of it", "copy the whole run folder"
-            )
+    def __init__(self, path: Path, keep: int | None = None) -> None:
         self.path = path
         with disk_errors(path):
-            self._handle = disk.create(path) if at is None else disk.reopen(path)
-            if at is not None and os.fstat(self._handle).st_size > at:
-                disk.cut(self._handle, at)
+            self._handle = disk.create(path) if keep is None else disk.reopen(path)
+            if keep is not None:
+                self._cut(keep)
             sync(path.parent)  # a synced file without a name is lost as well
 
+    def _cut(self, keep: int) -> None:
+        size = os.fstat(self._handle).st_size
+        if size < keep:
+            self.close()
+            raise CheckpointError(
+                f"{self.path} has {size} bytes, and {keep} at the checkpoint", "put the file of the run back"
+            )
+        if size > keep:
+            disk.cut(self._handle, keep)
+
     def write(self, text: str) -> None:
-        """Append a text, whole or not at all.
+        """Append text, whole or not at all.
 
         Raises:
-            DiskError: it could not be written; training must not go on unlogged.
+            DiskError: it could not be written.
         """
         with disk_errors(self.path):
             before = os.fstat(self._handle).st_size
@@ -52,8 +57,12 @@ class Appended:
         while data:
             data = data[disk.write(self._handle, data) :]
 
-    def position(self) -> int:
-        """Bytes of the file, all of them on the disk."""
+    def sync(self) -> int:
+        """Bring all of it to the disk, and say how many bytes it has: what `keep` may be.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
         with disk_errors(self.path):
             disk.sync(self._handle)
             return os.fstat(self._handle).st_size
