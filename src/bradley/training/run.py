@@ -73,11 +73,11 @@ def train(
         raise UserError("resume = True needs the folder of the run", "give it as output")
     console = Console(progress)
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    config = with_sanity(config) if sanity else config
     record = read_record(folder) if resume else None
     if not resume:
         refuse_used(folder)
     check_hub(config.hub.push, config.hub.private)
+    config = with_sanity(config) if sanity else config
     if record and is_finished(folder, config):
         console.say(f"nothing to do: the run in {folder} has ended")
         return read_run(folder)
