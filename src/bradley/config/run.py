@@ -37,6 +37,10 @@ class Train(Section):
     past the point where the training data are interpolated (0: off). Refused together with what bounds the margin."""
     select_by: Literal["nll", "accuracy"] = "accuracy"
     """Figure of the validation set that chooses the best checkpoint."""
+    divergence_stop: bool = True
+    """End a run that has diverged: for 20 steps in a row the running loss is above 5 and above three times that of the
+    first step; or, after the warm-up, all scores are equal, or the running accuracy is back at chance. Off: it trains
+    on, and the results say when and why it counts as diverged."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA when there is one."""
     threads: Count = 0
