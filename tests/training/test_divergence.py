@@ -1,4 +1,4 @@
-"""The divergence rule on runs that went well, on runs that learned nothing as they should, and on runs that were lost."""
+"""The divergence rule on runs that went well, on runs that were to learn nothing, and on runs that were lost."""
 
 import json
 import math

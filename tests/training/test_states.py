@@ -1,8 +1,6 @@
 """What optimizers keep of a weight, against what they do keep."""
 
 import inspect
-import math
-import warnings
 
 import pytest
 import torch
@@ -56,16 +54,6 @@ def test_eight_bits_take_a_quarter_and_a_scale_for_each_block():
     assert state_bytes("AdamW8bit", {}, (1, 4097)) == 2 * (4097 + 4 * 17)
 
 
-def test_the_rule_for_eight_bits_is_that_of_the_package():
-    bitsandbytes = pytest.importorskip("bitsandbytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for shape in [(64, 65), (63, 65), (1, 4097)]:
-            assert state_bytes("AdamW8bit", {}, shape) == pytest.approx(
-                kept(bitsandbytes.optim.AdamW8bit, shape, {}) - 2 * 256 * 4 * (math.prod(shape) >= 4096), abs=0
-            )
-
-
 def test_a_class_without_a_rule_is_an_error():
-    with pytest.raises(UserError, match="optim.name = Lion: what it keeps"):
+    with pytest.raises(UserError, match=r"optim\.name = Lion: what it keeps"):
         state_bytes("Lion", {}, (2, 2))
