@@ -31,7 +31,7 @@ class Culprit(NamedTuple):
     Attributes:
         piece: number of their micro-batch in the step.
         comparisons: those that are not finite alone; all of the micro-batch where none is.
-        loss, norm: of these together.
+        loss, norm: of the micro-batch.
     """
 
     piece: int
@@ -40,46 +40,57 @@ class Culprit(NamedTuple):
     norm: float
 
 
-def culprits(trial: Trial, pieces: Pieces) -> list[Culprit]:
-    """What is not finite among the micro-batches of a step; empty where none of them is so again."""
+def culprits(trial: Trial, pieces: Pieces, narrow: bool = True) -> list[Culprit]:
+    """What is not finite among the micro-batches of a step; empty where none of them is so again.
+
+    Args:
+        narrow: whether to run the comparisons of such a micro-batch one by one. Processes that share their weights
+            cannot: all of them must run equally many.
+    """
     found = []
     for piece, chosen in pieces:
         loss, norm = trial(piece, chosen)
-        if math.isfinite(loss) and math.isfinite(norm):
+        if (math.isfinite(loss) and math.isfinite(norm)) or not len(chosen):
             continue
-        alone = [number for number in chosen if not all(map(math.isfinite, trial(piece, np.array([number]))))]
-        guilty = np.array(alone) if alone else chosen
-        found.append(Culprit(piece, guilty, *(trial(piece, guilty) if alone else (loss, norm))))
+        alone = [g for g in chosen if not all(map(math.isfinite, trial(piece, np.array([g]))))] if narrow else []
+        found.append(Culprit(piece, np.array(alone) if alone else chosen, loss, norm))
     return found
 
 
-def trial_of(
-    model: ScoreModel,
-    losses: dict[str, Loss],
-    store: TokenStore,
-    weights: np.ndarray,
-    plan: Plan,
-    step: Step,
-    seed: int,
-) -> Trial:
-    """Runs comparisons as the loop does, from gradients of 0, and leaves none behind.
+class Again(NamedTuple):
+    """What it takes to run comparisons of a job outside of its loop, by the same arithmetic.
 
-    Args:
+    Attributes:
         weights: [J] effective weights of the judgments of the store.
         seed: of the run; dropout draws what it drew in the loop.
     """
-    totals = plan.totals(step)
 
-    def run(piece: int, chosen: np.ndarray) -> tuple[float, float]:
-        model.zero_grad(set_to_none=True)
-        batch = collate(store, chosen, weights).to(model.device)
-        torch.manual_seed(seed_for(seed, "dropout", step.number, piece))
-        scores = model(batch)
-        terms = [loss(scores, batch.targets) for loss in losses.values()]
+    model: ScoreModel
+    losses: dict[str, Loss]
+    store: TokenStore
+    weights: np.ndarray
+    plan: Plan
+    seed: int
+
+    def backward(self, step: Step, piece: int, chosen: np.ndarray) -> float:
+        """Add the gradient of comparisons as micro-batch `piece` to what is there; their share of the step's loss."""
+        totals = self.plan.totals(step)
+        batch = collate(self.store, chosen, self.weights).to(self.model.device)
+        torch.manual_seed(seed_for(self.seed, "dropout", step.number, piece))
+        scores = self.model(batch)
+        terms = [loss(scores, batch.targets) for loss in self.losses.values()]
         part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms]).sum()
         part.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        model.zero_grad(set_to_none=True)
-        return float(part.detach()), float(norm)
+        return float(part.detach())
 
-    return run
+    def trial(self, step: Step) -> Trial:
+        """Runs comparisons from gradients of 0, and leaves none behind."""
+
+        def run(piece: int, chosen: np.ndarray) -> tuple[float, float]:
+            self.model.zero_grad(set_to_none=True)
+            loss = self.backward(step, piece, chosen)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            self.model.zero_grad(set_to_none=True)
+            return loss, float(norm)
+
+        return run

@@ -4,32 +4,26 @@ Everything here is decided by figures of the whole step, which every process has
 skip, at the same step.
 """
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..config import Config
-from ..data.plan import Plan, Step
-from ..data.store import TokenStore
+from ..data.plan import Step
 from ..errors import DivergedError
-from .blame import Culprit, Trial, culprits
+from .blame import Again, Culprit, culprits
 from .divergence import Divergence, Figures
 from .metrics import Event, StepSums
 from .optim import warmup_steps
+from .room import Room
 
 MOST_SKIPPED, SKIPPED_WITHIN = 3, 1000
 """So many steps may be skipped among so many."""
 SHOWN = 5
-Exchange = Callable[[str], Sequence[str]]
-"""Gives a text to all processes, and takes one from each, in their order."""
-
-
-def alone(text: str) -> list[str]:
-    """The exchange of a single process."""
-    return [text]
+Exchange = Callable[[list[str]], list[str]]
+"""Gives the lines of this process to all others, and returns those of all of them."""
 
 
 class Guard:
@@ -39,44 +33,69 @@ class Guard:
     moves, while steps, order and randomness go on as if it had.
 
     Args:
-        trial: by step, how its comparisons are run once more; see `blame.trial_of`.
-        exchange: between the processes of the run.
+        again: runs comparisons of a step once more.
+        known: of a run that goes on, what `state` gave.
+        exchange, rank: of the processes of a run; `narrow`: see `blame.culprits`.
 
     Attributes:
-        skipped: for each step that was passed over, `step`, `loss`, `grad_norm` and the lines that say what was wrong.
+        skipped: for each step that was passed over, `step`, `loss`, `grad_norm` and `causes`, in lines.
         diverged: why the run counts as diverged, where `train.divergence_stop` lets it go on; '' where it does not.
     """
 
     def __init__(
-        self, config: Config, plan: Plan, store: TokenStore, trial: Callable[[Step], Trial], exchange: Exchange = alone
+        self,
+        config: Config,
+        again: Again,
+        known: dict[str, Any] | None = None,
+        *,
+        exchange: Exchange = list,
+        rank: int = 0,
+        narrow: bool = True,
     ) -> None:
-        self.config, self.plan, self.store = config, plan, store
-        self.trial, self.exchange = trial, exchange
-        self.divergence = Divergence(warmup_steps(plan.num_steps, config.optim))
-        self.skipped: list[Event] = []
-        self.diverged = ""
+        self.config, self.plan, self.store, self.again = config, again.plan, again.store, again
+        self.exchange, self.rank, self.narrow = exchange, rank, narrow
+        self.room = Room(config, again.plan, again.store)
+        self.divergence = Divergence(warmup_steps(again.plan.num_steps, config.optim))
+        self.skipped: list[Event] = list(known["skipped_steps"]) if known else []
+        self.diverged: str = known["diverged"] if known else ""
+        if known:
+            self.divergence.restore(known["divergence"])
+        self._pieces: list[tuple[int, np.ndarray]] = []
 
-    def allows(self, step: Step, pieces: Sequence[tuple[int, np.ndarray]], sums: StepSums, norm: float) -> bool:
-        """Whether the optimizer may move on this step.
+    def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
+        """A micro-batch begins: number `piece` of the step, or -1 where it is there only to keep processes in step."""
+        self.room.enter(step, piece, chosen)
+        self._pieces.append((piece, chosen))
+
+    def allows(self, step: Step, sums: StepSums, norm: float) -> bool:
+        """Whether the optimizer may move on a step whose last micro-batch has ended.
 
         Args:
-            pieces: the micro-batches that this process ran, with their numbers in the step.
             sums, norm: figures and gradient norm of the whole step.
 
         Raises:
             DivergedError: not finite, and no more steps may be skipped; or the run has diverged.
         """
+        pieces, self._pieces = self._pieces, []
         if math.isfinite(sums.loss) and math.isfinite(norm):
+            self.room.leave(step)
             self._stop_if_diverged(step, sums)
             return True
-        lines = self._lines(step, pieces)
-        self.skipped.append(
-            {"step": step.number, "loss": _number(sums.loss), "grad_norm": _number(norm), "causes": lines}
-        )
-        recent = sum(entry["step"] > step.number - SKIPPED_WITHIN for entry in self.skipped)
+        found = culprits(self.again.trial(step), pieces, self.narrow)
+        lines = self.exchange([self._line(culprit) for culprit in found])
+        self.room.leave(step)
+        recent = 1 + sum(entry["step"] > step.number - SKIPPED_WITHIN for entry in self.skipped)
         if not self.config.optim.skip_nonfinite or recent > MOST_SKIPPED:
             raise self._not_finite(step, sums.loss, norm, lines, recent)
+        figures = {"loss": _number(sums.loss), "grad_norm": _number(norm)}
+        self.skipped.append({"step": step.number, **figures, "causes": lines})
         return False
+
+    def passed_over(self) -> str:
+        """The last step that was skipped, in lines."""
+        last = self.skipped[-1]
+        said = f"skipped      step {last['step']}: loss {last['loss']}, gradient norm {last['grad_norm']}"
+        return "\n".join([said, *last["causes"]])
 
     def facts(self) -> dict[str, Any]:
         """What belongs into the results of a run."""
@@ -85,11 +104,6 @@ class Guard:
     def state(self) -> dict[str, Any]:
         """All that must be known to go on, as JSON values."""
         return {**self.facts(), "divergence": self.divergence.state()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self.skipped, self.diverged = list(state["skipped_steps"]), str(state["diverged"])
-        self.divergence.restore(state["divergence"])
 
     def _stop_if_diverged(self, step: Step, sums: StepSums) -> None:
         if self.diverged or not sums.totals["decided"]:
@@ -103,13 +117,6 @@ class Guard:
                     "lower optim.lr or raise optim.warmup; to train on, use --train.divergence_stop false",
                 )
 
-    def _lines(self, step: Step, pieces: Sequence[tuple[int, np.ndarray]]) -> list[str]:
-        """What was not finite, one line for each micro-batch, of all processes."""
-        found = culprits(self.trial(step), pieces)
-        mine = json.dumps([self._line(culprit) for culprit in found])
-        given = [json.loads(text) for text in self.exchange(mine)]
-        return [f"process {rank}, {line}" for rank, lines in enumerate(given) for line in lines]
-
     def _line(self, culprit: Culprit) -> str:
         sizes = self.plan.load.sizes
         names = [
@@ -118,7 +125,8 @@ class Guard:
         ]
         more = len(culprit.comparisons) - SHOWN
         shown = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-        return f"micro-batch {culprit.piece + 1}: loss {culprit.loss}, gradient norm {culprit.norm}: {shown}"
+        figures = f"loss {culprit.loss}, gradient norm {culprit.norm}"
+        return f"process {self.rank}, micro-batch {culprit.piece + 1}: {figures}; comparisons: {shown}"
 
     def _not_finite(self, step: Step, loss: float, norm: float, lines: list[str], recent: int) -> DivergedError:
         what = "gradient" if math.isfinite(loss) else "loss"

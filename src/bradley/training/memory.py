@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .states import state_bytes
 
+GIB = 2**30
 MASTER = 4
 """Bytes of a weight, of its gradient, of a number of the residual stream: float32."""
 NF4 = 0.5 + 4 / 64

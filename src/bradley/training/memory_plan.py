@@ -8,10 +8,9 @@ import torch
 from ..config import Config
 from ..model.cost import TOKENS_AT_ONCE
 from ..model.outline import outline
-from .memory import MODES, PARTS, Setup, memory_of
+from .memory import GIB, MODES, PARTS, Setup, memory_of
 from .memory_shapes import network_of
 
-GIB = 2**30
 PER_NODE = 8
 """Processes among which `hybrid` shards: those of one node."""
 FASTEST = {"cpu": "segments", "cuda": "varlen"}

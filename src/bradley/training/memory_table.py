@@ -6,8 +6,7 @@ import torch
 
 from ..config import Model
 from ..model.adapters import add_adapter
-from .memory import Network, Setup, memory_of
-from .memory_plan import GIB
+from .memory import GIB, Network, Setup, memory_of
 from .memory_shapes import network_of
 
 SHAPES: dict[str, dict[str, Any]] = {

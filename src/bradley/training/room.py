@@ -4,30 +4,17 @@ runs by their settings.
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ..config import Config
-from ..data.plan import Plan
+from ..data.plan import Plan, Step
 from ..data.store import TokenStore
 from ..errors import OutOfMemoryError, one_line
 
 WORDS = ("not enough memory: you tried to allocate", "out of memory", "can't allocate memory")
 """What PyTorch says in a plain RuntimeError on a CPU, and by way of some CUDA libraries."""
-
-
-class Held(NamedTuple):
-    """What goes through the model at once.
-
-    Attributes:
-        where: in words, such as `micro-batch 2 of step 5`.
-        chosen: [G] its comparisons.
-    """
-
-    where: str
-    chosen: np.ndarray
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -37,50 +24,75 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
 
 
-@contextlib.contextmanager
-def room_for(held: Held, plan: Plan, store: TokenStore, config: Config) -> Iterator[None]:
-    """Turn running out of memory inside the block into an error that names shapes and budgets.
+class Room:
+    """Knows what a run is at, and says so when its memory runs out.
 
-    Raises:
-        OutOfMemoryError: memory ran out. Any other exception passes through.
+    Attributes:
+        where: in words.
+        chosen: [G] comparisons of the micro-batch that is being run; empty outside of one.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(
-            f"out of memory in {held.where}: {shape(held, plan)}, with {plan.limit.name} = {plan.limit.tokens}: "
-            f"{one_line(error)}",
-            advice(held, plan, store, config),
-        ) from error
 
+    def __init__(self, config: Config, plan: Plan, store: TokenStore) -> None:
+        self.config, self.plan, self.store = config, plan, store
+        self.where = "the evaluation before the first step"
+        self.chosen = np.zeros(0, dtype=np.int64)
 
-def shape(held: Held, plan: Plan) -> str:
-    """`2,048 tokens as the engine runs them, 14 responses of up to 512 in 7 comparisons`."""
-    rows, longest = plan.load.sizes.rows[held.chosen], plan.load.sizes.longest[held.chosen]
-    return (
-        f"{tokens_of(plan, held.chosen):,} tokens as the engine runs them, {int(rows.sum())} responses of up to "
-        f"{int(longest.max())} tokens in {len(held.chosen)} comparisons"
-    )
+    def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
+        """A micro-batch begins."""
+        self.where, self.chosen = f"micro-batch {piece + 1} of step {step.number}", chosen
 
+    def probe(self, chosen: np.ndarray) -> None:
+        """The largest micro-batch of a run is tried before its first step."""
+        self.where, self.chosen = "the largest micro-batch of the run, tried before it begins", chosen
 
-def tokens_of(plan: Plan, chosen: np.ndarray) -> int:
-    """Tokens of a micro-batch as the engine runs them, padding included."""
-    sizes = plan.load.sizes
-    if plan.load.padded:
-        return int(sizes.rows[chosen].sum()) * int(sizes.longest[chosen].max())
-    return int(plan.load.tokens[chosen].sum())
+    def leave(self, step: Step) -> None:
+        """The last micro-batch of a step has ended."""
+        self.where, self.chosen = f"the update of step {step.number}, or in what follows it", self.chosen[:0]
 
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn running out of memory inside the block into an error that names shapes and budgets.
 
-def advice(held: Held, plan: Plan, store: TokenStore, config: Config) -> str:
-    """The budget to try: half of what did not fit, but no less than the largest comparison, which is never split."""
-    tokens, largest = tokens_of(plan, held.chosen), int(plan.load.tokens.max())
-    wanted = max(tokens // 2, largest)
-    if len(held.chosen) > 1 and wanted < tokens:
-        return f"use --train.micro_batch_tokens {wanted}: the gradient of a step stays the same but for rounding"
-    name = store.info[int(held.chosen[plan.load.tokens[held.chosen].argmax()])].id
-    ways = ["lower render.max_tokens"]
-    if not config.model.gradient_checkpointing and config.model.trainable != "head":
-        ways.insert(0, "use --model.gradient_checkpointing true")
-    return f"no smaller budget helps, because comparison {name} is never split: {', or '.join(ways)}"
+        Raises:
+            OutOfMemoryError: memory ran out. Any other exception passes through.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            limit = self.plan.limit
+            raise OutOfMemoryError(
+                f"out of memory in {self.where}{self._shape()}; {limit.name} is {limit.tokens}: {one_line(error)}",
+                self._advice(),
+            ) from error
+
+    def _shape(self) -> str:
+        if not len(self.chosen):
+            return ""
+        sizes = self.plan.load.sizes
+        return (
+            f", of {self._tokens():,} tokens as the engine runs them: {len(self.chosen)} comparisons of "
+            f"{int(sizes.rows[self.chosen].sum())} responses of up to {int(sizes.longest[self.chosen].max())} tokens"
+        )
+
+    def _tokens(self) -> int:
+        load = self.plan.load
+        if load.padded:
+            return int(load.sizes.rows[self.chosen].sum()) * int(load.sizes.longest[self.chosen].max())
+        return int(load.tokens[self.chosen].sum())
+
+    def _advice(self) -> str:
+        """The budget to try: half of what did not fit, no less than the largest comparison, which is never split."""
+        load = self.plan.load
+        if not len(self.chosen):
+            return "use an optimizer that keeps less, or model.adapter.kind = lora; see `bradley plan CONFIG --memory`"
+        tokens, largest = self._tokens(), int(load.tokens.max())
+        wanted = max(tokens // 2, largest)
+        if len(self.chosen) > 1 and wanted < tokens:
+            return f"use --train.micro_batch_tokens {wanted}: the gradient of a step stays the same but for rounding"
+        name = self.store.info[int(self.chosen[load.tokens[self.chosen].argmax()])].id
+        ways = ["lower render.max_tokens"]
+        if not self.config.model.gradient_checkpointing and self.config.model.trainable != "head":
+            ways.insert(0, "use --model.gradient_checkpointing true")
+        return f"no smaller budget helps, because comparison {name} is never split: {', or '.join(ways)}"
