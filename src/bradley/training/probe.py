@@ -22,8 +22,8 @@ def probe(again: Again, optimizer: torch.optim.Optimizer, config: Config, room: 
     """
     model, chosen, step = again.model, heaviest(again.plan), again.plan.step(1)
     room.probe(chosen)
-    kept = torch.empty(0 if optimizer.state else optimizer_bytes(optimizer, config), dtype=torch.uint8)
-    kept = kept.to(model.device)
+    size = 0 if optimizer.state else optimizer_bytes(optimizer, config)
+    kept = torch.empty(size, dtype=torch.uint8, device=model.device)
     for _ in range(2):
         again.backward(step, 0, chosen)
     model.zero_grad(set_to_none=True)
