@@ -74,7 +74,7 @@ def test_scores_that_are_equal_before_the_warm_up_is_over_are_no_divergence():
 
 def test_a_loss_that_stays_out_of_range_is_found_soon_and_no_sooner_than_it_must_have_stayed():
     rng = np.random.default_rng(3)
-    healthy, lost = drawn(rng, 50, 0.6, 32), drawn(rng, 60, 0.5, 32, nll=400, noise=50)
+    healthy, lost = drawn(rng, 50, 0.6, 32), drawn(rng, 60, 0.5, 32, nll=30, noise=3)
     step, reason = stops([*healthy, *lost])
     assert 50 + PATIENCE <= step <= 50 + PATIENCE + 15
     assert reason.startswith("the loss, ") and reason.endswith(" has been above 5 for 20 steps")

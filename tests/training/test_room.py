@@ -50,8 +50,8 @@ def test_the_error_names_the_micro_batch_and_a_budget_with_which_the_run_goes_th
     sizes = made.plan.load.sizes
     tokens = sizes.tokens[chosen].sum()
     assert caught.value.message.startswith(
-        f"out of memory in micro-batch 2 of step 1, of {tokens:,} tokens as the engine runs them: {len(chosen)} comparisons of "
-        f"{sizes.rows[chosen].sum()} responses of up to {sizes.longest[chosen].max()} tokens; "
+        f"out of memory in micro-batch 2 of step 1, of {tokens:,} tokens as the engine runs them: {len(chosen)} "
+        f"comparisons of {sizes.rows[chosen].sum()} responses of up to {sizes.longest[chosen].max()} tokens; "
         "train.micro_batch_tokens is 300: "
     )
     budget = int(re.match(r"use --train.micro_batch_tokens (\d+): ", caught.value.hint)[1])

@@ -34,7 +34,7 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by:
       comparison, then over comparisons; with `"pair"` by judgment weight over all. `nll_per_comparison` and
       `nll_per_judgment` are there under either.
     - `degenerate`: whether two or more judgments are decided and all of their d are equal, up to rounding, `ROUNDING`
-      times the largest score. Such a model tells no two responses apart, and its accuracy is that of a coin.
+      times the largest score, as those of constant scores are.
     - `calibration`: `ece` and `bins` of sigmoid(beta * d) over all judgments (see `calibration`).
     - `margin`: mean, std, p05, p50, p95 of d over decided judgments, and `negative_share`, that of d below 0;
       `chosen_reward`, `rejected_reward`: mean scores, with `_std` their standard deviations; `auroc`: probability that

@@ -13,7 +13,7 @@ from bradley.report.filters import duration, number, percent, points
 from bradley.report.run_folder import Json, RunData
 from bradley.report.samples import last_samples
 
-DEGENERATE = "Degenerate: all score differences are equal, so the model tells no two responses apart."
+DEGENERATE = "Degenerate: every score difference is the same, whatever the responses say."
 SELECTED = "The best step was chosen on this set, which flatters it a little."
 
 
