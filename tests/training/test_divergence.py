@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bradley.training.divergence import PATIENCE, Divergence, Figures
+from bradley.training.divergence import PATIENCE, RECOVERY, Divergence, Figures
 
 RUNS = json.loads((Path(__file__).parent / "real_runs.json").read_text(encoding="utf-8"))
 """Train lines of runs of `configs/`, every tenth step, two of them with their signal hidden."""
@@ -92,7 +92,7 @@ def test_chance_after_an_explosion_is_divergence():
     rng = np.random.default_rng(4)
     run = [*drawn(rng, 1, 0.5, 32), *[Figures(3160.0, 3160.0, 0.4, 32)] * 3, *drawn(rng, 100, 0.5, 32, nll=0.7)]
     step, reason = stops(run)
-    assert PATIENCE <= step <= 60
+    assert step == 2 + RECOVERY - 1
     assert reason.startswith("accuracy is at chance") and reason.endswith("after a loss of 3160 at step 4")
 
 
@@ -102,7 +102,7 @@ def test_a_fall_from_what_was_learned_is_divergence(comparisons):
     learned = 4000 // comparisons + 100
     run = [*drawn(rng, learned, 0.8, comparisons), *drawn(rng, learned, 0.5, comparisons, nll=0.72)]
     step, reason = stops(run)
-    assert learned + PATIENCE < step < learned + PATIENCE + 2500 // comparisons + 40
+    assert learned + RECOVERY < step < learned + RECOVERY + 2500 // comparisons + 40
     assert reason.startswith("accuracy is back at chance")
 
 

@@ -14,7 +14,7 @@ from bradley.training.blame import Again
 from bradley.training.guard import Guard
 from bradley.training.loop import fit
 from bradley.training.metrics import StepSums
-from tests.helpers import GPT2
+from tests.helpers import BERT, GPT2
 from tests.training.jobs import config, job
 
 POISONED = 5
@@ -90,9 +90,10 @@ def test_the_run_stops_before_the_update_and_names_the_comparison_alone(tmp_path
     assert re.fullmatch(rf"the {what} of step {last} is (nan|inf); the optimizer has not moved", first)
     sizes, row = made.plan.load.sizes, made.store.info[POISONED]
     shape = rf"{re.escape(row.id)} \({sizes.rows[POISONED]} responses of up to {sizes.longest[POISONED]} tokens\)"
-    figures = r"loss (nan|inf|[\d.e-]+), gradient norm (nan|inf)"
+    figures = r"loss (nan|inf|[\d.e-]+), gradient norm (nan|inf|[\d.e-]+)"
     assert re.fullmatch(rf"process 0, micro-batch {piece}: {figures}; comparisons: {shape}", line), line
     assert (" loss nan" in line or " loss inf" in line) == (what == "loss")
+    assert "norm nan" in line or "norm inf" in line or what == "loss"
     assert len(copies) == last - 1
     for now, kept in zip(made.model.parameters(), copies[-1] if copies else before, strict=True):
         assert torch.equal(now.detach(), kept)
@@ -187,3 +188,14 @@ def test_skipped_steps_are_counted_over_a_window_and_over_a_resume(tmp_path):
     with pytest.raises(DivergedError, match="4 such steps"):
         guard.allows(first._replace(number=1500), finite_sums(made, first), math.nan)
     assert [entry["step"] for entry in guard.facts()["skipped_steps"]] == [1, 2, 3, 1001, 1002, 1003]
+
+
+def test_a_collapsed_model_ends_the_run_or_is_noted_where_the_run_is_to_go_on(tmp_path):
+    """An encoder at a hundred thousand times its usual rate gives every response the same score from then on."""
+    ruinous = {"optim": {"lr": 1.0}, "eval": {"every": 60}}
+    with pytest.raises(DivergedError, match=r"the run has diverged at step \d+: all responses have had the same score"):
+        fit(job(tmp_path / "stopped", config(train={"max_steps": 60}, **ruinous), BERT))
+    goes_on = config(train={"max_steps": 60, "divergence_stop": False}, **ruinous)
+    outcome = fit(job(tmp_path / "run", goes_on, BERT))
+    assert outcome.steps == 60 and re.match(r"step \d+: all responses have had the", outcome.facts["diverged"])
+    assert fit(job(tmp_path / "healthy")).facts == {"skipped_steps": [], "diverged": ""}

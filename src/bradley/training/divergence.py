@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 PATIENCE = 20
-"""Steps in a row for which a run must look diverged."""
+"""Steps in a row for which a run must be out of range, or have equal scores."""
+RECOVERY = 50
+"""Steps in a row that it must be at chance: some models find their way back from a first step that was too long."""
 GROWTH, FLOOR = 3.0, 5.0
 """A loss is out of range above this many times that of the first step, and above this many nats."""
 BLOWN = 10.0
@@ -65,11 +67,12 @@ class Trace:
 class Divergence:
     """Follows a run and says when it has diverged.
 
-    It has, when for `PATIENCE` steps in a row
+    It has, when
 
-    - the running loss is above max(`GROWTH` times that of the first step, `FLOOR`); or, after the warm-up,
-    - all scores are equal; or
-    - the running accuracy is at chance, although it was better by `FALL`, or a single loss was `BLOWN`.
+    - for `PATIENCE` steps the running loss is above max(`GROWTH` times that of the first step, `FLOOR`); or
+    - for `PATIENCE` steps after the warm-up all scores are equal; or
+    - for `RECOVERY` steps after it the running accuracy is at chance, although it was better by `FALL`, or a single
+      loss was `BLOWN`.
 
     Args:
         warmup: steps of the warm-up.
@@ -118,7 +121,7 @@ class Divergence:
             return f"the loss, {trace.start:.4g} at first, has been above {limit:.4g} for {PATIENCE} steps"
         if trace.same >= PATIENCE:
             return f"all responses have had the same score for {PATIENCE} steps"
-        if trace.low < PATIENCE:
+        if trace.low < RECOVERY:
             return ""
         if trace.blown_at:
             after = f"after a loss of {trace.blown:.4g} at step {trace.blown_at}"

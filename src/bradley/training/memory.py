@@ -30,6 +30,7 @@ class Layer(NamedTuple):
         down_input: whether the projection from F does.
         activation_keeps: tensors of F that the activation function keeps.
         low_rank: numbers per token that adapters keep.
+        fused: queries, keys and values are views of one tensor, of which values alone go into attention as they are.
     """
 
     hidden: int
@@ -44,6 +45,7 @@ class Layer(NamedTuple):
     down_input: bool
     activation_keeps: int
     low_rank: int = 0
+    fused: bool = False
 
 
 class Network(NamedTuple):
@@ -158,14 +160,16 @@ def layer_keeps(layer: Layer, setup: Setup) -> float:
     for each anew.
     """
     c, attention_width = setup.number, layer.heads * layer.head_size
-    key_width = (layer.heads if setup.engine in ("segments", "plain") else layer.key_heads) * layer.head_size
+    repeats = setup.engine in ("segments", "plain") and layer.key_heads < layer.heads
+    key_width = (layer.heads if repeats else layer.key_heads) * layer.head_size
+    views = attention_width + key_width if layer.fused and not repeats else 0
     shared = setup.number == MASTER
     inputs = sum(min(count, 1) if shared else count for count in (layer.attention_inputs, layer.feed_forward_inputs))
     inner = layer.activation_keeps + layer.down_input + (2 if layer.gated else 0)
     mask = c * setup.longest if setup.engine == "plain" else 0
     return (
         norm_keeps(layer.norms)
-        + c * (2 * attention_width + 2 * key_width)
+        + c * (2 * attention_width + 2 * key_width + views)
         + MASTER * layer.heads
         + mask
         + c * (inner * layer.inner + inputs * layer.hidden + layer.low_rank)

@@ -79,6 +79,7 @@ def _layer(network: Any, layer: Any) -> Layer:
         feed_forward_inputs=_kept(network, rest[:-1]),
         down_input=bool(_kept(network, rest[-1:])),
         activation_keeps=next((KEEPS[n] for m in layer.modules() if (n := type(m).__name__) in KEEPS), 1),
+        fused=len(attention) == 2 and bool(getattr(config, "rope_parameters", None)),
         low_rank=sum(p.shape[0] for name, p in layer.named_parameters() if f"{ADAPTER}A." in name),
     )
 
