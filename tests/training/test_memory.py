@@ -146,6 +146,23 @@ def test_checkpointing_keeps_the_input_of_every_layer_and_all_of_one():
     )
 
 
+def test_copies_of_frozen_weights_are_let_go_where_activations_are_computed_again():
+    model = tiny_model({**LLAMA, "num_hidden_layers": 10}, TOKENIZER)
+    adapted()(model.network)
+    network = network_of(model.network)
+    kept, passing = (memory_of(network, setup(number=2, checkpointing=on))["copies"] for on in (False, True))
+    assert kept == 2 * (network.matrices + network.frozen_matrices) and network.matrices > 0
+    assert kept - passing > 2 * 0.5 * network.frozen_matrices
+
+
+def test_an_encoder_is_planned_on_padded_rows():
+    of_bert, of_llama = (
+        plan_memory(Config.model_validate({"model": {"config": config, "tokenizer": "train"}}))
+        for config in (BERT, LLAMA)
+    )
+    assert (of_bert["engine"], of_llama["engine"]) == ("plain", "segments")
+
+
 def test_sharding_divides_what_it_says_and_nothing_else():
     network = network_of(tiny_model({**LLAMA, "num_hidden_layers": 10}, TOKENIZER).network)
     one = setup(partial_gradients=5)
@@ -207,8 +224,8 @@ def test_the_command_prints_a_table_or_one_object(tmp_path, capsys):
     args = ["plan", str(file), "--memory", *(f"--model.config.{k}={v}" for k, v in LLAMA.items() if k != "model_type")]
     assert run([*args, "--processes", "16"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].split() == list(modes_of(16))
-    parts = [line.split() for line in lines[4:]]
+    assert lines[4].split() == list(modes_of(16))
+    parts = [line.split() for line in lines[5:]]
     assert [row[0] for row in parts] == [
         "weights", "copies", "gradients", "optimizer", "activations", "working", "total"
     ]  # fmt: skip

@@ -54,7 +54,8 @@ class Network(NamedTuple):
     Attributes:
         trained: shapes of the weights that are trained.
         frozen, quantized: numbers in the others, as float32 and in 4 bits.
-        matrices: numbers in the float32 weights of linear layers, which bfloat16 arithmetic copies.
+        matrices: numbers in the float32 weights of linear layers that are trained, and `frozen_matrices` in the others;
+            bfloat16 arithmetic copies both.
         unit: numbers in the largest part that is gathered at once: a layer, or the embedding.
         trains_backbone: whether a weight below the head is trained; where none is, nothing is kept.
         layers: how many, each like `layer`.
@@ -64,6 +65,7 @@ class Network(NamedTuple):
     frozen: int
     quantized: int
     matrices: int
+    frozen_matrices: int
     unit: int
     trains_backbone: bool
     layers: int
@@ -125,7 +127,8 @@ def memory_of(network: Network, setup: Setup) -> dict[str, int]:
 def copies(network: Network, setup: Setup) -> float:
     """Bytes of weights held a second time.
 
-    A copy for each process: under autocast every matrix in bfloat16, kept until the backward pass. Sharded: everything
+    A copy for each process: under autocast every matrix in bfloat16, kept until the backward pass; with checkpointing
+    frozen ones only while they are used, because autocast remembers trained ones alone. Sharded: everything
     that is gathered from the forward to the backward pass, or, where it is let go in between, two parts at once
     and the gradient of one before it is scattered.
     """
@@ -133,7 +136,10 @@ def copies(network: Network, setup: Setup) -> float:
         return setup.number * (network.trained_numbers + network.frozen + network.unit)
     if setup.mode in ("shard_all", "hybrid"):
         return setup.number * 3 * network.unit
-    return 2 * network.matrices if setup.number < MASTER else 0
+    if setup.number == MASTER:
+        return 0
+    frozen = min(network.frozen_matrices, network.unit) if setup.checkpointing else network.frozen_matrices
+    return setup.number * (network.matrices + frozen)
 
 
 def kept_per_token(network: Network, setup: Setup) -> float:

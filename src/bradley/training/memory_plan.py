@@ -8,6 +8,7 @@ import torch
 from ..config import Config
 from ..model.cost import TOKENS_AT_ONCE
 from ..model.outline import outline
+from ..model.reward import is_causal
 from .memory import GIB, MODES, PARTS, Setup, memory_of
 from .memory_shapes import network_of
 
@@ -27,8 +28,9 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
         BradleyError: settings that make no model, or one whose memory is not known.
     """
     device = device_of(config)
-    network = network_of(outline(config.model), config.model.adapter.quantize)
-    setup = setup_of(config, device)
+    drawn = outline(config.model)
+    network = network_of(drawn, config.model.adapter.quantize)
+    setup = setup_of(config, device, causal=is_causal(drawn))
     return {
         "device": device,
         "compute": "float32" if setup.number == 4 else "bfloat16",
@@ -52,8 +54,12 @@ def device_of(config: Config) -> str:
     return "cpu" if named == "auto" else named
 
 
-def setup_of(config: Config, device: str) -> Setup:
-    """What the settings decide, for one process."""
+def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
+    """What the settings decide, for one process.
+
+    Args:
+        causal: whether the network is a decoder; encoders run on padded rows.
+    """
     precision, model = config.model.precision, config.model
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device == "cuda")
     options = {"betas": config.optim.betas, **config.optim.options}
@@ -61,7 +67,7 @@ def setup_of(config: Config, device: str) -> Setup:
         tokens=config.train.micro_batch_tokens or TOKENS_AT_ONCE[device],
         longest=config.render.max_tokens,
         number=2 if bfloat16 else 4,
-        engine=FASTEST[device] if model.engine == "auto" else model.engine,
+        engine=(FASTEST[device] if causal else "plain") if model.engine == "auto" else model.engine,
         checkpointing=model.gradient_checkpointing,
         optimizer=config.optim.name,
         options=options,
@@ -97,6 +103,7 @@ def show_memory(found: dict[str, Any]) -> str:
         f"{found['compute']} on {found['device']}, engine {found['engine']}, micro-batches of "
         f"{found['micro_batch_tokens']:,} tokens"
         + (", gradient checkpointing" if found["gradient_checkpointing"] else ""),
+        f"up to {found['partial_gradients']} gradients at once where each process has a copy of the model",
         f"GiB in each of {found['processes']} processes, computed and not measured:",
     ]
     width = max(map(len, modes)) + 2

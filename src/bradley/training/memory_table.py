@@ -1,5 +1,6 @@
 """The memory of familiar shapes on familiar GPUs, as a table in Markdown."""
 
+import functools
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def gpu_table() -> str:
 def _row(shape: str, way: str) -> str:
     changes, mode, processes = WAYS[way]
     adapter = changes.get("adapter", {})
-    network = network_of(_llama(shape, Model.model_validate({"adapter": adapter})), adapter.get("quantize", "none"))
+    network = _network(shape, bool(adapter), adapter.get("quantize", "none"))
     setups = [
         Setup(STEP, STEP, 2, "varlen", on, changes.get("optimizer", "AdamW"), {}, mode=mode, shards=processes)
         for on in (False, True)
@@ -79,11 +80,12 @@ def _budget(thousands: int) -> str:
     return str(thousands) if thousands > 0 else "–"
 
 
-def _llama(shape: str, settings: Model) -> Any:
+@functools.cache
+def _network(shape: str, adapted: bool, quantize: str) -> Network:
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     with torch.device("meta"):
         network = LlamaForSequenceClassification(LlamaConfig(num_labels=1, **SHAPES[shape]))
-        if settings.adapter.kind != "none":
-            add_adapter(network, settings, "")
-    return network
+        if adapted:
+            add_adapter(network, Model.model_validate({"adapter": LORA}), "")
+    return network_of(network, quantize)
