@@ -1,6 +1,5 @@
 """Writers: what a run computed is what each of them holds, read back by something else."""
 
-import contextlib
 import csv
 import importlib.util
 import json
@@ -11,12 +10,13 @@ import struct
 import numpy as np
 import pytest
 
+from bradley import disk
 from bradley.config import Log
 from bradley.errors import DiskError, UserError
 from bradley.training.loop import fit
 from bradley.training.samples import choose
 from bradley.training.writers import TRACKERS, check_trackers, open_writers
-from bradley.training.writers.files import COLUMNS, JsonLines, flushed
+from bradley.training.writers.files import COLUMNS, JsonLines
 from bradley.training.writers.tensorboard import markdown_table
 from tests.training.finished import Finished, numbers
 from tests.training.jobs import VALID, config, job
@@ -267,12 +267,20 @@ def test_a_missing_package_is_said_with_its_extra(monkeypatch, name):
     assert f'"bradley[{name}]"' in caught.value.hint
 
 
-def test_a_full_disk_is_a_disk_error(tmp_path):
-    file = open("/dev/full", "w")  # noqa: SIM115  closing it fails as well
-    with pytest.raises(DiskError, match="No space left"), flushed(file):
-        file.write("x")
-    with contextlib.suppress(OSError):
-        file.close()
+def test_a_full_disk_is_a_disk_error_and_leaves_no_half_line(tmp_path, monkeypatch):
+    lines = JsonLines(tmp_path / "full.jsonl")
+    lines.event({"step": 1})
+    write, room = disk.write, [5, 0]
+
+    def almost_full(handle, data):
+        if not (left := room.pop(0)):
+            raise OSError(28, "No space left on device")
+        return write(handle, data[:left])
+
+    with monkeypatch.context() as patched, pytest.raises(DiskError, match="No space left"):
+        patched.setattr(disk, "write", almost_full)
+        lines.event({"step": 2})
+    assert room == [] and (tmp_path / "full.jsonl").read_text() == '{"step": 1}\n'
     lines = JsonLines(tmp_path / "a.jsonl", ("train",))
     lines.event({"kind": "eval"})
     lines.event({"kind": "train", "step": 1})

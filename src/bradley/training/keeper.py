@@ -38,8 +38,8 @@ class Keeper:
         """
         job, progress = self.job, self.progress
         with self.timer.phase("checkpoint"):
-            progress.movement, progress.writers = self.movement.state(), self.writers.positions()
-            progress.guard = self.guard.state()
+            progress.movement, progress.guard = self.movement.state(), self.guard.state()
+            progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
             optimizer = optimizer_state(job.model, job.optimizer)
             job.checkpoints.save(
