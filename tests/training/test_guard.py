@@ -14,6 +14,7 @@ from bradley.training.blame import Again
 from bradley.training.guard import Guard
 from bradley.training.loop import fit
 from bradley.training.metrics import StepSums
+from bradley.training.progress import Progress
 from tests.helpers import BERT, GPT2
 from tests.training.jobs import config, job
 
@@ -199,3 +200,14 @@ def test_a_collapsed_model_ends_the_run_or_is_noted_where_the_run_is_to_go_on(tm
     outcome = fit(job(tmp_path / "run", goes_on, BERT))
     assert outcome.steps == 60 and re.match(r"step \d+: all responses have had the", outcome.facts["diverged"])
     assert fit(job(tmp_path / "healthy")).facts == {"skipped_steps": [], "diverged": ""}
+
+
+def test_what_the_guard_knows_goes_with_the_checkpoint_and_comes_back(tmp_path):
+    settings = config(optim={"skip_nonfinite": True}, eval={"every": 1})
+    outcome = fit(poison(job(tmp_path / "run", settings), nan))
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
+    known = json.loads((newest / "training" / "state.json").read_text())["progress"]["guard"]
+    assert known["skipped_steps"] == outcome.facts["skipped_steps"] != []
+    assert known["divergence"]["start"] == events(tmp_path / "run")[1]["train/rm/loss"]
+    goes_on = fit(job(tmp_path / "on", settings), Progress(guard={**known, "diverged": "step 1: before"}))
+    assert goes_on.facts == {**outcome.facts, "diverged": "step 1: before"}
