@@ -159,6 +159,7 @@ def train_prepared(
         "best": {"step": job.evaluator.best_step, "metric": config.train.select_by},
         "steps": outcome.steps,
         "stopped": outcome.reason,
+        **outcome.facts,
         "seconds": round(before + time.perf_counter() - began, 1),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
