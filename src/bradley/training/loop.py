@@ -11,20 +11,22 @@ import torch
 from .. import stopping
 from ..config import Config
 from ..console import Console
-from ..data.plan import Plan, Step
+from ..data.plan import Plan
 from ..data.render import Renderer
 from ..data.store import TokenStore
-from ..errors import DivergedError
 from ..losses import Loss
 from ..model.batch import collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
+from .blame import Again
 from .checkpoint import Checkpoints
 from .evaluation import Evaluator, steps_between
+from .guard import Guard
 from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
 from .optim import set_rates
+from .probe import probe
 from .progress import Progress
 from .timing import Timer
 from .writers import open_writers
@@ -57,10 +59,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the last step, and why it stopped there."""
+    """How a run ended: the last step, why it stopped there, and what went wrong on the way, see `Guard.facts`."""
 
     steps: int
     reason: str
+    facts: Event
 
 
 def fit(job: Job, progress: Progress | None = None) -> Outcome:
@@ -70,7 +73,9 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         progress: where the model and the optimizer of the job are, if not at the beginning.
 
     Raises:
-        DivergedError: a loss or gradient that is not finite. The optimizer has not moved on it.
+        DivergedError: a loss or gradient that is not finite, on which the optimizer has not moved; or a run that has
+            diverged.
+        OutOfMemoryError: memory ran out.
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
         Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
@@ -79,18 +84,21 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
+    again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
+    guard = Guard(config, again, progress.guard)
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(open_writers(job.folder, config, progress.writers))
         timer = stack.enter_context(
             contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
         )
-        keeper = Keeper(job, progress, movement, writers, timer)
+        keeper = Keeper(job, progress, movement, guard, writers, timer)
         write = writers.write
         if not progress.begun:
             write({"kind": "start", "step": 0, "config": config.model_dump(mode="json"), **job.lengths})
         bar = stack.enter_context(job.console.progress(num_steps, "training"))
         bar.advance(place.step)
         stack.enter_context(keeper.saving_when_asked())
+        stack.enter_context(guard.room.explained())
 
         def evaluate() -> None:
             with timer.phase("evaluate"):
@@ -101,6 +109,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             keeper.save(verdict.facts, best=verdict.improved)
             job.console.say(verdict.line)
 
+        if job.model.device.type == "cuda" and place.step < num_steps and not progress.stop:
+            job.console.say(f"memory       {probe(again, job.optimizer, config, guard.room)}")
         while True:
             evaluated_here = place.step in (0, num_steps) or place.step % eval_every == 0
             if evaluated_here and not progress.evaluated:
@@ -115,6 +125,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
             for piece, chosen in enumerate(step.micro_batches):
                 stopping.check()
+                guard.enter(step, piece, chosen)
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
@@ -122,30 +133,35 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                     scores = job.model(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
                     part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum()
-                stop_unless_finite(float(part.detach()), "loss", step, chosen, job.store)
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
                 sums.add(terms, scores, batch.targets, config.loss.beta)
             norm = clip(job.model, config.optim.max_grad_norm)
-            stop_unless_finite(norm, "gradient", step, step.comparisons, job.store)
-            with timer.phase("optimizer"):
-                job.optimizer.step()
-            for line in movement.look(step.number, batch):
-                job.console.say(line)
+            moves = guard.allows(step, sums, norm)
+            if moves:
+                with timer.phase("optimizer"):
+                    job.optimizer.step()
+                for line in movement.look(step.number, batch):
+                    job.console.say(line)
+            else:
+                movement.wait(step.number)
+                job.console.say(guard.passed_over())
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
             place.move(step, plan)
             progress.evaluated = False
-            window.append(sums)
+            if moves:
+                window.append(sums)
             while len(window) > config.log.window:
                 window.popleft()
             if step.number in (1, num_steps) or 0 in (step.number % config.log.every, step.number % eval_every):
-                write(place.event("train", train_figures(sums, window, rates, norm)))
+                if moves:
+                    write(place.event("train", train_figures(sums, window, rates, norm)))
                 write(place.event("timing", timer.read()))
             bar.advance(1, loss=sums.loss, lr=rates["lr"])
             keeper.save_on_schedule()
         write(place.event("timing", timer.read()))
-    return Outcome(place.step, progress.stop or ending(job))
+    return Outcome(place.step, progress.stop or ending(job), guard.facts())
 
 
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:
@@ -169,15 +185,3 @@ def clip(model: torch.nn.Module, max_norm: float) -> float:
     """Scale gradients down to `max_norm` (0: leave them) and return their norm before that."""
     limit = max_norm if max_norm > 0 else float("inf")
     return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))
-
-
-def stop_unless_finite(value: float, what: str, step: Step, chosen: np.ndarray, store: TokenStore) -> None:
-    """Raise `DivergedError` naming the step and its comparisons; the optimizer has not moved yet."""
-    if np.isfinite(value):
-        return
-    names = [store.info[int(i)].id for i in chosen]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise DivergedError(
-        f"the {what} of step {step.number} is {value}; the optimizer has not moved; comparisons: {shown}",
-        "lower optim.lr, or look at these comparisons; the checkpoints before this step are whole",
-    )

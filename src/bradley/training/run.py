@@ -73,11 +73,11 @@ def train(
         raise UserError("resume = True needs the folder of the run", "give it as output")
     console = Console(progress)
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    config = with_sanity(config) if sanity else config
     record = read_record(folder) if resume else None
     if not resume:
         refuse_used(folder)
     check_hub(config.hub.push, config.hub.private)
+    config = with_sanity(config) if sanity else config
     if record and is_finished(folder, config):
         console.say(f"nothing to do: the run in {folder} has ended")
         return read_run(folder)
@@ -159,6 +159,7 @@ def train_prepared(
         "best": {"step": job.evaluator.best_step, "metric": config.train.select_by},
         "steps": outcome.steps,
         "stopped": outcome.reason,
+        **outcome.facts,
         "seconds": round(before + time.perf_counter() - began, 1),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
