@@ -111,7 +111,7 @@ def test_a_disk_of_any_size(count):
     ends = [sized(size, wanted, tally)[0] for size in sizes(count)]
     codes = [end.code for end in ends]
     record(
-        "C9", f"a disk of {count} sizes, 0.5 to 5.5 checkpoints", "ends whole, or with 7 and goes on with more room",
+        "C9", "a disk of 0.5 to 5.5 checkpoints", "ends whole, or with 7 and goes on with more room",
         f"{tally}; {codes.count(0)} ended whole at once, {codes.count(7)} with 7",
     )  # fmt: skip
     assert not tally.bad and set(codes) == {0, 7}, (tally, ends)
@@ -173,7 +173,7 @@ def test_a_real_disk_of_any_size(count, tmp_path):
             end = harness.run_toy(run, size=LARGE)
             tally.judge(f"{size} bytes", harness.Ended(0), end, harness.bytes_of(run), wanted)
     record(
-        "C9", f"tmpfs of {count} sizes, in steps of 64 KiB", "ends whole, or with 7 and goes on with more room",
+        "C9", "a tmpfs, larger in steps of 64 KiB", "ends whole, or with 7 and goes on with more room",
         f"{tally}; {codes.count(0)} ended whole at once, {codes.count(7)} with 7",
     )  # fmt: skip
     assert not tally.bad and set(codes) == {0, 7}, (tally, codes)
