@@ -1,9 +1,7 @@
 """A disk that is full or fails, at any write: the run ends with exit 7 and goes on by itself once there is room."""
 
-import contextlib
 import errno
 import shutil
-import subprocess
 
 import pytest
 
@@ -148,28 +146,16 @@ def test_a_save_that_fits_never_is_undone_and_says_what_it_needs():
         assert not list(run.rglob(".tmp-*")) and not list(run.rglob(".trash-*"))
 
 
-@contextlib.contextmanager
-def tmpfs(folder, size):
-    """A real disk of `size` bytes; skips the test where this user may mount none."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
-    if done.returncode:
-        pytest.skip("no right to mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.parametrize("count", [6, pytest.param(64, marks=pytest.mark.nightly)])
 def test_a_real_disk_of_any_size(count, tmp_path):
     wanted, tally, codes = harness.reference(LARGE), harness.Tally(), []
     for number in range(count):
         size = CHECKPOINT + 64 * 1024 * (number * 64 // count)
-        with tmpfs(tmp_path, size):
+        with harness.tmpfs(tmp_path, size):
             run = tmp_path / "run"
             run.mkdir()
             codes.append(harness.run_toy(run, size=LARGE).code)
-            subprocess.run(["mount", "-o", "remount,size=64m", tmp_path], check=True)
+            harness.grow(tmp_path)
             end = harness.run_toy(run, size=LARGE)
             tally.judge(f"{size} bytes", harness.Ended(0), end, harness.bytes_of(run), wanted)
     record(

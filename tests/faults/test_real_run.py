@@ -66,3 +66,19 @@ def test_a_run_goes_on_after_kills_at_random_times(count, wanted):
     record("C3", "kill -9 of the real run at random times", "goes on by itself, same bytes", tally)
     record("G1", "a run goes on after kill -9 at random times", "200 of 200", f"{count - tally.bad} of {count}")
     assert not tally.bad, tally
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.nightly)])
+def test_a_run_goes_on_after_a_full_disk_wherever_that_is_met(count, tmp_path, wanted):
+    """The weights and the tokenizer are written by libraries, which say in their own words that the disk is full."""
+    tally, codes, largest = harness.Tally(), [], 40 * 2**16
+    for number in range(count):
+        size = largest * (number + 1) // count
+        with harness.tmpfs(tmp_path, size):
+            first = real.train(tmp_path / "run")
+            codes.append(first.code)
+            harness.grow(tmp_path)
+            tally.judge(f"{size} bytes", first, real.train(tmp_path / "run"), fingerprint(tmp_path / "run"), wanted)
+    seen = f"{tally}; {codes.count(0)} ended whole at once, {codes.count(7)} with 7"
+    record("C9", "the real run on a tmpfs", "ends whole, or with 7 and goes on with more room", seen)
+    assert not tally.bad and 7 in codes and set(codes) <= {0, 7}, (tally, codes)
