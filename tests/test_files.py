@@ -179,3 +179,20 @@ def test_the_free_space_is_that_of_the_disk_of_the_first_folder_that_exists(tmp_
     with pytest.raises(DiskFullError, match=r"1,001 bytes are needed for .*, and 1,000 are free"):
         files.check_space(tmp_path / "not" / "yet", 1001)
     assert asked == [tmp_path, tmp_path]
+
+
+@pytest.mark.parametrize("new_is_there", [False, True])
+def test_a_replacement_after_one_that_was_cut_short_is_as_safe_as_the_first(tmp_path, new_is_there):
+    """Else the old folder would be in the way of the next one, or be lost with a failure of it."""
+    for name in (".old-model", *(["model"] if new_is_there else [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+
+    def torn(target):
+        raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        files.replace_folder(tmp_path / "model", torn)
+    assert (tmp_path / "model" / "a").read_text() == ("model" if new_is_there else ".old-model")
+    files.replace_folder(tmp_path / "model", lambda target: (target / "a").write_text("new"))
+    assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]
