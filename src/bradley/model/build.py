@@ -32,11 +32,21 @@ class Built(NamedTuple):
     engine: Engine
 
 
-def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device, longest: int = 0) -> Built:
+def build_model(
+    settings: Model,
+    tokenizer: Any,
+    seed: int,
+    device: torch.device,
+    longest: int = 0,
+    *,
+    place: torch.device | None = None,
+) -> Built:
     """The model that the settings describe, on `device`, in training mode with dropout as asked.
 
     Args:
         longest: most tokens of a response with its prompt, see `choose_engine`.
+        place: where its weights are for the moment, if not on `device`; such a model is on the plain engine. On `meta` it
+            has no numbers at all, for a process that is given them by another one.
 
     The head is drawn only where the checkpoint has none, and the same seed draws the same weights on every process.
 
@@ -49,8 +59,13 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
         import_peft()
         check_quantize(settings.adapter.quantize, device)
     compute = compute_dtype(settings.precision, device)
-    with reproducible_init(seed_for(seed, "weights")):
-        network, drawn = _pretrained(settings, device, compute) if settings.path else _from_config(settings, tokenizer)
+    place = place or device
+    shell = place.type == "meta"
+    with reproducible_init(seed_for(seed, "weights")), place if shell else contextlib.nullcontext():
+        if settings.path:
+            network, drawn = (_shell(settings), True) if shell else _pretrained(settings, device, compute)
+        else:
+            network, drawn = _from_config(settings, tokenizer)
         _fit_vocabulary(network, tokenizer, frozen=settings.adapter.kind != "none")
     if drawn and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
@@ -64,8 +79,9 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
-    model = ScoreModel(own_memory(network).to(device), compute).train()
-    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile)
+    model = ScoreModel(network if shell else own_memory(network).to(place), compute).train()
+    chosen = place == device
+    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if chosen else Engine("plain")
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
 
 
@@ -171,6 +187,26 @@ def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> 
     return network, bool(missing)
 
 
+def _shell(settings: Model) -> Any:
+    """The network of a pretrained model without its weights."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = _config_of(settings.path, settings.revision, settings.dropout, settings.trust_remote_code)
+    return AutoModelForSequenceClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
+    )
+
+
+def _config_of(path: str, revision: str, dropout: bool, remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    place = locate(path, revision=revision)
+    config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=remote_code, revision=revision or "main")
+    if not dropout:
+        silence_dropout(config)
+    return config
+
+
 def quantized_on(device: torch.device, compute: torch.dtype) -> dict[str, Any]:
     """Arguments of `from_pretrained` that keep linear layers in 4 bits on a CUDA device, the head excepted.
 
@@ -208,15 +244,12 @@ def load_network(
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     place = locate(path, revision=revision)
     _check_folder(Path(place), path)
     try:
-        version = revision or "main"
-        config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=remote_code, revision=version)
-        if not dropout:
-            silence_dropout(config)
+        config = _config_of(path, revision, dropout, remote_code)
         with quiet_transformers():
             network, report = AutoModelForSequenceClassification.from_pretrained(
                 place,
@@ -224,7 +257,7 @@ def load_network(
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=remote_code,
-                revision=version,
+                revision=revision or "main",
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, in words of our own
                 **(quantized or {}),

@@ -44,7 +44,7 @@ def test_one_flipped_bit_in_one_process_is_found_and_named(size: int, drifted: i
 def test_copies_of_a_shard_are_compared_with_each_other_alone() -> None:
     def work(group: Group, harm: bool) -> None:
         model = tiny_model(LLAMA, TOKENIZER)
-        team = Shards(group, model, Parallel(mode="hybrid", processes_per_copy=2))
+        team = Shards(group, model, Parallel(mode="hybrid", processes_per_copy=2), torch.device("cpu"))
         if harm and group.rank == 3:
             flip(model.network.model.layers[0].mlp.up_proj.weight.to_local(), 3)
         team.check_weights()

@@ -20,7 +20,7 @@ MODES = ("shard_optimizer_and_gradients", "shard_all", "hybrid")
 
 def shards(mode: str, **fields):
     settings = Parallel(mode=mode, **fields)
-    return lambda group, model: Shards(group, model, settings)
+    return lambda group, model: Shards(group, model, settings, torch.device("cpu"))
 
 
 def assert_near(found: Trained, alone: Trained, tolerance: float = 1e-5) -> None:

@@ -18,7 +18,7 @@ def trained(group: Group, mode: str, seed: int = 0):
     """A model in a mode, and its optimizer after one step along a fixed gradient."""
     model = tiny_model(LLAMA, TOKENIZER, seed)
     if mode != "replicate" and group.size > 1:
-        Shards(group, model, Parallel(mode=mode))
+        Shards(group, model, Parallel(mode=mode), torch.device("cpu"))
     optimizer = make_optimizer(model, OPTIM)
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight) + 0.25

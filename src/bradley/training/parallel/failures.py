@@ -69,7 +69,7 @@ def lost(size: int) -> RankError:
     """The error where a process is gone and nobody knows why."""
     return RankError(
         f"one of the {size} processes of the run is gone, or has not answered in time",
-        "its log may say why: logs/rank-N.log in the run folder; with --resume the run goes on from its last checkpoint",
+        "its log may say why: logs/rank-N.log in the run folder; with --resume it goes on from its last checkpoint",
     )
 
 

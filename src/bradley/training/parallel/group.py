@@ -128,6 +128,16 @@ class Group:
                 error = caught
         self.settle(error)
 
+    def from_main(self, make: Callable[[], Any]) -> Any:
+        """What the main process makes, a value of JSON, in all of them.
+
+        Raises:
+            BradleyError: as `settle`.
+        """
+        made: list[Any] = []
+        self.on_main(lambda: made.append(make()))
+        return self.gather(made[0] if made else None)[0]
+
     @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:
         """Let one process of each machine run the block before the others do, which then find what it left on disk.

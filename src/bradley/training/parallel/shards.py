@@ -27,10 +27,10 @@ MATRICES = ("Linear", "Conv1D")
 class Shards(Rounds):
     """Processes with a shard of the model each."""
 
-    def __init__(self, group: Group, model: ScoreModel, settings: Parallel) -> None:
+    def __init__(self, group: Group, model: ScoreModel, settings: Parallel, device: torch.device) -> None:
         super().__init__(group, model)
         self.mode = settings.mode
-        self.mesh = make_mesh(group, settings, model.device.type)
+        self.mesh = make_mesh(group, settings, device.type)
         shard(model, self.mesh, reshard=settings.mode != "shard_optimizer_and_gradients")
 
     def describe(self) -> str:

@@ -2,32 +2,58 @@
 
 import torch
 
-from ...config import Optim, Parallel
+from ...config import Config, Model, Optim, Parallel
 from ...errors import UserError
+from ...model.build import Built, build_model
 from ...model.reward import ScoreModel
 from .canonical import Canonical
 from .group import Group
-from .rounds import Replicas
-from .shards import Shards
 from .team import Team
 
 BY_ELEMENT = (
-    "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD",
-)  # fmt: skip
-"""Optimizers whose step for a number depends on that number's own gradient, so that a shard is enough."""
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+)
+"""Optimizers whose step for a number depends on the gradient of that number alone, so that a shard is enough."""
 
 
-def make_team(group: Group, settings: Parallel, model: ScoreModel) -> Team:
-    """The team of a run. With a mode that cuts weights into shards, the model is cut, in place.
+def build_team(group: Group, config: Config, tokenizer: object, device: torch.device) -> tuple[Built, Team]:
+    """The model of a run, and the team that trains it; all processes have the same weights, or shards of them.
 
     Raises:
-        UserError: a model that cannot be cut.
+        BradleyError: as `build_model`; settings that do not go with shards.
+        DivergedError: the processes have built different weights.
     """
-    if settings.mode != "replicate" and group.size > 1:
-        return Shards(group, model, settings)
+    settings, limit = config.model, config.render.max_tokens
+    if config.parallel.mode == "replicate" or group.size == 1:
+        built = build_model(settings, tokenizer, config.seed, device, limit)
+        team = copies(group, config.parallel, built.model)
+        team.check_weights()
+        return built, team
+    from .loading import build_in_shards
+
+    check_shards(config.parallel, config.optim, settings)
+    return build_in_shards(group, config, tokenizer, device)
+
+
+def copies(group: Group, settings: Parallel, model: ScoreModel) -> Team:
+    """The team of processes that have a whole model each."""
     if is_canonical(settings, model.device):
         return Canonical(group, model)
-    return Replicas(group, model) if group.size > 1 else Team(group, model)
+    if group.size == 1:
+        return Team(group, model)
+    from .rounds import Replicas
+
+    return Replicas(group, model)
 
 
 def is_canonical(settings: Parallel, device: torch.device) -> bool:
@@ -35,17 +61,15 @@ def is_canonical(settings: Parallel, device: torch.device) -> bool:
     return settings.canonical == "on" or (settings.canonical == "auto" and device.type == "cpu")
 
 
-def check_shards(settings: Parallel, group: Group, optim: Optim, *, compiled: bool, quantize: str) -> None:
+def check_shards(settings: Parallel, optim: Optim, model: Model) -> None:
     """Raise `UserError` for what cannot be trained in shards."""
-    if settings.mode == "replicate" or group.size == 1:
-        return
     if optim.name not in BY_ELEMENT:
         raise UserError(
             f"optim.name = {optim.name} looks at whole weights, and parallel.mode = {settings.mode} cuts them",
             f"use one of {', '.join(BY_ELEMENT)}, or --parallel.mode replicate",
         )
-    if compiled or quantize != "none":
-        name = "model.compile" if compiled else f"model.adapter.quantize = {quantize}"
+    given = {"model.compile": model.compile, "model.adapter.quantize": model.adapter.quantize != "none"}
+    for name in (name for name, wanted in given.items() if wanted):
         raise UserError(
             f"{name} and parallel.mode = {settings.mode} do not go together", "use --parallel.mode replicate"
         )
