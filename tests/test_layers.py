@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath"}
+BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath"}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seeds": set(),
     "config": set(),
     "files": {"errors"},
+    "hashes": set(),
     "importpath": {"errors"},
     "console": {"errors"},
     "settings": {"config"},

@@ -14,11 +14,12 @@ from pydantic import model_validator
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
-from .run import Eval, Hub, Log, Parallel, Train, repo_problem
+from .run import Checkpoint, Eval, Hub, Log, Parallel, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
     "Adapter",
+    "Checkpoint",
     "Config",
     "Data",
     "DataSettings",
@@ -144,6 +145,8 @@ class Config(DataSettings):
     """Evaluation during training."""
     log: Log = Log()
     """Logging."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saving and going on."""
     parallel: Parallel = Parallel()
     """Several processes."""
     hub: Hub = Hub()

@@ -16,12 +16,13 @@ from ..seeds import seed_for
 from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .origin import WEIGHT_FILES, weights_hash
+from .origin import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 """Older names that transformers turns into `rope_parameters`."""
+LOADABLE = "give a folder with config.json and safetensors weights, or a Hub name owner/name"
 
 
 class Built(NamedTuple):
@@ -45,8 +46,8 @@ def build_model(
 
     Args:
         longest: most tokens of a response with its prompt, see `choose_engine`.
-        place: where its weights are for the moment, if not on `device`; such a model is on the plain engine. On `meta` it
-            has no numbers at all, for a process that is given them by another one.
+        place: where its weights are for the moment, if not on `device`; such a model is on the plain engine. On `meta`
+            it has no numbers at all, for a process that is given them by another one.
 
     The head is drawn only where the checkpoint has none, and the same seed draws the same weights on every process.
 
@@ -191,17 +192,16 @@ def _shell(settings: Model) -> Any:
     """The network of a pretrained model without its weights."""
     from transformers import AutoModelForSequenceClassification
 
-    config = _config_of(settings.path, settings.revision, settings.dropout, settings.trust_remote_code)
-    return AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, trust_remote_code=settings.trust_remote_code
-    )
+    place, trusted = locate(settings.path, revision=settings.revision), settings.trust_remote_code
+    config = _config_of(place, settings.dropout, trust_remote_code=trusted, revision=settings.revision or "main")
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=trusted)
 
 
-def _config_of(path: str, revision: str, dropout: bool, remote_code: bool) -> Any:
+def _config_of(place: str, dropout: bool, **common: Any) -> Any:
+    """The config of a one-label classifier, its dropout off unless asked for."""
     from transformers import AutoConfig
 
-    place = locate(path, revision=revision)
-    config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=remote_code, revision=revision or "main")
+    config = AutoConfig.from_pretrained(place, num_labels=1, **common)
     if not dropout:
         silence_dropout(config)
     return config
@@ -244,29 +244,13 @@ def load_network(
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification
 
     place = locate(path, revision=revision)
     _check_folder(Path(place), path)
     try:
-        config = _config_of(path, revision, dropout, remote_code)
-        with quiet_transformers():
-            network, report = AutoModelForSequenceClassification.from_pretrained(
-                place,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=remote_code,
-                revision=revision or "main",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # refused below, in words of our own
-                **(quantized or {}),
-            )
+        network, report = _read(place, dropout, quantized or {}, trust_remote_code=remote_code, revision=revision)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        raise CheckpointError(
-            f"no model could be loaded from {path}: {one_line(error)}",
-            "give a folder with config.json and safetensors weights, or a Hub name owner/name",
-        ) from error
+        raise CheckpointError(f"no model could be loaded from {path}: {one_line(error)}", LOADABLE) from error
     if exact and report["unexpected_keys"]:
         raise CheckpointError(
             f"{path} holds weights that its model has no place for, such as {min(report['unexpected_keys'])}",
@@ -275,6 +259,28 @@ def load_network(
     for name, found, wanted in sorted(report["mismatched_keys"]):
         raise _misfit(network, path, name, list(found), list(wanted))
     return network, sorted(report["missing_keys"])
+
+
+def _read(
+    place: str, dropout: bool, quantized: dict[str, Any], *, trust_remote_code: bool, revision: str
+) -> tuple[Any, dict[str, Any]]:
+    """What transformers makes of a folder or a Hub name, and its report on the weights."""
+    from transformers import AutoModelForSequenceClassification
+
+    common = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    config = _config_of(place, dropout, **common)
+    with quiet_transformers():
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            place,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them, and they are refused in words of our own
+            **common,
+            **quantized,
+        )
+    return network, report
 
 
 def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[int]) -> CheckpointError:
@@ -286,14 +292,14 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
         )
     return CheckpointError(
         f"no model could be loaded from {path}: {name} is {found}, and its config.json wants {wanted}",
-        "give a folder with config.json and safetensors weights, or a Hub name owner/name",
+        LOADABLE,
     )
 
 
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
-    if (folder / "adapter_config.json").is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+    if (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise CheckpointError(
             f"{given} holds an adapter and no model of its own", "fold it into its base model first: bradley export"
         )
