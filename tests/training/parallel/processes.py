@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def values(size: int, work: Callable[[Group], Any], settings: Parallel | None = 
 def _received(receiver: Any, child: Any) -> Result:
     try:
         if receiver.poll(SECONDS):
-            return receiver.recv()
+            return pickle.loads(receiver.recv_bytes())
     except EOFError:
         child.join()
         return Result(error=f"ended with {child.exitcode}", code=child.exitcode)
@@ -72,6 +73,6 @@ def _run(place: Place, init: str, work: Callable[[Group], Any], settings: Parall
         result = Result(None, error.message, error.exit_code)
     except BaseException:
         result = Result(None, traceback.format_exc(), 1)
-    sender.send(result)
+    sender.send_bytes(pickle.dumps(result))  # whole, where `send` would share the memory of tensors
     sender.close()
     os._exit(result.code)

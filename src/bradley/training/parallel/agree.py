@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from ...errors import DivergedError, UserError
 from .group import Group
+from .whole import local
 
 SOURCE = Path(__file__).parents[2]
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -65,5 +65,5 @@ def check_weights(group: Group, model: nn.Module, part: int = 0) -> None:
 
 def checksum(weight: Tensor) -> Tensor:
     """The sum of the bit patterns of what this process keeps of a weight: one changed bit changes it."""
-    local = weight.to_local() if isinstance(weight, DTensor) else weight
-    return local.detach().contiguous().view(INTEGERS[local.element_size()]).sum(dtype=torch.int64)
+    kept = local(weight).detach().contiguous()
+    return kept.view(INTEGERS[kept.element_size()]).sum(dtype=torch.int64)

@@ -18,9 +18,10 @@ from ...data.cut import deal
 from ...data.plan import Plan, Step
 from ...model.batch import Batch
 from ...model.reward import ScoreModel
+from ...score import NOTHING
 from ...stopping import StopRequested
 from .group import Group
-from .team import NOTHING, Team
+from .team import Team
 
 
 class Rounds(Team):

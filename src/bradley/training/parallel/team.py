@@ -20,9 +20,6 @@ from ..metrics import StepSums
 from .agree import check_weights
 from .group import Group
 
-NOTHING = np.zeros(0, dtype=np.int64)
-"""The comparisons of an empty micro-batch."""
-
 
 class Team:
     """One process that does everything; gradients add up as autograd does it.

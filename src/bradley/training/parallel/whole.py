@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ...errors import CheckpointError
 from .group import Group
@@ -19,19 +18,31 @@ State = dict[str, Any]
 """An optimizer's state by weight: `state` of each, and the weights of each of its `groups`."""
 
 
+def local(tensor: Tensor) -> Tensor:
+    """What this process keeps of a tensor."""
+    kept: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return kept
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor in full, in every process; all of them have to ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
+
+
+def cut_like(value: Tensor, like: Any) -> Tensor:
+    """A whole tensor, which every process has, in shards where `like` is."""
+    if not hasattr(like, "to_local"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def assign(target: Tensor, value: Tensor) -> None:
     """Write a whole tensor, which every process has, into what this process keeps of it."""
     with torch.no_grad():
-        if isinstance(target, DTensor):
-            value = distribute_tensor(value, target.device_mesh, target.placements, src_data_rank=None)
-            target.to_local().copy_(value.to_local())
-        else:
-            target.copy_(value)
+        local(target).copy_(local(cut_like(value, target)))
 
 
 def gather_tensors(tensors: Mapping[str, Tensor], group: Group) -> dict[str, Tensor]:
@@ -126,6 +137,4 @@ def _value(weight: Tensor, form: Mapping[str, Any], given: Any, group: Group) ->
         return form["value"]
     like = torch.empty(form["shape"], dtype=getattr(torch, form["dtype"]), device=weight.device)
     full = spread(given, like, group)
-    if isinstance(weight, DTensor) and full.shape == weight.shape:
-        return distribute_tensor(full, weight.device_mesh, weight.placements, src_data_rank=None)
-    return full
+    return cut_like(full, weight) if full.shape == weight.shape else full
