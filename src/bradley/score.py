@@ -18,7 +18,6 @@ from .model.reward import ScoreModel
 from .model.store import Loaded, load_model
 from .records import Comparison, ScoredComparison
 
-
 NOTHING = np.zeros(0, dtype=np.int64)
 """The comparisons of an empty micro-batch."""
 

@@ -6,7 +6,7 @@ import torch
 from bradley.config import Parallel
 from bradley.errors import UserError
 from bradley.training.parallel.group import Group, Place
-from bradley.training.parallel.rounds import Replicas
+from bradley.training.parallel.rounds import Replicas, leaves_out
 from bradley.training.parallel.shards import Shards, layers, make_mesh, sharded
 from bradley.training.parallel.team import Team
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
@@ -14,7 +14,9 @@ from tests.training.jobs import TOKENIZER, config
 from tests.training.parallel.processes import values
 from tests.training.parallel.steps import Trained, take_steps
 
-SETTINGS = config(train={"micro_batch_tokens": 150, "batch_size": 8, "max_steps": 30})
+SETTINGS = config(train={"micro_batch_tokens": 200, "batch_size": 8, "max_steps": 30})
+OF_DIFFERENCES = [f"train/rm/{name}" for name in ("loss", "nll", "accuracy", "reward_margin", "mean_probability")]
+"""Figures that a constant added to all scores does not change: its gradient is rounding, and Adam follows that."""
 MODES = ("shard_optimizer_and_gradients", "shard_all", "hybrid")
 
 
@@ -27,7 +29,8 @@ def assert_near(found: Trained, alone: Trained, tolerance: float = 1e-5) -> None
     for one, other in zip(found.figures, alone.figures, strict=True):
         assert one.keys() == other.keys()
         for name, value in other.items():
-            assert one[name] == pytest.approx(value, rel=tolerance, abs=1e-6), name
+            near = pytest.approx(value, rel=tolerance, abs=1e-6 if name in OF_DIFFERENCES else 1e-3)
+            assert one[name] == near, name
     assert found.norms == pytest.approx(alone.norms, rel=1e-4)
 
 
@@ -96,9 +99,6 @@ def test_bfloat16_scores_in_shards_are_those_of_the_whole_model_bit_for_bit() ->
 
 
 def test_gradient_checkpointing_in_shards_gives_the_same_steps() -> None:
-    settings = config(
-        model={"gradient_checkpointing": True}, train={"micro_batch_tokens": 150, "batch_size": 8, "max_steps": 5}
-    )
     alone = take_steps(Group(), Team, SETTINGS, 5)
 
     def work(group: Group) -> Trained:
@@ -108,7 +108,7 @@ def test_gradient_checkpointing_in_shards_gives_the_same_steps() -> None:
             checkpoint_activations(model.network)
             return shards("shard_all")(group, model)
 
-        return take_steps(group, make, settings, 5)
+        return take_steps(group, make, SETTINGS, 5)
 
     for found in values(2, work):
         assert_near(found, alone)
@@ -123,3 +123,22 @@ def test_processes_that_do_not_divide_into_copies_are_refused() -> None:
 def test_layers_are_found_by_their_class() -> None:
     assert {type(layer).__name__ for layer in layers(tiny_model(LLAMA, TOKENIZER).network)} == {"LlamaDecoderLayer"}
     assert not list(sharded(tiny_model(LLAMA, TOKENIZER)))
+
+
+def test_ddp_looks_out_for_unused_weights_only_where_there_are_some() -> None:
+    model = tiny_model(LLAMA, TOKENIZER)
+    assert not leaves_out(model)
+    assert all(weight.grad is None for weight in model.parameters())
+    model.unused = torch.nn.Parameter(torch.ones(3))
+    assert leaves_out(model)
+
+
+def test_ddp_trains_past_a_weight_that_no_score_depends_on() -> None:
+    def make(group: Group, model) -> Replicas:
+        model.network.score.unused = torch.nn.Parameter(torch.ones(3))
+        return Replicas(group, model)
+
+    alone = take_steps(Group(), Team, SETTINGS, 3)
+    for found in values(2, lambda group: take_steps(group, make, SETTINGS, 3)):
+        assert_near(found, alone)
+        assert torch.equal(found.weights["network.score.unused"], torch.ones(3))

@@ -17,6 +17,7 @@ from ... import stopping
 from ...data.cut import deal
 from ...data.plan import Plan, Step
 from ...model.batch import Batch
+from ...model.parity import batch_of
 from ...model.reward import ScoreModel
 from ...score import NOTHING
 from ...stopping import StopRequested
@@ -53,7 +54,7 @@ class Replicas(Rounds):
             model,
             broadcast_buffers=False,
             init_sync=False,  # that all start alike is checked, not mended
-            find_unused_parameters=True,
+            find_unused_parameters=leaves_out(model),
             gradient_as_bucket_view=True,
         )
         self.ddp.register_comm_hook(None, _sum)
@@ -73,6 +74,14 @@ class Replicas(Rounds):
         for place, piece in enumerate(super().share(plan, step)):
             with contextlib.nullcontext() if place == last else self.ddp.no_sync():
                 yield piece
+
+
+def leaves_out(model: ScoreModel) -> bool:
+    """Whether some trained weight has no gradient after a short text, which DDP has to look out for in every step."""
+    model(batch_of([[0, 1, 2], [0, 2]]).to(model.device)).sum().backward()
+    found = any(weight.requires_grad and weight.grad is None for weight in model.parameters())
+    model.zero_grad(set_to_none=True)
+    return found
 
 
 def _sum(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
