@@ -12,6 +12,7 @@ from ..errors import CheckpointError, RunFolderError
 from ..files import write_text
 from ..model.card import read_card
 from ..model.weights import restore_network
+from .attempts import count_start
 from .build import Prepared
 from .identity import check_identity, identity, shown
 from .loop import Job
@@ -66,6 +67,7 @@ def begin(prepared: Prepared, folder: Path) -> Progress:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    count_start(folder, None)
     write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
     return Progress()
 
@@ -87,9 +89,10 @@ def go_on(
     Raises:
         CheckpointError: no checkpoint of those that were written is whole.
     """
-    found = job.checkpoints.newest(console.say)
+    found = job.checkpoints.newest()
     if found is None:
         return None
+    count_start(job.folder, found.step)
     trusted = prepared.config.model.trust_remote_code
     restore_network(job.model.network, found.folder, read_card(found.folder), remote_code=trusted)
     progress = load_state(found.folder, job.model, job.optimizer, job.evaluator)

@@ -16,6 +16,7 @@ from ..console import Console
 from ..errors import BradleyError, DiskError, Preempted, RunFolderError
 from ..files import write_text
 from ..hub import check_hub
+from .attempts import forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
 from .lock import run_lock
 from .loop import fit
@@ -83,16 +84,17 @@ def train(
         stack.enter_context(stopping.listening(config.train.time_limit))
         stack.enter_context(preempted(folder))
         if record:
-            stack.enter_context(run_lock(folder, WAIT_SECONDS))
+            stack.enter_context(run_lock(folder, WAIT_SECONDS, console.say))
         threads = record["identity"]["threads"]["number"] if record else 0
         prepared = prepare(config, rows, default_cache(), threads)
         announce(prepared, console)
         changed = compare(prepared, record, allow_change) if record else {}
         if not record:
             claim(folder, again=resume)
-            stack.enter_context(run_lock(folder))
+            stack.enter_context(run_lock(folder, say=console.say))
             refuse_begun(folder)
         stack.enter_context(reported(folder))
+        stack.enter_context(counted(folder))
         results = train_prepared(prepared, folder, console, source, record, changed)
         write_pages(folder, console)
         upload(folder, config, console)
@@ -109,6 +111,17 @@ def preempted(folder: Path) -> Iterator[None]:
             f"stopped by {asked} outside of training, where nothing is lost; the run folder is {folder}",
             "the same command with --resume goes on",
         ) from asked
+
+
+@contextlib.contextmanager
+def counted(folder: Path) -> Iterator[None]:
+    """Starts are counted until one of them ends as it should, which being asked to stop is too."""
+    try:
+        yield
+    except (Preempted, stopping.StopRequested):
+        forget_starts(folder)
+        raise
+    forget_starts(folder)
 
 
 def train_prepared(
