@@ -1,6 +1,7 @@
 """The training loop. Read this file first: everything else is built around the step in `fit`."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             stop_unless_finite(norm, "gradient", step, step.comparisons, job.store)
             with timer.phase("optimizer"):
                 job.optimizer.step()
-            for line in movement.look(step.number, lambda: last_batch(job, step)):
+            for line in movement.look(step.number, functools.partial(last_batch, job, step)):
                 job.console.say(line)
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
