@@ -54,11 +54,18 @@ def save_model(
         facts: what else the card should say, such as step and data.
         sample: conversations that the card keeps with their scores, for `bradley.verify` to compute again.
     """
+    replace_folder(folder, lambda target: write_model(target, model, renderer, facts, sample))
+
+
+def write_model(
+    folder: Path,
+    model: ScoreModel,
+    renderer: Renderer,
+    facts: dict[str, Any],
+    sample: Sequence[Conversation] = (),
+) -> None:
+    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent."""
     parity = {"parity": measure(model, sample)} if sample else {}
-    replace_folder(folder, lambda target: _write(target, model, renderer, {**facts, **parity}))
-
-
-def _write(folder: Path, model: ScoreModel, renderer: Renderer, facts: dict[str, Any]) -> None:
     of_weights = save_network(model.network, folder)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
@@ -77,6 +84,7 @@ def _write(folder: Path, model: ScoreModel, renderer: Renderer, facts: dict[str,
         "weights_sha256": hash_weights(folder),
         **of_weights,
         **facts,
+        **parity,
     }
     write_card(folder, card)
 

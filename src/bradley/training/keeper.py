@@ -36,7 +36,7 @@ class Keeper:
         """
         job, team, progress = self.job, self.job.team, self.progress
         with self.timer.phase("checkpoint"):
-            progress.movement, progress.writers = self.movement.state(), self.writers.positions()
+            progress.movement, progress.writers = self.movement.state(), self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
             team.check_weights()
             optimizer = gather_optimizer(job.model, job.optimizer, team.group)
