@@ -46,6 +46,11 @@ class Canonical(Team):
             return "one process, the same bits as several"
         return f"{self.group.size} processes with a copy of the model each, the same bits as one"
 
+    @property
+    def order(self) -> str:
+        """That of the tree."""
+        return "canonical"
+
     def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
         """The micro-batches of this process, neighbours in their order."""
         self.sums = []
@@ -91,7 +96,7 @@ class Canonical(Team):
             sizes = [part.numel() for part in whole[first:stop]]
             flat = whole[first].new_empty(-(-sum(sizes) // self.group.size) * self.group.size)
             merge(self.group, rows, nodes, self.tree.leaves, flat)
-            for part, values in zip(whole[first:stop], flat[: sum(sizes)].split(sizes), strict=True):
+            for part, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
                 part.copy_(values.view(part.shape))
         return whole
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch.distributed as dist
 
 from ... import errors
-from ...errors import BradleyError, RankError, one_line
+from ...errors import BradleyError, Preempted, RankError, one_line
+from ...stopping import StopRequested
 
 CAUSE = "bradley/first-failure"
 """Key of the store under which the first process that fails says why."""
@@ -32,6 +33,8 @@ def failure_of(error: BaseException, rank: int) -> Failure:
     """An error as JSON values. The exit code of a bug, which has none, is 1."""
     if isinstance(error, BradleyError):
         return {"rank": rank, "code": error.exit_code, "message": error.message, "hint": error.hint}
+    if isinstance(error, StopRequested):
+        return {"rank": rank, "code": Preempted.exit_code, "message": f"stopped by {error}", "hint": ""}
     message = f"{type(error).__name__}: {one_line(error) or 'no message'}"  # type: ignore[arg-type]
     return {"rank": rank, "code": 1, "message": message, "hint": f"its traceback is in logs/rank-{rank}.log"}
 

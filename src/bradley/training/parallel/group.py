@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from ...config import Parallel
 from ...errors import UserError
@@ -54,16 +55,21 @@ def place_from(environment: Mapping[str, str]) -> Place:
     return place
 
 
+ALONE = Place()
+
+
 class Group:
     """The processes of a run; a run of one process exchanges nothing.
 
     Args:
         control: the process group of `gather`, where there is more than one process.
+        store: where the first process that fails says why.
     """
 
-    def __init__(self, place: Place = Place(), control: Any = None) -> None:  # noqa: B008
+    def __init__(self, place: Place = ALONE, control: Any = None, store: Any = None) -> None:
         self.place = place
         self.control = control
+        self.store = store
 
     @property
     def rank(self) -> int:
@@ -139,6 +145,26 @@ class Group:
         return self.gather(made[0] if made else None)[0]
 
     @contextlib.contextmanager
+    def first_cause(self) -> Iterator[None]:
+        """Turn an exchange that broke off into the error of the process that failed first, and tell the others of an
+        error of this one's own.
+
+        Raises:
+            RankError: a process is gone, and nobody knows why.
+            BradleyError: the first error of another process.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self.size == 1:
+                raise
+            if not is_lost(error):
+                report(self.store, error, self.rank)
+                raise
+            found = cause(self.store)
+            raise (error_of(found, self.size) if found else lost(self.size)) from error
+
+    @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:
         """Let one process of each machine run the block before the others do, which then find what it left on disk.
 
@@ -180,15 +206,11 @@ def open_group(
         return
     on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     store = _join(place, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
+    group = Group(place, dist.new_group(backend="gloo", timeout=FOREVER), store)
     listener = Listener(store, place.rank, place.size)
     try:
-        yield Group(place, dist.new_group(backend="gloo", timeout=FOREVER))
-    except BaseException as error:
-        if not is_lost(error):
-            report(store, error, place.rank)
-            raise
-        found = cause(store)
-        raise (error_of(found, place.size) if found else lost(place.size)) from error
+        with group.first_cause():
+            yield group
     finally:
         listener.close()
         dist.destroy_process_group()
@@ -198,7 +220,7 @@ def _join(place: Place, timeout: timedelta, init: str, on_cuda: bool) -> Any:
     """Join the process group, and return the store that all processes see."""
     if on_cuda:
         torch.cuda.set_device(place.local_rank)
-    store, _, _ = next(iter(dist.rendezvous(init, place.rank, place.size, timeout=timeout)))
+    store, _, _ = next(iter(rendezvous(init, place.rank, place.size, timeout=timeout)))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_cuda else "gloo",
         store=store,

@@ -63,6 +63,11 @@ class Replicas(Rounds):
         """In words, for the screen and the record."""
         return f"{self.group.size} processes with a copy of the model each (DDP), equal to one but for rounding"
 
+    @property
+    def order(self) -> str:
+        """That of DDP over so many processes."""
+        return f"replicate over {self.group.size}"
+
     def forward(self, batch: Batch) -> Tensor:
         """Scores [R], through DDP."""
         scores: Tensor = self.ddp(batch)
@@ -84,7 +89,7 @@ def leaves_out(model: ScoreModel) -> bool:
     return found
 
 
-def _sum(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _sum(_state: None, bucket: Any) -> torch.futures.Future[Tensor]:
     """The sum over the processes, where DDP would take the mean."""
     work: Any = dist.all_reduce(bucket.buffer(), async_op=True)
     future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from ...config import Parallel
 from ...errors import UserError
 from ...model.reward import ScoreModel
+from ...model.weights import tensors_to_save
 from .agree import check_weights
 from .group import Group
 from .rounds import Rounds
+from .whole import gather_tensors
 
 MATRICES = ("Linear", "Conv1D")
 """Classes of modules whose weights autocast rounds to bfloat16 before it multiplies with them."""
@@ -36,6 +38,15 @@ class Shards(Rounds):
     def describe(self) -> str:
         """In words, for the screen and the record."""
         return f"{self.group.size} processes, {self.mode} (FSDP2), equal to one but for rounding"
+
+    @property
+    def order(self) -> str:
+        """That of FSDP2 over so many processes."""
+        return f"{self.mode} over {self.group.size}"
+
+    def saved_weights(self) -> dict[str, Tensor] | None:
+        """The whole tensors on the main process, none elsewhere."""
+        return gather_tensors(tensors_to_save(self.model.network), self.group)
 
     def check_weights(self) -> None:
         """Raise `DivergedError` where the copies of a shard are not the same."""
@@ -79,9 +90,9 @@ def shard(model: ScoreModel, mesh: DeviceMesh, *, reshard: bool) -> None:
                 fully_shard(module, mesh=mesh, reshard_after_forward=reshard)
         fully_shard(layer, mesh=mesh, reshard_after_forward=reshard, mp_policy=rounded)
     fully_shard(model, mesh=mesh, reshard_after_forward=reshard)
-    for module in sharded(model):
-        module.set_gradient_divide_factor(1.0)  # the loss is divided by the totals of the whole step
-        module.set_force_sum_reduction_for_comms(True)
+    for unit in sharded(model):
+        unit.set_gradient_divide_factor(1.0)  # the loss is divided by the totals of the whole step
+        unit.set_force_sum_reduction_for_comms(True)
     model.register_forward_hook(_rest)
 
 

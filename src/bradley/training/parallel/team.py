@@ -38,6 +38,15 @@ class Team:
         """In words, for the screen and the record."""
         return "one process"
 
+    @property
+    def order(self) -> str:
+        """In which order gradients are added up: runs that have it in common can give the same bits."""
+        return "one after another"
+
+    def saved_weights(self) -> dict[str, Tensor] | None:
+        """`tensors_to_save` on the main process, where it does not hold them itself; all processes have to ask."""
+        return None
+
     def forward(self, batch: Batch) -> Tensor:
         """Scores [R] of a micro-batch in training; evaluation calls the model itself."""
         scores: Tensor = self.model(batch)
