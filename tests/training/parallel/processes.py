@@ -1,5 +1,6 @@
 """A few forked processes that form a group, for tests: each runs a function and sends back what it returns."""
 
+import functools
 import multiprocessing
 import os
 import pickle
@@ -25,15 +26,14 @@ class Result(NamedTuple):
     code: int = 0
 
 
-def together(size: int, work: Callable[[Group], Any], settings: Parallel | None = None) -> list[Result]:
-    """Run `work` in so many processes, and give back what became of each; none may take longer than `SECONDS`."""
+def fork(size: int, work: Callable[[int, str], Any], seconds: float = SECONDS) -> list[Result]:
+    """Run `work(rank, init)` in so many processes, with a place for them to meet, and give back what became of each."""
     torch.set_num_threads(1)
-    fork = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
-        init = f"file://{folder}/store"
-        pipes = [fork.Pipe(duplex=False) for _ in range(size)]
+        pipes = [context.Pipe(duplex=False) for _ in range(size)]
         children = [
-            fork.Process(target=_run, args=(Place(rank, size, rank, size), init, work, settings or Parallel(), sender))
+            context.Process(target=_run, args=(functools.partial(work, rank, f"file://{folder}/store"), sender))
             for rank, (_, sender) in enumerate(pipes)
         ]
         for child in children:
@@ -41,11 +41,21 @@ def together(size: int, work: Callable[[Group], Any], settings: Parallel | None 
         for _, sender in pipes:
             sender.close()
         try:
-            return [_received(receiver, child) for (receiver, _), child in zip(pipes, children, strict=True)]
+            return [_received(receiver, child, seconds) for (receiver, _), child in zip(pipes, children, strict=True)]
         finally:
             for child in children:
                 child.kill()
                 child.join()
+
+
+def together(size: int, work: Callable[[Group], Any], settings: Parallel | None = None) -> list[Result]:
+    """Run `work(group)` in so many processes that form a group."""
+
+    def member(rank: int, init: str) -> Any:
+        with open_group(settings or Parallel(), "cpu", Place(rank, size, rank, size), init) as group:
+            return work(group)
+
+    return fork(size, member)
 
 
 def values(size: int, work: Callable[[Group], Any], settings: Parallel | None = None) -> list[Any]:
@@ -55,20 +65,19 @@ def values(size: int, work: Callable[[Group], Any], settings: Parallel | None = 
     return [result.value for result in results]
 
 
-def _received(receiver: Any, child: Any) -> Result:
+def _received(receiver: Any, child: Any, seconds: float) -> Result:
     try:
-        if receiver.poll(SECONDS):
+        if receiver.poll(seconds):
             return pickle.loads(receiver.recv_bytes())
     except EOFError:
         child.join()
         return Result(error=f"ended with {child.exitcode}", code=child.exitcode)
-    return Result(error=f"no answer in {SECONDS} seconds", code=-1)
+    return Result(error=f"no answer in {seconds} seconds", code=-1)
 
 
-def _run(place: Place, init: str, work: Callable[[Group], Any], settings: Parallel, sender: Any) -> None:
+def _run(work: Callable[[], Any], sender: Any) -> None:
     try:
-        with open_group(settings, "cpu", place, init) as group:
-            result = Result(work(group))
+        result = Result(work())
     except BradleyError as error:
         result = Result(None, error.message, error.exit_code)
     except BaseException:

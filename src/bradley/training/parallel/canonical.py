@@ -151,4 +151,4 @@ def merge(group: Group, rows: Sequence[Tensor], nodes: Sequence[list[Node]], lea
     tree = Tree[Tensor](leaves, torch.Tensor.add_)
     for node, values in zip([node for each in nodes for node in each], received, strict=True):
         tree.push(node, values)
-    dist.all_gather_into_tensor(whole, tree.total)
+    dist.all_gather(list(whole.view(size, part)), tree.total)

@@ -5,6 +5,7 @@ Sums come out as they may: equal to those of one process but for rounding.
 """
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ from ...score import NOTHING
 from ...stopping import StopRequested
 from .group import Group
 from .team import Team
+
+SYNC_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")
+"""What DDP calls sending buffers round before each forward pass; the second is the older name."""
 
 
 class Rounds(Team):
@@ -50,9 +54,11 @@ class Replicas(Rounds):
 
     def __init__(self, group: Group, model: ScoreModel) -> None:
         super().__init__(group, model)
-        self.ddp = torch.nn.parallel.DistributedDataParallel(
+        ddp: Any = torch.nn.parallel.DistributedDataParallel
+        known = inspect.signature(ddp).parameters
+        self.ddp = ddp(
             model,
-            broadcast_buffers=False,
+            **{next(name for name in SYNC_BUFFERS if name in known): False},
             init_sync=False,  # that all start alike is checked, not mended
             find_unused_parameters=leaves_out(model),
             gradient_as_bucket_view=True,
@@ -89,7 +95,7 @@ def leaves_out(model: ScoreModel) -> bool:
     return found
 
 
-def _sum(_state: None, bucket: Any) -> torch.futures.Future[Tensor]:
+def _sum(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """The sum over the processes, where DDP would take the mean."""
     work: Any = dist.all_reduce(bucket.buffer(), async_op=True)
     future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
