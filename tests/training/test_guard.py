@@ -110,11 +110,11 @@ def test_what_another_process_found_stops_this_one_and_is_named(tmp_path, what):
     again = Again(made.model, made.losses, made.store, made.weights, made.plan, 0)
     asked = []
 
-    def exchange(lines):
+    def share(lines):
         asked.append(lines)
-        return [*lines, "process 1, micro-batch 2: loss nan, gradient norm nan; comparisons: c7 (2 responses)"]
+        return [lines, ["process 1, micro-batch 2: loss nan, gradient norm nan; comparisons: c7 (2 responses)"]]
 
-    guard, step = Guard(made.config, again, exchange=exchange), made.plan.step(1)
+    guard, step = Guard(made.config, again, share=share), made.plan.step(1)
     guard.enter(step, 0, step.micro_batches[0])
     sums = finite_sums(made, step)
     if what == "loss":
