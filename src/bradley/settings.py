@@ -109,6 +109,8 @@ ALIASES = {
     "regularization_type": "loss.margin_penalty_kind",
     "report_to": "log.trackers",
     "run_name": "--output",
+    "save_steps": "checkpoint.every",
+    "save_total_limit": "checkpoint.keep",
     "score_regularization_lambda": "loss.score_penalty",
     "steps": "train.max_steps",
     "test_split_size": "data.valid_share",

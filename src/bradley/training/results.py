@@ -61,6 +61,11 @@ class Run:
             *([("ceiling", interval(figures["ceiling"]) + "  (the data's own scores)")] if figures["ceiling"] else []),
             (rule, interval(accuracy) if accuracy else "-"),
             ("nll", f"{figures['nll']:.4f}  (chance {math.log(2):.4f})"),
+            *(
+                [("degenerate", "every score difference is the same, whatever the responses say")]
+                if figures.get("degenerate")
+                else []
+            ),
         ]
 
 

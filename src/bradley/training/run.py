@@ -198,7 +198,7 @@ def train_prepared(
     group.on_main(lambda: publish_best(job, prepared))
     show_samples(job.evaluator, console)
     test = score_test(prepared, job)
-    about = {"steps": outcome.steps, "stopped": outcome.reason}
+    about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
 
     def finish() -> dict[str, Any]:
         about["seconds"] = round(before + time.perf_counter() - began, 1)
