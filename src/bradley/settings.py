@@ -86,6 +86,7 @@ ALIASES = {
     "micro_batch_size": "train.batch_size",
     "micro_token_budget": "train.micro_batch_tokens",
     "min_lr_ratio": "optim.floor",
+    "model": "model.path",
     "model_name": "model.path",
     "model_revision": "model.revision",
     "model_name_or_path": "model.path",

@@ -110,11 +110,11 @@ def test_what_another_process_found_stops_this_one_and_is_named(tmp_path, what):
     again = Again(made.model, made.losses, made.store, made.weights, made.plan, 0)
     asked = []
 
-    def share(lines):
+    def exchange(lines):
         asked.append(lines)
-        return [lines, ["process 1, micro-batch 2: loss nan, gradient norm nan; comparisons: c7 (2 responses)"]]
+        return [*lines, "process 1, micro-batch 2: loss nan, gradient norm nan; comparisons: c7 (2 responses)"]
 
-    guard, step = Guard(made.config, again, share=share), made.plan.step(1)
+    guard, step = Guard(made.config, again, exchange=exchange), made.plan.step(1)
     guard.enter(step, 0, step.micro_batches[0])
     sums = finite_sums(made, step)
     if what == "loss":
@@ -208,6 +208,7 @@ def test_what_the_guard_knows_goes_with_the_checkpoint_and_comes_back(tmp_path):
     newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
     known = json.loads((newest / "training" / "state.json").read_text())["progress"]["guard"]
     assert known["skipped_steps"] == outcome.facts["skipped_steps"] != []
-    assert known["divergence"]["start"] == events(tmp_path / "run")[1]["train/rm/loss"]
+    first = next(event for event in events(tmp_path / "run") if event["kind"] == "train")
+    assert known["divergence"]["start"] == first["train/rm/loss"]
     goes_on = fit(job(tmp_path / "on", settings), Progress(guard={**known, "diverged": "step 1: before"}))
     assert goes_on.facts == {**outcome.facts, "diverged": "step 1: before"}

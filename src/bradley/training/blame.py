@@ -17,7 +17,7 @@ from ..losses import Loss
 from ..model.batch import collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
-from .parallel.team import clip
+from .parallel.whole import whole
 
 Pieces = Iterable[tuple[int, np.ndarray]]
 """Micro-batches of a step: their number in it, and their comparisons."""
@@ -90,8 +90,8 @@ class Again(NamedTuple):
         def run(piece: int, chosen: np.ndarray) -> tuple[float, float]:
             self.model.zero_grad(set_to_none=True)
             loss = self.backward(step, piece, chosen)
-            norm = clip(self.model, 0.0)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
             self.model.zero_grad(set_to_none=True)
-            return loss, norm
+            return loss, float(whole(norm))
 
         return run

@@ -22,13 +22,8 @@ from .room import Room
 MOST_SKIPPED, SKIPPED_WITHIN = 3, 1000
 """So many steps may be skipped among so many."""
 SHOWN = 5
-Share = Callable[[list[str]], list[list[str]]]
-"""Gives the lines of this process to all others, and returns those of each of them."""
-
-
-def alone(lines: list[str]) -> list[list[str]]:
-    """The share of one process."""
-    return [lines]
+Exchange = Callable[[list[str]], list[str]]
+"""Gives the lines of this process to all others, and returns those of all of them."""
 
 
 class Guard:
@@ -40,7 +35,7 @@ class Guard:
     Args:
         again: runs comparisons of a step once more.
         known: of a run that goes on, what `state` gave.
-        share, rank: of the processes of a run; `narrow`: see `blame.culprits`.
+        exchange, rank: of the processes of a run; `narrow`: see `blame.culprits`.
 
     Attributes:
         skipped: for each step that was passed over, `step`, `loss`, `grad_norm` and `causes`, in lines.
@@ -53,12 +48,12 @@ class Guard:
         again: Again,
         known: dict[str, Any] | None = None,
         *,
-        share: Share = alone,
+        exchange: Exchange = list,
         rank: int = 0,
         narrow: bool = True,
     ) -> None:
         self.config, self.plan, self.store, self.again = config, again.plan, again.store, again
-        self.share, self.rank, self.narrow = share, rank, narrow
+        self.exchange, self.rank, self.narrow = exchange, rank, narrow
         self.room = Room(config, again.plan, again.store)
         self.divergence = Divergence(warmup_steps(again.plan.num_steps, config.optim))
         self.skipped: list[Event] = list(known["skipped_steps"]) if known else []
@@ -87,7 +82,7 @@ class Guard:
             self._stop_if_diverged(step, sums)
             return True
         found = culprits(self.again.trial(step), pieces, self.narrow)
-        lines = [line for each in self.share([self._line(culprit) for culprit in found]) for line in each]
+        lines = self.exchange([self._line(culprit) for culprit in found])
         self.room.leave(step)
         recent = 1 + sum(entry["step"] > step.number - SKIPPED_WITHIN for entry in self.skipped)
         if not self.config.optim.skip_nonfinite or recent > MOST_SKIPPED:

@@ -51,7 +51,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
     again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
-    guard = Guard(config, again, progress.guard, share=group.gather, rank=group.rank, narrow=team.whole)
+    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart)
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(
             open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))

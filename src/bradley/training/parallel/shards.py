@@ -29,6 +29,8 @@ MATRICES = ("Linear", "Conv1D")
 class Shards(Rounds):
     """Processes with a shard of the model each."""
 
+    apart = False
+
     def __init__(self, group: Group, model: ScoreModel, settings: Parallel, device: torch.device) -> None:
         super().__init__(group, model)
         self.mode = settings.mode
@@ -38,11 +40,6 @@ class Shards(Rounds):
     def describe(self) -> str:
         """In words, for the screen and the record."""
         return f"{self.group.size} processes, {self.mode} (FSDP2), equal to one but for rounding"
-
-    @property
-    def whole(self) -> bool:
-        """No: a forward pass needs the shards of all."""
-        return False
 
     @property
     def order(self) -> str:

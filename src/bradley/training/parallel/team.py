@@ -29,6 +29,9 @@ class Team:
         model: in training mode, its weights the same in all of them.
     """
 
+    apart = True
+    """Whether a process can run the model by itself."""
+
     def __init__(self, group: Group, model: ScoreModel) -> None:
         self.group = group
         self.model = model
@@ -37,11 +40,6 @@ class Team:
     def describe(self) -> str:
         """In words, for the screen and the record."""
         return "one process"
-
-    @property
-    def whole(self) -> bool:
-        """Whether each process has a whole model, and can run what the others do not."""
-        return True
 
     @property
     def order(self) -> str:
