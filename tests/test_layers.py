@@ -37,8 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": BASE | {"data", "model", "verify", "report", "hub"},
     "scoring": BASE | {"cpu", "data", "model", "score"},
     "reward_model": BASE | {"data", "model", "scoring"},
+    "launch": BASE,
     "training": BASE | {"cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
-    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub"},
+    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},
 }
