@@ -11,13 +11,14 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath"}
+BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath", "redaction"}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "seeds": set(),
-    "config": set(),
+    "redaction": set(),
+    "config": {"redaction"},
     "files": {"errors"},
     "importpath": {"errors"},
     "console": {"errors"},

@@ -119,12 +119,18 @@ class Watchdog:
         # A full or lost disk may hold up what follows; this thread of faulthandler's ends the process all the same.
         faulthandler.dump_traceback_later(LAST_WORDS_SECONDS, exit=True)
         what = f"no progress for {silent:.0f} seconds, more than the limit of {self.limit:.0f}"
+        print(f"error: {what}; this is what every thread was at:", file=sys.__stderr__, flush=True)
         faulthandler.dump_traceback(file=sys.__stderr__)
+        try:
+            self._note(what)
+            self.on_hang(what)
+        finally:
+            self.leave(RankError.exit_code)
+            faulthandler.cancel_dump_traceback_later()
+
+    def _note(self, what: str) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}: {what}\n")
             file.flush()
             faulthandler.dump_traceback(file=file)
-        self.on_hang(what)
-        self.leave(RankError.exit_code)
-        faulthandler.cancel_dump_traceback_later()
