@@ -245,7 +245,7 @@ def data(files: tuple[str, ...], tokens: bool, as_json: bool, overrides: dict[st
 @cli.command()
 def configs() -> None:
     """List the configurations in configs/."""
-    files = sorted(Path("configs").glob("*.toml"))
+    files = sorted(Path("configs").rglob("*.toml"))
     if not files:
         raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")
     width = max(len(str(file)) for file in files)
