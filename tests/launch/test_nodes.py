@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bradley.launch.local import INIT_METHOD, Job, Nodes, launch
+from bradley.launch.local import INIT_METHOD, Job, launch
 from tests.launch.starts import Start, all_gone, environment, gone, starts, until
 
 LITTLE = Path(__file__).with_name("little.py")
