@@ -49,8 +49,8 @@ class Group:
             time.sleep(POLL_SECONDS)
             self._pass_on(signals)
             now = time.monotonic()
-            if deadline == float("inf") and not all(map(alive, self.ranks())):
-                deadline = now + GRACE_SECONDS
+            whole = all(map(alive, self.ranks()))
+            deadline = float("inf") if whole else min(deadline, now + GRACE_SECONDS)
             if now > deadline:
                 self._kill_ranks()
             if now > deadline + REPORT_SECONDS:

@@ -29,7 +29,7 @@ def main() -> None:
     die_with_parent(int((folder / AGENT).read_text()))
     number = os.environ["LOCAL_RANK"]
     mark, ended = folder / f"{RANK}{number}", folder / f"{ENDED}{number}"
-    if mark.exists():  # torchrun starts all ranks anew when a machine comes back to the others
+    if mark.exists() or ended.exists():  # torchrun starts all ranks anew when a machine comes back to the others
         command = resumed(command)
     register(mark)
 
