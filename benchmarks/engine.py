@@ -6,8 +6,8 @@
 DATA is any preference file, or `synthetic:K`, comparisons of K responses of 30 to 120 tokens after a prompt of 100 to
 400. The model is a 10M Llama shape unless --config says otherwise. Each engine runs a micro-batch `--warmup` times
 before the time that counts. Prints for each: seconds of forward and backward, how many times faster than the first
-engine, tokens in a second, each counted once, the share of the device's measured matrix products (6 x parameters
-without embeddings x tokens), and how far scores and gradients are from those of the first.
+engine, tokens in a second, each counted once, the share of the device's measured matrix products (6 x the weights
+of matrices x tokens), and how far scores and gradients are from those of the first.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from trial import llama
 from turns import matmul_flops
 
 from bradley.config import Data, Model, Render
@@ -29,20 +30,11 @@ from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.losses import bradley_terry
 from bradley.model.batch import collate
 from bradley.model.build import build_model
-from bradley.model.cost import load_on
+from bradley.model.cost import load_on, matrix_weights
 from bradley.model.engine import choose_engine
-from bradley.model.reward import ScoreModel
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 
-SHAPE = {
-    "model_type": "llama",
-    "hidden_size": 320,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 5,
-    "num_key_value_heads": 5,
-    "intermediate_size": 864,
-    "max_position_embeddings": 4096,
-}
+SHAPE = llama(320, 8, 5, 864)
 
 
 def synthetic(responses: int) -> list[Comparison]:
@@ -66,13 +58,6 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def weights_without_embeddings(model: ScoreModel) -> int:
-    """The weights that multiply each token."""
-    embeddings = [m for m in model.network.base_model.modules() if isinstance(m, torch.nn.Embedding)]
-    tables = sum(p.numel() for table in embeddings for p in table.parameters())
-    return sum(p.numel() for p in model.network.base_model.parameters()) - tables
 
 
 def arguments() -> argparse.Namespace:
@@ -147,7 +132,7 @@ def main() -> None:
             )
             apart[engine] = [max(pair) for pair in zip(apart[engine], map(float, differences), strict=True)]
     tokens = sum(len(collate(store, chosen, weights).tokens) for chosen in pieces)
-    work = 6.0 * weights_without_embeddings(model) * tokens / matmul_flops(args.device.type, args.precision)
+    work = 6.0 * matrix_weights(model.network) * tokens / matmul_flops(args.device.type, args.precision)
     print(f"{'engine':10} {'seconds':>8} {'faster':>7} {'tokens/s':>9} {'of peak':>8} {'scores':>8} {'gradient':>8}")
     for engine, took in seconds.items():
         figures = f"{took:8.2f} {seconds[args.engines[0]] / took:6.2f}x {tokens / took:9.0f} {work / took:8.1%}"

@@ -56,7 +56,7 @@ class Trial:
         batch_size: comparisons in a step of ours; they hold `step_judgments` on average.
         precision: as the setting `model.precision`.
         threads: of the CPU (0: PyTorch's own choice).
-        parameters: of the model, embeddings aside.
+        parameters: of the model that every token is multiplied with, see `matrix_weights`.
     """
 
     data: str
@@ -122,7 +122,8 @@ def make_model(
     folder: Path,
     precision: str = "float32",
 ) -> int:
-    """Write a tokenizer learned from the rows and a model with drawn weights; its parameters, embeddings aside.
+    """Write a tokenizer learned from the rows and a model with drawn weights; the parameters that every token
+    is multiplied with.
 
     Args:
         precision: what the model folder says it is to be scored in.
@@ -130,6 +131,7 @@ def make_model(
     import torch
 
     from bradley.model.build import build_model
+    from bradley.model.cost import matrix_weights
     from bradley.model.store import save_model
 
     tokenizer = train_tokenizer(texts_of(rows[:TOKENIZER_ROWS]), VOCABULARY)
@@ -138,8 +140,7 @@ def make_model(
     settings = Model(config=config, tokenizer="train", precision=precision)
     model = build_model(settings, tokenizer, seed, torch.device("cpu"), max_tokens).model
     save_model(folder, model, Renderer(tokenizer, render_settings(max_tokens), causal=True), {})
-    table = model.network.get_input_embeddings().weight
-    return sum(weight.numel() for weight in model.parameters()) - int(table.numel())
+    return matrix_weights(model.network)
 
 
 def set_up(

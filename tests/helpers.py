@@ -116,3 +116,24 @@ def tiny_model(config: dict[str, Any], tokenizer: Any, seed: int = 0, **settings
     """A reward model of a few thousand weights."""
     model = Model(config=config, tokenizer="train", **settings)
     return build_model(model, tokenizer, seed, torch.device("cpu")).model
+
+
+def tiny_run(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of a run of a few steps, `changed` by the sections that are given."""
+    base = {
+        "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
+        "render": {"max_tokens": 128},
+        "train": {"batch_size": 8, "max_steps": 4, "micro_batch_tokens": 1024},
+        "eval": {"every": 2, "train_probe": 8},
+    }
+    return changed(base, **sections)
+
+
+def changed(settings: dict[str, dict[str, Any]], **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings with other values in some sections."""
+    return settings | {name: {**settings.get(name, {}), **values} for name, values in sections.items()}
+
+
+def counting_rows(count: int) -> list[dict[str, str]]:
+    """Rows of a preference file about numbers."""
+    return [{"prompt": f"What follows {i}?", "chosen": f"It is {i + 1}.", "rejected": "No idea."} for i in range(count)]

@@ -11,16 +11,10 @@ from bradley.config import Config, repo_problem
 from bradley.errors import HubError, UserError
 from bradley.hub import check_hub, push
 from tests.export.folders import saved
-from tests.helpers import LLAMA
+from tests.helpers import LLAMA, counting_rows, tiny_run
 from tests.hub_server import TOKEN, USER, running
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 2, "micro_batch_tokens": 1024},
-    "eval": {"every": 2, "train_probe": 0},
-    "log": {"samples": 0},
-}
+SETTINGS = tiny_run(train={"max_steps": 2}, eval={"train_probe": 0}, log={"samples": 0})
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +46,7 @@ def content(folder):
 
 
 def trained(tmp_path, **hub):
-    rows = [{"prompt": f"What follows {i}?", "chosen": f"It is {i + 1}.", "rejected": "No idea."} for i in range(40)]
+    rows = counting_rows(40)
     return bradley.train({**SETTINGS, "hub": hub}, train=rows[:30], valid=rows[30:], output=tmp_path / "run")
 
 
@@ -196,7 +190,7 @@ def test_a_run_whose_upload_fails_is_complete_and_says_how_to_try_again(hub, tmp
 
 def test_a_sanity_run_checks_the_token_and_uploads_nothing(hub, tmp_path, monkeypatch):
     without_fresh_process(monkeypatch)
-    rows = [{"prompt": f"What follows {i}?", "chosen": f"It is {i + 1}.", "rejected": "No idea."} for i in range(40)]
+    rows = counting_rows(40)
     settings = {**SETTINGS, "hub": {"push": "ada/rm"}}
     bradley.train(settings, train=rows, output=tmp_path / "run", sanity=True)
     assert hub.calls == ["GET /api/whoami-v2"]

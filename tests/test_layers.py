@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "console", "importpath", "redaction"}
+BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "redaction"}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
     "config": {"redaction"},
     "files": {"errors"},
+    "hashes": set(),
     "importpath": {"errors"},
     "console": {"errors"},
     "settings": {"config"},

@@ -1,10 +1,7 @@
 """`bradley verify`: what was trained passes in every way it can be run, and what was changed does not."""
 
-import contextlib
 import json
 import math
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -19,6 +16,7 @@ from bradley.verify import Check, failure, verify
 from bradley.verify.checks import compare
 from bradley.verify.rescore import rescore
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
+from tests.reward_server import reward_server, server
 
 ROWS = comparisons(20)
 TOKENIZER = tokenizer_for(ROWS)
@@ -155,7 +153,7 @@ def test_the_command_checks_in_a_fresh_process(tmp_path, capsys, monkeypatch):
 
 def test_a_failed_check_ends_the_command_with_code_4(tmp_path, capsys, monkeypatch):
     checks = [Check("first way", 0.0, 1e-5), Check("second way", 0.25, 1e-5)]
-    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda folder, trust: checks)
+    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda *_: checks)
     folder = saved(tmp_path / "m")
     assert run(["verify", str(folder), "--json"]) == 4
     shown = capsys.readouterr()
@@ -173,74 +171,18 @@ def test_a_fresh_process_that_dies_is_an_error(tmp_path):
         verify(folder)
 
 
-# ------------------------------------------------------------------------------------------------------------ a server
-
-
-@contextlib.contextmanager
-def server(answer):
-    """A stand-in that answers each request with `answer(path, body)`, or refuses with 500 where that is None."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.reply(answer(self.path, None))
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append(body)
-            self.reply(answer(self.path, body))
-
-        def reply(self, content):
-            data = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(500 if content is None else 200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}", seen
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
-
-
-def reward_server(folder, change=lambda score: score):
-    """Both contracts, over the scores of a card, found by token ids."""
-    known = {tuple(row["ids"]): row["score"] for row in read_card(folder)["parity"]["rows"]}
-
-    def answer(path, body):
-        if path == "/v1/models":
-            return {"data": [{"id": "served"}]}
-        if path == "/get_reward":
-            ids = [TOKENIZER(text, add_special_tokens=False)["input_ids"] for text in body["query"]]
-            return {"rewards": [change(known[tuple(row)]) for row in ids], "scores": [], "extra_logs": {}}
-        assert body["model"] == "served" and body["use_activation"] is False
-        field = {"/classify": "probs", "/pooling": "data"}[path]
-        rows = [{"index": i, field: [change(known[tuple(ids)])]} for i, ids in enumerate(body["input"])]
-        return {"data": rows[::-1]}
-
-    return answer
-
-
 @pytest.mark.parametrize("path", ["/get_reward", "/classify", "/pooling"])
 @pytest.mark.parametrize("template", ["tokenizer", "raw"])
 def test_a_server_is_held_to_the_card(tmp_path, path, template):
     folder = saved(tmp_path / "m", template=template)
-    with server(reward_server(folder)) as (url, seen):
+    with server(reward_server(folder, TOKENIZER)) as (url, seen):
         checks = verify(folder, url + path)
     assert [check.name for check in checks] == [f"{url}{path}, 1 at a time", f"{url}{path}, 8 at a time"]
     assert all(check.passed and check.largest == 0 for check in checks)
     assert [len(body.get("query") or body["input"]) for body in seen] == [1] * 8 + [8]
     if path == "/pooling":
         assert seen[0]["task"] == "classify"
-    with server(reward_server(folder, lambda score: 1 / (1 + math.exp(-score)))) as (url, _):
+    with server(reward_server(folder, TOKENIZER, lambda score: 1 / (1 + math.exp(-score)))) as (url, _):
         assert not any(check.passed for check in verify(folder, url + path))
 
 
@@ -273,7 +215,7 @@ def test_a_conversation_that_is_no_text_can_only_be_asked_by_token_ids(tmp_path)
     folder = saved(tmp_path / "m")
     unwritable = [TOKENIZER.convert_tokens_to_ids(letter) for letter in "the"]  # a text would be read as one token
     edit_rows(folder, lambda row: row.update(messages=[{"role": "ids", "content": ""}], ids=unwritable))
-    with server(reward_server(folder)) as (url, _):
+    with server(reward_server(folder, TOKENIZER)) as (url, _):
         with pytest.raises(CheckpointError, match="cannot be written as a text with its token ids"):
             verify(folder, f"{url}/get_reward")
         assert len(verify(folder, f"{url}/classify")) == 2

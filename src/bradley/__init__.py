@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .report.run_folder import read_run
     from .reward_model import RewardModel
     from .score import score_comparisons
-    from .training.run import Run
+    from .training.results import Run
 
 __all__ = [
     "BradleyError",
@@ -75,7 +75,7 @@ HOMES = {
     "Model": "config",
     "Render": "config",
     "RewardModel": "reward_model",
-    "Run": "training.run",
+    "Run": "training.results",
     "export_model": "export.folder",
     "load_model": "model.store",
     "load_splits": "data.load",

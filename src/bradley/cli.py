@@ -81,20 +81,34 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run folder [default: runs/NAME-TIME]."
 )
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it if there is none.")
+@click.option("--allow-change", default="", metavar="NAMES", help="What may differ from the run that was begun.")
 @click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")
 @click.option("--quiet", is_flag=True, help="Say nothing on the way.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, progress as JSON lines.")
 def train(
-    config: Path, output: Path | None, sanity: bool, quiet: bool, as_json: bool, overrides: dict[str, str]
+    config: Path,
+    output: Path | None,
+    resume: bool,
+    allow_change: str,
+    sanity: bool,
+    quiet: bool,
+    as_json: bool,
+    overrides: dict[str, str],
 ) -> None:
     """Train, evaluate and report one reward model.
 
-    CONFIG is a TOML file; every setting in it can be given as an option instead.
+    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT and SIGUSR1 save the
+    run and end it with exit code 75; the same command with --resume goes on, bit for bit as without the interruption.
     """
     from .configfile import load_config
 
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
+    if resume and output is None:
+        raise UserError("--resume needs the folder of the run", "add --output DIR")
+    if allow_change and not resume:
+        raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
     settings = load_config(config, overrides)
     from .training.run import train as train_model
 
@@ -104,6 +118,8 @@ def train(
         progress="json" if as_json else "quiet" if quiet else "bar",
         sanity=sanity,
         source=config.read_text(encoding="utf-8-sig"),
+        resume=resume,
+        allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
     )
     click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
 
@@ -291,9 +307,10 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
+@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -> None:
+def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_json: bool) -> None:
     """Prove that a model folder gives the scores of its training.
 
     DIR is a model folder: `model/` of a run, or an export. A fresh process scores the conversations that its
@@ -306,7 +323,7 @@ def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -
     from .verify import failure
     from .verify import verify as check
 
-    checks = check(folder, against, trust_remote_code=trust_remote_code)
+    checks = check(folder, against, trust_remote_code=trust_remote_code, base=base)
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
     if (error := failure(folder, checks)) is not None:
@@ -328,6 +345,7 @@ def verify(folder: Path, against: str, trust_remote_code: bool, as_json: bool) -
 @click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
 @click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
+@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Say nothing on the way.")
@@ -346,7 +364,7 @@ def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **o
     from .scoring.pipeline import How
     from .scoring.run import score_file
 
-    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code")}
+    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base")}
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
     found = score_file(model, source, output, how, progress=progress, **run)

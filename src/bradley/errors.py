@@ -67,6 +67,12 @@ class HubError(BradleyError):
     exit_code = 9
 
 
+class Preempted(BradleyError):
+    """A run was asked to stop, and has saved everything that it needs to go on."""
+
+    exit_code = 75
+
+
 def one_line(error: Exception, most: int = 300) -> str:
     """The message of another library's exception on one line, cut at `most` characters."""
     return " ".join(str(error).split())[:most]

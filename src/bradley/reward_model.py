@@ -44,6 +44,7 @@ class RewardModel:
         token_budget: int = 0,
         normalize: bool = False,
         trust_remote_code: bool = False,
+        base: str = "",
     ) -> Self:
         """Load a model folder onto a device.
 
@@ -54,12 +55,13 @@ class RewardModel:
             token_budget: most tokens at once (0: what suits the device).
             normalize: give scores in the unit of the reference set that the folder names.
             trust_remote_code: run code that comes with the model.
+            base: where the base model of an adapter is, if no longer where the run found it.
 
         Raises:
-            CheckpointError: a folder that cannot score, or has no unit for `normalize`.
+            CheckpointError: a folder that cannot score, has no unit for `normalize`, or no need of `base`.
             UserError: no such `over_long`.
         """
-        loaded = load_model(Path(folder), device, trust_remote_code=trust_remote_code)
+        loaded = load_model(Path(folder), device, trust_remote_code=trust_remote_code, base=base)
         return cls(Scorer(loaded, over_long, token_budget, normalize))
 
     def score(self, conversations: Sequence[Conversation]) -> list[float]:

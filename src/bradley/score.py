@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from . import stopping
 from .data.cut import check_limit, cut_all
 from .data.store import TokenStore, build_store
 from .errors import CheckpointError
@@ -34,6 +35,7 @@ def score_store(model: ScoreModel, store: TokenStore, token_budget: int) -> list
     model.eval()
     with torch.no_grad():
         for chosen in cut_all(load, limit):
+            stopping.check()
             batch = collate(store, chosen, weights).to(model.device)
             places = np.concatenate([np.arange(store.first_response[g], store.first_response[g + 1]) for g in chosen])
             scores[places] = model(batch).cpu().numpy()

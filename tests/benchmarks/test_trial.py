@@ -34,8 +34,8 @@ def test_a_trial_says_what_its_model_and_steps_are(made: tuple[Trial, TokenStore
     found, store = made
     assert (found.batch_size, found.step_judgments) == (6, 6)
     assert (len(store), store.ledger.dropped) == (40, 1)
-    layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32  # two query heads to a key head, and two norms
-    assert found.parameters == 2 * layer + 32 + 32  # the last norm and the head
+    layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64  # two query heads to a key head
+    assert found.parameters == 2 * layer  # neither norms nor the head
     assert trial.read_trial(found.folder) == found
 
 

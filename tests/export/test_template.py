@@ -11,6 +11,7 @@ from bradley.data.render import Renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
 from bradley.errors import CheckpointError, UserError
 from bradley.export.template import check_clock, check_ids, frozen_template
+from bradley.model.parity import conversation_ids
 from bradley.records import Message
 from tests.helpers import comparisons, tokenizer_for
 
@@ -46,11 +47,6 @@ def made(chat, *, causal=True, **render):
     return renderer, tokenizer
 
 
-def as_trained(renderer, turns):
-    messages = tuple(Message(turn["role"], turn["content"]) for turn in turns)
-    return renderer.ids([renderer.text(messages[:-1], messages[-1:])])[0]
-
-
 def plain(tokenizer, turns, **more):
     return tokenizer.apply_chat_template(turns, return_dict=True, **more)["input_ids"]
 
@@ -60,7 +56,7 @@ def plain(tokenizer, turns, **more):
 def test_transformers_alone_gives_the_ids_of_training(case, turns):
     chat, render = CASES[case]
     renderer, tokenizer = made(chat, **render)
-    assert plain(tokenizer, turns) == as_trained(renderer, turns)
+    assert plain(tokenizer, turns) == conversation_ids(turns, renderer)
     prompt = tuple(Message(turn["role"], turn["content"]) for turn in turns[:-1])
     opened = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
     assert opened == renderer.text(prompt, ())
@@ -72,7 +68,7 @@ def test_any_conversation_renders_as_in_training(texts, raw):
     renderer, tokenizer = RENDERERS[raw]
     roles = ["assistant", "user"] * 3
     turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)][::-1]
-    assert plain(tokenizer, turns) == as_trained(renderer, turns)
+    assert plain(tokenizer, turns) == conversation_ids(turns, renderer)
 
 
 RENDERERS = {
@@ -91,7 +87,7 @@ def test_raw_keeps_what_the_tokenizer_puts_around_a_text():
     )
     for causal in (False, True):  # a decoder asks for an end token, which is there already
         renderer = Renderer(tokenizer, Render(template="raw"), causal=causal)
-        expected = as_trained(renderer, LONGER)
+        expected = conversation_ids(LONGER, renderer)
         assert expected[0] == ids[0][1] and expected[-1] == ids[1][1] != expected[-2]
         tokenizer.chat_template = frozen_template(renderer)
         assert plain(tokenizer, LONGER) == expected
@@ -100,7 +96,7 @@ def test_raw_keeps_what_the_tokenizer_puts_around_a_text():
 def test_plain_text_of_raw_has_no_markers():
     renderer, tokenizer = made(None, template="raw")
     turns = [{"role": "text", "content": "One, two, "}, {"role": "text", "content": "three"}]
-    assert plain(tokenizer, turns) == as_trained(renderer, turns)
+    assert plain(tokenizer, turns) == conversation_ids(turns, renderer)
     assert tokenizer.apply_chat_template(turns, tokenize=False).startswith("One, two, three")
 
 
@@ -133,7 +129,7 @@ def test_a_date_that_training_never_had_is_refused_and_not_made_up():
 
     rare = "{% if tools %}{{ strftime_now('%Y') }}{% endif %}" + PLAIN_CHAT_TEMPLATE
     renderer, tokenizer = made(rare)
-    assert plain(tokenizer, TURNS) == as_trained(renderer, TURNS)
+    assert plain(tokenizer, TURNS) == conversation_ids(TURNS, renderer)
     with pytest.raises(TemplateError, match="trained without one"):
         plain(tokenizer, TURNS, tools=[{"type": "function", "function": {"name": "f"}}])
 
@@ -161,7 +157,7 @@ def test_a_template_that_refuses_a_conversation_says_which():
 
 def test_other_ids_than_those_of_training_are_an_error():
     renderer, tokenizer = made(PLAIN_CHAT_TEMPLATE)
-    ids = as_trained(renderer, TURNS)
+    ids = conversation_ids(TURNS, renderer)
     check_ids(tokenizer, [TURNS], [ids])
     for other in ([*ids[:3], ids[3] + 1, *ids[4:]], ids[:-1], [*ids, 5]):
         with pytest.raises(CheckpointError, match="of 2 turns as other tokens than training did"):

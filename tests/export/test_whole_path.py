@@ -7,23 +7,17 @@ import pytest
 
 import bradley
 from bradley.export.folder import export_model
-from tests.helpers import LLAMA
+from bradley.model.parity import conversation_ids, score_ids
+from tests.helpers import counting_rows, tiny_run
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 4, "micro_batch_tokens": 1024},
-    "optim": {"lr": 1e-3},
-    "eval": {"every": 4, "train_probe": 8},
-    "log": {"samples": 0},
-}
+SETTINGS = tiny_run(optim={"lr": 1e-3}, eval={"every": 4}, log={"samples": 0})
 
 
 @pytest.fixture(scope="module")
 def proven(tmp_path_factory):
     """A folder with the run `run` and its export `exported`, with the checks of that."""
     place = tmp_path_factory.mktemp("export")
-    rows = [{"prompt": f"What follows {i}?", "chosen": f"It is {i + 1}.", "rejected": "No idea."} for i in range(60)]
+    rows = counting_rows(60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRADLEY_CACHE", str(place / "cache"))
         patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
@@ -75,11 +69,7 @@ def test_the_code_for_transformers_and_openrlhf_gives_the_scores_of_bradley(plac
 
 def scored(folder, turns):
     loaded = bradley.load_model(folder)
-    from bradley.model.parity import score_ids
-
-    messages = tuple(bradley.Message(turn["role"], turn["content"]) for turn in turns)
-    ids = loaded.renderer.ids([loaded.renderer.text(messages[:-1], messages[-1:])])
-    return score_ids(loaded.model, ids)[0]
+    return score_ids(loaded.model, [conversation_ids(turns, loaded.renderer)])[0]
 
 
 def test_the_code_for_bradley_ranks(place, monkeypatch):

@@ -246,7 +246,7 @@ def test_the_command_line_says_it_in_one_line_and_writes_nothing(tmp_path, capsy
     folder = saved(tmp_path / "m")
     (folder / "old.pkl").write_bytes(b"x")
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
-    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda folder, trust: load_model(folder))
+    monkeypatch.setattr("bradley.verify._in_fresh_process", lambda folder, *_: load_model(folder))
     assert run(["verify", str(folder)]) == 4
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -16,7 +16,7 @@ from bradley.training.evaluation import Evaluator
 from bradley.training.loop import Job, fit
 from bradley.training.objective import objective
 from bradley.training.optim import make_optimizer
-from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
+from tests.helpers import LLAMA, changed, comparisons, tiny_model, tokenizer_for
 
 ROWS = [*comparisons(18), *comparisons(6, responses=4, seed=5)]
 VALID = comparisons(9, seed=7)
@@ -31,7 +31,7 @@ def config(seed: int = 0, **sections: Any) -> Config:
         "eval": {"every": 2},
         "log": {"every": 1, "window": 3},
     }
-    return Config(seed=seed, **{name: {**base.get(name, {}), **sections.get(name, {})} for name in {*base, *sections}})
+    return Config(seed=seed, **changed(base, **sections))
 
 
 def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LLAMA, **fields: Any) -> Job:

@@ -15,15 +15,9 @@ from bradley.model.normalization import store_hash
 from bradley.model.store import load_model
 from bradley.score import score_comparisons
 from bradley.training.record import model_lines
-from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+from tests.helpers import LLAMA, changed, comparisons, store_for, tiny_model, tiny_run, tokenizer_for
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 3, "micro_batch_tokens": 1024},
-    "optim": {"lr": 1e-3, "warmup": 0},
-    "eval": {"every": 3, "train_probe": 8},
-}
+SETTINGS = tiny_run(train={"max_steps": 3}, optim={"lr": 1e-3, "warmup": 0}, eval={"every": 3})
 TRAIN, VALID, TEST = comparisons(30), comparisons(8, seed=9), comparisons(6, seed=11)
 
 
@@ -35,7 +29,7 @@ def plain_runs(tmp_path, monkeypatch):
 
 
 def settings(**sections):
-    return {name: {**SETTINGS.get(name, {}), **sections.get(name, {})} for name in {*SETTINGS, *sections}}
+    return changed(SETTINGS, **sections)
 
 
 def scores(rows):

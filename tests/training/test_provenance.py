@@ -14,15 +14,10 @@ from bradley.training.checkpoint import Checkpoints
 from bradley.training.loop import fit
 from bradley.training.provenance import Provenance, trained_on
 from bradley.verify.rescore import rescore
-from tests.helpers import LLAMA, comparisons, store_for, tokenizer_for
+from tests.helpers import LLAMA, comparisons, store_for, tiny_run, tokenizer_for
 from tests.training.jobs import VALID, config, job
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 3, "micro_batch_tokens": 1024},
-    "eval": {"every": 3, "train_probe": 4},
-}
+SETTINGS = tiny_run(train={"max_steps": 3}, eval={"every": 3, "train_probe": 4})
 
 
 @pytest.fixture(autouse=True)

@@ -9,15 +9,9 @@ from bradley.config import Config
 from bradley.errors import BradleyError, DataError, RunFolderError, UserError
 from bradley.model.store import load_model
 from bradley.training.run import claim, train, with_sanity
-from tests.helpers import LLAMA, comparisons
+from tests.helpers import comparisons, tiny_run
 
-SETTINGS = {
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "render": {"max_tokens": 128},
-    "train": {"batch_size": 8, "max_steps": 4, "micro_batch_tokens": 1024},
-    "eval": {"every": 2, "train_probe": 8},
-    "log": {"every": 1},
-}
+SETTINGS = tiny_run(log={"every": 1})
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,12 @@ from ..redaction import secret_in
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
-from .run import Eval, Hub, Log, Train, repo_problem
+from .run import Checkpoint, Eval, Hub, Log, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
     "Adapter",
+    "Checkpoint",
     "Config",
     "Data",
     "DataSettings",
@@ -144,6 +145,8 @@ class Config(DataSettings):
     """Evaluation during training."""
     log: Log = Log()
     """Logging."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saving and going on."""
     hub: Hub = Hub()
     """Upload of the finished model."""
 

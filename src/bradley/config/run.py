@@ -39,6 +39,8 @@ class Train(Section):
     """Figure of the validation set that chooses the best checkpoint."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA when there is one."""
+    time_limit: NotNegative = 0.0
+    """Minutes after which the run is saved and stops with exit code 75, as on SIGTERM (0: no limit)."""
     threads: Count = 0
     """CPU threads of PyTorch (0: its own choice, but no more than the cores it may run on and, on cgroup v2, the quota
     of its container)."""
@@ -72,6 +74,20 @@ class Log(Section):
     gpu_seconds: NotNegative = 0.0
     """Seconds between readings of the GPU's load, memory and power, into `timing.jsonl` (0: none; needs the extra
     `gpu`)."""
+
+
+class Checkpoint(Section):
+    """When a run is saved so that it can go on; every evaluation saves it too."""
+
+    every: Count = 0
+    """Steps between checkpoints, besides those of evaluations (0: none)."""
+    minutes: NotNegative = 0.0
+    """Save when the last checkpoint is this many minutes old (0: do not look at the clock)."""
+    keep: Positive = 2
+    """Newest checkpoints that are kept, besides the best. With one alone, a disk that damages it ends the run."""
+    exact: bool = False
+    """Go on only where every bit will be as without the interruption: another number of threads, version of software or
+    kind of processor is an error, and not a remark."""
 
 
 class Hub(Section):

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from .. import stopping
 from ..config import Render
 from ..errors import DataError, DiskError
 from ..files import disk_errors, replace_folder
@@ -206,6 +207,7 @@ def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool
         chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
         start = 0
         for chunk, rendered in renderer.stream(chunks):
+            stopping.check()
             fitted = [fit(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
             kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
             rows = [_info_line(comparison) for _, comparison, _ in kept]

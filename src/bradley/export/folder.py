@@ -12,11 +12,12 @@ import torch
 from .. import __version__
 from ..errors import CheckpointError, UserError
 from ..files import make_readable, replace_folder, write_text
-from ..model.build import quiet_transformers
-from ..model.card import CARD, hash_weights, read_card, write_card
+from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
+from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
 from ..model.reward import is_head_weight
 from ..model.store import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.weights import save_network
 from ..report.modelcard import model_card
 from ..report.run_folder import RunData, read_run
 from ..verify import failure, verify
@@ -25,7 +26,6 @@ from .published import published
 from .servable import servable
 from .template import check_clock, check_ids, frozen_template
 
-ADAPTER_CONFIG = "adapter_config.json"
 FIGURES = "figures"
 PICTURES = ("training", "scores", "calibration", "lengths")
 """Figures of a run that its model card shows, of those that there are."""
@@ -83,7 +83,7 @@ def export_model(
     run: Path | str,
     folder: Path | str,
     *,
-    dtype: str = "float32",
+    dtype: str = FLOAT32,
     adapter: bool = False,
     place: str = "",
     trust_remote_code: bool = False,
@@ -117,7 +117,7 @@ def export_model(
 def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
     if dtype not in DTYPES:
         raise UserError(f"the dtype {dtype!r} is unknown, wanted {' or '.join(DTYPES)}", "use --dtype float32")
-    if adapter and dtype != "float32":
+    if adapter and dtype != FLOAT32:
         raise UserError(f"--adapter with --dtype {dtype}: adapters are float32 always", "leave one of them out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} already holds files", "give another folder, or remove it")
@@ -192,7 +192,7 @@ def _write_weights(target: Path, source: Source) -> None:
 
         network = merged(network)
     cast_body(network, DTYPES[source.dtype])
-    save_weights(network, target)
+    save_network(network, target)
     inner = network.config.get_text_config()
     text = next((key for key, value in vars(network.config).items() if value is inner), "")
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
@@ -206,17 +206,6 @@ def cast_body(network: Any, dtype: torch.dtype) -> None:
     for name, weight in network.named_parameters():
         if not is_head_weight(network, name):
             weight.data = weight.data.to(dtype)
-
-
-def save_weights(network: Any, folder: Path) -> None:
-    """Write config and safetensors of a network. A full disk is an `OSError`, as for any other file."""
-    from safetensors import SafetensorError
-
-    try:
-        with quiet_transformers():
-            network.save_pretrained(folder)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
 
 
 def _measured(target: Path, source: Source) -> Exported:
@@ -238,7 +227,7 @@ def _measured(target: Path, source: Source) -> Exported:
         raise CheckpointError(
             f"the exported weights score the parity sample up to {check.largest:.1e} from training, and rounding to "
             f"{source.dtype} explains {check.allowed:.1e}",
-            "use --dtype float32" if source.dtype != "float32" else f"type `bradley verify {source.folder}`",
+            "use --dtype float32" if source.dtype != FLOAT32 else f"type `bradley verify {source.folder}`",
         )
     folded = "adapter" in source.card and not source.adapter
     facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
@@ -247,7 +236,7 @@ def _measured(target: Path, source: Source) -> Exported:
 
 
 def _float32_scores(rows: Sequence[Json]) -> list[float]:
-    return [row["float32"] if "float32" in row else row["score"] for row in rows]
+    return [row[FLOAT32] if FLOAT32 in row else row["score"] for row in rows]
 
 
 def _copy_figures(target: Path, run: RunData | None) -> list[str]:

@@ -16,12 +16,13 @@ from ..seeds import seed_for
 from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .origin import WEIGHT_FILES, weights_hash
+from .origin import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 """Older names that transformers turns into `rope_parameters`."""
+LOADABLE = "give a folder with config.json and safetensors weights, or a Hub name owner/name"
 
 
 class Built(NamedTuple):
@@ -208,32 +209,13 @@ def load_network(
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
 
     place = locate(path, revision=revision)
     _check_folder(Path(place), path)
     try:
-        version = revision or "main"
-        config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=remote_code, revision=version)
-        if not dropout:
-            silence_dropout(config)
-        with quiet_transformers():
-            network, report = AutoModelForSequenceClassification.from_pretrained(
-                place,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=remote_code,
-                revision=version,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # refused below, in words of our own
-                **(quantized or {}),
-            )
+        network, report = _read(place, dropout, quantized or {}, trust_remote_code=remote_code, revision=revision)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
-        raise CheckpointError(
-            f"no model could be loaded from {path}: {one_line(error)}",
-            "give a folder with config.json and safetensors weights, or a Hub name owner/name",
-        ) from error
+        raise CheckpointError(f"no model could be loaded from {path}: {one_line(error)}", LOADABLE) from error
     if exact and report["unexpected_keys"]:
         raise CheckpointError(
             f"{path} holds weights that its model has no place for, such as {min(report['unexpected_keys'])}",
@@ -242,6 +224,30 @@ def load_network(
     for name, found, wanted in sorted(report["mismatched_keys"]):
         raise _misfit(network, path, name, list(found), list(wanted))
     return network, sorted(report["missing_keys"])
+
+
+def _read(
+    place: str, dropout: bool, quantized: dict[str, Any], *, trust_remote_code: bool, revision: str
+) -> tuple[Any, dict[str, Any]]:
+    """What transformers makes of a folder or a Hub name, and its report on the weights."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    common = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    config = AutoConfig.from_pretrained(place, num_labels=1, **common)
+    if not dropout:
+        silence_dropout(config)
+    with quiet_transformers():
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            place,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them, and they are refused in words of our own
+            **common,
+            **quantized,
+        )
+    return network, report
 
 
 def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[int]) -> CheckpointError:
@@ -253,14 +259,14 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
         )
     return CheckpointError(
         f"no model could be loaded from {path}: {name} is {found}, and its config.json wants {wanted}",
-        "give a folder with config.json and safetensors weights, or a Hub name owner/name",
+        LOADABLE,
     )
 
 
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
-    if (folder / "adapter_config.json").is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+    if (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise CheckpointError(
             f"{given} holds an adapter and no model of its own", "fold it into its base model first: bradley export"
         )

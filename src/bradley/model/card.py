@@ -1,17 +1,19 @@
 """`bradley.json`, the card of a model folder: a JSON object that says how its weights turn text into a score."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
 from ..files import write_text
+from ..hashes import sha256
 from .intruders import check_json
 
 CARD = "bradley.json"
 FORMAT = 2
 """What a new card says in `format`; a card that says less lacks what came later, and is read all the same."""
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+"""What a card may say in `compute`."""
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -45,9 +47,4 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 def hash_weights(folder: Path) -> dict[str, str]:
     """SHA-256 of each weight file of a folder, by its name: what a card says in `weights_sha256`."""
-    return {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -27,6 +27,12 @@ def check_files(folder: Path, card: dict[str, Any]) -> None:
     _check_labels(folder)
 
 
+def check_base(folder: Path, card: dict[str, Any], base: str) -> None:
+    """Raise `CheckpointError` for a place of the base model of an adapter where the folder holds a whole model."""
+    if base and card.get("adapter") is None:
+        raise CheckpointError(f"base = {base}, but {folder} holds a whole model", "leave base out")
+
+
 def _check_readable(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 

@@ -1,14 +1,15 @@
 """Which weights a model has: its files, and their hash."""
 
-import functools
-import hashlib
 import json
 from pathlib import Path
 
 from ..data.tokenizer import locate
+from ..hashes import sha256
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 """What transformers calls a file of weights, and the index of several."""
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""What PEFT calls the files of an adapter."""
 
 
 def weights_hash(path: str, revision: str = "") -> str:
@@ -21,12 +22,8 @@ def weights_hash(path: str, revision: str = "") -> str:
         from huggingface_hub import snapshot_download
 
         place = snapshot_download(place, revision=revision or None, local_files_only=True)
-    digest = hashlib.sha256()
-    for name in weight_files(Path(place)):
-        with (Path(place) / name).open("rb") as file:
-            for piece in iter(functools.partial(file.read, 1 << 20), b""):
-                digest.update(piece)
-    return digest.hexdigest()
+    folder = Path(place)
+    return sha256(*(folder / name for name in weight_files(folder)))
 
 
 def weight_files(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from ..losses import Targets
 from ..records import Comparison, Message
 from ..seeds import generator
 from .batch import Batch
+from .card import FLOAT32
 from .reward import ScoreModel, compute_name
 
 SIZE = 8
@@ -69,6 +70,19 @@ def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, st
     return {"role": message.role if named else plain_role, "content": message.content}
 
 
+def conversation_ids(messages: Sequence[dict[str, str]], renderer: Renderer) -> list[int]:
+    """The token ids that training reads of a conversation of the sample."""
+    if messages[0]["role"] == "ids":
+        return written_ids(messages)
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+    return renderer.ids([renderer.text(turns[:-1], turns[-1:])])[0]
+
+
+def written_ids(messages: Sequence[dict[str, str]]) -> list[int]:
+    """The token ids that turns of the role `ids` write out as numbers."""
+    return [int(word) for turn in messages for word in turn["content"].split()]
+
+
 def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:
     fitting = [each for each in by_length if len(each.ids) <= LONGEST] or by_length[:1]
     several = [each for each in fitting if sum(turn["role"] == "user" for turn in each.messages) > 1]
@@ -89,7 +103,7 @@ def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]
     figures = zip(sample, scores, exact, strict=True)
     return {
         "compute": compute_name(model),
-        "rows": [{**each._asdict(), "score": score, "float32": plain} for each, score, plain in figures],
+        "rows": [{**each._asdict(), "score": score, FLOAT32: plain} for each, score, plain in figures],
     }
 
 

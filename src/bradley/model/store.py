@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ from ..errors import CheckpointError
 from ..files import replace_folder
 from ..records import Message
 from .build import computes_bfloat16, own_memory
+from .card import BFLOAT16, FLOAT32, FORMAT, hash_weights, read_card, write_card
 from .card import CARD as CARD
-from .card import FORMAT, hash_weights, read_card, write_card
 from .checks import check_files, check_vocabulary, check_weights
 from .engine import choose_engine
 from .normalization import Normalization
@@ -28,10 +29,8 @@ from .weights import load_saved, save_network
 TEMPLATE = "bradley_template.jinja"
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
 """Text whose ids a loaded tokenizer must reproduce: common words, blanks, digits, punctuation, other scripts."""
-
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""What `compute` in a card may say."""
+DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
+"""What a model may compute in, by its name in a card."""
 
 
 class Loaded(NamedTuple):
@@ -60,12 +59,7 @@ def save_model(
 
 
 def _write(folder: Path, model: ScoreModel, renderer: Renderer, facts: dict[str, Any]) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        of_weights = save_network(model.network, folder)
-    except SafetensorError as error:  # how safetensors says that the disk is full
-        raise OSError(str(error)) from error
+    of_weights = save_network(model.network, folder)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)
@@ -168,7 +162,7 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
             f"{folder / CARD} says compute = {name!r}, wanted {' or '.join(DTYPES)}",
             "copy the whole model folder again",
         )
-    if name == "bfloat16" and not computes_bfloat16(device):
+    if name == BFLOAT16 and not computes_bfloat16(device):
         raise CheckpointError(
             f"{folder} was trained in bfloat16, and {device} does not compute in it: its scores would be others",
             'load it with device="cpu"',
@@ -178,6 +172,18 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
 
 def _template_hash(template: str | None) -> str | None:
     return None if template is None else hashlib.sha256(template.encode()).hexdigest()
+
+
+def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:
+    """SHA-256 of what decides how text becomes ids: the chat template, and the whole tokenizer."""
+    tokenizer = renderer.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    special = json.dumps([str(tokenizer.special_tokens_map), _probe_ids(renderer)])
+    return {
+        "template": _template_hash(renderer.template),
+        "rules": hashlib.sha256((rules + special).encode()).hexdigest(),
+    }
 
 
 def _probe_ids(renderer: Renderer) -> list[int]:

@@ -10,33 +10,47 @@ from torch import Tensor
 from ..errors import CheckpointError, UserError, one_line
 from .adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
 from .build import check_quantize, load_network, quantized_on, quiet_transformers, reproducible_init
-from .origin import weights_hash
+from .checks import check_base
+from .origin import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .reward import is_head_weight
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""PEFT's names for the files of an adapter."""
 CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
 """What a card says of the model below an adapter, under the names of `Adapted`."""
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy the whole model folder again"
+GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score` and `bradley verify`'
 
 
 def save_network(network: Any, folder: Path) -> dict[str, Any]:
-    """Write the weights of a network into a folder.
+    """Write the weights of a network into a folder, with the config that loads them.
 
     Returns:
         What the card has to say of them: nothing of a whole network; of an adapter, under `adapter`, its base model.
+
+    Raises:
+        OSError: they cannot be written; of a full disk safetensors says so by an error of its own.
     """
-    if not is_adapted(network):
-        with quiet_transformers():
-            network.save_pretrained(folder)
-        return {}
+    from safetensors import SafetensorError
+
+    adapted = is_adapted(network)
+    try:
+        (_save_adapter if adapted else _save_whole)(network, folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
+
+
+def _save_whole(network: Any, folder: Path) -> None:
+    with quiet_transformers():
+        network.save_pretrained(folder)
+
+
+def _save_adapter(network: Any, folder: Path) -> None:
     from safetensors.torch import save_file
 
     state = {name: weight.contiguous().cpu() for name, weight in adapter_state(network).items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
-    return {"adapter": {**_card(network.adapted), **_sizes(network)}}
+    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _card(adapted: Adapted) -> dict[str, str]:
@@ -82,15 +96,37 @@ def load_saved(
             or for another base model; a base model that is not there; `base` for a folder that needs none.
     """
     known = card.get("adapter")
-    if (known is None) == (folder / CONFIG).is_file():
+    if (known is None) == (folder / ADAPTER_CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} {'has' if known is None else 'lacks'} {CONFIG}, and its card says otherwise", COPY_AGAIN
+            f"{folder} {'has' if known is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise", COPY_AGAIN
         )
     if known is not None:
         return _load_adapter(folder, known, base, remote_code, device, compute), []
-    if base:
-        raise CheckpointError(f"base = {base}, but {folder} holds a whole model", "leave base out")
+    check_base(folder, card, base)
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
+
+
+def restore_network(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> None:
+    """Write the weights of a model folder into the network of the run that saved it, in place.
+
+    Args:
+        card: the folder's `bradley.json`.
+
+    Raises:
+        CheckpointError: weights that cannot be read, or are not those of the network.
+    """
+    known = card.get("adapter")
+    if (known is None) == is_adapted(network):
+        raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
+    if known is not None:
+        return _fill(network, _read_weights(folder), folder, known["base"])
+    saved, missing = load_saved(folder, card, remote_code=remote_code)
+    own, values = network.state_dict(keep_vars=True), saved.state_dict()
+    if missing or {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in values.items()}:
+        raise CheckpointError(f"{folder} holds other weights than the run has", COPY_AGAIN)
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
 
 
 def _load_adapter(
@@ -138,9 +174,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        state: dict[str, Tensor] = load_file(folder / WEIGHTS)
+        state: dict[str, Tensor] = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
+        raise CheckpointError(f"{folder / ADAPTER_WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
     return state
 
 
@@ -150,7 +186,7 @@ def _read_config(folder: Path) -> Any:
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
     config.inference_mode = False
     return config
 
@@ -164,7 +200,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
     except (CheckpointError, UserError) as error:
         raise CheckpointError(
             f"the base model of the adapter {folder} cannot be loaded: {error.message}",
-            'give the place of the base model: base="FOLDER"',
+            f"give the place of the base model: {GIVE_BASE}",
         ) from error
     if found != adapted.base_sha256:
         raise _other_base(folder, path, f"its weights have the hash {found[:12]}, wanted {adapted.base_sha256[:12]}")
@@ -173,7 +209,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
 
 def _other_base(folder: Path, base: str, why: str) -> CheckpointError:
     return CheckpointError(
-        f"the adapter {folder} is not for the base model {base}: {why}", 'give the right one: base="FOLDER"'
+        f"the adapter {folder} is not for the base model {base}: {why}", f"give the right one: {GIVE_BASE}"
     )
 
 
@@ -200,7 +236,7 @@ def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> No
     for word, names in (("lacks", own.keys() - state.keys()), ("has unexpected", state.keys() - own.keys())):
         if names:
             raise CheckpointError(
-                f"{folder / WEIGHTS} {word} {', '.join(sorted(names)[:3])} ({len(names)} in all)", COPY_AGAIN
+                f"{folder / ADAPTER_WEIGHTS} {word} {', '.join(sorted(names)[:3])} ({len(names)} in all)", COPY_AGAIN
             )
     for name, weight in own.items():
         if weight.shape != state[name].shape:

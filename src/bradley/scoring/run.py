@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from ..console import Console
 from ..cpu import keep_freed_memory, set_threads
-from ..data.sources.files import known_suffix, read_rows, sha256
+from ..data.sources.files import known_suffix, read_rows
 from ..data.sources.json_rows import objects_of
 from ..data.sources.text import lines, lines_of
 from ..errors import DataError, UserError
+from ..hashes import sha256
 from ..model.store import load_model
 from .counts import Counts, added, summary
 from .kinds import json_lines
@@ -54,6 +55,7 @@ def score_file(
     device: str = "auto",
     restart: bool = False,
     trust_remote_code: bool = False,
+    base: str = "",
     progress: str = "quiet",
 ) -> dict[str, Any]:
     """Score every row of a file with a model folder, and write each with its scores, in their order.
@@ -64,6 +66,7 @@ def score_file(
         source, output: files, or "-" for stdin and stdout.
         device: `auto`, `cpu` or `cuda`.
         restart: replace an existing output, and throw away parts of earlier work.
+        base: where the base model of an adapter is, if no longer where the run found it.
 
     Returns:
         Counts of rows, scores, tokens and failures, with seconds and rates of this run.
@@ -78,7 +81,7 @@ def score_file(
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
     total = None if source == STREAM else count_rows(Path(source))
-    scorer = load_scorer(model, how, pick_device(device, ranks), trust_remote_code)
+    scorer = load_scorer(model, how, pick_device(device, ranks), trust_remote_code, base)
     work = Work(scorer, how, "stdin" if source == STREAM else source)
     console = Console(progress if ranks.rank == 0 else "quiet")
     if parts is None:
@@ -122,9 +125,9 @@ def pick_device(name: str, ranks: Ranks) -> str:
     return "cpu"
 
 
-def load_scorer(model: Path, how: How, device: str, trust_remote_code: bool) -> Scorer:
+def load_scorer(model: Path, how: How, device: str, trust_remote_code: bool, base: str) -> Scorer:
     """The model of a folder, set to score."""
-    loaded = load_model(model, device, trust_remote_code=trust_remote_code)
+    loaded = load_model(model, device, trust_remote_code=trust_remote_code, base=base)
     return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
 
 

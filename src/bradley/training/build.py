@@ -58,8 +58,11 @@ class Prepared(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-def prepare(config: Config, rows: dict[str, Any], cache: Path | None) -> Prepared:
+def prepare(config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0) -> Prepared:
     """Load, check and lay out everything that the configuration names; `rows` are those in memory, see `load_splits`.
+
+    Args:
+        threads: of the CPU where the settings name none (0: PyTorch's own choice).
 
     Raises:
         BradleyError: whatever is wrong with configuration, data or model.
@@ -67,7 +70,7 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None) -> Prepare
     device = choose_device(config.train.device)
     check_trackers(config.log)
     check_gpu(config.log.gpu_seconds, device)
-    set_threads(config.train.threads)
+    set_threads(config.train.threads or threads)
     if device.type == "cpu":
         keep_freed_memory()
     splits = load_splits(config.data, config.seed, **rows)
@@ -123,7 +126,10 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
         plan=prepared.plan,
         evaluator=Evaluator(prepared.evals, config.train, config.loss, folder / "eval", samples),
         checkpoints=Checkpoints(
-            folder / "checkpoints", provenance(config, prepared.splits, prepared.renderer, prepared.train)
+            folder / "checkpoints",
+            provenance(config, prepared.splits, prepared.renderer, prepared.train),
+            config.checkpoint.keep,
+            console.say,
         ),
         console=console,
         lengths=length_fields(prepared.splits.report),

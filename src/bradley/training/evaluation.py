@@ -22,6 +22,8 @@ SELECTION = "valid"
 """The set that selects the best checkpoint; every other set is only reported."""
 PROBE = "train_probe"
 """The set that tells whether the training data are interpolated."""
+REMEMBERED = ("best_step", "best", "stop_best", "waited", "summaries", "shown")
+"""Attributes of an evaluator that a run needs to go on."""
 
 
 def steps_between(settings: Eval, num_steps: int) -> int:
@@ -57,6 +59,8 @@ class Evaluator:
 
     Attributes:
         summaries: figures by label ("best", "last") and set; `shown` likewise the rows of the samples.
+        best_step, best: the best step and its figures, by which it is the best; `best` is None before the first.
+        stop_best, waited: the best figure for early stopping, and evaluations since.
     """
 
     def __init__(
@@ -75,9 +79,9 @@ class Evaluator:
         self.summaries: dict[str, dict[str, dict[str, Any]]] = {"best": {}, "last": {}}
         self.shown: dict[str, dict[str, list[dict[str, Any]]]] = {"best": {}, "last": {}}
         self.best_step = 0
-        self._best: tuple[float, float] | None = None
-        self._stop_best: float | None = None
-        self._waited = 0
+        self.best: list[float] | None = None
+        self.stop_best: float | None = None
+        self.waited = 0
 
     def run(self, model: ScoreModel, step: int) -> Verdict:
         """Score every set with the model as it stands."""
@@ -95,6 +99,15 @@ class Evaluator:
         self.best_step = step if improved else self.best_step
         events = [event for name in rows for event in _events(name, figures[name], rows[name], shown.get(name, []))]
         return Verdict(events, _facts(figures), improved, self._stop(figures, step), _line(step, figures, improved))
+
+    def state(self) -> dict[str, Any]:
+        """What selection and stopping know so far, as values of JSON."""
+        return {name: getattr(self, name) for name in REMEMBERED}
+
+    def restore(self, known: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name in REMEMBERED:
+            setattr(self, name, known[name])
 
     def unreached(self) -> str:
         """That the probe has not reached `train.past_interpolation`, in words; '' where it has, or need not."""
@@ -124,10 +137,10 @@ class Evaluator:
         if summary is None:
             return True
         accuracy, nll = _or_nothing(summary["accuracy"]["value"]), summary["nll"]
-        key = (-nll, accuracy) if self.settings.select_by == "nll" else (accuracy, -nll)
-        better = self._best is None or key > self._best
+        key = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
+        better = self.best is None or key > self.best
         if better:
-            self._best = key
+            self.best = key
         return better
 
     def _out_of_patience(self, summary: dict[str, Any] | None, step: int) -> bool:
@@ -135,11 +148,11 @@ class Evaluator:
         if metric == "off" or summary is None or step == 0:
             return False
         value = -summary["nll"] if metric == "nll" else _or_nothing(summary["accuracy"]["value"])
-        if self._stop_best is None or value > self._stop_best + self.settings.min_delta:
-            self._stop_best, self._waited = value, 0
+        if self.stop_best is None or value > self.stop_best + self.settings.min_delta:
+            self.stop_best, self.waited = value, 0
         else:
-            self._waited += 1
-        return self._waited >= self.settings.patience
+            self.waited += 1
+        return self.waited >= self.settings.patience
 
 
 def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -> None:

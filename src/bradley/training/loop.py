@@ -1,16 +1,14 @@
 """The training loop. Read this file first: everything else is built around the step in `fit`."""
 
 import contextlib
-import functools
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from .. import stopping
 from ..config import Config
 from ..console import Console
 from ..data.plan import Plan, Step
@@ -22,13 +20,14 @@ from ..model.batch import collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .checkpoint import Checkpoints
-from .evaluation import Evaluator, Verdict, steps_between
+from .evaluation import Evaluator, steps_between
+from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
 from .optim import set_rates
+from .progress import Progress
 from .timing import Timer
 from .writers import open_writers
-from .writers.files import JsonLines
 
 
 @dataclass
@@ -64,64 +63,58 @@ class Outcome:
     reason: str
 
 
-@dataclass
-class Place:
-    """Where a run is: optimizer steps taken, judgments trained on, passes over the training comparisons."""
-
-    step: int = 0
-    episode: int = 0
-    epoch: float = 0.0
-    seen: int = 0
-
-    def move(self, step: Step, plan: Plan) -> None:
-        """Count a step that is done."""
-        self.step = step.number
-        self.episode += plan.judgments_in(step)
-        self.seen += len(step.comparisons)
-        self.epoch = self.seen / len(plan)
-
-    def event(self, kind: str, fields: Event) -> Event:
-        """An event of this place."""
-        return {"kind": kind, "step": self.step, "episode": self.episode, "epoch": self.epoch, **fields}
-
-
-def fit(job: Job) -> Outcome:
+def fit(job: Job, progress: Progress | None = None) -> Outcome:
     """Train to the last step or to an early stop; evaluates at step 0, on schedule, and at the last step.
+
+    Args:
+        progress: where the model and the optimizer of the job are, if not at the beginning.
 
     Raises:
         DivergedError: a loss or gradient that is not finite. The optimizer has not moved on it.
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
+        Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
-    config, plan, place = job.config, job.plan, Place()
+    config, plan, progress = job.config, job.plan, progress or Progress()
+    place, window = progress.place, progress.window
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
-    window: deque[StepSums] = deque(maxlen=config.log.window)
-    movement = Movement(job.model, num_steps, plan.num_steps, config.optim)
+    movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(open_writers(job.folder, config))
-        timing = stack.enter_context(contextlib.closing(JsonLines(job.folder / "timing.jsonl")))
-        timer = stack.enter_context(contextlib.closing(Timer(job.model.device, config.log.gpu_seconds)))
+        writers = stack.enter_context(open_writers(job.folder, config, progress.writers))
+        timer = stack.enter_context(
+            contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
+        )
+        keeper = Keeper(job, progress, movement, writers, timer)
+        write = writers.write
+        if not progress.begun:
+            write({"kind": "start", "step": 0, "config": config.model_dump(mode="json"), **job.lengths})
+        bar = stack.enter_context(job.console.progress(num_steps, "training"))
+        bar.advance(place.step)
+        stack.enter_context(keeper.saving_when_asked())
 
-        def evaluate() -> Verdict:
+        def evaluate() -> None:
             with timer.phase("evaluate"):
                 verdict = job.evaluator.run(job.model, place.step)
             for kind, fields in verdict.events:
                 write(place.event(kind, fields))
-            with timer.phase("checkpoint"):
-                job.checkpoints.save(place.step, job.model, job.renderer, verdict.facts, best=verdict.improved)
+            progress.evaluated, progress.stop = True, verdict.stop
+            keeper.save(verdict.facts, best=verdict.improved)
             job.console.say(verdict.line)
-            return verdict
 
-        write({"kind": "start", "step": 0, "config": config.model_dump(mode="json"), **job.lengths})
-        verdict = evaluate()
-        bar = stack.enter_context(job.console.progress(num_steps, "training"))
-        for step in islice(plan.steps(), 0 if verdict.stop else num_steps):
+        while True:
+            evaluated_here = place.step in (0, num_steps) or place.step % eval_every == 0
+            if evaluated_here and not progress.evaluated:
+                evaluate()
+            if progress.stop or place.step >= num_steps:
+                break
             # ---------------------------------------------------------------------------------------------------------
             # one optimizer step: loss = sum over terms of (sum over the whole step) / (total of the term's unit)
+            step = plan.step(place.step + 1)
             totals = plan.totals(step)
             sums = StepSums(totals)
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
             for piece, chosen in enumerate(step.micro_batches):
+                stopping.check()
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
@@ -142,22 +135,17 @@ def fit(job: Job) -> Outcome:
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
             place.move(step, plan)
+            progress.evaluated = False
             window.append(sums)
-            last = step.number == num_steps
-            logged = step.number % config.log.every == 0 or step.number == 1 or last
-            figures = functools.partial(train_figures, sums, window, rates, norm)
-            if logged:
-                write(place.event("train", figures()))
-                timing.event({"step": step.number, **timer.read()})
+            while len(window) > config.log.window:
+                window.popleft()
+            if step.number in (1, num_steps) or 0 in (step.number % config.log.every, step.number % eval_every):
+                write(place.event("train", train_figures(sums, window, rates, norm)))
+                write(place.event("timing", timer.read()))
             bar.advance(1, loss=sums.loss, lr=rates["lr"])
-            if last or step.number % eval_every == 0:
-                verdict = evaluate()
-                if verdict.stop:
-                    if not logged:
-                        write(place.event("train", figures()))
-                    break
-        timing.event({"step": place.step, **timer.read()})
-    return Outcome(place.step, verdict.stop or ending(job))
+            keeper.save_on_schedule()
+        write(place.event("timing", timer.read()))
+    return Outcome(place.step, progress.stop or ending(job))
 
 
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:

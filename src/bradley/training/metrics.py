@@ -6,6 +6,7 @@ Every event has `kind` and `step`; all but the first kind have `episode` and `ep
     train     `train/rm/<name>` of one step, `train_window/rm/<name>` of the last steps
     eval      `set`, `eval/<set>/rm/<name>`
     samples   `set`, `rows`: a few comparisons with texts and scores, see `samples.py`
+    timing    seconds by phase, rates, memory; nothing in it is reproducible, see `timing.py`
     scores    `set`, `chosen`, `rejected`: how the scores are distributed, see `distributions.py`
 """
 
@@ -34,6 +35,13 @@ class StepSums:
         self.sums: dict[str, float] = {}
         self.units: dict[str, str] = {}
         self.totals: dict[str, float] = {"decided": 0.0, **(totals._asdict() if totals else {})}
+
+    @classmethod
+    def from_json(cls, known: Mapping[str, dict[str, Any]]) -> Self:
+        """Sums from their attributes, as `vars` gives them."""
+        made = cls()
+        vars(made).update(known)
+        return made
 
     def add(self, terms: Mapping[str, Term], scores: Tensor, targets: Targets, beta: float) -> None:
         """Add one micro-batch: the terms of the objective, and the judgments of its `scores` [R].

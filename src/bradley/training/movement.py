@@ -1,7 +1,8 @@
 """Whether what is trained moves: every trained weight is looked at early in a run, and what stays is named with the
 reason."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from ..config import Optim
 from ..errors import CheckpointError
 from ..model.batch import Batch
 from ..model.engine import ROUNDING, TOLERANCE
+from ..model.parity import in_float32
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .optim import warmup_steps
@@ -32,14 +34,28 @@ class Movement:
     one that may be rounding, is changed for a moment to see what scores owe to it: nothing, or a constant added to all
     of them, explains it; more is an error where there is no gradient at all. One with a gradient has time until the
     step after the warm-up, whose small rates may be lost to rounding.
+
+    Args:
+        known: of a run that goes on, what `state` gave.
     """
 
-    def __init__(self, model: ScoreModel, num_steps: int, plan_steps: int, settings: Optim) -> None:
+    def __init__(
+        self,
+        model: ScoreModel,
+        num_steps: int,
+        plan_steps: int,
+        settings: Optim,
+        known: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
-        self.start = {name: checksum(weight) for name, weight in trained(model)}
+        self.start = known["start"] if known else {name: checksum(weight) for name, weight in trained(model)}
+        self.explained: set[str] = set(known["explained"]) if known else set()
         self.gradients_at = min(LOOK_AT, num_steps) if num_steps > 1 else 0
         self.moved_at = max(LOOK_AT, warmup_steps(plan_steps, settings) + 1)
-        self.explained: set[str] = set()
+
+    def state(self) -> dict[str, Any]:
+        """What a run needs to go on, as values of JSON."""
+        return {"start": self.start, "explained": sorted(self.explained)}
 
     def look(self, step: int, batch: Batch) -> Iterator[str]:
         """One line for each reason why weights do not learn, when it is time: after the optimizer's step and before
@@ -133,15 +149,12 @@ def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str
 
 def _scores(model: ScoreModel, batch: Batch) -> Tensor:
     """Scores [R] as in evaluation, but in float32, on the engine that computes in any dtype."""
-    was_training, compute, engine = model.training, model.compute, model.engine
-    model.eval().use("plain")
-    model.compute = torch.float32
+    was_training = model.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(model.eval()):
+            model.use("plain")
             scores: Tensor = model(batch)
     finally:
-        model.compute = compute
-        model.use(engine)
         model.train(was_training)
     return scores
 

@@ -1,33 +1,29 @@
 """One run, from a configuration to a folder with the model and its report."""
 
+import contextlib
 import importlib.util
 import json
-import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import stopping
 from ..config import SYNTHETIC, Config, Section, as_list
 from ..console import Console
-from ..errors import BradleyError, DiskError, RunFolderError
-from ..evaluate.length import length_rule
-from ..evaluate.summary import summarize
+from ..errors import BradleyError, DiskError, Preempted, RunFolderError
 from ..files import write_text
 from ..hub import check_hub
-from ..model.normalization import measure
-from ..model.reward import compute_name
-from ..model.store import add_normalization, load_model
-from ..records import ScoredComparison
-from ..report.run_folder import read_lines
-from ..score import score_store
+from .attempts import forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
-from .evaluation import SELECTION, Evaluator, percent, write_rows
+from .lock import run_lock
 from .loop import fit
 from .record import announce, describe_run, show_samples, worst_examples
+from .results import Run, final_figures, read_run
+from .resume import begin, compare, go_on, is_finished, read_record
+from .status import reported
 
 SANITY: dict[str, dict[str, Any]] = {
     "data": {"limit": 64, "eval_limit": 64},
@@ -37,45 +33,8 @@ SANITY: dict[str, dict[str, Any]] = {
     "hub": {"push": "", "private": False},
 }
 """What `--sanity` changes: every stage runs, on 64 comparisons, in seconds; such a model is uploaded nowhere."""
-
-
-def interval(figure: dict[str, Any]) -> str:
-    """`71.3 % [68.0, 74.5], n = 812 of 400 prompts`: an accuracy with its 95 % interval, clustered by prompt."""
-    return f"{percent(figure)}, n = {figure['n']} of {figure['clusters']} prompts"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its folder, and the content of `results.json`."""
-
-    folder: Path
-    results: dict[str, Any]
-
-    @property
-    def model(self) -> Path:
-        """The folder of the best model."""
-        return self.folder / "model"
-
-    def rows(self, name: str = SELECTION, label: str = "best") -> list[ScoredComparison]:
-        """The scored rows of one evaluation set at `step-0`, `best` or `last`."""
-        return read_rows(self.folder, name, label)
-
-    def summary(self) -> str:
-        """The result in a few lines: accuracy with its interval, the ceiling if known, the length rule, the report."""
-        name = self.results["headline"]
-        figures = self.results["sets"].get(name)
-        lines = self._figures(name, figures) if figures else [("accuracy", "no evaluation set, so nothing is known")]
-        lines += [("model", f"{self.model}  ({self.results['compute']})"), ("report", str(self.folder / "report.html"))]
-        return "\n".join(f"{name:<12} {text}" for name, text in lines)
-
-    def _figures(self, name: str, figures: dict[str, Any]) -> list[tuple[str, str]]:
-        rule, accuracy = length_rule(figures)
-        return [
-            ("accuracy", interval(figures["accuracy"]) + f"  on {name}, best step {self.results['best']['step']}"),
-            *([("ceiling", interval(figures["ceiling"]) + "  (the data's own scores)")] if figures["ceiling"] else []),
-            (rule, interval(accuracy) if accuracy else "-"),
-            ("nll", f"{figures['nll']:.4f}  (chance {math.log(2):.4f})"),
-        ]
+WAIT_SECONDS = 90.0
+"""How long a run that goes on waits for the end of a process that has its folder, and may be dead."""
 
 
 def train(
@@ -89,6 +48,8 @@ def train(
     progress: str = "quiet",
     sanity: bool = False,
     source: str = "",
+    resume: bool = False,
+    allow_change: Sequence[str] = (),
 ) -> Run:
     """Train, evaluate and report one reward model.
 
@@ -99,24 +60,96 @@ def train(
         progress: `bar`, `quiet` or `json`, all on stderr.
         sanity: run every stage on 64 comparisons, in seconds.
         source: the configuration as it was given, kept as `config.toml`.
+        resume: go on with the run in `output`, if there is one, from its newest whole checkpoint; a run that has ended
+            is given back as it is.
+        allow_change: names of settings, or of other parts of the record `run.json`, that may differ from what was
+            begun.
 
     Raises:
         BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
+        Preempted: asked to stop by a signal or `train.time_limit`; what was trained is saved.
     """
     console = Console(progress)
-    began = time.perf_counter()
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    refuse_used(folder)
-    check_hub(config.hub.push, config.hub.private)
     config = with_sanity(config) if sanity else config
+    record = read_record(folder) if resume else None
+    if not resume:
+        refuse_used(folder)
+    check_hub(config.hub.push, config.hub.private)
+    if record and is_finished(folder, config):
+        console.say(f"nothing to do: the run in {folder} has ended")
+        return read_run(folder)
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
-    prepared = prepare(config, rows, default_cache())
-    announce(prepared, console)
-    claim(folder)
-    describe_run(prepared, folder, source)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stopping.listening(config.train.time_limit))
+        stack.enter_context(preempted(folder))
+        if record:
+            stack.enter_context(run_lock(folder, WAIT_SECONDS, console.say))
+        threads = record["identity"]["threads"]["number"] if record else 0
+        prepared = prepare(config, rows, default_cache(), threads)
+        announce(prepared, console)
+        changed = compare(prepared, record, allow_change) if record else {}
+        if not record:
+            claim(folder, again=resume)
+            stack.enter_context(run_lock(folder, say=console.say))
+            refuse_begun(folder)
+        stack.enter_context(reported(folder))
+        stack.enter_context(counted(folder))
+        results = train_prepared(prepared, folder, console, source, record, changed)
+        write_pages(folder, console)
+        upload(folder, config, console)
+    return Run(folder, results)
+
+
+@contextlib.contextmanager
+def preempted(folder: Path) -> Iterator[None]:
+    """Give a request to stop before the first step, or after the last, its exit code: nothing was to be saved."""
+    try:
+        yield
+    except stopping.StopRequested as asked:
+        raise Preempted(
+            f"stopped by {asked} outside of training, where nothing is lost; the run folder is {folder}",
+            "the same command with --resume goes on",
+        ) from asked
+
+
+@contextlib.contextmanager
+def counted(folder: Path) -> Iterator[None]:
+    """Starts are counted until one of them ends as it should, which being asked to stop is too."""
+    try:
+        yield
+    except (Preempted, stopping.StopRequested):
+        forget_starts(folder)
+        raise
+    forget_starts(folder)
+
+
+def train_prepared(
+    prepared: Prepared,
+    folder: Path,
+    console: Console,
+    source: str,
+    record: Mapping[str, Any] | None,
+    changed: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train in a folder that is this process's own, from its beginning or from where `record` was left.
+
+    Args:
+        changed: what differs from the run of the record, and may.
+
+    Returns:
+        The content of `results.json`.
+    """
+    began = time.perf_counter()
     job = make_job(prepared, folder, console)
+    job.checkpoints.sweep()
+    progress = go_on(prepared, job, record, changed, console) if record else None
+    progress = progress or begin(prepared, folder)
+    before = progress.seconds
+    describe_run(prepared, folder, source)
     with torch.random.fork_rng():
-        outcome = fit(job)
+        outcome = fit(job, progress)
+    config = prepared.config
     model = job.checkpoints.publish(folder / "model")
     show_samples(job.evaluator, console)
     final, shown = final_figures(prepared, job.evaluator, folder, model)
@@ -124,15 +157,13 @@ def train(
         "best": {"step": job.evaluator.best_step, "metric": config.train.select_by},
         "steps": outcome.steps,
         "stopped": outcome.reason,
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(before + time.perf_counter() - began, 1),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
     }
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_text(folder / "examples.json", json.dumps(worst_examples(prepared, shown)) + "\n")
-    write_pages(folder, console)
-    upload(folder, config, console)
-    return Run(folder, results)
+    return results
 
 
 def upload(folder: Path, config: Config, console: Console) -> None:
@@ -156,51 +187,30 @@ def upload(folder: Path, config: Config, console: Console) -> None:
     console.say(f"hub          {url}")
 
 
-def final_figures(
-    prepared: Prepared, evaluator: Evaluator, folder: Path, model: Path
-) -> tuple[dict[str, Any], dict[str, list[ScoredComparison]]]:
-    """The figures of the best model on every set, and the rows of the set that is reported first.
-
-    The test split is read here, once, with the best model loaded back from its folder. The first set before it, `valid`
-    where there is one, becomes the unit of the scores in that folder.
-    """
-    sets, last = dict(evaluator.summaries["best"]), evaluator.summaries["last"]
-    headline = SELECTION if SELECTION in sets else next(iter(sets), "test")
-    shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
-    if headline in shown:
-        add_normalization(model, measure(headline, prepared.evals[headline], shown[headline]))
-    if prepared.test is not None:
-        device = str(prepared.built.model.device)
-        trusted, engine = prepared.config.model.trust_remote_code, prepared.built.engine.name
-        scorer = load_model(model, device, trust_remote_code=trusted, engine=engine).model
-        rows = score_store(scorer, prepared.test, prepared.config.train.micro_batch_tokens)
-        write_rows(folder / "eval" / "test-best.jsonl", rows)
-        loss = prepared.config.loss
-        sets["test"] = summarize(rows, beta=loss.beta, weight_by=loss.weight_by)
-        headline, shown = "test", {**shown, "test": rows}
-    return {"headline": headline, "compute": compute_name(prepared.built.model), "sets": sets, "last": last}, shown
-
-
-def read_rows(folder: Path, name: str, label: str) -> list[ScoredComparison]:
-    """The scored rows of one evaluation of a run folder."""
-    return list(read_lines(folder / "eval" / f"{name}-{label}.jsonl", ScoredComparison.from_json))
-
-
 def refuse_used(folder: Path) -> None:
     """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
 
 
-def claim(folder: Path) -> None:
+def refuse_begun(folder: Path) -> None:
+    """Raise `RunFolderError` for a folder in which another process has begun a run since this one looked."""
+    if read_record(folder) is not None:
+        raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output")
+
+
+def claim(folder: Path, *, again: bool = False) -> None:
     """Make the folder this run's own; of several runs that found it free, one gets it.
+
+    Args:
+        again: whether it may be one that an earlier process had claimed, and then not got as far as a record.
 
     Raises:
         RunFolderError: another run was first.
         DiskError: it cannot be made.
     """
     try:
-        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=again)
     except FileExistsError:
         raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
     except OSError as error:

@@ -23,12 +23,13 @@ class Timer:
 
     Args:
         gpu_seconds: between two readings of the GPU (0: none).
+        before: seconds that the run has taken already.
     """
 
-    def __init__(self, device: torch.device, gpu_seconds: float = 0.0) -> None:
+    def __init__(self, device: torch.device, gpu_seconds: float = 0.0, before: float = 0.0) -> None:
         self.device = device
         self.gpu = GpuMeter(gpu_seconds, device)
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - before
         self._reset()
 
     def _reset(self) -> None:
@@ -51,7 +52,7 @@ class Timer:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def read(self) -> dict[str, Any]:
-        """Figures since the last reading, as the fields of one `timing.jsonl` line."""
+        """Figures since the last reading, as the fields of a `timing` event."""
         elapsed = time.perf_counter() - self.since
         row = {
             "seconds_since_start": time.perf_counter() - self.began,

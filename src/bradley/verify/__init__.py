@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..model.card import read_card
+from ..model.checks import check_base
 from .checks import Check as Check
 
 
-def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False) -> list[Check]:
+def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:
     """Score the parity sample of a model folder again: in a fresh process, in every usual way, or through a server.
 
     The fresh process runs plain transformers (PEFT, if it is an adapter) and bradley; in float32 and bfloat16; one
@@ -21,27 +22,32 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False) 
 
     Args:
         against: URL of a running server to ask instead, see `server.ASK`.
+        base: where the base model of an adapter is, if no longer where the run found it.
 
     Raises:
-        CheckpointError: the folder cannot be read at all, has no parity sample, or the server answers something else.
+        CheckpointError: the folder cannot be read at all, has no parity sample or no need of `base`, or the server
+            answers something else.
         UserError: `against` is no URL of a known kind, or nobody answers there.
     """
     folder = Path(folder)
-    if not read_card(folder).get("parity", {}).get("rows"):
+    card = read_card(folder)
+    check_base(folder, card, base)
+    if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{folder} has no parity sample: it is older than these, or no row of its data can be told without tools",
             "train or export it again with this bradley",
         )
     if against:
+        from .plain import Folder
         from .server import check_server
 
-        return check_server(folder, against, trust_remote_code)
-    return _in_fresh_process(folder, trust_remote_code)
+        return check_server(Folder(folder, card, trust_remote_code, base), against)
+    return _in_fresh_process(folder, trust_remote_code, base)
 
 
-def _in_fresh_process(folder: Path, trust_remote_code: bool) -> list[Check]:
-    command = [sys.executable, "-m", "bradley.verify.rescore", str(folder)]
-    command += ["--trust-remote-code"] if trust_remote_code else []
+def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[Check]:
+    options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
+    command = [sys.executable, "-m", "bradley.verify.rescore", *options, "--", str(folder)]
     home = str(Path(__file__).parents[2])  # the fresh process is to run this bradley, installed or not
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})

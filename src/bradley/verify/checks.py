@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
+from ..model.card import BFLOAT16, FLOAT32
+
 UNIT = {FLOAT32: 1e-5, BFLOAT16: 4 * 2**-8}
 """What passes as rounding, as a share of the largest score, before the layers of the model are counted."""
 

@@ -4,17 +4,38 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..data.render import transcript
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, one_line
+from ..model.origin import ADAPTER_CONFIG
+from ..model.parity import written_ids
 from ..records import Message
 
-ADAPTER = "adapter_config.json"
 Turns = Sequence[dict[str, str]]
+
+
+class Folder(NamedTuple):
+    """A model folder, and how it is to be opened.
+
+    Attributes:
+        card: its `bradley.json`.
+        trust: run the model code that it names.
+        base: where the base model of an adapter is, if no longer where the run found it.
+    """
+
+    path: Path
+    card: dict[str, Any]
+    trust: bool = False
+    base: str = ""
+
+    @property
+    def adapter(self) -> bool:
+        """Whether it holds the weights of an adapter alone."""
+        return (self.path / ADAPTER_CONFIG).is_file()
 
 
 @contextlib.contextmanager
@@ -28,12 +49,12 @@ def _loading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def plain_tokenizer(folder: Path, trust: bool) -> Any:
+def plain_tokenizer(folder: Folder) -> Any:
     """What `AutoTokenizer` makes of the folder, or `CheckpointError`."""
     from transformers import AutoTokenizer
 
-    with _loading(folder):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    with _loading(folder.path):
+        return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=folder.trust)
 
 
 def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
@@ -50,54 +71,56 @@ def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
 def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
     """The token ids of a conversation by the tokenizer alone, and the one rule of the card about its end."""
     if messages[0]["role"] == "ids":
-        return [int(word) for turn in messages for word in turn["content"].split()]
+        return written_ids(messages)
     rule = card["tokenization"]
     text = plain_text(tokenizer, card, messages)
     ids = list(tokenizer(text, add_special_tokens=rule["add_special_tokens"])["input_ids"])
     return ids if rule["append_eos"] in (None, *ids[-1:]) else [*ids, rule["append_eos"]]
 
 
-def depth(folder: Path, card: dict[str, Any], trust: bool) -> int:
+def depth(folder: Folder) -> int:
     """Number of layers of the model, or `CheckpointError`."""
     from transformers import AutoConfig
 
-    place, revision = _base(card) if (folder / ADAPTER).is_file() else (str(folder), "main")
-    with _loading(folder):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=trust, revision=revision)
+    place, revision = _base(folder) if folder.adapter else (str(folder.path), "main")
+    with _loading(folder.path):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=folder.trust, revision=revision)
     return int(config.get_text_config().num_hidden_layers)
 
 
-def _base(card: dict[str, Any]) -> tuple[str, str]:
+def _base(folder: Folder) -> tuple[str, str]:
     """The folder or Hub name of the model below an adapter, and its revision."""
-    adapter = card["adapter"]
+    if folder.base:
+        return locate(folder.base), "main"
+    adapter = folder.card["adapter"]
     return locate(adapter["base"]), adapter.get("revision") or "main"
 
 
-def plain_network(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+def plain_network(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
     """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score; or `CheckpointError`."""
-    with _loading(folder):
-        network = (_adapted if (folder / ADAPTER).is_file() else _whole)(folder, card, tokenizer, dtype, trust)
+    with _loading(folder.path):
+        network = _adapted(folder, tokenizer, dtype) if folder.adapter else _whole(folder, dtype)
     return network.eval()
 
 
-def _whole(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+def _whole(folder: Folder, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, trust_remote_code=trust)
+    return AutoModelForSequenceClassification.from_pretrained(folder.path, dtype=dtype, trust_remote_code=folder.trust)
 
 
-def _adapted(folder: Path, card: dict[str, Any], tokenizer: Any, dtype: torch.dtype, trust: bool) -> Any:
+def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    place, revision = _base(card)
+    place, revision = _base(folder)
     base = AutoModelForSequenceClassification.from_pretrained(
-        place, num_labels=1, dtype=dtype, trust_remote_code=trust, revision=revision
+        place, num_labels=1, dtype=dtype, trust_remote_code=folder.trust, revision=revision
     )
     if len(tokenizer) > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=False).to(dtype)
+    return PeftModel.from_pretrained(base, folder.path, autocast_adapter_dtype=False).to(dtype)
 
 
 def needs_positions(network: Any) -> bool:

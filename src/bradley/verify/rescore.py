@@ -1,5 +1,6 @@
 """The fresh process of `verify`: `python -m bradley.verify.rescore FOLDER` prints the checks as one line of JSON."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,16 +11,14 @@ import torch
 
 from ..errors import BradleyError
 from ..model.build import computes_bfloat16
-from ..model.card import read_card
+from ..model.card import BFLOAT16, FLOAT32, read_card
 from ..model.engine import choose_engine
-from ..model.parity import score_ids
-from ..model.store import Loaded, load_model
-from ..records import Message
-from .checks import BFLOAT16, FLOAT32, Check, compare, compare_ids
-from .plain import depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
+from ..model.parity import conversation_ids, score_ids
+from ..model.store import DTYPES, Loaded, load_model
+from .checks import Check, compare, compare_ids
+from .plain import Folder, depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 
 SIZES = (1, 8)
-DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
 
 
 class Sample:
@@ -42,27 +41,28 @@ class Sample:
         return compare(name, scores, wanted, dtype if self.exact else BFLOAT16, self.layers)
 
 
-def rescore(folder: Path, trust: bool = False) -> Iterator[Check]:
+def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:
     """Every check of a model folder; bradley's first, because it looks at a folder before it opens anything."""
-    card = read_card(folder)
+    folder = Folder(path, read_card(path), trust, base)
     cuda = torch.device("cuda") if torch.cuda.is_available() else None
     device = cuda if cuda is not None and computes_bfloat16(cuda) else torch.device("cpu")
-    loaded = load_model(folder, str(device), trust_remote_code=trust)
-    sample = Sample(card, depth(folder, card, trust))
+    loaded = load_model(path, str(device), trust_remote_code=trust, base=base)
+    sample = Sample(folder.card, depth(folder))
     yield from _ours(loaded, sample)
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
-    tokenizer = plain_tokenizer(folder, trust)
-    found = [plain_ids(tokenizer, card, row["messages"]) for row in sample.rows]
+    tokenizer = plain_tokenizer(folder)
+    found = [plain_ids(tokenizer, folder.card, row["messages"]) for row in sample.rows]
     yield compare_ids("token ids, transformers", found, sample.rows)
     for dtype, kind in DTYPES.items():
-        network = plain_network(folder, card, tokenizer, kind, trust).to(device)
+        network = plain_network(folder, tokenizer, kind).to(device)
         yield from _theirs(network, tokenizer, sample, dtype, sides)
 
 
 def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
     model, renderer = loaded.model, loaded.renderer
-    yield compare_ids("token ids, bradley", [_ids(loaded, row["messages"]) for row in sample.rows], sample.rows)
+    found = [conversation_ids(row["messages"], renderer) for row in sample.rows]
+    yield compare_ids("token ids, bradley", found, sample.rows)
     for dtype, kind in DTYPES.items():
         model.compute = kind
         best = choose_engine(model, "auto", renderer.settings.max_tokens).name
@@ -72,14 +72,6 @@ def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
                 groups = [sample.ids[start : start + size] for start in range(0, len(sample.ids), size)]
                 scores = [score for group in groups for score in score_ids(model, group)]
                 yield sample.check(f"bradley, {dtype}, engine {engine}, {size} at a time", scores, dtype)
-
-
-def _ids(loaded: Loaded, messages: Sequence[dict[str, str]]) -> list[int]:
-    """The token ids of a conversation through bradley."""
-    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-    if turns[0].role == "ids":
-        return [int(word) for turn in turns for word in turn.content.split()]
-    return loaded.renderer.ids([loaded.renderer.text(turns[:-1], turns[-1:])])[0]
 
 
 def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Sequence[str]) -> Iterator[Check]:
@@ -94,9 +86,14 @@ def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Seq
 
 def main(arguments: Sequence[str]) -> None:
     """Print {"checks": [...]}, or {"error", "hint"} where the folder cannot be used."""
-    folder, *flags = arguments
+    parser = argparse.ArgumentParser(prog="python -m bradley.verify.rescore")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--base", default="")
+    parser.add_argument("--trust-remote-code", action="store_true")
+    given = parser.parse_args(arguments)
     try:
-        answer: dict[str, Any] = {"checks": [check._asdict() for check in rescore(Path(folder), bool(flags))]}
+        checks = list(rescore(given.folder, given.trust_remote_code, given.base))
+        answer: dict[str, Any] = {"checks": [check._asdict() for check in checks]}
     except BradleyError as error:
         answer = {"error": error.message, "hint": error.hint}
     print(json.dumps(answer))

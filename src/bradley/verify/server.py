@@ -4,16 +4,15 @@ import http.client
 import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from ..errors import CheckpointError, UserError, one_line
-from ..model.card import read_card
-from .checks import BFLOAT16, Check, compare
-from .plain import depth, plain_text, plain_tokenizer
+from ..model.card import BFLOAT16
+from .checks import Check, compare
+from .plain import Folder, depth, plain_text, plain_tokenizer
 
 SECONDS = 180
 """How long a server may take for one answer."""
@@ -26,7 +25,7 @@ class Question(NamedTuple):
     text: str
 
 
-def check_server(folder: Path, url: str, trust: bool = False) -> list[Check]:
+def check_server(folder: Folder, url: str) -> list[Check]:
     """Ask a server for the scores of a folder's sample, one conversation at a time and all at once.
 
     In which dtype it computes is not known, so the differences are held to what bfloat16 explains.
@@ -35,11 +34,10 @@ def check_server(folder: Path, url: str, trust: bool = False) -> list[Check]:
         UserError: no URL of a known kind, or nobody answers.
         CheckpointError: the server refuses, or answers something else than scores.
     """
-    card = read_card(folder)
-    tokenizer = plain_tokenizer(folder, trust)
-    rows = card["parity"]["rows"]
-    questions = [Question(row["ids"], _text(tokenizer, card, row)) for row in rows]
-    wanted, layers = [row["score"] for row in rows], depth(folder, card, trust)
+    tokenizer = plain_tokenizer(folder)
+    rows = folder.card["parity"]["rows"]
+    questions = [Question(row["ids"], _text(tokenizer, folder.card, row)) for row in rows]
+    wanted, layers = [row["score"] for row in rows], depth(folder)
     alone = [score for question in questions for score in ask(url, [question])]
     return [
         compare(f"{url}, 1 at a time", alone, wanted, BFLOAT16, layers),

@@ -1,11 +1,11 @@
 """Files of rows: the table of their kinds, and one file as a source."""
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from ...errors import DataError, UserError
+from ...hashes import sha256
 from .base import NumberedRows, Source
 from .csv_rows import csv_rows
 from .json_rows import json_lines, json_list
@@ -48,12 +48,6 @@ def read_rows(path: Path) -> NumberedRows:
         raise DataError(f"{path} cannot be read: {error.strerror}", f"see who may read it: ls -l {path}") from error
     if empty:
         raise DataError(f"{path} holds no rows", "give a file with at least one row")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of the file as it lies on disk, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def known_suffix(path: Path) -> str:

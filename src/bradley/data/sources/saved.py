@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, one_line
+from ...hashes import sha256
 from .base import NumberedRows, Source, needed
-from .files import sha256
 from .query import chosen_split, options
 
 BATCH_ROWS = 512

@@ -5,9 +5,9 @@ The events are described in `metrics.py`. A writer takes the kinds that it has a
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...config import Config, Log, as_list
 from ...errors import UserError, nearest
@@ -19,27 +19,33 @@ from .wandb import WeightsAndBiases
 
 
 class Writer(Protocol):
-    """Something that events go to."""
+    """Something that events go to. It is made of the run folder, the configuration and, for a run that goes on, what
+    `position` said when the checkpoint was written; None begins."""
 
     def event(self, event: Event) -> None:
         """Write one event."""
+
+    def position(self) -> Any:
+        """How far it is, as a value of JSON."""
 
     def close(self) -> None:
         """Nothing more will come."""
 
 
-FILES: tuple[Callable[[Path, Config], Writer], ...] = (
-    lambda folder, config: JsonLines(folder / "metrics.jsonl", ("train", "eval")),
-    lambda folder, config: CsvTable(folder / "metrics.csv"),
-    lambda folder, config: JsonLines(folder / "eval" / "samples.jsonl", ("samples",)),
-    lambda folder, config: JsonLines(folder / "eval" / "distributions.jsonl", ("scores",)),
-)
+Factory = Callable[[Path, Config, Any], Writer]
+FILES: dict[str, Factory] = {
+    "metrics": lambda folder, config, at: JsonLines(folder / "metrics.jsonl", ("train", "eval"), at),
+    "table": lambda folder, config, at: CsvTable(folder / "metrics.csv", at),
+    "timing": lambda folder, config, at: JsonLines(folder / "timing.jsonl", ("timing",), at),
+    "samples": lambda folder, config, at: JsonLines(folder / "eval" / "samples.jsonl", ("samples",), at),
+    "distributions": lambda folder, config, at: JsonLines(folder / "eval" / "distributions.jsonl", ("scores",), at),
+}
 """The writers of every run."""
-TRACKERS: dict[str, Callable[[Path, Config], Writer]] = {
-    "tensorboard": lambda folder, config: TensorBoard(folder / "tensorboard"),
-    "wandb": lambda folder, config: WeightsAndBiases(folder, config.log.project),
-    "rm_diag": lambda folder, config: RmDiag(),
-    "key_value": lambda folder, config: KeyValue(),
+TRACKERS: dict[str, Factory] = {
+    "tensorboard": lambda folder, config, at: TensorBoard(folder / "tensorboard", at),
+    "wandb": lambda folder, config, at: WeightsAndBiases(folder, config.log.project, at),
+    "rm_diag": lambda folder, config, at: RmDiag(),
+    "key_value": lambda folder, config, at: KeyValue(),
 }
 """Every tracker by its name in `log.trackers`."""
 PACKAGES = ("tensorboard", "wandb")
@@ -65,20 +71,40 @@ def check_trackers(settings: Log) -> None:
             )
 
 
+class Writers:
+    """Every writer of a run as one."""
+
+    def __init__(self, writers: dict[str, Writer]) -> None:
+        self._writers = writers
+
+    def write(self, event: Event) -> None:
+        """Give an event to each of them."""
+        for writer in self._writers.values():
+            writer.event(event)
+
+    def positions(self) -> dict[str, Any]:
+        """How far each of them is, by its name."""
+        return {name: writer.position() for name, writer in self._writers.items()}
+
+
 @contextlib.contextmanager
-def open_writers(folder: Path, config: Config) -> Iterator[Callable[[Event], None]]:
-    """A function that gives an event to every writer of a run; they are closed however the block ends.
+def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | None = None) -> Iterator[Writers]:
+    """The writers of a run; they are closed however the block ends.
+
+    Args:
+        positions: for a run that goes on, `Writers.positions` of its checkpoint. A writer that is new begins.
 
     Raises:
         UserError: a tracker cannot start.
+        CheckpointError: a file lacks what the checkpoint knows of it.
         DiskError: a file cannot be written.
     """
-    factories = (*FILES, *(TRACKERS[name] for name in as_list(config.log.trackers)))
+    factories = {**FILES, **{name: TRACKERS[name] for name in as_list(config.log.trackers)}}
+    known = positions or {}
     with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(contextlib.closing(make(folder, config))) for make in factories]
-
-        def write(event: Event) -> None:
-            for writer in writers:
-                writer.event(event)
-
-        yield write
+        yield Writers(
+            {
+                name: stack.enter_context(contextlib.closing(make(folder, config, known.get(name))))
+                for name, make in factories.items()
+            }
+        )

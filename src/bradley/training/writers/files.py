@@ -2,24 +2,68 @@
 
 import contextlib
 import csv
+import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from ...errors import DiskError
+from ...errors import CheckpointError, DiskError
 from ..metrics import Event
 
 
-class JsonLines:
-    """A file of one JSON object per line, flushed after each, so that a plot can be made of a run that is under way.
+class Appended:
+    """A text file that grows, flushed after each entry, so that a plot can be made of a run that is under way.
+
+    Args:
+        at: bytes of it that count, as `position` gave them, for a run that goes on: what was written after that is cut
+            off. None begins a new file.
+
+    Raises:
+        CheckpointError: a file that lacks what is to count.
+    """
+
+    def __init__(self, path: Path, at: int | None = None) -> None:
+        if at is not None and (not path.is_file() or path.stat().st_size < at):
+            raise CheckpointError(
+                f"{path} is shorter than the {at} bytes that the checkpoint knows of it", "copy the whole run folder"
+            )
+        self._file = path.open("x" if at is None else "r+", encoding="utf-8", newline="")
+        if at is not None:
+            self._file.truncate(at)
+            self._file.seek(at)
+
+    def write(self, text: str) -> None:
+        """Append a text.
+
+        Raises:
+            DiskError: it could not be written; training must not go on unlogged.
+        """
+        with flushed(self._file):
+            self._file.write(text)
+
+    def position(self) -> int:
+        """Bytes of the file, all of them on the disk."""
+        with flushed(self._file):
+            os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonLines(Appended):
+    """A file of one JSON object per line.
 
     Args:
         kinds: the kinds of events that it takes; an event without a kind is always taken.
     """
 
-    def __init__(self, path: Path, kinds: Sequence[str] = ()) -> None:
-        self._file, self._kinds = path.open("x", encoding="utf-8"), kinds
+    def __init__(self, path: Path, kinds: Sequence[str] = (), at: int | None = None) -> None:
+        super().__init__(path, at)
+        self._kinds = kinds
 
     def event(self, event: Event) -> None:
         """Append one event.
@@ -28,12 +72,7 @@ class JsonLines:
             DiskError: the line could not be written; training must not go on unlogged.
         """
         if event.get("kind") in (*self._kinds, None):
-            with flushed(self._file):
-                self._file.write(json.dumps(event) + "\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+            self.write(json.dumps(event) + "\n")
 
 
 COLUMNS: dict[str, str] = {
@@ -76,16 +115,17 @@ COLUMNS: dict[str, str] = {
 """Every column of `metrics.csv` and the key of the event that it shows; `{set}` is the event's own set."""
 
 
-class CsvTable:
+class CsvTable(Appended):
     """`metrics.csv`: one row per train line and per evaluated set, blank where an event has no value.
 
     The columns are known before the first event, numbers are written in full, and each row is flushed. Rows of
     evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("x", encoding="utf-8", newline="")
-        self._append(list(COLUMNS))
+    def __init__(self, path: Path, at: int | None = None) -> None:
+        super().__init__(path, at)
+        if at is None:
+            self.write(_row(list(COLUMNS)))
 
     def event(self, event: Event) -> None:
         """Append a row.
@@ -94,15 +134,13 @@ class CsvTable:
             DiskError: it could not be written.
         """
         if event["kind"] in ("train", "eval"):
-            self._append([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()])
+            self.write(_row([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()]))
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
-    def _append(self, cells: list[Any]) -> None:
-        with flushed(self._file):
-            csv.writer(self._file, lineterminator="\n").writerow(cells)
+def _row(cells: list[Any]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
 
 
 def _cell(value: Any) -> Any:

@@ -50,6 +50,9 @@ class RmDiag:
         if event["kind"] == "eval":
             _print(f"{PREFIX} {json.dumps(diagnosis(event))}")
 
+    def position(self) -> None:
+        """A log goes on where it is."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -81,6 +84,9 @@ class KeyValue:
         if event["kind"] in ("train", "eval"):
             values = {plain_name(key): value for key, value in event.items() if is_number(value)}
             _print(" ".join(f"{name}={value!r}" for name, value in values.items()))
+
+    def position(self) -> None:
+        """A log goes on where it is."""
 
     def close(self) -> None:
         """Nothing to close."""

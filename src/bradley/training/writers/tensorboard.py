@@ -13,16 +13,18 @@ class TensorBoard:
 
     Args:
         folder: where the event files go, `RUN/tensorboard`.
+        at: the last step that counts, of a run that goes on; TensorBoard leaves out what was written of later ones.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, at: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))
+        self._writer: Any = SummaryWriter(str(folder), purge_step=None if at is None else at + 1)
+        self._step = at or 0
 
     def event(self, event: Event) -> None:
         """Write one event of any kind."""
-        step = event["step"]
+        self._step = step = event["step"]
         for key, value in scalars(event).items():
             self._writer.add_scalar(key, value, step)
         if event["kind"] == "start":
@@ -33,6 +35,10 @@ class TensorBoard:
             for side in ("chosen", "rejected"):
                 self._histogram(f"scores/{event['set']}/{side}", event[side], step)
         self._writer.flush()
+
+    def position(self) -> int:
+        """The last step that was written."""
+        return self._step
 
     def close(self) -> None:
         """Close the event file."""

@@ -15,19 +15,22 @@ class WeightsAndBiases:
     Args:
         folder: the run folder; its name is the run's, and wandb keeps its files in `wandb/` below it.
         project: where the run is filed.
+        at: the id of a run that goes on.
 
     Raises:
         UserError: wandb cannot start, for want of a key or of a network.
     """
 
-    def __init__(self, folder: Path, project: str) -> None:
+    def __init__(self, folder: Path, project: str, at: str | None = None) -> None:
         import wandb
 
         # What is printed stays out of it, because lines of other trackers and of the console are not wandb's to keep,
         # and so does what it would note of the machine: command line, user, paths.
         settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_meta=True)
         try:
-            self._run: Any = wandb.init(project=project, name=folder.name, dir=folder, settings=settings)
+            self._run: Any = wandb.init(
+                project=project, name=folder.name, dir=folder, settings=settings, id=at, resume="allow" if at else None
+            )
         except wandb.errors.Error as error:
             raise UserError(
                 f"wandb cannot start: {one_line(error)}", "type `wandb login`, or set WANDB_MODE=offline"
@@ -49,6 +52,10 @@ class WeightsAndBiases:
                 histogram = (event[side]["counts"], event[side]["edges"])
                 fields[f"scores/{event['set']}/{side}"] = wandb.Histogram(np_histogram=histogram)
         self._run.log(fields, step=event["step"])
+
+    def position(self) -> str:
+        """The id of the run, by which it goes on."""
+        return str(self._run.id)
 
     def close(self) -> None:
         """Finish the run; as failed, if an exception is on its way."""

@@ -1,0 +1,60 @@
+"""Asked to stop: a signal or a time limit sets a flag, and work that can be cut off looks at it now and then.
+
+The flag belongs to the process, as signals do. Nothing is interrupted: whoever calls `check` decides where it is safe.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+"""What schedulers and terminals ask with. Windows knows no SIGUSR1."""
+
+
+class StopRequested(Exception):
+    """The process has been asked to stop; the message says by what."""
+
+
+class _Flag:
+    """Why to stop ('' while nobody asked), and when time is up."""
+
+    reason = ""
+    deadline = float("inf")
+
+
+def requested() -> str:
+    """Why this process is to stop, or ''."""
+    if not _Flag.reason and time.monotonic() >= _Flag.deadline:
+        _Flag.reason = "the time limit"
+    return _Flag.reason
+
+
+def check() -> None:
+    """Raise `StopRequested` if this process is to stop."""
+    if requested():
+        raise StopRequested(requested())
+
+
+@contextlib.contextmanager
+def listening(minutes: float = 0.0) -> Iterator[None]:
+    """Take signals as requests to stop while the block runs, and its end after so many minutes (0: no limit).
+
+    A later signal neither hastens nor delays anything. Only the main thread can listen; elsewhere the time limit alone
+    counts.
+    """
+    _Flag.reason, _Flag.deadline = "", time.monotonic() + 60 * minutes if minutes else float("inf")
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, _note) for number in SIGNALS} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _Flag.reason, _Flag.deadline = "", float("inf")
+
+
+def _note(number: int, _frame: FrameType | None) -> None:
+    _Flag.reason = _Flag.reason or signal.Signals(number).name

@@ -1,0 +1,69 @@
+"""When a run is saved, and that it is saved when it is asked to stop."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Preempted
+from ..stopping import StopRequested
+from .movement import Movement
+from .progress import Progress
+from .state import optimizer_state, save_state
+from .timing import Timer
+from .writers import Writers
+
+if TYPE_CHECKING:
+    from .loop import Job
+
+
+class Keeper:
+    """Writes the checkpoints of a run: model, optimizer and progress as one, at the place where the run is."""
+
+    def __init__(self, job: "Job", progress: Progress, movement: Movement, writers: Writers, timer: Timer) -> None:
+        self.job, self.progress, self.movement, self.writers, self.timer = job, progress, movement, writers, timer
+        self.before = progress.seconds
+        self.began = self.last = time.monotonic()
+        self.committed: tuple[int, bool] | None = (progress.place.step, progress.evaluated) if progress.begun else None
+
+    def save(self, facts: dict[str, Any], *, best: bool = False) -> None:
+        """Commit a checkpoint of the present place.
+
+        Args:
+            facts: figures of the evaluation made here, empty where none was.
+        """
+        job, progress = self.job, self.progress
+        with self.timer.phase("checkpoint"):
+            progress.movement, progress.writers = self.movement.state(), self.writers.positions()
+            progress.seconds = self.before + time.monotonic() - self.began
+            optimizer = optimizer_state(job.model, job.optimizer)
+            job.checkpoints.save(
+                progress.place.step,
+                job.model,
+                job.renderer,
+                facts,
+                best=best,
+                state=lambda folder: save_state(folder, optimizer, progress, job.evaluator),
+            )
+        self.committed, self.last = (progress.place.step, progress.evaluated), time.monotonic()
+
+    def save_on_schedule(self) -> None:
+        """Commit a checkpoint if steps or minutes since the last one say so."""
+        settings, step = self.job.config.checkpoint, self.progress.place.step
+        waited = (time.monotonic() - self.last) / 60
+        if (settings.every and step % settings.every == 0) or (settings.minutes and waited >= settings.minutes):
+            self.save({})
+
+    @contextlib.contextmanager
+    def saving_when_asked(self) -> Iterator[None]:
+        """Turn a request to stop into a checkpoint of the last whole step, and `Preempted`."""
+        try:
+            yield
+        except StopRequested as asked:
+            place = self.progress.place
+            if self.committed != (place.step, self.progress.evaluated):
+                self.save({})
+            raise Preempted(
+                f"stopped by {asked} after step {place.step} of {self.job.plan.num_steps}; the run is saved",
+                "the same command with --resume goes on from there",
+            ) from asked

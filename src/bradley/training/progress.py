@@ -1,0 +1,68 @@
+"""How far a run is: what a checkpoint keeps besides weights and optimizer, so that nothing is lost or done twice."""
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from ..data.plan import Plan, Step
+from .metrics import Event, StepSums
+
+
+@dataclass
+class Place:
+    """Where a run is: optimizer steps taken, judgments trained on, passes over the training comparisons."""
+
+    step: int = 0
+    episode: int = 0
+    epoch: float = 0.0
+    seen: int = 0
+
+    def move(self, step: Step, plan: Plan) -> None:
+        """Count a step that is done."""
+        self.step = step.number
+        self.episode += plan.judgments_in(step)
+        self.seen += len(step.comparisons)
+        self.epoch = self.seen / len(plan)
+
+    def event(self, kind: str, fields: Event) -> Event:
+        """An event of this place."""
+        return {"kind": kind, "step": self.step, "episode": self.episode, "epoch": self.epoch, **fields}
+
+
+@dataclass
+class Progress:
+    """The state of a run between two of its steps.
+
+    Attributes:
+        place: steps taken.
+        evaluated: the evaluation that is due at this place, if one is, has been made.
+        stop: why training ends here; '' where it goes on.
+        window: sums of the last steps, for the windowed figures.
+        movement: what is known of weights that move, see `Movement.state`.
+        writers: how far each writer is.
+        seconds: spent on the run before this process.
+    """
+
+    place: Place = field(default_factory=Place)
+    evaluated: bool = False
+    stop: str = ""
+    window: deque[StepSums] = field(default_factory=deque)
+    movement: dict[str, Any] = field(default_factory=dict)
+    writers: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether something has been written of the run."""
+        return bool(self.writers)
+
+    def to_json(self) -> dict[str, Any]:
+        """As values of JSON, which keeps every number exactly."""
+        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "movement", "writers", "seconds")}
+        return {"place": asdict(self.place), "window": [vars(sums) for sums in self.window], **shown}
+
+    @classmethod
+    def from_json(cls, known: dict[str, Any]) -> Self:
+        """What `to_json` gave."""
+        window = deque(StepSums.from_json(sums) for sums in known["window"])
+        return cls(**{**known, "place": Place(**known["place"]), "window": window})

@@ -1,0 +1,108 @@
+"""Going on with a run: what was begun in a folder, whether this is the same run, and everything back in its place."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..console import Console
+from ..errors import CheckpointError, RunFolderError
+from ..files import write_text
+from ..model.card import read_card
+from ..model.weights import restore_network
+from .attempts import count_start
+from .build import Prepared
+from .identity import check_identity, identity, shown
+from .loop import Job
+from .progress import Progress
+from .state import load_state
+from .status import read_state
+
+RECORD = "run.json"
+"""What the run is, and every time that it was begun or gone on with."""
+WRITTEN = ("metrics.jsonl", "metrics.csv", "timing.jsonl", "eval", "tensorboard")
+"""What a process may leave behind that ended before its first checkpoint."""
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What was begun in a folder; None where nothing was, or nothing that got as far as a record.
+
+    Raises:
+        RunFolderError: a folder that holds something else.
+        CheckpointError: a record that cannot be read.
+    """
+    path = folder / RECORD
+    if path.is_file():
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is broken: {error}", "copy the whole run folder, or begin anew") from error
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
+        raise RunFolderError(f"{folder} holds files, and no run to go on with", "give another --output, or remove it")
+    return None
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether exactly this run has ended well in a folder, so that nothing is left to do."""
+    if read_state(folder) != "done":
+        return False
+    known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return bool(known == json.loads(config.model_dump_json()))
+
+
+def identity_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """The identity of a run that is prepared."""
+    test = {"test": prepared.test} if prepared.test is not None else {}
+    stores = {"train": prepared.train, **prepared.evals, **test}
+    return identity(prepared.config, stores, prepared.renderer, prepared.built.model)
+
+
+def begin(prepared: Prepared, folder: Path) -> Progress:
+    """Write the record of a run that begins; whatever is left of one that never reached a checkpoint is removed."""
+    for name in WRITTEN:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    count_start(folder, None)
+    write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
+    return Progress()
+
+
+def compare(prepared: Prepared, record: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:
+    """What differs from the run that was begun, and may. Raises as `check_identity`."""
+    exact = prepared.config.checkpoint.exact
+    return check_identity(record["identity"], identity_of(prepared), allowed, exact=exact)
+
+
+def go_on(
+    prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Mapping[str, Any], console: Console
+) -> Progress | None:
+    """Bring a job to the newest checkpoint of its folder; None where there was never one.
+
+    Args:
+        record: what was begun there; `changed`, what differs from it.
+
+    Raises:
+        CheckpointError: no checkpoint of those that were written is whole.
+    """
+    found = job.checkpoints.newest()
+    if found is None:
+        return None
+    count_start(job.folder, found.step)
+    trusted = prepared.config.model.trust_remote_code
+    restore_network(job.model.network, found.folder, read_card(found.folder), remote_code=trusted)
+    progress = load_state(found.folder, job.model, job.optimizer, job.evaluator)
+    console.say(f"resumed      after step {found.step} of {job.plan.num_steps}: {found.folder.name}, the newest whole")
+    for name, (old, new) in changed.items():
+        console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
+    write_record(job.folder, identity_of(prepared), [*record["starts"], {"step": found.step, "changed": changed}])
+    return progress
+
+
+def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the record of a run."""
+    write_text(folder / RECORD, json.dumps({"format": 1, "identity": known, "starts": starts}, indent=2) + "\n")

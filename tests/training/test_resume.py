@@ -1,0 +1,231 @@
+"""A run that is cut off and goes on ends with the bytes of one that was not."""
+
+import json
+import signal
+
+import pytest
+
+from bradley.config import Config
+from bradley.errors import Preempted, UserError
+from bradley.training.identity import FREE, settings_that_count
+from tests.model.adapted import base_model
+from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, run
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path_factory, monkeypatch):
+    """One cache of tokens for all runs; figures and report left out, which take longer than the run."""
+    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return base_model(tmp_path_factory.mktemp("base") / "gpt2", SETTINGS["model"]["config"])
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    return Cut(monkeypatch)
+
+
+def kinds(base):
+    """Settings of full training and of an adapter, both with dropout."""
+    adapter = {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}
+    return {"full": SETTINGS, "lora": {**SETTINGS, "model": adapter}}
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_interrupted_and_resumed_equals_uninterrupted_byte_for_byte(tmp_path, cut, base, kind):
+    settings = kinds(base)[kind]
+    run(tmp_path / "whole", settings)
+    for looks in (1, 40, 3):  # soon after each start: within an evaluation, within a step, far on
+        assert cut_run(tmp_path / "cut", cut, looks, settings=settings)
+    run(tmp_path / "cut", settings)
+    assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
+    starts = json.loads((tmp_path / "cut" / "run.json").read_text())["starts"]
+    assert len(starts) == 4 and starts[-1]["step"] > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_every_place_to_interrupt_is_a_good_one(tmp_path, cut, base, kind):
+    settings = kinds(base)[kind]
+    run(tmp_path / "whole", settings)
+    expected, looks = fingerprint(tmp_path / "whole"), 1
+    while cut_run(tmp_path / f"cut-{looks}", cut, looks, settings=settings):
+        run(tmp_path / f"cut-{looks}", settings)
+        assert fingerprint(tmp_path / f"cut-{looks}") == expected, looks
+        looks += 1
+    assert looks > 60
+
+
+def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
+    for looks in (25, 20, 15):
+        cut_run(tmp_path / "run", cut, looks)
+    run(tmp_path / "run")
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    places = [(e["kind"], e["step"], e.get("set")) for e in events]
+    assert len(places) == len(set(places))
+    assert [step for kind, step, _ in places if kind == "train"] == [1, 3, 4, 6, 8, 9, 12, 15]
+    assert [step for kind, step, name in places if name == "valid"] == [0, 4, 8, 12, 15]
+    timing = [json.loads(line) for line in (tmp_path / "run" / "timing.jsonl").read_text().splitlines()]
+    seconds = [entry["seconds_since_start"] for entry in timing]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_each_signal_saves_the_last_whole_step_and_exits_with_75(tmp_path, monkeypatch, number):
+    cut = Cut(monkeypatch, number)
+    cut.after(30)
+    with pytest.raises(Preempted, match=f"{signal.Signals(number).name} after step [1-9]") as error:
+        run(tmp_path / "run")
+    assert error.value.exit_code == 75 and "--resume" in error.value.hint
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "preempted"
+    assert signal.getsignal(number) is not None and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_time_limit_stops_like_a_signal(tmp_path):
+    settings = {**SETTINGS, "train": {**SETTINGS["train"], "time_limit": 1e-4}}
+    with pytest.raises(Preempted, match="the time limit"):
+        run(tmp_path / "run", settings)
+
+
+def test_going_on_with_a_run_that_has_ended_changes_no_file(tmp_path):
+    first = run(tmp_path / "run")
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert run(tmp_path / "run").results == first.results
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+
+
+def test_a_run_that_stopped_early_goes_on_further(tmp_path):
+    """With a later end the rest is trained as if the end had always been there, but for the evaluation at the old."""
+    train = {**SETTINGS["train"], "stop_after": 8}
+    run(tmp_path / "run", {**SETTINGS, "train": train})
+    run(tmp_path / "run")
+    run(tmp_path / "whole")
+    assert fingerprint(tmp_path / "run" / "model") == fingerprint(tmp_path / "whole" / "model")
+
+
+CHANGES = {
+    "optim.lr": {"optim": {"lr": 5e-4}},
+    "seed": {"seed": 1},
+    "train.batch_size": {"train": {**SETTINGS["train"], "batch_size": 4}},
+    "render.max_tokens": {"render": {"max_tokens": 100}},
+    "loss.beta": {"loss": {"beta": 2.0}},
+    "dtype.compute": {"model": {**SETTINGS["model"], "precision": "bfloat16"}},
+    "tokenizer.template": {"render": {"max_tokens": 128, "template": "raw"}},
+    "tokenizer.rules": {"model": {**SETTINGS["model"], "vocab_size": 330}},
+    "model.config": {"model": {**SETTINGS["model"], "config": {**SETTINGS["model"]["config"], "n_head": 2}}},
+    "eval.every": {"eval": {"every": 5, "train_probe": 8}},
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        assert cut_run(folder, Cut(patch), 30)
+    return folder
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_run_is_refused_with_what_differs(begun, name):
+    before = fingerprint(begun, set())
+    with pytest.raises(UserError, match="not the run that was begun") as error:
+        run(begun, {**SETTINGS, **CHANGES[name]})
+    assert any(line.startswith(f"{name} was ") for line in error.value.message.splitlines())
+    assert name in error.value.hint
+    assert {k: v for k, v in fingerprint(begun, set()).items() if k != "status.json"} == {
+        k: v for k, v in before.items() if k != "status.json"
+    }
+
+
+@pytest.mark.parametrize("name", ["train", "valid"])
+def test_other_data_are_refused_by_the_name_of_their_split(begun, name):
+    changed = [{**row, "chosen": row["chosen"] + " Yes."} if row["id"].endswith("7") else row for row in DATA[name]]
+    with pytest.raises(UserError, match=rf"data\.{name} was [0-9a-f]{{12}}\.\.\., and is"):
+        run(begun, data={**DATA, name: changed})
+
+
+def test_other_base_weights_are_refused(tmp_path, cut, base):
+    settings = kinds(base)["full"]
+    settings = {**settings, "model": {"path": str(base)}}
+    assert cut_run(tmp_path / "run", cut, 20, settings=settings)
+    other = base_model(tmp_path / "other", SETTINGS["model"]["config"], seed=1)
+    (base / "model.safetensors").rename(base / "kept")
+    try:
+        (base / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+        with pytest.raises(UserError, match=r"base\.weights was"):
+            run(tmp_path / "run", settings)
+    finally:
+        (base / "kept").replace(base / "model.safetensors")
+
+
+def test_a_change_that_is_allowed_takes_effect_and_is_recorded(tmp_path, cut):
+    assert cut_run(tmp_path / "run", cut, 40)
+    changed = {**SETTINGS, "optim": {"lr": 5e-4}}
+    run(tmp_path / "run", changed, allow_change=["optim.lr"])
+    starts = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]
+    assert starts[-1]["changed"] == {"optim.lr": [1e-3, 5e-4]}
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = {e["step"]: e["train/rm/lr"] for e in events if e["kind"] == "train"}
+    run(tmp_path / "low", changed)
+    low = [json.loads(line) for line in (tmp_path / "low" / "metrics.jsonl").read_text().splitlines()]
+    expected = {e["step"]: e["train/rm/lr"] for e in low if e["kind"] == "train"}
+    assert rates[12] == expected[12] and rates[1] == 2 * expected[1]
+
+
+def test_an_unknown_name_to_allow_is_an_error(begun):
+    with pytest.raises(UserError, match=r"--allow-change optim\.lrr: no such field") as error:
+        run(begun, allow_change=["optim.lrr"])
+    assert "optim.lr" in error.value.hint
+
+
+def test_circumstances_are_said_and_recorded_or_refused_where_every_bit_counts(tmp_path, cut, monkeypatch, capsys):
+    assert cut_run(tmp_path / "run", cut, 30)
+    monkeypatch.setattr("bradley.training.identity.versions", lambda: {"bradley": "99"})
+    exact = {**SETTINGS, "checkpoint": {"exact": True}}
+    with pytest.raises(UserError, match=r"versions\.bradley was .*, and is 99 now"):
+        run(tmp_path / "run", exact)
+    run(tmp_path / "run", progress="json")
+    assert "versions.bradley" in capsys.readouterr().err
+    changed = json.loads((tmp_path / "run" / "run.json").read_text())["starts"][-1]["changed"]
+    assert changed["versions.bradley"][1] == "99"
+
+
+def test_the_number_of_threads_is_that_of_the_beginning(tmp_path, cut):
+    import torch
+
+    settings = {**SETTINGS, "train": {**SETTINGS["train"], "threads": 0}}
+    torch.set_num_threads(1)
+    assert cut_run(tmp_path / "run", cut, 20, settings=settings)
+    try:
+        torch.set_num_threads(2)
+        run(tmp_path / "run", settings)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_every_setting_counts_but_those_named(tmp_path):
+    """So that a new setting is compared, until somebody decides that nothing depends on it."""
+    names = dict(settings_that_count(Config(**SETTINGS)))
+    assert {name.partition(".")[0] for name in names} >= {"data", "render", "model", "loss", "optim", "train", "eval"}
+    assert not any(name.startswith(free) for name in names for free in FREE if "." not in free)
+
+
+def test_a_folder_with_something_else_in_it_is_no_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(Exception, match="no run to go on with"):
+        run(tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_checkpoints_between_evaluations_come_as_often_as_asked(tmp_path):
+    settings = {**SETTINGS, "eval": {"every": 100, "train_probe": 8}, "checkpoint": {"every": 2, "keep": 3}}
+    run(tmp_path / "run", {**settings, "train": {**SETTINGS["train"], "stop_after": 7}})
+    steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert steps[-3:] == ["step-000004", "step-000006", "step-000007"]
