@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test lint format
+.PHONY: quickstart test nightly lint format
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-report
@@ -13,6 +13,9 @@ quickstart: $(VENV)/.installed-report
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+nightly: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m nightly
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

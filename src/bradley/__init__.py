@@ -3,7 +3,7 @@
 Importing it costs milliseconds: PyTorch, transformers and pydantic are loaded by the first call that needs them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,8 @@ def train(
     output: str | Path | None = None,
     progress: str = "quiet",
     sanity: bool = False,
+    resume: bool = False,
+    allow_change: Sequence[str] = (),
 ) -> "Run":
     """Train, evaluate and report one reward model.
 
@@ -113,9 +115,14 @@ def train(
         output: the run folder, which must not hold a run yet; by default `runs/<time>`.
         progress: `bar`, `quiet` or `json`, all on stderr.
         sanity: run every stage on 64 comparisons, in seconds.
+        resume: go on with the run in `output`, if there is one, from its newest whole checkpoint; a run that has ended
+            is given back as it is.
+        allow_change: names of settings, or of other parts of its record `run.json`, that may differ from what was
+            begun.
 
     Raises:
         BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
+            Of a process that is asked to stop, Ctrl-C included, it is `Preempted`, and what was trained is saved.
     """
     from .config import Config
     from .configfile import load_config, read_config
@@ -138,6 +145,8 @@ def train(
         progress=progress,
         sanity=sanity,
         source=source,
+        resume=resume,
+        allow_change=allow_change,
     )
 
 

@@ -130,6 +130,11 @@ def screen_progress(screen: Any) -> Any:
     return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[fields]}"), console=screen)
 
 
+def to_stderr(text: str) -> None:
+    """Say one line, where no console is given."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def write_event(event: str, **fields: Any) -> None:
     """One JSON object on one line of stderr."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)

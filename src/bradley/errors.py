@@ -55,6 +55,10 @@ class DiskError(BradleyError):
     exit_code = 7
 
 
+class DiskFullError(DiskError):
+    """The disk, or this user's share of it, is full."""
+
+
 class RankError(BradleyError):
     """Another process of the same run has failed or fell silent."""
 

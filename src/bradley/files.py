@@ -1,14 +1,25 @@
-"""Durable writes: every file and folder is whole or absent, whatever happens half-way."""
+"""Durable writes: every file and folder is whole or absent, whatever happens half-way.
+
+What is not finished is called `.tmp-*`, what is being removed `.trash-*`, and a folder that is being replaced `.old-*`;
+`sweep` clears up after a process that was killed. Every call to the system that changes something is in `disk.py`.
+"""
 
 import contextlib
+import errno
+import io
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import DiskError
+from . import disk
+from .errors import BradleyError, DiskError, DiskFullError
+
+TEMPORARY, TRASH, OLD = ".tmp-", ".trash-", ".old-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,71 +44,140 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
             nothing is left behind.
     """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.name}-")
+        make_folder(path.parent)
+        temporary = _hidden(path, TEMPORARY)
+        handle = disk.create(temporary)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with io.BufferedWriter(disk.Raw(handle, "w")) as file:
                 fill(file)
                 file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
+                disk.sync(handle)
+            disk.rename(temporary, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            disk.unlink(temporary)
             raise
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Make `folder` what `fill(temporary folder)` writes; until that is done and synced, the old one stays whole.
 
-    A crash between the two renames leaves the old folder under a `.tmp-` name and never half a folder.
+    A crash between the two renames leaves the old folder under its `.old-` name, to which `recover` gives it back its
+    own, and never half a folder.
 
     Raises:
         DiskError: as for `write_bytes`. Any other exception of `fill` passes through; nothing is left behind.
     """
     with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".tmp-{folder.name}-"))
+        make_folder(folder.parent)
+        recover(folder)
+        temporary = _hidden(folder, TEMPORARY)
+        disk.mkdir(temporary)
         try:
-            temporary.chmod(0o777 & ~_umask())
             fill(temporary)
-            for path in temporary.rglob("*"):
-                if path.is_file():
-                    _sync(path)
-            _sync(temporary)
+            _sync_tree(temporary)
             _swap(temporary, folder)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):  # what went wrong first is what has to be told; `sweep` does the rest
+                _remove_tree(temporary)
             raise
-        _sync(folder.parent)
 
 
 def _swap(new: Path, folder: Path) -> None:
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".tmp-old-{folder.name}-"))
-    if folder.exists():
-        folder.replace(old)  # onto an empty folder, which a rename may replace
-    new.replace(folder)
-    shutil.rmtree(old)
+    old = folder.with_name(OLD + folder.name)
+    replaced = folder.exists()
+    if replaced:
+        disk.rename(folder, old)
+    try:
+        disk.rename(new, folder)
+    except BaseException:
+        if replaced:
+            disk.rename(old, folder)
+        raise
+    sync(folder.parent)
+    if replaced:
+        remove_folder(old)
 
 
-def copy_folder(source: Path, target: Path) -> None:
+def recover(folder: Path) -> None:
+    """End a replacement of `folder` that a crash has cut short: the new one if it is there, else the old one."""
+    old = folder.with_name(OLD + folder.name)
+    if not old.exists():
+        return
+    with disk_errors(folder):
+        if folder.exists():
+            remove_folder(old)
+        else:
+            disk.rename(old, folder)
+            sync(folder.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there."""
+    with disk_errors(path):
+        if os.path.lexists(path):
+            disk.unlink(path)
+            sync(path.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder at one stroke: under its own name, no half of it is ever seen."""
+    with disk_errors(folder):
+        trash = _hidden(folder, TRASH)
+        disk.rename(folder, trash)
+        _remove_tree(trash)
+
+
+def sweep(folder: Path) -> None:
+    """Clear up below `folder` what a killed process left: temporary files and folders, and half-done replacements.
+
+    The caller holds the lock of the run; otherwise this would take the files of a living process.
+    """
+    with disk_errors(folder):
+        for path in sorted(folder.rglob(f"{OLD}*")):
+            recover(path.with_name(path.name.removeprefix(OLD)))
+        for pattern in (f"{TEMPORARY}*", f"{TRASH}*"):
+            for path in sorted(folder.rglob(pattern)):
+                if path.is_dir() and not path.is_symlink():
+                    _remove_tree(path)
+                elif os.path.lexists(path):  # else it went with the folder above it
+                    disk.unlink(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, each name synced."""
+    with disk_errors(folder):
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):  # another process was first; a file is found when it is written in
+            disk.mkdir(folder)
+        sync(folder.parent)
+
+
+def copy_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
     """Copy a folder; its weights as hard links where the disk has them, because a second name costs no space.
 
     Weights are replaced, never edited; everything else may be edited by hand and gets a copy of its own.
+
+    Args:
+        leave_out: names directly below `source` that are not copied.
     """
-    for path in source.rglob("*"):
-        copy = target / path.relative_to(source)
-        if path.is_dir():
-            copy.mkdir(exist_ok=True)
+    for path in sorted(source.rglob("*")):
+        place = path.relative_to(source)
+        if place.parts[0] in leave_out:
             continue
-        if path.suffix != ".safetensors" or not _linked(path, copy):
-            shutil.copy2(path, copy)
+        copy = target / place
+        if path.is_dir():
+            make_folder(copy)
+        elif path.suffix != ".safetensors" or not _linked(path, copy):
+            with path.open("rb") as file, io.BufferedWriter(disk.Raw(disk.create(copy), "w")) as written:
+                shutil.copyfileobj(file, written)
 
 
 def _linked(path: Path, copy: Path) -> bool:
     try:
-        os.link(path, copy)
+        disk.link(path, copy)
     except OSError:  # another disk, or one without hard links
         return False
     return True
@@ -107,31 +187,80 @@ def make_readable(folder: Path) -> None:
     """Give a folder and all in it the rights that others need to read them, as far as the umask of the user allows:
     0644 for files, 0755 for folders. A copy of a private file would stay private otherwise.
     """
-    mask = _umask()
+    mask = os.umask(0)
+    os.umask(mask)
     for path in (folder, *folder.rglob("*")):
         path.chmod((0o755 if path.is_dir() else 0o644) & ~mask)
 
 
+def check_space(folder: Path, needed: int) -> None:
+    """Raise `DiskError` where the disk of `folder`, which need not exist yet, has fewer than `needed` bytes free."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise DiskFullError(
+            f"{needed:,} bytes are needed for {folder}, and {free:,} are free", "free some space, or give another place"
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write on the disk of `folder`, which need not exist yet."""
+    place = folder.absolute()
+    return shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+
+
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn whatever the system says of a disk into a `DiskError` that names `path`."""
+def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
+    """Turn whatever the system says of a disk into a `DiskError` that names `path`, a `DiskFullError` where it is full.
+
+    Libraries in Rust, which write weights and tokenizers, say it in words of their own: `... (os error 28)`.
+    """
     try:
         yield
-    except OSError as error:
-        raise DiskError(
-            f"{path} could not be written: {error.strerror or error}", "free some space, or give another place"
+    except BradleyError:
+        raise
+    except Exception as error:
+        found = system_error(error)
+        if found is None:
+            raise
+        kind = DiskFullError if found.errno in FULL else DiskError
+        raise kind(
+            f"{path} could not be {deed}: {found.strerror or found}", "free some space, or give another place"
         ) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def system_error(error: Exception) -> OSError | None:
+    """What the system said, if that is what `error` is about."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _hidden(path: Path, prefix: str) -> Path:
+    """A name beside `path` that nobody can guess."""
+    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(8)}")
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder, the links in it and not what they lead to."""
+    for place, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            disk.unlink(Path(place, name))
+        for name in folders:
+            path = Path(place, name)
+            (disk.unlink if path.is_symlink() else disk.rmdir)(path)
+    disk.rmdir(folder)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds before the folder
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(handle)
+        disk.sync(handle)
     finally:
         os.close(handle)

@@ -236,6 +236,17 @@ LINKS = {
     "a link to a folder above": lambda folder, canary: (folder / "more").symlink_to(folder.parent),
     "a link that leads nowhere": linked("extra.json", "nothing"),
 }
+CARDS = {
+    "a card that says nothing": lambda folder, canary: (folder / "bradley.json").write_text("{}"),
+    "a card that is a list": lambda folder, canary: (folder / "bradley.json").write_text("[]"),
+    "a card of other kinds of values": edited("bradley.json", render={"max_tokens": ["x"]}, compute=["float32"]),
+    "a card with settings nobody knows": edited("bradley.json", render={"evil": True}),
+    "a card of a template elsewhere": edited(
+        "bradley.json", render={"template": "/etc/passwd"}, template="/etc/passwd"
+    ),
+    "a card of weights elsewhere": edited("bradley.json", weights_sha256={"../../../etc/passwd": "0" * 64}),
+    "a card of a base model elsewhere": edited("bradley.json", adapter={"base": "/etc", "base_sha256": "0"}),
+}
 CODE = {
     "code of a model": together(
         beside("evil.py", script), edited("config.json", auto_map=MODELING, model_type="evil", architectures=["M"])
@@ -246,5 +257,5 @@ CODE = {
     "a template that reaches for the system": template(OUT_OF_JINJA),
     "a template that walks up the classes": template(BY_CLASSES),
 }
-FOLDERS: dict[str, Change] = {**PICKLES_BESIDE, **PICKLES_INSTEAD, **BOMBS, **LINKS, **CODE}
+FOLDERS: dict[str, Change] = {**PICKLES_BESIDE, **PICKLES_INSTEAD, **BOMBS, **LINKS, **CARDS, **CODE}
 """Every malicious folder, by what is wrong with it."""

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bradley.errors import CheckpointError
+from bradley.errors import CheckpointError, DiskError
 from bradley.training.writers.files import COLUMNS, CsvTable, JsonLines
 
 
@@ -13,7 +13,7 @@ def test_a_file_that_goes_on_ends_where_the_checkpoint_knew_it(tmp_path):
     path = tmp_path / "a.jsonl"
     lines = JsonLines(path, ("train",))
     lines.event({"kind": "train", "text": "né"})
-    known = lines.position()
+    known = lines.sync()
     lines.event({"kind": "train", "text": "lost"})
     lines.close()
     assert known == len('{"kind": "train", "text": "n\\u00e9"}\n') < path.stat().st_size
@@ -25,14 +25,15 @@ def test_a_file_that_goes_on_ends_where_the_checkpoint_knew_it(tmp_path):
 
 def test_a_file_that_lacks_what_the_checkpoint_knows_is_an_error(tmp_path):
     (tmp_path / "a.jsonl").write_text("{}\n")
-    for path, at in ((tmp_path / "a.jsonl", 4), (tmp_path / "gone.jsonl", 1)):
-        with pytest.raises(CheckpointError, match="shorter than"):
-            JsonLines(path, (), at)
+    with pytest.raises(CheckpointError, match="has 3 bytes, and 4 at the checkpoint"):
+        JsonLines(tmp_path / "a.jsonl", (), 4)
+    with pytest.raises(DiskError, match="gone"):
+        JsonLines(tmp_path / "gone.jsonl", (), 1)
 
 
 def test_a_table_that_goes_on_has_one_header(tmp_path):
     table = CsvTable(tmp_path / "a.csv")
-    known = table.position()
+    known = table.sync()
     table.close()
     again = CsvTable(tmp_path / "a.csv", known)
     again.event({"kind": "train", "step": 3})

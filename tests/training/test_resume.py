@@ -39,7 +39,7 @@ def kinds(base):
 def test_interrupted_and_resumed_equals_uninterrupted_byte_for_byte(tmp_path, cut, base, kind):
     settings = kinds(base)[kind]
     run(tmp_path / "whole", settings)
-    for looks in (1, 40, 3):  # soon after each start: within an evaluation, within a step, far on
+    for looks in (7, 25, 9):  # while step 0 is evaluated, within a step, soon after a start
         assert cut_run(tmp_path / "cut", cut, looks, settings=settings)
     run(tmp_path / "cut", settings)
     assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
@@ -57,11 +57,11 @@ def test_every_place_to_interrupt_is_a_good_one(tmp_path, cut, base, kind):
         run(tmp_path / f"cut-{looks}", settings)
         assert fingerprint(tmp_path / f"cut-{looks}") == expected, looks
         looks += 1
-    assert looks > 60
+    assert looks > 50
 
 
 def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
-    for looks in (25, 20, 15):
+    for looks in (18, 12, 12):
         cut_run(tmp_path / "run", cut, looks)
     run(tmp_path / "run")
     events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -77,7 +77,7 @@ def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_each_signal_saves_the_last_whole_step_and_exits_with_75(tmp_path, monkeypatch, number):
     cut = Cut(monkeypatch, number)
-    cut.after(30)
+    cut.after(25)
     with pytest.raises(Preempted, match=f"{signal.Signals(number).name} after step [1-9]") as error:
         run(tmp_path / "run")
     assert error.value.exit_code == 75 and "--resume" in error.value.hint
@@ -104,7 +104,9 @@ def test_a_run_that_stopped_early_goes_on_further(tmp_path):
     run(tmp_path / "run", {**SETTINGS, "train": train})
     run(tmp_path / "run")
     run(tmp_path / "whole")
-    assert fingerprint(tmp_path / "run" / "model") == fingerprint(tmp_path / "whole" / "model")
+    for name in ("model.safetensors", "training/optimizer.safetensors"):
+        last = [tmp_path / folder / "checkpoints" / "step-000015" / name for folder in ("run", "whole")]
+        assert last[0].read_bytes() == last[1].read_bytes()
 
 
 CHANGES = {
@@ -164,7 +166,7 @@ def test_other_base_weights_are_refused(tmp_path, cut, base):
 
 
 def test_a_change_that_is_allowed_takes_effect_and_is_recorded(tmp_path, cut):
-    assert cut_run(tmp_path / "run", cut, 40)
+    assert cut_run(tmp_path / "run", cut, 30)
     changed = {**SETTINGS, "optim": {"lr": 5e-4}}
     run(tmp_path / "run", changed, allow_change=["optim.lr"])
     starts = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]

@@ -6,12 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import EXIT_CODES, BradleyError, RankError
-from .rank import PREEMPTED
+from ..errors import EXIT_CODES, BradleyError, Preempted, RankError
 
 STATUS = "status.json"
 """Where a run says how it stands."""
-CONSEQUENCES = (RankError.exit_code, PREEMPTED)
+CONSEQUENCES = (RankError.exit_code, Preempted.exit_code)
 """Codes that a rank may end with because another one was lost first."""
 LOOK = "see its messages above, and logs/ of the run folder"
 

@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import RankError, UserError
+from ..errors import Preempted, RankError, UserError
+from ..stopping import SIGNALS
 from .ending import Ending, Failure, first_cause, fresh_status, stamp
 from .group import Group
 from .parent import die_with_parent
-from .rank import AGENT, PREEMPTED, STOPPING, resumed
+from .rank import AGENT, resumed
 
 MEETING_SECONDS = 900
 """How long a machine waits for the others."""
@@ -108,7 +109,7 @@ def launch(job: Job, max_restarts: int = 0, say: Callable[[str], object] = print
         say: takes one line for each restart.
     """
     command, restarts = job.command, 0
-    with caught(STOPPING) as signals:
+    with caught(SIGNALS) as signals:
         while True:
             ended = once_together(job, command, signals)
             if ended.code != RankError.exit_code or signals or restarts == max_restarts:
@@ -152,7 +153,7 @@ def attempt(job: Job, command: Sequence[str], signals: Sequence[int]) -> tuple[E
         if not group.agent.returncode:
             return Ending(0), True
         if signals and not group.started():
-            return Ending(PREEMPTED, "asked to stop before any process had begun"), False
+            return Ending(Preempted.exit_code, "asked to stop before any process had begun"), False
         failures, error = read_report(folder)
         if error and not failures:
             return Ending(RankError.exit_code, f"the machines did not meet: {error}", "start all of them"), False

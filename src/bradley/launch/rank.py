@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ..errors import Preempted
+from ..stopping import SIGNALS
 from .parent import die_with_parent
 
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
 """Names in the folder: torchrun's process id, that of a rank, and a rank that has ended as it should."""
-PREEMPTED = 75
-ORDERLY = (None, 0, PREEMPTED)
+ORDERLY = (None, 0, Preempted.exit_code)
 """Exit codes after which the other ranks may take their time."""
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Signals that ask a run to save and stop."""
 
 
 def main() -> None:
@@ -35,9 +34,9 @@ def main() -> None:
 
     def stop_early(*_: object) -> NoReturn:
         mark.rename(ended)
-        os._exit(PREEMPTED)
+        os._exit(Preempted.exit_code)
 
-    for asked in STOPPING:  # until the run has handlers of its own; it has done nothing yet that could be lost
+    for asked in SIGNALS:  # until the run has handlers of its own; it has done nothing yet that could be lost
         signal.signal(asked, stop_early)
     try:
         run(command)

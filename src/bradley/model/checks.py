@@ -6,9 +6,7 @@ from typing import Any
 
 from ..errors import CheckpointError, one_line
 from .card import CARD, hash_weights
-from .intruders import check_intruders
-
-COPY = "copy the whole model folder again"
+from .intruders import COPY, check_intruders
 
 
 def check_files(folder: Path, card: dict[str, Any]) -> None:

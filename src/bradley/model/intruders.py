@@ -1,7 +1,6 @@
 """What is refused of somebody's folder before a loader opens any of its files."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import CheckpointError, one_line
@@ -13,10 +12,14 @@ PICKLES = {
 """Endings of files that may run code when they are opened: pickles, arrays that may hold some, archives of them."""
 HIDDEN_PICKLES = {".metadata"}
 """Names of such files without an ending: what torch.distributed.checkpoint writes by default."""
-LARGEST_JSON = 16 * 1024**2
-LARGEST_TOKENIZER = 64 * 1024**2
-"""Most bytes of a JSON file and of a tokenizer's: more would fill the memory. The largest in use have 40 MB."""
+MEGABYTE = 1024**2
+LARGEST = {".json": 16 * MEGABYTE, ".jinja": MEGABYTE, ".safetensors": 0, ".jsonl": 0}
+LARGEST_OTHER = 64 * MEGABYTE
+"""Most bytes of a file by its ending, 0 for any number, and of every other one. Readers take files as a whole, and make
+many times as much of them in memory. The largest tokenizers in use have 40 MB."""
 TOKENIZERS = ("tokenizer.json", "vocab.json")
+"""JSON that may be as large as any other file."""
+COPY = "copy the whole model folder again"
 KNOWN = "remove it, if you know where it comes from"
 
 
@@ -24,8 +27,8 @@ def check_intruders(folder: Path) -> None:
     """Look at the names, kinds and sizes of the files of a folder, and at the shape of its JSON.
 
     Raises:
-        CheckpointError: a file that may be a pickle, a link out of the folder, something that is no file, or JSON that
-            is broken, or too large or too deep to be read.
+        CheckpointError: a file that may be a pickle, a link out of the folder, something that is no file, or what
+            `check_content` refuses.
     """
     home = homes(folder)
     for path in sorted(folder.rglob("*")):
@@ -41,24 +44,27 @@ def check_intruders(folder: Path) -> None:
             )
         if not (path.is_file() or path.is_dir()):
             raise CheckpointError(f"{folder} holds {name}, which is no file", KNOWN)
-        if path.suffix == ".json":
-            check_json(path)
+        if path.is_file():
+            check_content(path)
 
 
-def homes(folder: Path) -> Iterator[Path]:
+def homes(folder: Path) -> list[Path]:
     """Where the links of a folder may lead: into it, and in the cache of the Hub to where that keeps all files."""
     place = folder.resolve()
-    return iter([place, *([place.parents[1] / "blobs"] if place.parent.name == "snapshots" else [])])
+    return [place, *([place.parents[1] / "blobs"] if place.parent.name == "snapshots" else [])]
 
 
-def check_json(path: Path) -> None:
-    """Raise `CheckpointError` for JSON that is broken, too large, or nested too deeply."""
-    most = LARGEST_TOKENIZER if path.name in TOKENIZERS else LARGEST_JSON
-    if path.stat().st_size > most:
-        raise CheckpointError(f"{path} has more than {most // 1024**2} MB", "copy the whole folder again")
-    if path.name in TOKENIZERS:  # large, and read by a parser that bounds the depth
-        return
+def check_content(path: Path) -> None:
+    """Raise `CheckpointError` for a file that is too large, JSON that is broken or too deep, or a template that is no
+    text.
+    """
+    most = LARGEST_OTHER if path.name in TOKENIZERS else LARGEST.get(path.suffix, LARGEST_OTHER)
+    if most and path.stat().st_size > most:
+        raise CheckpointError(f"{path} has more than {most // MEGABYTE} MB", COPY)
     try:
-        json.loads(path.read_bytes())
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        elif path.suffix == ".jinja":
+            path.read_text(encoding="utf-8")
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is broken: {one_line(error)}", "copy the whole folder again") from error
+        raise CheckpointError(f"{path} is broken: {one_line(error)}", COPY) from error

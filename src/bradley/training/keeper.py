@@ -34,7 +34,7 @@ class Keeper:
         """
         job, progress = self.job, self.progress
         with self.timer.phase("checkpoint"):
-            progress.movement, progress.writers = self.movement.state(), self.writers.positions()
+            progress.movement, progress.writers = self.movement.state(), self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
             optimizer = optimizer_state(job.model, job.optimizer)
             job.checkpoints.save(

@@ -13,7 +13,7 @@ import torch
 from .. import stopping
 from ..config import SYNTHETIC, Config, Section, as_list
 from ..console import Console
-from ..errors import BradleyError, DiskError, Preempted, RunFolderError
+from ..errors import BradleyError, DiskError, Preempted, RunFolderError, UserError
 from ..files import write_text
 from ..hub import check_hub
 from .attempts import forget_starts
@@ -69,6 +69,8 @@ def train(
         BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
         Preempted: asked to stop by a signal or `train.time_limit`; what was trained is saved.
     """
+    if resume and output is None:
+        raise UserError("resume = True needs the folder of the run", "give it as output")
     console = Console(progress)
     folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     config = with_sanity(config) if sanity else config

@@ -20,13 +20,13 @@ from .wandb import WeightsAndBiases
 
 class Writer(Protocol):
     """Something that events go to. It is made of the run folder, the configuration and, for a run that goes on, what
-    `position` said when the checkpoint was written; None begins."""
+    `sync` said when the checkpoint was written; None begins."""
 
     def event(self, event: Event) -> None:
         """Write one event."""
 
-    def position(self) -> Any:
-        """How far it is, as a value of JSON."""
+    def sync(self) -> Any:
+        """Bring what was written to the disk, and say how far that is, as a value of JSON."""
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -82,9 +82,9 @@ class Writers:
         for writer in self._writers.values():
             writer.event(event)
 
-    def positions(self) -> dict[str, Any]:
-        """How far each of them is, by its name."""
-        return {name: writer.position() for name, writer in self._writers.items()}
+    def sync(self) -> dict[str, Any]:
+        """Bring all of it to the disk, and say how far each writer is, by its name."""
+        return {name: writer.sync() for name, writer in self._writers.items()}
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | No
     """The writers of a run; they are closed however the block ends.
 
     Args:
-        positions: for a run that goes on, `Writers.positions` of its checkpoint. A writer that is new begins.
+        positions: for a run that goes on, `Writers.sync` of its checkpoint. A writer that is new begins.
 
     Raises:
         UserError: a tracker cannot start.

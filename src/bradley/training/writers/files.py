@@ -1,69 +1,26 @@
 """The writers of the run folder: JSON lines, and a table with the column names of older systems."""
 
-import contextlib
 import csv
 import io
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from ...errors import CheckpointError, DiskError
 from ..metrics import Event
+from .append import AppendFile
 
 
-class Appended:
-    """A text file that grows, flushed after each entry, so that a plot can be made of a run that is under way.
-
-    Args:
-        at: bytes of it that count, as `position` gave them, for a run that goes on: what was written after that is cut
-            off. None begins a new file.
-
-    Raises:
-        CheckpointError: a file that lacks what is to count.
-    """
-
-    def __init__(self, path: Path, at: int | None = None) -> None:
-        if at is not None and (not path.is_file() or path.stat().st_size < at):
-            raise CheckpointError(
-                f"{path} is shorter than the {at} bytes that the checkpoint knows of it", "copy the whole run folder"
-            )
-        self._file = path.open("x" if at is None else "r+", encoding="utf-8", newline="")
-        if at is not None:
-            self._file.truncate(at)
-            self._file.seek(at)
-
-    def write(self, text: str) -> None:
-        """Append a text.
-
-        Raises:
-            DiskError: it could not be written; training must not go on unlogged.
-        """
-        with flushed(self._file):
-            self._file.write(text)
-
-    def position(self) -> int:
-        """Bytes of the file, all of them on the disk."""
-        with flushed(self._file):
-            os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class JsonLines(Appended):
-    """A file of one JSON object per line.
+class JsonLines:
+    """A file of one JSON object per line, written at once, so that a plot can be made of a run that is under way.
 
     Args:
         kinds: the kinds of events that it takes; an event without a kind is always taken.
+        keep: bytes of an existing file to go on after; None: a new file.
     """
 
-    def __init__(self, path: Path, kinds: Sequence[str] = (), at: int | None = None) -> None:
-        super().__init__(path, at)
-        self._kinds = kinds
+    def __init__(self, path: Path, kinds: Sequence[str] = (), keep: int | None = None) -> None:
+        self._file, self._kinds = AppendFile(path, keep), kinds
 
     def event(self, event: Event) -> None:
         """Append one event.
@@ -72,7 +29,15 @@ class JsonLines(Appended):
             DiskError: the line could not be written; training must not go on unlogged.
         """
         if event.get("kind") in (*self._kinds, None):
-            self.write(json.dumps(event) + "\n")
+            self._file.write(json.dumps(event) + "\n")
+
+    def sync(self) -> int:
+        """Bring every line to the disk, and say how many bytes there are."""
+        return self._file.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 COLUMNS: dict[str, str] = {
@@ -115,17 +80,20 @@ COLUMNS: dict[str, str] = {
 """Every column of `metrics.csv` and the key of the event that it shows; `{set}` is the event's own set."""
 
 
-class CsvTable(Appended):
+class CsvTable:
     """`metrics.csv`: one row per train line and per evaluated set, blank where an event has no value.
 
-    The columns are known before the first event, numbers are written in full, and each row is flushed. Rows of
-    evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
+    The columns are known before the first event, numbers are written in full, and each row is there at once. Rows
+    of evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
+
+    Args:
+        keep: bytes of an existing file to go on after; None: a new file.
     """
 
-    def __init__(self, path: Path, at: int | None = None) -> None:
-        super().__init__(path, at)
-        if at is None:
-            self.write(_row(list(COLUMNS)))
+    def __init__(self, path: Path, keep: int | None = None) -> None:
+        self._file = AppendFile(path, keep)
+        if keep is None:
+            self._append(list(COLUMNS))
 
     def event(self, event: Event) -> None:
         """Append a row.
@@ -134,24 +102,21 @@ class CsvTable(Appended):
             DiskError: it could not be written.
         """
         if event["kind"] in ("train", "eval"):
-            self.write(_row([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()]))
+            self._append([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()])
 
+    def sync(self) -> int:
+        """Bring every row to the disk, and say how many bytes there are."""
+        return self._file.sync()
 
-def _row(cells: list[Any]) -> str:
-    line = io.StringIO(newline="")
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, cells: list[Any]) -> None:
+        row = io.StringIO()
+        csv.writer(row, lineterminator="\n").writerow(cells)
+        self._file.write(row.getvalue())
 
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
-
-
-@contextlib.contextmanager
-def flushed(file: TextIO) -> Iterator[None]:
-    """What the block writes to `file` is on disk after it, or a `DiskError` says that it is not."""
-    try:
-        yield
-        file.flush()
-    except OSError as error:
-        raise DiskError(f"{file.name} could not be written: {error.strerror}", "free some space") from error

@@ -50,7 +50,7 @@ class RmDiag:
         if event["kind"] == "eval":
             _print(f"{PREFIX} {json.dumps(diagnosis(event))}")
 
-    def position(self) -> None:
+    def sync(self) -> None:
         """A log goes on where it is."""
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class KeyValue:
             values = {plain_name(key): value for key, value in event.items() if is_number(value)}
             _print(" ".join(f"{name}={value!r}" for name, value in values.items()))
 
-    def position(self) -> None:
+    def sync(self) -> None:
         """A log goes on where it is."""
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ class TensorBoard:
                 self._histogram(f"scores/{event['set']}/{side}", event[side], step)
         self._writer.flush()
 
-    def position(self) -> int:
+    def sync(self) -> int:
         """The last step that was written."""
         return self._step
 

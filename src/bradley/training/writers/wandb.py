@@ -53,7 +53,7 @@ class WeightsAndBiases:
                 fields[f"scores/{event['set']}/{side}"] = wandb.Histogram(np_histogram=histogram)
         self._run.log(fields, step=event["step"])
 
-    def position(self) -> str:
+    def sync(self) -> str:
         """The id of the run, by which it goes on."""
         return str(self._run.id)
 

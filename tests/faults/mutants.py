@@ -1,0 +1,94 @@
+"""Programs that are wrong in one way each: a bench that lets one of them pass proves nothing."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bradley import disk, files
+from bradley.training import checkpoint
+from bradley.training.checkpoint import Checkpoints
+from bradley.training.writers import append
+from bradley.training.writers.files import JsonLines
+
+
+def no_sync() -> None:
+    """Nothing is ever synced."""
+    disk.sync = lambda handle: None
+
+
+def no_folder_sync() -> None:
+    """Content is synced, names are not."""
+    real = files.sync
+    for module in (files, checkpoint, append):
+        module.sync = lambda path: None if path.is_dir() else real(path)
+
+
+def no_hashes() -> None:
+    """A manifest is read, and the files that it names are believed; nothing is synced either."""
+
+    def believe(folder: Path, step: int) -> dict[str, Any]:
+        return dict(json.loads((folder / "manifest.json").read_text()))
+
+    checkpoint.verify = believe
+    no_sync()
+
+
+def in_place() -> None:
+    """A checkpoint is written under its own name, and the one with the highest number is taken."""
+
+    def write(folder: Path, fill: Callable[[Path], object]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        files.make_folder(folder)
+        fill(folder)
+
+    def newest(self: Checkpoints) -> Any:
+        steps = self._steps()
+        if not steps:
+            return None
+        folder = self.path(steps[-1])
+        self.index = (
+            json.loads((self.folder / "index.json").read_text()) if (self.folder / "index.json").exists() else {}
+        )
+        return checkpoint.Found(steps[-1], folder, {})
+
+    checkpoint.replace_folder = write
+    Checkpoints.newest = newest  # type: ignore[method-assign]
+
+
+def rotate_first() -> None:
+    """Room is made before the new checkpoint is there."""
+    save = Checkpoints.save
+
+    def early(self: Checkpoints, step: int, *given: Any, **named: Any) -> None:
+        best = self.index.get("best", {}).get("step")
+        for old in self._steps():
+            if old != best or named["best"]:
+                files.remove_folder(self.path(old))
+        save(self, step, *given, **named)
+
+    Checkpoints.save = early  # type: ignore[method-assign]
+
+
+def metrics_late() -> None:
+    """The metrics that a checkpoint counts on are not synced before it."""
+    JsonLines.sync = lambda self: (self._file.path).stat().st_size  # type: ignore[method-assign]
+
+
+def no_recovery() -> None:
+    """A folder that was being replaced stays under its old name."""
+    files.recover = lambda folder: None
+    checkpoint.recover = lambda folder: None
+
+
+KILLED: dict[str, Callable[[], None]] = {"written in place": in_place, "rotation before the save": rotate_first}
+"""Mutants that a kill shows."""
+CUT_OFF: dict[str, Callable[[], None]] = {
+    **KILLED,
+    "no fsync": no_sync,
+    "no fsync, no hashes": no_hashes,
+    "no fsync of folders": no_folder_sync,
+    "metrics synced late": metrics_late,
+}
+"""Mutants that a power cut shows."""
