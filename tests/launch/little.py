@@ -47,4 +47,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RuntimeError as error:  # how gloo says that another rank is gone, and what the trainer makes of it
+        print(error, file=sys.stderr)
+        sys.exit(8)

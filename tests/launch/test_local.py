@@ -34,6 +34,7 @@ def test_a_run_that_says_what_is_wrong_is_not_started_again(tmp_path):
     assert len(starts(tmp_path / "run")) == 2 and not said
 
 
+@pytest.mark.nightly
 def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
     began = time.monotonic()
     ended, _ = run(tmp_path / "run", "die among the deaf")

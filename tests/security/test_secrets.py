@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
-import bradley
 from bradley.cli import run
+from bradley.config import Config
+from bradley.training.evaluation import Evaluator
+from bradley.training.run import train
 from tests.training.test_run import SETTINGS, rows
 
 VARIABLES = {
@@ -44,27 +46,34 @@ def test_the_search_finds_what_is_there(tmp_path):
     assert found_in(tmp_path) == [("file", IN_URL)]
 
 
-def test_a_whole_run_writes_no_secret_down(tmp_path):
-    from bradley.config import Config
-    from bradley.training.run import train
+def finished(output, trackers):
+    """The folder of a run."""
+    config = Config(**{**SETTINGS, "log": {"every": 1, "trackers": trackers}})
+    return train(config, train=rows(30), valid=rows(9, "v"), output=output, source=SOURCE).folder
 
-    config = Config(**{**SETTINGS, "log": {"every": 1, "trackers": ["tensorboard", "wandb", "key_value"]}})
-    finished = train(config, train=rows(30), valid=rows(9, "v"), output=tmp_path / "run", source=SOURCE)
-    assert (finished.folder / "report.html").exists() and list(finished.folder.glob("wandb/*/*.wandb"))
-    assert "# fetched from https://***@host/data.jsonl with ***" in (finished.folder / "config.toml").read_text()
-    assert found_in(finished.folder) == []
+
+def test_a_run_writes_no_secret_down(tmp_path, monkeypatch):
+    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+    folder = finished(tmp_path / "run", ["tensorboard", "key_value"])
+    assert "# fetched from https://***@host/data.jsonl with ***" in (folder / "config.toml").read_text()
+    assert found_in(folder) == []
+
+
+@pytest.mark.nightly
+def test_a_run_with_its_report_and_wandb_writes_no_secret_down(tmp_path):
+    folder = finished(tmp_path / "run", ["tensorboard", "wandb"])
+    assert (folder / "report.html").exists() and list(folder.glob("wandb/*/*.wandb"))
+    assert found_in(folder) == []
 
 
 def test_a_run_that_fails_with_a_secret_in_its_error_writes_none_down(tmp_path, monkeypatch):
-    from bradley.training.evaluation import Evaluator
-
     def refused(*_):
         secrets = " ".join(VARIABLES.values())
         raise RuntimeError(f"401 for https://me:{IN_ERROR}@host?token={IN_ERROR}, with {secrets} {IN_ARGUMENTS}")
 
     monkeypatch.setattr(Evaluator, "run", refused)
     with pytest.raises(RuntimeError, match="401"):
-        bradley.train(SETTINGS, train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
+        train(Config(**SETTINGS), train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
     assert found_in(tmp_path / "run") == []
 
 
