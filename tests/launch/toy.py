@@ -44,7 +44,6 @@ def stop_when_asked() -> None:
 def die(number: int) -> None:
     """Rank 1 is killed, and the others would wait for it."""
     if RANK == 1:
-        time.sleep(0.3)  # the others are at work by then
         os.kill(os.getpid(), number)
     wait()
 
@@ -93,7 +92,14 @@ SCENARIOS = {
     "unheard": wait,
 }
 
-if __name__ == "__main__":
+def start_together() -> None:
+    """Note that this rank has begun, and wait for the other one."""
     with (OUTPUT / "starts").open("a") as file:
         file.write(f"{os.getpid()} {os.getppid()} {RANK} {int(RESUMED)}\n")
+    while len((OUTPUT / "starts").read_text().splitlines()) % 2:
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    start_together()
     SCENARIOS[SCENARIO]()
