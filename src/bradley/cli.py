@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from .errors import BradleyError, UserError
+from .errors import BradleyError, RankError, UserError
 from .options import SettingsCommand
 
 ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "model.trust_remote_code")
@@ -44,12 +44,22 @@ def run(args: Sequence[str]) -> int:
 
 
 def complain(error: BradleyError) -> int:
-    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code."""
+    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code.
+
+    Of several processes the main one speaks for all, except where one has lost it.
+    """
+    if not is_main_process() and not isinstance(error, RankError):
+        return error.exit_code
     for line in error.message.split("\n"):
         click.echo(f"error: {line}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that talks, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def usage_error(error: click.UsageError) -> UserError:
@@ -121,7 +131,8 @@ def train(
         resume=resume,
         allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
     )
-    click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
+    if is_main_process():
+        click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
 
 
 @cli.group()

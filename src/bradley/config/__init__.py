@@ -15,7 +15,7 @@ from ..redaction import secret_in
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
-from .run import Checkpoint, Eval, Hub, Log, Train, repo_problem
+from .run import Checkpoint, Eval, Hub, Log, Parallel, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
@@ -30,6 +30,7 @@ __all__ = [
     "Loss",
     "Model",
     "Optim",
+    "Parallel",
     "Policy",
     "Render",
     "Section",
@@ -73,6 +74,8 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.warmup_shape": (lambda run: not run.optim.warmup, "optim.warmup is 0"),
     "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
+    "parallel.processes_per_copy": (lambda run: run.parallel.mode != "hybrid", "parallel.mode is not hybrid"),
+    "parallel.canonical": (lambda run: run.parallel.mode != "replicate", "parallel.mode is not replicate"),
     "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }
@@ -147,6 +150,8 @@ class Config(DataSettings):
     """Logging."""
     checkpoint: Checkpoint = Checkpoint()
     """Saving and going on."""
+    parallel: Parallel = Parallel()
+    """Several processes."""
     hub: Hub = Hub()
     """Upload of the finished model."""
 

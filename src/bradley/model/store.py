@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..config import Render
 from ..data.chat import without_clock
@@ -63,10 +64,15 @@ def write_model(
     renderer: Renderer,
     facts: dict[str, Any],
     sample: Sequence[Conversation] = (),
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent."""
+    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent.
+
+    Args:
+        weights: those of `tensors_to_save`, where the model holds shards of them; then no sample can be scored.
+    """
     parity = {"parity": measure(model, sample)} if sample else {}
-    of_weights = save_network(model.network, folder)
+    of_weights = save_network(model.network, folder, weights)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)

@@ -1,6 +1,7 @@
 """The training loop. Read this file first: everything else is built around the step in `fit`."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import stopping
 from ..config import Config
 from ..console import Console
 from ..data.plan import Plan, Step
@@ -16,7 +16,7 @@ from ..data.render import Renderer
 from ..data.store import TokenStore
 from ..errors import DivergedError
 from ..losses import Loss
-from ..model.batch import collate
+from ..model.batch import Batch, collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .checkpoint import Checkpoints
@@ -25,9 +25,10 @@ from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
 from .optim import set_rates
+from .parallel.team import Team
 from .progress import Progress
 from .timing import Timer
-from .writers import open_writers
+from .writers import Writers, open_writers
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Job:
     """Everything a training run needs, built by `build.py`.
 
     Attributes:
+        team: the processes that train the model.
         losses: the objective, a sum of these, each with its weight in it.
         store: the training comparisons; `weights` [J] are their effective judgment weights.
         lengths: token figures of every split, as fields of the first event.
@@ -52,6 +54,7 @@ class Job:
     evaluator: Evaluator
     checkpoints: Checkpoints
     console: Console
+    team: Team
     lengths: Event = field(default_factory=dict)
 
 
@@ -74,13 +77,15 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
         Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
-    config, plan, progress = job.config, job.plan, progress or Progress()
+    config, plan, team, group, progress = job.config, job.plan, job.team, job.team.group, progress or Progress()
     place, window = progress.place, progress.window
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
     with contextlib.ExitStack() as stack:
-        writers = stack.enter_context(open_writers(job.folder, config, progress.writers))
+        writers = stack.enter_context(
+            open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))
+        )
         timer = stack.enter_context(
             contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
         )
@@ -94,7 +99,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
 
         def evaluate() -> None:
             with timer.phase("evaluate"):
-                verdict = job.evaluator.run(job.model, place.step)
+                verdict = job.evaluator.run(job.model, place.step, team)
             for kind, fields in verdict.events:
                 write(place.event(kind, fields))
             progress.evaluated, progress.stop = True, verdict.stop
@@ -111,26 +116,27 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             # one optimizer step: loss = sum over terms of (sum over the whole step) / (total of the term's unit)
             step = plan.step(place.step + 1)
             totals = plan.totals(step)
-            sums = StepSums(totals)
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
-            for piece, chosen in enumerate(step.micro_batches):
-                stopping.check()
+            timer.count(plan.load.sizes, step.micro_batches)
+            for piece, chosen in team.share(plan, step):
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
-                with timer.phase("forward", tokens=batch):
-                    scores = job.model(batch)
+                with timer.phase("forward"):
+                    scores = team.forward(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
                     part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum()
                 stop_unless_finite(float(part.detach()), "loss", step, chosen, job.store)
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
-                sums.add(terms, scores, batch.targets, config.loss.beta)
-            norm = clip(job.model, config.optim.max_grad_norm)
+                team.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
+            with timer.phase("reduce"):
+                sums = StepSums(totals).merge(team.reduce())
+            norm = team.clip(config.optim.max_grad_norm)
             stop_unless_finite(norm, "gradient", step, step.comparisons, job.store)
             with timer.phase("optimizer"):
                 job.optimizer.step()
-            for line in movement.look(step.number, batch):
+            for line in movement.look(step.number, functools.partial(last_batch, job, step)):
                 job.console.say(line)
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
@@ -148,6 +154,11 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     return Outcome(place.step, progress.stop or ending(job))
 
 
+def last_batch(job: Job, step: Step) -> Batch:
+    """The last micro-batch of a step, whichever process has run it."""
+    return collate(job.store, step.micro_batches[-1], job.weights).to(job.model.device)
+
+
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:
     """The fields of a train line: the step's own figures, its learning rates and gradient norm, and the windowed."""
     return {
@@ -163,12 +174,6 @@ def ending(job: Job) -> str:
     stopped = job.config.train.stop_after
     reason = f"train.stop_after = {stopped}" if stopped else "every step of the plan"
     return "; ".join(filter(None, [reason, job.evaluator.unreached()]))
-
-
-def clip(model: torch.nn.Module, max_norm: float) -> float:
-    """Scale gradients down to `max_norm` (0: leave them) and return their norm before that."""
-    limit = max_norm if max_norm > 0 else float("inf")
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))
 
 
 def stop_unless_finite(value: float, what: str, step: Step, chosen: np.ndarray, store: TokenStore) -> None:

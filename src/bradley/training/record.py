@@ -41,6 +41,7 @@ def announce(prepared: Prepared, console: Console) -> None:
     for line in model_lines(prepared.built):
         console.say(line)
     console.say(f"engine       {prepared.engine}")
+    console.say(f"processes    {prepared.team.describe()}")
     for line in describe_objective(config.loss, prepared.train):
         console.say(f"objective    {line}")
     console.say(
@@ -63,7 +64,7 @@ def model_lines(built: Built) -> Iterator[str]:
     trained = sum(trained for trained, _ in counts.values())
     yield f"trained      {trained:,} of {size:,} parameters ({trained / size:.2%}): {kinds}"
     if model.device.type == "cuda" and torch.cuda.device_count() > 1:
-        yield f"device       one of {torch.cuda.device_count()} visible GPUs: a run uses a single one"
+        yield f"device       one of {torch.cuda.device_count()} visible GPUs: each process uses a single one"
 
 
 def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
@@ -109,6 +110,8 @@ def environment(prepared: Prepared) -> dict[str, Any]:
         "compute": compute_name(model),
         "head": prepared.built.head,
         "engine": prepared.built.engine.name,
+        "processes": prepared.team.group.size,
+        "sums": prepared.team.order,
     }
 
 
