@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,15 @@ def run_toy(run: Path, prepare: Callable[[], object] = nothing, size: int = toy.
             say=lambda text: tell("said", text),
             size=size,
         )
+
+    return forked(work)
+
+
+def run_toy_until(run: Path, step: int, keep: int = 2) -> Ended:
+    """A run that is killed as soon as the save of a step has returned."""
+
+    def work(tell: Callable[[str, Any], None]) -> None:
+        toy.train_toy(run, saved=lambda saved: seam.die() if saved == step else None, keep=keep)
 
     return forked(work)
 
@@ -175,13 +184,19 @@ def calls_of_a_run(mutant: Mutant = nothing) -> list[str]:
         return list(forked(work).of("calls")[0])
 
 
-def sweep(points: range | list[int], mode: str, wanted: dict[str, bytes], mutant: Mutant = nothing) -> Tally:
+def sweep(
+    points: Iterable[int], mode: str, wanted: dict[str, bytes], mutant: Mutant = nothing, enough: int = 10**9
+) -> Tally:
     """End a run at each of `points`, let another go on, and judge both.
 
-    A mutant is at work in both of them.
+    Args:
+        mutant: is at work in both of them.
+        enough: so many bad trials are enough, and the rest are left out.
     """
     tally = Tally()
     for point in points:
+        if tally.bad >= enough:
+            break
         with new_run() as run:
 
             def fatal(run: Path = run, point: int = point) -> None:

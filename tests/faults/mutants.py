@@ -73,7 +73,7 @@ def rotate_first() -> None:
 
 def metrics_late() -> None:
     """The metrics that a checkpoint counts on are not synced before it."""
-    JsonLines.sync = lambda self: (self._file.path).stat().st_size  # type: ignore[method-assign]
+    JsonLines.sync = lambda self: self._file.path.stat().st_size  # type: ignore[method-assign]
 
 
 def no_recovery() -> None:

@@ -61,6 +61,7 @@ def train_toy(
     began: Callable[[int], object] = lambda step: None,
     say: Callable[[str], None] = lambda text: None,
     size: int = SIZE,
+    keep: int = 2,
 ) -> None:
     """Train from the newest checkpoint, or from the start, to the end.
 
@@ -71,7 +72,7 @@ def train_toy(
     checkpoint.write_model = write_toy
     toy = Toy(size)
     with run_lock(run, say=say):
-        checkpoints = Checkpoints(run / "checkpoints", say=say)
+        checkpoints = Checkpoints(run / "checkpoints", keep=keep, say=say)
         checkpoints.sweep()
         found = checkpoints.newest()
         count_start(run, found.step if found else None)

@@ -6,11 +6,11 @@ import json
 import math
 import re
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bradley import disk
 from bradley.config import Log
 from bradley.errors import DiskError, UserError
 from bradley.training.loop import fit
@@ -267,9 +267,20 @@ def test_a_missing_package_is_said_with_its_extra(monkeypatch, name):
     assert f'"bradley[{name}]"' in caught.value.hint
 
 
-def test_a_full_disk_is_a_disk_error(tmp_path):
-    with pytest.raises(DiskError, match="No space left"):
-        JsonLines(Path("/dev/full"), keep=0).event({"step": 1})
+def test_a_full_disk_is_a_disk_error_and_leaves_no_half_line(tmp_path, monkeypatch):
+    lines = JsonLines(tmp_path / "full.jsonl")
+    lines.event({"step": 1})
+    write, room = disk.write, [5, 0]
+
+    def almost_full(handle, data):
+        if not (left := room.pop(0)):
+            raise OSError(28, "No space left on device")
+        return write(handle, data[:left])
+
+    with monkeypatch.context() as patched, pytest.raises(DiskError, match="No space left"):
+        patched.setattr(disk, "write", almost_full)
+        lines.event({"step": 2})
+    assert room == [] and (tmp_path / "full.jsonl").read_text() == '{"step": 1}\n'
     lines = JsonLines(tmp_path / "a.jsonl", ("train",))
     lines.event({"kind": "eval"})
     lines.event({"kind": "train", "step": 1})

@@ -177,33 +177,49 @@ class Checkpoints:
         made anew from the manifests.
 
         Raises:
-            CheckpointError: there were checkpoints, and none is whole; or a later bradley wrote them.
+            CheckpointError: there were checkpoints, and none is whole, or none of which the best one is too; or a later
+                bradley wrote them.
             DiskError: they may not be read, or not be set aside.
         """
         for old in sorted(self.folder.glob(f"{OLD}step-*")):
             recover(self.path(int(old.name.rpartition("-")[2])))
         steps = self._steps()
+        without_best: list[tuple[int, DamagedError]] = []
         for step in reversed(steps):
             try:
-                return self._take(step)
+                manifest = verify(self.path(step), step)
             except DamagedError as error:
                 self._set_aside(step, error)
+                continue
+            try:
+                best = manifest if manifest["best"] == step else verify(self.path(manifest["best"]), manifest["best"])
+            except DamagedError as error:
+                without_best.append((step, error))
+                continue
+            for newer, fault in without_best:
+                self._set_aside(newer, fault)
+            return self._taken(manifest, best)
         if steps or any(self.folder.glob(f"{BAD}step-*")) or (self.folder / INDEX).exists():
-            raise CheckpointError(
-                f"{self.folder} holds no checkpoint that is whole; the damaged ones are called {BAD}step-*",
-                "put a whole copy of one there as step-NNNNNN, or start again with another --output",
-            )
+            raise self._none_whole(without_best)
         return None
 
-    def _take(self, step: int) -> Found:
-        manifest = verify(self.path(step), step)
-        best = manifest
-        if manifest["best"] != step:
-            best = verify(self.path(manifest["best"]), manifest["best"])
+    def _none_whole(self, without_best: list[tuple[int, DamagedError]]) -> CheckpointError:
+        for step, error in without_best:
+            return CheckpointError(
+                f"{self.path(step)} is whole, and the best checkpoint so far is not: {error.message}",
+                f"put that file back, or train anew from these weights: --model.path {self.path(step)}",
+            )
+        return CheckpointError(
+            f"{self.folder} holds no checkpoint that is whole; the damaged ones are called {BAD}step-*",
+            "put a whole copy of one there as step-NNNNNN, or start again with another --output",
+        )
+
+    def _taken(self, manifest: dict[str, Any], best: dict[str, Any]) -> Found:
         self.index = {"last": _entry(manifest), "best": _entry(best)}
         self._bytes = size_of(manifest)
         self._write_index()
-        return Found(step, self.path(step), manifest)
+        self._rotate(self.keep)  # which a crash may have cut short
+        return Found(manifest["step"], self.path(manifest["step"]), manifest)
 
     def _set_aside(self, step: int, error: DamagedError) -> None:
         with disk_errors(self.folder):

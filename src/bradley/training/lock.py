@@ -72,9 +72,10 @@ class RunLock:
         """Give the folder free; the file goes, unless it is another's by now."""
         self._ended.set()
         self._beating.join()
-        if read_owner(self.folder / LOCK).get("token") == self.owner["token"]:
-            disk.unlink(self.folder / LOCK)
-        os.close(self._handle)
+        with disk_errors(self.folder / LOCK):
+            if read_owner(self.folder / LOCK).get("token") == self.owner["token"]:
+                disk.unlink(self.folder / LOCK)
+            os.close(self._handle)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,215 @@
+"""One writer per run folder: a second one leaves within two seconds and changes nothing; a dead one's lock is taken."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from bradley.errors import RunFolderError
+from bradley.training import lock
+from bradley.training.lock import LOCK, read_owner, run_lock
+
+from . import harness
+from .results import record
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text("{}\n")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def holder(run):
+    """A process that holds the folder until it is killed; its number."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with run_lock(run):
+            os.write(writer, b"x")
+            signal.pause()
+    os.read(reader, 1)
+    yield child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def tree(folder):
+    """Every file with its content, time and inode."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        at = path.stat()
+        found[path.name] = (hashlib.sha256(path.read_bytes()).hexdigest(), at.st_mtime_ns, at.st_ino)
+    return found
+
+
+def attempt(run, wait=0.0):
+    """What another process gets."""
+
+    def work(tell):
+        began = time.monotonic()
+        try:
+            with run_lock(run, wait, lambda text: tell("said", text)):
+                tell("got", True)
+        finally:
+            tell("seconds", time.monotonic() - began)
+
+    return harness.forked(work)
+
+
+def test_a_second_process_leaves_at_once_and_changes_nothing(run, holder):
+    before = tree(run)
+    second = attempt(run)
+    assert second.code == 6 and second.of("seconds")[0] < 2 and not second.of("got")
+    owner = read_owner(run / LOCK)
+    for word in (str(holder), socket.gethostname(), owner["started"]):
+        assert word in second.of("error")[0]
+    assert tree(run) == before
+    record(
+        "C15", "a second process in the run folder", "exit 6 in 2 s, names the first, changes no file", "as expected"
+    )
+
+
+def test_a_second_process_that_waits_gets_the_folder_when_the_first_leaves(run, holder):
+    threading.Timer(0.7, os.kill, (holder, signal.SIGKILL)).start()
+    second = attempt(run, wait=10)
+    assert second.code == 0 and 0.6 < second.of("seconds")[0] < 5
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_and_said(run, holder):
+    os.kill(holder, signal.SIGKILL)
+    os.waitid(os.P_PID, holder, os.WEXITED | os.WNOWAIT)
+    second = attempt(run)
+    assert second.code == 0 and f"process {holder} on" in second.of("said")[0]
+    assert not (run / LOCK).exists()
+
+
+def test_a_number_that_lives_again_is_no_owner(run):
+    """The file names this very process, which lives and does not hold it."""
+    (run / LOCK).write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": "", "token": "x"}))
+    assert attempt(run).code == 0
+    record("C15", "a stale lock; its process number given out again", "taken over with a note", "as expected")
+
+
+def test_an_empty_or_torn_lock_is_nobody(run):
+    for content in ("", '{"host": "el'):
+        (run / LOCK).write_text(content)
+        second = attempt(run)
+        assert second.code == 0 and second.of("said") == []
+
+
+def elsewhere(run, age):
+    path = run / LOCK
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "started": "today", "token": "x"}))
+    os.utime(path, (time.time() - age, time.time() - age))
+
+
+def test_the_lock_of_another_machine_is_held_as_long_as_it_is_touched(run, monkeypatch):
+    elsewhere(run, 30)
+    refused = attempt(run)
+    assert refused.code == 6 and "process 7 on elsewhere, started today" in refused.of("error")[0]
+    elsewhere(run, 61)
+    assert attempt(run).code == 0
+    monkeypatch.setattr(lock, "STALE_SECONDS", 1.0)
+    elsewhere(run, 0)
+    waited = attempt(run, wait=5)
+    assert waited.code == 0 and 0.8 < waited.of("seconds")[0] < 3
+    elsewhere(run, 0)
+    assert attempt(run, wait=0.4).code == 6
+    record("C15", "the lock of another machine", "waits for it to become stale, takes over or refuses", "as expected")
+
+
+def test_a_lock_is_touched_as_long_as_its_process_lives(run, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    with run_lock(run):
+        os.utime(run / LOCK, (0, 0))
+        deadline = time.monotonic() + 5
+        while time.time() - (run / LOCK).stat().st_mtime > 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert time.time() - (run / LOCK).stat().st_mtime < 5
+
+
+def test_who_stood_still_while_the_folder_was_taken_is_told(run):
+    with pytest.raises(RunFolderError, match="taken over by process 7 on elsewhere"), run_lock(run) as held:
+        held.check()
+        (run / LOCK).unlink()
+        elsewhere(run, 0)
+        held.check()
+    assert read_owner(run / LOCK)["pid"] == 7  # and it is left to that one
+
+
+def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with run_lock(run):
+        assert attempt(run).code == 6
+        os.utime(run / LOCK, (0, 0))
+        assert attempt(run).code == 0
+
+
+def test_a_lock_goes_with_its_block_however_that_ends(run):
+    with pytest.raises(ValueError, match="half-way"), run_lock(run):
+        assert (run / LOCK).exists()
+        raise ValueError("half-way")
+    assert {path.name for path in run.iterdir()} == {"metrics.jsonl"}
+
+
+def race(run, count=4):
+    """How many of several processes that start together get a folder; the winner holds it until all have tried."""
+    go, done = os.pipe(), os.pipe()
+    children = []
+    for _ in range(count):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.close(go[1])
+                os.read(go[0], 1)
+                with run_lock(run):
+                    code = 0
+                    os.write(done[1], b"x")
+                    os.close(done[1])
+                    time.sleep(0.3)
+            except RunFolderError as error:
+                code = error.exit_code
+            finally:
+                os._exit(code)
+        children.append(child)
+    os.close(go[0])
+    os.close(go[1])  # the end of the file is the start of the race
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    for end in done:
+        os.close(end)
+    return codes
+
+
+@pytest.mark.parametrize("rounds", [6, pytest.param(50, marks=pytest.mark.nightly)])
+def test_of_several_processes_one_gets_the_folder(rounds, run):
+    results = [sorted(race(run)) for _ in range(rounds)]
+    record(
+        "C15",
+        f"{rounds} races of four processes",
+        "one gets it, three exit 6",
+        f"{results.count([0, 6, 6, 6])} of {rounds}",
+    )
+    assert results == [[0, 6, 6, 6]] * rounds
+
+
+def test_a_run_folder_that_is_a_link_is_refused(run, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    with pytest.raises(RunFolderError, match="is a link to"), run_lock(tmp_path / "link"):
+        pass
+    (run / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(RunFolderError, match="checkpoints is a link"), run_lock(run):
+        pass
+    record("X9", "run folder or its checkpoints a link", "refused, exit 6", "as expected")

@@ -1,0 +1,95 @@
+"""Which checkpoints are kept, whatever happens: the newest ones, and the best one that each of them names."""
+
+import json
+import shutil
+
+import pytest
+
+from . import harness, toy
+from .results import record
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy.checkpoint, "write_model", toy.write_toy)
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def saved(run, steps, best, keep=2):
+    """The checkpoints of a run with saves at `steps`, where those in `best` improve."""
+    checkpoints = toy.Checkpoints(run / "checkpoints", keep=keep)
+    for step in steps:
+        checkpoints.save(step, toy.Toy(), None, {"figure": 1 / (step + 1)}, best=step in best)
+        yield checkpoints, kept(run)
+
+
+def kept(run):
+    return [int(path.name[5:]) for path in sorted((run / "checkpoints").glob("step-*"))]
+
+
+def test_the_best_and_the_newest_outlive_fifty_worse_ones(run):
+    *earlier, (checkpoints, steps) = saved(run, range(51), {0, 1})
+    for newest, (_, left) in enumerate([*earlier, (checkpoints, steps)]):
+        assert left == sorted({min(newest, 1), max(0, newest - 1), newest})
+    assert checkpoints.index == {"last": {"step": 50, "figure": 1 / 51}, "best": {"step": 1, "figure": 0.5}}
+    assert json.loads((run / "checkpoints" / "index.json").read_text()) == checkpoints.index
+    record("C12", "best at step 1, then 50 worse saves", "best and newest are never removed", "as expected")
+
+
+@pytest.mark.parametrize("keep", [1, 2, 4])
+def test_of_each_that_is_kept_the_best_that_it_names_is_kept_too(run, keep):
+    """Else a damaged newest one would leave an older one whose best is gone."""
+    best = {0, 3, 4, 8}
+    for _, steps in saved(run, range(12), best, keep):
+        newest = range(max(0, max(steps) + 1 - keep), max(steps) + 1)
+        named = {max(step for step in best if step <= at) for at in newest}
+        assert set(steps) == {*newest, *named}
+
+
+def test_the_first_one_is_the_best_so_far_whatever_it_is_called(run):
+    for checkpoints, _ in saved(run, (0, 1), set()):
+        assert checkpoints.index["best"]["step"] == 0
+
+
+def test_a_moved_run_folder_goes_on(run, tmp_path, wanted):
+    harness.run_toy_until(run, 6)
+    shutil.move(run, tmp_path / "moved")
+    again = harness.run_toy(tmp_path / "moved")
+    assert again.of("began") == [6] and harness.bytes_of(tmp_path / "moved") == wanted
+    text = "".join(path.read_text() for path in (tmp_path / "moved").rglob("*.json"))
+    assert str(tmp_path) not in text
+    record("C12", "the run folder is moved", "goes on: pointers are step numbers", "as expected")
+
+
+def test_a_step_that_is_saved_again_is_replaced_whole(run):
+    *_, (checkpoints, _) = saved(run, (0, 1, 1), {0})
+    assert kept(run) == [0, 1] and checkpoints.newest().step == 1
+    assert [path.name for path in run.rglob(".*")] == []
+
+
+def test_a_rotation_that_was_cut_short_is_ended_by_the_next_start(run):
+    *_, (checkpoints, _) = saved(run, range(6), {0}, keep=9)
+    assert kept(run) == [0, 1, 2, 3, 4, 5]
+    again = toy.Checkpoints(run / "checkpoints", keep=2)
+    assert again.newest().step == 5 and kept(run) == [0, 4, 5] and again.index == checkpoints.index
+
+
+def test_more_than_a_million_steps_are_in_order(run):
+    *_, (_, steps) = saved(run, (999_998, 999_999, 1_000_000), {999_998})
+    assert sorted(steps) == [999_998, 999_999, 1_000_000]
+    assert toy.Checkpoints(run / "checkpoints").newest().step == 1_000_000
+
+
+def test_what_is_published_is_the_best_model_without_the_state_of_training(run):
+    def state(folder):
+        (folder / "state.json").write_text("{}")
+
+    checkpoints = toy.Checkpoints(run / "checkpoints")
+    first = toy.Toy()
+    first.weights += 1
+    checkpoints.save(0, first, None, {}, best=True, state=state)
+    checkpoints.save(1, toy.Toy(), None, {}, best=False, state=state)
+    checkpoints.publish(run / "model")
+    assert sorted(path.name for path in (run / "model").rglob("*")) == ["bradley.json", "model.safetensors"]
+    assert (run / "model" / "model.safetensors").read_bytes() == first.weights.tobytes()

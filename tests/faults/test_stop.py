@@ -1,0 +1,95 @@
+"""Requests to stop at any time: nothing that was trained is lost, and the run that goes on ends with the same bytes."""
+
+import json
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+
+import pytest
+
+from tests.faults import harness, real
+from tests.faults.results import record
+from tests.training.interrupted import fingerprint
+
+CI, NIGHTLY = 4, 100
+STOPPED, DONE = 75, 0
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A run that nothing interrupts: its files, and its seconds."""
+    with harness.new_run() as run:
+        run.rmdir()
+        began = time.monotonic()
+        assert real.train(run).code == DONE
+        return fingerprint(run), time.monotonic() - began
+
+
+def signalled(run, after, number, kill_after=None):
+    """A run that gets a signal after so many seconds, and SIGKILL later on if asked."""
+
+    def send(pid):
+        time.sleep(after)
+        os.kill(pid, number)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(pid, signal.SIGKILL)
+
+    def prepare():
+        threading.Thread(target=send, args=(os.getpid(),), daemon=True).start()
+
+    return real.train(run, prepare)
+
+
+def trial(number, source, whole, kill_after=None):
+    """One run with a signal at a random time, and one that goes on; both are judged."""
+    wanted, seconds = whole
+    with harness.new_run() as run:
+        run.rmdir()
+        after = source.uniform(0, seconds)
+        began = time.monotonic()
+        first = signalled(run, after, number, kill_after)
+        took = max(0.0, time.monotonic() - began - after)
+        second = real.train(run)
+        tally = harness.Tally()
+        tally.judge(f"{signal.Signals(number).name} after {after:.2f} s", first, second, fingerprint(run), wanted)
+        state = json.loads((run / "status.json").read_text())["state"]
+    return first.code, tally, took, state
+
+
+@pytest.mark.parametrize("trials", [CI, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
+def test_a_signal_at_any_time_loses_no_step(whole, trials):
+    source, codes, took, bad = random.Random(trials), [], [], []
+    for turn in range(trials):
+        number = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[turn % 3]
+        code, tally, seconds, state = trial(number, source, whole)
+        codes.append(code)
+        took += [seconds] if code == STOPPED else []
+        bad += tally.stuck + tally.different + tally.lost
+        assert state == "done"
+    assert not bad
+    assert set(codes) <= {STOPPED, DONE} and STOPPED in codes
+    if trials == NIGHTLY:
+        middle, most = statistics.median(took), max(took)
+        record(
+            "C5",
+            "SIGTERM, SIGINT, SIGUSR1 at random times",
+            "saved, exit 75, no step lost, goes on to the same bytes",
+            f"{trials} of {trials}; from signal to exit {middle:.2f} s (median), {most:.2f} s (most)",
+        )
+
+
+@pytest.mark.parametrize("kill_after", [1.0, 0.1])
+def test_a_signal_that_is_followed_by_a_kill_leaves_a_whole_checkpoint(whole, kill_after):
+    source, bad = random.Random(int(kill_after * 10)), []
+    for _ in range(2):
+        code, tally, _, state = trial(signal.SIGTERM, source, whole, kill_after)
+        assert code in (STOPPED, DONE, -signal.SIGKILL) and state == "done"
+        bad += tally.stuck + tally.different + tally.lost
+    assert not bad
+    record(
+        "C6", f"SIGTERM, then SIGKILL after {kill_after} s", "the checkpoint before is whole; same bytes", "as expected"
+    )
