@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scoring": BASE | {"cpu", "data", "model", "score"},
     "reward_model": BASE | {"data", "model", "scoring"},
     "launch": BASE | {"stopping"},
-    "training": BASE | {"disk", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
+    "training": BASE
+    | {"disk", "launch", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
     "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},

@@ -37,7 +37,7 @@ listens on a network."""
 class Nodes(NamedTuple):
     """The machines of a run: how many, which of them this is, and HOST:PORT where they meet."""
 
-    count: int = 1
+    size: int = 1
     rank: int = 0
     rendezvous: str = ""
 
@@ -87,17 +87,15 @@ def output_of(arguments: Sequence[str]) -> Path:
 
 def check_nodes(nodes: Nodes) -> None:
     """Raise `UserError` for machines that cannot meet."""
-    if nodes.rank >= nodes.count:
-        raise UserError(
-            f"--node-rank {nodes.rank} of {nodes.count} machines", f"count them from 0 to {nodes.count - 1}"
-        )
+    if nodes.rank >= nodes.size:
+        raise UserError(f"--node-rank {nodes.rank} of {nodes.size} machines", f"count them from 0 to {nodes.size - 1}")
     host, _, port = nodes.rendezvous.rpartition(":")
-    if nodes.count > 1 and not (host and port.isdecimal()):
+    if nodes.size > 1 and not (host and port.isdecimal()):
         raise UserError(
-            f"--nodes {nodes.count} needs a place to meet, got --rendezvous {nodes.rendezvous!r}",
+            f"--nodes {nodes.size} needs a place to meet, got --rendezvous {nodes.rendezvous!r}",
             "give HOST:PORT, a free port of machine 0: --rendezvous 10.0.0.1:29500",
         )
-    if nodes.count == 1 and nodes.rendezvous:
+    if nodes.size == 1 and nodes.rendezvous:
         raise UserError("--rendezvous has no effect on one machine", "leave it out, or add --nodes 2")
 
 
@@ -135,7 +133,7 @@ def once_together(job: Job, command: Sequence[str], signals: Sequence[int]) -> E
     deadline = time.monotonic() + MEETING_SECONDS
     while True:
         ended, started = attempt(job, command, signals)
-        if started or job.nodes.count == 1 or signals or time.monotonic() > deadline:
+        if started or job.nodes.size == 1 or signals or time.monotonic() > deadline:
             return ended
         time.sleep(1)
 
@@ -178,19 +176,19 @@ def start(job: Job, command: Sequence[str], folder: Path) -> "subprocess.Popen[b
 def meeting(job: Job, folder: Path) -> list[str]:
     """torchrun's arguments about who takes part and where they meet: on one machine at a file, so without a port."""
     nodes, name = job.nodes, job.output.resolve().name
-    if nodes.count == 1:
+    if nodes.size == 1:
         place, conf, more = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
     else:
         waiting = f"join_timeout={MEETING_SECONDS // 3},read_timeout={MEETING_SECONDS // 3}"
         place, conf, more = nodes.rendezvous, f"is_host={int(nodes.rank == 0)},{waiting}", []
-    size = ["--nnodes", str(nodes.count), "--nproc-per-node", str(job.processes)]
+    size = ["--nnodes", str(nodes.size), "--nproc-per-node", str(job.processes)]
     where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", name, "--rdzv-conf", conf]
     return [*size, *where, *more]
 
 
 def environment(job: Job, folder: Path) -> dict[str, str]:
     """The variables of the ranks; on one machine those that keep their connections off the network."""
-    if job.nodes.count > 1:
+    if job.nodes.size > 1:
         return dict(os.environ)
     alone = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     method = {INIT_METHOD: f"file://{folder / 'store'}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}

@@ -23,7 +23,7 @@ def main() -> None:
     report, arguments = Path(sys.argv[1]), sys.argv[2:]
     logging.disable(logging.ERROR)  # a page of it for each failure, and the launcher says in one line what was first
     try:
-        run(parse_args(arguments))
+        run(parse_args(arguments))  # type: ignore[no-untyped-call]
     except (ChildFailedError, RendezvousError) as error:
         failures = error.failures if isinstance(error, ChildFailedError) else {}
         ranks = [{"rank": rank, "pid": one.pid, "code": one.exitcode} for rank, one in failures.items()]

@@ -140,6 +140,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 job.console.say(line)
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
+            team.watchdog.step()
             place.move(step, plan)
             progress.evaluated = False
             window.append(sums)

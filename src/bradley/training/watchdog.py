@@ -21,10 +21,13 @@ from ..errors import RankError
 
 STEPS = 50
 """Steps that the median is of."""
+FEWEST_STEPS = 3
+"""Steps that have to be known before a run counts as warm."""
 TIMES_MEDIAN = 5.0
 """How many times the median step is too long."""
 SLOW_FACTOR = 10.0
-"""How much longer than a step the work of `Watchdog.slow` may take."""
+"""How much longer the first steps may take, and the work of `Watchdog.slow`."""
+STDERR = 2
 LAST_WORDS_SECONDS = 10.0
 """What is left for saying why, before the process ends in any case."""
 
@@ -32,9 +35,9 @@ LAST_WORDS_SECONDS = 10.0
 class Watchdog:
     """Ends this process with the exit code of `RankError` after too long without a `beat`.
 
-    Too long is `seconds`, or `TIMES_MEDIAN` times the median of the last `STEPS` steps where that is more. The stacks
-    of all threads go to the log and to stderr first. It waits for the first beat, and sleeps while the process itself
-    is stopped: a job that a scheduler suspends and wakes again is not ended.
+    Too long is `seconds`, or `TIMES_MEDIAN` times the median of the last `STEPS` steps where that is more; a run that is
+    not warm yet may take longer. The stacks of all threads go to the log and to stderr first. It waits for the first
+    beat, and sleeps while the process itself is stopped: a job that a scheduler suspends and wakes again is not ended.
 
     Args:
         seconds: 0 turns it off.
@@ -46,7 +49,7 @@ class Watchdog:
     def __init__(
         self,
         seconds: float,
-        log: Path,
+        log: Path = Path(os.devnull),
         on_hang: Callable[[str], object] = lambda what: None,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
@@ -98,8 +101,9 @@ class Watchdog:
     @property
     def limit(self) -> float:
         """Seconds without a beat after which the process ends."""
-        usual = median(self._steps) if self._steps else 0.0
-        return self._factor * max(self.seconds, TIMES_MEDIAN * usual)
+        if len(self._steps) < FEWEST_STEPS:
+            return SLOW_FACTOR * self.seconds
+        return self._factor * max(self.seconds, TIMES_MEDIAN * median(self._steps))
 
     def _watch(self) -> None:
         pause = min(1.0, self.seconds / 10)
@@ -119,8 +123,8 @@ class Watchdog:
         # A full or lost disk may hold up what follows; this thread of faulthandler's ends the process all the same.
         faulthandler.dump_traceback_later(LAST_WORDS_SECONDS, exit=True)
         what = f"no progress for {silent:.0f} seconds, more than the limit of {self.limit:.0f}"
-        print(f"error: {what}; this is what every thread was at:", file=sys.__stderr__, flush=True)
-        faulthandler.dump_traceback(file=sys.__stderr__)
+        print(f"error: {what}; this is what every thread was at:", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(file=STDERR)
         try:
             self._note(what)
             self.on_hang(what)

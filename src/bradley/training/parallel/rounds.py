@@ -46,6 +46,7 @@ class Rounds(Team):
         for number in rounds[:, self.group.rank].tolist():
             if self.group.any(bool(stopping.requested())):
                 raise StopRequested(stopping.requested() or "a request to another process")
+            self.watchdog.beat()
             yield number
 
 
