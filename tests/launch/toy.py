@@ -92,6 +92,7 @@ SCENARIOS = {
     "unheard": wait,
 }
 
+
 def start_together() -> None:
     """Note that this rank has begun, and wait for the other one."""
     with (OUTPUT / "starts").open("a") as file:

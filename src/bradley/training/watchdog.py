@@ -35,8 +35,8 @@ LAST_WORDS_SECONDS = 10.0
 class Watchdog:
     """Ends this process with the exit code of `RankError` after too long without a `beat`.
 
-    Too long is `seconds`, or `TIMES_MEDIAN` times the median of the last `STEPS` steps where that is more; a run that is
-    not warm yet may take longer. The stacks of all threads go to the log and to stderr first. It waits for the first
+    Too long is `seconds`, or `TIMES_MEDIAN` times the median of the last `STEPS` steps where that is more; a run that
+    is not warm yet may take longer. The stacks of all threads go to the log and to stderr first. It waits for the first
     beat, and sleeps while the process itself is stopped: a job that a scheduler suspends and wakes again is not ended.
 
     Args:

@@ -186,9 +186,7 @@ class Group:
 
 
 @contextlib.contextmanager
-def open_group(
-    settings: Parallel, device: str = "auto", place: Place | None = None, init: str = ""
-) -> Iterator[Group]:
+def open_group(settings: Parallel, device: str = "auto", place: Place | None = None, init: str = "") -> Iterator[Group]:
     """Join the processes of a run for the time of the block; without torchrun there is nothing to join.
 
     A block that fails ends the others, within seconds, with the same error; the first one to fail says why.
