@@ -45,7 +45,7 @@ class Rounds(Team):
     def _meeting(self, rounds: np.ndarray) -> Iterator[int]:
         for number in rounds[:, self.group.rank].tolist():
             if self.group.any(bool(stopping.requested())):
-                raise StopRequested(stopping.requested() or "a request to another process")
+                raise StopRequested(next(filter(None, self.group.gather(stopping.requested())), "a request"))
             self.watchdog.beat()
             yield number
 
