@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from ..redaction import secret_in
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
@@ -121,7 +122,9 @@ class DataSettings(Section):
                 yield f"{name} has no effect while {rule[1]}"
 
     def _contradictions(self) -> Iterator[str]:
-        """What settings may not say together, one line each."""
+        """What settings may not say together, or at all, one line each."""
+        if found := secret_in(self.model_dump(mode="json"), ""):
+            yield f"{found}: settings are written into the run folder and the model, so give it as a variable"
         for name in self.data.eval_sets:
             if problem := name_problem(name):
                 yield f"data.eval_sets: {problem}"

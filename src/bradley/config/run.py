@@ -110,6 +110,10 @@ class Parallel(Section):
     is faster."""
     timeout_seconds: Positive = 600
     """How long an exchange of gradients may take before the run ends with exit code 8."""
+    hang_seconds: NotNegative = 60.0
+    """End a process that has made no progress for so long, or for five times the median step where that is more, with
+    exit code 8 and the stacks of its threads in `logs/rank-N.log` (0: never). The first steps and checkpoints may take
+    ten times as long. Only where there are several processes."""
 
 
 class Hub(Section):

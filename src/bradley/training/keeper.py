@@ -37,7 +37,7 @@ class Keeper:
             facts: figures of the evaluation made here, empty where none was.
         """
         job, team, progress = self.job, self.job.team, self.progress
-        with self.timer.phase("checkpoint"):
+        with self.timer.phase("checkpoint"), team.watchdog.slow():
             progress.movement, progress.guard = self.movement.state(), self.guard.state()
             progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began

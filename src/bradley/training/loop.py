@@ -117,6 +117,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 job.console.say(guard.passed_over())
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
+            team.watchdog.step()
             place.move(step, plan)
             progress.evaluated = False
             if moves:

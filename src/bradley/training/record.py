@@ -19,6 +19,7 @@ from ..model.build import Built
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
 from ..records import Comparison, Message, ScoredComparison
+from ..redaction import redact
 from .build import Prepared
 from .evaluation import SELECTION, Evaluator
 from .objective import describe_objective
@@ -70,7 +71,7 @@ def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
     """Write the files that are known before the first step."""
     config = prepared.config
     if source:
-        write_text(folder / "config.toml", source)
+        write_text(folder / "config.toml", redact(source))  # a comment may hold what no setting may
     write_text(folder / "config.json", _json(config.model_dump(mode="json")))
     write_text(folder / "environment.json", _json(environment(prepared)))
     write_text(folder / "data_report.json", _json(prepared.splits.report))

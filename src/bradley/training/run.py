@@ -26,6 +26,7 @@ from .loop import fit
 from .parallel.agree import check_same, code_hash
 from .parallel.group import open_group
 from .parallel.logs import log_apart
+from .parallel.watched import watched
 from .progress import Progress
 from .provenance import trained_on
 from .record import announce, describe_run, show_samples, worst_examples
@@ -186,7 +187,8 @@ def train_prepared(
         The content of `results.json`.
     """
     began = time.perf_counter()
-    job, group = make_job(prepared, folder, console), prepared.team.group
+    config, group = prepared.config, prepared.team.group
+    job = make_job(prepared, folder, console)
     group.on_main(job.checkpoints.sweep)
     progress = go_on(prepared, job, record, changed, console) if record else None
     if progress is None:
@@ -194,11 +196,12 @@ def train_prepared(
         progress = Progress()
     before = progress.seconds
     group.on_main(lambda: describe_run(prepared, folder, source))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), watched(job.team, folder, config.parallel.hang_seconds):
         outcome = fit(job, progress)
     group.on_main(lambda: publish_best(job, prepared))
     show_samples(job.evaluator, console)
-    test = score_test(prepared, job)
+    with watched(job.team, folder, config.parallel.hang_seconds):
+        test = score_test(prepared, job)
     about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
 
     def finish() -> dict[str, Any]:

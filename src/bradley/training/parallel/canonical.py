@@ -63,7 +63,10 @@ class Canonical(Team):
             yield number, step.micro_batches[number]
 
     def _stops(self) -> bool:
-        """Whether this process leaves off; alone it raises at once, with others all agree in the next exchange."""
+        """Whether this process leaves off here, between two micro-batches; alone it raises at once, with others all
+        agree in the next exchange.
+        """
+        self.watchdog.beat()
         if self.group.size == 1:
             stopping.check()
         return bool(stopping.requested())

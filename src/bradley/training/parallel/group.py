@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ...config import Parallel
 from ...errors import UserError
+from ...launch.local import INIT_METHOD
 from .failures import Listener, cause, error_of, failure_of, is_lost, lost, report
 
 FOREVER = timedelta(days=30)
@@ -189,16 +190,14 @@ class Group:
 
 
 @contextlib.contextmanager
-def open_group(
-    settings: Parallel, device: str = "auto", place: Place | None = None, init: str = "env://"
-) -> Iterator[Group]:
+def open_group(settings: Parallel, device: str = "auto", place: Place | None = None, init: str = "") -> Iterator[Group]:
     """Join the processes of a run for the time of the block; without torchrun there is nothing to join.
 
     A block that fails ends the others, within seconds, with the same error; the first one to fail says why.
 
     Args:
         device: `train.device`.
-        init: how the processes find each other, as in `torch.distributed`.
+        init: how the processes find each other, as in `torch.distributed` (empty: as the launcher says, or torchrun).
 
     Raises:
         RankError: a process is gone.
@@ -209,6 +208,7 @@ def open_group(
         yield Group()
         return
     on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    init = init or os.environ.get(INIT_METHOD, "env://")
     store = _join(place, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
     group = Group(place, dist.new_group(backend="gloo", timeout=FOREVER), store)
     listener = Listener(store, place.rank, place.size)

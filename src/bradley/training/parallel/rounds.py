@@ -46,6 +46,7 @@ class Rounds(Team):
         for number in rounds[:, self.group.rank].tolist():
             if self.group.any(bool(stopping.requested())):
                 raise StopRequested(next(filter(None, self.group.gather(stopping.requested())), "a request"))
+            self.watchdog.beat()
             yield number
 
 

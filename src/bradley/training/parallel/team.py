@@ -17,6 +17,7 @@ from ...model.batch import Batch
 from ...model.reward import ScoreModel
 from ...stopping import StopRequested
 from ..metrics import StepSums
+from ..watchdog import Watchdog
 from .agree import check_weights
 from .group import Group
 
@@ -36,6 +37,7 @@ class Team:
         self.group = group
         self.model = model
         self.sums: list[tuple[int, StepSums]] = []
+        self.watchdog = Watchdog(0)
 
     def describe(self) -> str:
         """In words, for the screen and the record."""
@@ -66,6 +68,7 @@ class Team:
         self.sums = []
         for number, chosen in enumerate(step.micro_batches):
             stopping.check()
+            self.watchdog.beat()
             yield number, chosen
 
     def collect(self, number: int, sums: StepSums) -> None:
@@ -113,6 +116,7 @@ class Team:
         """
         for number in range(len(cost)):
             stopping.check()
+            self.watchdog.beat()
             yield number
 
     def join(self, scored: Sequence[tuple[int, list[float]]]) -> dict[int, list[float]]:
