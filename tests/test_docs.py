@@ -34,7 +34,18 @@ from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
-SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
+SWITCHES = {
+    "--memory",
+    "--processes",
+    "--output",
+    "--sanity",
+    "--quiet",
+    "--json",
+    "--tokens",
+    "--x",
+    "--help",
+    "--version",
+}
 OWN_OPTIONS = [option for name in ("score", "export", "verify") for option in cli.commands[name].params]
 SWITCHES |= {name for option in OWN_OPTIONS for name in option.opts if name.startswith("--")}
 FLAG_MAP = ROOT / "docs" / "guides" / "coming-from.md"
