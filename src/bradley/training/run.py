@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from .. import stopping
+from .. import disk, stopping
 from ..config import SYNTHETIC, Config, Hub, Section, as_list
 from ..console import Console
-from ..errors import BradleyError, DiskError, Preempted, RunFolderError, UserError
-from ..files import write_text
+from ..errors import BradleyError, Preempted, RunFolderError, UserError
+from ..files import disk_errors, make_folder, sweep, sync, write_text
 from ..hub import check_hub
 from ..model.store import rendering_hashes
 from ..records import ScoredComparison
@@ -189,7 +189,7 @@ def train_prepared(
     began = time.perf_counter()
     config, group = prepared.config, prepared.team.group
     job = make_job(prepared, folder, console)
-    group.on_main(job.checkpoints.sweep)
+    group.on_main(lambda: sweep(folder))
     progress = go_on(prepared, job, record, changed, console) if record else None
     if progress is None:
         group.on_main(lambda: begin(prepared, folder))
@@ -276,12 +276,14 @@ def claim(folder: Path, *, again: bool = False) -> None:
         RunFolderError: another run was first.
         DiskError: it cannot be made.
     """
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=again)
-    except FileExistsError:
-        raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
-    except OSError as error:
-        raise DiskError(f"{folder} cannot be made: {error.strerror}", "give another --output") from error
+    with disk_errors(folder, "made"):
+        make_folder(folder)
+        try:
+            disk.mkdir(folder / "checkpoints")
+        except FileExistsError:
+            if not again:
+                raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
+        sync(folder)
 
 
 def with_sanity(config: Config) -> Config:
