@@ -35,7 +35,9 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
 SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
-OWN_OPTIONS = [option for name in ("score", "export", "verify") for option in cli.commands[name].params]
+OWN_OPTIONS = [
+    option for name in ("train", "plan", "score", "export", "verify") for option in cli.commands[name].params
+]
 OWN_OPTIONS += cli.commands["launch"].commands["local"].params
 SWITCHES |= {"--", *(name for option in OWN_OPTIONS for name in option.opts if name.startswith("--"))}
 FLAG_MAP = ROOT / "docs" / "guides" / "coming-from.md"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "redaction"}
+BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "stopping", "redaction"}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "disk": set(),
     "files": {"disk", "errors"},
     "hashes": set(),
+    "stopping": set(),
     "importpath": {"errors"},
     "console": {"errors"},
     "settings": {"config"},

@@ -195,8 +195,10 @@ def local(
 @cli.command(cls=SettingsCommand)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
+@click.option("--memory", is_flag=True, help="Say instead what each process will hold, without data or weights.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, help="Of the run, for --memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(config: Path, no_timing: bool, as_json: bool, overrides: dict[str, str]) -> None:
+def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: bool, overrides: dict[str, str]) -> None:
     """Say what a run will be before it starts.
 
     Steps, micro-batches and tokens; what sharing prompts saves over padded pairs, and what data.group_by would; the
@@ -206,6 +208,16 @@ def plan(config: Path, no_timing: bool, as_json: bool, overrides: dict[str, str]
     from .configfile import load_config
 
     settings = load_config(config, overrides)
+    if memory:
+        if no_timing:
+            raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")
+        from .training.memory_plan import plan_memory, show_memory
+
+        room = plan_memory(settings, processes)
+        click.echo(json.dumps(room) if as_json else show_memory(room))
+        return
+    if processes != 1:
+        raise UserError("--processes has no effect without --memory", "add --memory, or leave it out")
     from .training.forecast import forecast, show
 
     found = forecast(settings, timing=not no_timing)

@@ -25,6 +25,11 @@ class UserError(BradleyError):
     exit_code = 2
 
 
+class OutOfMemoryError(UserError):
+    """A step does not fit into memory under these settings, and would not if it were tried again: hence a code that no
+    launcher restarts on."""
+
+
 class DataError(BradleyError):
     """A data file is missing, broken, or holds too much that cannot be used."""
 
@@ -38,7 +43,7 @@ class CheckpointError(BradleyError):
 
 
 class DivergedError(BradleyError):
-    """A loss or a gradient is not finite; the optimizer has not moved."""
+    """A loss or a gradient is not finite, and the optimizer has not moved; or a run has diverged."""
 
     exit_code = 5
 

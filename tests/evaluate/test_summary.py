@@ -51,6 +51,7 @@ def test_every_figure_by_hand():
     assert result["above_length"]["value"] == pytest.approx(0.0)
     assert result["random"] == 0.5
     assert result["ceiling"] is None
+    assert result["degenerate"] is False
 
 
 def test_a_comparison_weighs_one_in_nll_and_a_judgment_weighs_its_weight():
@@ -77,6 +78,7 @@ def test_equal_scores_count_half():
     constant = [scored(f"{i}", (0.25, 0.25), prompt=f"{i}") for i in range(8)]
     result = summarize(constant)
     assert (result["accuracy"]["value"], result["tie_rate"]) == (0.5, 1.0)
+    assert result["degenerate"] is True
     assert result["nll"] == pytest.approx(math.log(2))
 
 
@@ -191,3 +193,23 @@ def test_longer_wins_on_real_human_preferences():
     assert (result["length"]["naive_high"] - result["length"]["naive_low"]) / 2 == pytest.approx(0.025, abs=0.002)
     assert result["accuracy"] == result["length"]
     assert result["prompts"] == 761
+
+
+@pytest.mark.parametrize(
+    ("scores", "degenerate"),
+    [
+        ([(3.0, 3.0), (7.0, 7.0)], True),  # a level for each prompt, and no difference
+        ([(3.0, 1.0), (7.0, 5.0)], True),  # the same margin everywhere
+        ([(3.0, 3.0 + 1e-6), (3.0, 3.0)], True),  # rounding of equal scores
+        ([(3.0, 3.0 + 1e-4), (3.0, 3.0)], False),
+        ([(1e-9, 0.0), (0.0, 0.0)], False),  # small scores are scores
+        ([(0.0, 0.0), (0.0, 0.0)], True),
+        ([(1.0, 1.0)], False),  # nothing to compare it with
+    ],
+)
+def test_margins_that_are_all_equal_are_degenerate(scores, degenerate):
+    rows = [scored(f"{number}", pair, prompt=f"{number}") for number, pair in enumerate(scores)]
+    assert summarize(rows)["degenerate"] is degenerate
+    largest = max(map(max, scores))
+    tied = scored("tie", (largest, -largest), [(0, 1, 0.5)], prompt="tie")
+    assert summarize([*rows, tied])["degenerate"] is degenerate

@@ -1,4 +1,4 @@
-"""The second subject of the bench: the real `bradley.train` on a tiny model, with dropout, evaluations and pages left out.
+"""The second subject of the bench: the real `bradley.train` on a tiny model with dropout, its pages left out.
 
 What libraries write goes around `bradley.disk`: nothing ends a run in the middle of it, and a power cut takes it.
 """

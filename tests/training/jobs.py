@@ -13,7 +13,8 @@ from bradley.data.store import build_store
 from bradley.model.cost import limit_for, load_on
 from bradley.training.checkpoint import Checkpoints
 from bradley.training.evaluation import Evaluator
-from bradley.training.loop import Job, fit
+from bradley.training.job import Job
+from bradley.training.loop import fit
 from bradley.training.objective import objective
 from bradley.training.optim import make_optimizer
 from bradley.training.parallel.group import Group

@@ -78,3 +78,9 @@ def test_every_set_gives_its_figures_scores_and_samples(tmp_path, monkeypatch):
 def test_a_score_that_is_not_a_number_names_its_comparison(tmp_path, monkeypatch):
     with pytest.raises(DivergedError, match="evaluation at step 1: a score of valid comparison c1 is not finite"):
         verdicts(tmp_path, monkeypatch, [[1, 1], [1, math.nan]])
+
+
+def test_constant_scores_are_said_to_be_degenerate_on_the_screen(tmp_path, monkeypatch):
+    made, evaluator = verdicts(tmp_path, monkeypatch, [[2, 2, 2], [1, 2, 3]])
+    assert [" DEGENERATE" in verdict.line for verdict in made] == [True, False]
+    assert evaluator.summaries["last"]["valid"]["degenerate"] is False

@@ -143,6 +143,10 @@ class Optim(Section):
     """Further arguments of the optimizer's class, such as `momentum = 0.9`."""
     max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Gradients are scaled down to this norm (0: no clipping)."""
+    skip_nonfinite: bool = False
+    """Pass over a step whose loss or gradient is not finite, instead of ending the run: no weight moves, and everything
+    else goes on as if it had. The results list such steps; a fourth one within 1,000 steps ends the run all the
+    same."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""
     floor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

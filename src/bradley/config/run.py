@@ -37,6 +37,10 @@ class Train(Section):
     past the point where the training data are interpolated (0: off). Refused together with what bounds the margin."""
     select_by: Literal["nll", "accuracy"] = "accuracy"
     """Figure of the validation set that chooses the best checkpoint."""
+    divergence_stop: bool = True
+    """End a run that has diverged: the running loss has been above 5, and above three times that of the first step, for
+    20 steps; or, after the warm-up, all scores have been equal for 20, or the running accuracy has been back at chance
+    for 50. Off: it trains on, and the results say when and why it counts as diverged."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA when there is one."""
     time_limit: NotNegative = 0.0

@@ -60,6 +60,17 @@ def schedule(plan: Plan, processes: Sequence[int] = (1, 2, 4, 8)) -> Schedule:
     return Schedule(comparisons, micro_batches, fewest, most, tokens, largest, cost, busy)
 
 
+def heaviest(plan: Plan) -> np.ndarray:
+    """Comparisons of the micro-batch of a run that holds most tokens, padding included."""
+    most, place, first = -1.0, (1, 0), 1
+    for _, held, _ in _steps(plan):
+        step, piece = np.unravel_index(held.argmax(), held.shape)
+        if held[step, piece] > most:
+            most, place = held[step, piece], (first + int(step), int(piece))
+        first += len(held)
+    return plan.step(place[0]).micro_batches[place[1]]
+
+
 def _steps(plan: Plan) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Comparisons of some steps, and tokens and cost [S, M] of their micro-batches; 0 where a step has fewer."""
     sizes = plan.load.sizes

@@ -15,6 +15,9 @@ from bradley.evaluate.moments import mean, weighted_mean
 from bradley.evaluate.rewards import reward_figures
 from bradley.records import ScoredComparison
 
+ROUNDING = 1e-6
+"""Scores of one hidden state differ by less than this share of the largest: padding alone moves them by 2e-7."""
+
 
 def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by: str = "prompt") -> dict[str, Any]:
     """Every figure of an evaluation set, as plain values ready for JSON; what cannot be computed is None.
@@ -30,6 +33,8 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by:
       and p the label. Averaged as training averages it: with `weight_by = "prompt"` by judgment weight inside each
       comparison, then over comparisons; with `"pair"` by judgment weight over all. `nll_per_comparison` and
       `nll_per_judgment` are there under either.
+    - `degenerate`: whether two or more judgments are decided and all of their d are equal, up to rounding, `ROUNDING`
+      times the largest score, as those of constant scores are.
     - `calibration`: `ece` and `bins` of sigmoid(beta * d) over all judgments (see `calibration`).
     - `margin`: mean, std, p05, p50, p95 of d over decided judgments, and `negative_share`, that of d below 0;
       `chosen_reward`, `rejected_reward`: mean scores, with `_std` their standard deviations; `auroc`: probability that
@@ -51,6 +56,7 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by:
     """
     table = judgment_table(rows)
     decided = table.select(table.decided)
+    largest = max((abs(score) for row in rows for score in row.scores), default=None)
     return {
         "comparisons": len(rows),
         "judgments": len(table.row),
@@ -59,10 +65,11 @@ def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by:
         "ties_labelled": len(table.row) - len(decided.row),
         "tie_rate": mean(decided.margin == 0.0),
         "accuracy": accuracy(decided),
+        "degenerate": len(decided.row) > 1 and bool(np.ptp(decided.margin) <= ROUNDING * (largest or 0.0)),
         **_likelihood(table, beta, weight_by),
         "calibration": calibration(table, beta),
         **reward_figures(decided, beta),
-        "max_abs_score": max((abs(score) for row in rows for score in row.scores), default=None),
+        "max_abs_score": largest,
         **length_figures(rows, decided),
         "random": 0.5,
         "ceiling": _ceiling(rows),

@@ -66,7 +66,7 @@ def build_model(
         if settings.path:
             network, drawn = (_shell(settings), True) if shell else _pretrained(settings, device, compute)
         else:
-            network, drawn = _from_config(settings, tokenizer)
+            network, drawn = from_config(settings, tokenizer)
         _fit_vocabulary(network, tokenizer, frozen=settings.adapter.kind != "none")
     if drawn and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
@@ -139,7 +139,12 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
-def _from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
+def from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
+    """A network built from `model.config`, in float32, and that its head is drawn.
+
+    Raises:
+        UserError: settings that make no classifier.
+    """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 

@@ -13,6 +13,7 @@ from bradley.report.filters import duration, number, percent, points
 from bradley.report.run_folder import Json, RunData
 from bradley.report.samples import last_samples
 
+DEGENERATE = "Degenerate: every score difference is the same, whatever the responses say."
 SELECTED = "The best step was chosen on this set, which flatters it a little."
 
 
@@ -111,6 +112,7 @@ def _verdict(name: str, figures: Json, best: Json | None) -> Json:
         rows.append(("the source's own scores (ceiling)", "rival", figures["ceiling"]))
     shown = [(label, kind, interval) for label, kind, interval in rows if interval]
     sentences = [
+        *([DEGENERATE] if figures.get("degenerate") else []),
         _against_chance(figures["accuracy"]),
         *_against_length(figures),
         *_against_ceiling(figures),

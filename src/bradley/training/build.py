@@ -29,7 +29,7 @@ from ..seeds import generator
 from .checkpoint import Checkpoints
 from .evaluation import PROBE, SELECTION, Evaluator
 from .gpu import check_gpu
-from .loop import Job
+from .job import Job
 from .metrics import length_fields
 from .objective import check_objective, objective
 from .optim import make_optimizer

@@ -207,5 +207,8 @@ def _or_nothing(value: float | None) -> float:
 
 
 def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
-    parts = [f"{name} accuracy {percent(s['accuracy'])} nll {s['nll']:.4f}" for name, s in figures.items()]
+    parts = [
+        f"{name} accuracy {percent(s['accuracy'])} nll {s['nll']:.4f}" + (" DEGENERATE" if s["degenerate"] else "")
+        for name, s in figures.items()
+    ]
     return f"step {step:>6}  " + "  |  ".join(parts) + ("  (best so far)" if improved else "")

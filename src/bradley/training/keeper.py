@@ -4,10 +4,12 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Preempted
 from ..stopping import StopRequested
+from .guard import Guard
+from .job import Job
 from .movement import Movement
 from .parallel.whole import gather_optimizer
 from .progress import Progress
@@ -15,15 +17,15 @@ from .state import save_state
 from .timing import Timer
 from .writers import Writers
 
-if TYPE_CHECKING:
-    from .loop import Job
-
 
 class Keeper:
     """Writes the checkpoints of a run: model, optimizer and progress as one, at the place where the run is."""
 
-    def __init__(self, job: "Job", progress: Progress, movement: Movement, writers: Writers, timer: Timer) -> None:
+    def __init__(
+        self, job: Job, progress: Progress, movement: Movement, guard: Guard, writers: Writers, timer: Timer
+    ) -> None:
         self.job, self.progress, self.movement, self.writers, self.timer = job, progress, movement, writers, timer
+        self.guard = guard
         self.before = progress.seconds
         self.began = self.last = time.monotonic()
         self.committed: tuple[int, bool] | None = (progress.place.step, progress.evaluated) if progress.begun else None
@@ -36,7 +38,8 @@ class Keeper:
         """
         job, team, progress = self.job, self.job.team, self.progress
         with self.timer.phase("checkpoint"), team.watchdog.slow():
-            progress.movement, progress.writers = self.movement.state(), self.writers.sync()
+            progress.movement, progress.guard = self.movement.state(), self.guard.state()
+            progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
             team.check_weights()
             optimizer = gather_optimizer(job.model, job.optimizer, team.group)

@@ -3,67 +3,33 @@
 import contextlib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from ..config import Config
-from ..console import Console
-from ..data.plan import Plan, Step
-from ..data.render import Renderer
-from ..data.store import TokenStore
-from ..errors import DivergedError
-from ..losses import Loss
-from ..model.batch import Batch, collate
-from ..model.reward import ScoreModel
+from ..model.batch import collate
 from ..seeds import seed_for
-from .checkpoint import Checkpoints
-from .evaluation import Evaluator, steps_between
+from .blame import Again
+from .evaluation import steps_between
+from .guard import Guard
+from .job import Job
 from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
 from .optim import set_rates
-from .parallel.team import Team
+from .probe import probe
 from .progress import Progress
 from .timing import Timer
 from .writers import Writers, open_writers
 
 
-@dataclass
-class Job:
-    """Everything a training run needs, built by `build.py`.
-
-    Attributes:
-        team: the processes that train the model.
-        losses: the objective, a sum of these, each with its weight in it.
-        store: the training comparisons; `weights` [J] are their effective judgment weights.
-        lengths: token figures of every split, as fields of the first event.
-    """
-
-    config: Config
-    folder: Path
-    model: ScoreModel
-    renderer: Renderer
-    optimizer: torch.optim.Optimizer
-    losses: dict[str, Loss]
-    store: TokenStore
-    weights: np.ndarray
-    plan: Plan
-    evaluator: Evaluator
-    checkpoints: Checkpoints
-    console: Console
-    team: Team
-    lengths: Event = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the last step, and why it stopped there."""
+    """How a run ended: the last step, why it stopped there, and what went wrong on the way, see `Guard.facts`."""
 
     steps: int
     reason: str
+    facts: Event
 
 
 def fit(job: Job, progress: Progress | None = None) -> Outcome:
@@ -73,7 +39,9 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         progress: where the model and the optimizer of the job are, if not at the beginning.
 
     Raises:
-        DivergedError: a loss or gradient that is not finite. The optimizer has not moved on it.
+        DivergedError: a loss or gradient that is not finite, on which the optimizer has not moved; or a run that has
+            diverged.
+        OutOfMemoryError: memory ran out.
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
         Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
@@ -82,6 +50,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
+    again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
+    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart)
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(
             open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))
@@ -89,13 +59,14 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         timer = stack.enter_context(
             contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
         )
-        keeper = Keeper(job, progress, movement, writers, timer)
+        keeper = Keeper(job, progress, movement, guard, writers, timer)
         write = writers.write
         if not progress.begun:
             write({"kind": "start", "step": 0, "config": config.model_dump(mode="json"), **job.lengths})
         bar = stack.enter_context(job.console.progress(num_steps, "training"))
         bar.advance(place.step)
         stack.enter_context(keeper.saving_when_asked())
+        stack.enter_context(guard.room.explained())
 
         def evaluate() -> None:
             with timer.phase("evaluate"):
@@ -106,6 +77,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             keeper.save(verdict.facts, best=verdict.improved)
             job.console.say(verdict.line)
 
+        if job.model.device.type == "cuda" and place.step < num_steps and not progress.stop:
+            job.console.say(f"memory       {probe(again, job.optimizer, config, guard.room)}")
         while True:
             evaluated_here = place.step in (0, num_steps) or place.step % eval_every == 0
             if evaluated_here and not progress.evaluated:
@@ -119,6 +92,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
             timer.count(plan.load.sizes, step.micro_batches)
             for piece, chosen in team.share(plan, step):
+                guard.enter(step, piece, chosen)
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
@@ -126,38 +100,38 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                     scores = team.forward(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
                     part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum()
-                stop_unless_finite(float(part.detach()), "loss", step, chosen, job.store)
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
                 team.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
             with timer.phase("reduce"):
                 sums = StepSums(totals).merge(team.reduce())
             norm = team.clip(config.optim.max_grad_norm)
-            stop_unless_finite(norm, "gradient", step, step.comparisons, job.store)
-            with timer.phase("optimizer"):
-                job.optimizer.step()
-            for line in movement.look(step.number, functools.partial(last_batch, job, step)):
-                job.console.say(line)
+            moves = guard.allows(step, sums, norm)
+            if moves:
+                with timer.phase("optimizer"):
+                    job.optimizer.step()
+                for line in movement.look(step.number, functools.partial(job.last_batch, step)):
+                    job.console.say(line)
+            else:
+                movement.wait(step.number)
+                job.console.say(guard.passed_over())
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
             team.watchdog.step()
             place.move(step, plan)
             progress.evaluated = False
-            window.append(sums)
+            if moves:
+                window.append(sums)
             while len(window) > config.log.window:
                 window.popleft()
             if step.number in (1, num_steps) or 0 in (step.number % config.log.every, step.number % eval_every):
-                write(place.event("train", train_figures(sums, window, rates, norm)))
+                if moves:
+                    write(place.event("train", train_figures(sums, window, rates, norm)))
                 write(place.event("timing", timer.read()))
             bar.advance(1, loss=sums.loss, lr=rates["lr"])
             keeper.save_on_schedule()
         write(place.event("timing", timer.read()))
-    return Outcome(place.step, progress.stop or ending(job))
-
-
-def last_batch(job: Job, step: Step) -> Batch:
-    """The last micro-batch of a step, whichever process has run it."""
-    return collate(job.store, step.micro_batches[-1], job.weights).to(job.model.device)
+    return Outcome(place.step, progress.stop or ending(job), guard.facts())
 
 
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:
@@ -175,15 +149,3 @@ def ending(job: Job) -> str:
     stopped = job.config.train.stop_after
     reason = f"train.stop_after = {stopped}" if stopped else "every step of the plan"
     return "; ".join(filter(None, [reason, job.evaluator.unreached()]))
-
-
-def stop_unless_finite(value: float, what: str, step: Step, chosen: np.ndarray, store: TokenStore) -> None:
-    """Raise `DivergedError` naming the step and its comparisons; the optimizer has not moved yet."""
-    if np.isfinite(value):
-        return
-    names = [store.info[int(i)].id for i in chosen]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    raise DivergedError(
-        f"the {what} of step {step.number} is {value}; the optimizer has not moved; comparisons: {shown}",
-        "lower optim.lr, or look at these comparisons; the checkpoints before this step are whole",
-    )

@@ -58,6 +58,11 @@ class Movement:
         """What a run needs to go on, as values of JSON."""
         return {"start": self.start, "explained": sorted(self.explained)}
 
+    def wait(self, step: int) -> None:
+        """The optimizer has passed over a step: what was to be looked at there is looked at after the next."""
+        self.gradients_at += step == self.gradients_at
+        self.moved_at += step == self.moved_at
+
     def look(self, step: int, batch: Callable[[], Batch]) -> Iterator[str]:
         """One line for each reason why weights do not learn, when it is time: after the optimizer's step and before
         gradients are cleared.

@@ -39,6 +39,7 @@ class Progress:
         stop: why training ends here; '' where it goes on.
         window: sums of the last steps, for the windowed figures.
         movement: what is known of weights that move, see `Movement.state`.
+        guard: what is known of steps that went wrong, see `Guard.state`.
         writers: how far each writer is.
         seconds: spent on the run before this process.
     """
@@ -48,6 +49,7 @@ class Progress:
     stop: str = ""
     window: deque[StepSums] = field(default_factory=deque)
     movement: dict[str, Any] = field(default_factory=dict)
+    guard: dict[str, Any] = field(default_factory=dict)
     writers: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -58,7 +60,7 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """As values of JSON, which keeps every number exactly."""
-        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "movement", "writers", "seconds")}
+        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "movement", "guard", "writers", "seconds")}
         return {"place": asdict(self.place), "window": [vars(sums) for sums in self.window], **shown}
 
     @classmethod

@@ -21,7 +21,7 @@ from ..report.run_folder import read_lines
 from ..score import score_store
 from .build import Prepared
 from .evaluation import SELECTION, Evaluator, percent, write_rows
-from .loop import Job
+from .job import Job
 from .parallel.whole import spread_tensors
 
 
@@ -61,6 +61,11 @@ class Run:
             *([("ceiling", interval(figures["ceiling"]) + "  (the data's own scores)")] if figures["ceiling"] else []),
             (rule, interval(accuracy) if accuracy else "-"),
             ("nll", f"{figures['nll']:.4f}  (chance {math.log(2):.4f})"),
+            *(
+                [("degenerate", "every score difference is the same, whatever the responses say")]
+                if figures.get("degenerate")
+                else []
+            ),
         ]
 
 

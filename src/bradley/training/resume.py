@@ -18,7 +18,7 @@ from ..model.weights import read_tensors, tensors_to_save
 from .attempts import count_start
 from .build import Prepared
 from .identity import check_identity, identity, shown
-from .loop import Job
+from .job import Job
 from .parallel.whole import spread_optimizer, spread_tensors
 from .progress import Progress
 from .state import Saved, read_saved, restore_rows

@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 
-from .. import stopping
-from ..config import SYNTHETIC, Config, Section, as_list
+from .. import disk, stopping
+from ..config import SYNTHETIC, Config, Hub, Section, as_list
 from ..console import Console
-from ..errors import BradleyError, DiskError, Preempted, RunFolderError, UserError
-from ..files import write_text
+from ..errors import BradleyError, Preempted, RunFolderError, UserError
+from ..files import disk_errors, make_folder, sweep, sync, write_text
 from ..hub import check_hub
 from ..model.store import rendering_hashes
 from ..records import ScoredComparison
 from .attempts import forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
+from .job import Job
 from .lock import run_lock
-from .loop import Job, fit
+from .loop import fit
 from .parallel.agree import check_same, code_hash
 from .parallel.group import open_group
 from .parallel.logs import log_apart
@@ -79,13 +80,13 @@ def train(
     """
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
-    config = with_sanity(config) if sanity else config
+    hub, config = config.hub, with_sanity(config) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
     with open_group(config.parallel, config.train.device) as group:
         console = Console(progress if group.is_main else "quiet")
         folder = Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
-        record, ended = group.from_main(lambda: begun(folder, config, resume=resume))
+        record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))
         if ended:
             console.say(f"nothing to do: the run in {folder} has ended")
             return Run(folder, group.from_main(lambda: read_run(folder).results))
@@ -112,7 +113,7 @@ def train(
         return Run(folder, results)
 
 
-def begun(folder: Path, config: Config, *, resume: bool) -> tuple[dict[str, Any] | None, bool]:
+def begun(folder: Path, config: Config, hub: Hub, *, resume: bool) -> tuple[dict[str, Any] | None, bool]:
     """The record of what was begun in a folder, if a run may go on with it, and whether that has ended.
 
     Raises:
@@ -121,7 +122,7 @@ def begun(folder: Path, config: Config, *, resume: bool) -> tuple[dict[str, Any]
     record = read_record(folder) if resume else None
     if not resume:
         refuse_used(folder)
-    check_hub(config.hub.push, config.hub.private)
+    check_hub(hub.push, hub.private)
     return record, record is not None and is_finished(folder, config)
 
 
@@ -188,7 +189,7 @@ def train_prepared(
     began = time.perf_counter()
     config, group = prepared.config, prepared.team.group
     job = make_job(prepared, folder, console)
-    group.on_main(job.checkpoints.sweep)
+    group.on_main(lambda: sweep(folder))
     progress = go_on(prepared, job, record, changed, console) if record else None
     if progress is None:
         group.on_main(lambda: begin(prepared, folder))
@@ -201,7 +202,7 @@ def train_prepared(
     show_samples(job.evaluator, console)
     with watched(job.team, folder, config.parallel.hang_seconds):
         test = score_test(prepared, job)
-    about = {"steps": outcome.steps, "stopped": outcome.reason}
+    about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
 
     def finish() -> dict[str, Any]:
         about["seconds"] = round(before + time.perf_counter() - began, 1)
@@ -275,12 +276,14 @@ def claim(folder: Path, *, again: bool = False) -> None:
         RunFolderError: another run was first.
         DiskError: it cannot be made.
     """
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=again)
-    except FileExistsError:
-        raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
-    except OSError as error:
-        raise DiskError(f"{folder} cannot be made: {error.strerror}", "give another --output") from error
+    with disk_errors(folder, "made"):
+        make_folder(folder)
+        try:
+            disk.mkdir(folder / "checkpoints")
+        except FileExistsError:
+            if not again:
+                raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
+        sync(folder)
 
 
 def with_sanity(config: Config) -> Config:

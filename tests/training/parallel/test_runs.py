@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import numpy as np
 import pytest
 
 from bradley import stopping
+from bradley.cli import complain
+from bradley.errors import RankError, UserError
 from tests.helpers import LLAMA
 from tests.model.adapted import base_model
 from tests.training.interrupted import SETTINGS, TIMES, fingerprint, rows, run
 from tests.training.parallel.runs import must_train, train_together
 
 LEFT_OUT = {*TIMES, "environment.json", "config.json"}
+POISONED = 7
 TEST = {"test": rows(9, "t")}
 TRAIN = {"batch_size": 8, "micro_batch_tokens": 150, "threads": 1}
 SHORT = {**SETTINGS, "train": {**TRAIN, "max_steps": 8}, "log": {**SETTINGS["log"], "trackers": ""}}
@@ -260,3 +265,73 @@ def test_what_other_processes_say_is_in_their_logs(tmp_path) -> None:
     must_train(2, tmp_path / "run", SHORT, before=before)
     assert (tmp_path / "run" / "logs" / "rank-1.log").read_text().splitlines()[-1] == "step 8"
     assert not (tmp_path / "run" / "logs" / "rank-0.log").exists()
+
+
+@pytest.mark.parametrize("parallel", [{}, {"canonical": "off"}, {"mode": "shard_all"}], ids=["tree", "ddp", "fsdp"])
+def test_a_comparison_that_is_not_finite_stops_all_before_the_update_and_is_named(tmp_path, parallel) -> None:
+    def before(rank: int) -> None:
+        from dataclasses import replace
+
+        from bradley.training import blame, loop
+
+        collate = loop.collate
+
+        def poisoned(store: Any, chosen: np.ndarray, weights: np.ndarray) -> Any:
+            batch = collate(store, chosen, weights)
+            if POISONED not in chosen:
+                return batch
+            return replace(batch, targets=replace(batch.targets, weight=batch.targets.weight * float("nan")))
+
+        loop.collate = blame.collate = poisoned
+
+    settings = {**SHORT, "parallel": parallel}
+    results = train_together(2, tmp_path / "run", settings, before)
+    assert [result.code for result in results] == [5, 5], results
+    for result in results:
+        assert "the optimizer has not moved" in result.error
+        (line,) = [line for line in result.error.splitlines() if "loss nan, " in line]
+        assert line.startswith("process ")
+        assert f"{POISONED} (" in line if "mode" in parallel else f"comparisons: {POISONED} (" in line
+    assert results[0].error == results[1].error
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "diverged"
+
+
+def test_a_process_that_runs_out_of_memory_ends_all_with_its_error(tmp_path) -> None:
+    def before(rank: int) -> None:
+        from bradley.training.parallel.team import Team
+
+        def starved(team: Team, batch: Any) -> Any:
+            raise MemoryError("17 GiB")
+
+        if rank == 1:
+            Team.forward = starved
+
+    results = train_together(2, tmp_path / "run", SHORT, before)
+    assert results[0].code == results[1].code != 0
+    assert results[0].error.startswith("process 1 of 2: out of memory in micro-batch")
+
+
+def test_torchrun_starts_a_run_that_speaks_with_one_voice(tmp_path) -> None:
+    data = {}
+    for name, count in (("train", 40), ("valid", 12)):
+        data[name] = tmp_path / f"{name}.jsonl"
+        data[name].write_text("".join(json.dumps(row) + "\n" for row in rows(count, name[0])))
+    (tmp_path / "config.toml").write_text(
+        f'[data]\ntrain = "{data["train"]}"\nvalid = "{data["valid"]}"\n'
+        '[model]\ntokenizer = "train"\nvocab_size = 320\n[model.config]\nmodel_type = "llama"\nhidden_size = 32\n'
+        "num_hidden_layers = 1\nnum_attention_heads = 2\nintermediate_size = 32\nmax_position_embeddings = 256\n"
+        "[render]\nmax_tokens = 128\n[train]\nmax_steps = 2\nbatch_size = 8\n"
+    )
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "bradley"]
+    command = [*start, "train", str(tmp_path / "config.toml"), "--output", str(tmp_path / "run"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 2
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
+
+
+def test_of_several_processes_the_main_one_complains_and_others_only_where_it_is_lost(monkeypatch, capsys) -> None:
+    for rank, error, said in [("0", UserError("x"), True), ("1", UserError("x"), False), ("1", RankError("x"), True)]:
+        monkeypatch.setenv("RANK", rank)
+        assert complain(error) == error.exit_code
+        assert ("error: x" in capsys.readouterr().err) == said

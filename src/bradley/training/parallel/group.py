@@ -99,6 +99,10 @@ class Group:
         dist.all_gather(rows, torch.nn.functional.pad(data, (0, longest - len(data))), group=self.control)
         return [json.loads(bytes(row[: int(size)].tolist())) for row, size in zip(rows, sizes, strict=True)]
 
+    def all_of(self, rows: list[Any]) -> list[Any]:
+        """The rows of every process, one process after another."""
+        return [row for each in self.gather(rows) for row in each]
+
     def any(self, flag: bool) -> bool:
         """Whether some process says so."""
         if self.size == 1:

@@ -29,6 +29,8 @@ MATRICES = ("Linear", "Conv1D")
 class Shards(Rounds):
     """Processes with a shard of the model each."""
 
+    apart = False
+
     def __init__(self, group: Group, model: ScoreModel, settings: Parallel, device: torch.device) -> None:
         super().__init__(group, model)
         self.mode = settings.mode

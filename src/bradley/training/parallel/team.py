@@ -30,6 +30,9 @@ class Team:
         model: in training mode, its weights the same in all of them.
     """
 
+    apart = True
+    """Whether a process can run the model by itself."""
+
     def __init__(self, group: Group, model: ScoreModel) -> None:
         self.group = group
         self.model = model

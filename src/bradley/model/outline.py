@@ -1,0 +1,65 @@
+"""A network without its numbers: every name and every shape, on PyTorch's `meta` device, where nothing is allocated."""
+
+from typing import Any
+
+import torch
+
+from ..config import Model
+from ..data.tokenizer import load_tokenizer, locate
+from ..errors import CheckpointError, one_line
+from .adapters import add_adapter, import_peft
+from .build import from_config
+from .trainable import set_trainable
+
+
+def outline(settings: Model) -> Any:
+    """The network that the settings describe, on no device, with what is trained marked as such.
+
+    A vocabulary that is to be learned counts as `model.vocab_size`, the most that it can have. Of a model with a path
+    the config is read and no weight.
+
+    Raises:
+        BradleyError: settings that make no classifier, a folder without a config, or no such layers to adapt.
+    """
+    if settings.adapter.kind != "none":
+        import_peft()
+    with torch.device("meta"):
+        network = _of_path(settings) if settings.path else from_config(settings, _tokenizer(settings))[0]
+        if settings.adapter.kind == "none":
+            set_trainable(network, settings.trainable)
+        else:
+            add_adapter(network, settings, "")
+    return network
+
+
+def _tokenizer(settings: Model) -> Any:
+    if settings.tokenizer != "train":
+        return load_tokenizer(settings.tokenizer, settings.trust_remote_code)
+    return _Learned(settings.vocab_size)
+
+
+class _Learned:
+    """As much of a tokenizer as the config of a network asks for."""
+
+    bos_token_id = eos_token_id = pad_token_id = None
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def _of_path(settings: Model) -> Any:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    place, version = locate(settings.path, revision=settings.revision), settings.revision or "main"
+    trusted = settings.trust_remote_code
+    try:
+        config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=trusted, revision=version)
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=trusted)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"no config could be loaded from {settings.path}: {one_line(error)}",
+            "give a folder with config.json, or a Hub name owner/name",
+        ) from error

@@ -1,0 +1,113 @@
+"""The memory of a run before it starts, from its settings alone: no data are read, and no weight is allocated."""
+
+import math
+from typing import Any
+
+import torch
+
+from ..config import Config
+from ..model.cost import TOKENS_AT_ONCE
+from ..model.outline import outline
+from ..model.reward import is_causal
+from .memory import GIB, MODES, PARTS, Setup, memory_of
+from .memory_shapes import network_of
+
+PER_NODE = 8
+"""Processes among which `hybrid` shards: those of one node."""
+FASTEST = {"cpu": "segments", "cuda": "varlen"}
+"""What `model.engine = auto` takes where the model allows it."""
+
+
+def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
+    """What each process of a run holds at its peak, as plain values; see `show_memory`.
+
+    Counted for a micro-batch that fills the budget, and on a CPU for as many partial gradients as a step of
+    micro-batches of one comparison each would need.
+
+    Raises:
+        BradleyError: settings that make no model, or one whose memory is not known.
+    """
+    device = device_of(config)
+    drawn = outline(config.model)
+    network = network_of(drawn, config.model.adapter.quantize)
+    setup = setup_of(config, device, causal=is_causal(drawn))
+    return {
+        "device": device,
+        "compute": "float32" if setup.number == 4 else "bfloat16",
+        "optimizer": setup.optimizer,
+        "engine": setup.engine,
+        "gradient_checkpointing": setup.checkpointing,
+        "micro_batch_tokens": setup.tokens,
+        "partial_gradients": setup.partial_gradients,
+        "processes": processes,
+        "parameters": network.trained_numbers + network.frozen + network.quantized,
+        "trained": network.trained_numbers,
+        "bytes": {mode: memory_of(network, in_mode(setup, mode, processes)) for mode in modes_of(processes)},
+    }
+
+
+def device_of(config: Config) -> str:
+    """The kind of device that is planned for, which need not be in this machine."""
+    named = config.train.device
+    if config.model.adapter.quantize != "none" or (named == "auto" and torch.cuda.is_available()):
+        return "cuda"
+    return "cpu" if named == "auto" else named
+
+
+def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
+    """What the settings decide, for one process.
+
+    Args:
+        causal: whether the network is a decoder; encoders run on padded rows.
+    """
+    precision, model = config.model.precision, config.model
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and device == "cuda")
+    options = {"betas": config.optim.betas, **config.optim.options}
+    return Setup(
+        tokens=config.train.micro_batch_tokens or TOKENS_AT_ONCE[device],
+        longest=config.render.max_tokens,
+        number=2 if bfloat16 else 4,
+        engine=(FASTEST[device] if causal else "plain") if model.engine == "auto" else model.engine,
+        checkpointing=model.gradient_checkpointing,
+        optimizer=config.optim.name,
+        options=options,
+        partial_gradients=partial_gradients(config.train.batch_size) if device == "cpu" else 1,
+    )
+
+
+def partial_gradients(micro_batches: int) -> int:
+    """Gradients that a fixed binary tree over so many micro-batches holds at once: log2(micro-batches) + 1."""
+    return int(math.log2(micro_batches)) + 1
+
+
+def modes_of(processes: int) -> tuple[str, ...]:
+    """The modes that differ for so many processes."""
+    if processes == 1:
+        return MODES[:1]
+    return MODES if processes > PER_NODE else MODES[:3]
+
+
+def in_mode(setup: Setup, mode: str, processes: int) -> Setup:
+    """The setup of one of so many processes. What is sharded is reduced by the collectives, without a tree."""
+    if mode == "replicate":
+        return setup
+    shards = min(processes, PER_NODE) if mode == "hybrid" else processes
+    return setup._replace(mode=mode, shards=shards, partial_gradients=1)
+
+
+def show_memory(found: dict[str, Any]) -> str:
+    """The plan of a run's memory in lines."""
+    modes = found["bytes"]
+    head = [
+        f"{found['parameters']:,} parameters, {found['trained']:,} trained by {found['optimizer']}",
+        f"{found['compute']} on {found['device']}, engine {found['engine']}, micro-batches of "
+        f"{found['micro_batch_tokens']:,} tokens"
+        + (", gradient checkpointing" if found["gradient_checkpointing"] else ""),
+        f"up to {found['partial_gradients']} gradients at once where each process has a copy of the model",
+        f"GiB in each of {found['processes']} processes, computed and not measured:",
+    ]
+    width = max(map(len, modes)) + 2
+    table = ["".join([f"{'':<14}", *(f"{mode:>{width}}" for mode in modes)])]
+    for part in (*PARTS, "total"):
+        table.append("".join([f"{part:<14}", *(f"{row[part] / GIB:>{width}.3f}" for row in modes.values())]))
+    return "\n".join([*head, *table])

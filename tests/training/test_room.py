@@ -1,0 +1,138 @@
+"""Running out of memory names what was run and what to try, before the first step where that can be known."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from bradley.data.schedule import heaviest
+from bradley.errors import OutOfMemoryError
+from bradley.training.blame import Again
+from bradley.training.loop import fit
+from bradley.training.probe import optimizer_bytes, probe
+from bradley.training.room import Room, is_out_of_memory
+from tests.training.jobs import config, job
+
+CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free.")
+
+
+def failing(made, error, at):
+    """Have the model raise at its call number `at` with gradients."""
+    forward, calls = made.model.forward, []
+
+    def call(batch):
+        calls.append(torch.is_grad_enabled())
+        if sum(calls) == at and calls[-1]:
+            raise error
+        return forward(batch)
+
+    made.model.forward = call
+    return made
+
+
+def test_it_knows_what_pytorch_and_python_say():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert (
+        is_out_of_memory(caught.value) and is_out_of_memory(CUDA) and is_out_of_memory(np.exceptions.AxisError) is False
+    )
+    assert is_out_of_memory(MemoryError()) and not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.parametrize("error", [CUDA, MemoryError("no room")])
+def test_the_error_names_the_micro_batch_and_a_budget_with_which_the_run_goes_through(tmp_path, error):
+    made = failing(job(tmp_path / "run", config(train={"micro_batch_tokens": 300, "max_steps": 3})), error, 2)
+    chosen = made.plan.step(1).micro_batches[1]
+    with pytest.raises(OutOfMemoryError) as caught:
+        fit(made)
+    assert caught.value.exit_code == 2
+    sizes = made.plan.load.sizes
+    tokens = sizes.tokens[chosen].sum()
+    assert caught.value.message.startswith(
+        f"out of memory in micro-batch 2 of step 1, of {tokens:,} tokens as the engine runs them: {len(chosen)} "
+        f"comparisons of {sizes.rows[chosen].sum()} responses of up to {sizes.longest[chosen].max()} tokens; "
+        "train.micro_batch_tokens is 300: "
+    )
+    budget = int(re.match(r"use --train.micro_batch_tokens (\d+): ", caught.value.hint)[1])
+    assert budget == max(tokens // 2, sizes.tokens.max()) < tokens
+    fit(job(tmp_path / "smaller", config(train={"micro_batch_tokens": budget, "max_steps": 3})))
+
+
+def test_a_comparison_that_is_alone_too_much_is_named_with_other_ways(tmp_path):
+    made = job(tmp_path / "run")
+    room, largest = Room(made.config, made.plan, made.store), int(made.plan.load.tokens.argmax())
+    room.enter(made.plan.step(1), 0, np.array([largest]))
+    with pytest.raises(OutOfMemoryError) as caught, room.explained():
+        raise CUDA
+    name = made.store.info[largest].id
+    assert caught.value.hint == (
+        f"no smaller budget helps, because comparison {name} is never split: use --model.gradient_checkpointing true, "
+        "or lower render.max_tokens"
+    )
+    room.config = config(model={"gradient_checkpointing": True})
+    with pytest.raises(OutOfMemoryError) as caught, room.explained():
+        raise CUDA
+    assert caught.value.hint.endswith("is never split: lower render.max_tokens")
+
+
+def test_padded_rows_count_with_their_padding(tmp_path):
+    made = job(tmp_path / "run")
+    made.plan = made.plan.__class__(**{**vars(made.plan), "load": made.plan.load._replace(padded=True)})
+    room, chosen = Room(made.config, made.plan, made.store), np.arange(4)
+    room.enter(made.plan.step(1), 0, chosen)
+    sizes = made.plan.load.sizes
+    wanted = f"of {sizes.rows[:4].sum() * sizes.longest[:4].max():,} tokens"
+    with pytest.raises(OutOfMemoryError, match=wanted), room.explained():
+        raise CUDA
+
+
+def test_the_update_is_named_where_it_is_the_update(tmp_path):
+    made = job(tmp_path / "run")
+
+    def step():
+        raise CUDA
+
+    made.optimizer.step = step
+    with pytest.raises(
+        OutOfMemoryError, match="out of memory in the update of step 1, or in what follows it; "
+    ) as caught:
+        fit(made)
+    assert "--memory" in caught.value.hint
+
+
+def test_any_other_error_passes(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        fit(failing(job(tmp_path / "run"), RuntimeError("shapes do not fit"), 1))
+
+
+def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path):
+    for budget in (250, 100_000):
+        plan = job(tmp_path / str(budget), config(train={"micro_batch_tokens": budget, "batch_size": 5})).plan
+        every = [chosen for step in plan.steps() for chosen in step.micro_batches]
+        most = max(int(plan.load.tokens[chosen].sum()) for chosen in every)
+        assert int(plan.load.tokens[heaviest(plan)].sum()) == most
+        assert any(np.array_equal(chosen, heaviest(plan)) for chosen in every)
+
+
+def test_the_probe_runs_the_heaviest_micro_batch_and_changes_nothing(tmp_path):
+    made = job(tmp_path / "run", config(train={"micro_batch_tokens": 300}))
+    again = Again(made.model, made.losses, made.store, made.weights, made.plan, 0)
+    room, forward, seen = Room(made.config, made.plan, made.store), made.model.forward, []
+    made.model.forward = lambda batch: (seen.append(len(batch.tokens)), forward(batch))[1]
+    before = [p.detach().clone() for p in made.model.parameters()]
+    assert probe(again, made.optimizer, made.config, room) == ""
+    assert seen == [int(made.plan.load.tokens[heaviest(made.plan)].sum())] * 2
+    assert all(torch.equal(a, b.detach()) for a, b in zip(before, made.model.parameters(), strict=True))
+    assert all(p.grad is None for p in made.model.parameters()) and not made.optimizer.state
+    wanted = "in the largest micro-batch of the run, tried before it begins, of "
+    with pytest.raises(OutOfMemoryError, match=wanted), room.explained():
+        raise CUDA
+
+
+def test_the_probe_makes_room_for_what_the_optimizer_will_keep(tmp_path):
+    made = job(tmp_path / "run")
+    promised = optimizer_bytes(made.optimizer, made.config)
+    fit(made)
+    kept = [value for state in made.optimizer.state.values() for value in state.values() if value.ndim]
+    assert promised == sum(value.numel() * value.element_size() for value in kept)
