@@ -34,7 +34,7 @@ from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
-SWITCHES = {"--memory", "--processes", "--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
+SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
 OWN_OPTIONS = [
     option for name in ("train", "plan", "score", "export", "verify") for option in cli.commands[name].params
 ]

@@ -115,7 +115,8 @@ def test_any_other_error_passes(tmp_path):
         fit(failing(job(tmp_path / "run"), RuntimeError("shapes do not fit"), 1))
 
 
-def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path):
+def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr("bradley.data.schedule.PLACES_AT_ONCE", 10)  # two steps at a time
     for budget in (250, 100_000):
         plan = job(tmp_path / str(budget), config(train={"micro_batch_tokens": budget, "batch_size": 5})).plan
         every = [chosen for step in plan.steps() for chosen in step.micro_batches]
