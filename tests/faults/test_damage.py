@@ -74,6 +74,10 @@ def test_a_thousand_damages(stopped, wanted):
     tally, silent = trials(1000, stopped, wanted)
     expected = "named with both hashes, set aside, the one before is used, same bytes in the end"
     record("C10", "flip, truncate, zero, delete or swap a file", expected, f"{tally}, {len(silent)} not said")
+    survived = tally.trials - len({*tally.stuck, *tally.different, *silent})
+    record(
+        "G3", "damage of any file of the newest checkpoint is named and survived", "1000 of 1000", f"{survived} of 1000"
+    )
     assert not tally.bad and not silent, (tally, silent)
 
 

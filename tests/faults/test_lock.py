@@ -157,6 +157,22 @@ def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
         assert attempt(run).code == 0
 
 
+def test_a_file_that_its_owner_removes_meanwhile_is_no_lock(run, monkeypatch):
+    """Two processes would hold two files of one name, had the second one opened it before the first let go."""
+    flock, let_go = lock._flock, [True]
+
+    def removed_first(handle):
+        if let_go:
+            let_go.pop()
+            (run / LOCK).unlink()
+        return flock(handle)
+
+    monkeypatch.setattr(lock, "_flock", removed_first)
+    with run_lock(run, wait_seconds=5):
+        monkeypatch.setattr(lock, "_flock", flock)
+        assert attempt(run).code == 6
+
+
 def test_a_lock_goes_with_its_block_however_that_ends(run):
     with pytest.raises(ValueError, match="half-way"), run_lock(run):
         assert (run / LOCK).exists()
@@ -196,12 +212,9 @@ def race(run, count=4):
 @pytest.mark.parametrize("rounds", [6, pytest.param(50, marks=pytest.mark.nightly)])
 def test_of_several_processes_one_gets_the_folder(rounds, run):
     results = [sorted(race(run)) for _ in range(rounds)]
-    record(
-        "C15",
-        f"{rounds} races of four processes",
-        "one gets it, three exit 6",
-        f"{results.count([0, 6, 6, 6])} of {rounds}",
-    )
+    seen = f"{results.count([0, 6, 6, 6])} of {rounds}"
+    record("C15", f"{rounds} races of four processes", "one gets it, three exit 6", seen)
+    record("G12", "races of several processes for one folder", "one winner, 50 of 50", seen)
     assert results == [[0, 6, 6, 6]] * rounds
 
 

@@ -242,10 +242,10 @@ def test_a_run_that_fails_is_failed_for_wandb_and_every_writer_is_closed(tmp_pat
     import wandb
 
     monkeypatch.setattr(wandb, "init", lambda **settings: Fake())
-    monkeypatch.setitem(TRACKERS, "rm_diag", lambda folder, config: Broken())
+    monkeypatch.setitem(TRACKERS, "rm_diag", lambda folder, config, at: Broken())
     (tmp_path / "eval").mkdir()
     with pytest.raises(ZeroDivisionError), open_writers(tmp_path, config(log={"trackers": ["rm_diag", "wandb"]})) as w:
-        w({"kind": "train", "step": 1})
+        w.write({"kind": "train", "step": 1})
     assert codes == [1] and closed == [True]
 
 

@@ -1,0 +1,110 @@
+"""The second subject of the bench: the real `bradley.train` on a tiny model with dropout, its pages left out.
+
+What libraries write goes around `bradley.disk`: nothing ends a run in the middle of it, and a power cut takes it.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bradley
+from bradley.training import run as run_module
+from bradley.training.checkpoint import Checkpoints, Found
+from tests.helpers import GPT2, changed
+from tests.training.interrupted import DATA, SETTINGS, fingerprint
+
+from . import harness, seam
+
+SMALL = changed(
+    SETTINGS,
+    model={"config": {**GPT2, "n_layer": 1}},
+    train={"epochs": 1.0, "max_steps": 6},
+    eval={"every": 2, "train_probe": 0},
+    log={"every": 1, "trackers": []},
+)
+"""Six steps, evaluated and saved at 0, 2, 4 and 6."""
+
+
+def work(run: Path, prepare: Callable[[], object]) -> Callable[[Callable[[str, Any], None]], None]:
+    """A whole run, from its beginning or from where it was left, that tells what it saves and where it begins."""
+
+    def train(tell: Callable[[str, Any], None]) -> None:
+        os.environ["BRADLEY_CACHE"] = str(run.parent.with_name("bradley-faults-cache"))
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        run_module.write_pages = lambda folder, console: None
+        told = follow(tell)
+        status = run / "status.json"
+        done = status.exists() and json.loads(status.read_text())["state"] == "done"
+        prepare()
+        try:
+            bradley.train(SMALL, **DATA, output=run, resume=True)
+        finally:
+            if not told:
+                tell("began", SMALL["train"]["max_steps"] if done else -1)
+
+    return train
+
+
+def follow(tell: Callable[[str, Any], None]) -> list[int]:
+    """Tell of every save that has returned, and of the step that a run goes on from; the latter are listed too."""
+    save, newest = Checkpoints.save, Checkpoints.newest
+    began: list[int] = []
+
+    def saved(self: Checkpoints, step: int, *given: Any, **named: Any) -> None:
+        save(self, step, *given, **named)
+        tell("saved", step)
+
+    def found(self: Checkpoints) -> Found | None:
+        result = newest(self)
+        began.append(result.step if result else -1)
+        tell("began", began[-1])
+        return result
+
+    Checkpoints.save, Checkpoints.newest = saved, found  # type: ignore[method-assign]
+    return began
+
+
+def train(run: Path, prepare: Callable[[], object] = harness.nothing) -> harness.Ended:
+    """One run in a process of its own."""
+    return harness.forked(work(run, prepare))
+
+
+def warm_up(run: Path) -> dict[str, str]:
+    """One run in this very process, so that those in copies of it import nothing; its fingerprint."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRADLEY_CACHE", str(run.parent.with_name("bradley-faults-cache")))
+        patch.setattr(run_module, "write_pages", lambda folder, console: None)
+        bradley.train(SMALL, **DATA, output=run, resume=True)
+    return fingerprint(run)
+
+
+def calls_of_a_run() -> list[str]:
+    """The calls of an uninterrupted run, in order."""
+
+    def counted(tell: Callable[[str, Any], None]) -> None:
+        seen: list[str] = []
+        work(run, lambda: seen.append(seam.count_calls()))(tell)  # type: ignore[arg-type, func-returns-value]
+        tell("calls", seen[0])
+
+    with harness.new_run() as run:
+        return list(harness.forked(counted).of("calls")[0])
+
+
+def sweep(points: list[int], mode: str, wanted: dict[str, str]) -> harness.Tally:
+    """As `harness.sweep`, of this subject."""
+    tally = harness.Tally()
+    for point in points:
+        with harness.new_run() as run:
+
+            def fatal(run: Path = run, point: int = point) -> None:
+                harness.end_at(run.parent, point, mode)
+
+            run.rmdir()
+            first = train(run, fatal)
+            second = train(run)
+            tally.judge(f"{mode} at call {point}", first, second, fingerprint(run), wanted)
+    return tally
