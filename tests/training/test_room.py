@@ -116,9 +116,10 @@ def test_any_other_error_passes(tmp_path):
 
 
 def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path, monkeypatch):
-    monkeypatch.setattr("bradley.data.schedule.PLACES_AT_ONCE", 10)  # two steps at a time
-    for budget in (250, 100_000):
-        plan = job(tmp_path / str(budget), config(train={"micro_batch_tokens": budget, "batch_size": 5})).plan
+    monkeypatch.setattr("bradley.data.schedule.PLACES_AT_ONCE", 5)  # one step at a time
+    for seed, budget in enumerate((250, 250, 250, 100_000, 100_000, 100_000)):
+        settings = config(seed, train={"micro_batch_tokens": budget, "batch_size": 5})
+        plan = job(tmp_path / str(seed), settings).plan
         every = [chosen for step in plan.steps() for chosen in step.micro_batches]
         most = max(int(plan.load.tokens[chosen].sum()) for chosen in every)
         assert int(plan.load.tokens[heaviest(plan)].sum()) == most
