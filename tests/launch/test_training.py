@@ -19,7 +19,7 @@ from tests.training.interrupted import TIMES, fingerprint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes as Linux lists them")
 WITHOUT_FIGURES = Path(__file__).with_name("without_figures")
-STEPS = 16
+STEPS, HANG = 16, 3.0
 SETTINGS = {
     "data.synthetic.comparisons": 120,
     "data.valid_share": 0.1,
@@ -36,7 +36,7 @@ SETTINGS = {
     "checkpoint.every": 1,
     "log.every": 1,
     "log.samples": 0,
-    "parallel.hang_seconds": 3.0,
+    "parallel.hang_seconds": HANG,
 }
 
 
@@ -158,11 +158,12 @@ def test_a_lost_rank_costs_a_restart_and_no_bit(start, expected, tmp_path, numbe
     first = ranks(process)
     os.kill(first[1], number)
     began = time.monotonic()
-    until(lambda: all(map(gone, first)), 30)
+    until(lambda: all(map(gone, first)), 60)
     took = time.monotonic() - began
     code, said = ended(process)
     assert code == 0 and "restart 1 of 1" in said, said
-    assert took < 15 and trained(output) == expected
+    assert took < (15 if number == signal.SIGKILL else 15 + 10 * HANG), "a checkpoint may take ten times as long"
+    assert trained(output) == expected
     if number == signal.SIGKILL:
         assert f"rank 1 (process {first[1]}) was killed by SIGKILL" in said
     else:
