@@ -136,6 +136,7 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 120.0) -> tuple[int
 LOCAL = ("launch", "local", "--processes", "2")
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(start, expected, tmp_path):
     output = tmp_path / "run"
     process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output)
@@ -178,20 +179,18 @@ def test_a_run_that_cannot_be_is_started_once(start, tmp_path):
 
 
 @pytest.mark.nightly
-def test_ranks_lost_at_any_time_cost_no_bit(start, expected, tmp_path):
-    """Twenty runs, each with a rank killed at a random time of its life."""
-    drawn = random.Random(0)
-    for number in range(20):
-        output = tmp_path / f"run-{number}"
-        process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output, options=["--resume"])
-        until(lambda known=process: len(ranks(known)) == 2)
-        time.sleep(drawn.uniform(0, 12))
-        victims = ranks(process)
-        if victims:
-            os.kill(drawn.choice(victims), signal.SIGKILL)
-        code, said = ended(process, 240)
-        assert code == 0, (number, said)
-        assert trained(output) == expected, number
+@pytest.mark.parametrize("number", range(20))
+def test_a_rank_lost_at_any_time_costs_no_bit(start, expected, tmp_path, number):
+    """A rank is killed at a random time of its life."""
+    drawn, output = random.Random(number), tmp_path / "run"
+    process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output, options=["--resume"])
+    until(lambda: len(ranks(process)) == 2)
+    time.sleep(drawn.uniform(0, 12))
+    if victims := ranks(process):
+        os.kill(drawn.choice(victims), signal.SIGKILL)
+    code, said = ended(process, 240)
+    assert code == 0, said
+    assert trained(output) == expected
 
 
 @pytest.mark.nightly
