@@ -19,7 +19,7 @@ from tests.training.interrupted import TIMES, fingerprint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes as Linux lists them")
 WITHOUT_FIGURES = Path(__file__).with_name("without_figures")
-STEPS = 16
+STEPS, HANG = 16, 3.0
 SETTINGS = {
     "data.synthetic.comparisons": 120,
     "data.valid_share": 0.1,
@@ -36,7 +36,7 @@ SETTINGS = {
     "checkpoint.every": 1,
     "log.every": 1,
     "log.samples": 0,
-    "parallel.hang_seconds": 3.0,
+    "parallel.hang_seconds": HANG,
 }
 
 
@@ -136,6 +136,7 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 120.0) -> tuple[int
 LOCAL = ("launch", "local", "--processes", "2")
 
 
+@pytest.mark.nightly
 def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(start, expected, tmp_path):
     output = tmp_path / "run"
     process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output)
@@ -158,11 +159,12 @@ def test_a_lost_rank_costs_a_restart_and_no_bit(start, expected, tmp_path, numbe
     first = ranks(process)
     os.kill(first[1], number)
     began = time.monotonic()
-    until(lambda: all(map(gone, first)), 30)
+    until(lambda: all(map(gone, first)), 60)
     took = time.monotonic() - began
     code, said = ended(process)
     assert code == 0 and "restart 1 of 1" in said, said
-    assert took < 15 and trained(output) == expected
+    assert took < (15 if number == signal.SIGKILL else 15 + 10 * HANG), "a checkpoint may take ten times as long"
+    assert trained(output) == expected
     if number == signal.SIGKILL:
         assert f"rank 1 (process {first[1]}) was killed by SIGKILL" in said
     else:
@@ -177,20 +179,18 @@ def test_a_run_that_cannot_be_is_started_once(start, tmp_path):
 
 
 @pytest.mark.nightly
-def test_ranks_lost_at_any_time_cost_no_bit(start, expected, tmp_path):
-    """Twenty runs, each with a rank killed at a random time of its life."""
-    drawn = random.Random(0)
-    for number in range(20):
-        output = tmp_path / f"run-{number}"
-        process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output, options=["--resume"])
-        until(lambda known=process: len(ranks(known)) == 2)
-        time.sleep(drawn.uniform(0, 12))
-        victims = ranks(process)
-        if victims:
-            os.kill(drawn.choice(victims), signal.SIGKILL)
-        code, said = ended(process, 240)
-        assert code == 0, (number, said)
-        assert trained(output) == expected, number
+@pytest.mark.parametrize("number", range(20))
+def test_a_rank_lost_at_any_time_costs_no_bit(start, expected, tmp_path, number):
+    """A rank is killed at a random time of its life."""
+    drawn, output = random.Random(number), tmp_path / "run"
+    process = start(*LOCAL, "--max-restarts", "3", "--", "TRAIN", output=output, options=["--resume"])
+    until(lambda: len(ranks(process)) == 2)
+    time.sleep(drawn.uniform(0, 12))
+    if victims := ranks(process):
+        os.kill(drawn.choice(victims), signal.SIGKILL)
+    code, said = ended(process, 240)
+    assert code == 0, said
+    assert trained(output) == expected
 
 
 @pytest.mark.nightly

@@ -81,6 +81,15 @@ SLOTS = {
     "no scored rows": lambda folder, canary: shutil.rmtree(folder / "training" / "eval"),
 }
 FORGED = {**PICKLES, **SLOTS}
+BY_DAY = (
+    *("optimizer.pt", "training/optimizer.bin", "a pickle for the state", "a pickle for the optimizer"),
+    *("a state as deep as a well", "a state that says nothing"),
+)
+
+
+def mostly_by_night(names):
+    """Parameters of a test, most of them for the night."""
+    return [pytest.param(name, marks=() if name in BY_DAY else pytest.mark.nightly) for name in names]
 
 
 def test_a_good_run_goes_on_within_the_same_bounds(run):
@@ -88,7 +97,7 @@ def test_a_good_run_goes_on_within_the_same_bounds(run):
     assert found.code == 0 and found.megabytes < MOST_MEGABYTES, found
 
 
-@pytest.mark.parametrize("name", FORGED)
+@pytest.mark.parametrize("name", mostly_by_night(FORGED))
 def test_a_checkpoint_with_a_manifest_of_its_own_is_refused(run, tmp_path, name):
     canary = tmp_path / "canary"
     FORGED[name](newest(run), canary)
@@ -109,6 +118,7 @@ def test_a_checkpoint_that_differs_from_its_manifest_is_set_aside(run, tmp_path,
     assert len(list((run / "checkpoints").glob(".bad-*"))) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("content", [pickled, lambda canary: DEEP.encode(), lambda canary: b"{}", lambda canary: b"[]"])
 @pytest.mark.parametrize("file", ["run.json", "checkpoints/index.json", "checkpoints/step-000002/manifest.json"])
 def test_what_else_a_run_goes_on_by_is_no_way_in(run, tmp_path, file, content):

@@ -80,6 +80,23 @@ def test_the_file_that_may_be_a_pickle_is_named(copy, tmp_path, name):
         RewardModel.from_pretrained(copy)
 
 
+def test_what_is_no_file_is_named(copy, tmp_path):
+    FOLDERS["a config that never answers"](copy, tmp_path / "canary")
+    assert "config.json, which is no file" in tried(lambda: load_model(copy)).said
+
+
+@pytest.mark.parametrize(("name", "code"), [("snapshots", 0), ("elsewhere", 4)])
+def test_links_of_the_hubs_cache_are_followed_and_no_other(good, tmp_path, name, code):
+    """The Hub's client keeps files in blobs/, and in snapshots/COMMIT/ links to them."""
+    folder, blobs = tmp_path / "models--a--b" / name / "abc", tmp_path / "models--a--b" / "blobs"
+    folder.mkdir(parents=True)
+    blobs.mkdir()
+    for path in good.iterdir():
+        shutil.copy(path, blobs / f"hash-of-{path.name}")
+        (folder / path.name).symlink_to(f"../../blobs/hash-of-{path.name}")
+    assert tried(lambda: load_model(folder)).code == code
+
+
 def test_there_are_enough_of_them():
     assert len(FOLDERS) >= 40
 

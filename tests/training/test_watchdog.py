@@ -86,10 +86,21 @@ def test_the_limit_follows_the_median_step(tmp_path, ended, monkeypatch):
     with dog.slow():
         assert dog.limit == SLOW_FACTOR * 60
         now[0] += 5000
-    dog.step()
     now[0] += 30
     dog.step()
-    assert dog.limit == 60 and max(dog._steps) == 30, "what lies in between is no step"
+    assert dog.limit == 60 and max(dog._steps) == 30, "what lies in between is no part of a step"
+
+
+def test_a_run_that_saves_after_every_step_gets_warm(tmp_path, ended, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    dog = ended.dog(60, tmp_path / "log")
+    for _ in range(4):
+        now[0] += 20
+        dog.step()
+        with dog.slow():
+            now[0] += 300
+    assert dog.limit == 100
 
 
 def test_it_ends_the_process_where_its_log_cannot_be_written(tmp_path):

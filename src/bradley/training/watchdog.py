@@ -89,14 +89,14 @@ class Watchdog:
 
     @contextlib.contextmanager
     def slow(self) -> Iterator[None]:
-        """Around work without beats that may take longer than a step: saving, publishing. No step is measured there."""
+        """Around work without beats that may take longer than a step, such as saving: it is no part of the next one."""
         self.beat()
         self._factor = SLOW_FACTOR
         try:
             yield
         finally:
             self.beat()
-            self._factor, self._last_step = 1.0, None
+            self._factor, self._last_step = 1.0, self._last_beat
 
     @property
     def limit(self) -> float:
