@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from . import seam, toy
 from .power import Power
@@ -127,6 +130,23 @@ def new_run() -> Iterator[Path]:
         yield root / "run"
     finally:
         shutil.rmtree(root)
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, size: int) -> Iterator[None]:
+    """A real disk of `size` bytes; skips the test where this user may mount none."""
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    if done.returncode:
+        pytest.skip("no right to mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def grow(folder: Path) -> None:
+    """Give such a disk room for everything."""
+    subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
 
 
 @dataclass
