@@ -36,6 +36,7 @@ SETTINGS = {
     "checkpoint.every": 1,
     "log.every": 1,
     "log.samples": 0,
+    "parallel.hang_seconds": 3.0,
 }
 
 
@@ -152,8 +153,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(start, expected, 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)])
 def test_a_lost_rank_costs_a_restart_and_no_bit(start, expected, tmp_path, number):
     output = tmp_path / "run"
-    hang = ["--parallel.hang_seconds", "3"]
-    process = start(*LOCAL, "--max-restarts", "1", "--", "TRAIN", output=output, options=hang)
+    process = start(*LOCAL, "--max-restarts", "1", "--", "TRAIN", output=output)
     until(lambda: steps(output) >= 6)
     first = ranks(process)
     os.kill(first[1], number)
@@ -201,9 +201,8 @@ def test_a_lost_machine_comes_back_and_costs_no_bit(start, expected, tmp_path, l
 
     def machine(number: int) -> "subprocess.Popen[str]":
         where = ("--nodes", "2", "--node-rank", str(number), "--rendezvous", place, "--processes", "1")
-        options = ["--resume", "--parallel.hang_seconds", "10"]
         arguments = ("launch", "local", *where, "--max-restarts", "3", "--", "TRAIN")
-        return start(*arguments, output=output, options=options, GLOO_SOCKET_IFNAME="lo")
+        return start(*arguments, output=output, options=["--resume"], GLOO_SOCKET_IFNAME="lo")
 
     machines = [machine(0), machine(1)]
     until(lambda: steps(output) >= 6, 120)

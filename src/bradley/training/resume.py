@@ -13,6 +13,7 @@ from ..console import Console
 from ..errors import CheckpointError, RunFolderError
 from ..files import write_text
 from ..model.card import read_card
+from ..model.intruders import check_intruders
 from ..model.weights import read_tensors, tensors_to_save
 from .attempts import count_start
 from .build import Prepared
@@ -39,9 +40,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if path.is_file():
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} is broken: {error}", "copy the whole run folder, or begin anew") from error
+            record = dict(json.loads(path.read_text(encoding="utf-8")))
+            return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
         raise RunFolderError(f"{folder} holds files, and no run to go on with", "give another --output, or remove it")
     return None
@@ -100,6 +102,7 @@ def go_on(
         found = job.checkpoints.newest()
         if found is None:
             return None
+        check_intruders(found.folder)
         count_start(job.folder, found.step)
         trusted = prepared.config.model.trust_remote_code
         tensors = read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted)

@@ -5,6 +5,7 @@ process that wrote it, and nothing that is read can run code.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import CheckpointError, one_line
-from .evaluation import Evaluator
+from .evaluation import REMEMBERED, Evaluator
 from .progress import Progress
 
 FOLDER = "training"
@@ -70,14 +71,16 @@ def read_saved(checkpoint: Path) -> Saved:
     folder = checkpoint / FOLDER
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / OPTIMIZER)
-    except (OSError, ValueError, SafetensorError) as error:
+        known, tensors = state["optimizer"], load_file(folder / OPTIMIZER)
+        optimizer = {"state": _joined(tensors, known["state"]), "groups": known["groups"]}
+        evaluator = {name: state["evaluator"][name] for name in REMEMBERED}
+        progress = Progress.from_json(state["progress"]).to_json()
+        os.listdir(folder / ROWS)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder} cannot be read: {one_line(error)}", "copy the whole run folder, or begin anew"
+            f"{folder} is no state of a run: {one_line(error)}", "copy the whole run folder, or begin anew"
         ) from error
-    known = state["optimizer"]
-    optimizer = {"state": _joined(tensors, known["state"]), "groups": known["groups"]}
-    return Saved(optimizer, state["progress"], state["evaluator"])
+    return Saved(optimizer, progress, evaluator)
 
 
 def restore_rows(checkpoint: Path, folder: Path) -> None:
