@@ -32,7 +32,7 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
     network = network_of(drawn, config.model.adapter.quantize)
     setup = setup_of(config, device, causal=is_causal(drawn))
     per_copy = config.parallel.processes_per_copy or PER_NODE
-    modes = MODES[:1] if processes == 1 else MODES if processes > per_copy else MODES[:3]
+    modes = modes_of(processes, per_copy)
     return {
         "device": device,
         "compute": "float32" if setup.number == 4 else "bfloat16",
@@ -86,6 +86,13 @@ def in_a_tree(config: Config, device: str) -> bool:
 def partial_gradients(micro_batches: int) -> int:
     """Gradients that a fixed binary tree over so many micro-batches holds at once: log2(micro-batches) + 1."""
     return int(math.log2(micro_batches)) + 1
+
+
+def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:
+    """The modes that differ for so many processes."""
+    if processes == 1:
+        return MODES[:1]
+    return MODES if processes > per_copy else MODES[:3]
 
 
 def in_mode(setup: Setup, mode: str, processes: int, per_copy: int = PER_NODE) -> Setup:
