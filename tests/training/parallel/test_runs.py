@@ -78,9 +78,7 @@ def scores(folder: Path, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])
-@pytest.mark.parametrize(
-    "size", [2, pytest.param(3, marks=pytest.mark.nightly), pytest.param(4, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.nightly) for size in (3, 4, 8))])
 def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, kind: str, size: int) -> None:
     adapter = {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}
     settings = {**SHORT, "model": adapter} if kind == "lora" else SHORT
@@ -146,6 +144,25 @@ def resumed_over(sizes: tuple[int, ...], single: Path, folder: Path) -> None:
     starts = json.loads((folder / "run.json").read_text())["starts"]
     assert [start["changed"] for start in starts] == [{}] * len(sizes)
     assert [start["step"] for start in starts] == [0, *(3 * (k + 1) for k in range(len(sizes) - 1))]
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so(tmp_path, base, kind: str) -> None:
+    adapter = {"path": str(base), "adapter": {"kind": "lora", "rank": 4}}
+    settings = {**FIXED, "train": {**TRAIN, "max_steps": 8}, "eval": {"every": 4, "train_probe": 8}}
+    settings = {**settings, "model": adapter} if kind == "lora" else settings
+    run(tmp_path / "one", settings)
+    orders = ["shard_all over 2", "shard_optimizer_and_gradients over 3", "canonical"]
+    for place, (size, mode) in enumerate([(2, "shard_all"), (3, "shard_optimizer_and_gradients"), (1, "replicate")]):
+        stop = stop_after(3 * (place + 1)) if place < 2 else (lambda rank: None)
+        results = train_together(size, tmp_path / "many", {**settings, "parallel": {"mode": mode}}, stop)
+        assert [result.code for result in results] == [75 if place < 2 else 0] * size, results
+        record = json.loads((tmp_path / "many" / "run.json").read_text())
+        assert record["identity"]["sums"]["order"] == orders[place]
+        changed = {"sums.order": orders[place - 1 : place + 1]} if place else {}
+        assert record["starts"][-1]["changed"] == changed
+    for expected, found in zip(lines(tmp_path / "one", "train"), lines(tmp_path / "many", "train"), strict=True):
+        assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=1e-5)
 
 
 def stop_after(step: int, rank: int = 0):

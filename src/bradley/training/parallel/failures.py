@@ -15,7 +15,7 @@ from ...stopping import StopRequested
 
 CAUSE = "bradley/first-failure"
 """Key of the store under which the first process that fails says why."""
-WAIT_FOR_CAUSE = timedelta(seconds=5)
+WAIT_FOR_CAUSE = timedelta(seconds=2)
 """How long a process that lost another one waits for it to say why."""
 GRACE_SECONDS = 10.0
 """How long a process may take to find out by itself that another one has failed."""
