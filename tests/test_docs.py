@@ -88,6 +88,12 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def test_the_table_of_computed_memory_is_what_the_code_computes():
+    written = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(ROOT / "docs" / "make_memory.py"))["page"](written) == written
+    assert "| 8B | QLoRA, rank 16 |" in written
+
+
 def test_the_reference_of_settings_is_what_the_code_says():
     page = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["page"]()
     written = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")

@@ -157,6 +157,22 @@ def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
         assert attempt(run).code == 0
 
 
+def test_a_file_that_its_owner_removes_meanwhile_is_no_lock(run, monkeypatch):
+    """Two processes would hold two files of one name, had the second one opened it before the first let go."""
+    flock, let_go = lock._flock, [True]
+
+    def removed_first(handle):
+        if let_go:
+            let_go.pop()
+            (run / LOCK).unlink()
+        return flock(handle)
+
+    monkeypatch.setattr(lock, "_flock", removed_first)
+    with run_lock(run, wait_seconds=5):
+        monkeypatch.setattr(lock, "_flock", flock)
+        assert attempt(run).code == 6
+
+
 def test_a_lock_goes_with_its_block_however_that_ends(run):
     with pytest.raises(ValueError, match="half-way"), run_lock(run):
         assert (run / LOCK).exists()

@@ -162,9 +162,10 @@ def test_skipped_steps_leave_everything_but_the_weights_as_it_would_have_been(tm
     assert [entry["step"] for entry in found] == skipped and outcome.steps == 6
     assert all(made.store.info[POISONED].id in cause for entry in found for (cause,) in [entry["causes"]])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    lines = [
-        [json.loads(t) for t in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in ("skipped", "idle")
-    ]
+    lines = [events(tmp_path / name) for name in ("skipped", "idle")]
+    windows = [[event["train_window/rm/loss"] for event in each if event["kind"] == "train"] for each in lines]
+    clean = [e["train/rm/loss"] for e in lines[1] if e["kind"] == "train" and e["step"] not in skipped]
+    assert windows[0][-1] == pytest.approx(np.mean(clean[-3:]))
     trained = [[event["step"] for event in each if event["kind"] == "train"] for each in lines]
     assert trained == [[k for k in range(1, 7) if k not in skipped], list(range(1, 7))]
     ends = [[event for event in each if event["kind"] == "eval"][-1] for each in lines]

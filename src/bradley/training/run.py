@@ -32,6 +32,7 @@ from .provenance import trained_on
 from .record import announce, describe_run, show_samples, worst_examples
 from .results import Run, final_figures, publish_best, read_run, score_test
 from .resume import begin, compare, go_on, is_finished, read_record
+from .space import check_disk
 from .status import reported
 
 SANITY: dict[str, dict[str, Any]] = {
@@ -195,6 +196,7 @@ def train_prepared(
         group.on_main(lambda: begin(prepared, folder))
         progress = Progress()
     before = progress.seconds
+    group.on_main(lambda: check_disk(job, begun=progress.begun))
     group.on_main(lambda: describe_run(prepared, folder, source))
     with torch.random.fork_rng(), watched(job.team, folder, config.parallel.hang_seconds):
         outcome = fit(job, progress)

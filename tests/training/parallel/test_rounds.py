@@ -14,7 +14,7 @@ from tests.training.jobs import TOKENIZER, config
 from tests.training.parallel.processes import values
 from tests.training.parallel.steps import Trained, take_steps
 
-SETTINGS = config(train={"micro_batch_tokens": 200, "batch_size": 8, "max_steps": 30})
+SETTINGS = config(train={"micro_batch_tokens": 200, "batch_size": 8, "max_steps": 8})
 OF_DIFFERENCES = [f"train/rm/{name}" for name in ("loss", "nll", "accuracy", "reward_margin", "mean_probability")]
 """Figures that a constant added to all scores does not change: its gradient is rounding, and Adam follows that."""
 MODES = ("shard_optimizer_and_gradients", "shard_all", "hybrid")
@@ -35,9 +35,9 @@ def assert_near(found: Trained, alone: Trained, tolerance: float = 1e-5) -> None
 
 
 @pytest.mark.parametrize(("size", "model"), [(2, LLAMA), (3, LLAMA), (2, BERT)])
-def test_ddp_follows_one_process_over_30_steps(size: int, model) -> None:
-    alone = take_steps(Group(), Team, SETTINGS, 30, model=model)
-    for found in values(size, lambda group: take_steps(group, Replicas, SETTINGS, 30, model=model)):
+def test_ddp_follows_one_process(size: int, model) -> None:
+    alone = take_steps(Group(), Team, SETTINGS, 8, model=model)
+    for found in values(size, lambda group: take_steps(group, Replicas, SETTINGS, 8, model=model)):
         assert_near(found, alone)
 
 
@@ -45,9 +45,9 @@ def test_ddp_follows_one_process_over_30_steps(size: int, model) -> None:
     ("size", "mode", "model"),
     [*((2, mode, LLAMA) for mode in MODES), (3, "shard_all", LLAMA), (2, "shard_all", GPT2), (2, "shard_all", BERT)],
 )
-def test_shards_follow_one_process_over_30_steps(size: int, mode: str, model) -> None:
-    alone = take_steps(Group(), Team, SETTINGS, 30, model=model)
-    for found in values(size, lambda group: take_steps(group, shards(mode), SETTINGS, 30, model=model)):
+def test_shards_follow_one_process(size: int, mode: str, model) -> None:
+    alone = take_steps(Group(), Team, SETTINGS, 8, model=model)
+    for found in values(size, lambda group: take_steps(group, shards(mode), SETTINGS, 8, model=model)):
         assert_near(found, alone)
 
 

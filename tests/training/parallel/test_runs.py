@@ -33,11 +33,29 @@ FIXED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path_factory, monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def quick(tmp_path_factory):
     """One cache of tokens for all runs; figures and report left out, which take longer than the run."""
-    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory, quick) -> Path:
+    """The run of `SHORT` by one process."""
+    folder = tmp_path_factory.mktemp("short") / "one"
+    run(folder, SHORT, **TEST)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory, quick) -> Path:
+    """The run of `FIXED` by one process."""
+    folder = tmp_path_factory.mktemp("fixed") / "one"
+    run(folder, FIXED, **TEST)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +81,17 @@ def scores(folder: Path, name: str) -> np.ndarray:
 @pytest.mark.parametrize(
     "size", [2, pytest.param(3, marks=pytest.mark.nightly), pytest.param(4, marks=pytest.mark.nightly)]
 )
-def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, kind: str, size: int) -> None:
+def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, kind: str, size: int) -> None:
     adapter = {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}
     settings = {**SHORT, "model": adapter} if kind == "lora" else SHORT
-    run(tmp_path / "one", settings, **TEST)
+    single = tmp_path / "one" if kind == "lora" else short
+    if kind == "lora":
+        run(single, settings, **TEST)
     must_train(size, tmp_path / "many", settings, **TEST)
-    one, many = alike(tmp_path / "one"), alike(tmp_path / "many")
+    one, many = alike(single), alike(tmp_path / "many")
     assert one == many
     assert {"metrics.jsonl", "model/bradley.json", "eval/test-best.jsonl", "eval/valid-last.jsonl"} <= one.keys()
-    environments = [json.loads((tmp_path / name / "environment.json").read_text()) for name in ("one", "many")]
+    environments = [json.loads((path / "environment.json").read_text()) for path in (single, tmp_path / "many")]
     assert [each["processes"] for each in environments] == [1, size]
 
 
@@ -85,47 +105,45 @@ def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, kind: st
     ],
     ids=lambda settings: settings.get("mode", "ddp"),
 )
-def test_every_mode_follows_one_process_over_30_steps(tmp_path, parallel: dict[str, Any]) -> None:
-    run(tmp_path / "one", FIXED, **TEST)
+def test_every_mode_follows_one_process_over_30_steps(tmp_path, fixed, parallel: dict[str, Any]) -> None:
     must_train(2, tmp_path / "many", {**FIXED, "parallel": parallel}, **TEST)
-    one, many = lines(tmp_path / "one", "train"), lines(tmp_path / "many", "train")
+    one, many = lines(fixed, "train"), lines(tmp_path / "many", "train")
     assert len(one) == len(many) == 30
     for expected, found in zip(one, many, strict=True):
         assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=1e-5)
         assert found["train/rm/accuracy"] == expected["train/rm/accuracy"]
-    for expected, found in zip(lines(tmp_path / "one", "eval"), lines(tmp_path / "many", "eval"), strict=True):
+    for expected, found in zip(lines(fixed, "eval"), lines(tmp_path / "many", "eval"), strict=True):
         name = expected["set"]
         for figure in ("accuracy", "judgments"):
             assert found[f"eval/{name}/rm/{figure}"] == expected[f"eval/{name}/rm/{figure}"]
         assert found[f"eval/{name}/rm/nll"] == pytest.approx(expected[f"eval/{name}/rm/nll"], rel=1e-5)
     for name in ("valid-best.jsonl", "test-best.jsonl", "valid-step-0.jsonl"):
-        expected, found = scores(tmp_path / "one", name), scores(tmp_path / "many", name)
+        expected, found = scores(fixed, name), scores(tmp_path / "many", name)
         assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
-    sha = [json.loads((tmp_path / name / "model" / "bradley.json").read_text()) for name in ("one", "many")]
+    sha = [json.loads((path / "model" / "bradley.json").read_text()) for path in (fixed, tmp_path / "many")]
     assert len(sha[1]["parity"]["rows"]) == len(sha[0]["parity"]["rows"]) > 0
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("sizes", [(4, 2, 1), (1, 3, 2), (2, 8)])
-def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes_nightly(tmp_path, sizes) -> None:
-    resumed_over(sizes, tmp_path)
+def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes_nightly(tmp_path, short, sizes) -> None:
+    resumed_over(sizes, short, tmp_path / "many")
 
 
-def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes(tmp_path) -> None:
-    resumed_over((3, 2, 1), tmp_path)
+def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes(tmp_path, short) -> None:
+    resumed_over((3, 2, 1), short, tmp_path / "many")
 
 
-def resumed_over(sizes: tuple[int, ...], folder: Path) -> None:
+def resumed_over(sizes: tuple[int, ...], single: Path, folder: Path) -> None:
     """Stop after some steps, and go on by another number of processes."""
-    run(folder / "one", SHORT)
     for place, size in enumerate(sizes):
         stop = stop_after(3 * (place + 1)) if place < len(sizes) - 1 else (lambda rank: None)
-        results = train_together(size, folder / "many", SHORT, stop)
+        results = train_together(size, folder, SHORT, stop, **TEST)
         wanted = 75 if place < len(sizes) - 1 else 0
         assert [result.code for result in results] == [wanted] * size, results
-    one, many = alike(folder / "one"), alike(folder / "many")
+    one, many = alike(single), alike(folder)
     assert one.items() <= many.items()  # which also keeps the checkpoint where it was last stopped
-    starts = json.loads((folder / "many" / "run.json").read_text())["starts"]
+    starts = json.loads((folder / "run.json").read_text())["starts"]
     assert [start["changed"] for start in starts] == [{}] * len(sizes)
     assert [start["step"] for start in starts] == [0, *(3 * (k + 1) for k in range(len(sizes) - 1))]
 
@@ -161,7 +179,7 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint_and_code_75(tmp_p
     assert json.loads((tmp_path / "run" / "status.json").read_text())["code"] == 75
 
 
-def test_a_signal_to_one_process_within_an_evaluation_stops_all(tmp_path) -> None:
+def test_a_signal_to_one_process_within_an_evaluation_stops_all(tmp_path, short) -> None:
     def before(rank: int) -> None:
         looks = 0
         requested = stopping.requested
@@ -175,11 +193,10 @@ def test_a_signal_to_one_process_within_an_evaluation_stops_all(tmp_path) -> Non
 
         stopping.requested = looked
 
-    results = train_together(2, tmp_path / "run", SHORT, before)
+    results = train_together(2, tmp_path / "run", SHORT, before, **TEST)
     assert [result.code for result in results] == [75, 75], results
-    must_train(2, tmp_path / "run", SHORT)
-    run(tmp_path / "one", SHORT)
-    assert alike(tmp_path / "one") == alike(tmp_path / "run")
+    must_train(2, tmp_path / "run", SHORT, **TEST)
+    assert alike(short) == alike(tmp_path / "run")
 
 
 def test_a_bit_that_flips_in_one_process_is_named_at_the_next_checkpoint(tmp_path) -> None:
@@ -201,7 +218,7 @@ def test_a_bit_that_flips_in_one_process_is_named_at_the_next_checkpoint(tmp_pat
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-000000"]
 
 
-def test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_committed(tmp_path) -> None:
+def test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_committed(tmp_path, short) -> None:
     def before(rank: int) -> None:
         import errno
 
@@ -219,13 +236,12 @@ def test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_com
 
         keeper.save_state = failing
 
-    results = train_together(2, tmp_path / "run", SHORT, before)
+    results = train_together(2, tmp_path / "run", SHORT, before, **TEST)
     assert [result.code for result in results] == [7, 7], results
     assert results[1].error.startswith("process 0 of 2: ")
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-000000"]
-    must_train(2, tmp_path / "run", SHORT)
-    run(tmp_path / "one", SHORT)
-    assert alike(tmp_path / "one") == alike(tmp_path / "run")
+    must_train(2, tmp_path / "run", SHORT, **TEST)
+    assert alike(short) == alike(tmp_path / "run")
 
 
 @pytest.mark.parametrize("what", ["seed", "code", "data"])
