@@ -16,7 +16,8 @@ from bradley.console import Console
 from bradley.data.plan import Plan, Step
 from bradley.model.batch import collate
 from bradley.training.build import make_job, prepare
-from bradley.training.loop import Job, fit
+from bradley.training.job import Job
+from bradley.training.loop import fit
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,13 @@ from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
 SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
-OWN_OPTIONS = [option for name in ("train", "score", "export", "verify") for option in cli.commands[name].params]
-SWITCHES |= {name for option in OWN_OPTIONS for name in option.opts if name.startswith("--")}
+OWN_OPTIONS = [
+    option for name in ("train", "plan", "score", "export", "verify") for option in cli.commands[name].params
+]
+OWN_OPTIONS += cli.commands["launch"].commands["local"].params
+SWITCHES |= {"--", *(name for option in OWN_OPTIONS for name in option.opts if name.startswith("--"))}
 FLAG_MAP = ROOT / "docs" / "guides" / "coming-from.md"
 NO_SETTING = ("always", "never", "none", "not yet")
 
@@ -85,6 +88,12 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def test_the_table_of_computed_memory_is_what_the_code_computes():
+    written = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(ROOT / "docs" / "make_memory.py"))["page"](written) == written
+    assert "| 8B | QLoRA, rank 16 |" in written
+
+
 def test_the_reference_of_settings_is_what_the_code_says():
     page = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["page"]()
     written = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
@@ -111,6 +120,20 @@ def test_every_link_and_named_file_exists(path):
             assert (path.parent / target).exists(), target
     for name in re.findall(r"`((?:configs|docs|benchmarks|src|tests)/[\w./-]+\.\w+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_tables_about_other_launchers_name_settings_that_exist():
+    text = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
+    cells = [
+        line.strip("|").split("|")[1] for line in text.splitlines() if line.startswith("| ") and line.count("|") == 4
+    ]
+    code = [found for cell in cells for found in re.findall(r"`([a-z_.0-9]+)(?: = ([^`]+))?`", cell)]
+    known = settings_of(Config)
+    assert len(code) > 20
+    for name, value in code:
+        found = find_setting(name, known)
+        assert found, name
+        assert not value or admits(found[0], tomllib.loads(f"x = {value}")["x"]), (name, value)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "stopping"}
+BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "stopping", "redaction"}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "seeds": set(),
-    "config": set(),
+    "redaction": set(),
+    "config": {"redaction"},
     "disk": set(),
     "files": {"disk", "errors"},
     "hashes": set(),
@@ -40,8 +41,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": BASE | {"data", "model", "verify", "report", "hub"},
     "scoring": BASE | {"cpu", "data", "model", "score"},
     "reward_model": BASE | {"data", "model", "scoring"},
-    "training": BASE | {"disk", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
-    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub"},
+    "launch": BASE | {"stopping"},
+    "training": BASE
+    | {"disk", "launch", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
+    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli"},
 }

@@ -3,6 +3,7 @@
 Everything heavy is imported inside the commands, so that `bradley --help` answers at once.
 """
 
+import functools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import click
 
-from .errors import BradleyError, UserError
+from .errors import BradleyError, RankError, UserError
 from .options import SettingsCommand
 
 ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "model.trust_remote_code")
@@ -43,12 +44,22 @@ def run(args: Sequence[str]) -> int:
 
 
 def complain(error: BradleyError) -> int:
-    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code."""
+    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code.
+
+    Of several processes the main one speaks for all, except where one has lost it.
+    """
+    if not is_main_process() and not isinstance(error, RankError):
+        return error.exit_code
     for line in error.message.split("\n"):
         click.echo(f"error: {line}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that talks, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def usage_error(error: click.UsageError) -> UserError:
@@ -120,7 +131,65 @@ def train(
         resume=resume,
         allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
     )
-    click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
+    if is_main_process():
+        click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
+
+
+@cli.group()
+def launch() -> None:
+    """Start a training in several processes."""
+
+
+@launch.command()
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="N",
+    help="Processes on this machine: one for each GPU.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="How often to go on from the last checkpoint after a process was lost.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Machines that take part; this command runs on each of them.",
+)
+@click.option(
+    "--node-rank",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Which of them this is, counted from 0.",
+)
+@click.option("--rendezvous", default="", metavar="HOST:PORT", help="Where they meet: a free port of machine 0.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- train CONFIG --output DIR ...")
+def local(
+    processes: int, max_restarts: int, nodes: int, node_rank: int, rendezvous: str, command: tuple[str, ...]
+) -> None:
+    """Train in several processes of this machine, or as one machine of several.
+
+    Everything after -- is a command line of `bradley train`. SIGTERM, SIGINT and SIGUSR1 reach every process, which
+    save and stop; the exit code is that of the run. Only a process that died or fell silent leads to a restart.
+    """
+    from .launch.ending import RunError
+    from .launch.local import Nodes, training_job
+    from .launch.local import launch as run_job
+
+    job = training_job(command, processes, Nodes(nodes, node_rank, rendezvous))
+    ended = run_job(job, max_restarts, functools.partial(click.echo, err=True))
+    if ended.code:
+        raise RunError(ended.code, ended.what, ended.fix)
 
 
 @cli.command(cls=SettingsCommand)
@@ -215,7 +284,7 @@ def data(files: tuple[str, ...], tokens: bool, as_json: bool, overrides: dict[st
 @cli.command()
 def configs() -> None:
     """List the configurations in configs/."""
-    files = sorted(Path("configs").glob("*.toml"))
+    files = sorted(Path("configs").rglob("*.toml"))
     if not files:
         raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")
     width = max(len(str(file)) for file in files)

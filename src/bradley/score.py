@@ -1,7 +1,8 @@
 """The one door to inference: comparisons or conversations in, scores out, by the path that training takes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,30 +18,74 @@ from .model.reward import ScoreModel
 from .model.store import Loaded, load_model
 from .records import Comparison, ScoredComparison
 
+NOTHING = np.zeros(0, dtype=np.int64)
+"""The comparisons of an empty micro-batch."""
 
-def score_store(model: ScoreModel, store: TokenStore, token_budget: int) -> list[ScoredComparison]:
+
+class Sharing(Protocol):
+    """How processes share the micro-batches of what is scored, M of them."""
+
+    def numbers(self, cost: np.ndarray) -> Iterator[int]:
+        """Which of them this process runs, by their costs [M]; -1 for an empty one that it has to run."""
+
+    def join(self, scored: Sequence[tuple[int, list[float]]]) -> Mapping[int, list[float]]:
+        """The scores of all of them by number, from those that this process has run."""
+
+
+class Alone:
+    """One process that scores everything."""
+
+    def numbers(self, cost: np.ndarray) -> Iterator[int]:
+        """All of them, until the process is asked to stop."""
+        for number in range(len(cost)):
+            stopping.check()
+            yield number
+
+    def join(self, scored: Sequence[tuple[int, list[float]]]) -> Mapping[int, list[float]]:
+        """What this process has scored is everything."""
+        return dict(scored)
+
+
+def score_store(
+    model: ScoreModel, store: TokenStore, token_budget: int, sharing: Sharing | None = None
+) -> list[ScoredComparison]:
     """Score every comparison of a store; one row each, in the store's order.
 
     Args:
         token_budget: most tokens at once, as the model's engine runs them (0: what suits the device).
+        sharing: the processes that score it together, all of which get every row, the same as from one.
 
     Raises:
         DataError: a comparison that alone exceeds the budget.
+        StopRequested: the process was asked to stop.
     """
     load, limit = load_on(model, store), limit_for(model, token_budget)._replace(name="token_budget")
     check_limit(store, load, limit)
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
-    weights = store.judgment_weights("pair")
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        for chosen in cut_all(load, limit):
-            stopping.check()
-            batch = collate(store, chosen, weights).to(model.device)
-            places = np.concatenate([np.arange(store.first_response[g], store.first_response[g + 1]) for g in chosen])
-            scores[places] = model(batch).cpu().numpy()
-    model.train(was_training)
+    sharing, pieces = sharing or Alone(), cut_all(load, limit)
+    scored = _scored(model, store, pieces, sharing.numbers(np.array([load.cost[piece].sum() for piece in pieces])))
+    for number, found in sharing.join(scored).items():
+        first, stop = store.first_response[pieces[number]], store.first_response[pieces[number] + 1]
+        scores[np.concatenate([np.arange(*span) for span in zip(first, stop, strict=True)])] = found
     return _rows(store, scores)
+
+
+def _scored(
+    model: ScoreModel, store: TokenStore, pieces: Sequence[np.ndarray], numbers: Iterator[int]
+) -> list[tuple[int, list[float]]]:
+    """Micro-batches by number with the scores of their responses, in evaluation mode; -1 is run and left out."""
+    weights = store.judgment_weights("pair")
+    was_training, found = model.training, []
+    model.eval()
+    try:
+        with torch.no_grad():
+            for number in numbers:
+                chosen = pieces[number] if number >= 0 else NOTHING
+                scores = model(collate(store, chosen, weights).to(model.device)).tolist()
+                found += [(number, scores)] if number >= 0 else []
+    finally:
+        model.train(was_training)
+    return found
 
 
 def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:

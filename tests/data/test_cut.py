@@ -1,11 +1,13 @@
 """Cutting steps into micro-batches and dealing them out: complete, within the limit, balanced, the same for any S."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bradley.data.cut import Limit, Load, Sizes, check_limit, cut, cut_all, deal, load_of, measure, pieces
+from bradley.data.cut import Limit, Load, Sizes, check_limit, cut, cut_all, deal, load_of, measure, pieces, ranges
 from bradley.errors import DataError
 from tests.helpers import comparisons, store_for
 
@@ -132,3 +134,36 @@ def test_cost_is_tokens_and_attention_in_units_of_tokens():
     assert sizes.pairs.tolist() == [6 + (4 + 5) + 4]
     assert load_of(sizes, padded=False, pairs_per_token=10).cost.tolist() == pytest.approx([6 + 1.9])
     assert load_of(sizes, padded=True, pairs_per_token=10).cost.tolist() == pytest.approx([10 + 5.0])
+
+
+def least_bound(cost: np.ndarray, processes: int) -> float:
+    """The most costly run at its least, by trying every cut."""
+    places = itertools.combinations_with_replacement(range(len(cost) + 1), processes - 1)
+    return min(
+        max(cost[first:stop].sum() for first, stop in itertools.pairwise([0, *cuts, len(cost)])) for cuts in places
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranges_hold_everything_once_and_are_balanced(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    processes = int(rng.integers(1, 5))
+    cost = rng.lognormal(0, 1, int(rng.integers(1, 14)))
+    found = ranges(cost, processes, slack=0.0)
+    assert found[0][0] == 0 and found[-1][1] == len(cost) and len(found) == processes
+    assert all(stop == first for (_, stop), (first, _) in itertools.pairwise(found))
+    assert all(first <= stop for first, stop in found)
+    assert max(cost[first:stop].sum() for first, stop in found) <= 1.002 * least_bound(cost, processes)
+
+
+def test_ranges_of_equal_costs_begin_at_large_powers_of_two() -> None:
+    assert ranges(np.ones(64), 4) == [(0, 16), (16, 32), (32, 48), (48, 64)]
+    assert ranges(np.ones(65), 2, slack=0.05) == [(0, 32), (32, 65)]
+    assert ranges(np.ones(3), 4)[-1][1] == 3
+
+
+def test_slack_is_kept() -> None:
+    cost = np.random.default_rng(0).uniform(1, 2, 50)
+    for processes in (2, 3, 8):
+        bound = max(cost[a:b].sum() for a, b in ranges(cost, processes, slack=0.0))
+        assert max(cost[a:b].sum() for a, b in ranges(cost, processes, slack=0.1)) <= 1.1 * bound

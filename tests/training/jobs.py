@@ -13,9 +13,12 @@ from bradley.data.store import build_store
 from bradley.model.cost import limit_for, load_on
 from bradley.training.checkpoint import Checkpoints
 from bradley.training.evaluation import Evaluator
-from bradley.training.loop import Job, fit
+from bradley.training.job import Job
+from bradley.training.loop import fit
 from bradley.training.objective import objective
 from bradley.training.optim import make_optimizer
+from bradley.training.parallel.group import Group
+from bradley.training.parallel.teams import copies
 from tests.helpers import LLAMA, changed, comparisons, tiny_model, tokenizer_for
 
 ROWS = [*comparisons(18), *comparisons(6, responses=4, seed=5)]
@@ -65,6 +68,7 @@ def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LL
         "evaluator": Evaluator(stores, settings.train, settings.loss, folder / "eval"),
         "checkpoints": Checkpoints(folder / "checkpoints"),
         "console": Console("quiet"),
+        "team": copies(Group(), settings.parallel, network),
     }
     return Job(**{**made, **fields})
 

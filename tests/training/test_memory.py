@@ -25,6 +25,7 @@ TOKENIZER = tokenizer_for(ROWS)
 QWEN3 = {**LLAMA, "model_type": "qwen3", "head_dim": 16}
 FAMILIES = {"llama": LLAMA, "gpt2": GPT2, "bert": BERT, "qwen2": QWEN, "qwen3": QWEN3, "gpt_neox": GPT_NEOX}
 WIDE = {"llama": {"hidden_size": 64, "intermediate_size": 176}, "qwen3": {"hidden_size": 64}, "gpt2": {"n_embd": 64}}
+WIDE["qwen2"] = {"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 1}
 
 
 def setup(**changes):
@@ -125,7 +126,7 @@ def test_activations_are_what_autograd_keeps(family, engine, precision, change):
         tokens=int(tokens), longest=int(sizes.longest.max()), number=2 if precision == "bfloat16" else 4, engine=engine
     )
     counted = memory_of(network, made)
-    assert kept_by(model, batch) == pytest.approx(counted["activations"] + counted["copies"], rel=0.1)
+    assert kept_by(model, batch) == pytest.approx(counted["activations"] + counted["copies"], rel=0.04)
 
 
 def test_a_frozen_backbone_keeps_nothing():

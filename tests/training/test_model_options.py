@@ -128,6 +128,6 @@ def test_the_screen_says_what_is_trained_and_that_one_gpu_of_several_is_used(mon
     assert lines[1] == f"trained      192 of {total:,} parameters ({192 / total:.2%}): {kinds}"
     assert len(lines) == 2  # on a CPU no GPU is used
     lines = list(model_lines(Built(OnGpu(model.network), "drawn, score", Engine("plain"))))
-    assert lines[2] == "device       one of 4 visible GPUs: a run uses a single one"
+    assert lines[2] == "device       one of 4 visible GPUs: each process uses a single one"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert len(list(model_lines(Built(OnGpu(model.network), "drawn, score", Engine("plain"))))) == 2

@@ -53,7 +53,7 @@ def run(model, settings, steps=4, loss=lambda s: nn.functional.softplus(s[1::2] 
     for step in range(1, steps + 1):
         loss(model(BATCH)).backward()
         optimizer.step()
-        lines += movement.look(step, BATCH)
+        lines += movement.look(step, lambda: BATCH)
         optimizer.zero_grad()
     return lines
 

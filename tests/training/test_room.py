@@ -76,6 +76,15 @@ def test_a_comparison_that_is_alone_too_much_is_named_with_other_ways(tmp_path):
     assert caught.value.hint.endswith("is never split: lower render.max_tokens")
 
 
+def test_no_budget_is_named_that_the_largest_comparison_would_exceed(tmp_path):
+    made = job(tmp_path / "run")
+    room, tokens = Room(made.config, made.plan, made.store), made.plan.load.tokens
+    room.enter(made.plan.step(1), 0, np.array([int(tokens.argmax()), int(tokens.argmin())]))
+    with pytest.raises(OutOfMemoryError) as caught, room.explained():
+        raise CUDA
+    assert caught.value.hint.startswith(f"use --train.micro_batch_tokens {tokens.max()}: ")
+
+
 def test_padded_rows_count_with_their_padding(tmp_path):
     made = job(tmp_path / "run")
     made.plan = made.plan.__class__(**{**vars(made.plan), "load": made.plan.load._replace(padded=True)})
@@ -106,9 +115,11 @@ def test_any_other_error_passes(tmp_path):
         fit(failing(job(tmp_path / "run"), RuntimeError("shapes do not fit"), 1))
 
 
-def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path):
-    for budget in (250, 100_000):
-        plan = job(tmp_path / str(budget), config(train={"micro_batch_tokens": budget, "batch_size": 5})).plan
+def test_the_heaviest_micro_batch_is_that_of_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr("bradley.data.schedule.PLACES_AT_ONCE", 5)  # one step at a time
+    for seed, budget in enumerate((250, 250, 250, 100_000, 100_000, 100_000)):
+        settings = config(seed, train={"micro_batch_tokens": budget, "batch_size": 5})
+        plan = job(tmp_path / str(seed), settings).plan
         every = [chosen for step in plan.steps() for chosen in step.micro_batches]
         most = max(int(plan.load.tokens[chosen].sum()) for chosen in every)
         assert int(plan.load.tokens[heaviest(plan)].sum()) == most

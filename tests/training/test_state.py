@@ -9,8 +9,10 @@ from bradley.errors import CheckpointError
 from bradley.training.loop import fit
 from bradley.training.metrics import StepSums
 from bradley.training.optim import make_optimizer
+from bradley.training.parallel.group import Group
+from bradley.training.parallel.whole import gather_optimizer, spread_optimizer
 from bradley.training.progress import Place, Progress
-from bradley.training.state import FOLDER, load_state, optimizer_state, restore_optimizer, save_state
+from bradley.training.state import FOLDER, read_saved, save_state
 from tests.training.jobs import config, job
 
 OPTIMIZERS = ["AdamW", "SGD", "RAdam", "NAdam", "Adafactor", "Adagrad", "RMSprop"]
@@ -34,11 +36,12 @@ def test_an_optimizer_comes_back_whole_and_goes_on_alike(tmp_path, name):
     fit(made)
     folder = tmp_path / "checkpoint" / FOLDER
     folder.mkdir(parents=True)
-    save_state(folder, optimizer_state(made.model, made.optimizer), Progress(), made.evaluator)
+    save_state(folder, gather_optimizer(made.model, made.optimizer, Group()), Progress(), made.evaluator)
     other = job(tmp_path / "b", settings(name, train={"max_steps": 3}))
     other.model.load_state_dict(made.model.state_dict())
-    load_state(tmp_path / "checkpoint", other.model, other.optimizer, other.evaluator)
-    states = [optimizer_state(one.model, one.optimizer) for one in (made, other)]
+    saved = read_saved(tmp_path / "checkpoint")
+    spread_optimizer(other.model, other.optimizer, saved.optimizer, Group())
+    states = [gather_optimizer(one.model, one.optimizer, Group()) for one in (made, other)]
     assert states[0]["state"].keys() == states[1]["state"].keys() != set()
     for weight, entry in states[0]["state"].items():
         assert entry.keys() == states[1]["state"][weight].keys()
@@ -55,11 +58,11 @@ def test_an_optimizer_comes_back_whole_and_goes_on_alike(tmp_path, name):
 
 def test_an_optimizer_over_other_weights_is_refused(tmp_path):
     made, other = job(tmp_path / "a"), job(tmp_path / "b")
-    saved = optimizer_state(made.model, made.optimizer)
+    saved = gather_optimizer(made.model, made.optimizer, Group())
     for weight in list(other.model.parameters())[:1]:
         weight.requires_grad_(False)
     with pytest.raises(CheckpointError, match="over other weights"):
-        restore_optimizer(other.model, make_optimizer(other.model, other.config.optim), saved)
+        spread_optimizer(other.model, make_optimizer(other.model, other.config.optim), saved, Group())
 
 
 def test_progress_comes_back_with_every_number_exact():
@@ -74,6 +77,5 @@ def test_progress_comes_back_with_every_number_exact():
 
 
 def test_a_checkpoint_without_a_state_cannot_be_gone_on_from(tmp_path):
-    made = job(tmp_path / "a")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load_state(tmp_path, made.model, made.optimizer, made.evaluator)
+        read_saved(tmp_path)

@@ -2,10 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from bradley.model.batch import collate
+from bradley.data.cut import measure
 from bradley.training.timing import Timer
 from tests.helpers import comparisons, store_for
 
@@ -25,9 +26,9 @@ def test_seconds_of_a_phase_add_up_until_they_are_read():
 def test_tokens_are_counted_once_and_as_padded():
     store = store_for(comparisons(4))
     timer = Timer(torch.device("cpu"))
-    batch = collate(store, torch.arange(4).numpy(), store.weight)
-    with timer.phase("forward", tokens=batch):
-        pass
+    timer.count(measure(store), [np.array([0, 1]), np.array([2, 3])])
     row = timer.read()
     assert row["unique_tokens_per_second"] * row["seconds"] == pytest.approx(len(store.tokens))
-    assert row["padded_tokens_per_second"] * row["seconds"] == pytest.approx(8 * store.longest().max())
+    assert row["padded_tokens_per_second"] * row["seconds"] == pytest.approx(
+        4 * store.longest()[:2].max() + 4 * store.longest()[2:].max()
+    )

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from ..redaction import secret_in
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
-from .run import Checkpoint, Eval, Hub, Log, Train, repo_problem
+from .run import Checkpoint, Eval, Hub, Log, Parallel, Train, repo_problem
 
 __all__ = [
     "SYNTHETIC",
@@ -29,6 +30,7 @@ __all__ = [
     "Loss",
     "Model",
     "Optim",
+    "Parallel",
     "Policy",
     "Render",
     "Section",
@@ -72,6 +74,8 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.warmup_shape": (lambda run: not run.optim.warmup, "optim.warmup is 0"),
     "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
+    "parallel.processes_per_copy": (lambda run: run.parallel.mode != "hybrid", "parallel.mode is not hybrid"),
+    "parallel.canonical": (lambda run: run.parallel.mode != "replicate", "parallel.mode is not replicate"),
     "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }
@@ -118,7 +122,9 @@ class DataSettings(Section):
                 yield f"{name} has no effect while {rule[1]}"
 
     def _contradictions(self) -> Iterator[str]:
-        """What settings may not say together, one line each."""
+        """What settings may not say together, or at all, one line each."""
+        if found := secret_in(self.model_dump(mode="json"), ""):
+            yield f"{found}: settings are written into the run folder and the model, so give it as a variable"
         for name in self.data.eval_sets:
             if problem := name_problem(name):
                 yield f"data.eval_sets: {problem}"
@@ -144,6 +150,8 @@ class Config(DataSettings):
     """Logging."""
     checkpoint: Checkpoint = Checkpoint()
     """Saving and going on."""
+    parallel: Parallel = Parallel()
+    """Several processes."""
     hub: Hub = Hub()
     """Upload of the finished model."""
 

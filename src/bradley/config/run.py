@@ -94,6 +94,28 @@ class Checkpoint(Section):
     kind of processor is an error, and not a remark."""
 
 
+class Parallel(Section):
+    """How the processes of a run share it. `torchrun --nproc_per_node N -m bradley train ...` starts N of them; a run
+    of one process shares nothing, whatever is set here."""
+
+    mode: Literal["replicate", "shard_optimizer_and_gradients", "shard_all", "hybrid"] = "replicate"
+    """`replicate`: a copy of the model in each process. The others cut it (FSDP2): optimizer and gradients, with the
+    weights whole from the forward to the backward pass (as ZeRO-2); all of it, with a layer whole only while it is
+    computed (as ZeRO-3); or that among a few processes, with copies over the others."""
+    processes_per_copy: Count = 0
+    """Processes that share one copy of the model in the mode `hybrid` (0: those of one machine)."""
+    canonical: Literal["auto", "on", "off"] = "auto"
+    """Add up gradients in one fixed order, so that any number of processes gives the same bits, at equal
+    `train.threads`. Only in the mode `replicate`. `auto`: on a CPU, not on CUDA, where adding up in the backward pass
+    is faster."""
+    timeout_seconds: Positive = 600
+    """How long an exchange of gradients may take before the run ends with exit code 8."""
+    hang_seconds: NotNegative = 60.0
+    """End a process that has made no progress for so long, or for five times the median step where that is more, with
+    exit code 8 and the stacks of its threads in `logs/rank-N.log` (0: never). The first steps and checkpoints may take
+    ten times as long. Only where there are several processes."""
+
+
 class Hub(Section):
     """Where the finished model is uploaded to."""
 

@@ -3,6 +3,7 @@
 Legend: G comparisons, S steps, B places for comparisons in a step, M micro-batches of a step.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -170,6 +171,54 @@ def deal(cost: np.ndarray, processes: int) -> np.ndarray:
     dealt.flat[: len(cost)] = np.argsort(-cost, kind="stable")
     dealt[1::2] = dealt[1::2, ::-1]
     return dealt
+
+
+def ranges(cost: np.ndarray, processes: int, slack: float = 0.05) -> list[tuple[int, int]]:
+    """Runs of neighbouring micro-batches, one for each process; where there are too few, some are empty.
+
+    The most costly run costs at most `slack` more than it must. Within that, each begins at a multiple of as large a
+    power of two as there is: such runs are few nodes of the tree in which gradients are added up.
+
+    Args:
+        cost: [M] of each micro-batch.
+
+    Returns:
+        For each process the first micro-batch and the one after the last.
+    """
+    ends = np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)])
+    bound = _least_bound(ends, processes) * (1 + slack)
+    earliest = [len(cost)]  # from the last process back: where its run begins if that and all after it are long
+    for _ in range(processes - 1):
+        earliest.append(int(np.searchsorted(ends, ends[earliest[-1]] - bound)))
+    begins = [0]
+    for low in reversed(earliest[1:]):
+        low = max(low, begins[-1])
+        begins.append(_most_even(low, max(low, _reach(ends, begins[-1], bound))))
+    return list(pairwise([*begins, len(cost)]))
+
+
+def _least_bound(ends: np.ndarray, processes: int) -> float:
+    """What the most costly of so many runs must cost at least, found by halving, to a thousandth."""
+    low, high = max(float(np.diff(ends).max()), float(ends[-1]) / processes), float(ends[-1])
+    while high > low * 1.001:
+        middle, place = (low + high) / 2, 0
+        for _ in range(processes):
+            place = _reach(ends, place, middle)
+        low, high = (low, middle) if place == len(ends) - 1 else (middle, high)
+    return high
+
+
+def _reach(ends: np.ndarray, begin: int, bound: float) -> int:
+    """Where a run that begins there and costs at most `bound` has to end."""
+    return int(np.searchsorted(ends, ends[begin] + bound, side="right")) - 1
+
+
+def _most_even(low: int, high: int) -> int:
+    """The number from `low` to `high` that the largest power of two divides."""
+    power = 1 << high.bit_length()
+    while (number := -(-low // power) * power) > high:
+        power //= 2
+    return number
 
 
 def _runs(load: Load, chosen: np.ndarray, empty: np.ndarray, limit: Limit) -> np.ndarray:

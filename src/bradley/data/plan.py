@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..seeds import generator
-from .cut import Limit, Load, check_limit, cut, deal, pieces
+from .cut import Limit, Load, check_limit, cut, deal, pieces, ranges
 from .store import TokenStore
 
 
@@ -97,10 +97,20 @@ class Plan:
 
         What a step and its micro-batches hold does not depend on the number of processes, only who runs them does.
         """
-        cost = np.array([self.load.cost[piece].sum() for piece in step.micro_batches])
         nothing = np.zeros(0, dtype=np.int64)
-        rounds = deal(cost, processes)
+        rounds = self.rounds(step, processes)
         return [[step.micro_batches[k] if k >= 0 else nothing for k in rounds[:, rank]] for rank in range(processes)]
+
+    def rounds(self, step: Step, processes: int) -> np.ndarray:
+        """[rounds, processes] the numbers of the micro-batches that `dealt` gives; see `cut.deal`."""
+        return deal(self._costs(step), processes)
+
+    def ranges(self, step: Step, processes: int) -> list[tuple[int, int]]:
+        """Which micro-batches of a step each process runs, neighbours in their order; see `cut.ranges`."""
+        return ranges(self._costs(step), processes)
+
+    def _costs(self, step: Step) -> np.ndarray:
+        return np.array([self.load.cost[piece].sum() for piece in step.micro_batches])
 
     def judgments_in(self, step: Step) -> int:
         """Judgments of one step: what an episode counts."""

@@ -71,7 +71,7 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
         tokenizer = _loader(Path(place)).from_pretrained(
             place, trust_remote_code=trust_remote_code, revision=revision or "main"
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"no tokenizer could be loaded from {path}: {one_line(error, 200)}",
             "give a folder with tokenizer.json, or set model.tokenizer",

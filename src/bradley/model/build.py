@@ -33,11 +33,21 @@ class Built(NamedTuple):
     engine: Engine
 
 
-def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device, longest: int = 0) -> Built:
+def build_model(
+    settings: Model,
+    tokenizer: Any,
+    seed: int,
+    device: torch.device,
+    longest: int = 0,
+    *,
+    place: torch.device | None = None,
+) -> Built:
     """The model that the settings describe, on `device`, in training mode with dropout as asked.
 
     Args:
         longest: most tokens of a response with its prompt, see `choose_engine`.
+        place: where its weights are for the moment, if not on `device`; such a model is on the plain engine. On `meta`
+            it has no numbers at all, for a process that is given them by another one.
 
     The head is drawn only where the checkpoint has none, and the same seed draws the same weights on every process.
 
@@ -50,8 +60,13 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
         import_peft()
         check_quantize(settings.adapter.quantize, device)
     compute = compute_dtype(settings.precision, device)
-    with reproducible_init(seed_for(seed, "weights")):
-        network, drawn = _pretrained(settings, device, compute) if settings.path else from_config(settings, tokenizer)
+    place = place or device
+    shell = place.type == "meta"
+    with reproducible_init(seed_for(seed, "weights")), place if shell else contextlib.nullcontext():
+        if settings.path:
+            network, drawn = (_shell(settings), True) if shell else _pretrained(settings, device, compute)
+        else:
+            network, drawn = from_config(settings, tokenizer)
         _fit_vocabulary(network, tokenizer, frozen=settings.adapter.kind != "none")
     if drawn and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
@@ -65,8 +80,9 @@ def build_model(settings: Model, tokenizer: Any, seed: int, device: torch.device
     _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
-    model = ScoreModel(own_memory(network).to(device), compute).train()
-    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile)
+    model = ScoreModel(network if shell else own_memory(network).to(place), compute).train()
+    chosen = place == device
+    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if chosen else Engine("plain")
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
 
 
@@ -177,6 +193,25 @@ def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> 
     return network, bool(missing)
 
 
+def _shell(settings: Model) -> Any:
+    """The network of a pretrained model without its weights."""
+    from transformers import AutoModelForSequenceClassification
+
+    place, trusted = locate(settings.path, revision=settings.revision), settings.trust_remote_code
+    config = _config_of(place, settings.dropout, trust_remote_code=trusted, revision=settings.revision or "main")
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=trusted)
+
+
+def _config_of(place: str, dropout: bool, **common: Any) -> Any:
+    """The config of a one-label classifier, its dropout off unless asked for."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(place, num_labels=1, **common)
+    if not dropout:
+        silence_dropout(config)
+    return config
+
+
 def quantized_on(device: torch.device, compute: torch.dtype) -> dict[str, Any]:
     """Arguments of `from_pretrained` that keep linear layers in 4 bits on a CUDA device, the head excepted.
 
@@ -235,12 +270,10 @@ def _read(
     place: str, dropout: bool, quantized: dict[str, Any], *, trust_remote_code: bool, revision: str
 ) -> tuple[Any, dict[str, Any]]:
     """What transformers makes of a folder or a Hub name, and its report on the weights."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     common = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
-    config = AutoConfig.from_pretrained(place, num_labels=1, **common)
-    if not dropout:
-        silence_dropout(config)
+    config = _config_of(place, dropout, **common)
     with quiet_transformers():
         network, report = AutoModelForSequenceClassification.from_pretrained(
             place,

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..files import write_text
 from ..hashes import sha256
+from .intruders import check_content
 
 CARD = "bradley.json"
 FORMAT = 2
@@ -19,13 +20,14 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card of a model folder.
 
     Raises:
-        CheckpointError: no folder, no card in it, a card that is not JSON, or one of a later format.
+        CheckpointError: no folder, no card in it, a card that is no JSON of a sensible size, or one of a later format.
     """
     path = folder / CARD
     if not folder.is_dir():
         raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
+    check_content(path)
     try:
         card = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:

@@ -6,25 +6,17 @@ from typing import Any
 
 from ..errors import CheckpointError, one_line
 from .card import CARD, hash_weights
-
-PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
-"""Endings of files that may run code when they are opened."""
-COPY = "copy the whole model folder again"
+from .intruders import COPY, check_intruders
 
 
 def check_files(folder: Path, card: dict[str, Any]) -> None:
     """Look at the files of a model folder without reading their weights.
 
     Raises:
-        CheckpointError: a pickle, a weight file that the card names and that is not there, or one that is damaged; a
-            config of more than one label.
+        CheckpointError: what `check_intruders` refuses; a weight file that the card names and that is not there, or one
+            that is damaged; a config of more than one label.
     """
-    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES)
-    if pickles:
-        raise CheckpointError(
-            f"{folder} holds {pickles[0]}, which may be a pickle and run code when it is opened",
-            "remove it, if you know where it comes from: weights are read from safetensors alone",
-        )
+    check_intruders(folder)
     for name in card.get("weights_sha256", {}):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks the weight file {name}", COPY)

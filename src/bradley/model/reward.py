@@ -75,7 +75,8 @@ class ScoreModel(nn.Module):
             return self._encoder_scores(batch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_backbone), self._autocast():
             pooled = self._padded(batch) if self.engine == "plain" else self._packed(batch)
-        return nn.functional.linear(pooled.float(), self.network.score.weight.float())[:, 0]
+        scores = nn.functional.linear(pooled.float(), self.network.score.weight.float())
+        return scores[:, 0].clone()  # FSDP hooks onto what comes out, which may be no view
 
     def use(self, engine: str) -> None:
         """Run on `plain` or a key of `IMPLEMENTATIONS` from here on. Files stay as they are: they know no engine.
@@ -111,7 +112,7 @@ class ScoreModel(nn.Module):
         rows = padded_rows(batch, self.pad_id)
         with self._backbone_in_compute_dtype():
             logits = self.network(input_ids=rows.input_ids, attention_mask=rows.attention_mask).logits
-        return torch.as_tensor(logits)[: len(rows.last), 0].float()
+        return torch.as_tensor(logits)[: len(rows.last), 0].float().clone()
 
     def _autocast(self) -> Any:
         kind = self.device.type

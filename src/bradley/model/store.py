@@ -3,17 +3,18 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..config import Render
 from ..data.chat import without_clock
 from ..data.render import Renderer
 from ..data.tokenizer import load_tokenizer
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DataError, UserError, one_line
 from ..files import replace_folder
 from ..records import Message
 from .build import computes_bfloat16, own_memory
@@ -63,10 +64,15 @@ def write_model(
     renderer: Renderer,
     facts: dict[str, Any],
     sample: Sequence[Conversation] = (),
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent."""
+    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent.
+
+    Args:
+        weights: those of `tensors_to_save`, where the model holds shards of them; then no sample can be scored.
+    """
     parity = {"parity": measure(model, sample)} if sample else {}
-    of_weights = save_network(model.network, folder)
+    of_weights = save_network(model.network, folder, weights)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)
@@ -130,21 +136,33 @@ def load_model(
         )
     if missing:
         raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
-    template = "raw" if card["template"] == "raw" else str(path / TEMPLATE)
-    settings = Render(**{**card["render"], "template": template})
     model = ScoreModel(own_memory(network).to(target), compute).eval()
-    choose_engine(model, engine, settings.max_tokens)
     tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
     check_vocabulary(network, tokenizer, path)
-    renderer = Renderer(tokenizer, settings, causal=model.causal)
-    if _template_hash(renderer.template) != card["template_sha256"] or _probe_ids(renderer) != card["probe"]["ids"]:
+    renderer = _trained_renderer(card, path, tokenizer, model.causal)
+    choose_engine(model, engine, renderer.settings.max_tokens)
+    check_weights(path, card)
+    known = card.get("normalization")
+    return Loaded(model, renderer, None if known is None else Normalization.from_card(known))
+
+
+def _trained_renderer(card: dict[str, Any], folder: Path, tokenizer: Any, causal: bool) -> Renderer:
+    """The renderer of training, or an error where a card does not give it."""
+    try:
+        template = {"raw": "raw", TEMPLATE: str(folder / TEMPLATE)}[card["template"]]
+        renderer = Renderer(tokenizer, Render(**{**card["render"], "template": template}), causal=causal)
+        found = _template_hash(renderer.template), _probe_ids(renderer)
+        same = found == (card["template_sha256"], card["probe"]["ids"])
+    except (KeyError, TypeError, ValueError, UserError, DataError) as error:
+        raise CheckpointError(
+            f"{folder} does not say how its texts become tokens: {one_line(error)}", "copy the whole model folder again"
+        ) from error
+    if not same:
         raise CheckpointError(
             f"the template or the tokenizer of {folder} is not the one the model was trained with",
             "copy the whole model folder again; a changed template needs a new training",
         )
-    check_weights(path, card)
-    known = card.get("normalization")
-    return Loaded(model, renderer, None if known is None else Normalization.from_card(known))
+    return renderer
 
 
 def add_normalization(folder: Path, normalization: Normalization) -> None:
@@ -165,7 +183,7 @@ def add_normalization(folder: Path, normalization: Normalization) -> None:
 def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> torch.dtype:
     """The dtype that the model was trained in, or an error where `device` would compute in another one."""
     name = card.get("compute")
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise CheckpointError(
             f"{folder / CARD} says compute = {name!r}, wanted {' or '.join(DTYPES)}",
             "copy the whole model folder again",

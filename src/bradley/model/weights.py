@@ -1,6 +1,7 @@
 """The weights of a model folder: a whole network, or adapters in PEFT's format and where their base model is."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ COPY_AGAIN = "copy the whole model folder again"
 GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score` and `bradley verify`'
 
 
-def save_network(network: Any, folder: Path) -> dict[str, Any]:
+def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """Write the weights of a network into a folder, with the config that loads them.
+
+    Args:
+        weights: those of `tensors_to_save`, where the network itself holds shards of them.
 
     Returns:
         What the card has to say of them: nothing of a whole network; of an adapter, under `adapter`, its base model.
@@ -34,21 +38,27 @@ def save_network(network: Any, folder: Path) -> dict[str, Any]:
 
     adapted = is_adapted(network)
     try:
-        (_save_adapter if adapted else _save_whole)(network, folder)
+        (_save_adapter if adapted else _save_whole)(network, folder, weights)
     except SafetensorError as error:
         raise OSError(str(error)) from error
     return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
 
 
-def _save_whole(network: Any, folder: Path) -> None:
+def tensors_to_save(network: Any) -> dict[str, Tensor]:
+    """What a folder keeps of a network, by name: all of it, or what was trained beside adapters. Not copies."""
+    state: dict[str, Tensor] = adapter_state(network) if is_adapted(network) else network.state_dict()
+    return state
+
+
+def _save_whole(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
     with quiet_transformers():
-        network.save_pretrained(folder)
+        network.save_pretrained(folder, state_dict=weights)
 
 
-def _save_adapter(network: Any, folder: Path) -> None:
+def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
     from safetensors.torch import save_file
 
-    state = {name: weight.contiguous().cpu() for name, weight in adapter_state(network).items()}
+    state = {name: weight.contiguous().cpu() for name, weight in (weights or adapter_state(network)).items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
 
@@ -106,8 +116,8 @@ def load_saved(
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
 
 
-def restore_network(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> None:
-    """Write the weights of a model folder into the network of the run that saved it, in place.
+def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, Tensor]:
+    """The tensors that a model folder has for `tensors_to_save` of the network of the run that saved it.
 
     Args:
         card: the folder's `bradley.json`.
@@ -119,14 +129,14 @@ def restore_network(network: Any, folder: Path, card: dict[str, Any], *, remote_
     if (known is None) == is_adapted(network):
         raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
     if known is not None:
-        return _fill(network, _read_weights(folder), folder, known["base"])
+        state = _read_weights(folder)
+        _check_adapter(network, state, folder, known["base"])
+        return state
     saved, missing = load_saved(folder, card, remote_code=remote_code)
-    own, values = network.state_dict(keep_vars=True), saved.state_dict()
+    own, values = tensors_to_save(network), dict(saved.state_dict())
     if missing or {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in values.items()}:
         raise CheckpointError(f"{folder} holds other weights than the run has", COPY_AGAIN)
-    with torch.no_grad():
-        for name, value in values.items():
-            own[name].copy_(value)
+    return values
 
 
 def _load_adapter(
@@ -228,6 +238,13 @@ def _fit(network: Any, known: Any, folder: Path) -> None:
 
 def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> None:
     """Write the tensors of an adapter's file into a network."""
+    _check_adapter(network, state, folder, base)
+    for name, weight in adapter_state(network).items():
+        weight.copy_(state[name])
+
+
+def _check_adapter(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> None:
+    """Raise `CheckpointError` unless the tensors of an adapter's file are those of a network."""
     if not any(is_head_weight(network, name.removeprefix(PREFIX)) for name in state):
         raise CheckpointError(
             f"{folder} holds an adapter without a score head", "scores would be random: retrain or re-export"
@@ -243,4 +260,3 @@ def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> No
             raise _other_base(
                 folder, base, f"{name} is {list(state[name].shape)} there and {list(weight.shape)} wanted"
             )
-        weight.copy_(state[name])

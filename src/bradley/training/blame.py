@@ -17,6 +17,7 @@ from ..losses import Loss
 from ..model.batch import collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
+from .parallel.whole import whole
 
 Pieces = Iterable[tuple[int, np.ndarray]]
 """Micro-batches of a step: their number in it, and their comparisons."""
@@ -91,6 +92,6 @@ class Again(NamedTuple):
             loss = self.backward(step, piece, chosen)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
             self.model.zero_grad(set_to_none=True)
-            return loss, float(norm)
+            return loss, float(whole(norm))
 
         return run

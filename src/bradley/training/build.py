@@ -21,7 +21,7 @@ from ..data.render import Renderer
 from ..data.store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
 from ..errors import DataError, UserError
-from ..model.build import Built, build_model
+from ..model.build import Built
 from ..model.cost import limit_for, load_on
 from ..model.engine import describe_engine, prove
 from ..records import Comparison
@@ -29,10 +29,13 @@ from ..seeds import generator
 from .checkpoint import Checkpoints
 from .evaluation import PROBE, SELECTION, Evaluator
 from .gpu import check_gpu
-from .loop import Job
+from .job import Job
 from .metrics import length_fields
 from .objective import check_objective, objective
 from .optim import make_optimizer
+from .parallel.group import Group
+from .parallel.team import Team
+from .parallel.teams import build_team
 from .provenance import provenance
 from .samples import choose
 from .writers import check_trackers
@@ -56,17 +59,24 @@ class Prepared(NamedTuple):
     test: TokenStore | None
     plan: Plan
     optimizer: torch.optim.Optimizer
+    team: Team
 
 
-def prepare(config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0) -> Prepared:
+def prepare(
+    config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: Group | None = None
+) -> Prepared:
     """Load, check and lay out everything that the configuration names; `rows` are those in memory, see `load_splits`.
 
+    Of several processes, one on each machine renders the texts, and the others read the token stores that it leaves.
+
     Args:
+        group: the processes of the run, if there are several.
         threads: of the CPU where the settings name none (0: PyTorch's own choice).
 
     Raises:
         BradleyError: whatever is wrong with configuration, data or model.
     """
+    group = group or Group()
     device = choose_device(config.train.device)
     check_trackers(config.log)
     check_gpu(config.log.gpu_seconds, device)
@@ -76,19 +86,20 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None, threads: i
     splits = load_splits(config.data, config.seed, **rows)
     check_selection(config, splits)
     tokenizer = make_tokenizer(config.model, splits.train)
-    built = build_model(config.model, tokenizer, config.seed, device, config.render.max_tokens)
+    built, team = build_team(group, config, tokenizer, device)
     renderer = Renderer(tokenizer, config.render, causal=built.model.causal)
     check_positions(built.model.network, config.render.max_tokens)
     optimizer = make_optimizer(built.model, config.optim)
     store = functools.partial(build_store, renderer=renderer, cache=cache)
-    train = store(splits.train, training=True)
-    check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
-    check_objective(config.loss, train)
-    evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
-    probe = probe_of(splits.train, train, config)
-    if probe:
-        evals[PROBE] = store(probe, training=False)
-    test = store(splits.test, training=False) if splits.test else None
+    with group.one_first():
+        train = store(splits.train, training=True)
+        check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
+        check_objective(config.loss, train)
+        evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
+        probe = probe_of(splits.train, train, config)
+        if probe:
+            evals[PROBE] = store(probe, training=False)
+        test = store(splits.test, training=False) if splits.test else None
     limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):
         check_limit(split, load_on(built.model, split), limit)
@@ -106,7 +117,7 @@ def prepare(config: Config, rows: dict[str, Any], cache: Path | None, threads: i
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
-    return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer)
+    return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer, team)
 
 
 def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
@@ -132,6 +143,7 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
             console.say,
         ),
         console=console,
+        team=prepared.team,
         lengths=length_fields(prepared.splits.report),
     )
 

@@ -6,9 +6,11 @@ the rename that gives it its name; older ones go only after that, so at every in
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from .. import disk
 from ..console import to_stderr
@@ -84,12 +86,14 @@ class Checkpoints:
         *,
         best: bool,
         state: Fill | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write a checkpoint, whole or not at all; then remove those that need not be kept.
 
         Args:
             facts: figures of its evaluation, as plain JSON values.
             best: whether it is the best one so far; the first one always is.
+            weights: as for `write_model`, where the model is in shards; the card then has no sample of scores.
             state: fills the empty folder `training/`, with what is needed to go on.
 
         Raises:
@@ -102,7 +106,8 @@ class Checkpoints:
 
         def fill(folder: Path) -> None:
             try:
-                write_model(folder, model, renderer, {"step": step, "evaluation": facts, **known}, sample)
+                scored = sample if weights is None else ()
+                write_model(folder, model, renderer, {"step": step, "evaluation": facts, **known}, scored, weights)
                 if state is not None:
                     make_folder(folder / STATE)
                     state(folder / STATE)

@@ -16,6 +16,7 @@ from ..records import ScoredComparison
 from ..score import score_store
 from .distributions import distributions
 from .metrics import Event, eval_figures
+from .parallel.team import Team
 from .samples import Chosen, sample_rows
 
 SELECTION = "valid"
@@ -83,17 +84,16 @@ class Evaluator:
         self.stop_best: float | None = None
         self.waited = 0
 
-    def run(self, model: ScoreModel, step: int) -> Verdict:
-        """Score every set with the model as it stands."""
-        rows = {
-            name: score_store(model, store, self.settings.micro_batch_tokens) for name, store in self.stores.items()
-        }
+    def run(self, model: ScoreModel, step: int, team: Team | None = None) -> Verdict:
+        """Score every set with the model as it stands; of several processes one writes the rows."""
+        budget = self.settings.micro_batch_tokens
+        rows = {name: score_store(model, store, budget, team) for name, store in self.stores.items()}
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
         improved = self._improves(figures.get(SELECTION))
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
-            for name, scored in rows.items():
+            for name, scored in rows.items() if team is None or team.group.is_main else ():
                 write_rows(self.folder / f"{name}-{label}.jsonl", scored)
             self.summaries[label], self.shown[label] = figures, shown
         self.best_step = step if improved else self.best_step

@@ -21,7 +21,7 @@ from .room import Room
 
 MOST_SKIPPED, SKIPPED_WITHIN = 3, 1000
 """So many steps may be skipped among so many."""
-SHOWN = 5
+SHOWN = 3
 Exchange = Callable[[list[str]], list[str]]
 """Gives the lines of this process to all others, and returns those of all of them."""
 

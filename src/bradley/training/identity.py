@@ -16,19 +16,20 @@ from ..model.reward import ScoreModel, compute_name
 from ..model.store import rendering_hashes
 from .provenance import trained_on, versions
 
-FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project")
+FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
 """Settings, or sections of them, that a run may change when it goes on: no number of it depends on them."""
-CIRCUMSTANCES = ("threads", "versions", "hardware")
+CIRCUMSTANCES = ("threads", "versions", "hardware", "sums")
 """What may differ when a run goes on, in rounding at most: said and recorded, and refused if `checkpoint.exact`."""
 
 
 def identity(
-    config: Config, data: Mapping[str, TokenStore], renderer: Any, model: ScoreModel
+    config: Config, data: Mapping[str, TokenStore], renderer: Any, model: ScoreModel, order: str
 ) -> dict[str, dict[str, Any]]:
     """Everything that decides the numbers of a run, by field.
 
     Args:
         data: the token store of every split, by name.
+        order: in which gradients are added up, see `Team.order`.
     """
     base = weights_hash(config.model.path, config.model.revision) if config.model.path else "built from model.config"
     hardware = torch.cuda.get_device_name() if model.device.type == "cuda" else platform.machine()
@@ -39,6 +40,7 @@ def identity(
         "base": {"weights": base},
         "dtype": {"compute": compute_name(model)},
         "threads": {"number": torch.get_num_threads()},
+        "sums": {"order": order},
         "versions": versions(),
         "hardware": {"device": f"{model.device.type}: {hardware}"},
     }

@@ -1,28 +1,28 @@
 """When a run is saved, and that it is saved when it is asked to stop."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import Preempted
 from ..stopping import StopRequested
 from .guard import Guard
+from .job import Job
 from .movement import Movement
+from .parallel.whole import gather_optimizer
 from .progress import Progress
-from .state import optimizer_state, save_state
+from .state import save_state
 from .timing import Timer
 from .writers import Writers
-
-if TYPE_CHECKING:
-    from .loop import Job
 
 
 class Keeper:
     """Writes the checkpoints of a run: model, optimizer and progress as one, at the place where the run is."""
 
     def __init__(
-        self, job: "Job", progress: Progress, movement: Movement, guard: Guard, writers: Writers, timer: Timer
+        self, job: Job, progress: Progress, movement: Movement, guard: Guard, writers: Writers, timer: Timer
     ) -> None:
         self.job, self.progress, self.movement, self.writers, self.timer = job, progress, movement, writers, timer
         self.guard = guard
@@ -36,27 +36,32 @@ class Keeper:
         Args:
             facts: figures of the evaluation made here, empty where none was.
         """
-        job, progress = self.job, self.progress
-        with self.timer.phase("checkpoint"):
+        job, team, progress = self.job, self.job.team, self.progress
+        with self.timer.phase("checkpoint"), team.watchdog.slow():
             progress.movement, progress.guard = self.movement.state(), self.guard.state()
             progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
-            optimizer = optimizer_state(job.model, job.optimizer)
-            job.checkpoints.save(
+            team.check_weights()
+            optimizer = gather_optimizer(job.model, job.optimizer, team.group)
+            save = functools.partial(
+                job.checkpoints.save,
                 progress.place.step,
                 job.model,
                 job.renderer,
                 facts,
                 best=best,
                 state=lambda folder: save_state(folder, optimizer, progress, job.evaluator),
+                weights=team.saved_weights(),
             )
+            team.group.on_main(save)
         self.committed, self.last = (progress.place.step, progress.evaluated), time.monotonic()
 
     def save_on_schedule(self) -> None:
         """Commit a checkpoint if steps or minutes since the last one say so."""
         settings, step = self.job.config.checkpoint, self.progress.place.step
         waited = (time.monotonic() - self.last) / 60
-        if (settings.every and step % settings.every == 0) or (settings.minutes and waited >= settings.minutes):
+        by_clock = settings.minutes > 0 and self.job.team.group.any(waited >= settings.minutes)
+        if by_clock or (settings.every and step % settings.every == 0):
             self.save({})
 
     @contextlib.contextmanager

@@ -1,27 +1,18 @@
 """The training loop. Read this file first: everything else is built around the step in `fit`."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from .. import stopping
-from ..config import Config
-from ..console import Console
-from ..data.plan import Plan
-from ..data.render import Renderer
-from ..data.store import TokenStore
-from ..losses import Loss
 from ..model.batch import collate
-from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .blame import Again
-from .checkpoint import Checkpoints
-from .evaluation import Evaluator, steps_between
+from .evaluation import steps_between
 from .guard import Guard
+from .job import Job
 from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
@@ -29,32 +20,7 @@ from .optim import set_rates
 from .probe import probe
 from .progress import Progress
 from .timing import Timer
-from .writers import open_writers
-
-
-@dataclass
-class Job:
-    """Everything a training run needs, built by `build.py`.
-
-    Attributes:
-        losses: the objective, a sum of these, each with its weight in it.
-        store: the training comparisons; `weights` [J] are their effective judgment weights.
-        lengths: token figures of every split, as fields of the first event.
-    """
-
-    config: Config
-    folder: Path
-    model: ScoreModel
-    renderer: Renderer
-    optimizer: torch.optim.Optimizer
-    losses: dict[str, Loss]
-    store: TokenStore
-    weights: np.ndarray
-    plan: Plan
-    evaluator: Evaluator
-    checkpoints: Checkpoints
-    console: Console
-    lengths: Event = field(default_factory=dict)
+from .writers import Writers, open_writers
 
 
 @dataclass(frozen=True)
@@ -79,15 +45,17 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
         Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
-    config, plan, progress = job.config, job.plan, progress or Progress()
+    config, plan, team, group, progress = job.config, job.plan, job.team, job.team.group, progress or Progress()
     place, window = progress.place, progress.window
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
     again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
-    guard = Guard(config, again, progress.guard)
+    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart)
     with contextlib.ExitStack() as stack:
-        writers = stack.enter_context(open_writers(job.folder, config, progress.writers))
+        writers = stack.enter_context(
+            open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))
+        )
         timer = stack.enter_context(
             contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
         )
@@ -102,7 +70,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
 
         def evaluate() -> None:
             with timer.phase("evaluate"):
-                verdict = job.evaluator.run(job.model, place.step)
+                verdict = job.evaluator.run(job.model, place.step, team)
             for kind, fields in verdict.events:
                 write(place.event(kind, fields))
             progress.evaluated, progress.stop = True, verdict.stop
@@ -121,33 +89,35 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             # one optimizer step: loss = sum over terms of (sum over the whole step) / (total of the term's unit)
             step = plan.step(place.step + 1)
             totals = plan.totals(step)
-            sums = StepSums(totals)
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
-            for piece, chosen in enumerate(step.micro_batches):
-                stopping.check()
+            timer.count(plan.load.sizes, step.micro_batches)
+            for piece, chosen in team.share(plan, step):
                 guard.enter(step, piece, chosen)
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
-                with timer.phase("forward", tokens=batch):
-                    scores = job.model(batch)
+                with timer.phase("forward"):
+                    scores = team.forward(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
                     part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum()
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
-                sums.add(terms, scores, batch.targets, config.loss.beta)
-            norm = clip(job.model, config.optim.max_grad_norm)
+                team.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
+            with timer.phase("reduce"):
+                sums = StepSums(totals).merge(team.reduce())
+            norm = team.clip(config.optim.max_grad_norm)
             moves = guard.allows(step, sums, norm)
             if moves:
                 with timer.phase("optimizer"):
                     job.optimizer.step()
-                for line in movement.look(step.number, batch):
+                for line in movement.look(step.number, functools.partial(job.last_batch, step)):
                     job.console.say(line)
             else:
                 movement.wait(step.number)
                 job.console.say(guard.passed_over())
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
+            team.watchdog.step()
             place.move(step, plan)
             progress.evaluated = False
             if moves:
@@ -179,9 +149,3 @@ def ending(job: Job) -> str:
     stopped = job.config.train.stop_after
     reason = f"train.stop_after = {stopped}" if stopped else "every step of the plan"
     return "; ".join(filter(None, [reason, job.evaluator.unreached()]))
-
-
-def clip(model: torch.nn.Module, max_norm: float) -> float:
-    """Scale gradients down to `max_norm` (0: leave them) and return their norm before that."""
-    limit = max_norm if max_norm > 0 else float("inf")
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))

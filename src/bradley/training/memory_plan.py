@@ -13,7 +13,7 @@ from .memory import GIB, MODES, PARTS, Setup, memory_of
 from .memory_shapes import network_of
 
 PER_NODE = 8
-"""Processes among which `hybrid` shards: those of one node."""
+"""Processes among which `hybrid` shards where nothing is said: those of one node."""
 FASTEST = {"cpu": "segments", "cuda": "varlen"}
 """What `model.engine = auto` takes where the model allows it."""
 
@@ -31,6 +31,8 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
     drawn = outline(config.model)
     network = network_of(drawn, config.model.adapter.quantize)
     setup = setup_of(config, device, causal=is_causal(drawn))
+    per_copy = config.parallel.processes_per_copy or PER_NODE
+    modes = modes_of(processes, per_copy)
     return {
         "device": device,
         "compute": "float32" if setup.number == 4 else "bfloat16",
@@ -42,7 +44,7 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
         "processes": processes,
         "parameters": network.trained_numbers + network.frozen + network.quantized,
         "trained": network.trained_numbers,
-        "bytes": {mode: memory_of(network, in_mode(setup, mode, processes)) for mode in modes_of(processes)},
+        "bytes": {mode: memory_of(network, in_mode(setup, mode, processes, per_copy)) for mode in modes},
     }
 
 
@@ -71,8 +73,14 @@ def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
         checkpointing=model.gradient_checkpointing,
         optimizer=config.optim.name,
         options=options,
-        partial_gradients=partial_gradients(config.train.batch_size) if device == "cpu" else 1,
+        partial_gradients=partial_gradients(config.train.batch_size) if in_a_tree(config, device) else 1,
     )
+
+
+def in_a_tree(config: Config, device: str) -> bool:
+    """Whether copies of the model add up their gradients in the order that no number of processes changes."""
+    wanted = config.parallel.canonical
+    return wanted == "on" or (wanted == "auto" and device == "cpu")
 
 
 def partial_gradients(micro_batches: int) -> int:
@@ -80,18 +88,18 @@ def partial_gradients(micro_batches: int) -> int:
     return int(math.log2(micro_batches)) + 1
 
 
-def modes_of(processes: int) -> tuple[str, ...]:
+def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:
     """The modes that differ for so many processes."""
     if processes == 1:
         return MODES[:1]
-    return MODES if processes > PER_NODE else MODES[:3]
+    return MODES if processes > per_copy else MODES[:3]
 
 
-def in_mode(setup: Setup, mode: str, processes: int) -> Setup:
+def in_mode(setup: Setup, mode: str, processes: int, per_copy: int = PER_NODE) -> Setup:
     """The setup of one of so many processes. What is sharded is reduced by the collectives, without a tree."""
     if mode == "replicate":
         return setup
-    shards = min(processes, PER_NODE) if mode == "hybrid" else processes
+    shards = min(processes, per_copy) if mode == "hybrid" else processes
     return setup._replace(mode=mode, shards=shards, partial_gradients=1)
 
 

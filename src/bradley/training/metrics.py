@@ -43,7 +43,7 @@ class StepSums:
         vars(made).update(known)
         return made
 
-    def add(self, terms: Mapping[str, Term], scores: Tensor, targets: Targets, beta: float) -> None:
+    def add(self, terms: Mapping[str, Term], scores: Tensor, targets: Targets, beta: float) -> Self:
         """Add one micro-batch: the terms of the objective, and the judgments of its `scores` [R].
 
         Raises:
@@ -60,6 +60,7 @@ class StepSums:
         for (name, unit, _), value in zip(rows, values, strict=True):
             self.units[name] = unit
             self.sums[name] = self.sums.get(name, 0.0) + value
+        return self
 
     def merge(self, others: "Iterable[StepSums]") -> Self:
         """Add the sums and the totals of other steps."""

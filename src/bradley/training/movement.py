@@ -1,7 +1,7 @@
 """Whether what is trained moves: every trained weight is looked at early in a run, and what stays is named with the
 reason."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ..model.parity import in_float32
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .optim import warmup_steps
+from .parallel.whole import assign, whole
 
 LOOK_AT = 3
 """The step at which gradients are looked at. The first is too early: while one half of an adapter is 0, the other has
@@ -62,15 +63,18 @@ class Movement:
         self.gradients_at += step == self.gradients_at
         self.moved_at += step == self.moved_at
 
-    def look(self, step: int, batch: Batch) -> Iterator[str]:
+    def look(self, step: int, batch: Callable[[], Batch]) -> Iterator[str]:
         """One line for each reason why weights do not learn, when it is time: after the optimizer's step and before
         gradients are cleared.
+
+        Args:
+            batch: makes some micro-batch of the step, the same in every process.
 
         Raises:
             CheckpointError: a weight that scores depend on gets no gradient.
         """
         if step == self.gradients_at:
-            yield from self._without_gradient(batch)
+            yield from self._without_gradient(batch())
         if step == self.moved_at:
             yield from self._lost(step)
 
@@ -120,13 +124,13 @@ def trained(model: ScoreModel) -> Iterator[tuple[str, nn.Parameter]]:
 
 def gradient_size(weight: nn.Parameter) -> float:
     """The root mean square of a weight's gradient."""
-    return 0.0 if weight.grad is None else float(weight.grad.square().mean().sqrt())
+    return 0.0 if weight.grad is None else float(whole(weight.grad).square().mean().sqrt())
 
 
 def checksum(weight: Tensor) -> int:
     """The sum of a weight's bit patterns: a change of any number in it changes this, but for a coincidence."""
-    whole = torch.int32 if weight.element_size() == 4 else torch.int16
-    return int(weight.detach().contiguous().view(whole).sum(dtype=torch.int64))
+    bits = torch.int32 if weight.element_size() == 4 else torch.int16
+    return int(whole(weight).detach().contiguous().view(bits).sum(dtype=torch.int64))
 
 
 def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str:
@@ -136,13 +140,12 @@ def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str
         `none`: no score changes; `constant`: all change alike; `other`.
     """
     source = torch.Generator().manual_seed(seed_for(0, "movement"))
-    kept = weight.detach().clone()
+    kept = whole(weight).detach().clone()
     size = max(NUDGE, float(kept.square().mean().sqrt()))
     before = _scores(model, batch)
-    with torch.no_grad():
-        weight.add_(torch.randn(kept.shape, generator=source).to(kept) * size)
-        after = _scores(model, batch)
-        weight.copy_(kept)
+    assign(weight, kept + torch.randn(kept.shape, generator=source).to(kept) * size)
+    after = _scores(model, batch)
+    assign(weight, kept)
     change = after - before
     largest = float(change.abs().max())
     rounding = ROUNDING[torch.float32] * float(torch.stack([before, after]).abs().max())

@@ -6,6 +6,7 @@ from ..config import Config
 from ..data.schedule import heaviest
 from .blame import Again
 from .memory import GIB
+from .parallel.whole import local
 from .room import Room
 from .states import state_bytes
 
@@ -37,5 +38,5 @@ def probe(again: Again, optimizer: torch.optim.Optimizer, config: Config, room: 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer, config: Config) -> int:
     """Bytes that the optimizer of a run will keep once it has taken a step."""
-    shapes = [tuple(weight.shape) for group in optimizer.param_groups for weight in group["params"]]
+    shapes = [tuple(local(weight).shape) for group in optimizer.param_groups for weight in group["params"]]
     return sum(state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in shapes)

@@ -19,6 +19,7 @@ from ..model.build import Built
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
 from ..records import Comparison, Message, ScoredComparison
+from ..redaction import redact
 from .build import Prepared
 from .evaluation import SELECTION, Evaluator
 from .objective import describe_objective
@@ -40,6 +41,7 @@ def announce(prepared: Prepared, console: Console) -> None:
     for line in model_lines(prepared.built):
         console.say(line)
     console.say(f"engine       {prepared.engine}")
+    console.say(f"processes    {prepared.team.describe()}")
     for line in describe_objective(config.loss, prepared.train):
         console.say(f"objective    {line}")
     console.say(
@@ -62,14 +64,14 @@ def model_lines(built: Built) -> Iterator[str]:
     trained = sum(trained for trained, _ in counts.values())
     yield f"trained      {trained:,} of {size:,} parameters ({trained / size:.2%}): {kinds}"
     if model.device.type == "cuda" and torch.cuda.device_count() > 1:
-        yield f"device       one of {torch.cuda.device_count()} visible GPUs: a run uses a single one"
+        yield f"device       one of {torch.cuda.device_count()} visible GPUs: each process uses a single one"
 
 
 def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
     """Write the files that are known before the first step."""
     config = prepared.config
     if source:
-        write_text(folder / "config.toml", source)
+        write_text(folder / "config.toml", redact(source))  # a comment may hold what no setting may
     write_text(folder / "config.json", _json(config.model_dump(mode="json")))
     write_text(folder / "environment.json", _json(environment(prepared)))
     write_text(folder / "data_report.json", _json(prepared.splits.report))
@@ -108,6 +110,8 @@ def environment(prepared: Prepared) -> dict[str, Any]:
         "compute": compute_name(model),
         "head": prepared.built.head,
         "engine": prepared.built.engine.name,
+        "processes": prepared.team.group.size,
+        "sums": prepared.team.order,
     }
 
 

@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
+from ..model import parity
+from ..model.card import read_card, write_card
 from ..model.normalization import measure
-from ..model.reward import compute_name
+from ..model.reward import ScoreModel, compute_name
 from ..model.store import add_normalization, load_model
+from ..model.weights import read_tensors, tensors_to_save
 from ..records import ScoredComparison
 from ..report.run_folder import read_lines
 from ..score import score_store
 from .build import Prepared
 from .evaluation import SELECTION, Evaluator, percent, write_rows
+from .job import Job
+from .parallel.whole import spread_tensors
 
 
 def interval(figure: dict[str, Any]) -> str:
@@ -67,28 +74,65 @@ def read_run(folder: Path) -> Run:
     return Run(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
 
+def publish_best(job: Job, prepared: Prepared) -> None:
+    """Make `model/` of the best checkpoint.
+
+    One of a run in shards gets its sample of scores here, from the model that is loaded back from it.
+    """
+    folder = job.checkpoints.publish(job.folder / "model")
+    card = read_card(folder)
+    if "parity" not in card and job.checkpoints.provenance.sample:
+        scorer = load_back(prepared, folder, "cpu")
+        write_card(folder, {**card, "parity": parity.measure(scorer, job.checkpoints.provenance.sample)})
+
+
+def load_back(prepared: Prepared, folder: Path, device: str) -> ScoreModel:
+    """The model of a run from its folder."""
+    trusted, engine = prepared.config.model.trust_remote_code, prepared.built.engine.name
+    return load_model(folder, device, trust_remote_code=trusted, engine=engine).model
+
+
+def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
+    """The rows of the test split, read here, once, with the best model loaded back from its folder; all processes share
+    the work.
+    """
+    if prepared.test is None:
+        return None
+    model, team, folder = prepared.built.model, prepared.team, job.folder / "model"
+    budget = prepared.config.train.micro_batch_tokens
+    if team.group.size == 1:
+        return score_store(load_back(prepared, folder, str(model.device)), prepared.test, budget)
+    trusted = prepared.config.model.trust_remote_code
+    read: dict[str, Tensor] = {}
+
+    def load() -> None:
+        read.update(read_tensors(model.network, folder, read_card(folder), remote_code=trusted))
+
+    team.group.on_main(load)
+    spread_tensors(tensors_to_save(model.network), read, team.group)
+    return score_store(model, prepared.test, budget, team)
+
+
 def final_figures(
-    prepared: Prepared, evaluator: Evaluator, folder: Path, model: Path
+    prepared: Prepared, evaluator: Evaluator, folder: Path, test: list[ScoredComparison] | None
 ) -> tuple[dict[str, Any], dict[str, list[ScoredComparison]]]:
     """The figures of the best model on every set, and the rows of the set that is reported first.
 
-    The test split is read here, once, with the best model loaded back from its folder. The first set before it, `valid`
-    where there is one, becomes the unit of the scores in that folder.
+    The first set before the test split, `valid` where there is one, becomes the unit of the scores in the model folder.
+
+    Args:
+        test: rows of the test split, if there is one.
     """
     sets, last = dict(evaluator.summaries["best"]), evaluator.summaries["last"]
     headline = SELECTION if SELECTION in sets else next(iter(sets), "test")
     shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
     if headline in shown:
-        add_normalization(model, measure(headline, prepared.evals[headline], shown[headline]))
-    if prepared.test is not None:
-        device = str(prepared.built.model.device)
-        trusted, engine = prepared.config.model.trust_remote_code, prepared.built.engine.name
-        scorer = load_model(model, device, trust_remote_code=trusted, engine=engine).model
-        rows = score_store(scorer, prepared.test, prepared.config.train.micro_batch_tokens)
-        write_rows(folder / "eval" / "test-best.jsonl", rows)
+        add_normalization(folder / "model", measure(headline, prepared.evals[headline], shown[headline]))
+    if test is not None:
+        write_rows(folder / "eval" / "test-best.jsonl", test)
         loss = prepared.config.loss
-        sets["test"] = summarize(rows, beta=loss.beta, weight_by=loss.weight_by)
-        headline, shown = "test", {**shown, "test": rows}
+        sets["test"] = summarize(test, beta=loss.beta, weight_by=loss.weight_by)
+        headline, shown = "test", {**shown, "test": test}
     return {"headline": headline, "compute": compute_name(prepared.built.model), "sets": sets, "last": last}, shown
 
 

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..config import Config
 from ..console import Console
 from ..errors import CheckpointError, RunFolderError
 from ..files import write_text
 from ..model.card import read_card
-from ..model.weights import restore_network
+from ..model.intruders import check_intruders
+from ..model.weights import read_tensors, tensors_to_save
 from .attempts import count_start
 from .build import Prepared
 from .identity import check_identity, identity, shown
-from .loop import Job
+from .job import Job
+from .parallel.whole import spread_optimizer, spread_tensors
 from .progress import Progress
-from .state import load_state
+from .state import Saved, read_saved, restore_rows
 from .status import read_state
 
 RECORD = "run.json"
@@ -36,9 +40,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if path.is_file():
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} is broken: {error}", "copy the whole run folder, or begin anew") from error
+            record = dict(json.loads(path.read_text(encoding="utf-8")))
+            return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
         raise RunFolderError(f"{folder} holds files, and no run to go on with", "give another --output, or remove it")
     return None
@@ -56,10 +61,10 @@ def identity_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
     """The identity of a run that is prepared."""
     test = {"test": prepared.test} if prepared.test is not None else {}
     stores = {"train": prepared.train, **prepared.evals, **test}
-    return identity(prepared.config, stores, prepared.renderer, prepared.built.model)
+    return identity(prepared.config, stores, prepared.renderer, prepared.built.model, prepared.team.order)
 
 
-def begin(prepared: Prepared, folder: Path) -> Progress:
+def begin(prepared: Prepared, folder: Path) -> None:
     """Write the record of a run that begins; whatever is left of one that never reached a checkpoint is removed."""
     for name in WRITTEN:
         path = folder / name
@@ -69,7 +74,6 @@ def begin(prepared: Prepared, folder: Path) -> Progress:
             path.unlink(missing_ok=True)
     count_start(folder, None)
     write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
-    return Progress()
 
 
 def compare(prepared: Prepared, record: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:
@@ -83,24 +87,42 @@ def go_on(
 ) -> Progress | None:
     """Bring a job to the newest checkpoint of its folder; None where there was never one.
 
+    The main process reads it, and gives every process its part.
+
     Args:
         record: what was begun there; `changed`, what differs from it.
 
     Raises:
         CheckpointError: no checkpoint of those that were written is whole.
     """
-    found = job.checkpoints.newest()
-    if found is None:
+    team, network = job.team, job.model.network
+    read: list[tuple[dict[str, Tensor], Saved]] = []
+
+    def find() -> list[Any] | None:
+        found = job.checkpoints.newest()
+        if found is None:
+            return None
+        check_intruders(found.folder)
+        count_start(job.folder, found.step)
+        trusted = prepared.config.model.trust_remote_code
+        tensors = read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted)
+        read.append((tensors, read_saved(found.folder)))
+        restore_rows(found.folder, job.evaluator.folder)
+        write_record(job.folder, identity_of(prepared), [*record["starts"], {"step": found.step, "changed": changed}])
+        return [found.step, read[0][1].progress, read[0][1].evaluator]
+
+    known = team.group.from_main(find)
+    if known is None:
         return None
-    count_start(job.folder, found.step)
-    trusted = prepared.config.model.trust_remote_code
-    restore_network(job.model.network, found.folder, read_card(found.folder), remote_code=trusted)
-    progress = load_state(found.folder, job.model, job.optimizer, job.evaluator)
-    console.say(f"resumed      after step {found.step} of {job.plan.num_steps}: {found.folder.name}, the newest whole")
+    step, progress, evaluator = known
+    tensors, saved = read[0] if read else ({}, None)
+    spread_tensors(tensors_to_save(network), tensors, team.group)
+    spread_optimizer(job.model, job.optimizer, saved.optimizer if saved else {}, team.group)
+    job.evaluator.restore(evaluator)
+    console.say(f"resumed      after step {step} of {job.plan.num_steps}: step-{step:06d}, the newest whole")
     for name, (old, new) in changed.items():
         console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
-    write_record(job.folder, identity_of(prepared), [*record["starts"], {"step": found.step, "changed": changed}])
-    return progress
+    return Progress.from_json(progress)
 
 
 def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:

@@ -11,18 +11,28 @@ from typing import Any
 import torch
 
 from .. import disk, stopping
-from ..config import SYNTHETIC, Config, Section, as_list
+from ..config import SYNTHETIC, Config, Hub, Section, as_list
 from ..console import Console
 from ..errors import BradleyError, Preempted, RunFolderError, UserError
 from ..files import disk_errors, make_folder, sweep, sync, write_text
 from ..hub import check_hub
+from ..model.store import rendering_hashes
+from ..records import ScoredComparison
 from .attempts import forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
+from .job import Job
 from .lock import run_lock
 from .loop import fit
+from .parallel.agree import check_same, code_hash
+from .parallel.group import open_group
+from .parallel.logs import log_apart
+from .parallel.watched import watched
+from .progress import Progress
+from .provenance import trained_on
 from .record import announce, describe_run, show_samples, worst_examples
-from .results import Run, final_figures, read_run
+from .results import Run, final_figures, publish_best, read_run, score_test
 from .resume import begin, compare, go_on, is_finished, read_record
+from .space import check_disk
 from .status import reported
 
 SANITY: dict[str, dict[str, Any]] = {
@@ -71,36 +81,71 @@ def train(
     """
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
-    console = Console(progress)
-    folder = output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    hub, config = config.hub, with_sanity(config) if sanity else config
+    rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
+    with open_group(config.parallel, config.train.device) as group:
+        console = Console(progress if group.is_main else "quiet")
+        folder = Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
+        check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
+        record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))
+        if ended:
+            console.say(f"nothing to do: the run in {folder} has ended")
+            return Run(folder, group.from_main(lambda: read_run(folder).results))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(stopping.listening(config.train.time_limit))
+            stack.enter_context(preempted(folder))
+            if record:
+                group.on_main(lambda: stack.enter_context(run_lock(folder, WAIT_SECONDS, console.say)))
+            threads = record["identity"]["threads"]["number"] if record else 0
+            prepared = prepare(config, rows, default_cache(), threads, group)
+            check_data(prepared)
+            if group.is_main:
+                announce(prepared, console)
+            changed = group.from_main(lambda: compare(prepared, record, allow_change) if record else {})
+            if not record:
+                group.on_main(lambda: take(folder, stack, console, again=resume))
+            log_apart(folder, group)
+            if group.is_main:
+                stack.enter_context(reported(folder))
+                stack.enter_context(counted(folder))
+            stack.enter_context(group.first_cause())
+            results = train_prepared(prepared, folder, console, source, record, changed)
+            group.on_main(lambda: show(folder, config, console))
+        return Run(folder, results)
+
+
+def begun(folder: Path, config: Config, hub: Hub, *, resume: bool) -> tuple[dict[str, Any] | None, bool]:
+    """The record of what was begun in a folder, if a run may go on with it, and whether that has ended.
+
+    Raises:
+        BradleyError: a folder that is not free, or not fit to go on in; a Hub that would not take the model.
+    """
     record = read_record(folder) if resume else None
     if not resume:
         refuse_used(folder)
-    check_hub(config.hub.push, config.hub.private)
-    config = with_sanity(config) if sanity else config
-    if record and is_finished(folder, config):
-        console.say(f"nothing to do: the run in {folder} has ended")
-        return read_run(folder)
-    rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(stopping.listening(config.train.time_limit))
-        stack.enter_context(preempted(folder))
-        if record:
-            stack.enter_context(run_lock(folder, WAIT_SECONDS, console.say))
-        threads = record["identity"]["threads"]["number"] if record else 0
-        prepared = prepare(config, rows, default_cache(), threads)
-        announce(prepared, console)
-        changed = compare(prepared, record, allow_change) if record else {}
-        if not record:
-            claim(folder, again=resume)
-            stack.enter_context(run_lock(folder, say=console.say))
-            refuse_begun(folder)
-        stack.enter_context(reported(folder))
-        stack.enter_context(counted(folder))
-        results = train_prepared(prepared, folder, console, source, record, changed)
-        write_pages(folder, console)
-        upload(folder, config, console)
-    return Run(folder, results)
+    check_hub(hub.push, hub.private)
+    return record, record is not None and is_finished(folder, config)
+
+
+def check_data(prepared: Prepared) -> None:
+    """Raise `UserError` where the processes have read other data, or with another tokenizer."""
+    stores = {"train": prepared.train, **prepared.evals}
+    if prepared.team.group.size > 1:
+        hashes = {name: trained_on(store) for name, store in stores.items()}
+        check_same(prepared.team.group, {"data": hashes, "tokenizer": rendering_hashes(prepared.renderer)})
+
+
+def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: bool) -> None:
+    """Make a folder this run's own until the stack ends. Raises `RunFolderError` where another run was first."""
+    claim(folder, again=again)
+    stack.enter_context(run_lock(folder, say=console.say))
+    refuse_begun(folder)
+
+
+def show(folder: Path, config: Config, console: Console) -> None:
+    """What is made of a run that has ended: its pages, and its model on the Hub."""
+    write_pages(folder, console)
+    upload(folder, config, console)
 
 
 @contextlib.contextmanager
@@ -143,29 +188,50 @@ def train_prepared(
         The content of `results.json`.
     """
     began = time.perf_counter()
+    config, group = prepared.config, prepared.team.group
     job = make_job(prepared, folder, console)
-    sweep(folder)
+    group.on_main(lambda: sweep(folder))
     progress = go_on(prepared, job, record, changed, console) if record else None
-    progress = progress or begin(prepared, folder)
+    if progress is None:
+        group.on_main(lambda: begin(prepared, folder))
+        progress = Progress()
     before = progress.seconds
-    describe_run(prepared, folder, source)
-    with torch.random.fork_rng():
+    group.on_main(lambda: check_disk(job, begun=progress.begun))
+    group.on_main(lambda: describe_run(prepared, folder, source))
+    with torch.random.fork_rng(), watched(job.team, folder, config.parallel.hang_seconds):
         outcome = fit(job, progress)
-    config = prepared.config
-    model = job.checkpoints.publish(folder / "model")
+    group.on_main(lambda: publish_best(job, prepared))
     show_samples(job.evaluator, console)
-    final, shown = final_figures(prepared, job.evaluator, folder, model)
+    with watched(job.team, folder, config.parallel.hang_seconds):
+        test = score_test(prepared, job)
+    about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
+
+    def finish() -> dict[str, Any]:
+        about["seconds"] = round(before + time.perf_counter() - began, 1)
+        return write_results(prepared, job, about, test)
+
+    results: dict[str, Any] = group.from_main(finish)
+    return results
+
+
+def write_results(
+    prepared: Prepared, job: Job, about: Mapping[str, Any], test: list[ScoredComparison] | None
+) -> dict[str, Any]:
+    """Write `results.json` and `examples.json` of a run that has ended, and return the first.
+
+    Args:
+        about: how it ended, and what it took.
+        test: rows of the test split, if there is one.
+    """
+    final, shown = final_figures(prepared, job.evaluator, job.folder, test)
     results = {
-        "best": {"step": job.evaluator.best_step, "metric": config.train.select_by},
-        "steps": outcome.steps,
-        "stopped": outcome.reason,
-        **outcome.facts,
-        "seconds": round(before + time.perf_counter() - began, 1),
+        "best": {"step": job.evaluator.best_step, "metric": prepared.config.train.select_by},
+        **about,
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
     }
-    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    write_text(folder / "examples.json", json.dumps(worst_examples(prepared, shown)) + "\n")
+    write_text(job.folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_text(job.folder / "examples.json", json.dumps(worst_examples(prepared, shown)) + "\n")
     return results
 
 

@@ -5,16 +5,16 @@ process that wrote it, and nothing that is read can run code.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError, one_line
-from .evaluation import Evaluator
+from .evaluation import REMEMBERED, Evaluator
 from .progress import Progress
 
 FOLDER = "training"
@@ -28,7 +28,7 @@ def save_state(folder: Path, optimizer: Mapping[str, Any], progress: Progress, e
     """Write the state of a run into an empty folder.
 
     Args:
-        optimizer: as `optimizer_state` gives it.
+        optimizer: as `gather_optimizer` gives it.
     """
     from safetensors.torch import save_file
 
@@ -46,11 +46,24 @@ def save_state(folder: Path, optimizer: Mapping[str, Any], progress: Progress, e
             shutil.copyfile(path, folder / ROWS / path.name)
 
 
-def load_state(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, evaluator: Evaluator) -> Progress:
-    """Bring optimizer and evaluator to where a checkpoint left them, in place; the progress of the run.
+class Saved(NamedTuple):
+    """The state of a run as its checkpoint holds it.
+
+    Attributes:
+        optimizer: as `gather_optimizer` gives it.
+        progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
+    """
+
+    optimizer: dict[str, Any]
+    progress: dict[str, Any]
+    evaluator: dict[str, Any]
+
+
+def read_saved(checkpoint: Path) -> Saved:
+    """The state that a checkpoint holds.
 
     Raises:
-        CheckpointError: a checkpoint without a state, or of other weights or another optimizer.
+        CheckpointError: it has none that can be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -58,46 +71,22 @@ def load_state(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimi
     folder = checkpoint / FOLDER
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / OPTIMIZER)
-    except (OSError, ValueError, SafetensorError) as error:
+        known, tensors = state["optimizer"], load_file(folder / OPTIMIZER)
+        optimizer = {"state": _joined(tensors, known["state"]), "groups": known["groups"]}
+        evaluator = {name: state["evaluator"][name] for name in REMEMBERED}
+        progress = Progress.from_json(state["progress"]).to_json()
+        os.listdir(folder / ROWS)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder} cannot be read: {one_line(error)}", "copy the whole run folder, or begin anew"
+            f"{folder} is no state of a run: {one_line(error)}", "copy the whole run folder, or begin anew"
         ) from error
-    known = state["optimizer"]
-    restore_optimizer(model, optimizer, {"state": _joined(tensors, known["state"]), "groups": known["groups"]})
-    evaluator.restore(state["evaluator"])
-    for path in (folder / ROWS).iterdir():
-        shutil.copyfile(path, evaluator.folder / path.name)
-    return Progress.from_json(state["progress"])
+    return Saved(optimizer, progress, evaluator)
 
 
-def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's state under the names of the weights.
-
-    Returns:
-        `state`: weight -> its values, tensors and numbers; `groups`: the weights of each group with its hyperparameters
-        left out, which the configuration gives.
-    """
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    return {
-        "state": {names[id(weight)]: dict(values) for weight, values in optimizer.state.items()},
-        "groups": [[names[id(weight)] for weight in group["params"]] for group in optimizer.param_groups],
-    }
-
-
-def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Give an optimizer the state that `optimizer_state` took from one over the same weights.
-
-    Raises:
-        CheckpointError: it is over other weights, or they are grouped otherwise.
-    """
-    own = optimizer_state(model, optimizer)["groups"]
-    if own != saved["groups"]:
-        raise CheckpointError("the checkpoint's optimizer is over other weights", "begin anew in another --output")
-    numbers = {name: number for number, name in enumerate(name for group in own for name in group)}
-    groups = optimizer.state_dict()["param_groups"]
-    state = {numbers[name]: values for name, values in saved["state"].items()}
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+def restore_rows(checkpoint: Path, folder: Path) -> None:
+    """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
+    for path in (checkpoint / FOLDER / ROWS).iterdir():
+        shutil.copyfile(path, folder / path.name)
 
 
 def _parted(state: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:

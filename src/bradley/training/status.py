@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import BradleyError, DivergedError, Preempted
 from ..files import write_text
+from ..redaction import redact
 from ..stopping import StopRequested
 
 FILE = "status.json"
@@ -35,9 +36,9 @@ def reported(folder: Path) -> Iterator[None]:
 
 
 def write_status(folder: Path, state: str, code: int | None = None, what: str = "", fix: str = "") -> None:
-    """Replace the status of a run folder."""
-    text = json.dumps({"state": state, "code": code, "what": what, "where": str(folder), "fix": fix})
-    write_text(folder / FILE, text + "\n")
+    """Replace the status of a run folder. Messages of other libraries may quote a key or a password; none is kept."""
+    status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
+    write_text(folder / FILE, json.dumps(status) + "\n")
 
 
 def read_state(folder: Path) -> str:

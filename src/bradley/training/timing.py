@@ -5,13 +5,14 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..model.batch import Batch
+from ..data.cut import Sizes
 from .gpu import GpuMeter
 
 STATUS = Path("/proc/self/status")
@@ -38,18 +39,19 @@ class Timer:
         self.since = time.perf_counter()
 
     @contextlib.contextmanager
-    def phase(self, name: str, tokens: Batch | None = None) -> Iterator[None]:
-        """Time a block; with a batch, count its tokens once and as the padded rows of the plain engine."""
-        if tokens is not None:
-            sizes = tokens.segments.diff()
-            lengths = sizes[tokens.prefix] + sizes[tokens.own]
-            self.unique_tokens += len(tokens.tokens)
-            self.padded_tokens += int(lengths.max()) * len(lengths)
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a block."""
         started = time.perf_counter()
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize()  # kernels run behind the clock otherwise
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def count(self, sizes: Sizes, micro_batches: Sequence[np.ndarray]) -> None:
+        """Count the tokens of a step, of all processes: once, and as the padded rows of the plain engine."""
+        for chosen in micro_batches:
+            self.unique_tokens += int(sizes.tokens[chosen].sum())
+            self.padded_tokens += int(sizes.longest[chosen].max()) * int(sizes.rows[chosen].sum())
 
     def read(self) -> dict[str, Any]:
         """Figures since the last reading, as the fields of a `timing` event."""

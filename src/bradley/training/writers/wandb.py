@@ -24,8 +24,9 @@ class WeightsAndBiases:
     def __init__(self, folder: Path, project: str, at: str | None = None) -> None:
         import wandb
 
-        # What is printed stays out of it, because lines of other trackers and of the console are not wandb's to keep.
-        settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
+        # What is printed stays out of it, because lines of other trackers and of the console are not wandb's to keep,
+        # and so does what it would note of the machine: command line, user, paths.
+        settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_meta=True)
         try:
             self._run: Any = wandb.init(
                 project=project, name=folder.name, dir=folder, settings=settings, id=at, resume="allow" if at else None

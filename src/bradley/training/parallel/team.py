@@ -1,0 +1,135 @@
+"""How the processes of a run share its work: the micro-batches of a step, those of an evaluation, and the weights.
+
+Every kind of team has the methods of `Team`, which is one process alone. All of them divide by the totals of the whole
+step and never by a number of processes.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import stopping
+from ...data.plan import Plan, Step
+from ...model.batch import Batch
+from ...model.reward import ScoreModel
+from ...stopping import StopRequested
+from ..metrics import StepSums
+from ..watchdog import Watchdog
+from .agree import check_weights
+from .group import Group
+
+
+class Team:
+    """One process that does everything; gradients add up as autograd does it.
+
+    Args:
+        group: the processes.
+        model: in training mode, its weights the same in all of them.
+    """
+
+    apart = True
+    """Whether a process can run the model by itself."""
+
+    def __init__(self, group: Group, model: ScoreModel) -> None:
+        self.group = group
+        self.model = model
+        self.sums: list[tuple[int, StepSums]] = []
+        self.watchdog = Watchdog(0)
+
+    def describe(self) -> str:
+        """In words, for the screen and the record."""
+        return "one process"
+
+    @property
+    def order(self) -> str:
+        """In which order gradients are added up: runs that have it in common can give the same bits."""
+        return "one after another"
+
+    def saved_weights(self) -> dict[str, Tensor] | None:
+        """`tensors_to_save` on the main process, where it does not hold them itself; all processes have to ask."""
+        return None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores [R] of a micro-batch in training; evaluation calls the model itself."""
+        scores: Tensor = self.model(batch)
+        return scores
+
+    def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
+        """Begin a step: the micro-batches of this process, each with its number in the whole step.
+
+        One that is there only to keep the processes in step has the number -1 and no comparisons.
+
+        Raises:
+            StopRequested: asked to stop; all processes raise it in this step, here or in `reduce`.
+        """
+        self.sums = []
+        for number, chosen in enumerate(step.micro_batches):
+            stopping.check()
+            self.watchdog.beat()
+            yield number, chosen
+
+    def collect(self, number: int, sums: StepSums) -> None:
+        """Take the gradient and the figures of a micro-batch, after its backward pass."""
+        if number >= 0:
+            self.sums.append((number, sums))
+
+    def reduce(self) -> list[StepSums]:
+        """End a step: every process now has the gradient of the whole, and the figures of each of its micro-batches.
+
+        Raises:
+            StopRequested: a process was asked to stop.
+        """
+        rows = self.exchange([[number, vars(sums)] for number, sums in self.sums])
+        return [StepSums.from_json(sums) for _, sums in sorted(rows, key=lambda row: row[0])]
+
+    def exchange(self, rows: list[Any]) -> list[Any]:
+        """The rows of all processes, JSON values.
+
+        Raises:
+            StopRequested: a process was asked to stop, and its rows may be incomplete.
+        """
+        found = self.group.gather([stopping.requested() if self.group.size > 1 else "", rows])
+        for reason, _ in found:
+            if reason:
+                raise StopRequested(reason)
+        return [row for _, each in found for row in each]
+
+    def clip(self, max_norm: float) -> float:
+        """Scale the gradient of a step down to `max_norm` (0: leave it), and return its norm before that."""
+        return clip(self.model, max_norm)
+
+    def check_weights(self) -> None:
+        """Raise `DivergedError` in every process where a weight is not the same wherever it is kept."""
+        check_weights(self.group, self.model)
+
+    def numbers(self, cost: np.ndarray) -> Iterator[int]:
+        """Which micro-batches of an evaluation this process scores; -1 for an empty one that it has to run.
+
+        Args:
+            cost: [M] of each micro-batch.
+
+        Raises:
+            StopRequested: asked to stop; all processes raise it, here or in `join`.
+        """
+        for number in range(len(cost)):
+            stopping.check()
+            self.watchdog.beat()
+            yield number
+
+    def join(self, scored: Sequence[tuple[int, list[float]]]) -> dict[int, list[float]]:
+        """The scores of every micro-batch of an evaluation by its number, from what each process has scored.
+
+        Raises:
+            StopRequested: a process was asked to stop.
+        """
+        return dict(self.exchange([list(row) for row in scored]))
+
+
+def clip(model: torch.nn.Module, max_norm: float) -> float:
+    """Scale gradients down to `max_norm` (0: leave them) and return their norm before that."""
+    limit = max_norm if max_norm > 0 else float("inf")
+    norm: Any = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)

@@ -1,0 +1,75 @@
+"""Which team a run has, by its settings and the number of its processes."""
+
+import torch
+
+from ...config import Config, Model, Optim, Parallel
+from ...errors import UserError
+from ...model.build import Built, build_model
+from ...model.reward import ScoreModel
+from .canonical import Canonical
+from .group import Group
+from .team import Team
+
+BY_ELEMENT = (
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+)
+"""Optimizers whose step for a number depends on the gradient of that number alone, so that a shard is enough."""
+
+
+def build_team(group: Group, config: Config, tokenizer: object, device: torch.device) -> tuple[Built, Team]:
+    """The model of a run, and the team that trains it; all processes have the same weights, or shards of them.
+
+    Raises:
+        BradleyError: as `build_model`; settings that do not go with shards.
+        DivergedError: the processes have built different weights.
+    """
+    settings, limit = config.model, config.render.max_tokens
+    if config.parallel.mode == "replicate" or group.size == 1:
+        built = build_model(settings, tokenizer, config.seed, device, limit)
+        team = copies(group, config.parallel, built.model)
+        team.check_weights()
+        return built, team
+    from .loading import build_in_shards
+
+    check_shards(config.parallel, config.optim, settings)
+    return build_in_shards(group, config, tokenizer, device)
+
+
+def copies(group: Group, settings: Parallel, model: ScoreModel) -> Team:
+    """The team of processes that have a whole model each."""
+    if is_canonical(settings, model.device):
+        return Canonical(group, model)
+    if group.size == 1:
+        return Team(group, model)
+    from .rounds import Replicas
+
+    return Replicas(group, model)
+
+
+def is_canonical(settings: Parallel, device: torch.device) -> bool:
+    """Whether gradients are added up in the order that does not depend on the number of processes."""
+    return settings.canonical == "on" or (settings.canonical == "auto" and device.type == "cpu")
+
+
+def check_shards(settings: Parallel, optim: Optim, model: Model) -> None:
+    """Raise `UserError` for what cannot be trained in shards."""
+    if optim.name not in BY_ELEMENT:
+        raise UserError(
+            f"optim.name = {optim.name} looks at whole weights, and parallel.mode = {settings.mode} cuts them",
+            f"use one of {', '.join(BY_ELEMENT)}, or --parallel.mode replicate",
+        )
+    given = {"model.compile": model.compile, "model.adapter.quantize": model.adapter.quantize != "none"}
+    for name in (name for name, wanted in given.items() if wanted):
+        raise UserError(
+            f"{name} and parallel.mode = {settings.mode} do not go together", "use --parallel.mode replicate"
+        )

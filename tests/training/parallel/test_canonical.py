@@ -1,0 +1,71 @@
+"""Any number of processes gives the same bits in canonical mode."""
+
+import numpy as np
+import pytest
+import torch
+
+from bradley.training.parallel import canonical
+from bradley.training.parallel.canonical import Canonical, buckets
+from bradley.training.parallel.group import Group
+from bradley.training.parallel.team import Team
+from tests.helpers import LLAMA
+from tests.training.jobs import config
+from tests.training.parallel.processes import values
+from tests.training.parallel.steps import Trained, take_steps
+
+SETTINGS = config(model={"dropout": True}, train={"micro_batch_tokens": 100, "batch_size": 8, "max_steps": 3})
+DROPPING = {**LLAMA, "attention_dropout": 0.1}
+
+
+def as_bytes(trained: Trained) -> dict[str, bytes]:
+    return {name: weight.numpy().tobytes() for name, weight in trained.weights.items()}
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_several_processes_give_the_bits_of_one(size: int) -> None:
+    alone = take_steps(Group(), Canonical, SETTINGS, 3, model=DROPPING)
+    for found in values(size, lambda group: take_steps(group, Canonical, SETTINGS, 3, model=DROPPING)):
+        assert found.figures == alone.figures
+        assert found.norms == alone.norms
+        assert as_bytes(found) == as_bytes(alone)
+
+
+def test_small_buckets_and_more_processes_than_micro_batches_give_the_same_bits(monkeypatch) -> None:
+    settings = config(train={"micro_batch_tokens": 400, "batch_size": 8, "max_steps": 2})
+    alone = take_steps(Group(), Canonical, settings, 2)
+    monkeypatch.setattr(canonical, "BUCKET", 1000)
+    for found in values(4, lambda group: take_steps(group, Canonical, settings, 2)):
+        assert as_bytes(found) == as_bytes(alone)
+
+
+def test_the_order_of_the_tree_is_another_than_that_of_autograd_and_differs_by_rounding_alone() -> None:
+    alone, plain = (take_steps(Group(), team, SETTINGS, 3, model=DROPPING) for team in (Canonical, Team))
+    assert as_bytes(alone) != as_bytes(plain)
+    for name, weight in alone.weights.items():
+        torch.testing.assert_close(weight, plain.weights[name], rtol=1e-4, atol=1e-6)
+    assert np.allclose(alone.norms, plain.norms, rtol=1e-5)
+
+
+def test_a_weight_that_no_loss_reaches_keeps_no_gradient() -> None:
+    def work(group: Group) -> list[bool]:
+        class Unused(Canonical):
+            def __init__(self, group, model) -> None:
+                model.unused = torch.nn.Parameter(torch.ones(3))
+                super().__init__(group, model)
+
+            def clip(self, max_norm: float) -> float:
+                nonlocal without
+                without = [name for name, weight in self.model.named_parameters() if weight.grad is None]
+                return super().clip(max_norm)
+
+        without: list[str] = []
+        take_steps(group, Unused, SETTINGS, 1)
+        return without
+
+    assert values(2, work) == [["unused"], ["unused"]]
+
+
+def test_buckets_hold_every_weight_once_in_order(monkeypatch) -> None:
+    monkeypatch.setattr(canonical, "BUCKET", 10)
+    assert list(buckets([4, 6, 1, 30, 2, 2])) == [(0, 2), (2, 3), (3, 4), (4, 6)]
+    assert list(buckets([])) == []
