@@ -41,7 +41,7 @@ class Toy:
         return float(np.abs(gradient).sum())
 
 
-def write_toy(folder: Path, model: Any, renderer: Any, facts: dict[str, Any], sample: Any = ()) -> None:
+def write_toy(folder: Path, model: Any, renderer: Any, facts: dict[str, Any], *rest: Any) -> None:
     """What `write_model` does for a model: a large file that nobody synced, and a card."""
     with io.BufferedWriter(disk.Raw(disk.create(folder / "model.safetensors"), "w")) as file:
         file.write(model.weights.tobytes())
