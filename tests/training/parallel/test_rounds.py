@@ -1,5 +1,7 @@
 """DDP and every kind of FSDP2 against one process: the same gradients, figures and weights but for rounding."""
 
+import functools
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from tests.training.parallel.steps import Trained, take_steps
 SETTINGS = config(train={"micro_batch_tokens": 200, "batch_size": 8, "max_steps": 8})
 OF_DIFFERENCES = [f"train/rm/{name}" for name in ("loss", "nll", "accuracy", "reward_margin", "mean_probability")]
 """Figures that a constant added to all scores does not change: its gradient is rounding, and Adam follows that."""
+NIGHTLY = functools.partial(pytest.param, marks=pytest.mark.nightly)
 MODES = ("shard_optimizer_and_gradients", "shard_all", "hybrid")
 
 
@@ -34,7 +37,7 @@ def assert_near(found: Trained, alone: Trained, tolerance: float = 1e-5) -> None
     assert found.norms == pytest.approx(alone.norms, rel=1e-4)
 
 
-@pytest.mark.parametrize(("size", "model"), [(2, LLAMA), (3, LLAMA), (2, BERT)])
+@pytest.mark.parametrize(("size", "model"), [(2, LLAMA), NIGHTLY(3, LLAMA), (2, BERT)])
 def test_ddp_follows_one_process(size: int, model) -> None:
     alone = take_steps(Group(), Team, SETTINGS, 8, model=model)
     for found in values(size, lambda group: take_steps(group, Replicas, SETTINGS, 8, model=model)):
@@ -43,7 +46,12 @@ def test_ddp_follows_one_process(size: int, model) -> None:
 
 @pytest.mark.parametrize(
     ("size", "mode", "model"),
-    [*((2, mode, LLAMA) for mode in MODES), (3, "shard_all", LLAMA), (2, "shard_all", GPT2), (2, "shard_all", BERT)],
+    [
+        *((2, mode, LLAMA) for mode in MODES),
+        NIGHTLY(3, "shard_all", LLAMA),
+        (2, "shard_all", GPT2),
+        (2, "shard_all", BERT),
+    ],
 )
 def test_shards_follow_one_process(size: int, mode: str, model) -> None:
     alone = take_steps(Group(), Team, SETTINGS, 8, model=model)
