@@ -3,9 +3,9 @@
 python benchmarks/arm_bradley.py FOLDER
 """
 
+import contextlib
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -20,20 +20,27 @@ from bradley.training.job import Job
 from bradley.training.loop import fit
 
 
+class GateClosed(Exception):
+    """The parent has seen enough."""
+
+
 @dataclass(frozen=True)
 class GatedPlan(Plan):
     """A plan that gives out a step when it is this arm's turn, and counts the one before as done."""
 
     gate: Gate
 
-    def steps(self) -> Iterator[Step]:
-        """The steps of the plan, until the parent closes the gate."""
-        judgments = tokens = 0
-        for step in super().steps():
-            if not self.gate.passed(judgments, tokens):
-                return
-            judgments, tokens = self.judgments_in(step), int(self.load.sizes.tokens[step.comparisons].sum())
-            yield step
+    def step(self, number: int) -> Step:
+        """A step of the plan. Raises `GateClosed` when the parent wants no more."""
+        before = super().step(number - 1) if number > 1 else None
+        done = (self.judgments_in(before), self.tokens_in(before)) if before else (0, 0)
+        if not self.gate.passed(*done):
+            raise GateClosed
+        return super().step(number)
+
+    def tokens_in(self, step: Step) -> int:
+        """Tokens of a step, each prompt once."""
+        return int(self.load.sizes.tokens[step.comparisons].sum())
 
 
 def gated(plan: Plan, gate: Gate) -> GatedPlan:
@@ -68,7 +75,8 @@ def main() -> None:
     job = make_job(prepared, folder, Console("quiet"))
     gate.answers["steps"] = lambda message: {"steps": first_steps(job.plan, message["count"])}
     run_largest(job)
-    fit(replace(job, plan=gated(job.plan, gate)))
+    with contextlib.suppress(GateClosed):
+        fit(replace(job, plan=gated(job.plan, gate)))
 
 
 if __name__ == "__main__":
