@@ -6,6 +6,7 @@ python -m tests.faults.table > docs/concepts/reliability.md
 
 from pathlib import Path
 
+from .elsewhere import GOALS, HELD
 from .results import read
 
 SEEN = Path(__file__).with_name("seen.jsonl")
@@ -40,6 +41,12 @@ that lets one of them pass proves nothing. A *toy* is a run without a model that
 
 This page is made by `python -m tests.faults.table` from what the bench has recorded.
 """
+KEYS = ("number", "fault", "expected", "seen")
+ELSEWHERE = """## Faults whose tests stand beside what they are about
+
+| id | what is done | what it has to do | held by |
+|---|---|---|---|
+"""
 TABLES = (
     ("## Faults\n", "| id | what is done | what it has to do | what it did |\n|---|---|---|---|\n"),
     ("## Goals\n", "| id | measure | goal | reached |\n|---|---|---|---|\n"),
@@ -50,13 +57,20 @@ def page(rows: list[dict[str, str]]) -> str:
     """The whole page."""
     goals = [row["number"].startswith("G") for row in rows]
     parts = [[row for row, is_goal in zip(rows, goals, strict=True) if is_goal == wanted] for wanted in (False, True)]
+    parts[1] = sorted([*parts[1], *(dict(zip(KEYS, row, strict=True)) for row in GOALS)], key=by_number)
     tables = [f"{title}\n{head}{''.join(map(line, part))}" for (title, head), part in zip(TABLES, parts, strict=True)]
-    return "\n".join([HEAD, *tables])
+    held = f"{ELSEWHERE}{''.join(line(dict(zip(KEYS, row, strict=True))) for row in HELD)}"
+    return "\n".join([HEAD, tables[0], held, tables[1]])
+
+
+def by_number(row: dict[str, str]) -> int:
+    """The order of goals."""
+    return int(row["number"].removeprefix("G"))
 
 
 def line(row: dict[str, str]) -> str:
     """One row of a table."""
-    cells = (row[key].replace("|", "\\|") for key in ("number", "fault", "expected", "seen"))
+    cells = (row[key].replace("|", "\\|") for key in KEYS)
     return "| " + " | ".join(cells) + " |\n"
 
 

@@ -8,6 +8,7 @@ import pytest
 from bradley.config import Config
 from bradley.errors import Preempted, UserError
 from bradley.training.identity import FREE, settings_that_count
+from tests.faults.results import record
 from tests.model.adapted import base_model
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, run
 
@@ -58,6 +59,8 @@ def test_every_place_to_interrupt_is_a_good_one(tmp_path, cut, base, kind):
         assert fingerprint(tmp_path / f"cut-{looks}") == expected, looks
         looks += 1
     assert looks > 50
+    goal = "weights, optimizer and metrics.jsonl equal, byte for byte"
+    record("G4", f"interrupted and resumed, {kind}, dropout on, 3 epochs", goal, f"{looks - 1} of {looks - 1} places")
 
 
 def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
