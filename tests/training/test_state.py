@@ -77,5 +77,5 @@ def test_progress_comes_back_with_every_number_exact():
 
 
 def test_a_checkpoint_without_a_state_cannot_be_gone_on_from(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="is no state of a run"):
         read_saved(tmp_path)
