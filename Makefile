@@ -15,7 +15,8 @@ test: lint
 	$(BIN)/python -m pytest -n 2
 
 nightly: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m nightly
+	BRADLEY_FAULTS_SEEN=tests/faults/seen.jsonl $(BIN)/python -m pytest -m nightly
+	$(BIN)/python -m tests.faults.table > docs/concepts/reliability.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -71,3 +71,10 @@ def test_an_error_passes_through_the_bar() -> None:
 def test_unknown_mode() -> None:
     with pytest.raises(UserError, match="wanted bar, quiet or json"):
         Console("loud")
+
+
+def test_a_warning_is_said_under_quiet_too(capsys):
+    quiet = Console("quiet")
+    quiet.say("talk")
+    quiet.warn("the checkpoint of step 4 is not used")
+    assert capsys.readouterr().err == "the checkpoint of step 4 is not used\n"

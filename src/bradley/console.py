@@ -46,6 +46,13 @@ class Console:
         elif self.mode == "bar":
             self._screen().print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """One message that nobody should miss: said under `quiet` too."""
+        if self.mode == "quiet":
+            to_stderr(text)
+        else:
+            self.say(text)
+
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:
         """A bar over `total` units of work (None: nobody knows), with their rate and the time left."""

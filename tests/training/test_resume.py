@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from bradley.config import Config
-from bradley.errors import Preempted, UserError
+from bradley.errors import Preempted, RunFolderError, UserError
 from bradley.training.identity import FREE, settings_that_count
 from tests.faults.results import record
 from tests.model.adapted import base_model
@@ -92,6 +92,22 @@ def test_the_time_limit_stops_like_a_signal(tmp_path):
     settings = {**SETTINGS, "train": {**SETTINGS["train"], "time_limit": 1e-4}}
     with pytest.raises(Preempted, match="the time limit"):
         run(tmp_path / "run", settings)
+
+
+def test_a_run_whose_folder_was_taken_over_writes_no_checkpoint(tmp_path, monkeypatch):
+    """As it happens to a process that stood still, on a disk that several machines share."""
+    looks = iter(range(10_000))
+
+    def check():
+        if next(looks) == 25:
+            (tmp_path / "run" / ".lock").write_text(json.dumps({"host": "other", "pid": 7, "started": "later"}))
+
+    monkeypatch.setattr("bradley.stopping.check", check)
+    with pytest.raises(RunFolderError, match=r"taken over by .*other"):
+        run(tmp_path / "run")
+    newest = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "running"
+    assert newest < "step-000015" and json.loads((tmp_path / "run" / ".lock").read_text())["host"] == "other"
 
 
 def test_going_on_with_a_run_that_has_ended_changes_no_file(tmp_path):

@@ -140,7 +140,7 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
             folder / "checkpoints",
             provenance(config, prepared.splits, prepared.renderer, prepared.train),
             config.checkpoint.keep,
-            console.say,
+            console.warn,
         ),
         console=console,
         team=prepared.team,

@@ -61,6 +61,7 @@ class Checkpoints:
 
     Attributes:
         index: `last` and `best`, each a step and the facts of its evaluation.
+        still_ours: is called before each save; raises where another process has taken the run folder over.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Checkpoints:
         self.provenance = provenance or Provenance({}, [])
         self.keep = keep
         self.say = say
+        self.still_ours: Callable[[], object] = lambda: None
         self.index: dict[str, dict[str, Any]] = {}
         self._bytes = 0
 
@@ -100,6 +102,7 @@ class Checkpoints:
             DiskError: it cannot be written. What was there before is whole. Where the disk is full, the oldest that may
                 go were removed, and a second attempt did not fit either.
         """
+        self.still_ours()
         last = {"step": step, **facts}
         index = {"last": last, "best": last if best else self.index.get("best", last)}
         known, sample = self.provenance

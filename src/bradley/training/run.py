@@ -21,7 +21,7 @@ from ..records import ScoredComparison
 from .attempts import forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
 from .job import Job
-from .lock import run_lock
+from .lock import RunLock, run_lock
 from .loop import fit
 from .parallel.agree import check_same, code_hash
 from .parallel.group import open_group
@@ -82,7 +82,7 @@ def train(
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
     hub, config = config.hub, with_sanity(config) if sanity else config
-    rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
+    rows, held = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}, list[RunLock]()
     with open_group(config.parallel, config.train.device) as group:
         console = Console(progress if group.is_main else "quiet")
         folder = Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
@@ -95,7 +95,7 @@ def train(
             stack.enter_context(stopping.listening(config.train.time_limit))
             stack.enter_context(preempted(folder))
             if record:
-                group.on_main(lambda: stack.enter_context(run_lock(folder, WAIT_SECONDS, console.say)))
+                group.on_main(lambda: held.append(stack.enter_context(run_lock(folder, WAIT_SECONDS, console.warn))))
             threads = record["identity"]["threads"]["number"] if record else 0
             prepared = prepare(config, rows, default_cache(), threads, group)
             check_data(prepared)
@@ -103,13 +103,15 @@ def train(
                 announce(prepared, console)
             changed = group.from_main(lambda: compare(prepared, record, allow_change) if record else {})
             if not record:
-                group.on_main(lambda: take(folder, stack, console, again=resume))
+                group.on_main(lambda: held.append(take(folder, stack, console, again=resume)))
             log_apart(folder, group)
             if group.is_main:
                 stack.enter_context(reported(folder))
                 stack.enter_context(counted(folder))
             stack.enter_context(group.first_cause())
-            results = train_prepared(prepared, folder, console, source, record, changed)
+            job = make_job(prepared, folder, console)
+            job.checkpoints.still_ours = held[0].check if held else job.checkpoints.still_ours
+            results = train_prepared(prepared, job, source, record, changed)
             group.on_main(lambda: show(folder, config, console))
         return Run(folder, results)
 
@@ -135,11 +137,12 @@ def check_data(prepared: Prepared) -> None:
         check_same(prepared.team.group, {"data": hashes, "tokenizer": rendering_hashes(prepared.renderer)})
 
 
-def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: bool) -> None:
+def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: bool) -> RunLock:
     """Make a folder this run's own until the stack ends. Raises `RunFolderError` where another run was first."""
     claim(folder, again=again)
-    stack.enter_context(run_lock(folder, say=console.say))
+    lock = stack.enter_context(run_lock(folder, say=console.warn))
     refuse_begun(folder)
+    return lock
 
 
 def show(folder: Path, config: Config, console: Console) -> None:
@@ -173,8 +176,7 @@ def counted(folder: Path) -> Iterator[None]:
 
 def train_prepared(
     prepared: Prepared,
-    folder: Path,
-    console: Console,
+    job: Job,
     source: str,
     record: Mapping[str, Any] | None,
     changed: Mapping[str, Any],
@@ -188,8 +190,7 @@ def train_prepared(
         The content of `results.json`.
     """
     began = time.perf_counter()
-    config, group = prepared.config, prepared.team.group
-    job = make_job(prepared, folder, console)
+    config, group, folder, console = prepared.config, prepared.team.group, job.folder, job.console
     group.on_main(lambda: sweep(folder))
     progress = go_on(prepared, job, record, changed, console) if record else None
     if progress is None:

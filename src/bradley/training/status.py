@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import BradleyError, DivergedError, Preempted
+from ..errors import BradleyError, DivergedError, Preempted, RunFolderError
 from ..files import write_text
 from ..redaction import redact
 from ..stopping import StopRequested
@@ -23,6 +23,8 @@ def reported(folder: Path) -> Iterator[None]:
     write_status(folder, "running")
     try:
         yield
+    except RunFolderError:
+        raise  # the folder is another process's, and so is its status
     except BradleyError as error:
         write_status(folder, STATES.get(type(error), "failed"), error.exit_code, error.message, error.hint)
         raise
