@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,24 @@ def without_times(path: Path) -> bytes:
     return json.dumps(state).encode()
 
 
+def is_named(path: Path, steps: set[int]) -> bool:
+    """Whether a file is of one of these checkpoints, or of none."""
+    numbers = [int(part.removeprefix("step-")) for part in path.parts if re.fullmatch(r"step-\d+", part)]
+    return not numbers or numbers[-1] in steps
+
+
 def fingerprint(folder: Path, leave_out: set[str] = TIMES) -> dict[str, str]:
-    """SHA-256 of every file of a run folder that is the same however often the run was interrupted."""
+    """SHA-256 of every file of a run folder that is the same however often the run was interrupted.
+
+    Which older checkpoints are kept is not: a request to stop commits one where the run stands.
+    """
+    index = folder / "checkpoints" / "index.json"
+    named = {entry["step"] for entry in json.loads(index.read_text()).values()} if index.is_file() else set()
     return {
         str(path.relative_to(folder)): hashlib.sha256(without_times(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in leave_out and not set(path.parts) & {"plots", "tensorboard", ".lock"}
+        if path.is_file()
+        and is_named(path, named)
+        and path.name not in leave_out
+        and not set(path.parts) & {"plots", "tensorboard", ".lock"}
     }
