@@ -18,7 +18,7 @@ from bradley.config import Config
 from bradley.training.run import train
 
 
-def one(data: str, budget: int, batch: int, steps: int) -> None:
+def one(data: str, budget: int, batch: int, steps: int, canonical: str) -> None:
     """Train a few steps and print the peak of this process in MiB."""
     settings = {
         "data": {"train": data, "valid_share": 0.0},
@@ -27,6 +27,7 @@ def one(data: str, budget: int, batch: int, steps: int) -> None:
         "train": {"batch_size": batch, "max_steps": steps, "micro_batch_tokens": budget},
         "eval": {"train_probe": 0},
         "log": {"samples": 0},
+        "parallel": {"canonical": canonical},
     }
     with tempfile.TemporaryDirectory() as folder:
         train(Config.model_validate(settings), output=Path(folder) / "run")
@@ -40,10 +41,11 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=2048)
     parser.add_argument("--batches", default="16,64,256")
     parser.add_argument("--comparisons", type=int, default=512, help="comparisons that each run trains on")
+    parser.add_argument("--canonical", choices=["auto", "on", "off"], default="auto", help="see parallel.canonical")
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.batch:
-        return one(args.data, args.budget, args.batch, max(2, args.comparisons // args.batch))
+        return one(args.data, args.budget, args.batch, max(2, args.comparisons // args.batch), args.canonical)
     peaks = []
     for batch in map(int, args.batches.split(",")):
         command = [sys.executable, __file__, *sys.argv[1:], "--batch", str(batch)]
