@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bradley.config import Model, Render
+from bradley.data.plan import Plan, Step
 from bradley.data.render import Renderer
 from bradley.data.store import TokenStore, build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
@@ -65,6 +66,12 @@ GPT_NEOX = {
     "intermediate_size": 64,
     "max_position_embeddings": 512,
 }
+
+
+def dealt(plan: Plan, step: Step, processes: int) -> list[list[np.ndarray]]:
+    """The micro-batches of a step for each process, an empty one where there is no more."""
+    rounds, nothing = plan.rounds(step, processes), np.zeros(0, dtype=np.int64)
+    return [[step.micro_batches[k] if k >= 0 else nothing for k in rounds[:, rank]] for rank in range(processes)]
 
 
 def needs_data(*parts: str) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bradley.data.cut import Limit, Sizes, load_of, measure
 from bradley.data.plan import Plan, make_plan
 from bradley.errors import DataError
-from tests.helpers import comparisons, store_for
+from tests.helpers import comparisons, dealt, store_for
 
 
 def plan_of(lengths, batch_size=4, budget=400, seed=0, num_steps=100, most=0, padded=True):
@@ -60,7 +60,7 @@ def test_many_steps_at_once_are_the_steps_one_by_one(count, batch_size, first, s
 def test_the_same_micro_batches_are_dealt_to_any_number_of_processes(processes, count):
     plan = plan_of(range(1, count + 1), batch_size=20, budget=100, padded=False)
     step = plan.step(1)
-    ranks = plan.dealt(step, processes)
+    ranks = dealt(plan, step, processes)
     assert len(ranks) == processes and len({len(rank) for rank in ranks}) == 1
     run = sorted(tuple(piece) for rank in ranks for piece in rank if len(piece))
     assert run == sorted(tuple(piece) for piece in step.micro_batches)

@@ -9,7 +9,7 @@ from bradley.data import schedule as module
 from bradley.data.cut import Limit, load_of, measure
 from bradley.data.plan import make_plan
 from bradley.data.schedule import longest_comparison, peer_tokens, schedule
-from tests.helpers import comparisons, store_for
+from tests.helpers import comparisons, dealt, store_for
 
 STORE = store_for([*comparisons(29), *comparisons(12, responses=5, seed=3)])
 
@@ -41,7 +41,7 @@ def test_totals_are_those_of_the_steps(padded, at_once, monkeypatch):
     for processes in (2, 3):
         waited = 0.0
         for step in steps:
-            rounds = zip(*made.dealt(step, processes), strict=True)
+            rounds = zip(*dealt(made, step, processes), strict=True)
             waited += sum(max(float(made.load.cost[piece].sum()) for piece in row) for row in rounds)
         assert found.busy[processes] == pytest.approx(found.cost / (waited * processes), rel=1e-6)
 

@@ -92,17 +92,12 @@ class Plan:
             found[low - first : high - first].flat[: len(drawn)] = drawn
         return found
 
-    def dealt(self, step: Step, processes: int) -> list[list[np.ndarray]]:
-        """The micro-batches of a step for each process: the same number for all, an empty one where there is no more.
+    def rounds(self, step: Step, processes: int) -> np.ndarray:
+        """[rounds, processes] numbers of the micro-batches of a step that each process runs: equally many, -1 for an
+        empty one where there is no more; see `cut.deal`.
 
         What a step and its micro-batches hold does not depend on the number of processes, only who runs them does.
         """
-        nothing = np.zeros(0, dtype=np.int64)
-        rounds = self.rounds(step, processes)
-        return [[step.micro_batches[k] if k >= 0 else nothing for k in rounds[:, rank]] for rank in range(processes)]
-
-    def rounds(self, step: Step, processes: int) -> np.ndarray:
-        """[rounds, processes] the numbers of the micro-batches that `dealt` gives; see `cut.deal`."""
         return deal(self._costs(step), processes)
 
     def ranges(self, step: Step, processes: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from ..losses import Loss
 from ..model.batch import collate
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
+from .objective import share_of_step
 from .parallel.whole import whole
 
 Pieces = Iterable[tuple[int, np.ndarray]]
@@ -79,8 +80,7 @@ class Again(NamedTuple):
         batch = collate(self.store, chosen, self.weights).to(self.model.device)
         torch.manual_seed(seed_for(self.seed, "dropout", step.number, piece))
         scores = self.model(batch)
-        terms = [loss(scores, batch.targets) for loss in self.losses.values()]
-        part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms]).sum()
+        part = share_of_step([loss(scores, batch.targets) for loss in self.losses.values()], totals)
         part.backward()  # type: ignore[no-untyped-call]
         return float(part.detach())
 

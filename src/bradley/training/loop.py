@@ -16,6 +16,7 @@ from .job import Job
 from .keeper import Keeper
 from .metrics import Event, StepSums
 from .movement import Movement
+from .objective import share_of_step
 from .optim import set_rates
 from .probe import probe
 from .progress import Progress
@@ -99,7 +100,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 with timer.phase("forward"):
                     scores = team.forward(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
-                    part = torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum()
+                    part = share_of_step(terms.values(), totals)
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
                 team.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))

@@ -15,7 +15,7 @@ from ..model.parity import in_float32
 from ..model.reward import ScoreModel
 from ..seeds import seed_for
 from .optim import warmup_steps
-from .parallel.whole import assign, whole
+from .parallel.whole import assign, bit_sum, whole
 
 LOOK_AT = 3
 """The step at which gradients are looked at. The first is too early: while one half of an adapter is 0, the other has
@@ -128,9 +128,8 @@ def gradient_size(weight: nn.Parameter) -> float:
 
 
 def checksum(weight: Tensor) -> int:
-    """The sum of a weight's bit patterns: a change of any number in it changes this, but for a coincidence."""
-    bits = torch.int32 if weight.element_size() == 4 else torch.int16
-    return int(whole(weight).detach().contiguous().view(bits).sum(dtype=torch.int64))
+    """The sum of a whole weight's bit patterns; all processes that share it have to ask."""
+    return int(bit_sum(whole(weight)))
 
 
 def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str:

@@ -1,7 +1,7 @@
 """The objective of a run: which terms the settings ask for, whether they can act on the data, and what they bound."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 import numpy as np
@@ -30,6 +30,11 @@ def objective(settings: Settings) -> dict[str, Loss]:
     for path, weight in settings.extra.items():
         terms[path] = _weighted(weight, _checked(path))
     return terms
+
+
+def share_of_step(terms: Iterable[Term], totals: Totals) -> Tensor:
+    """What a micro-batch adds to the loss of its step: the sum over terms of sum / (total of the term's unit)."""
+    return torch.stack([term.sum / getattr(totals, term.unit) for term in terms]).sum()
 
 
 def _likelihood(settings: Settings) -> tuple[str, dict[str, float]]:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import DivergedError, UserError
 from .group import Group
-from .whole import local
+from .whole import bit_sum, local
 
 SOURCE = Path(__file__).parents[2]
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes of a number, the integers that its bits are read as."""
 SHOWN = 3
 
 
@@ -49,7 +47,7 @@ def check_weights(group: Group, model: nn.Module, part: int = 0) -> None:
     if group.size == 1:
         return
     weights = dict(model.named_parameters())
-    sums = torch.stack([checksum(weight) for weight in weights.values()]).tolist()
+    sums = torch.stack([bit_sum(local(weight)) for weight in weights.values()]).tolist()
     rows = group.gather([part, sums])
     for rank, (own, found) in enumerate(rows):
         alike = Counter(tuple(other) for place, other in rows if place == own)
@@ -61,9 +59,3 @@ def check_weights(group: Group, model: nn.Module, part: int = 0) -> None:
                 + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""),
                 "a fault of memory or of a device: look at its machine, then go on with --resume",
             )
-
-
-def checksum(weight: Tensor) -> Tensor:
-    """The sum of the bit patterns of what this process keeps of a weight: one changed bit changes it."""
-    kept = local(weight).detach().contiguous()
-    return kept.view(INTEGERS[kept.element_size()]).sum(dtype=torch.int64)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from ...errors import CheckpointError
 from .group import Group
 
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By bytes of a number, the integers that its bits are read as."""
 State = dict[str, Any]
 """An optimizer's state by weight: `state` of each, and the weights of each of its `groups`."""
 
@@ -28,6 +30,12 @@ def whole(tensor: Tensor) -> Tensor:
     """A tensor in full, in every process; all of them have to ask."""
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full
+
+
+def bit_sum(tensor: Tensor) -> Tensor:
+    """The sum of the bit patterns of a tensor: one changed number changes it, but for a coincidence of several."""
+    kept = tensor.detach().contiguous()
+    return kept.view(INTEGERS[kept.element_size()]).sum(dtype=torch.int64)
 
 
 def cut_like(value: Tensor, like: Any) -> Tensor:
