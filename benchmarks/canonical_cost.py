@@ -6,7 +6,6 @@ Give it an idle machine. Prints seconds per step of both, their ratio, and how m
 """
 
 import argparse
-import math
 import time
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ from bradley.configfile import load_config
 from bradley.data.plan import Step
 from bradley.model.batch import collate
 from bradley.training.build import Prepared, default_cache, prepare
+from bradley.training.memory_plan import partial_gradients
 from bradley.training.metrics import StepSums
 from bradley.training.objective import objective
 from bradley.training.parallel.canonical import Canonical
@@ -54,7 +54,10 @@ def main() -> None:
     config = load_config(options.config, {"train.micro_batch_tokens": options.tokens})
     with open_group(config.parallel, config.train.device) as group:
         prepared = prepare(config, {}, default_cache(), group=group)
-        teams = {"canonical": Canonical(group, prepared.built.model), "ddp": Replicas(group, prepared.built.model)}
+        teams = {
+            "canonical": Canonical(group, prepared.built.model, config.parallel.parts),
+            "ddp": Replicas(group, prepared.built.model),
+        }
         seconds: dict[str, list[float]] = {name: [] for name in teams}
         kept = pieces = 0
         for number in range(1, options.steps + 2):  # the first warms up
@@ -65,11 +68,12 @@ def main() -> None:
                 kept, pieces = max(kept, held), max(pieces, len(step.micro_batches))
         if group.is_main:
             ratios = [a / b for a, b in zip(seconds["canonical"], seconds["ddp"], strict=True)]
-            bound = math.ceil(math.log2(pieces)) + 1
+            parts = min(pieces, config.parallel.parts)
             print(", ".join(f"{name} {median(values):.3f} s/step" for name, values in seconds.items()))
             low, high = (sorted(ratios)[int(share * (len(ratios) - 1))] for share in (0.25, 0.75))
             print(f"ratio {median(ratios):.3f} (quartiles {low:.3f} to {high:.3f})")
-            print(f"gradients kept: {kept}, of at most log2({pieces}) + 1 = {bound}; DDP keeps 1")
+            print(f"{pieces} micro-batches in up to {parts} parts; gradients kept: {kept} of at most ", end="")
+            print(f"{partial_gradients(parts)}; DDP keeps 1")
 
 
 if __name__ == "__main__":

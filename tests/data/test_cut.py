@@ -7,7 +7,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bradley.data.cut import Limit, Load, Sizes, check_limit, cut, cut_all, deal, load_of, measure, pieces, ranges
+from bradley.data.cut import (
+    Limit,
+    Load,
+    Sizes,
+    check_limit,
+    cut,
+    cut_all,
+    deal,
+    load_of,
+    measure,
+    parts,
+    pieces,
+    ranges,
+)
 from bradley.errors import DataError
 from tests.helpers import comparisons, store_for
 
@@ -54,8 +67,8 @@ def test_sizes_are_counted_from_the_store():
 def test_sizes_do_not_depend_on_how_many_are_measured_at_a_time(monkeypatch):
     whole = measure(STORE)
     monkeypatch.setattr("bradley.data.cut.CHUNK", 3)
-    for once, parts in zip(whole, measure(STORE), strict=True):
-        np.testing.assert_array_equal(once, parts)
+    for once, several in zip(whole, measure(STORE), strict=True):
+        np.testing.assert_array_equal(once, several)
 
 
 @given(GROUPS, LIMITS, st.booleans(), st.integers(1, 12))
@@ -160,6 +173,25 @@ def test_ranges_of_equal_costs_begin_at_large_powers_of_two() -> None:
     assert ranges(np.ones(64), 4) == [(0, 16), (16, 32), (32, 48), (48, 64)]
     assert ranges(np.ones(65), 2, slack=0.05) == [(0, 32), (32, 65)]
     assert ranges(np.ones(3), 4)[-1][1] == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parts_hold_everything_once_and_end_as_near_as_can_be_to_equal_shares(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    most = int(rng.integers(1, 12))
+    cost = rng.uniform(0.5, 2.0, int(rng.integers(1, 60)))
+    found = parts(cost, most)
+    assert found[0][0] == 0 and found[-1][1] == len(cost) and 1 <= len(found) <= min(most, len(cost))
+    assert all(first < stop for first, stop in found)
+    assert all(stop == first for (_, stop), (first, _) in itertools.pairwise(found))
+    assert all(cost[a:b].sum() <= cost.sum() / most + cost.max() * 1.001 for a, b in found)
+
+
+def test_parts_of_equal_costs_are_equal_and_a_large_micro_batch_is_one_by_itself() -> None:
+    assert parts(np.ones(40), 8) == [(place, place + 5) for place in range(0, 40, 5)]
+    assert parts(np.ones(5), 8) == [(place, place + 1) for place in range(5)]
+    assert parts(np.array([1.0, 100.0, 1.0]), 8) == [(0, 1), (1, 2), (2, 3)]
+    assert parts(np.array([1.0, 1.0, 100.0]), 2) == [(0, 2), (2, 3)]
 
 
 def test_slack_is_kept() -> None:

@@ -76,6 +76,10 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
     "parallel.processes_per_copy": (lambda run: run.parallel.mode != "hybrid", "parallel.mode is not hybrid"),
     "parallel.canonical": (lambda run: run.parallel.mode != "replicate", "parallel.mode is not replicate"),
+    "parallel.parts": (
+        lambda run: run.parallel.mode != "replicate" or run.parallel.canonical == "off",
+        "parallel.mode is not replicate, or parallel.canonical is off",
+    ),
     "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }

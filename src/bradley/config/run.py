@@ -108,6 +108,9 @@ class Parallel(Section):
     """Add up gradients in one fixed order, so that any number of processes gives the same bits, at equal
     `train.threads`. Only in the mode `replicate`. `auto`: on a CPU, not on CUDA, where adding up in the backward pass
     is faster."""
+    parts: Positive = 8
+    """Parts of a step that are added up in that order; within one, gradients are added as they come. As many processes
+    have work at most, best a divisor of it, and a process holds up to log2(parts) + 1 gradients."""
     timeout_seconds: Positive = 600
     """How long an exchange of gradients may take before the run ends with exit code 8."""
     hang_seconds: NotNegative = 60.0

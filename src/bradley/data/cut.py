@@ -173,17 +173,32 @@ def deal(cost: np.ndarray, processes: int) -> np.ndarray:
     return dealt
 
 
+def parts(cost: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Runs of neighbouring micro-batches of about equal cost, none of them empty.
+
+    Args:
+        cost: [M] of each micro-batch.
+        most: how many there are at most; fewer where a micro-batch costs more than a part should.
+
+    Returns:
+        For each part the first micro-batch and the one after the last.
+    """
+    ends = np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)])
+    wanted = ends[-1] * np.arange(most + 1) / most
+    return list(pairwise(np.unique(np.abs(ends[:, None] - wanted).argmin(axis=0)).tolist()))
+
+
 def ranges(cost: np.ndarray, processes: int, slack: float = 0.05) -> list[tuple[int, int]]:
-    """Runs of neighbouring micro-batches, one for each process; where there are too few, some are empty.
+    """Runs of neighbouring parts of a step, one for each process; where there are too few, some are empty.
 
     The most costly run costs at most `slack` more than it must. Within that, each begins at a multiple of as large a
     power of two as there is: such runs are few nodes of the tree in which gradients are added up.
 
     Args:
-        cost: [M] of each micro-batch.
+        cost: [N] of each part.
 
     Returns:
-        For each process the first micro-batch and the one after the last.
+        For each process the first part and the one after the last.
     """
     ends = np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)])
     bound = _least_bound(ends, processes) * (1 + slack)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..seeds import generator
-from .cut import Limit, Load, check_limit, cut, deal, pieces, ranges
+from .cut import Limit, Load, check_limit, cut, deal, parts, pieces, ranges
 from .store import TokenStore
 
 
@@ -100,9 +100,16 @@ class Plan:
         """
         return deal(self._costs(step), processes)
 
-    def ranges(self, step: Step, processes: int) -> list[tuple[int, int]]:
-        """Which micro-batches of a step each process runs, neighbours in their order; see `cut.ranges`."""
-        return ranges(self._costs(step), processes)
+    def parts(self, step: Step, most: int, processes: int) -> list[list[tuple[int, int]]]:
+        """Which parts of a step each process runs, neighbours in their order: the first micro-batch of each, and the
+        one after the last; see `cut.parts` and `cut.ranges`.
+
+        The parts do not depend on the number of processes, only who runs them does.
+        """
+        costs = self._costs(step)
+        found = parts(costs, most)
+        whose = ranges(np.array([costs[first:stop].sum() for first, stop in found]), processes)
+        return [found[first:stop] for first, stop in whose]
 
     def _costs(self, step: Step) -> np.ndarray:
         return np.array([self.load.cost[piece].sum() for piece in step.micro_batches])

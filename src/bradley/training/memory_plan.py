@@ -21,8 +21,7 @@ FASTEST = {"cpu": "segments", "cuda": "varlen"}
 def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
     """What each process of a run holds at its peak, as plain values; see `show_memory`.
 
-    Counted for a micro-batch that fills the budget, and on a CPU for as many partial gradients as a step of
-    micro-batches of one comparison each would need.
+    Counted for a micro-batch that fills the budget, and on a CPU for as many partial gradients as one process needs.
 
     Raises:
         BradleyError: settings that make no model, or one whose memory is not known.
@@ -73,7 +72,7 @@ def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
         checkpointing=model.gradient_checkpointing,
         optimizer=config.optim.name,
         options=options,
-        partial_gradients=partial_gradients(config.train.batch_size) if in_a_tree(config, device) else 1,
+        partial_gradients=partial_gradients(most_parts(config)) if in_a_tree(config, device) else 1,
     )
 
 
@@ -83,9 +82,14 @@ def in_a_tree(config: Config, device: str) -> bool:
     return wanted == "on" or (wanted == "auto" and device == "cpu")
 
 
-def partial_gradients(micro_batches: int) -> int:
-    """Gradients that a fixed binary tree over so many micro-batches holds at once: log2(micro-batches) + 1."""
-    return int(math.log2(micro_batches)) + 1
+def most_parts(config: Config) -> int:
+    """Parts of a step whose micro-batches may have one comparison each."""
+    return min(config.train.batch_size, config.parallel.parts)
+
+
+def partial_gradients(parts: int) -> int:
+    """Gradients that a fixed binary tree over so many parts holds at once: log2(parts) + 1."""
+    return int(math.log2(parts)) + 1
 
 
 def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:

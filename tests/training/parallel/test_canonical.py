@@ -1,15 +1,21 @@
 """Any number of processes gives the same bits in canonical mode."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
+from bradley.config import Parallel
+from bradley.errors import UserError
+from bradley.model.batch import collate
 from bradley.training.parallel import canonical
 from bradley.training.parallel.canonical import Canonical, buckets
 from bradley.training.parallel.group import Group
 from bradley.training.parallel.team import Team
+from bradley.training.parallel.teams import check_parts
 from tests.helpers import LLAMA
-from tests.training.jobs import config
+from tests.training.jobs import config, job
 from tests.training.parallel.processes import values
 from tests.training.parallel.steps import Trained, take_steps
 
@@ -28,6 +34,37 @@ def test_several_processes_give_the_bits_of_one(size: int) -> None:
         assert found.figures == alone.figures
         assert found.norms == alone.norms
         assert as_bytes(found) == as_bytes(alone)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_parts_of_several_micro_batches_give_the_same_bits_too(size: int) -> None:
+    settings = config(train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 3})
+    three = functools.partial(Canonical, parts=3)
+    alone = take_steps(Group(), three, settings, 3)
+    for found in values(size, lambda group: take_steps(group, three, settings, 3)):
+        assert found.figures == alone.figures
+        assert found.norms == alone.norms
+        assert as_bytes(found) == as_bytes(alone)
+    assert as_bytes(alone) != as_bytes(take_steps(Group(), Canonical, settings, 3))
+
+
+@pytest.mark.parametrize(("parts", "most"), [(1, 1), (2, 2), (8, 4)])
+def test_a_process_holds_log2_of_the_parts_and_one_gradients(tmp_path, parts: int, most: int) -> None:
+    """However many micro-batches there are: one that autograd adds to, and the nodes that wait for a sibling."""
+    made = job(tmp_path / "run", config(train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 1}))
+    team, step = Canonical(Group(), made.model, parts), made.plan.step(1)
+    held = []
+    for _, chosen in team.share(made.plan, step):
+        made.model(collate(made.store, chosen, made.weights)).sum().backward()
+        held.append(len(team.tree.nodes) + 1)
+    assert len(step.micro_batches) >= 16
+    assert max(held) == most
+
+
+def test_more_processes_than_parts_are_refused() -> None:
+    check_parts(Parallel(parts=8), 8)
+    with pytest.raises(UserError, match=r"parallel\.parts = 8, and 12 processes: 4 of them would have nothing to do"):
+        check_parts(Parallel(), 12)
 
 
 def test_small_buckets_and_more_processes_than_micro_batches_give_the_same_bits(monkeypatch) -> None:

@@ -1,9 +1,10 @@
 """Gradients and figures added up in one fixed order: the same bits for any number of processes.
 
-Legend: M micro-batches of a step, P processes, N numbers in a bucket.
+Legend: L parts of a step, P processes, N numbers in a bucket.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ... import stopping
+from ...config import Parallel
 from ...data.cut import deal
 from ...data.plan import Plan, Step
 from ...model.reward import ScoreModel
@@ -29,13 +31,19 @@ Gradients = list[Tensor]
 class Canonical(Team):
     """Processes with a copy of the model each, that add up gradients in the order of a binary tree, see `tree.py`.
 
-    Each runs a contiguous part of the micro-batches of a step and adds up what it can by itself. The rest is added up
-    in parts of equal length, one by each process, which then gives the sums to all others.
+    The micro-batches of a step make up a few parts. Within a part gradients are added one after another, as autograd
+    does; the parts are the leaves of the tree. So a process holds log2(parts) + 1 gradients at most, however many
+    micro-batches a step has. Each runs neighbouring parts and adds up what it can by itself. The rest is added up in
+    slices of equal length, one by each process, which then gives the sums to all others.
+
+    Args:
+        parts: of a step, at most.
     """
 
-    def __init__(self, group: Group, model: ScoreModel) -> None:
+    def __init__(self, group: Group, model: ScoreModel, parts: int = Parallel().parts) -> None:
         super().__init__(group, model)
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.parts = parts
         self.ranges: list[tuple[int, int]] = []
         self.tree: Tree[Gradients] = Tree(1, add)
         self.touched = [False] * len(self.weights)
@@ -49,18 +57,21 @@ class Canonical(Team):
     @property
     def order(self) -> str:
         """That of the tree."""
-        return "canonical"
+        return f"canonical, up to {self.parts} parts"
 
     def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
         """The micro-batches of this process, neighbours in their order."""
         self.sums = []
-        self.ranges = plan.ranges(step, self.group.size)
-        self.tree = Tree(len(step.micro_batches), add)
+        shares = plan.parts(step, self.parts, self.group.size)
+        self.ranges = list(pairwise([0, *accumulate(map(len, shares))]))
+        self.tree = Tree(self.ranges[-1][1], add)
         self.touched = [False] * len(self.weights)
-        for number in range(*self.ranges[self.group.rank]):
-            if self._stops():
-                return
-            yield number, step.micro_batches[number]
+        for leaf, micro_batches in zip(range(*self.ranges[self.group.rank]), shares[self.group.rank], strict=True):
+            for number in range(*micro_batches):
+                if self._stops():
+                    return
+                yield number, step.micro_batches[number]
+            self._close(leaf)
 
     def _stops(self) -> bool:
         """Whether this process leaves off here, between two micro-batches; alone it raises at once, with others all
@@ -71,17 +82,16 @@ class Canonical(Team):
             stopping.check()
         return bool(stopping.requested())
 
-    def collect(self, number: int, sums: StepSums) -> None:
-        """Move the gradient of a micro-batch into the tree."""
-        super().collect(number, sums)
+    def _close(self, leaf: int) -> None:
+        """Move the gradient of a part into the tree."""
         self.touched = [was or weight.grad is not None for was, weight in zip(self.touched, self.weights, strict=True)]
         taken = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         for weight in self.weights:
             weight.grad = None
-        self.tree.push(Node(0, number), taken)
+        self.tree.push(Node(0, leaf), taken)
 
     def reduce(self) -> list[StepSums]:
-        """Add up what is left over the processes; a weight that no micro-batch has reached stays without gradient."""
+        """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
         found = super().reduce()
         touched = [any(each) for each in zip(*self.group.gather(self.touched), strict=True)]
         whole = self.tree.total if self.group.size == 1 else self._merged()
@@ -134,24 +144,24 @@ def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
 def merge(group: Group, rows: Sequence[Tensor], nodes: Sequence[list[Node]], leaves: int, whole: Tensor) -> None:
     """Add up one bucket over the processes, which all get the sum.
 
-        process p gets part p of every node, adds these parts up in the order of the tree, and gives all others the sum
+        process p gets slice p of every node, adds these up in the order of the tree, and gives all others the sum
 
     Args:
         rows: [N] values of each node of this process.
         nodes: the nodes of every process.
-        leaves: M.
+        leaves: L.
         whole: [N rounded up to a multiple of P] where the sum is written.
     """
-    size, part = group.size, len(whole) // group.size
-    sent = whole.new_zeros((size, len(rows), part))
+    size, length = group.size, len(whole) // group.size
+    sent = whole.new_zeros((size, len(rows), length))
     for number, row in enumerate(rows):
-        sent[:, number] = torch.nn.functional.pad(row, (0, len(whole) - len(row))).view(size, part)
+        sent[:, number] = torch.nn.functional.pad(row, (0, len(whole) - len(row))).view(size, length)
     counts = [len(each) for each in nodes]
-    received = whole.new_empty((sum(counts), part))
+    received = whole.new_empty((sum(counts), length))
     dist.all_to_all_single(
-        received.view(-1), sent.view(-1), [count * part for count in counts], [len(rows) * part] * size
+        received.view(-1), sent.view(-1), [count * length for count in counts], [len(rows) * length] * size
     )
     tree = Tree[Tensor](leaves, torch.Tensor.add_)
     for node, values in zip([node for each in nodes for node in each], received, strict=True):
         tree.push(node, values)
-    dist.all_gather(list(whole.view(size, part)), tree.total)
+    dist.all_gather(list(whole.view(size, length)), tree.total)

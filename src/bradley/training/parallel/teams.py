@@ -48,7 +48,8 @@ def build_team(group: Group, config: Config, tokenizer: object, device: torch.de
 def copies(group: Group, settings: Parallel, model: ScoreModel) -> Team:
     """The team of processes that have a whole model each."""
     if is_canonical(settings, model.device):
-        return Canonical(group, model)
+        check_parts(settings, group.size)
+        return Canonical(group, model, settings.parts)
     if group.size == 1:
         return Team(group, model)
     from .rounds import Replicas
@@ -59,6 +60,16 @@ def copies(group: Group, settings: Parallel, model: ScoreModel) -> Team:
 def is_canonical(settings: Parallel, device: torch.device) -> bool:
     """Whether gradients are added up in the order that does not depend on the number of processes."""
     return settings.canonical == "on" or (settings.canonical == "auto" and device.type == "cpu")
+
+
+def check_parts(settings: Parallel, processes: int) -> None:
+    """Raise `UserError` where a process could never have work."""
+    if processes > settings.parts:
+        raise UserError(
+            f"parallel.parts = {settings.parts}, and {processes} processes: {processes - settings.parts} of them would "
+            "have nothing to do",
+            f"use --parallel.parts {processes}, which gives other bits, or --parallel.canonical off",
+        )
 
 
 def check_shards(settings: Parallel, optim: Optim, model: Model) -> None:

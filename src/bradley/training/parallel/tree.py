@@ -1,9 +1,9 @@
-"""The canonical sum: the gradient of a step as a fixed binary tree over its micro-batches.
+"""The canonical sum: the gradient of a step as a fixed binary tree over its parts.
 
-Sums of floats depend on their order. Here the order is a function of the number of micro-batches alone: whoever holds
-which of them, and however many processes there are, the same additions are made, and the same bits come out.
+Sums of floats depend on their order. Here the order is a function of the number of parts alone: whoever holds which of
+them, and however many processes there are, the same additions are made, and the same bits come out.
 
-Legend: M leaves, the micro-batches of a step.
+Legend: M leaves, the parts of a step.
 """
 
 from collections.abc import Callable
