@@ -16,7 +16,6 @@ from bradley.configfile import load_config
 from bradley.data.plan import Step
 from bradley.model.batch import collate
 from bradley.training.build import Prepared, default_cache, prepare
-from bradley.training.memory_plan import partial_gradients
 from bradley.training.metrics import StepSums
 from bradley.training.objective import objective
 from bradley.training.parallel.canonical import Canonical
@@ -37,7 +36,7 @@ def take_step(prepared: Prepared, team: Team, step: Step) -> tuple[float, int]:
         terms = {name: loss(scores, batch.targets) for name, loss in losses.items()}
         torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum().backward()
         team.collect(number, StepSums().add(terms, scores, batch.targets, config.loss.beta))
-        kept = max(kept, len(team.tree.nodes) + 1 if isinstance(team, Canonical) else 1)
+        kept = max(kept, len(team.held) + 1 if isinstance(team, Canonical) else 1)
     team.reduce()
     team.clip(config.optim.max_grad_norm)
     prepared.optimizer.step()
@@ -72,8 +71,7 @@ def main() -> None:
             print(", ".join(f"{name} {median(values):.3f} s/step" for name, values in seconds.items()))
             low, high = (sorted(ratios)[int(share * (len(ratios) - 1))] for share in (0.25, 0.75))
             print(f"ratio {median(ratios):.3f} (quartiles {low:.3f} to {high:.3f})")
-            print(f"{pieces} micro-batches in up to {parts} parts; gradients kept: {kept} of at most ", end="")
-            print(f"{partial_gradients(parts)}; DDP keeps 1")
+            print(f"{pieces} micro-batches in up to {parts} parts; the main process held {kept} gradients, DDP holds 1")
 
 
 if __name__ == "__main__":

@@ -180,8 +180,14 @@ def test_sharding_divides_what_it_says_and_nothing_else():
         assert row["total"] == pytest.approx(sum(value for part, value in row.items() if part != "total"), abs=4)
 
 
-def test_a_tree_holds_log2_of_its_parts_and_one():
-    assert [partial_gradients(count) for count in (1, 2, 3, 4, 7, 8, 256)] == [1, 2, 2, 3, 3, 4, 9]
+def test_one_process_holds_two_gradients_and_several_one_for_each_of_their_parts():
+    def held(batch_size, processes, parts=8):
+        given = {"model": {"config": LLAMA, "tokenizer": "train"}, "train": {"batch_size": batch_size}}
+        return partial_gradients(Config(**given, parallel={"parts": parts}), processes)
+
+    assert [held(size, 1) for size in (1, 2, 256)] == [1, 2, 2]
+    assert [held(256, processes) for processes in (2, 3, 4, 8)] == [4, 3, 2, 1]
+    assert held(256, 2, parts=64) == 32 and held(4, 2) == 2
 
 
 def test_four_bits_take_an_eighth_and_a_scale_for_each_64():
@@ -216,7 +222,7 @@ def test_the_plan_follows_the_settings():
     assert total(optim={"name": "SGD"}) < total()
     assert total(model={"engine": "plain"}) > total()
     on_cpu = plan_memory(Config.model_validate({**base, "train": {"device": "cpu", "batch_size": 32}}), 3)
-    assert on_cpu["partial_gradients"] == 4 and list(on_cpu["bytes"]) == list(modes_of(3)) and len(modes_of(3)) == 3
+    assert on_cpu["partial_gradients"] == 3 and list(on_cpu["bytes"]) == list(modes_of(3)) and len(modes_of(3)) == 3
 
 
 def test_the_command_prints_a_table_or_one_object(tmp_path, capsys):

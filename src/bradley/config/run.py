@@ -110,7 +110,7 @@ class Parallel(Section):
     is faster."""
     parts: Positive = 8
     """Parts of a step that are added up in that order; within one, gradients are added as they come. As many processes
-    have work at most, best a divisor of it, and a process holds up to log2(parts) + 1 gradients."""
+    have work at most, best a divisor of it. A process that is alone holds two gradients, of P each up to parts / P."""
     timeout_seconds: Positive = 600
     """How long an exchange of gradients may take before the run ends with exit code 8."""
     hang_seconds: NotNegative = 60.0

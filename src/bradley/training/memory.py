@@ -87,7 +87,7 @@ class Setup(NamedTuple):
         engine: see `model.engine`.
         checkpointing: whether activations are computed again.
         optimizer: its name, and `options` those of its class.
-        partial_gradients: gradients that are held at once: 1, or log2(parts) + 1 in a fixed tree.
+        partial_gradients: held at once: 1, or more where parts of a step are added up in a fixed order.
         mode, shards: how weights are spread over how many processes.
     """
 

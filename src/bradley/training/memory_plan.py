@@ -29,7 +29,7 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
     device = device_of(config)
     drawn = outline(config.model)
     network = network_of(drawn, config.model.adapter.quantize)
-    setup = setup_of(config, device, causal=is_causal(drawn))
+    setup = setup_of(config, device, processes, causal=is_causal(drawn))
     per_copy = config.parallel.processes_per_copy or PER_NODE
     modes = modes_of(processes, per_copy)
     return {
@@ -55,7 +55,7 @@ def device_of(config: Config) -> str:
     return "cpu" if named == "auto" else named
 
 
-def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
+def setup_of(config: Config, device: str, processes: int, *, causal: bool) -> Setup:
     """What the settings decide, for one process.
 
     Args:
@@ -72,24 +72,22 @@ def setup_of(config: Config, device: str, *, causal: bool) -> Setup:
         checkpointing=model.gradient_checkpointing,
         optimizer=config.optim.name,
         options=options,
-        partial_gradients=partial_gradients(most_parts(config)) if in_a_tree(config, device) else 1,
+        partial_gradients=partial_gradients(config, processes) if in_fixed_order(config, device) else 1,
     )
 
 
-def in_a_tree(config: Config, device: str) -> bool:
+def in_fixed_order(config: Config, device: str) -> bool:
     """Whether copies of the model add up their gradients in the order that no number of processes changes."""
     wanted = config.parallel.canonical
     return wanted == "on" or (wanted == "auto" and device == "cpu")
 
 
-def most_parts(config: Config) -> int:
-    """Parts of a step whose micro-batches may have one comparison each."""
-    return min(config.train.batch_size, config.parallel.parts)
-
-
-def partial_gradients(parts: int) -> int:
-    """Gradients that a fixed binary tree over so many parts holds at once: log2(parts) + 1."""
-    return int(math.log2(parts)) + 1
+def partial_gradients(config: Config, processes: int) -> int:
+    """Gradients that a process holds at most where parts of a step are added up in a fixed order: the sum so far and
+    that of a part, or one for each of its parts; see `parallel.canonical`.
+    """
+    parts = min(config.train.batch_size, config.parallel.parts)
+    return min(parts, 2) if processes == 1 else math.ceil(parts / processes)
 
 
 def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:
@@ -100,7 +98,7 @@ def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:
 
 
 def in_mode(setup: Setup, mode: str, processes: int, per_copy: int = PER_NODE) -> Setup:
-    """The setup of one of so many processes. What is sharded is reduced by the collectives, without a tree."""
+    """The setup of one of so many processes. What is sharded is reduced by the collectives, in their order."""
     if mode == "replicate":
         return setup
     shards = min(processes, per_copy) if mode == "hybrid" else processes

@@ -1,14 +1,18 @@
 """Any number of processes gives the same bits in canonical mode."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from bradley.config import Parallel
+from bradley.data.plan import Step
 from bradley.errors import UserError
 from bradley.model.batch import collate
+from bradley.training.job import Job
+from bradley.training.metrics import StepSums
 from bradley.training.parallel import canonical
 from bradley.training.parallel.canonical import Canonical, buckets
 from bradley.training.parallel.group import Group
@@ -48,17 +52,48 @@ def test_parts_of_several_micro_batches_give_the_same_bits_too(size: int) -> Non
     assert as_bytes(alone) != as_bytes(take_steps(Group(), Canonical, settings, 3))
 
 
-@pytest.mark.parametrize(("parts", "most"), [(1, 1), (2, 2), (8, 4)])
-def test_a_process_holds_log2_of_the_parts_and_one_gradients(tmp_path, parts: int, most: int) -> None:
-    """However many micro-batches there are: one that autograd adds to, and the nodes that wait for a sibling."""
-    made = job(tmp_path / "run", config(train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 1}))
-    team, step = Canonical(Group(), made.model, parts), made.plan.step(1)
+@pytest.mark.parametrize("parts", [1, 3, 8, 100])
+def test_the_gradient_is_the_sum_of_parts_of_micro_batches_in_that_order(tmp_path, parts: int) -> None:
+    made, team, step = prepared(tmp_path, parts)
+
+    def gradient(number: int) -> list[np.ndarray]:
+        made.model.zero_grad()
+        made.model(collate(made.store, step.micro_batches[number], made.weights)).sum().backward()
+        return [weight.grad.numpy().copy() for weight in made.model.parameters()]
+
+    each = [gradient(number) for number in range(len(step.micro_batches))]
+    ((*runs,),) = made.plan.parts(step, parts, 1)
+    sums = [functools.reduce(add, each[first:stop]) for first, stop in runs]
+    wanted = functools.reduce(add, sums)
+    made.model.zero_grad()
+    for number, chosen in team.share(made.plan, step):
+        made.model(collate(made.store, chosen, made.weights)).sum().backward()
+        team.collect(number, StepSums())
+    team.reduce()
+    assert len(runs) == min(parts, len(each)) >= min(parts, 16)
+    for weight, expected in zip(made.model.parameters(), wanted, strict=True):
+        assert weight.grad.numpy().tobytes() == expected.tobytes()
+
+
+def add(left: list[np.ndarray], right: list[np.ndarray]) -> list[np.ndarray]:
+    return [a + b for a, b in zip(left, right, strict=True)]
+
+
+def prepared(folder: Path, parts: int) -> tuple[Job, Canonical, Step]:
+    """A step of many micro-batches, and one process to take it."""
+    made = job(folder / "run", config(train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 1}))
+    return made, Canonical(Group(), made.model, parts), made.plan.step(1)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8, 100])
+def test_a_process_alone_holds_the_sum_and_one_more_gradient_however_many_there_are(tmp_path, parts: int) -> None:
+    made, team, step = prepared(tmp_path, parts)
     held = []
     for _, chosen in team.share(made.plan, step):
         made.model(collate(made.store, chosen, made.weights)).sum().backward()
-        held.append(len(team.tree.nodes) + 1)
+        held.append(len(team.held) + 1)
     assert len(step.micro_batches) >= 16
-    assert max(held) == most
+    assert max(held) == min(parts, 2)
 
 
 def test_more_processes_than_parts_are_refused() -> None:
@@ -75,8 +110,9 @@ def test_small_buckets_and_more_processes_than_micro_batches_give_the_same_bits(
         assert as_bytes(found) == as_bytes(alone)
 
 
-def test_the_order_of_the_tree_is_another_than_that_of_autograd_and_differs_by_rounding_alone() -> None:
-    alone, plain = (take_steps(Group(), team, SETTINGS, 3, model=DROPPING) for team in (Canonical, Team))
+def test_the_order_of_the_parts_is_another_than_that_of_autograd_and_differs_by_rounding_alone() -> None:
+    settings = config(model={"dropout": True}, train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 3})
+    alone, plain = (take_steps(Group(), team, settings, 3, model=DROPPING) for team in (Canonical, Team))
     assert as_bytes(alone) != as_bytes(plain)
     for name, weight in alone.weights.items():
         torch.testing.assert_close(weight, plain.weights[name], rtol=1e-4, atol=1e-6)

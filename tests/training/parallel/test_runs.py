@@ -14,6 +14,7 @@ import pytest
 from bradley import stopping
 from bradley.cli import complain
 from bradley.errors import RankError, UserError
+from tests.faults.results import record
 from tests.helpers import LLAMA
 from tests.model.adapted import base_model
 from tests.training.interrupted import SETTINGS, TIMES, fingerprint, rows, run
@@ -63,6 +64,11 @@ def base(tmp_path_factory):
     return base_model(tmp_path_factory.mktemp("base") / "gpt2", SETTINGS["model"]["config"])
 
 
+def with_adapter(base: Path) -> dict[str, Any]:
+    """Settings that train an adapter, with dropout."""
+    return {"model": {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}}
+
+
 def alike(folder: Path) -> dict[str, str]:
     return {name: sha for name, sha in fingerprint(folder, LEFT_OUT).items() if not name.startswith("logs/")}
 
@@ -80,8 +86,7 @@ def scores(folder: Path, name: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["full", "lora"])
 @pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.nightly) for size in (3, 4, 8))])
 def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, kind: str, size: int) -> None:
-    adapter = {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}
-    settings = {**SHORT, "model": adapter} if kind == "lora" else SHORT
+    settings = {**SHORT, **with_adapter(base)} if kind == "lora" else SHORT
     single = tmp_path / "one" if kind == "lora" else short
     if kind == "lora":
         run(single, settings, **TEST)
@@ -146,6 +151,26 @@ def resumed_over(sizes: tuple[int, ...], single: Path, folder: Path) -> None:
     assert [start["step"] for start in starts] == [0, *(3 * (k + 1) for k in range(len(sizes) - 1))]
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_two_processes_go_on_from_ten_places_to_the_same_bytes(tmp_path, base, kind: str) -> None:
+    settings = {
+        **SETTINGS,
+        "log": {**SETTINGS["log"], "trackers": ""},
+        **(with_adapter(base) if kind == "lora" else {}),
+    }
+    must_train(2, tmp_path / "whole", settings, **TEST)
+    wanted, places = alike(tmp_path / "whole"), [1, 2, 3, 5, 6, 8, 9, 11, 12, 14]
+    for step in places:
+        folder = tmp_path / f"after-{step}"
+        results = train_together(2, folder, settings, stop_after(step), **TEST)
+        assert [result.code for result in results] == [75, 75], results
+        must_train(2, folder, settings, **TEST)
+        assert alike(folder) == wanted, step
+    goal = "weights, optimizer and metrics.jsonl equal, byte for byte"
+    record("G4", f"two processes, {kind}, dropout on, 3 epochs", goal, f"{len(places)} of {len(places)} places")
+
+
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so(tmp_path, base, kind: str) -> None:
     adapter = {"path": str(base), "adapter": {"kind": "lora", "rank": 4}}
@@ -157,10 +182,10 @@ def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_
         stop = stop_after(3 * (place + 1)) if place < 2 else (lambda rank: None)
         results = train_together(size, tmp_path / "many", {**settings, "parallel": {"mode": mode}}, stop)
         assert [result.code for result in results] == [75 if place < 2 else 0] * size, results
-        record = json.loads((tmp_path / "many" / "run.json").read_text())
-        assert record["identity"]["sums"]["order"] == orders[place]
+        known = json.loads((tmp_path / "many" / "run.json").read_text())
+        assert known["identity"]["sums"]["order"] == orders[place]
         changed = {"sums.order": orders[place - 1 : place + 1]} if place else {}
-        assert record["starts"][-1]["changed"] == changed
+        assert known["starts"][-1]["changed"] == changed
     for expected, found in zip(lines(tmp_path / "one", "train"), lines(tmp_path / "many", "train"), strict=True):
         assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=1e-5)
 

@@ -1,6 +1,6 @@
 """Gradients and figures added up in one fixed order: the same bits for any number of processes.
 
-Legend: L parts of a step, P processes, N numbers in a bucket.
+Legend: P processes, N numbers in a bucket.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,6 @@ from ...model.reward import ScoreModel
 from ..metrics import StepSums
 from .group import Group
 from .team import Team
-from .tree import Node, Tree, partial_nodes
 
 BUCKET = 1 << 23
 """Numbers of a gradient that are exchanged at a time, 32 MiB of them."""
@@ -29,15 +28,22 @@ Gradients = list[Tensor]
 
 
 class Canonical(Team):
-    """Processes with a copy of the model each, that add up gradients in the order of a binary tree, see `tree.py`.
+    """Processes with a copy of the model each, that add up gradients in an order of which nobody can tell how many
+    there are: sums of floats depend on their order, and the same additions give the same bits.
 
-    The micro-batches of a step make up a few parts. Within a part gradients are added one after another, as autograd
-    does; the parts are the leaves of the tree. So a process holds log2(parts) + 1 gradients at most, however many
-    micro-batches a step has. Each runs neighbouring parts and adds up what it can by itself. The rest is added up in
-    slices of equal length, one by each process, which then gives the sums to all others.
+        gradient of a part  = ((micro-batch 1 + micro-batch 2) + micro-batch 3) + ...     in its own sum, from zero
+        gradient of a step  = ((part 1 + part 2) + part 3) + ...
+
+    What the micro-batches and the parts of a step are does not depend on the processes either. Each runs neighbouring
+    parts. The first adds them up as they come, and so does one that is alone, which holds two gradients, however many
+    micro-batches a step has. The others keep one for each of their parts. At the end each process adds up a slice of
+    all numbers, and gives the sums to the others.
 
     Args:
         parts: of a step, at most.
+
+    Attributes:
+        held: the gradients of the parts that this process has done in this step, or their sum if it has the first.
     """
 
     def __init__(self, group: Group, model: ScoreModel, parts: int = Parallel().parts) -> None:
@@ -45,7 +51,7 @@ class Canonical(Team):
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.parts = parts
         self.ranges: list[tuple[int, int]] = []
-        self.tree: Tree[Gradients] = Tree(1, add)
+        self.held: list[Gradients] = []
         self.touched = [False] * len(self.weights)
 
     def describe(self) -> str:
@@ -56,7 +62,7 @@ class Canonical(Team):
 
     @property
     def order(self) -> str:
-        """That of the tree."""
+        """That of the parts."""
         return f"canonical, up to {self.parts} parts"
 
     def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
@@ -64,14 +70,14 @@ class Canonical(Team):
         self.sums = []
         shares = plan.parts(step, self.parts, self.group.size)
         self.ranges = list(pairwise([0, *accumulate(map(len, shares))]))
-        self.tree = Tree(self.ranges[-1][1], add)
+        self.held = []
         self.touched = [False] * len(self.weights)
-        for leaf, micro_batches in zip(range(*self.ranges[self.group.rank]), shares[self.group.rank], strict=True):
-            for number in range(*micro_batches):
+        for part in shares[self.group.rank]:
+            for number in range(*part):
                 if self._stops():
                     return
                 yield number, step.micro_batches[number]
-            self._close(leaf)
+            self._close()
 
     def _stops(self) -> bool:
         """Whether this process leaves off here, between two micro-batches; alone it raises at once, with others all
@@ -82,33 +88,35 @@ class Canonical(Team):
             stopping.check()
         return bool(stopping.requested())
 
-    def _close(self, leaf: int) -> None:
-        """Move the gradient of a part into the tree."""
+    def _close(self) -> None:
+        """Take the gradient of a part from the weights."""
         self.touched = [was or weight.grad is not None for was, weight in zip(self.touched, self.weights, strict=True)]
         taken = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         for weight in self.weights:
             weight.grad = None
-        self.tree.push(Node(0, leaf), taken)
+        if self.held and self.ranges[self.group.rank][0] == 0:
+            torch._foreach_add_(self.held[0], taken)
+        else:
+            self.held.append(taken)
 
     def reduce(self) -> list[StepSums]:
         """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
         found = super().reduce()
         touched = [any(each) for each in zip(*self.group.gather(self.touched), strict=True)]
-        whole = self.tree.total if self.group.size == 1 else self._merged()
+        whole = self.held[0] if self.group.size == 1 else self._merged()
         for weight, gradient, reached in zip(self.weights, whole, touched, strict=True):
             weight.grad = gradient if reached else None
-        self.tree = Tree(1, add)
+        self.held = []
         return found
 
     def _merged(self) -> Gradients:
-        held = [value for _, value in self.tree.nodes]
-        nodes = [partial_nodes(*run, self.tree.leaves) for run in self.ranges]
+        counts = [stop - first if first else min(stop, 1) for first, stop in self.ranges]
         whole = [torch.empty_like(weight) for weight in self.weights]
         for first, stop in buckets([weight.numel() for weight in self.weights]):
-            rows = [torch.cat([part.reshape(-1) for part in value[first:stop]]) for value in held]
+            rows = [torch.cat([part.reshape(-1) for part in value[first:stop]]) for value in self.held]
             sizes = [part.numel() for part in whole[first:stop]]
             flat = whole[first].new_empty(-(-sum(sizes) // self.group.size) * self.group.size)
-            merge(self.group, rows, nodes, self.tree.leaves, flat)
+            merge(self.group, rows, counts, flat)
             for part, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
                 part.copy_(values.view(part.shape))
         return whole
@@ -120,13 +128,6 @@ class Canonical(Team):
                 return
             if number >= 0:
                 yield number
-
-
-@torch.no_grad()
-def add(left: Gradients, right: Gradients) -> Gradients:
-    """The sum of two gradients, in the place of the left one."""
-    torch._foreach_add_(left, right)
-    return left
 
 
 def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -141,27 +142,25 @@ def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, len(sizes)
 
 
-def merge(group: Group, rows: Sequence[Tensor], nodes: Sequence[list[Node]], leaves: int, whole: Tensor) -> None:
+def merge(group: Group, rows: Sequence[Tensor], counts: Sequence[int], whole: Tensor) -> None:
     """Add up one bucket over the processes, which all get the sum.
 
-        process p gets slice p of every node, adds these up in the order of the tree, and gives all others the sum
+        process p gets slice p of every row, adds these up in the order of processes and rows, and gives all the sum
 
     Args:
-        rows: [N] values of each node of this process.
-        nodes: the nodes of every process.
-        leaves: L.
+        rows: [N] each of this process.
+        counts: of rows of every process.
         whole: [N rounded up to a multiple of P] where the sum is written.
     """
     size, length = group.size, len(whole) // group.size
     sent = whole.new_zeros((size, len(rows), length))
     for number, row in enumerate(rows):
         sent[:, number] = torch.nn.functional.pad(row, (0, len(whole) - len(row))).view(size, length)
-    counts = [len(each) for each in nodes]
     received = whole.new_empty((sum(counts), length))
     dist.all_to_all_single(
         received.view(-1), sent.view(-1), [count * length for count in counts], [len(rows) * length] * size
     )
-    tree = Tree[Tensor](leaves, torch.Tensor.add_)
-    for node, values in zip([node for each in nodes for node in each], received, strict=True):
-        tree.push(node, values)
-    dist.all_gather(list(whole.view(size, length)), tree.total)
+    total = received[0]
+    for row in received[1:]:
+        total += row
+    dist.all_gather(list(whole.view(size, length)), total)
