@@ -36,7 +36,7 @@ def take_step(prepared: Prepared, team: Team, step: Step) -> tuple[float, int]:
         terms = {name: loss(scores, batch.targets) for name, loss in losses.items()}
         torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum().backward()
         team.collect(number, StepSums().add(terms, scores, batch.targets, config.loss.beta))
-        kept = max(kept, len(team.held) + 1 if isinstance(team, Canonical) else 1)
+        kept = max(kept, len(team.held) + len(team.room) + 1 if isinstance(team, Canonical) else 1)
     team.reduce()
     team.clip(config.optim.max_grad_norm)
     prepared.optimizer.step()

@@ -113,7 +113,7 @@ def show_memory(found: dict[str, Any]) -> str:
         f"{found['compute']} on {found['device']}, engine {found['engine']}, micro-batches of "
         f"{found['micro_batch_tokens']:,} tokens"
         + (", gradient checkpointing" if found["gradient_checkpointing"] else ""),
-        f"up to {found['partial_gradients']} gradients at once where each process has a copy of the model",
+        f"gradients held at once where each process has a copy of the model: {found['partial_gradients']}",
         f"GiB in each of {found['processes']} processes, computed and not measured:",
     ]
     width = max(map(len, modes)) + 2

@@ -39,11 +39,15 @@ class Canonical(Team):
     micro-batches a step has. The others keep one for each of their parts. At the end each process adds up a slice of
     all numbers, and gives the sums to the others.
 
+    Gradients stay in the same memory from step to step. Those that autograd makes lie scattered among activations, and
+    the holes that they leave between them are of no use to a larger micro-batch.
+
     Args:
         parts: of a step, at most.
 
     Attributes:
         held: the gradients of the parts that this process has done in this step, or their sum if it has the first.
+        room: memory for gradients that is not in use.
     """
 
     def __init__(self, group: Group, model: ScoreModel, parts: int = Parallel().parts) -> None:
@@ -52,6 +56,8 @@ class Canonical(Team):
         self.parts = parts
         self.ranges: list[tuple[int, int]] = []
         self.held: list[Gradients] = []
+        self.room: list[Gradients] = []
+        self.part: Gradients | None = None
         self.touched = [False] * len(self.weights)
 
     def describe(self) -> str:
@@ -70,7 +76,7 @@ class Canonical(Team):
         self.sums = []
         shares = plan.parts(step, self.parts, self.group.size)
         self.ranges = list(pairwise([0, *accumulate(map(len, shares))]))
-        self.held = []
+        self.held, self.part = [], None
         self.touched = [False] * len(self.weights)
         for part in shares[self.group.rank]:
             for number in range(*part):
@@ -88,30 +94,49 @@ class Canonical(Team):
             stopping.check()
         return bool(stopping.requested())
 
+    def collect(self, number: int, sums: StepSums) -> None:
+        """Have the rest of a part added to the gradient of its first micro-batch in memory of our own."""
+        super().collect(number, sums)
+        if self.part is None:
+            self.part = self._room()
+            for weight, own in zip(self.weights, self.part, strict=True):
+                if weight.grad is not None:
+                    weight.grad = own.copy_(weight.grad)
+
+    def _room(self) -> Gradients:
+        return self.room.pop() if self.room else [torch.empty_like(weight) for weight in self.weights]
+
     def _close(self) -> None:
         """Take the gradient of a part from the weights."""
-        self.touched = [was or weight.grad is not None for was, weight in zip(self.touched, self.weights, strict=True)]
-        taken = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
-        for weight in self.weights:
+        assert self.part is not None
+        for place, (weight, own) in enumerate(zip(self.weights, self.part, strict=True)):
+            if weight.grad is None:
+                own.zero_()
+            elif weight.grad is not own:  # no micro-batch before had reached this weight
+                own.copy_(weight.grad)
+            self.touched[place] |= weight.grad is not None
             weight.grad = None
         if self.held and self.ranges[self.group.rank][0] == 0:
-            torch._foreach_add_(self.held[0], taken)
+            torch._foreach_add_(self.held[0], self.part)
+            self.room.append(self.part)
         else:
-            self.held.append(taken)
+            self.held.append(self.part)
+        self.part = None
 
     def reduce(self) -> list[StepSums]:
         """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
         found = super().reduce()
         touched = [any(each) for each in zip(*self.group.gather(self.touched), strict=True)]
-        whole = self.held[0] if self.group.size == 1 else self._merged()
+        whole = self.held.pop() if self.group.size == 1 else self._merged()
         for weight, gradient, reached in zip(self.weights, whole, touched, strict=True):
             weight.grad = gradient if reached else None
+        self.room += [whole, *self.held]  # the gradient of this step is done with before the next one begins
         self.held = []
         return found
 
     def _merged(self) -> Gradients:
         counts = [stop - first if first else min(stop, 1) for first, stop in self.ranges]
-        whole = [torch.empty_like(weight) for weight in self.weights]
+        whole = self._room()
         for first, stop in buckets([weight.numel() for weight in self.weights]):
             rows = [torch.cat([part.reshape(-1) for part in value[first:stop]]) for value in self.held]
             sizes = [part.numel() for part in whole[first:stop]]
