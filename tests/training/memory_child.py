@@ -53,7 +53,7 @@ def measure(case):
         if case["checkpointing"]:
             checkpoint_activations(made.model.network)
         again = Again(made.model, made.losses, made.store, made.weights, made.plan, 0)
-        probe(again, made.optimizer, made.config, Room(made.config, made.plan, made.store))
+        probe(again, made.optimizer, made.team.gradients, made.config, Room(made.config, made.plan, made.store))
         probed = kib("VmHWM")
         fit(made)
     return {

@@ -73,7 +73,7 @@ def test_no_step_takes_more_than_the_probe_has_tried(tmp_path):
     made, again = job_of(tmp_path / "run", "llama", 800, False, steps=6)
     made.evaluator.stores = {}
     room = Room(made.config, made.plan, made.store)
-    tried = peak_of(lambda: probe(again, made.optimizer, made.config, room), tmp_path)
+    tried = peak_of(lambda: probe(again, made.optimizer, made.team.gradients, made.config, room), tmp_path)
     taken = peak_of(lambda: fit(made), tmp_path)
     assert 0.7 * tried < taken < 1.1 * tried
 

@@ -132,7 +132,7 @@ def test_the_probe_runs_the_heaviest_micro_batch_and_changes_nothing(tmp_path):
     room, forward, seen = Room(made.config, made.plan, made.store), made.model.forward, []
     made.model.forward = lambda batch: (seen.append(len(batch.tokens)), forward(batch))[1]
     before = [p.detach().clone() for p in made.model.parameters()]
-    assert probe(again, made.optimizer, made.config, room) == ""
+    assert probe(again, made.optimizer, made.team.gradients, made.config, room) == ""
     assert seen == [int(made.plan.load.tokens[heaviest(made.plan)].sum())] * 2
     assert all(torch.equal(a, b.detach()) for a, b in zip(before, made.model.parameters(), strict=True))
     assert all(p.grad is None for p in made.model.parameters()) and not made.optimizer.state

@@ -79,7 +79,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             job.console.say(verdict.line)
 
         if job.model.device.type == "cuda" and place.step < num_steps and not progress.stop:
-            job.console.say(f"memory       {probe(again, job.optimizer, config, guard.room)}")
+            job.console.say(f"memory       {probe(again, job.optimizer, job.team.gradients, config, guard.room)}")
         while True:
             evaluated_here = place.step in (0, num_steps) or place.step % eval_every == 0
             if evaluated_here and not progress.evaluated:

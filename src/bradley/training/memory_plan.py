@@ -1,6 +1,5 @@
 """The memory of a run before it starts, from its settings alone: no data are read, and no weight is allocated."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from ..model.outline import outline
 from ..model.reward import is_causal
 from .memory import GIB, MODES, PARTS, Setup, memory_of
 from .memory_shapes import network_of
+from .parallel.canonical import gradients_held
 
 PER_NODE = 8
 """Processes among which `hybrid` shards where nothing is said: those of one node."""
@@ -83,11 +83,8 @@ def in_fixed_order(config: Config, device: str) -> bool:
 
 
 def partial_gradients(config: Config, processes: int) -> int:
-    """Gradients that a process holds at most where parts of a step are added up in a fixed order: the sum so far and
-    that of a part, or one for each of its parts; see `parallel.canonical`.
-    """
-    parts = min(config.train.batch_size, config.parallel.parts)
-    return min(parts, 2) if processes == 1 else math.ceil(parts / processes)
+    """Gradients that a process holds at most where parts of a step are added up in a fixed order."""
+    return gradients_held(min(config.train.batch_size, config.parallel.parts), processes)
 
 
 def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:

@@ -11,11 +11,12 @@ from .room import Room
 from .states import state_bytes
 
 
-def probe(again: Again, optimizer: torch.optim.Optimizer, config: Config, room: Room) -> str:
+def probe(again: Again, optimizer: torch.optim.Optimizer, gradients: int, config: Config, room: Room) -> str:
     """Run the largest micro-batch forward and backward, twice, so that gradients add up as in a step of several, beside
-    as much memory as the optimizer will keep. No weight, gradient or state is left changed.
+    as much memory as the optimizer and other gradients will keep. No weight, gradient or state is left changed.
 
     Args:
+        gradients: held at once, see `Team.gradients`.
         room: is told what is being run, so that it can say so when memory runs out.
 
     Returns:
@@ -24,6 +25,7 @@ def probe(again: Again, optimizer: torch.optim.Optimizer, config: Config, room: 
     model, chosen, step = again.model, heaviest(again.plan), again.plan.step(1)
     room.probe(chosen)
     size = 0 if optimizer.state else optimizer_bytes(optimizer, config)
+    size += (gradients - 1) * sum(local(w).nbytes for w in model.parameters() if w.requires_grad)
     kept = torch.empty(size, dtype=torch.uint8, device=model.device)
     for _ in range(2):
         again.backward(step, 0, chosen)

@@ -3,6 +3,7 @@
 Legend: P processes, N numbers in a bucket.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
@@ -67,6 +68,11 @@ class Canonical(Team):
         return f"{self.group.size} processes with a copy of the model each, the same bits as one"
 
     @property
+    def gradients(self) -> int:
+        """As `gradients_held` has it."""
+        return gradients_held(self.parts, self.group.size)
+
+    @property
     def order(self) -> str:
         """That of the parts."""
         return f"canonical, up to {self.parts} parts"
@@ -127,18 +133,20 @@ class Canonical(Team):
         """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
         found = super().reduce()
         touched = [any(each) for each in zip(*self.group.gather(self.touched), strict=True)]
-        whole = self.held.pop() if self.group.size == 1 else self._merged()
+        whole = self.held[0] if self.group.size == 1 else self._merged()
         for weight, gradient, reached in zip(self.weights, whole, touched, strict=True):
             weight.grad = gradient if reached else None
-        self.room += [whole, *self.held]  # the gradient of this step is done with before the next one begins
+        self.room += self.held  # the gradient of this step is done with before the next one begins
         self.held = []
         return found
 
     def _merged(self) -> Gradients:
+        rank = self.group.rank
         counts = [stop - first if first else min(stop, 1) for first, stop in self.ranges]
-        whole = self._room()
+        self.held = self.held or [self._room()]
+        whole = self.held[0]  # a bucket of it is read before it is written
         for first, stop in buckets([weight.numel() for weight in self.weights]):
-            rows = [torch.cat([part.reshape(-1) for part in value[first:stop]]) for value in self.held]
+            rows = [torch.cat([part.reshape(-1) for part in value[first:stop]]) for value in self.held[: counts[rank]]]
             sizes = [part.numel() for part in whole[first:stop]]
             flat = whole[first].new_empty(-(-sum(sizes) // self.group.size) * self.group.size)
             merge(self.group, rows, counts, flat)
@@ -153,6 +161,11 @@ class Canonical(Team):
                 return
             if number >= 0:
                 yield number
+
+
+def gradients_held(parts: int, processes: int) -> int:
+    """Gradients that a process holds at most: the sum so far and that of a part, or one for each of its parts."""
+    return min(parts, 2) if processes == 1 else math.ceil(parts / processes)
 
 
 def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -44,6 +44,11 @@ class Team:
         return "one process"
 
     @property
+    def gradients(self) -> int:
+        """How many gradients of the whole model a process holds at most."""
+        return 1
+
+    @property
     def order(self) -> str:
         """In which order gradients are added up: runs that have it in common can give the same bits."""
         return "one after another"
