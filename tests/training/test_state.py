@@ -4,14 +4,16 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bradley.errors import CheckpointError
 from bradley.training.loop import fit
 from bradley.training.metrics import StepSums
 from bradley.training.optim import make_optimizer
+from bradley.training.parallel.shard_files import SHARDS
 from bradley.training.parallel.whole import load_optimizer, optimizer_state
 from bradley.training.progress import Place, Progress
-from bradley.training.state import FOLDER, read_saved, save_state
+from bradley.training.state import FOLDER, STATE, read_saved, save_state
 from tests.training.jobs import config, job
 
 OPTIMIZERS = ["AdamW", "SGD", "RAdam", "NAdam", "Adafactor", "Adagrad", "RMSprop"]
@@ -81,6 +83,25 @@ def test_progress_comes_back_with_every_number_exact():
     assert again.place == progress.place and again.writers == {"metrics": 12} and again.evaluated and again.begun
     assert [vars(one) for one in again.window] == [vars(sums)]
     assert again.window[0].mean("nll") == sums.mean("nll")
+
+
+def test_a_state_that_says_other_shards_than_there_are_is_refused(tmp_path):
+    made = job(tmp_path / "a")
+    folder = tmp_path / "checkpoint" / FOLDER
+    folder.mkdir(parents=True)
+    values, tensors = optimizer_state(made.model, made.optimizer)
+    made.team.save(lambda write: save_state(folder, values, Progress(), made.evaluator, write), tensors)
+    state = json.loads((folder / STATE).read_text())
+    (folder / SHARDS).mkdir()
+    save_file({"w/step": torch.zeros(2)}, folder / SHARDS / "shard.safetensors")
+    for form, fits in (({"shape": [2], "dtype": "float32"}, True), ({"shape": [3], "dtype": "float32"}, False)):
+        state["optimizer"]["shards"] = {"w/step": form}
+        (folder / STATE).write_text(json.dumps(state))
+        if fits:
+            assert read_saved(tmp_path / "checkpoint").optimizer["tensors"] == {"w/step": form}
+        else:
+            with pytest.raises(CheckpointError, match="other tensors than"):
+                read_saved(tmp_path / "checkpoint")
 
 
 def test_a_checkpoint_without_a_state_cannot_be_gone_on_from(tmp_path):

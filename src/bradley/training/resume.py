@@ -117,6 +117,7 @@ def go_on(
     step, saved = known[0], Saved(*known[1:])
     folder = job.checkpoints.path(step) / FOLDER
     spread_tensors(tensors_to_save(network), weights, team.group)
+    weights.clear()  # gives the memory back before the optimizer is read
     load_optimizer(job.model, job.optimizer, saved.optimizer, lambda tensors: team.load(folder, tensors))
     job.evaluator.restore(saved.evaluator)
     console.say(f"resumed      after step {step} of {job.plan.num_steps}: step-{step:06d}, the newest whole")

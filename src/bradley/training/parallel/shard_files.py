@@ -20,8 +20,10 @@ from .whole import Form, form_of, local
 
 WHOLE, SHARDS = "optimizer.safetensors", "optimizer"
 """The file of whole tensors, and the folder of shards, in the folder of the state of a run."""
-FILE_BYTES = 2**29
-"""Bytes of shards in a file, or those of one tensor more; a process has two copies of it in host memory as it writes."""
+FILE_BYTES = 2**28
+"""About so many bytes of shards go into one file. As it writes it, a process has up to three copies of that in host
+memory: the writer makes two, and shards on a GPU are one more.
+"""
 
 
 def write_whole(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
