@@ -282,3 +282,16 @@ def test_processes_that_write_into_different_folders_save_nothing(tmp_path, monk
     results = together(2, lambda group: save(group, Parallel(mode="shard_all"), tmp_path / "a", "AdamW"))
     assert [result.code for result in results] == [DiskError.exit_code] * 2, results
     assert "not all there" in results[0].error
+
+
+def test_a_process_that_cannot_read_its_part_ends_all_with_its_error(tmp_path) -> None:
+    def work(group: Group) -> None:
+        team, _ = made(group, Parallel(mode="shard_all"), "SGD")
+        (tmp_path / str(group.rank)).mkdir()
+        if group.is_main:
+            save_file({"w": torch.zeros(2)}, tmp_path / "0" / WHOLE)
+        team.load(tmp_path / str(group.rank), {"w": torch.zeros(2)})
+
+    results = together(2, work)
+    assert [result.code for result in results] == [CheckpointError.exit_code] * 2, results
+    assert results[0].error.startswith("process 1 of 2: ") and "cannot be read" in results[0].error
