@@ -38,8 +38,8 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: Group) -> N
     """Write what this process keeps of tensors into files of its own, in a folder that exists.
 
     Of a shard with copies the first process that has it writes it, and the main process what is whole everywhere. The
-    files do not go through `disk.py`: they are durable once the main process has synced the folder, as it does with
-    everything in a folder that is about to get its name.
+    writer goes past `disk.py` and syncs its files by itself, which only it can do on a disk of another machine; the
+    main process syncs them once more through `disk.py`, with everything in a folder that is about to get its name.
 
     Raises:
         DiskError: they cannot be written.
