@@ -9,6 +9,9 @@ HELD: list[Row] = [
      "tests/launch/test_local.py::test_the_launcher_as_the_first_process_of_a_container"),
     ("C9", "a disk with room for less than two checkpoints", "refused before training, exit 7",
      "tests/training/test_space.py::test_a_disk_without_room_for_two_checkpoints_is_refused"),
+    ("C10", "a shard of an optimizer cut, flipped, deleted or swapped", "named, set aside, the one before is used",
+     "tests/training/parallel/test_sharded_saves.py::"
+     "test_a_damaged_shard_is_found_and_the_checkpoint_before_is_taken"),
     ("C16", "another setting, precision, template or tokenizer at a resume", "exit 2, a line for each that differs",
      "tests/training/test_resume.py::test_another_run_is_refused_with_what_differs"),
     ("C16", "other data", "exit 2, the split is named",
@@ -23,6 +26,10 @@ HELD: list[Row] = [
      "test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so"),
     ("D1", "SIGKILL of one process of two; SIGSTOP with a restart", "all gone in 15 s; the same bytes after a restart",
      "tests/launch/test_training.py::test_a_lost_rank_costs_a_restart_and_no_bit"),
+    ("D1", "SIGKILL of one process of two half-way through its shards of a checkpoint",
+     "the others end with 8; the checkpoints before are whole, and the same numbers in the end",
+     "tests/training/parallel/test_sharded_saves.py::"
+     "test_a_process_that_is_killed_while_it_writes_leaves_whole_checkpoints"),
     ("D1", "SIGKILL and SIGSTOP in forward, reduction, save and evaluation, of a toy", "the others end with 8",
      "tests/training/test_watchdog.py::test_a_lost_rank_of_gloo_ends_the_others"),
     ("D1", "a machine of two is killed whole", "its share comes back, the same bytes",
@@ -36,8 +43,14 @@ HELD: list[Row] = [
     ("D4", "the main process cannot save", "nobody commits, all exit 7",
      "tests/training/parallel/test_runs.py::"
      "test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_committed"),
+    ("D4", "one process of two cannot write its shards", "all make room and try again, else nobody commits, all exit 7",
+     "tests/training/parallel/test_sharded_saves.py::"
+     "test_a_full_disk_of_any_process_ends_all_with_code_7_and_room_lets_them_go_on"),
     ("D5", "one bit flips in the weights of one process", "exit 5 at the next checkpoint, the process is named",
      "tests/training/parallel/test_runs.py::test_a_bit_that_flips_in_one_process_is_named_at_the_next_checkpoint"),
+    ("D6", "one process does not see the run folder that all write in", "exit 2 before training",
+     "tests/training/parallel/test_sharded_saves.py::"
+     "test_a_process_that_does_not_see_the_run_folder_ends_all_before_the_first_step"),
     ("D6", "other settings, code or data in one process", "exit 2 before training",
      "tests/training/parallel/test_runs.py::test_a_process_with_other_settings_code_or_data_ends_all_with_code_2"),
     ("N1", "NaN or infinity in a loss or in a gradient alone, in one micro-batch or the only one",

@@ -64,6 +64,8 @@ PICKLES = {
         "training/optimizer.bin": torch_zip,
         "training/custom_checkpoint_0.pkl": pickled,
         "training/arrays.npz": pickled,
+        "training/optimizer/.metadata": pickled,
+        "training/optimizer/__0_0.distcp": torch_zip,
     }.items()
 }
 SLOTS = {
@@ -78,6 +80,7 @@ SLOTS = {
     "a state of other kinds of values": edited(STATE, progress={"place": 3}, evaluator=[]),
     "an optimizer of other weights": edited(STATE, optimizer={"state": {}, "groups": [["evil"]]}),
     "a state of 17 MB": beside(STATE, lambda canary: b"[" + b" " * 17 * 2**20 + b"]"),
+    "a state that speaks of shards": edited(STATE, optimizer={"state": {}, "groups": [], "shards": {"evil": {}}}),
     "no scored rows": lambda folder, canary: shutil.rmtree(folder / "training" / "eval"),
 }
 FORGED = {**PICKLES, **SLOTS}

@@ -4,15 +4,16 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bradley.errors import CheckpointError
 from bradley.training.loop import fit
 from bradley.training.metrics import StepSums
 from bradley.training.optim import make_optimizer
-from bradley.training.parallel.group import Group
-from bradley.training.parallel.whole import gather_optimizer, spread_optimizer
+from bradley.training.parallel.shard_files import SHARDS
+from bradley.training.parallel.whole import load_optimizer, optimizer_state
 from bradley.training.progress import Place, Progress
-from bradley.training.state import FOLDER, read_saved, save_state
+from bradley.training.state import FOLDER, STATE, read_saved, save_state
 from tests.training.jobs import config, job
 
 OPTIMIZERS = ["AdamW", "SGD", "RAdam", "NAdam", "Adafactor", "Adagrad", "RMSprop"]
@@ -36,16 +37,16 @@ def test_an_optimizer_comes_back_whole_and_goes_on_alike(tmp_path, name):
     fit(made)
     folder = tmp_path / "checkpoint" / FOLDER
     folder.mkdir(parents=True)
-    save_state(folder, gather_optimizer(made.model, made.optimizer, Group()), Progress(), made.evaluator)
+    values, tensors = optimizer_state(made.model, made.optimizer)
+    made.team.save(lambda write: save_state(folder, values, Progress(), made.evaluator, write), tensors)
     other = job(tmp_path / "b", settings(name, train={"max_steps": 3}))
     other.model.load_state_dict(made.model.state_dict())
     saved = read_saved(tmp_path / "checkpoint")
-    spread_optimizer(other.model, other.optimizer, saved.optimizer, Group())
-    states = [gather_optimizer(one.model, one.optimizer, Group()) for one in (made, other)]
-    assert states[0]["state"].keys() == states[1]["state"].keys() != set()
-    for weight, entry in states[0]["state"].items():
-        assert entry.keys() == states[1]["state"][weight].keys()
-        assert all(same(value, states[1]["state"][weight][key]) for key, value in entry.items()), weight
+    load_optimizer(other.model, other.optimizer, saved.optimizer, lambda found: other.team.load(folder, found))
+    assert tensors.keys() == saved.optimizer["tensors"].keys() != set()
+    again, found = optimizer_state(other.model, other.optimizer)
+    assert again == values and found.keys() == tensors.keys()
+    assert all(same(tensor, found[place]) for place, tensor in tensors.items())
     for one in (made, other):
         torch.manual_seed(0)
         for group in one.optimizer.param_groups:
@@ -58,11 +59,19 @@ def test_an_optimizer_comes_back_whole_and_goes_on_alike(tmp_path, name):
 
 def test_an_optimizer_over_other_weights_is_refused(tmp_path):
     made, other = job(tmp_path / "a"), job(tmp_path / "b")
-    saved = gather_optimizer(made.model, made.optimizer, Group())
+    saved = {**optimizer_state(made.model, made.optimizer)[0], "tensors": {}}
     for weight in list(other.model.parameters())[:1]:
         weight.requires_grad_(False)
     with pytest.raises(CheckpointError, match="over other weights"):
-        spread_optimizer(other.model, make_optimizer(other.model, other.config.optim), saved, Group())
+        load_optimizer(other.model, make_optimizer(other.model, other.config.optim), saved, dict)
+
+
+def test_a_state_of_a_weight_that_there_is_not_is_refused(tmp_path):
+    made = job(tmp_path / "a")
+    saved = optimizer_state(made.model, made.optimizer)[0]
+    for more in ({"tensors": {"no.weight/exp_avg": {"shape": [1], "dtype": "float32"}}}, {"state": {"no.weight": {}}}):
+        with pytest.raises(CheckpointError, match="over other weights"):
+            load_optimizer(made.model, made.optimizer, {"tensors": {}, **saved, **more}, dict)
 
 
 def test_progress_comes_back_with_every_number_exact():
@@ -74,6 +83,25 @@ def test_progress_comes_back_with_every_number_exact():
     assert again.place == progress.place and again.writers == {"metrics": 12} and again.evaluated and again.begun
     assert [vars(one) for one in again.window] == [vars(sums)]
     assert again.window[0].mean("nll") == sums.mean("nll")
+
+
+def test_a_state_that_says_other_shards_than_there_are_is_refused(tmp_path):
+    made = job(tmp_path / "a")
+    folder = tmp_path / "checkpoint" / FOLDER
+    folder.mkdir(parents=True)
+    values, tensors = optimizer_state(made.model, made.optimizer)
+    made.team.save(lambda write: save_state(folder, values, Progress(), made.evaluator, write), tensors)
+    state = json.loads((folder / STATE).read_text())
+    (folder / SHARDS).mkdir()
+    save_file({"w/step": torch.zeros(2)}, folder / SHARDS / "shard.safetensors")
+    for form, fits in (({"shape": [2], "dtype": "float32"}, True), ({"shape": [3], "dtype": "float32"}, False)):
+        state["optimizer"]["shards"] = {"w/step": form}
+        (folder / STATE).write_text(json.dumps(state))
+        if fits:
+            assert read_saved(tmp_path / "checkpoint").optimizer["tensors"] == {"w/step": form}
+        else:
+            with pytest.raises(CheckpointError, match="other tensors than"):
+                read_saved(tmp_path / "checkpoint")
 
 
 def test_a_checkpoint_without_a_state_cannot_be_gone_on_from(tmp_path):

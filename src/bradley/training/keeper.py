@@ -1,7 +1,6 @@
 """When a run is saved, and that it is saved when it is asked to stop."""
 
 import contextlib
-import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,8 @@ from ..stopping import StopRequested
 from .guard import Guard
 from .job import Job
 from .movement import Movement
-from .parallel.whole import gather_optimizer
+from .parallel.team import Write
+from .parallel.whole import optimizer_state
 from .progress import Progress
 from .state import save_state
 from .timing import Timer
@@ -42,18 +42,21 @@ class Keeper:
             progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
             team.check_weights()
-            optimizer = gather_optimizer(job.model, job.optimizer, team.group)
-            save = functools.partial(
-                job.checkpoints.save,
-                progress.place.step,
-                job.model,
-                job.renderer,
-                facts,
-                best=best,
-                state=lambda folder: save_state(folder, optimizer, progress, job.evaluator),
-                weights=team.saved_weights(),
-            )
-            team.group.on_main(save)
+            optimizer, tensors = optimizer_state(job.model, job.optimizer)
+            weights = team.saved_weights()
+
+            def commit(write: Write) -> None:
+                job.checkpoints.save(
+                    progress.place.step,
+                    job.model,
+                    job.renderer,
+                    facts,
+                    best=best,
+                    state=lambda folder: save_state(folder, optimizer, progress, job.evaluator, write),
+                    weights=weights,
+                )
+
+            team.save(commit, tensors)
         self.committed, self.last = (progress.place.step, progress.evaluated), time.monotonic()
 
     def save_on_schedule(self) -> None:

@@ -19,9 +19,9 @@ from .attempts import count_start
 from .build import Prepared
 from .identity import check_identity, identity, shown
 from .job import Job
-from .parallel.whole import spread_optimizer, spread_tensors
+from .parallel.whole import load_optimizer, spread_tensors
 from .progress import Progress
-from .state import Saved, read_saved, restore_rows
+from .state import FOLDER, Saved, read_saved, restore_rows
 from .status import read_state
 
 RECORD = "run.json"
@@ -87,7 +87,7 @@ def go_on(
 ) -> Progress | None:
     """Bring a job to the newest checkpoint of its folder; None where there was never one.
 
-    The main process reads it, and gives every process its part.
+    The main process reads it, and gives every process its part; an optimizer in shards each process reads for itself.
 
     Args:
         record: what was begun there; `changed`, what differs from it.
@@ -96,7 +96,7 @@ def go_on(
         CheckpointError: no checkpoint of those that were written is whole.
     """
     team, network = job.team, job.model.network
-    read: list[tuple[dict[str, Tensor], Saved]] = []
+    weights: dict[str, Tensor] = {}
 
     def find() -> list[Any] | None:
         found = job.checkpoints.newest()
@@ -105,24 +105,25 @@ def go_on(
         check_intruders(found.folder)
         count_start(job.folder, found.step)
         trusted = prepared.config.model.trust_remote_code
-        tensors = read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted)
-        read.append((tensors, read_saved(found.folder)))
+        weights.update(read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted))
+        saved = read_saved(found.folder)
         restore_rows(found.folder, job.evaluator.folder)
         write_record(job.folder, identity_of(prepared), [*record["starts"], {"step": found.step, "changed": changed}])
-        return [found.step, read[0][1].progress, read[0][1].evaluator]
+        return [found.step, *saved]
 
     known = team.group.from_main(find)
     if known is None:
         return None
-    step, progress, evaluator = known
-    tensors, saved = read[0] if read else ({}, None)
-    spread_tensors(tensors_to_save(network), tensors, team.group)
-    spread_optimizer(job.model, job.optimizer, saved.optimizer if saved else {}, team.group)
-    job.evaluator.restore(evaluator)
+    step, saved = known[0], Saved(*known[1:])
+    folder = job.checkpoints.path(step) / FOLDER
+    spread_tensors(tensors_to_save(network), weights, team.group)
+    weights.clear()  # gives the memory back before the optimizer is read
+    load_optimizer(job.model, job.optimizer, saved.optimizer, lambda tensors: team.load(folder, tensors))
+    job.evaluator.restore(saved.evaluator)
     console.say(f"resumed      after step {step} of {job.plan.num_steps}: step-{step:06d}, the newest whole")
     for name, (old, new) in changed.items():
         console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
-    return Progress.from_json(progress)
+    return Progress.from_json(saved.progress)
 
 
 def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:

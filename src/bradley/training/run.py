@@ -104,6 +104,7 @@ def train(
             changed = group.from_main(lambda: compare(prepared, record, allow_change) if record else {})
             if not record:
                 group.on_main(lambda: held.append(take(folder, stack, console, again=resume)))
+            prepared.team.check_folder(folder)
             log_apart(folder, group)
             if group.is_main:
                 stack.enter_context(reported(folder))

@@ -7,37 +7,36 @@ process that wrote it, and nothing that is read can run code.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from ..errors import CheckpointError, one_line
 from .evaluation import REMEMBERED, Evaluator
+from .parallel.shard_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
+from .parallel.whole import Form, State
 from .progress import Progress
 
 FOLDER = "training"
 """The folder of the state inside a checkpoint."""
-OPTIMIZER, STATE, ROWS = "optimizer.safetensors", "state.json", "eval"
+STATE, ROWS = "state.json", "eval"
 KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
 """Scored rows that go with the evaluator's figures."""
 
 
-def save_state(folder: Path, optimizer: Mapping[str, Any], progress: Progress, evaluator: Evaluator) -> None:
+def save_state(
+    folder: Path, optimizer: State, progress: Progress, evaluator: Evaluator, write: Callable[[Path], Mapping[str, Any]]
+) -> None:
     """Write the state of a run into an empty folder.
 
     Args:
-        optimizer: as `gather_optimizer` gives it.
+        optimizer: what `optimizer_state` gives of it that is no tensor.
+        write: writes its tensors into the folder, and returns what to remember of them.
     """
-    from safetensors.torch import save_file
-
-    tensors, values = _parted(optimizer["state"])
-    save_file(tensors, folder / OPTIMIZER)
     state = {
         "progress": progress.to_json(),
         "evaluator": evaluator.state(),
-        "optimizer": {"state": values, "groups": optimizer["groups"]},
+        "optimizer": {**optimizer, **write(folder)},
     }
     (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
     (folder / ROWS).mkdir()
@@ -50,7 +49,7 @@ class Saved(NamedTuple):
     """The state of a run as its checkpoint holds it.
 
     Attributes:
-        optimizer: as `gather_optimizer` gives it.
+        optimizer: as `load_optimizer` takes it.
         progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
     """
 
@@ -65,46 +64,32 @@ def read_saved(checkpoint: Path) -> Saved:
     Raises:
         CheckpointError: it has none that can be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = checkpoint / FOLDER
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        known, tensors = state["optimizer"], load_file(folder / OPTIMIZER)
-        optimizer = {"state": _joined(tensors, known["state"]), "groups": known["groups"]}
+        known = state["optimizer"]
+        values = {name: dict(entry) for name, entry in known["state"].items()}
+        optimizer = {"state": values, "groups": known["groups"], "tensors": _forms(folder, known)}
         evaluator = {name: state["evaluator"][name] for name in REMEMBERED}
         progress = Progress.from_json(state["progress"]).to_json()
         os.listdir(folder / ROWS)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder} is no state of a run: {one_line(error)}", "copy the whole run folder, or begin anew"
         ) from error
     return Saved(optimizer, progress, evaluator)
 
 
+def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
+    """The form of every tensor of an optimizer, as its files have it."""
+    if "shards" not in known:
+        return forms_in_whole(folder / WHOLE)
+    if known["shards"] and known["shards"] != forms_in_shards(folder / SHARDS):
+        raise ValueError(f"{SHARDS} holds other tensors than {STATE} says")
+    return dict(known["shards"])
+
+
 def restore_rows(checkpoint: Path, folder: Path) -> None:
     """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
     for path in (checkpoint / FOLDER / ROWS).iterdir():
         shutil.copyfile(path, folder / path.name)
-
-
-def _parted(state: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-    """Tensors as `weight/key`, and what is no tensor under both."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, dict[str, Any]] = {}
-    for name, entry in state.items():
-        for key, value in entry.items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{key}"] = value.detach().cpu().contiguous()
-            else:
-                values.setdefault(name, {})[key] = value
-    return tensors, values
-
-
-def _joined(tensors: Mapping[str, Tensor], values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    state = {name: dict(entry) for name, entry in values.items()}
-    for place, tensor in tensors.items():
-        name, _, key = place.rpartition("/")
-        state.setdefault(name, {})[key] = tensor
-    return state

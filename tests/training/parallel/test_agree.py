@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bradley.config import Parallel
-from bradley.training.parallel.agree import check_same, check_weights, code_hash
+from bradley.training.parallel.agree import check_folder, check_same, check_weights, code_hash
 from bradley.training.parallel.group import Group
 from bradley.training.parallel.shards import Shards
 from tests.helpers import LLAMA, tiny_model
@@ -17,6 +17,22 @@ def test_equal_facts_pass_and_other_ones_end_all_with_exit_code_2() -> None:
     results = together(3, lambda group: check_same(group, {"settings": 1, "code": "a" if group.rank < 2 else "b"}))
     assert [result.code for result in results] == [2, 2, 2]
     assert {result.error for result in results} == {"process 2 of 3 has another code than process 0"}
+
+
+def test_a_folder_that_all_see_passes_and_one_that_is_another_on_one_machine_does_not(tmp_path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    values(3, lambda group: check_folder(group, tmp_path / "one"))
+    results = together(3, lambda group: check_folder(group, tmp_path / ("two" if group.rank == 2 else "one")))
+    assert [result.code for result in results] == [2, 2, 2]
+    assert all("process 2 of 3 does not see the run folder" in result.error for result in results)
+    assert not list((tmp_path / "one").iterdir())
+
+
+def test_a_folder_that_the_main_process_may_not_write_in_ends_all_with_its_error(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    results = together(2, lambda group: check_folder(group, tmp_path / "file"))
+    assert [result.code for result in results] == [7, 7], results
 
 
 def flip(weight: torch.Tensor, bit: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bradley.errors import DataError, DiskError, UserError
+from bradley.errors import DataError, DiskError, DiskFullError, UserError
 from bradley.training.parallel.group import Group, Place, place_from
 from tests.training.parallel.processes import together, values
 
@@ -71,6 +71,99 @@ def test_an_error_of_the_main_process_is_that_of_all_with_its_exit_code() -> Non
     assert [result.code for result in results] == [7, 7, 7]
     assert results[0].error == "no space left"
     assert {result.error for result in results[1:]} == {"process 0 of 3: no space left"}
+
+
+def test_the_main_process_leads_the_others_through_any_number_of_tasks() -> None:
+    def work(group: Group) -> list[int]:
+        done: list[int] = []
+        group.led(lambda ask: [ask(task) for task in range(3)], lambda task: done.append(task * 10 + group.rank))
+        group.led(lambda ask: None, done.append)
+        return done
+
+    assert values(3, work) == [[0, 10, 20], [1, 11, 21], [2, 12, 22]]
+    assert work(Group()) == [0, 10, 20]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_task_that_one_process_fails_at_can_be_tried_again(failing: int) -> None:
+    def work(group: Group) -> list[str]:
+        done: list[str] = []
+
+        def act(ask) -> None:
+            try:
+                ask("first")
+            except DiskFullError as error:
+                assert "rank is full" in error.message
+            ask("second")
+
+        def task(name: str) -> None:
+            if name == "first" and group.rank == failing:
+                raise DiskFullError(f"{failing}'s rank is full")
+            done.append(name)
+
+        group.led(act, task)
+        return done
+
+    found = values(3, work)
+    assert found == [["second"] if rank == failing else ["first", "second"] for rank in range(3)]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("error", [DiskError("a bad sector"), DiskFullError("full")], ids=["bad", "full"])
+def test_a_task_that_one_process_fails_at_ends_all_with_its_class_of_error(failing: int, error: DiskError) -> None:
+    kinds = []
+
+    def work(group: Group) -> None:
+        def task(name: str) -> None:
+            if group.rank == failing:
+                raise error
+
+        try:
+            group.led(lambda ask: ask("save"), task)
+        except DiskError as raised:
+            kinds.append(type(raised))
+            assert kinds == [type(error)]
+            raise
+
+    results = together(2, work)
+    assert [result.code for result in results] == [7, 7]
+    assert results[failing].error == error.message
+    assert results[1 - failing].error.endswith(f"process {failing} of 2: {error.message}")
+
+
+def test_a_bug_in_a_task_keeps_its_traceback_and_is_named_by_the_main_process() -> None:
+    def task(name: str) -> None:
+        raise ValueError(name)
+
+    def work(group: Group) -> None:
+        group.led(lambda ask: ask("seven"), task if group.rank else str)
+
+    main, other = together(2, work)
+    assert (main.error, main.code) == ("process 1 of 2: ValueError: seven", 1)
+    assert "Traceback" in other.error and "in task" in other.error
+
+
+def test_an_error_of_the_main_process_between_tasks_ends_all() -> None:
+    def act(ask) -> None:
+        ask("first")
+        raise DataError("a broken line")
+
+    results = together(3, lambda group: group.led(act, str))
+    assert [result.code for result in results] == [3, 3, 3]
+    assert {result.error for result in results[1:]} == {"process 0 of 3: a broken line"}
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_that_is_killed_at_a_task_ends_the_others_with_code_8(killed: int) -> None:
+    def work(group: Group) -> None:
+        def task(name: str) -> None:
+            if group.rank == killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        group.led(lambda ask: ask("save"), task)
+
+    results = together(3, work)
+    assert [result.code for result in results] == [-signal.SIGKILL if rank == killed else 8 for rank in range(3)]
 
 
 def test_what_one_process_does_first_the_others_find(tmp_path) -> None:

@@ -1,6 +1,9 @@
-"""Whether all processes are of one run: the same settings, code and data, and the same weights at every checkpoint."""
+"""Whether all processes are of one run: the same settings, code, data and folder, and the same weights at every
+checkpoint.
+"""
 
 import hashlib
+import secrets
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 from ...errors import DivergedError, UserError
+from ...files import TEMPORARY, remove_file, write_text
 from .group import Group
 from .whole import bit_sum, local
 
@@ -36,6 +40,19 @@ def check_same(group: Group, facts: Mapping[str, Any]) -> None:
                 f"process {rank} of {group.size} has another {names[0]} than process 0",
                 "start the same command with the same files and the same bradley on every machine",
             )
+
+
+def check_folder(group: Group, folder: Path) -> None:
+    """Raise `UserError` in every process if one of them does not see what the main one writes into a folder."""
+    mark: Path = folder / group.from_main(lambda: f"{TEMPORARY}{secrets.token_hex(8)}")
+    group.on_main(lambda: write_text(mark, ""))
+    blind = [rank for rank, seen in enumerate(group.gather(mark.is_file())) if not seen]
+    group.on_main(lambda: remove_file(mark))
+    if blind:
+        raise UserError(
+            f"process {blind[0]} of {group.size} does not see the run folder {folder}, in which all have to write",
+            "give an --output on a disk that all machines see, or use --parallel.mode replicate",
+        )
 
 
 def check_weights(group: Group, model: nn.Module, part: int = 0) -> None:

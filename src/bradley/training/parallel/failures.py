@@ -22,27 +22,26 @@ GRACE_SECONDS = 10.0
 POLL_SECONDS = 1.0
 
 Failure = dict[str, Any]
-BY_CODE: dict[int, type[BradleyError]] = {
-    kind.exit_code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, BradleyError) and kind is not BradleyError
+KINDS: dict[str, type[BradleyError]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BradleyError)
 }
 
 
 def failure_of(error: BaseException, rank: int) -> Failure:
     """An error as JSON values. The exit code of a bug, which has none, is 1."""
     if isinstance(error, BradleyError):
-        return {"rank": rank, "code": error.exit_code, "message": error.message, "hint": error.hint}
+        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
+        return {"rank": rank, "kind": kind, "message": error.message, "hint": error.hint}
     if isinstance(error, StopRequested):
-        return {"rank": rank, "code": Preempted.exit_code, "message": f"stopped by {error}", "hint": ""}
+        return {"rank": rank, "kind": Preempted.__name__, "message": f"stopped by {error}", "hint": ""}
     message = f"{type(error).__name__}: {one_line(error) or 'no message'}"  # type: ignore[arg-type]
-    return {"rank": rank, "code": 1, "message": message, "hint": f"its traceback is in logs/rank-{rank}.log"}
+    hint = f"its traceback is in logs/rank-{rank}.log"
+    return {"rank": rank, "kind": BradleyError.__name__, "message": message, "hint": hint}
 
 
 def error_of(failure: Failure, size: int) -> BradleyError:
     """What every other process raises: an error of the same class, so that all end with one exit code."""
-    kind = BY_CODE.get(failure["code"], BradleyError)
-    return kind(f"process {failure['rank']} of {size}: {failure['message']}", failure["hint"])
+    return KINDS[failure["kind"]](f"process {failure['rank']} of {size}: {failure['message']}", failure["hint"])
 
 
 def is_lost(error: BaseException) -> bool:

@@ -131,13 +131,34 @@ class Group:
         Raises:
             BradleyError: as `settle`.
         """
-        error = None
+        self.settle(caught(act) if self.is_main else None)
+
+    def led(self, act: Callable[[Callable[[Any], None]], object], work: Callable[[Any], object]) -> None:
+        """Have the main process run `act(ask)`; with `ask(value)` it has every process run `work(value)`, any number of
+        times.
+
+        An `ask` fails where the work of any process has. What `act` makes of that is its own affair: it may ask again.
+
+        Args:
+            work: takes a value of JSON and exchanges nothing with the other processes, so none of them waits in vain
+                for one that fails.
+
+        Raises:
+            BradleyError: as `settle`, for `act`.
+        """
         if self.is_main:
-            try:
-                act()
-            except BaseException as caught:
-                error = caught
-        self.settle(error)
+            self.on_main(lambda: act(lambda value: self._ask(work, value)))
+            return
+        error = None
+        while isinstance(said := self.gather(None)[0], list):  # else it is what the main process settles in the end
+            error = caught(work, *said)
+            self.gather(None if error is None else failure_of(error, self.rank))
+        if said is not None:
+            raise error or error_of(said, self.size)
+
+    def _ask(self, work: Callable[[Any], object], value: Any) -> None:
+        self.gather([value])
+        self.settle(caught(work, value))
 
     def from_main(self, make: Callable[[], Any]) -> Any:
         """What the main process makes, a value of JSON, in all of them.
@@ -187,6 +208,15 @@ class Group:
         if first:
             self.settle(error)
         self.settle(error)
+
+
+def caught(act: Callable[..., object], *given: Any) -> BaseException | None:
+    """What `act` raises, if it does."""
+    try:
+        act(*given)
+    except BaseException as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager

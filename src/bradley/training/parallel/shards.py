@@ -5,7 +5,8 @@ shard_all                       a layer is whole only while it is computed      
 hybrid                          `shard_all` among a few processes, copies of that over the others
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +16,15 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from ...config import Parallel
 from ...errors import UserError
+from ...files import make_folder
 from ...model.reward import ScoreModel
 from ...model.weights import tensors_to_save
-from .agree import check_weights
-from .group import Group
+from .agree import check_folder, check_weights
+from .group import Group, caught
 from .rounds import Rounds
-from .whole import gather_tensors
+from .shard_files import SHARDS, check_shards, read_into, write_shards
+from .team import Write
+from .whole import form_of, gather_tensors
 
 MATRICES = ("Linear", "Conv1D")
 """Classes of modules whose weights autocast rounds to bfloat16 before it multiplies with them."""
@@ -45,6 +49,30 @@ class Shards(Rounds):
     def order(self) -> str:
         """That of FSDP2 over so many processes."""
         return f"{self.mode} over {self.group.size}"
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise `UserError` in every process where one of them does not see the folder, in which all write."""
+        check_folder(self.group, folder)
+
+    def save(self, act: Callable[[Write], object], tensors: Mapping[str, Tensor]) -> None:
+        """As `Team.save`; each process writes its own shards."""
+
+        def write(folder: Path, ask: Callable[[str], None]) -> dict[str, Any]:
+            shards = folder / SHARDS
+            if tensors:
+                make_folder(shards)
+                ask(str(shards))
+                check_shards(shards, tensors)
+            return {"shards": {name: form_of(tensor) for name, tensor in tensors.items()}}
+
+        self.group.led(
+            lambda ask: act(lambda folder: write(folder, ask)),
+            lambda folder: write_shards(Path(folder), tensors, self.group),
+        )
+
+    def load(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        """As `Team.load`; each process reads its own part."""
+        self.group.settle(caught(read_into, folder, tensors))
 
     def saved_weights(self) -> dict[str, Tensor] | None:
         """The whole tensors on the main process, none elsewhere."""

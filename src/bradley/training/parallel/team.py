@@ -4,7 +4,8 @@ Every kind of team has the methods of `Team`, which is one process alone. All of
 step and never by a number of processes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from ..metrics import StepSums
 from ..watchdog import Watchdog
 from .agree import check_weights
 from .group import Group
+from .shard_files import read_into, write_whole
+from .whole import spread_tensors
+
+Write = Callable[[Path], dict[str, Any]]
+"""Writes an optimizer's tensors into a folder, and returns what its state has to say of them, as values of JSON."""
 
 
 class Team:
@@ -52,6 +58,29 @@ class Team:
     def order(self) -> str:
         """In which order gradients are added up: runs that have it in common can give the same bits."""
         return "one after another"
+
+    def check_folder(self, folder: Path) -> None:
+        """Raise `UserError` in every process where one that has to write into the folder of the run does not see it."""
+
+    def save(self, act: Callable[[Write], object], tensors: Mapping[str, Tensor]) -> None:
+        """Have the main process save the run: `act(write)`, where `write(folder)` puts an optimizer's tensors there.
+
+        Args:
+            tensors: as `optimizer_state` gives them.
+
+        Raises:
+            BradleyError: as `Group.on_main`.
+        """
+        self.group.on_main(lambda: act(lambda folder: write_whole(folder, tensors)))
+
+    def load(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Fill an optimizer's tensors from the folder in which they were saved, in whatever mode.
+
+        Raises:
+            BradleyError: as `Group.on_main`.
+        """
+        self.group.on_main(lambda: read_into(folder, tensors))
+        spread_tensors(tensors, tensors, self.group)
 
     def saved_weights(self) -> dict[str, Tensor] | None:
         """`tensors_to_save` on the main process, where it does not hold them itself; all processes have to ask."""

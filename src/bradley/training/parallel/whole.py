@@ -4,7 +4,7 @@ Tensors go one by one, so that no process holds more of the others' shards than 
 all, on the CPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By bytes of a number, the integers that its bits are read as."""
 State = dict[str, Any]
 """An optimizer's state by weight: `state` of each, and the weights of each of its `groups`."""
+Form = dict[str, Any]
+"""`shape` and `dtype` of a tensor, as values of JSON."""
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -85,64 +87,63 @@ def spread_tensors(tensors: Mapping[str, Tensor], given: Mapping[str, Tensor], g
         assign(target, spread(given[name] if group.is_main else None, target, group))
 
 
-def gather_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, group: Group) -> State:
-    """An optimizer's state under the names of the weights, in full on the main process; elsewhere without tensors.
+def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
+    """An optimizer's state under the names of the weights, as this process keeps it.
 
     Returns:
-        `state`: weight -> its values; `groups`: the names of the weights of each group.
+        What is no tensor, the same in every process: `state`, weight -> its values, and `groups`, the names of the
+        weights of each group; and the tensors, not copies, as `weight/key`.
     """
     names = {id(weight): name for name, weight in model.named_parameters()}
-    state: dict[str, dict[str, Any]] = {}
-    for weight, values in optimizer.state.items():
-        tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
-        others = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
-        state[names[id(weight)]] = {**gather_tensors(tensors, group), **others}
-    return {"state": state, "groups": [[names[id(w)] for w in each["params"]] for each in optimizer.param_groups]}
+    values: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, Tensor] = {}
+    for weight, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"{names[id(weight)]}/{key}"] = value.detach()
+            else:
+                values.setdefault(names[id(weight)], {})[key] = value
+    return {"state": values, "groups": _groups(names, optimizer)}, tensors
 
 
-def spread_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, saved: State, group: Group) -> None:
-    """Give the optimizer of every process the state that `gather_optimizer` took from one over the same weights.
+def load_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, saved: State, fill: Callable[[dict[str, Tensor]], object]
+) -> None:
+    """Give the optimizer of every process a state that `optimizer_state` took from one over the same weights.
 
     Args:
-        saved: on the main process; whatever it is elsewhere does not matter.
+        saved: what that has returned first, and under `tensors` the forms of the second; the same in every process.
+        fill: writes the numbers into tensors of these forms, or into what this process keeps of them.
 
     Raises:
-        CheckpointError: it is over other weights, or they are grouped otherwise.
+        CheckpointError: it is over other weights, or they are grouped otherwise. Any other exception of `fill` passes.
     """
     weights = dict(model.named_parameters())
-    names = {id(weight): name for name, weight in weights.items()}
-    own = [[names[id(weight)] for weight in each["params"]] for each in optimizer.param_groups]
-    outline = group.gather(_outline(saved) if group.is_main else None)[0]
-    if own != outline["groups"]:
-        raise CheckpointError("the checkpoint's optimizer is over other weights", "begin anew in another --output")
+    own = _groups({id(weight): name for name, weight in weights.items()}, optimizer)
     numbers = {name: number for number, name in enumerate(name for each in own for name in each)}
-    state = {}
-    for name, values in outline["state"].items():
-        given = saved["state"][name] if group.is_main else {}
-        state[numbers[name]] = {key: _value(weights[name], form, given.get(key), group) for key, form in values.items()}
+    owners = {place: place.rpartition("/")[0] for place in saved["tensors"]}
+    if own != saved["groups"] or not {*owners.values(), *saved["state"]} <= set(numbers):
+        raise CheckpointError("the checkpoint's optimizer is over other weights", "begin anew in another --output")
+    tensors = {place: _empty(weights[owners[place]], form) for place, form in saved["tensors"].items()}
+    fill(tensors)
+    state = {numbers[name]: dict(entry) for name, entry in saved["state"].items()}
+    for place, tensor in tensors.items():
+        state.setdefault(numbers[owners[place]], {})[place.rpartition("/")[2]] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _outline(saved: State) -> State:
-    """A state with the shape of each tensor, `{"shape", "dtype"}`, in its place, and `{"value"}` for what is none."""
-    return {
-        "groups": saved["groups"],
-        "state": {
-            name: {
-                key: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-                if isinstance(value, Tensor)
-                else {"value": value}
-                for key, value in values.items()
-            }
-            for name, values in saved["state"].items()
-        },
-    }
+def form_of(tensor: Tensor) -> Form:
+    """The form of a tensor, whole where it is in shards."""
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
-def _value(weight: Tensor, form: Mapping[str, Any], given: Any, group: Group) -> Any:
-    """One value of the state of a weight, in shards where the weight is and the value has its shape."""
-    if "value" in form:
-        return form["value"]
-    like = torch.empty(form["shape"], dtype=getattr(torch, form["dtype"]), device=weight.device)
-    full = spread(given, like, group)
-    return cut_like(full, weight) if full.shape == weight.shape else full
+def _groups(names: Mapping[int, str], optimizer: torch.optim.Optimizer) -> list[list[str]]:
+    return [[names[id(weight)] for weight in each["params"]] for each in optimizer.param_groups]
+
+
+def _empty(weight: Tensor, form: Form) -> Tensor:
+    """A tensor of the state of a weight, in shards where the weight is and the tensor has its shape."""
+    shape, dtype = torch.Size(form["shape"]), getattr(torch, form["dtype"])
+    if shape == weight.shape:
+        return torch.zeros_like(weight, dtype=dtype, requires_grad=False)
+    return torch.zeros(shape, dtype=dtype, device=weight.device if shape else "cpu")
