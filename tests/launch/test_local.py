@@ -34,6 +34,12 @@ def test_a_run_that_says_what_is_wrong_is_not_started_again(tmp_path):
     assert len(starts(tmp_path / "run")) == 2 and not said
 
 
+def test_the_first_rank_says_what_is_wrong_in_all_before_it_is_ended(tmp_path, capfd):
+    ended, said = run(tmp_path / "run", "late", max_restarts=2)
+    assert ended.code == 2 and not said
+    assert "this is wrong" in capfd.readouterr().out
+
+
 @pytest.mark.nightly
 def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
     began = time.monotonic()

@@ -70,6 +70,14 @@ def refuse(code: int) -> None:
     sys.exit(8)
 
 
+def speak_late() -> None:
+    """Something is wrong that every rank finds, and that the first one tells, a little later than the others end."""
+    if RANK == 0:
+        time.sleep(1.5)
+        print("this is wrong", flush=True)
+    sys.exit(2)
+
+
 def lose_and_tell() -> None:
     """Rank 1 falls silent, and rank 0 ends because of that."""
     if RANK == 0:
@@ -88,6 +96,7 @@ SCENARIOS = {
     "wrong data": lambda: refuse(3),
     "diverged": lambda: refuse(5),
     "silent": lose_and_tell,
+    "late": speak_late,
     "bug": lambda: 1 / 0 if RANK == 1 else wait(),
     "unheard": wait,
 }

@@ -8,16 +8,18 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ..errors import Preempted
 from ..stopping import SIGNALS
-from .parent import die_with_parent
+from .parent import die_with_parent, running
 
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
 """Names in the folder: torchrun's process id, that of a rank, and a rank that has ended as it should."""
+SPEAK_SECONDS = 5.0
 ORDERLY = (None, 0, Preempted.exit_code)
 """Exit codes after which the other ranks may take their time."""
 
@@ -43,8 +45,19 @@ def main() -> None:
     except SystemExit as leave:
         if leave.code in ORDERLY:
             mark.rename(ended)
+        elif number != "0":
+            let_speak(folder / f"{RANK}0")
         raise
     mark.rename(ended)
+
+
+def let_speak(first: Path) -> None:
+    """Wait a moment for the end of the first rank. What is wrong in all ranks it alone tells, and torchrun ends it as
+    soon as another one has failed.
+    """
+    deadline = time.monotonic() + SPEAK_SECONDS
+    while time.monotonic() < deadline and not (first.exists() and not running(int(first.read_text()))):
+        time.sleep(0.05)
 
 
 def register(mark: Path) -> None:

@@ -74,7 +74,8 @@ def make_optimizer(model: ScoreModel, settings: Optim) -> torch.optim.Optimizer:
         UserError: a class, an argument or a rate that does not suit the settings or the weights.
     """
     kind = optimizer_class(settings.name)
-    arguments = optimizer_arguments(kind, settings)
+    sharded = any(hasattr(weight, "to_local") for weight in model.parameters())
+    arguments = optimizer_arguments(kind, settings, sharded=sharded)
     groups = parameter_groups(model, settings)
     try:
         _try_step(kind, {"lr": settings.lr, **arguments})

@@ -17,6 +17,7 @@ REFUSED = {
 }
 OWN_SETTINGS = ("lr", "weight_decay", "betas", "eps")
 """Arguments that have a setting of their own, and that `optim.options` may not give a second time."""
+FUSED_IN_SHARDS = ("Adam", "AdamW")
 UNFUSED_WITH = ("fused", "foreach", "differentiable")
 """Options that choose another implementation than the fused one."""
 
@@ -61,10 +62,13 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return f"did you mean {by_case[near]}?" if near else f"known: {', '.join(known)}"
 
 
-def optimizer_arguments(kind: Kind, settings: Optim) -> dict[str, Any]:
+def optimizer_arguments(kind: Kind, settings: Optim, *, sharded: bool = False) -> dict[str, Any]:
     """The keyword arguments of an optimizer's class, weight decay and learning rate aside, which belong to groups.
 
     Decay is decoupled and the implementation fused where the class leaves the choice.
+
+    Args:
+        sharded: whether the weights are in shards, of which PyTorch fuses the step of a few classes alone.
 
     Raises:
         UserError: a setting or an option that the class does not take.
@@ -74,7 +78,8 @@ def optimizer_arguments(kind: Kind, settings: Optim) -> dict[str, Any]:
     given = {name: getattr(settings, name) for name in ("betas", "eps") if _takes(takes, name)}
     if "decoupled_weight_decay" in takes:
         given["decoupled_weight_decay"] = True
-    if "fused" in takes and not set(UNFUSED_WITH) & set(settings.options):
+    fused = settings.name in FUSED_IN_SHARDS if sharded else "fused" in takes
+    if fused and not set(UNFUSED_WITH) & set(settings.options):
         given["fused"] = True
     return {**given, **settings.options}
 

@@ -11,6 +11,7 @@ from bradley.training.parallel.group import Group, Place
 from bradley.training.parallel.rounds import Replicas, leaves_out
 from bradley.training.parallel.shards import Shards, layers, make_mesh, sharded
 from bradley.training.parallel.team import Team
+from bradley.training.parallel.teams import BY_ELEMENT
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
 from tests.training.jobs import TOKENIZER, config
 from tests.training.parallel.processes import values
@@ -57,6 +58,18 @@ def test_shards_follow_one_process(size: int, mode: str, model) -> None:
     alone = take_steps(Group(), Team, SETTINGS, 8, model=model)
     for found in values(size, lambda group: take_steps(group, shards(mode), SETTINGS, 8, model=model)):
         assert_near(found, alone)
+
+
+def test_every_optimizer_that_shards_are_allowed_follows_one_process() -> None:
+    every = [config(optim={"name": name}, train={"max_steps": 3}) for name in BY_ELEMENT]
+
+    def work(group: Group) -> list[Trained]:
+        return [take_steps(group, shards("shard_all"), settings, 3) for settings in every]
+
+    alone = [take_steps(Group(), Team, settings, 3) for settings in every]
+    for found in values(2, work):
+        for one, other in zip(found, alone, strict=True):
+            assert_near(one, other)
 
 
 def test_hybrid_over_two_copies_of_two_shards_follows_one_process() -> None:

@@ -34,12 +34,7 @@ from tests.helpers import LLAMA, tiny_model
 from tests.training.jobs import TOKENIZER, config
 from tests.training.parallel.processes import together, values
 
-UNFUSED = {"foreach": False}
-"""For optimizers whose fused step PyTorch does not know of shards."""
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    **{name: {} for name in BY_ELEMENT if name != "Rprop"},  # whose step PyTorch does not know of shards
-    **{"AdamW": {"amsgrad": True}, **dict.fromkeys(("SGD", "Adagrad"), UNFUSED)},
-}
+OPTIMIZERS: dict[str, dict[str, Any]] = {**{name: {} for name in BY_ELEMENT}, "AdamW": {"amsgrad": True}}
 BY_DAY = ("AdamW", "NAdam", "SGD", "ASGD")
 """One with many tensors, two with single numbers beside the step, one without any."""
 MODES = {

@@ -20,7 +20,6 @@ BY_ELEMENT = (
     "NAdam",
     "RAdam",
     "RMSprop",
-    "Rprop",
     "SGD",
 )
 """Optimizers whose step for a number depends on the gradient of that number alone, so that a shard is enough."""
