@@ -63,7 +63,7 @@ def test_a_fresh_process_verifies_it_through_bradley_and_peft(moved, capsys):
 def test_it_is_not_verified_without_the_new_place_or_on_another_base(moved):
     with pytest.raises(CheckpointError, match=r"base model of the adapter .* cannot be loaded") as caught:
         list(rescore(moved.folder))
-    assert "--base FOLDER of `bradley score` and `bradley verify`" in caught.value.hint
+    assert "--base FOLDER of `bradley score`, `verify` and `export`" in caught.value.hint
     with pytest.raises(CheckpointError, match="is not for the base model"):
         list(rescore(moved.folder, base=moved.other))
 
@@ -86,6 +86,17 @@ def test_it_scores_in_python_and_on_the_command_line(moved, tmp_path, capsys):
     assert "cannot be loaded" in capsys.readouterr().err and not scored.exists()
     assert run([*command, "--base", moved.base]) == 0
     assert json.loads(scored.read_text())["score"] == moved.score
+
+
+@pytest.mark.parametrize("kind", [[], ["--adapter"]])
+def test_it_is_exported_whole_and_alone(moved, tmp_path, capsys, kind):
+    command = ["export", str(moved.folder), str(tmp_path / "out"), *kind]
+    assert run(command) == 4
+    assert "cannot be loaded" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert run([*command, "--base", moved.base]) == 0
+    place = {"base": moved.base} if kind else {}
+    (score,) = bradley.RewardModel.from_pretrained(tmp_path / "out", **place).score([CHAT])
+    assert score == pytest.approx(moved.score, abs=1e-6)
 
 
 @pytest.mark.parametrize("against", ["", "http://127.0.0.1:1/classify"])

@@ -304,6 +304,7 @@ def configs() -> None:
     help="Of the weights below the score head, which stays float32.",
 )
 @click.option("--adapter", is_flag=True, help="Write the LoRA adapter alone, for PEFT, instead of folding it in.")
+@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
 @click.option("--push", default="", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face Hub as well.")
 @click.option("--private", is_flag=True, help="Make that repository a private one.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")

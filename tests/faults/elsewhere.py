@@ -90,6 +90,10 @@ GOALS: list[Row] = [
     ("G5", "1 to 4 processes, full and LoRA; over a resume 4 to 2 to 1, 1 to 3 to 2, 2 to 8", "the same SHA-256",
      "the same, weights and metrics: "
      "tests/training/parallel/test_runs.py::test_a_canonical_run_gives_the_bytes_of_one_process"),
+    ("G6", "a step in the fixed order of sums against DDP, 2 processes, idle cores; gradients held",
+     "15 % more at most; log2(micro-batches) + 1",
+     "0.7 % more at 3 micro-batches, 5.4 % at 10 (benchmarks/canonical_cost.py); 2 by one process, 8 / P by each of P: "
+     "tests/training/test_memory.py::test_one_process_holds_two_gradients_and_several_one_for_each_of_their_parts"),
     ("G8", "updates with a loss or gradient that is not finite", "0 of 8 cases, each names the comparison",
      "0 of 8: tests/training/test_guard.py::test_the_run_stops_before_the_update_and_names_the_comparison_alone, and "
      "two of two processes"),

@@ -77,6 +77,12 @@ class Source(NamedTuple):
     dtype: str
     adapter: bool
     trust: bool
+    base: str
+
+    @property
+    def base_of_written(self) -> str:
+        """`base` for an adapter that stays one; a whole model needs none."""
+        return self.base if self.adapter else ""
 
 
 def export_model(
@@ -87,6 +93,7 @@ def export_model(
     adapter: bool = False,
     place: str = "",
     trust_remote_code: bool = False,
+    base: str = "",
 ) -> Exported:
     """Write a trained model as a folder for transformers and servers; whole, or not at all.
 
@@ -97,6 +104,7 @@ def export_model(
         adapter: write the adapters alone, for PEFT, instead of folding them into their base.
         place: what the model card tells people to load (by default the folder's name).
         trust_remote_code: run the model code that the folder names.
+        base: where the base model of an adapter is, if no longer where the run found it.
 
     Raises:
         UserError: an unknown dtype, a folder that holds files, `adapter` for a model without, or with another dtype,
@@ -106,7 +114,7 @@ def export_model(
     """
     folder = Path(folder)
     _check_request(folder, dtype, adapter)
-    source = _open(Path(run), dtype, adapter, trust_remote_code)
+    source = _open(Path(run), dtype, adapter, trust_remote_code, base)
     _freeze(source)
     written: list[Exported] = []
     place = place or folder.resolve().name
@@ -141,7 +149,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     return model, around if known else None
 
 
-def _open(run: Path, dtype: str, adapter: bool, trust: bool) -> Source:
+def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> Source:
     model, around = find_model(run)
     card = read_card(model)
     if not card.get("parity", {}).get("rows"):
@@ -149,10 +157,10 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool) -> Source:
             f"{model} has no parity sample, so nothing could prove what is exported",
             "train again: models of an earlier version, and those of tool calls alone, have none",
         )
-    loaded = load_model(model, engine="plain", trust_remote_code=trust)
+    loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base)
     if adapter and "adapter" not in card:
         raise UserError(f"--adapter is given, and {model} has no adapter", "leave --adapter out")
-    return Source(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust)
+    return Source(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust, base)
 
 
 def _freeze(source: Source) -> None:
@@ -177,7 +185,7 @@ def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
     make_readable(target)
-    return exported._replace(folder=folder, checks=_proven(target, folder, source.trust))
+    return exported._replace(folder=folder, checks=_proven(target, folder, source))
 
 
 def _write_weights(target: Path, source: Source) -> None:
@@ -218,7 +226,7 @@ def _measured(target: Path, source: Source) -> Exported:
     card = published({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
     card["weights_sha256"] = hash_weights(target)
     write_card(target, card)
-    loaded = load_model(target, engine="plain", trust_remote_code=source.trust)
+    loaded = load_model(target, engine="plain", trust_remote_code=source.trust, base=source.base_of_written)
     parity = measure(loaded.model, [Conversation(row["messages"], row["ids"]) for row in known])
     before, after = (_float32_scores(rows) for rows in (known, parity["rows"]))
     layers = loaded.model.network.config.get_text_config().num_hidden_layers
@@ -252,8 +260,8 @@ def _copy_figures(target: Path, run: RunData | None) -> list[str]:
     return [f"{FIGURES}/{picture.name}" for picture in pictures]
 
 
-def _proven(target: Path, folder: Path, trust: bool) -> list[Check]:
-    checks = verify(target, trust_remote_code=trust)
+def _proven(target: Path, folder: Path, source: Source) -> list[Check]:
+    checks = verify(target, trust_remote_code=source.trust, base=source.base_of_written)
     if (error := failure(folder, checks)) is not None:
         hint = "nothing was written; `bradley verify` tells whether the model that was trained is sound"
         raise CheckpointError(error.message, hint)

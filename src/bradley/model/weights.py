@@ -19,7 +19,7 @@ CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
 """What a card says of the model below an adapter, under the names of `Adapted`."""
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy the whole model folder again"
-GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score` and `bradley verify`'
+GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score`, `verify` and `export`'
 
 
 def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:

@@ -85,16 +85,33 @@ def prepared(folder: Path, parts: int) -> tuple[Job, Canonical, Step]:
     return made, Canonical(Group(), made.model, parts), made.plan.step(1)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 8, 100])
-def test_a_process_alone_holds_the_sum_and_one_more_gradient_however_many_there_are(tmp_path, parts: int) -> None:
+@pytest.mark.parametrize(("parts", "kept"), [(1, 1), (2, 2), (8, 2), (100, 1)])
+def test_a_process_alone_holds_the_sum_and_one_more_gradient_however_many_there_are(tmp_path, parts, kept) -> None:
+    """And where every part is one micro-batch, autograd's own gradient is added as it comes."""
     made, team, step = prepared(tmp_path, parts)
     for _ in range(3):
+        made.model.zero_grad()
         for number, chosen in team.share(made.plan, step):
             made.model(collate(made.store, chosen, made.weights)).sum().backward()
             team.collect(number, StepSums())
         team.reduce()
     assert len(step.micro_batches) >= 16
-    assert len(team.room) == min(parts, 2) and not team.held and team.part is None
+    assert len(team.room) == kept and not team.held and team.part is None
+
+
+def test_a_weight_that_a_later_micro_batch_of_a_part_reaches_has_that_gradient_and_nothing_old(tmp_path) -> None:
+    made, _, step = prepared(tmp_path, 2)
+    made.model.extra = torch.nn.Parameter(torch.zeros(3))
+    team = Canonical(Group(), made.model, 2)
+    for reached, wanted in (((1, 5), 6.0), ((), None), ((2,), 2.0)):
+        made.model.zero_grad()
+        for number, chosen in team.share(made.plan, step):
+            loss = made.model(collate(made.store, chosen, made.weights)).sum()
+            (loss + number * made.model.extra.sum() if number in reached else loss).backward()
+            team.collect(number, StepSums())
+        team.reduce()
+        found = made.model.extra.grad
+        assert found is None if wanted is None else found.tolist() == [wanted] * 3
 
 
 def test_more_processes_than_parts_are_refused() -> None:

@@ -49,6 +49,7 @@ class Canonical(Team):
     Attributes:
         held: the gradients of the parts that this process has done in this step, or their sum if it has the first.
         room: memory for gradients that is not in use.
+        part: that of the gradient of a part which has begun, if it has several micro-batches.
     """
 
     def __init__(self, group: Group, model: ScoreModel, parts: int = Parallel().parts) -> None:
@@ -84,11 +85,13 @@ class Canonical(Team):
         self.ranges = list(pairwise([0, *accumulate(map(len, shares))]))
         self.held, self.part = [], None
         self.touched = [False] * len(self.weights)
-        for part in shares[self.group.rank]:
-            for number in range(*part):
+        for first, stop in shares[self.group.rank]:
+            for number in range(first, stop):
                 if self._stops():
                     return
                 yield number, step.micro_batches[number]
+                if self.part is None and number + 1 < stop:
+                    self._move()
             self._close()
 
     def _stops(self) -> bool:
@@ -100,34 +103,39 @@ class Canonical(Team):
             stopping.check()
         return bool(stopping.requested())
 
-    def collect(self, number: int, sums: StepSums) -> None:
+    def _move(self) -> None:
         """Have the rest of a part added to the gradient of its first micro-batch in memory of our own."""
-        super().collect(number, sums)
-        if self.part is None:
-            self.part = self._room()
-            for weight, own in zip(self.weights, self.part, strict=True):
-                if weight.grad is not None:
-                    weight.grad = own.copy_(weight.grad)
+        self.part = self._room()
+        for weight, own in zip(self.weights, self.part, strict=True):
+            if weight.grad is not None:
+                weight.grad = own.copy_(weight.grad)
 
     def _room(self) -> Gradients:
         return self.room.pop() if self.room else [torch.empty_like(weight) for weight in self.weights]
 
     def _close(self) -> None:
         """Take the gradient of a part from the weights."""
-        assert self.part is not None
-        for place, (weight, own) in enumerate(zip(self.weights, self.part, strict=True)):
-            if weight.grad is None:
-                own.zero_()
-            elif weight.grad is not own:  # no micro-batch before had reached this weight
-                own.copy_(weight.grad)
-            self.touched[place] |= weight.grad is not None
-            weight.grad = None
+        self.touched = [was or weight.grad is not None for was, weight in zip(self.touched, self.weights, strict=True)]
         if self.held and self.ranges[self.group.rank][0] == 0:
-            torch._foreach_add_(self.held[0], self.part)
-            self.room.append(self.part)
+            self._add_to(self.held[0])
+            self.room += [self.part] if self.part else []
         else:
-            self.held.append(self.part)
+            self.held.append(self._kept_in(self.part or self._room()))
+        for weight in self.weights:
+            weight.grad = None
         self.part = None
+
+    def _add_to(self, total: Gradients) -> None:
+        for weight, value in zip(self.weights, total, strict=True):
+            value += 0.0 if weight.grad is None else weight.grad  # 0 as others add it, which makes a 0 of -0
+
+    def _kept_in(self, own: Gradients) -> Gradients:
+        for weight, value in zip(self.weights, own, strict=True):
+            if weight.grad is None:
+                value.zero_()
+            elif weight.grad is not value:
+                value.copy_(weight.grad)
+        return own
 
     def reduce(self) -> list[StepSums]:
         """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
