@@ -239,3 +239,12 @@ def test_a_process_stuck_where_nothing_breaks_off_is_ended_by_what_another_repor
 
     main, _ = together(2, work)
     assert main.code == 7
+
+
+def test_an_error_stays_what_it_is_where_who_kept_the_store_is_gone() -> None:
+    class Gone:
+        def compare_set(self, *_: str) -> None:
+            raise dist.DistNetworkError("Broken pipe")
+
+    with pytest.raises(DataError, match="row 3"), Group(Place(1, 2), None, Gone()).first_cause():
+        raise DataError("row 3 is broken", "")

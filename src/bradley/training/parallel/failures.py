@@ -1,5 +1,6 @@
 """How an error of one process becomes an error of all: the first cause is what everyone says."""
 
+import contextlib
 import json
 import os
 import sys
@@ -53,8 +54,11 @@ def is_lost(error: BaseException) -> bool:
 
 
 def report(store: Any, error: BaseException, rank: int) -> None:
-    """Leave a cause for the others, unless another process was first."""
-    store.compare_set(CAUSE, "", json.dumps(failure_of(error, rank)))
+    """Leave a cause for the others, unless another process was first, or who kept the store is gone: then all others
+    find out as this one has.
+    """
+    with contextlib.suppress(RuntimeError):
+        store.compare_set(CAUSE, "", json.dumps(failure_of(error, rank)))
 
 
 def cause(store: Any, wait: timedelta = WAIT_FOR_CAUSE) -> Failure | None:
