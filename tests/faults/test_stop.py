@@ -16,6 +16,8 @@ from tests.training.interrupted import fingerprint
 
 CI, NIGHTLY = 4, 100
 STOPPED, DONE = 75, 0
+DEAF = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+"""What stands for a signal where the run has no handler of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +31,16 @@ def whole():
 
 
 def signalled(run, after, number, kill_after=None):
-    """A run that gets a signal after so many seconds, and SIGKILL later on if asked."""
+    """A run that gets a signal after so many seconds, and SIGKILL later on if asked; none before or after it listens,
+    when a signal ends the process as it ends any, and there is nothing yet, or no more, to save.
+    """
 
     def send(pid):
+        while signal.getsignal(number) in DEAF:
+            time.sleep(1e-3)
         time.sleep(after)
+        if signal.getsignal(number) in DEAF:
+            return
         os.kill(pid, number)
         if kill_after is not None:
             time.sleep(kill_after)
