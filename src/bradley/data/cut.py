@@ -192,7 +192,7 @@ def ranges(cost: np.ndarray, processes: int, slack: float = 0.05) -> list[tuple[
     """Runs of neighbouring parts of a step, one for each process; where there are too few, some are empty.
 
     The most costly run costs at most `slack` more than it must. Within that, each begins at a multiple of as large a
-    power of two as there is: such runs are few nodes of the tree in which gradients are added up.
+    power of two as there is.
 
     Args:
         cost: [N] of each part.

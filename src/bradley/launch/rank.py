@@ -20,6 +20,7 @@ from .parent import die_with_parent, running
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
 """Names in the folder: torchrun's process id, that of a rank, and a rank that has ended as it should."""
 SPEAK_SECONDS = 5.0
+"""How long a rank that has failed waits for the first one to say why."""
 ORDERLY = (None, 0, Preempted.exit_code)
 """Exit codes after which the other ranks may take their time."""
 
