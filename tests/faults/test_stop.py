@@ -1,6 +1,8 @@
 """Requests to stop at any time: nothing that was trained is lost, and the run that goes on ends with the same bytes."""
 
 import json
+import math
+import multiprocessing
 import os
 import random
 import signal
@@ -22,7 +24,10 @@ DEAF = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 @pytest.fixture(scope="module")
 def whole():
-    """A run that nothing interrupts: its files, and its seconds."""
+    """A run that nothing interrupts: its files, and its seconds once everything has been imported."""
+    with harness.new_run() as run:
+        run.rmdir()
+        real.warm_up(run)
     with harness.new_run() as run:
         run.rmdir()
         began = time.monotonic()
@@ -33,7 +38,9 @@ def whole():
 def signalled(run, after, number, kill_after=None):
     """A run that gets a signal after so many seconds, and SIGKILL later on if asked; none before or after it listens,
     when a signal ends the process as it ends any, and there is nothing yet, or no more, to save.
+    Gives how it ended, and the seconds from the signal to that (`nan` if none was sent).
     """
+    sent = multiprocessing.RawValue("d", math.nan)
 
     def send(pid):
         while signal.getsignal(number) in DEAF:
@@ -41,6 +48,7 @@ def signalled(run, after, number, kill_after=None):
         time.sleep(after)
         if signal.getsignal(number) in DEAF:
             return
+        sent.value = time.monotonic()  # the clock is one for all processes
         os.kill(pid, number)
         if kill_after is not None:
             time.sleep(kill_after)
@@ -49,7 +57,8 @@ def signalled(run, after, number, kill_after=None):
     def prepare():
         threading.Thread(target=send, args=(os.getpid(),), daemon=True).start()
 
-    return real.train(run, prepare)
+    ended = real.train(run, prepare)
+    return ended, time.monotonic() - sent.value
 
 
 def trial(number, source, whole, kill_after=None):
@@ -58,9 +67,7 @@ def trial(number, source, whole, kill_after=None):
     with harness.new_run() as run:
         run.rmdir()
         after = source.uniform(0, seconds)
-        began = time.monotonic()
-        first = signalled(run, after, number, kill_after)
-        took = max(0.0, time.monotonic() - began - after)
+        first, took = signalled(run, after, number, kill_after)
         second = real.train(run)
         tally = harness.Tally()
         tally.judge(f"{signal.Signals(number).name} after {after:.2f} s", first, second, fingerprint(run), wanted)
