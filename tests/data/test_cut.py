@@ -162,17 +162,17 @@ def test_ranges_hold_everything_once_and_are_balanced(seed: int) -> None:
     rng = np.random.default_rng(seed)
     processes = int(rng.integers(1, 5))
     cost = rng.lognormal(0, 1, int(rng.integers(1, 14)))
-    found = ranges(cost, processes, slack=0.0)
+    found = ranges(cost, processes)
     assert found[0][0] == 0 and found[-1][1] == len(cost) and len(found) == processes
     assert all(stop == first for (_, stop), (first, _) in itertools.pairwise(found))
     assert all(first <= stop for first, stop in found)
     assert max(cost[first:stop].sum() for first, stop in found) <= 1.002 * least_bound(cost, processes)
 
 
-def test_ranges_of_equal_costs_begin_at_large_powers_of_two() -> None:
+def test_ranges_of_equal_costs_are_equal_and_the_last_empty_where_there_are_too_few() -> None:
     assert ranges(np.ones(64), 4) == [(0, 16), (16, 32), (32, 48), (48, 64)]
-    assert ranges(np.ones(65), 2, slack=0.05) == [(0, 32), (32, 65)]
-    assert ranges(np.ones(3), 4)[-1][1] == 3
+    assert ranges(np.ones(8), 3) == [(0, 3), (3, 6), (6, 8)]
+    assert ranges(np.ones(3), 4) == [(0, 1), (1, 2), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -192,10 +192,3 @@ def test_parts_of_equal_costs_are_equal_and_a_large_micro_batch_is_one_by_itself
     assert parts(np.ones(5), 8) == [(place, place + 1) for place in range(5)]
     assert parts(np.array([1.0, 100.0, 1.0]), 8) == [(0, 1), (1, 2), (2, 3)]
     assert parts(np.array([1.0, 1.0, 100.0]), 2) == [(0, 2), (2, 3)]
-
-
-def test_slack_is_kept() -> None:
-    cost = np.random.default_rng(0).uniform(1, 2, 50)
-    for processes in (2, 3, 8):
-        bound = max(cost[a:b].sum() for a, b in ranges(cost, processes, slack=0.0))
-        assert max(cost[a:b].sum() for a, b in ranges(cost, processes, slack=0.1)) <= 1.1 * bound

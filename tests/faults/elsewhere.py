@@ -7,6 +7,8 @@ HELD: list[Row] = [
      "tests/training/parallel/test_runs.py::test_a_signal_to_one_process_stops_all_with_one_checkpoint_and_code_75"),
     ("C8", "the launcher exec'd by a shell, or the first process of a container", "signals reach the run, exit 75",
      "tests/launch/test_local.py::test_the_launcher_as_the_first_process_of_a_container"),
+    ("C8", "a checkpoint takes longer than the time that a scheduler gives", "said before the first step",
+     "tests/training/test_resume.py::test_a_checkpoint_that_takes_longer_than_a_scheduler_waits_is_warned_about_once"),
     ("C9", "a disk with room for less than two checkpoints", "refused before training, exit 7",
      "tests/training/test_space.py::test_a_disk_without_room_for_two_checkpoints_is_refused"),
     ("C10", "a shard of an optimizer cut, flipped, deleted or swapped", "named, set aside, the one before is used",
@@ -24,6 +26,9 @@ HELD: list[Row] = [
     ("C18", "shards go on as other shards, and those as one process", "goes on; the record says that bits may differ",
      "tests/training/parallel/test_runs.py::"
      "test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so"),
+    ("C18", "a checkpoint of DeepSpeed or FSDP in shards, as a model or as a run",
+     "refused with the command that makes it whole",
+     "tests/model/test_foreign.py::test_shards_of_zero_are_refused_with_the_command_that_makes_them_whole"),
     ("D1", "SIGKILL of one process of two; SIGSTOP with a restart", "all gone in 15 s; the same bytes after a restart",
      "tests/launch/test_training.py::test_a_lost_rank_costs_a_restart_and_no_bit"),
     ("D1", "SIGKILL of one process of two half-way through its shards of a checkpoint",

@@ -94,6 +94,21 @@ def test_the_time_limit_stops_like_a_signal(tmp_path):
         run(tmp_path / "run", settings)
 
 
+@pytest.mark.parametrize(("grace", "warned"), [(1e-4, ["step-000000"]), (30.0, []), (0.0, [])])
+def test_a_checkpoint_that_takes_longer_than_a_scheduler_waits_is_warned_about_once(
+    tmp_path, monkeypatch, grace, warned
+):
+    said = []
+
+    def warn(console, text):
+        assert f"checkpoint.grace_seconds = {grace:g}" in text
+        said.extend(sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")))
+
+    monkeypatch.setattr("bradley.console.Console.warn", warn)
+    run(tmp_path / "run", {**SETTINGS, "checkpoint": {"grace_seconds": grace}})
+    assert said == warned
+
+
 def test_a_run_whose_folder_was_taken_over_writes_no_checkpoint(tmp_path, monkeypatch):
     """As it happens to a process that stood still, on a disk that several machines share."""
     looks = iter(range(10_000))

@@ -89,6 +89,10 @@ class Checkpoint(Section):
     """Save when the last checkpoint is this many minutes old (0: do not look at the clock)."""
     keep: Positive = 2
     """Newest checkpoints that are kept, besides the best. With one alone, a disk that damages it ends the run."""
+    grace_seconds: NotNegative = 30.0
+    """How long whoever ends the run waits between asking and killing: 30 with Kubernetes and Slurm unless they are told
+    otherwise, 120 with SageMaker, N with `#SBATCH --signal=TERM@N`. A checkpoint that takes longer is warned about, the
+    first of them before the first step (0: nobody kills)."""
     exact: bool = False
     """Go on only where every bit will be as without the interruption: another number of threads, version of software or
     kind of processor is an error, and not a remark."""

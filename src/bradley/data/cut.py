@@ -188,11 +188,10 @@ def parts(cost: np.ndarray, most: int) -> list[tuple[int, int]]:
     return list(pairwise(np.unique(np.abs(ends[:, None] - wanted).argmin(axis=0)).tolist()))
 
 
-def ranges(cost: np.ndarray, processes: int, slack: float = 0.05) -> list[tuple[int, int]]:
-    """Runs of neighbouring parts of a step, one for each process; where there are too few, some are empty.
+def ranges(cost: np.ndarray, processes: int) -> list[tuple[int, int]]:
+    """Runs of neighbouring parts of a step, one for each process; where there are too few, the last are empty.
 
-    The most costly run costs at most `slack` more than it must. Within that, each begins at a multiple of as large a
-    power of two as there is.
+    The most costly run costs no more than it must, to a thousandth.
 
     Args:
         cost: [N] of each part.
@@ -201,15 +200,11 @@ def ranges(cost: np.ndarray, processes: int, slack: float = 0.05) -> list[tuple[
         For each process the first part and the one after the last.
     """
     ends = np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)])
-    bound = _least_bound(ends, processes) * (1 + slack)
-    earliest = [len(cost)]  # from the last process back: where its run begins if that and all after it are long
-    for _ in range(processes - 1):
-        earliest.append(int(np.searchsorted(ends, ends[earliest[-1]] - bound)))
-    begins = [0]
-    for low in reversed(earliest[1:]):
-        low = max(low, begins[-1])
-        begins.append(_most_even(low, max(low, _reach(ends, begins[-1], bound))))
-    return list(pairwise([*begins, len(cost)]))
+    bound = _least_bound(ends, processes)
+    places = [0]
+    for _ in range(processes):
+        places.append(_reach(ends, places[-1], bound))
+    return list(pairwise(places))
 
 
 def _least_bound(ends: np.ndarray, processes: int) -> float:
@@ -226,14 +221,6 @@ def _least_bound(ends: np.ndarray, processes: int) -> float:
 def _reach(ends: np.ndarray, begin: int, bound: float) -> int:
     """Where a run that begins there and costs at most `bound` has to end."""
     return int(np.searchsorted(ends, ends[begin] + bound, side="right")) - 1
-
-
-def _most_even(low: int, high: int) -> int:
-    """The number from `low` to `high` that the largest power of two divides."""
-    power = 1 << high.bit_length()
-    while (number := -(-low // power) * power) > high:
-        power //= 2
-    return number
 
 
 def _runs(load: Load, chosen: np.ndarray, empty: np.ndarray, limit: Limit) -> np.ndarray:

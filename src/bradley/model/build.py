@@ -16,6 +16,7 @@ from ..seeds import seed_for
 from .adapters import add_adapter, import_peft
 from .engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
+from .foreign import shards_of
 from .origin import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
@@ -304,13 +305,16 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
-    if (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in WEIGHT_FILES):
+    whole = any((folder / name).is_file() for name in WEIGHT_FILES)
+    if (folder / ADAPTER_CONFIG).is_file() and not whole:
         raise CheckpointError(
             f"{given} holds an adapter and no model of its own", "fold it into its base model first: bradley export"
         )
+    if not whole and (shards := shards_of(folder)):
+        raise CheckpointError(f"{given} holds shards of {shards.trainer}, and no whole weights", shards.advice)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"model folder {given} has no config.json", "give a transformers model folder")
-    if not any((folder / name).is_file() for name in WEIGHT_FILES):
+    if not whole:
         raise CheckpointError(
             f"model folder {given} has no safetensors weights",
             "save the model with safetensors; pickled weights (.bin, .pt) are never read",

@@ -28,6 +28,7 @@ class Keeper:
         self.guard = guard
         self.before = progress.seconds
         self.began = self.last = time.monotonic()
+        self.warned = False
         self.committed: tuple[int, bool] | None = (progress.place.step, progress.evaluated) if progress.begun else None
 
     def save(self, facts: dict[str, Any], *, best: bool = False) -> None:
@@ -36,7 +37,7 @@ class Keeper:
         Args:
             facts: figures of the evaluation made here, empty where none was.
         """
-        job, team, progress = self.job, self.job.team, self.progress
+        job, team, progress, asked = self.job, self.job.team, self.progress, time.monotonic()
         with self.timer.phase("checkpoint"), team.watchdog.slow():
             progress.movement, progress.guard = self.movement.state(), self.guard.state()
             progress.writers = self.writers.sync()
@@ -58,6 +59,18 @@ class Keeper:
 
             team.save(commit, tensors)
         self.committed, self.last = (progress.place.step, progress.evaluated), time.monotonic()
+        self._check_grace(self.last - asked)
+
+    def _check_grace(self, seconds: float) -> None:
+        """Say, once, that a request to stop leaves no time for a checkpoint."""
+        grace = self.job.config.checkpoint.grace_seconds
+        if 0 < grace < seconds and not self.warned:
+            self.warned = True
+            self.job.console.warn(
+                f"warning      this checkpoint took {seconds:.1f} s, and checkpoint.grace_seconds = {grace:g}: killed "
+                "so soon after it was asked to stop, the run loses what it did since the checkpoint before; have it "
+                "given more time, or save more often (checkpoint.every, checkpoint.minutes)"
+            )
 
     def save_on_schedule(self) -> None:
         """Commit a checkpoint if steps or minutes since the last one say so."""

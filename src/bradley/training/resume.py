@@ -13,6 +13,7 @@ from ..console import Console
 from ..errors import CheckpointError, RunFolderError
 from ..files import write_text
 from ..model.card import read_card
+from ..model.foreign import shards_of
 from ..model.intruders import check_intruders
 from ..model.weights import read_tensors, tensors_to_save
 from .attempts import count_start
@@ -45,7 +46,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
-        raise RunFolderError(f"{folder} holds files, and no run to go on with", "give another --output, or remove it")
+        shards = shards_of(folder)
+        advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
+        holds = f"a checkpoint of {shards.trainer}" if shards else "files"
+        raise RunFolderError(f"{folder} holds {holds}, and no run to go on with", advice)
     return None
 
 
