@@ -35,10 +35,10 @@ def whole():
         return fingerprint(run), time.monotonic() - began
 
 
-def signalled(run, after, number, kill_after=None):
-    """A run that gets a signal after so many seconds, and SIGKILL later on if asked; none before or after it listens,
-    when a signal ends the process as it ends any, and there is nothing yet, or no more, to save.
-    Gives how it ended, and the seconds from the signal to that (`nan` if none was sent).
+def signalled(run, after, number, later):
+    """A run that gets a signal after so many seconds, and each of `later`, pairs of seconds and signal, from then on;
+    none before or after it listens, when a signal ends the process as it ends any, and there is nothing yet, or no
+    more, to save. Gives how it ended, and the seconds from the first signal to that (`nan` if none was sent).
     """
     sent = multiprocessing.RawValue("d", math.nan)
 
@@ -46,13 +46,13 @@ def signalled(run, after, number, kill_after=None):
         while signal.getsignal(number) in DEAF:
             time.sleep(1e-3)
         time.sleep(after)
-        if signal.getsignal(number) in DEAF:
-            return
-        sent.value = time.monotonic()  # the clock is one for all processes
-        os.kill(pid, number)
-        if kill_after is not None:
-            time.sleep(kill_after)
-            os.kill(pid, signal.SIGKILL)
+        for wait, kind in ((0.0, number), *later):
+            time.sleep(wait)
+            if signal.getsignal(number) in DEAF:
+                return
+            if math.isnan(sent.value):
+                sent.value = time.monotonic()  # the clock is one for all processes
+            os.kill(pid, kind)
 
     def prepare():
         threading.Thread(target=send, args=(os.getpid(),), daemon=True).start()
@@ -61,13 +61,13 @@ def signalled(run, after, number, kill_after=None):
     return ended, time.monotonic() - sent.value
 
 
-def trial(number, source, whole, kill_after=None):
-    """One run with a signal at a random time, and one that goes on; both are judged."""
+def trial(number, source, whole, later=(), share=1.0):
+    """One run with a signal at a random time of its first `share`, and one that goes on; both are judged."""
     wanted, seconds = whole
     with harness.new_run() as run:
         run.rmdir()
-        after = source.uniform(0, seconds)
-        first, took = signalled(run, after, number, kill_after)
+        after = source.uniform(0, share * seconds)
+        first, took = signalled(run, after, number, later)
         second = real.train(run)
         tally = harness.Tally()
         tally.judge(f"{signal.Signals(number).name} after {after:.2f} s", first, second, fingerprint(run), wanted)
@@ -80,7 +80,7 @@ def test_a_signal_at_any_time_loses_no_step(whole, trials):
     source, codes, took, bad = random.Random(trials), [], [], []
     for turn in range(trials):
         number = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[turn % 3]
-        code, tally, seconds, state = trial(number, source, whole)
+        code, tally, seconds, state = trial(number, source, whole, share=min(turn, 1))  # the first one is in time
         codes.append(code)
         took += [seconds] if code == STOPPED else []
         bad += tally.stuck + tally.different + tally.lost
@@ -103,11 +103,24 @@ def test_a_signal_at_any_time_loses_no_step(whole, trials):
         )
 
 
+def test_more_signals_neither_hasten_nor_harm_the_end(whole):
+    """As of somebody who types Ctrl-C again and again, while the run is being saved too."""
+    source, bad, codes = random.Random(5), [], []
+    impatient = [(1e-3, signal.SIGINT), (1e-3, signal.SIGTERM), *[(5e-3, signal.SIGINT)] * 20]
+    for _ in range(3):
+        code, tally, _, state = trial(signal.SIGTERM, source, whole, impatient, share=0.2)
+        codes.append(code)
+        bad += tally.stuck + tally.different + tally.lost
+        assert state == "done"
+    assert not bad and set(codes) <= {STOPPED, DONE} and STOPPED in codes
+    record("C5", "SIGTERM, then twenty more signals", "saved, exit 75; same bytes", "as expected")
+
+
 @pytest.mark.parametrize("kill_after", [1.0, 0.1])
 def test_a_signal_that_is_followed_by_a_kill_leaves_a_whole_checkpoint(whole, kill_after):
     source, bad = random.Random(int(kill_after * 10)), []
     for _ in range(2):
-        code, tally, _, state = trial(signal.SIGTERM, source, whole, kill_after)
+        code, tally, _, state = trial(signal.SIGTERM, source, whole, [(kill_after, signal.SIGKILL)])
         assert code in (STOPPED, DONE, -signal.SIGKILL) and state == "done"
         bad += tally.stuck + tally.different + tally.lost
     assert not bad
