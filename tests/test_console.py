@@ -1,10 +1,11 @@
 """Talk on stderr: lines and a bar, JSON events, or nothing."""
 
 import json
+import os
 
 import pytest
 
-from bradley.console import Console
+from bradley.console import Console, Lasting
 from bradley.errors import UserError
 
 
@@ -78,3 +79,24 @@ def test_a_warning_is_said_under_quiet_too(capsys):
     quiet.say("talk")
     quiet.warn("the checkpoint of step 4 is not used")
     assert capsys.readouterr().err == "the checkpoint of step 4 is not used\n"
+
+
+def test_a_stream_outlives_its_reader() -> None:
+    reader, writer = os.pipe()
+    stream = Lasting(os.fdopen(writer, "w"))
+    os.close(reader)
+    assert stream.write("nobody") == 6
+    stream.flush()
+    assert stream.write("is there\n") == 9
+    stream.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_another_error_of_a_stream_is_one() -> None:
+    with open("/dev/full", "w") as full, pytest.raises(OSError, match="No space"):
+        stream = Lasting(full)
+        stream.write("talk")
+        try:
+            stream.flush()
+        finally:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what is buffered goes there

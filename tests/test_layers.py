@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"disk", "launch", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
     "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "console"},
 }
 """The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export`
 and `cli` alone."""

@@ -29,6 +29,18 @@ def test_a_second_signal_changes_nothing():
         assert stopping.requested() == "SIGTERM"
 
 
+@pytest.mark.parametrize(("number", "heard"), [(signal.SIGHUP, False), (signal.SIGINT, True)])
+def test_a_signal_that_is_ignored_stays_so_but_for_one_that_shells_have_jobs_ignore(number, heard):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stopping.listening():
+            os.kill(os.getpid(), number)
+            assert bool(stopping.requested()) is heard
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_time_runs_out(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("bradley.stopping.time.monotonic", lambda: now[0])

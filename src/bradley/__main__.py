@@ -6,7 +6,9 @@ import sys
 def main() -> None:
     """Run the command line and leave with its exit code."""
     from .cli import run
+    from .console import Lasting
 
+    sys.stderr = Lasting(sys.stderr)
     sys.exit(run(sys.argv[1:]))
 
 

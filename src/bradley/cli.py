@@ -108,8 +108,9 @@ def train(
 ) -> None:
     """Train, evaluate and report one reward model.
 
-    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT and SIGUSR1 save the
-    run and end it with exit code 75; the same command with --resume goes on, bit for bit as without the interruption.
+    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP
+    save the run and end it with exit code 75; the same command with --resume goes on, bit for bit as if nothing had
+    happened.
     """
     from .configfile import load_config
 
@@ -179,8 +180,8 @@ def local(
 ) -> None:
     """Train in several processes of this machine, or as one machine of several.
 
-    Everything after -- is a command line of `bradley train`. SIGTERM, SIGINT and SIGUSR1 reach every process, which
-    save and stop; the exit code is that of the run. Only a process that died or fell silent leads to a restart.
+    Everything after -- is a command line of `bradley train`. SIGTERM, SIGINT, SIGUSR1 and SIGHUP reach every process,
+    which save and stop; the exit code is that of the run. Only a process that died or fell silent leads to a restart.
     """
     from .launch.ending import RunError
     from .launch.local import Nodes, training_job

@@ -1,7 +1,9 @@
 """What a command says while it works, always on stderr, so that stdout holds results alone."""
 
 import contextlib
+import errno
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -135,6 +137,45 @@ def screen_progress(screen: Any) -> Any:
 
     columns = (BarColumn(30), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[fields]}"), console=screen)
+
+
+GONE = (errno.EIO, errno.EPIPE)
+"""What writing to a terminal that was closed, or into a pipe that nobody reads, ends with."""
+
+
+class Lasting:
+    """A stream that goes on when nobody is there any more: work does not end because its terminal has.
+
+    From then on what is written goes nowhere, from this whole process.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the stream's own."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, if anybody is there."""
+        with self._heard():
+            return int(self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody is there."""
+        with self._heard():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())  # takes what is still buffered, too
 
 
 def to_stderr(text: str) -> None:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
-"""What schedulers and terminals ask with. Windows knows no SIGUSR1."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+"""What schedulers and terminals ask with, the last when they are closed. Windows knows neither SIGUSR1 nor SIGHUP."""
 
 
 class StopRequested(Exception):
@@ -38,6 +38,13 @@ def check() -> None:
         raise StopRequested(requested())
 
 
+def signals() -> list[int]:
+    """The signals to listen to: all but one that whoever started the process has it ignore, as `nohup` does. SIGINT
+    counts nevertheless: a shell has every job in the background ignore it, and there it is sent on purpose.
+    """
+    return [each for each in SIGNALS if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def listening(minutes: float = 0.0) -> Iterator[None]:
     """Take signals as requests to stop while the block runs, and its end after so many minutes (0: no limit).
@@ -47,7 +54,7 @@ def listening(minutes: float = 0.0) -> Iterator[None]:
     """
     _Flag.reason, _Flag.deadline = "", time.monotonic() + 60 * minutes if minutes else float("inf")
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, _note) for number in SIGNALS} if main else {}
+    before = {number: signal.signal(number, _note) for number in signals()} if main else {}
     try:
         yield
     finally:

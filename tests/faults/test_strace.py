@@ -1,56 +1,33 @@
 """The command as users type it, untouched, killed by the system in the middle of a rename."""
 
-import json
-import os
 import random
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.training.interrupted import DATA, fingerprint
+from tests.training.interrupted import fingerprint
 
-from . import harness, real
+from . import harness, real, typed
 from .results import record
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace ends a program at a system call")
-WITHOUT_FIGURES = Path(__file__).parents[1] / "launch" / "without_figures"
 TRIALS = 8
 
 
 @pytest.fixture
 def command(tmp_path):
     """A function that runs `bradley train` into a folder, with a command in front of it."""
-    for name, rows in DATA.items():
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = tmp_path / "run.toml"
-    paths = {name: str(tmp_path / f"{name}.jsonl") for name in DATA}
-    settings.write_text("".join(lines({**real.SMALL, "data": paths})))
-    known = os.environ
-    places = {**known, "BRADLEY_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    places["PYTHONPATH"] = os.pathsep.join([str(WITHOUT_FIGURES), known.get("PYTHONPATH", "")])
+    settings, places = typed.prepared(tmp_path, real.SMALL)
 
     def run(folder: Path, *before: str) -> subprocess.CompletedProcess[str]:
-        training = ["train", str(settings), "--output", str(folder), "--resume", "--quiet"]
-        line = [*before, sys.executable, "-m", "bradley", *training]
+        line = [*before, *typed.train(settings, folder), "--quiet"]
         return subprocess.run(line, env=places, capture_output=True, text=True, timeout=240)
 
     return run
-
-
-def lines(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Settings as lines of TOML."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from lines(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name} = {json.dumps(value)}\n"
 
 
 def traced(*options: str, into: Path) -> list[str]:

@@ -77,7 +77,7 @@ def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
     assert seconds == sorted(seconds)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_each_signal_saves_the_last_whole_step_and_exits_with_75(tmp_path, monkeypatch, number):
     cut = Cut(monkeypatch, number)
     cut.after(25)

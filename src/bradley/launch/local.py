@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import stopping
 from ..errors import Preempted, RankError, UserError
-from ..stopping import SIGNALS
 from .ending import Ending, Failure, first_cause, fresh_status, stamp
 from .group import Group
 from .parent import die_with_parent
@@ -107,7 +107,7 @@ def launch(job: Job, max_restarts: int = 0, say: Callable[[str], object] = print
         say: takes one line for each restart.
     """
     command, restarts = job.command, 0
-    with caught(SIGNALS) as signals:
+    with caught(stopping.signals()) as signals:
         while True:
             ended = once_together(job, command, signals)
             if ended.code != RankError.exit_code or signals or restarts == max_restarts:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import Preempted
-from ..stopping import SIGNALS
+from ..stopping import signals
 from .parent import die_with_parent, running
 
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
@@ -39,7 +39,7 @@ def main() -> None:
         mark.rename(ended)
         os._exit(Preempted.exit_code)
 
-    for asked in SIGNALS:  # until the run has handlers of its own; it has done nothing yet that could be lost
+    for asked in signals():  # until the run has handlers of its own; it has done nothing yet that could be lost
         signal.signal(asked, stop_early)
     try:
         run(command)
