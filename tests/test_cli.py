@@ -117,6 +117,30 @@ def test_train_names_its_folder_after_the_configuration(calls: list[dict[str, An
     assert (calls[0]["progress"], calls[0]["sanity"]) == ("bar", False)
 
 
+@pytest.mark.parametrize(
+    ("args", "where", "what"),
+    [
+        (
+            ["train", "absent.toml", "--json", "--output", "runs/x"],
+            "runs/x",
+            "configuration absent.toml cannot be read",
+        ),
+        ([*TRAIN, "--quiet", "--json"], "", "--quiet and --json are both given"),
+        (["train", "--jsn", "--json"], "", "--jsn: unknown option; did you mean --json?"),
+        (["data", "https://me:hunter2@example.org/x.jsonl", "--json"], "", "holds the password of a URL"),
+    ],
+)
+def test_with_json_an_error_is_one_object_on_one_line(
+    args: list[str], where: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(args)
+    out, err = capsys.readouterr()
+    found = json.loads(err)
+    assert out == "" and err.count("\n") == 1 and "hunter2" not in err
+    assert found["event"] == "error" and found["code"] == code > 1 and found["where"] == where
+    assert what in found["what"] and found["fix"]
+
+
 def test_json_is_one_object_on_stdout(calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "configs/small.toml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"folder": "runs/x", "steps": 3}
@@ -134,7 +158,6 @@ def test_json_is_one_object_on_stdout(calls: list[dict[str, Any]], capsys: pytes
         ([*TRAIN, "--data.tra", "x"], "LINE: data.tra: unknown key; did you mean data.train?"),
         ([*TRAIN, "--optim.lr", "fast"], 'LINE: optim.lr: wanted a number above 0, got "fast"'),
         ([*TRAIN, "--model.config.a"], "LINE: --model.config.a was given no value"),
-        ([*TRAIN, "--quiet", "--json"], "--quiet and --json are both given"),
         (["train", "configs/smal.toml"], "configuration configs/smal.toml cannot be read: No such file or directory"),
         (["train"], "LINE: Missing argument 'CONFIG'"),
         (["trian"], "LINE: No such command 'trian'. Did you mean 'train'?"),

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cpu": set(),
     "score": BASE | {"data", "model"},
     "verify": BASE | {"data", "model", "score"},
+    "complaints": {"console", "errors", "redaction", "settings"},
     "hub": {"config", "errors"},
     "export": BASE | {"data", "model", "verify", "report", "hub"},
     "scoring": BASE | {"cpu", "data", "model", "score"},
@@ -44,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launch": BASE | {"stopping"},
     "training": BASE
     | {"disk", "launch", "cpu", "data", "model", "losses", "score", "evaluate", "report", "export", "hub"},
-    "cli": TENSOR_ARM | {"errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
+    "cli": TENSOR_ARM
+    | {"complaints", "errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
     "__main__": {"cli", "console"},
 }

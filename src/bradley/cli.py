@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from .errors import BradleyError, RankError, UserError
+from .complaints import complain, is_main_process, usage_error
+from .errors import BradleyError, UserError
 from .options import SettingsCommand
 
 ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "model.trust_remote_code")
@@ -30,9 +31,9 @@ def run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
-        return complain(usage_error(error))
+        return complain(usage_error(error), args)
     except BradleyError as error:
-        return complain(error)
+        return complain(error, args)
     except KeyboardInterrupt:
         click.echo("error: interrupted", err=True)
         return 130
@@ -41,40 +42,6 @@ def run(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     return 0
-
-
-def complain(error: BradleyError) -> int:
-    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code.
-
-    Of several processes the main one speaks for all, except where one has lost it.
-    """
-    if not is_main_process() and not isinstance(error, RankError):
-        return error.exit_code
-    for line in error.message.split("\n"):
-        click.echo(f"error: {line}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
-    return error.exit_code
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that talks, of those that torchrun has started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def usage_error(error: click.UsageError) -> UserError:
-    """A usage error of click's in our words."""
-    command = error.ctx.command_path if error.ctx else "bradley"
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return UserError("no command given", f"type `{command} --help`")
-    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
-        return UserError(f"command line: {error.format_message().rstrip('.')}", f"type `{command} --help`")
-    from .settings import suggest
-
-    names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
-    guess = suggest(error.option_name.removeprefix("--"), [name.removeprefix("--") for name in names])
-    question = f"; did you mean --{guess.removeprefix('--')}?" if guess else ""
-    return UserError(f"command line: {error.option_name}: unknown option{question}", f"type `{command} --help`")
 
 
 @click.group(no_args_is_help=False, invoke_without_command=True)

@@ -230,10 +230,12 @@ def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
 
 def system_error(error: Exception) -> OSError | None:
     """What the system said, if that is what `error` is about."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error
     number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
+    if number:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return error if isinstance(error, OSError) else None
 
 
 def _hidden(path: Path, prefix: str) -> Path:

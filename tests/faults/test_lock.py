@@ -84,6 +84,24 @@ def test_a_second_process_that_waits_gets_the_folder_when_the_first_leaves(run, 
     assert second.code == 0 and 0.6 < second.of("seconds")[0] < 5
 
 
+def test_a_process_of_this_machine_that_lives_is_not_waited_for(run, holder):
+    before = tree(run)
+    second = attempt(run, wait=90)
+    assert second.code == 6 and second.of("seconds")[0] < 2 and tree(run) == before
+
+
+def test_without_locks_of_the_system_a_process_of_this_machine_is_waited_for_too(run, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setattr(lock, "STALE_SECONDS", 1.5)
+    owner = {"host": socket.gethostname(), "pid": 7, "started": "today", "token": "x"}
+    (run / LOCK).write_text(json.dumps(owner))
+    waited = attempt(run, wait=10)
+    assert waited.code == 0 and 1.2 < waited.of("seconds")[0] < 4
+
+
 def test_the_lock_of_a_killed_process_is_taken_over_and_said(run, holder):
     os.kill(holder, signal.SIGKILL)
     os.waitid(os.P_PID, holder, os.WEXITED | os.WNOWAIT)

@@ -165,8 +165,7 @@ class Checkpoints:
             return step
 
     def _steps(self) -> list[int]:
-        names = (re.fullmatch(r"step-(\d{6,})", path.name) for path in self.folder.glob("step-*"))
-        return sorted(int(name[1]) for name in names if name)
+        return steps_in(self.folder)
 
     def path(self, step: int) -> Path:
         """The folder of one step."""
@@ -186,9 +185,8 @@ class Checkpoints:
         """
         for old in sorted(self.folder.glob(f"{OLD}step-*")):
             recover(self.path(int(old.name.rpartition("-")[2])))
-        steps = self._steps()
         without_best: list[tuple[int, DamagedError]] = []
-        for step in reversed(steps):
+        for step in reversed(self._steps()):
             try:
                 manifest = verify(self.path(step), step)
             except DamagedError as error:
@@ -202,7 +200,7 @@ class Checkpoints:
             for newer, fault in without_best:
                 self._set_aside(newer, fault)
             return self._taken(manifest, best)
-        if steps or any(self.folder.glob(f"{BAD}step-*")) or (self.folder / INDEX).exists():
+        if leftovers(self.folder):
             raise self._none_whole(without_best)
         return None
 
@@ -249,6 +247,17 @@ class Checkpoints:
         verify(self.path(step), step)
         replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)))
         return folder
+
+
+def leftovers(folder: Path) -> bool:
+    """Whether a folder of checkpoints holds any, whole or not, or the index of some."""
+    return any(any(folder.glob(name)) for name in ("step-*", f"{BAD}step-*", f"{OLD}step-*", INDEX))
+
+
+def steps_in(folder: Path) -> list[int]:
+    """The steps of a folder of checkpoints by their names, in order, whole or not."""
+    names = (re.fullmatch(r"step-(\d{6,})", path.name) for path in folder.glob("step-*"))
+    return sorted(int(name[1]) for name in names if name)
 
 
 def bytes_in(folder: Path) -> int:

@@ -14,11 +14,12 @@ from ..errors import UserError, nearest
 from ..model.origin import weights_hash
 from ..model.reward import ScoreModel, compute_name
 from ..model.store import rendering_hashes
+from .parallel.agree import code_hash
 from .provenance import trained_on, versions
 
 FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
 """Settings, or sections of them, that a run may change when it goes on: no number of it depends on them."""
-CIRCUMSTANCES = ("threads", "versions", "hardware", "sums")
+CIRCUMSTANCES = ("threads", "versions", "code", "hardware", "sums")
 """What may differ when a run goes on, in rounding at most: said and recorded, and refused if `checkpoint.exact`."""
 
 
@@ -42,6 +43,7 @@ def identity(
         "threads": {"number": torch.get_num_threads()},
         "sums": {"order": order},
         "versions": versions(),
+        "code": {"sha256": code_hash()},
         "hardware": {"device": f"{model.device.type}: {hardware}"},
     }
 

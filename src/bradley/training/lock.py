@@ -22,6 +22,7 @@ from .. import disk
 from ..console import to_stderr
 from ..errors import RunFolderError
 from ..files import disk_errors
+from ..launch.parent import alive
 
 LOCK = ".lock"
 BEAT_SECONDS = 10.0
@@ -29,6 +30,9 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 """A lock of another machine that was not touched for so long has lost its process."""
 LOOK_SECONDS = 0.2
+SAME_HOST_SECONDS = 1.0
+"""How long a process of this machine is waited for: enough for one that is ending. The system's lock says that it
+lives, so that waiting for more would tell nothing."""
 
 
 class RunLock:
@@ -84,7 +88,7 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
 
     Args:
         wait_seconds: how long to wait for a process that seems to live; an automatic resume gives 90, so that a lock of
-            a machine that went away becomes stale meanwhile.
+            a machine that went away becomes stale meanwhile. One of this machine is waited for `SAME_HOST_SECONDS`.
         say: is told of a lock that was taken over from a dead process.
 
     Raises:
@@ -94,7 +98,7 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
     """
     refuse_link(folder)
     with disk_errors(folder / LOCK):
-        lock = _acquired(folder, time.monotonic() + wait_seconds, say)
+        lock = _acquired(folder, wait_seconds, say)
     try:
         yield lock
     finally:
@@ -108,38 +112,55 @@ def refuse_link(folder: Path) -> None:
             raise RunFolderError(f"{place} is a link to {os.readlink(place)}", "give the folder itself as --output")
 
 
-def _acquired(folder: Path, deadline: float, say: Callable[[str], None]) -> RunLock:
-    path = folder / LOCK
+def holder(folder: Path) -> dict[str, Any]:
+    """The owner of a run folder's lock, if that is a process of this machine that lives; nothing otherwise.
+
+    The lock itself is not tried: whoever wants it at this moment would find it taken.
+    """
+    owner = read_owner(folder / LOCK) if (folder / LOCK).is_file() else {}
+    return owner if owner.get("host") == socket.gethostname() and alive(owner["pid"]) else {}
+
+
+def busy(folder: Path, owner: dict[str, Any]) -> RunFolderError:
+    """The error for a folder that somebody holds."""
+    return RunFolderError(
+        f"{folder} is being written by {describe(owner)}",
+        "wait for that process or end it; to train beside it, give another --output",
+    )
+
+
+def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> RunLock:
+    path, began = folder / LOCK, time.monotonic()
     while True:
-        handle, owner = _attempt(path)
+        handle, owner, lives = _attempt(path)
         if handle is not None:
             if owner:
                 say(f"{folder}: the lock of {describe(owner)} is taken over, as that process is gone")
             return RunLock(folder, handle)
-        if time.monotonic() >= deadline:
-            raise RunFolderError(
-                f"{folder} is being written by {describe(owner)}",
-                "wait for that process or end it; to train beside it, give another --output",
-            )
+        here = lives and owner.get("host") == socket.gethostname()
+        if time.monotonic() >= began + (min(wait_seconds, SAME_HOST_SECONDS) if here else wait_seconds):
+            raise busy(folder, owner)
         time.sleep(LOOK_SECONDS)
 
 
-def _attempt(path: Path) -> tuple[int | None, dict[str, Any]]:
-    """The open file of a lock that was got, or None; and who has it, or had it and is gone."""
+def _attempt(path: Path) -> tuple[int | None, dict[str, Any], bool]:
+    """The open file of a lock that was got, or None; who has it, or had it and is gone; whether the system says that
+    the owner lives.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, disk.FILE_MODE)
     with contextlib.ExitStack() as unless_got:
         unless_got.callback(os.close, handle)
         locked = _flock(handle)
         if locked is False:
-            return None, read_owner(path)
+            return None, read_owner(path), True
         if not _same_file(handle, path):
-            return None, {}
+            return None, {}, False
         owner = read_owner(path)
         elsewhere = locked is None or owner.get("host") != socket.gethostname()
         if owner and elsewhere and _age(path) < STALE_SECONDS:
-            return None, owner
+            return None, owner, False
         unless_got.pop_all()
-    return handle, owner
+    return handle, owner, False
 
 
 def _flock(handle: int) -> bool | None:

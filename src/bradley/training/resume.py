@@ -16,8 +16,8 @@ from ..model.card import read_card
 from ..model.foreign import shards_of
 from ..model.intruders import check_intruders
 from ..model.weights import read_tensors, tensors_to_save
-from .attempts import count_start
 from .build import Prepared
+from .checkpoint import leftovers
 from .identity import check_identity, identity, shown
 from .job import Job
 from .parallel.whole import load_optimizer, spread_tensors
@@ -45,6 +45,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
+    if leftovers(folder / "checkpoints"):
+        raise CheckpointError(
+            f"{folder} holds checkpoints, and {RECORD}, which says of what run, is missing",
+            f"copy the whole run folder; or give another --output, with --model.path {folder}/checkpoints/step-NNNNNN "
+            "to begin with these weights",
+        )
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
         shards = shards_of(folder)
         advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
@@ -76,7 +82,6 @@ def begin(prepared: Prepared, folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    count_start(folder, None)
     write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
 
 
@@ -107,7 +112,6 @@ def go_on(
         if found is None:
             return None
         check_intruders(found.folder)
-        count_start(job.folder, found.step)
         trusted = prepared.config.model.trust_remote_code
         weights.update(read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted))
         saved = read_saved(found.folder)
@@ -117,6 +121,7 @@ def go_on(
 
     known = team.group.from_main(find)
     if known is None:
+        team.group.on_main(lambda: refuse_trained(job.folder))
         return None
     step, saved = known[0], Saved(*known[1:])
     folder = job.checkpoints.path(step) / FOLDER
@@ -128,6 +133,25 @@ def go_on(
     for name, (old, new) in changed.items():
         console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
     return Progress.from_json(saved.progress)
+
+
+def refuse_trained(folder: Path) -> None:
+    """Raise `CheckpointError` for a folder whose run has got beyond step 0, and thus had checkpoints, and has none."""
+    path = folder / "metrics.jsonl"
+    steps = [_step(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    if max(steps, default=0) > 0:
+        raise CheckpointError(
+            f"{folder} has metrics up to step {max(steps)}, and none of its checkpoints is there",
+            "copy the whole run folder, or begin anew with another --output",
+        )
+
+
+def _step(line: bytes) -> int:
+    """The step of a line of metrics, 0 of one that a crash cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:
+        return 0
 
 
 def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:

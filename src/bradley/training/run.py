@@ -18,10 +18,11 @@ from ..files import disk_errors, make_folder, sweep, sync, write_text
 from ..hub import check_hub
 from ..model.store import rendering_hashes
 from ..records import ScoredComparison
-from .attempts import forget_starts
+from .attempts import count_start, forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
+from .checkpoint import steps_in
 from .job import Job
-from .lock import RunLock, run_lock
+from .lock import RunLock, busy, holder, run_lock
 from .loop import fit
 from .parallel.agree import check_same, code_hash
 from .parallel.group import open_group
@@ -44,7 +45,7 @@ SANITY: dict[str, dict[str, Any]] = {
 }
 """What `--sanity` changes: every stage runs, on 64 comparisons, in seconds; such a model is uploaded nowhere."""
 WAIT_SECONDS = 90.0
-"""How long a run that goes on waits for the end of a process that has its folder, and may be dead."""
+"""How long a run that goes on waits for a process of another machine that has its folder, and may be dead."""
 
 
 def train(
@@ -95,7 +96,7 @@ def train(
             stack.enter_context(stopping.listening(config.train.time_limit))
             stack.enter_context(preempted(folder))
             if record:
-                group.on_main(lambda: held.append(stack.enter_context(run_lock(folder, WAIT_SECONDS, console.warn))))
+                group.on_main(lambda: held.append(take_again(folder, stack, console)))
             threads = record["identity"]["threads"]["number"] if record else 0
             prepared = prepare(config, rows, default_cache(), threads, group)
             check_data(prepared)
@@ -108,7 +109,6 @@ def train(
             log_apart(folder, group)
             if group.is_main:
                 stack.enter_context(reported(folder))
-                stack.enter_context(counted(folder))
             stack.enter_context(group.first_cause())
             job = make_job(prepared, folder, console)
             job.checkpoints.still_ours = held[0].check if held else job.checkpoints.still_ours
@@ -143,6 +143,16 @@ def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: 
     claim(folder, again=again)
     lock = stack.enter_context(run_lock(folder, say=console.warn))
     refuse_begun(folder)
+    stack.enter_context(counted(folder))
+    return lock
+
+
+def take_again(folder: Path, stack: contextlib.ExitStack, console: Console) -> RunLock:
+    """Make the folder of a run that goes on this process's own until the stack ends, and count the start at once:
+    whatever ends the process next may end it every time.
+    """
+    lock = stack.enter_context(run_lock(folder, WAIT_SECONDS, console.warn))
+    stack.enter_context(counted(folder))
     return lock
 
 
@@ -166,10 +176,11 @@ def preempted(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counted(folder: Path) -> Iterator[None]:
-    """Starts are counted until one of them ends as it should, which being asked to stop is too."""
+    """Starts are counted until one of them ends as it should, which being asked to stop is too, or being refused."""
+    count_start(folder, max(steps_in(folder / "checkpoints"), default=None))
     try:
         yield
-    except (Preempted, stopping.StopRequested):
+    except (Preempted, stopping.StopRequested, UserError):
         forget_starts(folder)
         raise
     forget_starts(folder)
@@ -259,7 +270,9 @@ def upload(folder: Path, config: Config, console: Console) -> None:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten."""
+    """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten. Who writes it is named."""
+    if owner := holder(folder):
+        raise busy(folder, owner)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
 

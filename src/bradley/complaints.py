@@ -1,0 +1,54 @@
+"""How the command line says what is wrong."""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+
+import click
+
+from .console import write_event
+from .errors import BradleyError, RankError, UserError
+from .redaction import redact
+
+
+def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
+    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code.
+
+    Under `--json` it is one object on one line: `event` is `error`, `code` the exit code, `what` the message, `where`
+    the folder that was given as --output, if any, and `fix` the hint. Of several processes the main one speaks for all,
+    except where one has lost it.
+
+    Args:
+        args: the command line.
+    """
+    if not is_main_process() and not isinstance(error, RankError):
+        return error.exit_code
+    if "--json" in args:
+        folder = dict(pairwise(args)).get("--output", "")
+        write_event("error", code=error.exit_code, what=redact(error.message), where=folder, fix=redact(error.hint))
+        return error.exit_code
+    for line in error.message.split("\n"):
+        click.echo(f"error: {line}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that talks, of those that torchrun has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def usage_error(error: click.UsageError) -> UserError:
+    """A usage error of click's in our words."""
+    command = error.ctx.command_path if error.ctx else "bradley"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return UserError("no command given", f"type `{command} --help`")
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return UserError(f"command line: {error.format_message().rstrip('.')}", f"type `{command} --help`")
+    from .settings import suggest
+
+    names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
+    guess = suggest(error.option_name.removeprefix("--"), [name.removeprefix("--") for name in names])
+    question = f"; did you mean --{guess.removeprefix('--')}?" if guess else ""
+    return UserError(f"command line: {error.option_name}: unknown option{question}", f"type `{command} --help`")

@@ -1,0 +1,67 @@
+"""What a folder holds decides whether a run begins in it, goes on, or is refused."""
+
+import os
+import time
+
+import pytest
+
+import bradley
+from bradley.errors import CheckpointError, RunFolderError, UserError
+from bradley.training.lock import run_lock
+from tests.faults import harness
+from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, run
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path_factory, monkeypatch):
+    """One cache of tokens for all runs, and no figures."""
+    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run that was asked to stop half-way."""
+    assert cut_run(tmp_path / "run", Cut(monkeypatch), 40)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("missing", ["run.json", "checkpoints"])
+def test_a_run_of_which_a_part_was_lost_does_not_begin_from_zero(folder, tmp_path, missing):
+    """As after a copy that was cut short."""
+    lost = folder / missing
+    lost.rename(tmp_path / "lost")
+    metrics = (folder / "metrics.jsonl").read_bytes()
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=f"{missing}.* is missing|none of its checkpoints is there") as caught:
+            run(folder)
+        assert caught.value.exit_code == 4
+    assert (folder / "metrics.jsonl").read_bytes() == metrics
+    (tmp_path / "lost").rename(lost)
+    assert run(folder).results["steps"] == 15
+
+
+def test_a_run_that_dies_before_it_trains_is_not_started_for_ever(folder, monkeypatch):
+    """As one for which memory runs out while its data are loaded, so that the system kills it."""
+    monkeypatch.setattr("bradley.training.run.prepare", lambda *_: os._exit(9))
+    codes = [harness.forked(lambda tell: run(folder)).code for _ in range(7)]
+    assert codes == [9] * 5 + [4] * 2
+
+
+def test_a_run_that_is_refused_is_not_counted_as_one_that_crashed(folder):
+    other = {**SETTINGS, "optim": {"lr": 0.5}}
+    for _ in range(7):
+        with pytest.raises(UserError, match=r"optim\.lr"):
+            run(folder, other)
+    assert run(folder).results["steps"] == 15
+
+
+def test_a_folder_that_is_in_use_names_its_user_with_and_without_resume(folder):
+    with run_lock(folder):
+        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for resume in (True, False):
+            began = time.monotonic()
+            with pytest.raises(RunFolderError, match=f"is being written by process {os.getpid()} on") as caught:
+                bradley.train(SETTINGS, **DATA, output=folder, resume=resume)
+            assert caught.value.exit_code == 6 and time.monotonic() - began < 5
+        assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
