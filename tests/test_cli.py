@@ -14,6 +14,7 @@ import bradley
 from bradley import errors
 from bradley.cli import run
 from bradley.config import Config
+from bradley.launch.ending import Ending
 from bradley.options import loose_settings
 from bradley.settings import settings_of
 
@@ -115,6 +116,17 @@ def test_train_names_its_folder_after_the_configuration(calls: list[dict[str, An
     assert run(["train", "configs/small.toml"]) == 0
     assert re.fullmatch(r"runs/small-\d{8}-\d{6}", str(calls[0]["output"]))
     assert (calls[0]["progress"], calls[0]["sanity"]) == ("bar", False)
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", True), ("0", False), ("1", True)])
+def test_the_launcher_says_what_the_run_has_not_said(
+    rank: str, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bradley.launch.local.launch", lambda *_: Ending(5, "diverged", "type this", told))
+    nodes = ["--nodes", "2", "--node-rank", rank, "--rendezvous", "127.0.0.1:1"]
+    assert run(["launch", "local", "--processes", "2", *nodes, "--", "train", "x.toml", "--output", "y"]) == 5
+    expected = "" if told and rank == "0" else "error: diverged\nhint: type this\n"
+    assert capsys.readouterr().err == expected
 
 
 @pytest.mark.parametrize(

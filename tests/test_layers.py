@@ -11,7 +11,19 @@ from typing import NamedTuple
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
-BASE = {"errors", "records", "config", "seeds", "files", "hashes", "console", "importpath", "stopping", "redaction"}
+BASE = {
+    "errors",
+    "records",
+    "config",
+    "seeds",
+    "files",
+    "hashes",
+    "console",
+    "importpath",
+    "stopping",
+    "redaction",
+    "status",
+}
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -23,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"disk", "errors"},
     "hashes": set(),
     "stopping": set(),
+    "status": {"errors", "files", "redaction", "stopping"},
     "importpath": {"errors"},
     "console": {"errors"},
     "settings": {"config"},
@@ -37,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cpu": set(),
     "score": BASE | {"data", "model"},
     "verify": BASE | {"data", "model", "score"},
-    "complaints": {"console", "errors", "redaction", "settings"},
+    "complaints": {"console", "errors", "redaction", "settings", "stopping"},
     "hub": {"config", "errors"},
     "export": BASE | {"data", "model", "verify", "report", "hub"},
     "scoring": BASE | {"cpu", "data", "model", "score"},
@@ -48,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": TENSOR_ARM
     | {"complaints", "errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
-    "__main__": {"cli", "console"},
+    "__main__": {"cli", "complaints", "console"},
 }
 """The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export`
 and `cli` alone."""

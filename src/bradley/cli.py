@@ -157,6 +157,8 @@ def local(
     job = training_job(command, processes, Nodes(nodes, node_rank, rendezvous))
     ended = run_job(job, max_restarts, functools.partial(click.echo, err=True))
     if ended.code:
+        if ended.told and node_rank == 0:
+            raise click.exceptions.Exit(ended.code)
         raise RunError(ended.code, ended.what, ended.fix)
 
 

@@ -1,13 +1,16 @@
 """How the command line says what is wrong."""
 
 import os
+import signal
 from collections.abc import Sequence
 from itertools import pairwise
+from types import FrameType
 
 import click
 
-from .console import write_event
-from .errors import BradleyError, RankError, UserError
+from . import stopping
+from .console import LAUNCHED, write_event
+from .errors import BradleyError, Preempted, RankError, UserError
 from .redaction import redact
 
 
@@ -16,12 +19,13 @@ def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
 
     Under `--json` it is one object on one line: `event` is `error`, `code` the exit code, `what` the message, `where`
     the folder that was given as --output, if any, and `fix` the hint. Of several processes the main one speaks for all,
-    except where one has lost it.
+    except where one has lost it; what a launcher knows better it says.
 
     Args:
         args: the command line.
     """
-    if not is_main_process() and not isinstance(error, RankError):
+    lost = isinstance(error, RankError)
+    if (lost and LAUNCHED in os.environ) or not (lost or is_main_process()):
         return error.exit_code
     if "--json" in args:
         folder = dict(pairwise(args)).get("--output", "")
@@ -32,6 +36,21 @@ def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code
+
+
+def leave_when_asked() -> None:
+    """Until a run listens to them itself, have signals that ask it to stop end this process with the exit code for
+    that: nothing has been done that could be lost. Handlers that somebody has set stay.
+    """
+    for number in stopping.signals():
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler):
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    if is_main_process():
+        os.write(2, f"error: stopped by {signal.Signals(number).name} before the run had begun\n".encode())
+    os._exit(Preempted.exit_code)
 
 
 def is_main_process() -> bool:

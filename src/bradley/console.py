@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from .errors import UserError
 
+LAUNCHED = "BRADLEY_LAUNCHED"
+"""Variable of the processes that a launcher has started, which says itself which of them was lost."""
 MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
 

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from bradley import stopping
 from bradley.errors import RunFolderError
 from bradley.training import lock
 from bradley.training.lock import LOCK, read_owner, run_lock
@@ -143,6 +144,20 @@ def test_the_lock_of_another_machine_is_held_as_long_as_it_is_touched(run, monke
     elsewhere(run, 0)
     assert attempt(run, wait=0.4).code == 6
     record("C15", "the lock of another machine", "waits for it to become stale, takes over or refuses", "as expected")
+
+
+def test_who_waits_says_so_and_stops_when_asked(run):
+    elsewhere(run, 0)
+    said = []
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    with stopping.listening(), pytest.raises(stopping.StopRequested, match="SIGTERM"):
+        timer.start()
+        began = time.monotonic()
+        with run_lock(run, 30, said.append):
+            pytest.fail("the lock was another's")
+    assert time.monotonic() - began < 5
+    (line,) = said
+    assert "process 7 on elsewhere, started today: waiting for up to 30 s" in line
 
 
 def test_a_lock_is_touched_as_long_as_its_process_lives(run, monkeypatch):

@@ -1,5 +1,6 @@
 """The launcher around real processes: first causes, restarts, signals, and that nobody is left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from bradley import status
 from bradley.errors import UserError
 from bradley.launch.local import LOOPBACK, Job, Nodes, attempt, environment, meeting, training_job
 from tests.launch.starts import all_gone, command, end, gone, run, start, starts, until
@@ -28,9 +30,18 @@ def test_a_killed_rank_is_the_first_cause_and_the_run_goes_on_from_there(tmp_pat
     assert all_gone(tmp_path / "run")
 
 
+def test_the_status_of_a_run_that_was_lost_says_so(tmp_path):
+    (tmp_path / "run").mkdir()
+    status.write_status(tmp_path / "run", "running")
+    ended, _ = run(tmp_path / "run", "die once")
+    found = json.loads((tmp_path / "run/status.json").read_text())
+    assert ended.code == found["code"] == 8 and found["state"] == "failed" and not ended.told
+    assert found["what"] == ended.what and "was killed by SIGKILL" in found["what"]
+
+
 def test_a_run_that_says_what_is_wrong_is_not_started_again(tmp_path):
     ended, said = run(tmp_path / "run", "wrong data", max_restarts=2)
-    assert (ended.code, ended.what, ended.fix) == (3, "wrong in a way that has the code 3", "type this")
+    assert ended == (3, "wrong in a way that has the code 3", "type this", True)
     assert len(starts(tmp_path / "run")) == 2 and not said
 
 

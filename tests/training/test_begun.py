@@ -1,14 +1,19 @@
 """What a folder holds decides whether a run begins in it, goes on, or is refused."""
 
+import contextlib
+import json
 import os
+import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 import bradley
 from bradley.errors import CheckpointError, RunFolderError, UserError
 from bradley.training.lock import run_lock
-from tests.faults import harness
+from tests.faults import harness, typed
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, run
 
 
@@ -54,6 +59,43 @@ def test_a_run_that_is_refused_is_not_counted_as_one_that_crashed(folder):
         with pytest.raises(UserError, match=r"optim\.lr"):
             run(folder, other)
     assert run(folder).results["steps"] == 15
+
+
+def test_a_run_that_another_process_ended_meanwhile_is_left_as_it_is(folder, monkeypatch):
+    ended = {}
+
+    @contextlib.contextmanager
+    def after_another(*given):
+        """The lock, which the other process has given free at its end."""
+        monkeypatch.setattr("bradley.training.run.run_lock", run_lock)
+        run(folder)
+        ended.update({p: p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+        with run_lock(*given) as lock:
+            yield lock
+
+    monkeypatch.setattr("bradley.training.run.run_lock", after_another)
+    assert run(folder).results["steps"] == 15
+    assert ended == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert json.loads((folder / "status.json").read_text())["state"] == "done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_before_there_is_anything_to_save_has_the_same_exit_code(tmp_path, number):
+    settings, places = typed.prepared(tmp_path, SETTINGS)
+    command = typed.train(settings, tmp_path / "run")
+    process = subprocess.Popen(command, env=places, stderr=subprocess.PIPE, text=True)
+    while not caught(process.pid, number):
+        assert process.poll() is None
+        time.sleep(1e-3)
+    process.send_signal(number)
+    assert process.wait(30) == 75 and f"stopped by {number.name} before" in process.stderr.read()
+    assert not (tmp_path / "run").exists()
+
+
+def caught(pid, number):
+    """Whether a process has handlers for a signal and for SIGHUP, which Python by itself has none for."""
+    mask = int(Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0], 16)
+    return all(mask >> (each - 1) & 1 for each in (number, signal.SIGHUP))
 
 
 def test_a_folder_that_is_in_use_names_its_user_with_and_without_resume(folder):

@@ -38,11 +38,18 @@ class Failure(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """The exit code of a run (`errors.EXIT_CODES`, and 1 for a bug), its first cause in words, and what to type."""
+    """How a run ended.
+
+    Attributes:
+        code: the exit code (`errors.EXIT_CODES`, and 1 for a bug).
+        what: its first cause in words; `fix`, what to type.
+        told: whether the main process of the run has said so itself: it cannot know of a lost one, nor of a bug.
+    """
 
     code: int
     what: str = ""
     fix: str = ""
+    told: bool = False
 
 
 class Stamp(NamedTuple):
@@ -82,7 +89,8 @@ def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collectio
         failures: the ranks that failed, in the order in which they were seen to.
         ours: process ids that the launcher killed itself, after the first failure.
     """
-    said = Ending(int(status.get("code", 1)), str(status.get("what", "")), str(status.get("fix", "")))
+    code = int(status.get("code", 1))
+    said = Ending(code, str(status.get("what", "")), str(status.get("fix", "")), can_be_told(code))
     if status and said.code not in CONSEQUENCES:
         return said
     # SIGTERM is how torchrun ends the ranks that are left.
@@ -95,4 +103,9 @@ def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collectio
         return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", LOOK)
     first = next((one for one in failures if one.code not in CONSEQUENCES), failures[0])
     code = RankError.exit_code if first.code < 0 else first.code if first.code in EXIT_CODES else 1
-    return Ending(code, str(first), LOOK)
+    return Ending(code, str(first), LOOK, can_be_told(code))
+
+
+def can_be_told(code: int) -> bool:
+    """Whether the main process says by itself that the run ends with this exit code, and why."""
+    return code in EXIT_CODES and code != RankError.exit_code

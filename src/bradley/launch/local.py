@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from .. import stopping
 from ..errors import Preempted, RankError, UserError
+from ..status import write_last
 from .ending import Ending, Failure, first_cause, fresh_status, stamp
 from .group import Group
 from .parent import die_with_parent
@@ -111,6 +112,8 @@ def launch(job: Job, max_restarts: int = 0, say: Callable[[str], object] = print
         while True:
             ended = once_together(job, command, signals)
             if ended.code != RankError.exit_code or signals or restarts == max_restarts:
+                if ended.code and job.nodes.rank == 0:
+                    write_last(job.output, ended.code, ended.what, ended.fix)
                 return ended
             restarts, command = restarts + 1, resumed(job.command)
             say(f"restart {restarts} of {max_restarts}: {ended.what}")

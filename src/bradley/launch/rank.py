@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ..console import LAUNCHED
 from ..errors import Preempted
 from ..stopping import signals
 from .parent import die_with_parent, running
@@ -28,6 +29,7 @@ ORDERLY = (None, 0, Preempted.exit_code)
 def main() -> None:
     """Run one rank."""
     folder, command = Path(sys.argv[1]), sys.argv[2:]
+    os.environ[LAUNCHED] = "1"
     die_with_parent(int((folder / AGENT).read_text()))
     number = os.environ["LOCAL_RANK"]
     mark, ended = folder / f"{RANK}{number}", folder / f"{ENDED}{number}"
@@ -35,7 +37,9 @@ def main() -> None:
         command = resumed(command)
     register(mark)
 
-    def stop_early(*_: object) -> NoReturn:
+    def stop_early(asked: int, _: object) -> NoReturn:
+        if os.environ["RANK"] == "0":
+            os.write(2, f"error: stopped by {signal.Signals(asked).name} before the run had begun\n".encode())
         mark.rename(ended)
         os._exit(Preempted.exit_code)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import disk
+from .. import disk, stopping
 from ..console import to_stderr
 from ..errors import RunFolderError
 from ..files import disk_errors
@@ -95,6 +95,7 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
         RunFolderError: another process holds it, by host, process and start; or the folder is a link. No file is
             changed.
         DiskError: the lock cannot be written.
+        StopRequested: asked to stop while it waits.
     """
     refuse_link(folder)
     with disk_errors(folder / LOCK):
@@ -130,7 +131,7 @@ def busy(folder: Path, owner: dict[str, Any]) -> RunFolderError:
 
 
 def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> RunLock:
-    path, began = folder / LOCK, time.monotonic()
+    path, began, waiting = folder / LOCK, time.monotonic(), False
     while True:
         handle, owner, lives = _attempt(path)
         if handle is not None:
@@ -140,6 +141,10 @@ def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> 
         here = lives and owner.get("host") == socket.gethostname()
         if time.monotonic() >= began + (min(wait_seconds, SAME_HOST_SECONDS) if here else wait_seconds):
             raise busy(folder, owner)
+        if not here and not waiting:
+            waiting = True
+            say(f"{folder} seems to be written by {describe(owner)}: waiting for up to {wait_seconds:.0f} s")
+        stopping.check()
         time.sleep(LOOK_SECONDS)
 
 

@@ -16,6 +16,7 @@ from ..model.card import read_card
 from ..model.foreign import shards_of
 from ..model.intruders import check_intruders
 from ..model.weights import read_tensors, tensors_to_save
+from ..status import read_state
 from .build import Prepared
 from .checkpoint import leftovers
 from .identity import check_identity, identity, shown
@@ -23,7 +24,6 @@ from .job import Job
 from .parallel.whole import load_optimizer, spread_tensors
 from .progress import Progress
 from .state import FOLDER, Saved, read_saved, restore_rows
-from .status import read_state
 
 RECORD = "run.json"
 """What the run is, and every time that it was begun or gone on with."""

@@ -18,6 +18,7 @@ from ..files import disk_errors, make_folder, sweep, sync, write_text
 from ..hub import check_hub
 from ..model.store import rendering_hashes
 from ..records import ScoredComparison
+from ..status import reported
 from .attempts import count_start, forget_starts
 from .build import Prepared, Rows, default_cache, make_job, prepare
 from .checkpoint import steps_in
@@ -34,7 +35,6 @@ from .record import announce, describe_run, show_samples, worst_examples
 from .results import Run, final_figures, publish_best, read_run, score_test
 from .resume import begin, compare, go_on, is_finished, read_record
 from .space import check_disk
-from .status import reported
 
 SANITY: dict[str, dict[str, Any]] = {
     "data": {"limit": 64, "eval_limit": 64},
@@ -89,14 +89,15 @@ def train(
         folder = Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
         record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))
-        if ended:
-            console.say(f"nothing to do: the run in {folder} has ended")
-            return Run(folder, group.from_main(lambda: read_run(folder).results))
         with contextlib.ExitStack() as stack:
             stack.enter_context(stopping.listening(config.train.time_limit))
             stack.enter_context(preempted(folder))
-            if record:
+            if record and not ended:
                 group.on_main(lambda: held.append(take_again(folder, stack, console)))
+                record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))  # as it is now
+            if ended:
+                console.say(f"nothing to do: the run in {folder} has ended")
+                return Run(folder, group.from_main(lambda: read_run(folder).results))
             threads = record["identity"]["threads"]["number"] if record else 0
             prepared = prepare(config, rows, default_cache(), threads, group)
             check_data(prepared)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import RankError
-from ..status import write_status
+from ...status import write_status
 from ..watchdog import Watchdog
 from .failures import report
 from .team import Team

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import BradleyError, DivergedError, Preempted, RunFolderError
-from ..files import write_text
-from ..redaction import redact
-from ..stopping import StopRequested
+from .errors import BradleyError, DivergedError, Preempted, RankError, RunFolderError
+from .files import write_text
+from .redaction import redact
+from .stopping import StopRequested
 
 FILE = "status.json"
 STATES: dict[type[BaseException], str] = {Preempted: "preempted", DivergedError: "diverged"}
@@ -41,6 +41,15 @@ def write_status(folder: Path, state: str, code: int | None = None, what: str = 
     """Replace the status of a run folder. Messages of other libraries may quote a key or a password; none is kept."""
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
     write_text(folder / FILE, json.dumps(status) + "\n")
+
+
+def write_last(folder: Path, code: int, what: str, fix: str) -> None:
+    """Say how a run ended whose main process could not, as it was killed or has only seen what followed."""
+    if not (folder / FILE).is_file():
+        return
+    known = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    if known["state"] == "running" or known["code"] == code == RankError.exit_code:
+        write_status(folder, "failed", code, what, fix)
 
 
 def read_state(folder: Path) -> str:
