@@ -223,9 +223,8 @@ def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
         if found is None:
             raise
         kind = DiskFullError if found.errno in FULL else DiskError
-        raise kind(
-            f"{path} could not be {deed}: {found.strerror or found}", "free some space, or give another place"
-        ) from error
+        hint = "free some space, or give another place" if kind is DiskFullError else "give another place"
+        raise kind(f"{path} could not be {deed}: {found.strerror or found}", hint) from error
 
 
 def system_error(error: Exception) -> OSError | None:

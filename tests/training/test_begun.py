@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 import bradley
 from bradley.errors import CheckpointError, RunFolderError, UserError
@@ -96,6 +97,26 @@ def caught(pid, number):
     """Whether a process has handlers for a signal and for SIGHUP, which Python by itself has none for."""
     mask = int(Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0], 16)
     return all(mask >> (each - 1) & 1 for each in (number, signal.SIGHUP))
+
+
+def test_another_batch_size_says_where_in_the_new_plan_it_goes_on(folder, capsys):
+    step = json.loads((folder / "status.json").read_text())["what"].partition("after step ")[2].split()[0]
+    other = {**SETTINGS, "train": {**SETTINGS["train"], "batch_size": 4}}
+    assert run(folder, other, allow_change=["train.batch_size"], progress="bar").results["steps"] == 30
+    said = f"the plan: step {int(step) + 1} of 30 is next, {int(step) / 10:.2f} epochs into the new order"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_optimizer_begins_without_the_state_of_the_old_one(folder, capsys):
+    newest = max((folder / "checkpoints").glob("step-*"))
+    assert "exp_avg" in str(list(load_file(newest / "training/optimizer.safetensors")))
+    other = {**SETTINGS, "optim": {"lr": 1e-3, "name": "SGD"}}
+    assert run(folder, other, allow_change=["optim.name"], progress="bar").results["steps"] == 15
+    assert "the optimizer: SGD begins without what the old one had gathered" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    newest = max((folder / "checkpoints").glob("step-*"))
+    assert "exp_avg" not in str(list(load_file(newest / "training/optimizer.safetensors")))
 
 
 def test_a_folder_that_is_in_use_names_its_user_with_and_without_resume(folder):

@@ -89,7 +89,9 @@ def output_of(arguments: Sequence[str]) -> Path:
 def check_nodes(nodes: Nodes) -> None:
     """Raise `UserError` for machines that cannot meet."""
     if nodes.rank >= nodes.size:
-        raise UserError(f"--node-rank {nodes.rank} of {nodes.size} machines", f"count them from 0 to {nodes.size - 1}")
+        raise UserError(
+            f"--node-rank {nodes.rank} of {nodes.size} machines", "count them from 0, and say how many with --nodes"
+        )
     host, _, port = nodes.rendezvous.rpartition(":")
     if nodes.size > 1 and not (host and port.isdecimal()):
         raise UserError(

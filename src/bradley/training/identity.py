@@ -33,7 +33,10 @@ def identity(
         order: in which gradients are added up, see `Team.order`.
     """
     base = weights_hash(config.model.path, config.model.revision) if config.model.path else "built from model.config"
-    hardware = torch.cuda.get_device_name() if model.device.type == "cuda" else platform.machine()
+    cuda = model.device.type == "cuda"
+    hardware = (
+        torch.cuda.get_device_name() if cuda else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    )
     return {
         "config": dict(settings_that_count(config)),
         "data": {name: trained_on(store) for name, store in data.items()},

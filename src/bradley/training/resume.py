@@ -19,7 +19,7 @@ from ..model.weights import read_tensors, tensors_to_save
 from ..status import read_state
 from .build import Prepared
 from .checkpoint import leftovers
-from .identity import check_identity, identity, shown
+from .identity import check_identity, identity, parents, shown
 from .job import Job
 from .parallel.whole import load_optimizer, spread_tensors
 from .progress import Progress
@@ -127,12 +127,31 @@ def go_on(
     folder = job.checkpoints.path(step) / FOLDER
     spread_tensors(tensors_to_save(network), weights, team.group)
     weights.clear()  # gives the memory back before the optimizer is read
-    load_optimizer(job.model, job.optimizer, saved.optimizer, lambda tensors: team.load(folder, tensors))
+    if "optim.name" not in changed:  # another optimizer keeps other things
+        load_optimizer(job.model, job.optimizer, saved.optimizer, lambda tensors: team.load(folder, tensors))
     job.evaluator.restore(saved.evaluator)
     console.say(f"resumed      after step {step} of {job.plan.num_steps}: step-{step:06d}, the newest whole")
     for name, (old, new) in changed.items():
         console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
+    say_what_changes(changed, step, job)
     return Progress.from_json(saved.progress)
+
+
+PLAN = ("data", "seed", "render", "train.batch_size", "train.epochs", "train.max_steps")
+"""Settings and fields, or parts of them, that decide which comparisons are in which step."""
+
+
+def say_what_changes(changed: Mapping[str, Any], step: int, job: Job) -> None:
+    """Say what a change means for a run that goes on after `step` that is not plain from the names."""
+    if any(set(PLAN) & set(parents(name)) for name in changed):
+        into = step / job.plan.steps_per_epoch
+        job.console.say(
+            f"changed      the plan: step {step + 1} of {job.plan.num_steps} is next, {into:.2f} epochs into the new "
+            "order; episodes and epochs are counted on from the old one"
+        )
+    if "optim.name" in changed:
+        name = job.config.optim.name
+        job.console.say(f"changed      the optimizer: {name} begins without what the old one had gathered")
 
 
 def refuse_trained(folder: Path) -> None:
