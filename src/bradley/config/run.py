@@ -94,8 +94,8 @@ class Checkpoint(Section):
     otherwise, 120 with SageMaker, N with `#SBATCH --signal=TERM@N`. A checkpoint that takes longer is warned about, the
     first of them before the first step (0: nobody kills)."""
     exact: bool = False
-    """Go on only where every bit will be as without the interruption: another number of threads, version of software, code
-    or kind of processor (a CPU's by its instruction set) is an error, and not a remark."""
+    """Go on only where every bit will be as without the interruption: another number of threads, version of software,
+    code or kind of processor (a CPU's by its instruction set) is an error, and not a remark."""
 
 
 class Parallel(Section):
