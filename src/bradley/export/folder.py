@@ -11,7 +11,7 @@ import torch
 
 from .. import __version__
 from ..errors import CheckpointError, UserError
-from ..files import make_readable, replace_folder, write_text
+from ..files import replace_folder, write_text
 from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
 from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
@@ -184,7 +184,6 @@ def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
-    make_readable(target)
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
 
 
