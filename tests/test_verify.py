@@ -9,11 +9,11 @@ from bradley.cli import run
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, UserError
+from bradley.model.agreement import compare
 from bradley.model.card import read_card, write_card
 from bradley.model.parity import draw
 from bradley.model.store import save_model
 from bradley.verify import Check, failure, verify
-from bradley.verify.checks import compare
 from bradley.verify.rescore import rescore
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.reward_server import reward_server, server

@@ -11,6 +11,8 @@ from bradley.errors import CheckpointError
 from bradley.model import weights, written
 from bradley.model.store import load_model, save_model
 from bradley.model.weights import tensors_to_save
+from bradley.score import score_comparisons
+from bradley.training import results
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.model.adapted import base_model
 
@@ -119,3 +121,63 @@ def test_a_run_that_writes_another_head_at_every_save_ends_at_the_first(tmp_path
         bradley.train(settings(tmp_path, kind), **DATA, output=tmp_path / "run")
     assert caught.value.exit_code == 4
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["none", "lora"])
+def test_the_published_model_is_loaded_once_and_scores_as_it_did(tmp_path, monkeypatch, kind):
+    load, loads = results.load_model, []
+    monkeypatch.setattr(results, "load_model", lambda *given, **named: loads.append(given) or load(*given, **named))
+    run = bradley.train(settings(tmp_path, kind), **DATA, output=tmp_path / "run")
+    assert [given[0] for given in loads] == [run.model]
+    scored = [score for row in score_comparisons(run.model, DATA["valid"]) for score in row.scores]
+    assert scored == pytest.approx([score for row in run.rows("valid") for score in row.scores], rel=1e-5, abs=1e-6)
+
+
+def lose_adapter_head(monkeypatch):
+    """PEFT drops a head that it does not know, and the one that was drawn at loading stays."""
+    fill = weights._fill
+
+    def forgetful(network, state, folder, base):
+        own = {name: value.clone() for name, value in weights.adapter_state(network).items()}
+        fill(network, {name: own[name] if "score" in name else state[name] for name in state}, folder, base)
+
+    monkeypatch.setattr(weights, "_fill", forgetful)
+
+
+def lose_whole_head(monkeypatch):
+    """The head is drawn anew whenever a network is loaded."""
+    load = weights.load_network
+
+    def forgetful(path, **named):
+        network, missing = load(path, **named)
+        if named.get("exact"):
+            torch.nn.init.normal_(network.score.weight)
+        return network, missing
+
+    monkeypatch.setattr(weights, "load_network", forgetful)
+
+
+def read_other_ids(monkeypatch):
+    """The tokenizer reads other tokens than it did in training, and none of the probe."""
+    monkeypatch.setattr(results.parity, "conversation_ids", lambda messages, renderer: [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "mutant", "message"),
+    [
+        ("lora", lose_adapter_head, "differs from training in its scores"),
+        ("none", lose_whole_head, "differs from training in its scores"),
+        ("lora", read_other_ids, "in the token ids of so many conversations, by up to 8"),
+    ],
+)
+def test_a_model_that_scores_otherwise_when_it_is_loaded_ends_the_run(tmp_path, monkeypatch, kind, mutant, message):
+    given = settings(tmp_path, kind)
+    with monkeypatch.context() as broken:
+        mutant(broken)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            bradley.train(given, **DATA, output=tmp_path / "run")
+    assert caught.value.exit_code == 4 and "the checkpoints are whole" in caught.value.hint
+    assert not (tmp_path / "run" / "model").exists() and not list((tmp_path / "run").glob(".*model*"))
+    run = bradley.train(given, **DATA, output=tmp_path / "run", resume=True)
+    scored = [score for row in score_comparisons(run.model, DATA["valid"]) for score in row.scores]
+    assert scored == pytest.approx([score for row in run.rows("valid") for score in row.scores], rel=1e-5, abs=1e-6)
