@@ -186,13 +186,13 @@ def _linked(path: Path, copy: Path) -> bool:
 
 
 def share_rights(folder: Path) -> None:
-    """Give all below a folder that `make_folder` has made the rights that it got by the umask, whoever wrote it.
+    """Give a new folder and all below it the rights that the umask left it, but for others to write; whoever made it.
 
     Some libraries write files that their owner alone may read, others some that everybody may write. The umask itself
     can only be read by setting it, which another thread that makes a file just then would notice.
     """
-    rights = stat.S_IMODE(folder.stat().st_mode)
-    for path in folder.rglob("*"):
+    rights = stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IWOTH
+    for path in (folder, *folder.rglob("*")):
         found = path.lstat().st_mode
         wanted = rights if stat.S_ISDIR(found) else rights & disk.FILE_MODE
         if stat.S_IMODE(found) != wanted and not stat.S_ISLNK(found):

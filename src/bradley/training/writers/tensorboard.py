@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...files import make_folder, share_rights
+from ...files import share_rights
 from ..metrics import Event
 from .lines import is_number
 
@@ -20,7 +20,6 @@ class TensorBoard:
     def __init__(self, folder: Path, at: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        make_folder(folder)
         self._writer: Any = SummaryWriter(str(folder), purge_step=None if at is None else at + 1)
         share_rights(folder)
         self._step = at or 0
