@@ -57,7 +57,7 @@ def test_rights_of_a_run_follow_the_umask_and_nobody_else_may_ever_write(mask, o
         assert not wrong
     names = {path.relative_to(root).as_posix() for path in found}
     assert names >= {"cache", *WRITTEN, *(() if mask else MADE_OF_IT)}
-    record("C13, X9", f"a whole run by umask {mask:03o}", f"files {of_files:o}, folders {of_folders:o}", "as expected")
+    record("C13, X9", f"umask {mask:03o}", f"files {of_files:o}, folders {of_folders:o}", "as expected")
 
 
 def test_a_run_folder_that_everybody_may_write_in_takes_no_guessable_name(monkeypatch):
