@@ -9,11 +9,11 @@ from bradley.cli import run
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, UserError
+from bradley.model.agreement import compare
 from bradley.model.card import read_card, write_card
 from bradley.model.parity import draw
 from bradley.model.store import save_model
 from bradley.verify import Check, failure, verify
-from bradley.verify.checks import compare
 from bradley.verify.rescore import rescore
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.reward_server import reward_server, server
@@ -147,8 +147,8 @@ def test_the_command_checks_in_a_fresh_process(tmp_path, capsys, monkeypatch):
     (folder / "model.safetensors").write_bytes(b"torn")
     assert run(["verify", "m", "--json"]) == 4
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.startswith("error: m/model.safetensors cannot be read, the file is damaged")
-    assert len(shown.err.splitlines()) == 2
+    assert shown.out == "" and len(shown.err.splitlines()) == 1
+    assert json.loads(shown.err)["what"].startswith("m/model.safetensors cannot be read, the file is damaged")
 
 
 def test_a_failed_check_ends_the_command_with_code_4(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -75,6 +76,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         disk.mkdir(temporary)
         try:
             fill(temporary)
+            share_rights(temporary)
             _sync_tree(temporary)
             _swap(temporary, folder)
         except BaseException:
@@ -183,14 +185,24 @@ def _linked(path: Path, copy: Path) -> bool:
     return True
 
 
-def make_readable(folder: Path) -> None:
-    """Give a folder and all in it the rights that others need to read them, as far as the umask of the user allows:
-    0644 for files, 0755 for folders. A copy of a private file would stay private otherwise.
+def share_rights(folder: Path) -> None:
+    """Give a new folder and all below it the rights that the umask left it, but for others to write; whoever made it.
+
+    Some libraries write files that their owner alone may read, others some that everybody may write. The umask itself
+    can only be read by setting it, which another thread that makes a file just then would notice.
     """
-    mask = os.umask(0)
-    os.umask(mask)
+    rights = stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IWOTH
     for path in (folder, *folder.rglob("*")):
-        path.chmod((0o755 if path.is_dir() else 0o644) & ~mask)
+        found = path.lstat().st_mode
+        wanted = rights if stat.S_ISDIR(found) else rights & disk.FILE_MODE
+        if stat.S_IMODE(found) != wanted and not stat.S_ISLNK(found):
+            with contextlib.suppress(OSError):  # a disk without rights of its own, or a second name of another's file
+                path.chmod(wanted)
+
+
+def opener(path: str, flags: int) -> int:
+    """The `opener` of a log that `open` is to make: others may not write in it, whatever the umask is."""
+    return os.open(path, flags, disk.FILE_MODE)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -12,10 +12,10 @@ from bradley.cli import run
 from bradley.errors import CheckpointError, DiskError, UserError
 from bradley.export import folder as module
 from bradley.export.folder import export_model, find_model
+from bradley.model.agreement import Check
 from bradley.model.card import hash_weights, read_card, write_card
 from bradley.model.store import load_model
 from bradley.score import score_comparisons
-from bradley.verify.checks import Check
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA
 

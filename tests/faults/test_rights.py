@@ -5,11 +5,26 @@ import stat
 
 import pytest
 
+import bradley
 from bradley import disk, files
 from bradley.errors import DiskError
+from bradley.export import folder as folder_module
+from bradley.export.folder import export_model
+from bradley.training import run as run_module
+from tests.helpers import tiny_run
+from tests.training.interrupted import rows
 
 from . import harness
 from .results import record
+
+SETTINGS = tiny_run(train={"max_steps": 2, "threads": 1}, log={"every": 1, "trackers": "tensorboard"})
+DATA = {"train": rows(24), "valid": rows(6, "v"), "test": rows(5, "t")}
+WRITTEN = (
+    "run/model/model.safetensors",
+    "run/checkpoints/step-000002/training/optimizer.safetensors",
+    "run/tensorboard",
+)
+MADE_OF_IT = ("run/plots", "run/report.html", "exported/model.safetensors", "exported/figures")
 
 
 def modes(run):
@@ -21,11 +36,27 @@ def modes(run):
     ("mask", "of_files", "of_folders"),
     [(0o000, 0o664, 0o775), (0o002, 0o664, 0o775), (0o022, 0o644, 0o755), (0o077, 0o600, 0o700)],
 )
-def test_rights_follow_the_umask_and_nobody_else_may_ever_write(mask, of_files, of_folders):
+def test_rights_of_a_run_follow_the_umask_and_nobody_else_may_ever_write(mask, of_files, of_folders):
+    def work(tell):
+        os.umask(mask)
+        os.environ["BRADLEY_CACHE"] = str(root / "cache")
+        if mask:  # pages and exports take most of the time: seen once
+            run_module.write_pages = lambda folder, console: None
+        bradley.train(SETTINGS, **DATA, output=root / "run")
+        if not mask:
+            folder_module._proven = lambda *given: []  # in a fresh process, which writes nothing
+            export_model(root / "run", root / "exported")
+
     with harness.new_run() as run:
-        assert harness.run_toy(run, lambda: os.umask(mask)).code == 0
-        for path, mode in modes(run).items():
-            assert mode == (of_folders if path.is_dir() else of_files), path
+        root = run.parent
+        run.rmdir()
+        done = harness.forked(work)
+        assert done.code == 0, done.told
+        found = modes(root)
+        wrong = {path: mode for path, mode in found.items() if mode != (of_folders if path.is_dir() else of_files)}
+        assert not wrong
+    names = {path.relative_to(root).as_posix() for path in found}
+    assert names >= {"cache", *WRITTEN, *(() if mask else MADE_OF_IT)}
     record("C13, X9", f"umask {mask:03o}", f"files {of_files:o}, folders {of_folders:o}", "as expected")
 
 

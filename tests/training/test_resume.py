@@ -2,13 +2,16 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from bradley.config import Config
 from bradley.errors import Preempted, RunFolderError, UserError
+from bradley.training.checkpoint import Checkpoints
 from bradley.training.identity import FREE, settings_that_count
 from tests.faults.results import record
+from tests.helpers import changed
 from tests.model.adapted import base_model
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, run
 
@@ -107,6 +110,33 @@ def test_a_checkpoint_that_takes_longer_than_a_scheduler_waits_is_warned_about_o
     monkeypatch.setattr("bradley.console.Console.warn", warn)
     run(tmp_path / "run", {**SETTINGS, "checkpoint": {"grace_seconds": grace}})
     assert said == warned
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "first", "grace", "warned"),
+    [
+        ("AdamW", 4.0, 11.0, ["with the optimizer's state it will take about 12.0 s"]),
+        ("AdamW", 4.0, 13.0, []),
+        ("AdamW", 1.0, 11.0, []),
+        ("SGD", 4.0, 11.0, []),
+    ],
+)
+def test_what_a_checkpoint_will_take_is_told_by_the_first_which_has_no_optimizer_state(
+    tmp_path, monkeypatch, optimizer, first, grace, warned
+):
+    """AdamW keeps two numbers for each weight. By this clock a save takes `first`, later 4 s, all else nothing."""
+    said, now, save = [], [0.0], Checkpoints.save
+
+    def saved(*given, **named):
+        save(*given, **named)
+        now[0] += 4.0 if now[0] else first
+
+    monkeypatch.setattr(Checkpoints, "save", saved)
+    monkeypatch.setattr("bradley.training.keeper.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("bradley.console.Console.warn", lambda console, text: said.append(text))
+    settings = {**SETTINGS, "optim": {"lr": 1e-3, "name": optimizer}, "checkpoint": {"grace_seconds": grace}}
+    run(tmp_path / "run", changed(settings, train={"stop_after": 2}))
+    assert len(said) == len(warned) and all(word in text for word, text in zip(warned, said, strict=True))
 
 
 def test_a_run_whose_folder_was_taken_over_writes_no_checkpoint(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ import torch
 
 from .. import __version__
 from ..errors import CheckpointError, UserError
-from ..files import make_readable, replace_folder, write_text
+from ..files import replace_folder, write_text
+from ..model.agreement import Check, compare
 from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
 from ..model.origin import ADAPTER_CONFIG
 from ..model.parity import Conversation, measure
@@ -21,7 +22,6 @@ from ..model.weights import save_network
 from ..report.modelcard import model_card
 from ..report.run_folder import RunData, read_run
 from ..verify import failure, verify
-from ..verify.checks import Check, compare
 from .published import published
 from .servable import servable
 from .template import check_clock, check_ids, frozen_template
@@ -184,7 +184,6 @@ def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
-    make_readable(target)
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
 
 

@@ -26,6 +26,7 @@ from .normalization import Normalization
 from .parity import Conversation, measure
 from .reward import ScoreModel, compute_name, is_head_weight
 from .weights import load_saved, save_network
+from .written import check_written
 
 TEMPLATE = "bradley_template.jinja"
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
@@ -70,9 +71,13 @@ def write_model(
 
     Args:
         weights: those of `tensors_to_save`, where the model holds shards of them; then no sample can be scored.
+
+    Raises:
+        CheckpointError: what was written is not what the model computes with.
     """
     parity = {"parity": measure(model, sample)} if sample else {}
     of_weights = save_network(model.network, folder, weights)
+    check_written(model.network, folder, weights)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)

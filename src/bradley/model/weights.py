@@ -52,7 +52,8 @@ def tensors_to_save(network: Any) -> dict[str, Tensor]:
 
 def _save_whole(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
     with quiet_transformers():
-        network.save_pretrained(folder, state_dict=weights)
+        # transformers takes each tensor out of the dictionary as it writes it: another save may need them again
+        network.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
 
 
 def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:

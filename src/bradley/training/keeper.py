@@ -13,6 +13,7 @@ from .movement import Movement
 from .parallel.team import Write
 from .parallel.whole import optimizer_state
 from .progress import Progress
+from .space import growth
 from .state import save_state
 from .timing import Timer
 from .writers import Writers
@@ -62,12 +63,17 @@ class Keeper:
         self._check_grace(self.last - asked)
 
     def _check_grace(self, seconds: float) -> None:
-        """Say, once, that a request to stop leaves no time for a checkpoint."""
-        grace = self.job.config.checkpoint.grace_seconds
-        if 0 < grace < seconds and not self.warned:
+        """Say, once, that a request to stop leaves no time for a checkpoint.
+
+        Args:
+            seconds: what the present one took; the first, without the state of the optimizer, says what others will.
+        """
+        grace, more = self.job.config.checkpoint.grace_seconds, growth(self.job)
+        if 0 < grace < seconds * more and not self.warned:
             self.warned = True
+            later = f"; with the optimizer's state it will take about {seconds * more:.1f} s" if more > 1 else ""
             self.job.console.warn(
-                f"warning      this checkpoint took {seconds:.1f} s, and checkpoint.grace_seconds = {grace:g}: killed "
+                f"warning      a checkpoint took {seconds:.1f} s{later}; checkpoint.grace_seconds = {grace:g}: killed "
                 "so soon after it was asked to stop, the run loses what it did since the checkpoint before; have it "
                 "given more time, or save more often (checkpoint.every, checkpoint.minutes)"
             )

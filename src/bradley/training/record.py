@@ -14,7 +14,7 @@ from ..console import Console
 from ..data.account import describe
 from ..data.samples import decoded_samples
 from ..evaluate.worst import worst_judgments
-from ..files import write_text
+from ..files import make_folder, write_text
 from ..model.build import Built
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
@@ -77,7 +77,7 @@ def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
     write_text(folder / "data_report.json", _json(prepared.splits.report))
     if config.log.samples:
         write_text(folder / "samples.json", _json(decoded(prepared, config.log.samples)))
-    (folder / "eval").mkdir(exist_ok=True)
+    make_folder(folder / "eval")
 
 
 def decoded(prepared: Prepared, count: int) -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..errors import CheckpointError
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
+from ..files import remove_folder
 from ..model import parity
-from ..model.card import read_card, write_card
+from ..model.agreement import Check, Sample, compare_ids
+from ..model.card import FLOAT32, read_card, write_card
 from ..model.normalization import measure
 from ..model.reward import ScoreModel, compute_name
-from ..model.store import add_normalization, load_model
+from ..model.store import Loaded, add_normalization, load_model
 from ..model.weights import read_tensors, tensors_to_save
 from ..records import ScoredComparison
 from ..report.run_folder import read_lines
@@ -75,15 +79,49 @@ def read_run(folder: Path) -> Run:
 
 
 def publish_best(job: Job, prepared: Prepared) -> None:
-    """Make `model/` of the best checkpoint.
+    """Make `model/` of the best checkpoint, and load it as its users will: what it scores must be what the run did.
 
     One of a run in shards gets its sample of scores here, from the model that is loaded back from it.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or scores otherwise. Then there is no `model/`; the checkpoints are whole.
     """
     folder = job.checkpoints.publish(job.folder / "model")
-    card = read_card(folder)
-    if "parity" not in card and job.checkpoints.provenance.sample:
-        scorer = load_back(prepared, folder, "cpu")
-        write_card(folder, {**card, "parity": parity.measure(scorer, job.checkpoints.provenance.sample)})
+    try:
+        _load_published(job, prepared, folder)
+    except CheckpointError as error:
+        remove_folder(folder)
+        step = job.checkpoints.path(job.checkpoints.index["best"]["step"])
+        raise CheckpointError(
+            f"the best model is no model that can be used, and {folder} was removed: {error.message}",
+            f"the checkpoints are whole; `bradley verify {step}` says in which ways that one can be loaded",
+        ) from error
+
+
+def _load_published(job: Job, prepared: Prepared, folder: Path) -> None:
+    """Load the published model, and hold it to its sample of scores; on the CPU, beside a model that fills the GPU."""
+    settings, card, sample = prepared.config.model, read_card(folder), job.checkpoints.provenance.sample
+    device = "cpu" if settings.adapter.quantize == "none" else str(prepared.built.model.device)
+    loaded = load_model(folder, device, trust_remote_code=settings.trust_remote_code)
+    if "parity" not in card and sample:
+        write_card(folder, {**card, "parity": parity.measure(loaded.model, sample)})
+    elif "parity" in card:
+        layers = loaded.model.network.config.get_text_config().num_hidden_layers
+        same_device = loaded.model.device.type == prepared.built.model.device.type
+        for check in _agreement(loaded, Sample(card, layers), same_device):
+            if not check.passed:
+                raise CheckpointError(
+                    f"loaded back, it differs from training in {check.name}, by up to {check.largest:.1e}; rounding "
+                    f"explains {check.allowed:.1e}"
+                )
+
+
+def _agreement(loaded: Loaded, sample: Sample, same_device: bool) -> Iterator[Check]:
+    """Token ids and scores of a loaded model against its sample; in float32, where devices and engines differ least."""
+    ids = [parity.conversation_ids(row["messages"], loaded.renderer) for row in sample.rows]
+    yield compare_ids("the token ids of so many conversations", ids, sample.rows)
+    with parity.in_float32(loaded.model):
+        yield sample.check("its scores", parity.score_ids(loaded.model, sample.ids), FLOAT32, same_device=same_device)
 
 
 def load_back(prepared: Prepared, folder: Path, device: str) -> ScoreModel:

@@ -26,6 +26,20 @@ def check_disk(job: Job, *, begun: bool) -> None:
 
 def checkpoint_bytes(network: Any, optimizer: Any, config: Config) -> int:
     """Bytes of the tensors in a checkpoint, weights and optimizer, each whole; all else is small beside them."""
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors_to_save(network).values())
     trained = [tuple(weight.shape) for group in optimizer.param_groups for weight in group["params"]]
-    return weights + sum(state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in trained)
+    return weights_bytes(network) + sum(
+        state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in trained
+    )
+
+
+def weights_bytes(network: Any) -> int:
+    """Bytes of the weights in a checkpoint."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_to_save(network).values())
+
+
+def growth(job: Job) -> float:
+    """The size of later checkpoints over that of the present one: before its first step, an optimizer keeps nothing."""
+    if job.optimizer.state:
+        return 1.0
+    network = job.model.network
+    return checkpoint_bytes(network, job.optimizer, job.config) / weights_bytes(network)

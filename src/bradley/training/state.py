@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import CheckpointError, one_line
+from ..files import write_bytes
 from .evaluation import REMEMBERED, Evaluator
 from .parallel.shard_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
 from .parallel.whole import Form, State
@@ -92,4 +93,4 @@ def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
 def restore_rows(checkpoint: Path, folder: Path) -> None:
     """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
     for path in (checkpoint / FOLDER / ROWS).iterdir():
-        shutil.copyfile(path, folder / path.name)
+        write_bytes(folder / path.name, path.read_bytes())

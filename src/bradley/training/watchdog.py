@@ -17,7 +17,9 @@ from statistics import median
 from types import TracebackType
 from typing import Self
 
+from ..disk import FOLDER_MODE
 from ..errors import RankError
+from ..files import opener
 
 STEPS = 50
 """Steps that the median is of."""
@@ -133,8 +135,8 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def _note(self, what: str) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a", encoding="utf-8") as file:
+        self.log.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        with open(self.log, "a", encoding="utf-8", opener=opener) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}: {what}\n")
             file.flush()
             faulthandler.dump_traceback(file=file)

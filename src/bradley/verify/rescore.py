@@ -10,35 +10,15 @@ from typing import Any
 import torch
 
 from ..errors import BradleyError
+from ..model.agreement import Check, Sample, compare_ids
 from ..model.build import computes_bfloat16
-from ..model.card import BFLOAT16, FLOAT32, read_card
+from ..model.card import read_card
 from ..model.engine import choose_engine
 from ..model.parity import conversation_ids, score_ids
 from ..model.store import DTYPES, Loaded, load_model
-from .checks import Check, compare, compare_ids
 from .plain import Folder, depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 
 SIZES = (1, 8)
-
-
-class Sample:
-    """The parity sample of a card: token ids, and the scores to which a dtype is held.
-
-    Arithmetic in bfloat16 rounds otherwise in every library, so float32 is held to what float32 gave at the end of
-    training, where the card says it.
-    """
-
-    def __init__(self, card: dict[str, Any], layers: int) -> None:
-        parity = card["parity"]
-        self.rows: list[dict[str, Any]] = parity["rows"]
-        self.ids: list[list[int]] = [row["ids"] for row in self.rows]
-        self.layers = layers
-        self.exact = parity["compute"] == FLOAT32 or all(FLOAT32 in row for row in self.rows)
-
-    def check(self, name: str, scores: Sequence[float], dtype: str) -> Check:
-        """Hold scores that were computed in `dtype` to the card."""
-        wanted = [row.get(FLOAT32, row["score"]) if dtype == FLOAT32 else row["score"] for row in self.rows]
-        return compare(name, scores, wanted, dtype if self.exact else BFLOAT16, self.layers)
 
 
 def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from ..errors import CheckpointError, UserError, one_line
+from ..model.agreement import Check, compare
 from ..model.card import BFLOAT16
-from .checks import Check, compare
 from .plain import Folder, depth, plain_text, plain_tokenizer
 
 SECONDS = 180

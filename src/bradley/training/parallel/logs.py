@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from ...disk import FOLDER_MODE
+from ...files import opener
 from .group import Group
 
 
@@ -14,9 +16,9 @@ def log_apart(folder: Path, group: Group) -> None:
     """
     if group.is_main:
         return
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    with (folder / "logs" / f"rank-{group.rank}.log").open("ab") as file:
+    with open(folder / "logs" / f"rank-{group.rank}.log", "ab", opener=opener) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

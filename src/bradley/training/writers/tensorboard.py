@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...files import share_rights
 from ..metrics import Event
 from .lines import is_number
 
@@ -20,6 +21,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(folder), purge_step=None if at is None else at + 1)
+        share_rights(folder)
         self._step = at or 0
 
     def event(self, event: Event) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError, one_line
+from ...files import share_rights
 from ..metrics import Event
 from .tensorboard import scalars
 
@@ -24,6 +25,7 @@ class WeightsAndBiases:
     def __init__(self, folder: Path, project: str, at: str | None = None) -> None:
         import wandb
 
+        self._files = folder / "wandb"
         # What is printed stays out of it, because lines of other trackers and of the console are not wandb's to keep,
         # and so does what it would note of the machine: command line, user, paths.
         settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_meta=True)
@@ -60,3 +62,5 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Finish the run; as failed, if an exception is on its way."""
         self._run.finish(exit_code=int(sys.exc_info()[0] is not None))
+        if self._files.is_dir():  # a run that is disabled has no files
+            share_rights(self._files)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..model.card import BFLOAT16, FLOAT32
+from .card import BFLOAT16, FLOAT32
 
 UNIT = {FLOAT32: 1e-5, BFLOAT16: 4 * 2**-8}
 """What passes as rounding, as a share of the largest score, before the layers of the model are counted."""
@@ -55,3 +55,28 @@ def _nan_last(difference: float) -> float:
 def compare_ids(name: str, found: Sequence[list[int]], rows: Sequence[dict[str, Any]]) -> Check:
     """Whether token ids are those of the card: the number of conversations that have others."""
     return Check(name, float(sum(ids != row["ids"] for ids, row in zip(found, rows, strict=True))), 0.0)
+
+
+class Sample:
+    """The parity sample of a card: token ids, and the scores to which a dtype is held.
+
+    Arithmetic in bfloat16 rounds otherwise in every library, so float32 is held to what float32 gave at the end of
+    training, where the card says it.
+    """
+
+    def __init__(self, card: dict[str, Any], layers: int) -> None:
+        parity = card["parity"]
+        self.rows: list[dict[str, Any]] = parity["rows"]
+        self.ids: list[list[int]] = [row["ids"] for row in self.rows]
+        self.layers = layers
+        self.exact = parity["compute"] == FLOAT32 or all(FLOAT32 in row for row in self.rows)
+
+    def check(self, name: str, scores: Sequence[float], dtype: str, *, same_device: bool = True) -> Check:
+        """Hold scores that were computed in `dtype` to the card.
+
+        Args:
+            same_device: whether on a device of the kind of that of the card; matrix products of a GPU and of a CPU add
+                up otherwise, and may differ by more than 1e-5 in a deep model.
+        """
+        wanted = [row.get(FLOAT32, row["score"]) if dtype == FLOAT32 else row["score"] for row in self.rows]
+        return compare(name, scores, wanted, dtype if self.exact and same_device else BFLOAT16, self.layers)
