@@ -173,6 +173,10 @@ def test_json_is_one_object_on_stdout(calls: list[dict[str, Any]], capsys: pytes
         (["train", "configs/smal.toml"], "configuration configs/smal.toml cannot be read: No such file or directory"),
         (["train"], "LINE: Missing argument 'CONFIG'"),
         (["trian"], "LINE: No such command 'trian'. Did you mean 'train'?"),
+        (
+            ["launch", "local", "--processes", "2", "train", "x.toml", "--output", "y"],
+            "LINE: --output: no option of `bradley launch local`",
+        ),
         (["data", "x.jsonl", "--data.train", "y"], "LINE: data.train is no option of `bradley data`"),
         (["data", "x.jsonl", "--render.eos", "auto"], "LINE: render.eos has no effect without a tokenizer"),
         (["plot", "configs"], "configs is not a run folder: it has no metrics.jsonl"),

@@ -31,7 +31,7 @@ def run(args: Sequence[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
-        return complain(usage_error(error), args)
+        return complain(usage_error(error, args), args)
     except BradleyError as error:
         return complain(error, args)
     except KeyboardInterrupt:

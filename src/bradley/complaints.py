@@ -58,13 +58,18 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def usage_error(error: click.UsageError) -> UserError:
-    """A usage error of click's in our words."""
+def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:
+    """A usage error of click's in a command line, in our words."""
     command = error.ctx.command_path if error.ctx else "bradley"
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return UserError("no command given", f"type `{command} --help`")
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return UserError(f"command line: {error.format_message().rstrip('.')}", f"type `{command} --help`")
+    if command.endswith("launch local") and "train" in args and "--" not in args:
+        return UserError(
+            f"command line: {error.option_name}: no option of `{command}`",
+            f"put -- before train: `{command} ... -- train ...`",
+        )
     from .settings import suggest
 
     names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
