@@ -256,7 +256,7 @@ def test_a_bit_that_flips_in_one_process_is_named_at_the_next_checkpoint(tmp_pat
 
     results = train_together(2, tmp_path / "run", SHORT, before)
     assert [result.code for result in results] == [5, 5]
-    assert "weights of process 1 of 2 are not those of the others" in results[0].error
+    assert "weights of processes 0 and 1 of 2 differ" in results[0].error
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-000000"]
 
 
