@@ -74,9 +74,8 @@ def test_the_comparisons_are_named_the_largest_first(tmp_path, count):
     with pytest.raises(OutOfMemoryError) as caught, room.explained():
         raise CUDA
     largest = made.store.info[int(made.plan.load.tokens[chosen].argmax())].id
-    assert (
-        f" tokens ({named(made, chosen)}); " in caught.value.message and f" tokens ({largest}" in caught.value.message
-    )
+    said = caught.value.message
+    assert f" tokens ({named(made, chosen)}); " in said and f" tokens ({largest}" in said
     assert ("and 7 more" in said) == (count == 10)
 
 
