@@ -14,7 +14,7 @@ from bradley.training import blame, loop
 from bradley.training.guard import SHOWN
 from tests.training.interrupted import run
 from tests.training.parallel.runs import must_train, train_together
-from tests.training.parallel.test_runs import SHORT, TEST, alike, quick  # noqa: F401
+from tests.training.parallel.test_runs import SHORT, TEST, alike, lines, quick  # noqa: F401
 
 MANY = {**SHORT, "train": {**SHORT["train"], "batch_size": 30, "micro_batch_tokens": 900, "max_steps": 8}}
 """More comparisons to a micro-batch than a message names."""
@@ -90,12 +90,14 @@ def test_a_step_that_two_processes_skip_leaves_the_bytes_that_one_leaves(tmp_pat
         for module in (loop, blame):
             monkeypatch.setattr(module, name, getattr(module, name))
     poison(how, lambda store, chosen: NAMED in chosen)
-    settings = {**SHORT, "optim": {**SHORT["optim"], "skip_nonfinite": True}}
+    settings = {**SHORT, "optim": {**SHORT["optim"], "skip_nonfinite": True}, "log": {**SHORT["log"], "every": 1}}
     run(tmp_path / "one", settings, **TEST)
     must_train(2, tmp_path / "two", settings, **TEST)
     one, two = (skipped(tmp_path / name) for name in ("one", "two"))
     assert all(f"comparisons: {NAMED} (" in cause for entry in one for (cause,) in [entry["causes"]]) and one
     assert any(cause.startswith("process 1, ") for entry in two for cause in entry["causes"])
+    trained = {line["step"] for line in lines(tmp_path / "two", "train")}
+    assert trained == set(range(1, 9)) - {entry["step"] for entry in two}
     for path in (tmp_path / "two").rglob("*.json"):  # who ran it is the one thing that may differ
         path.write_text(path.read_text().replace("process 1, micro-batch", "process 0, micro-batch"))
     assert skipped(tmp_path / "two") == one
