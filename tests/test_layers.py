@@ -26,7 +26,7 @@ BASE = {
 }
 TENSOR_ARM = {"cpu", "model", "losses", "score", "scoring", "reward_model", "training", "verify", "export"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"redaction"},
     "records": set(),
     "seeds": set(),
     "redaction": set(),
@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": TENSOR_ARM
     | {"complaints", "errors", "options", "settings", "configfile", "data", "evaluate", "report", "hub", "launch"},
     "__init__": TENSOR_ARM | {"errors", "records", "config", "configfile", "data", "evaluate", "report"},
-    "__main__": {"cli", "complaints", "console"},
+    "__main__": {"cli", "complaints", "console", "redaction"},
 }
 """The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export`
 and `cli` alone."""

@@ -11,8 +11,9 @@ def main() -> None:
         leave_when_asked()
     from .cli import run
     from .console import Lasting
+    from .redaction import Redacted
 
-    sys.stderr = Lasting(sys.stderr)
+    sys.stderr = Redacted(Lasting(sys.stderr))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -7,6 +7,8 @@ keeps its traceback.
 
 from collections.abc import Iterable
 
+from .redaction import redact
+
 
 class BradleyError(Exception):
     """An error with an exit code and a hint. `message` is one line: what was given and what was wanted."""
@@ -83,8 +85,8 @@ class Preempted(BradleyError):
 
 
 def one_line(error: Exception, most: int = 300) -> str:
-    """The message of another library's exception on one line, cut at `most` characters."""
-    return " ".join(str(error).split())[:most]
+    """The message of another library's exception on one line, without secrets, cut at `most` characters."""
+    return " ".join(redact(str(error)).split())[:most]
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

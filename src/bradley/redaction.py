@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 HIDDEN = "***"
@@ -44,6 +45,42 @@ def _secret_values(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
         if (NAMES.search(name) or name.endswith("_ACCESS_KEY_ID")) and len(value) >= SHORTEST:
             yield value
+
+
+class Redacted:
+    """A text stream whose lines leave it without the secrets in them, tracebacks of uncaught exceptions among them.
+
+    A line waits for its end, because `print` writes it in pieces; flushing lets go what there is of it.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._held = stream, ""
+        self._lock = threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the stream's own."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the lines that are whole now."""
+        with self._lock:
+            lines, end, self._held = (self._held + text).rpartition("\n")
+            if end:
+                self._stream.write(redact(lines + end))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write one after another."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Write the beginning of a line, too."""
+        with self._lock:
+            held, self._held = self._held, ""
+            if held:
+                self._stream.write(redact(held))
+            self._stream.flush()
 
 
 def secret_in(value: Any, name: str) -> str:

@@ -17,6 +17,7 @@ from tests.faults.results import record
 from tests.helpers import LLAMA
 from tests.launch.starts import environment, gone, until
 from tests.launch.test_nodes import free_place
+from tests.security.test_secrets import CANARIES, VARIABLES, found_in, refused
 from tests.training.interrupted import TIMES, fingerprint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes as Linux lists them")
@@ -226,3 +227,28 @@ def test_a_lost_machine_comes_back_and_costs_no_bit(start, expected, tmp_path, l
         code, said = ended(process, 240)
         assert code == 0, said
     assert trained(output) == expected
+
+
+FAILING = """
+import os
+if os.environ.get("RANK") == "1":
+    from bradley.training.evaluation import Evaluator
+    def refused(*_):
+        raise RuntimeError({message!r})
+    Evaluator.run = refused
+"""
+"""What Python imports by itself where it lies on the path."""
+
+
+@pytest.mark.nightly
+def test_a_rank_that_fails_with_secrets_in_its_error_leaves_none_in_the_run(start, cache, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        refused()
+    (tmp_path / "sitecustomize.py").write_text(FAILING.format(message=str(caught.value)))
+    path = f"{tmp_path}{os.pathsep}{surroundings(cache)['PYTHONPATH']}"
+    output = tmp_path / "run"
+    code, said = ended(start(*LOCAL, "--", "TRAIN", output=output, PYTHONPATH=path, **VARIABLES))
+    log = (output / "logs" / "rank-1.log").read_text()
+    assert code == 1 and "RuntimeError: 401 for https://***@host" in log and "in refused" in log, said
+    assert found_in(output) == []
+    assert "process 1 of 2: RuntimeError: 401" in said and not [canary for canary in CANARIES if canary in said]

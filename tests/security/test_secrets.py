@@ -1,13 +1,18 @@
 """A run with secrets all around it: no file of it holds any."""
 
+import logging
+import os
 import sys
 
 import pytest
 
 from bradley.cli import run
 from bradley.config import Config
+from bradley.errors import UserError
 from bradley.training.evaluation import Evaluator
+from bradley.training.parallel.failures import failure_of
 from bradley.training.run import train
+from tests.training.parallel.runs import train_together
 from tests.training.test_run import SETTINGS, rows
 
 VARIABLES = {
@@ -66,15 +71,54 @@ def test_a_run_with_its_report_and_wandb_writes_no_secret_down(tmp_path):
     assert found_in(folder) == []
 
 
-def test_a_run_that_fails_with_a_secret_in_its_error_writes_none_down(tmp_path, monkeypatch):
-    def refused(*_):
-        secrets = " ".join(VARIABLES.values())
-        raise RuntimeError(f"401 for https://me:{IN_ERROR}@host?token={IN_ERROR}, with {secrets} {IN_ARGUMENTS}")
+def refused(*_):
+    """Fail with all secrets in the message."""
+    secrets = " ".join([IN_ARGUMENTS, *VARIABLES.values()])
+    raise RuntimeError(f"401 for https://me:{IN_ERROR}@host?token={IN_URL}, with {secrets}")
 
+
+def test_a_run_that_fails_with_a_secret_in_its_error_writes_none_down(tmp_path, monkeypatch):
     monkeypatch.setattr(Evaluator, "run", refused)
     with pytest.raises(RuntimeError, match="401"):
         train(Config(**SETTINGS), train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
     assert found_in(tmp_path / "run") == []
+
+
+def speaks_and_fails(evaluator, *_):
+    """Every way in which Python writes to stderr or stdout, and an exception that nobody catches."""
+    secrets = f"https://me:{IN_URL}@host {IN_ARGUMENTS} https://{IN_ERROR}:{IN_ERROR}@host"
+    logging.getLogger("early").warning("logged %s", secrets)
+    print("printed https://me", f"{IN_URL}@host", sep=":", file=sys.stderr)
+    sys.stdout.writelines([f"listed {VARIABLES['HF_TOKEN']}\n"])
+    print("unfinished", secrets, end="", flush=True)
+    refused()
+
+
+def test_a_process_with_a_log_of_its_own_that_fails_with_secrets_writes_none_down(tmp_path):
+    def before(rank):
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
+        logging.getLogger("early").addHandler(logging.StreamHandler())
+        Evaluator.run = speaks_and_fails if rank == 1 else Evaluator.run
+
+    data = {"train": rows(20), "valid": rows(5, "v")}
+    results = train_together(2, tmp_path / "run", SETTINGS, before, data=data)
+    log = (tmp_path / "run" / "logs" / "rank-1.log").read_text()
+    said = ["logged https://***@host", "printed https://***@host", "listed ***", "unfinished https://***@host"]
+    assert [words for words in [*said, "RuntimeError: 401 for https://***@host"] if words not in log] == []
+    assert "Traceback (most recent call last)" in log and "in speaks_and_fails" in log
+    assert found_in(tmp_path / "run") == []
+    assert [result.code for result in results] == [1, 1] and "process 1 of 2: RuntimeError: 401" in results[0].error
+    assert not [canary for canary in CANARIES if canary in results[0].error], "what the main process says"
+
+
+def test_an_error_that_is_told_to_other_processes_is_cut_behind_its_secrets():
+    for length in range(250, 301):
+        told = failure_of(ValueError("x" * length + VARIABLES["AWS_SECRET_ACCESS_KEY"]), 1)
+        assert "canary" not in told["message"] and "xx" in told["message"]
+    assert failure_of(UserError("m " + IN_ARGUMENTS, "h " + IN_ARGUMENTS), 1).items() >= {
+        ("message", "m ***"),
+        ("hint", "h ***"),
+    }
 
 
 def test_a_secret_in_a_setting_is_refused_before_there_is_a_folder(tmp_path, capsys):

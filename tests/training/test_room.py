@@ -51,12 +51,32 @@ def test_the_error_names_the_micro_batch_and_a_budget_with_which_the_run_goes_th
     tokens = sizes.tokens[chosen].sum()
     assert caught.value.message.startswith(
         f"out of memory in micro-batch 2 of step 1, of {tokens:,} tokens as the engine runs them: {len(chosen)} "
-        f"comparisons of {sizes.rows[chosen].sum()} responses of up to {sizes.longest[chosen].max()} tokens; "
+        f"comparisons of {sizes.rows[chosen].sum()} responses of up to {sizes.longest[chosen].max()} tokens "
+        f"({named(made, chosen)}); "
         "train.micro_batch_tokens is 300: "
     )
     budget = int(re.match(r"use --train.micro_batch_tokens (\d+): ", caught.value.hint)[1])
     assert budget == max(tokens // 2, sizes.tokens.max()) < tokens
     fit(job(tmp_path / "smaller", config(train={"micro_batch_tokens": budget, "max_steps": 3})))
+
+
+def named(made, chosen):
+    """The ids of comparisons, the largest first, for at most three of them."""
+    ids = [made.store.info[g].id for g in sorted(map(int, chosen), key=lambda g: -made.plan.load.tokens[g])]
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 10])
+def test_the_comparisons_are_named_the_largest_first(tmp_path, count):
+    made = job(tmp_path / "run")
+    room, chosen = Room(made.config, made.plan, made.store), np.arange(count)
+    room.enter(made.plan.step(1), 0, chosen)
+    with pytest.raises(OutOfMemoryError) as caught, room.explained():
+        raise CUDA
+    largest = made.store.info[int(made.plan.load.tokens[chosen].argmax())].id
+    said = caught.value.message
+    assert f" tokens ({named(made, chosen)}); " in said and f" tokens ({largest}" in said
+    assert ("and 7 more" in said) == (count == 10)
 
 
 def test_a_comparison_that_is_alone_too_much_is_named_with_other_ways(tmp_path):

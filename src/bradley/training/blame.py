@@ -16,6 +16,7 @@ from ..data.store import TokenStore
 from ..losses import Loss
 from ..model.batch import collate
 from ..model.reward import ScoreModel
+from ..score import NOTHING
 from ..seeds import seed_for
 from .objective import share_of_step
 from .parallel.whole import whole
@@ -25,6 +26,8 @@ Pieces = Iterable[tuple[int, np.ndarray]]
 Trial = Callable[[int, np.ndarray], tuple[float, float]]
 """Runs comparisons as one micro-batch of this number: its share of the loss of the step, and the norm of its
 gradient."""
+Exchange = Callable[[list[str]], list[str]]
+"""Gives the lines of this process to all others, and returns those of all of them."""
 
 
 class Culprit(NamedTuple):
@@ -42,20 +45,34 @@ class Culprit(NamedTuple):
     norm: float
 
 
-def culprits(trial: Trial, pieces: Pieces, narrow: bool = True) -> list[Culprit]:
-    """What is not finite among the micro-batches of a step; empty where none of them is so again.
-
-    Args:
-        narrow: whether to run the comparisons of such a micro-batch one by one. Processes that share their weights
-            cannot: all of them must run equally many.
-    """
+def culprits(trial: Trial, pieces: Pieces) -> list[Culprit]:
+    """What is not finite among the micro-batches of a step; empty where none of them is so again."""
     found = []
     for piece, chosen in pieces:
-        loss, norm = trial(piece, chosen)
-        if (math.isfinite(loss) and math.isfinite(norm)) or not len(chosen):
+        if not len(chosen) or all(map(math.isfinite, (first := trial(piece, chosen)))):
             continue
-        alone = [g for g in chosen if not all(map(math.isfinite, trial(piece, np.array([g]))))] if narrow else []
-        found.append(Culprit(piece, np.array(alone) if alone else chosen, loss, norm))
+        alone = [g for g in chosen if not all(map(math.isfinite, trial(piece, np.array([g]))))]
+        found.append(Culprit(piece, np.array(alone) if alone else chosen, *first))
+    return found
+
+
+def culprits_in_turn(trial: Trial, pieces: Pieces, exchange: Exchange, rank: int) -> list[Culprit]:
+    """The same for processes that can only run the model together, because none of them has all weights: while one of
+    them runs its own, the others run nothing beside it. So whatever is not finite is of the process whose turn it is.
+    """
+
+    def announced(piece: int, chosen: np.ndarray) -> tuple[float, float]:
+        exchange(["one more"])
+        return trial(piece, chosen)
+
+    found: list[Culprit] = []
+    for turn in range(len(exchange([""]))):
+        if turn == rank:
+            found = culprits(announced, pieces)
+            exchange([])
+        else:
+            while exchange([]):
+                trial(-1, NOTHING)
     return found
 
 
@@ -84,10 +101,15 @@ class Again(NamedTuple):
         part.backward()  # type: ignore[no-untyped-call]
         return float(part.detach())
 
-    def trial(self, step: Step) -> Trial:
-        """Runs comparisons from gradients of 0, and leaves none behind."""
+    def trial(self, step: Step, beat: Callable[[], object] = lambda: None) -> Trial:
+        """Runs comparisons from gradients of 0, and leaves none behind.
+
+        Args:
+            beat: called before each run, of which there may be many.
+        """
 
         def run(piece: int, chosen: np.ndarray) -> tuple[float, float]:
+            beat()
             self.model.zero_grad(set_to_none=True)
             loss = self.backward(step, piece, chosen)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])

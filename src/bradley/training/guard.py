@@ -13,7 +13,7 @@ import numpy as np
 from ..config import Config
 from ..data.plan import Step
 from ..errors import DivergedError
-from .blame import Again, Culprit, culprits
+from .blame import Again, Culprit, Exchange, Pieces, culprits, culprits_in_turn
 from .divergence import Divergence, Figures
 from .metrics import Event, StepSums
 from .optim import warmup_steps
@@ -22,8 +22,6 @@ from .room import Room
 MOST_SKIPPED, SKIPPED_WITHIN = 3, 1000
 """So many steps may be skipped among so many."""
 SHOWN = 3
-Exchange = Callable[[list[str]], list[str]]
-"""Gives the lines of this process to all others, and returns those of all of them."""
 
 
 class Guard:
@@ -35,7 +33,9 @@ class Guard:
     Args:
         again: runs comparisons of a step once more.
         known: of a run that goes on, what `state` gave.
-        exchange, rank: of the processes of a run; `narrow`: see `blame.culprits`.
+        exchange, rank: of the processes of a run.
+        narrow: whether this process can run comparisons by itself, else all do so in turn.
+        beat: says that there is progress while comparisons are run again.
 
     Attributes:
         skipped: for each step that was passed over, `step`, `loss`, `grad_norm` and `causes`, in lines.
@@ -51,9 +51,10 @@ class Guard:
         exchange: Exchange = list,
         rank: int = 0,
         narrow: bool = True,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self.config, self.plan, self.store, self.again = config, again.plan, again.store, again
-        self.exchange, self.rank, self.narrow = exchange, rank, narrow
+        self.exchange, self.rank, self.narrow, self.beat = exchange, rank, narrow, beat
         self.room = Room(config, again.plan, again.store)
         self.divergence = Divergence(warmup_steps(again.plan.num_steps, config.optim))
         self.skipped: list[Event] = list(known["skipped_steps"]) if known else []
@@ -81,8 +82,7 @@ class Guard:
             self.room.leave(step)
             self._stop_if_diverged(step, sums)
             return True
-        found = culprits(self.again.trial(step), pieces, self.narrow)
-        lines = self.exchange([self._line(culprit) for culprit in found])
+        lines = self.exchange([self._line(culprit) for culprit in self._culprits(step, pieces)])
         self.room.leave(step)
         recent = 1 + sum(entry["step"] > step.number - SKIPPED_WITHIN for entry in self.skipped)
         if not self.config.optim.skip_nonfinite or recent > MOST_SKIPPED:
@@ -116,6 +116,10 @@ class Guard:
                     f"the run has diverged at {self.diverged}",
                     "lower optim.lr or raise optim.warmup; to train on, use --train.divergence_stop false",
                 )
+
+    def _culprits(self, step: Step, pieces: Pieces) -> list[Culprit]:
+        trial = self.again.trial(step, self.beat)
+        return culprits(trial, pieces) if self.narrow else culprits_in_turn(trial, pieces, self.exchange, self.rank)
 
     def _line(self, culprit: Culprit) -> str:
         sizes = self.plan.load.sizes

@@ -52,7 +52,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     eval_every = steps_between(config.eval, plan.num_steps)
     movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
     again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
-    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart)
+    beat = team.watchdog.beat
+    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart, beat=beat)
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(
             open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))

@@ -13,6 +13,7 @@ from ..data.plan import Plan, Step
 from ..data.store import TokenStore
 from ..errors import OutOfMemoryError, one_line
 
+SHOWN = 3
 WORDS = ("not enough memory: you tried to allocate", "out of memory", "can't allocate memory")
 """What PyTorch says in a plain RuntimeError on a CPU, and by way of some CUDA libraries."""
 
@@ -51,7 +52,7 @@ class Room:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn running out of memory inside the block into an error that names shapes and budgets.
+        """Turn running out of memory inside the block into an error that names comparisons, shapes and budgets.
 
         Raises:
             OutOfMemoryError: memory ran out. Any other exception passes through.
@@ -73,7 +74,16 @@ class Room:
         sizes = self.plan.load.sizes
         return (
             f", of {self._tokens():,} tokens as the engine runs them: {len(self.chosen)} comparisons of "
-            f"{int(sizes.rows[self.chosen].sum())} responses of up to {int(sizes.longest[self.chosen].max())} tokens"
+            f"{int(sizes.rows[self.chosen].sum())} responses of up to {int(sizes.longest[self.chosen].max())} tokens "
+            f"({self._names()})"
+        )
+
+    def _names(self) -> str:
+        """The comparisons, the largest first: those are what to look at."""
+        largest = self.chosen[np.argsort(-self.plan.load.tokens[self.chosen], kind="stable")]
+        more = len(largest) - SHOWN
+        return ", ".join(self.store.info[int(g)].id for g in largest[:SHOWN]) + (
+            f" and {more} more" if more > 0 else ""
         )
 
     def _tokens(self) -> int:

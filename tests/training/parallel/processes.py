@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import pickle
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def _run(work: Callable[[], Any], sender: Any) -> None:
     except BradleyError as error:
         result = Result(None, error.message, error.exit_code)
     except BaseException:
+        sys.excepthook(*sys.exc_info())  # as the interpreter would, into the log of the process if it has one
         result = Result(None, traceback.format_exc(), 1)
     sender.send_bytes(pickle.dumps(result))  # whole, where `send` would share the memory of tensors
     sender.close()

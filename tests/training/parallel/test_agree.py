@@ -1,11 +1,13 @@
 """Processes of another run, and weights that have drifted, are found and named."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from bradley.config import Parallel
 from bradley.training.parallel.agree import check_folder, check_same, check_weights, code_hash
-from bradley.training.parallel.group import Group
+from bradley.training.parallel.group import Group, Place, caught
 from bradley.training.parallel.shards import Shards
 from tests.helpers import LLAMA, tiny_model
 from tests.training.jobs import TOKENIZER
@@ -40,21 +42,61 @@ def flip(weight: torch.Tensor, bit: int) -> None:
     flat[5] ^= 1 << bit
 
 
-@pytest.mark.parametrize(("size", "drifted", "bit"), [(2, 1, 0), (3, 0, 30), (3, 2, 31 - 1)])
-def test_one_flipped_bit_in_one_process_is_found_and_named(size: int, drifted: int, bit: int) -> None:
+RIGHT = "are not those of the others: network.score.weight"
+OPEN = "differ, and no majority tells which of them are right: network.score.weight"
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "said"),
+    [
+        (2, {1: 0}, f"processes 0 and 1 of 2 {OPEN}"),
+        (2, {0: 30}, f"processes 0 and 1 of 2 {OPEN}"),
+        (3, {0: 30}, f"process 0 of 3 {RIGHT}"),
+        (3, {2: 30}, f"process 2 of 3 {RIGHT}"),
+    ],
+)
+def test_flipped_bits_are_found_and_the_minority_is_named_or_all_where_there_is_none(size, bits, said) -> None:
     def work(group: Group) -> None:
         model = tiny_model(LLAMA, TOKENIZER)
         check_weights(group, model)
-        if group.rank == drifted:
-            flip(model.network.score.weight, bit)
+        if group.rank in bits:
+            flip(model.network.score.weight, bits[group.rank])
         check_weights(group, model)
 
     results = together(size, work)
     assert [result.code for result in results] == [5] * size
-    for result in results:
-        assert result.error.endswith(
-            f"weights of process {drifted} of {size} are not those of the others: network.score.weight"
-        )
+    assert all(result.error.endswith(f"weights of {said}") for result in results), results
+
+
+class Heard(Group):
+    """A process that hears from others that weights number 0 and up are kept by them, some changed."""
+
+    def __init__(self, parts: list[int], changed: dict[int, int]) -> None:
+        super().__init__(Place(0, len(parts)))
+        self.parts, self.changed = parts, changed
+
+    def gather(self, value: Any) -> list[Any]:
+        first, *rest = value[1]
+        return [[part, [first + self.changed.get(rank, 0), *rest]] for rank, part in enumerate(self.parts)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "changed", "said"),
+    [
+        ([0, 0, 0], {0: 1, 1: 2}, ["processes 0, 1 and 2 of 3 differ"]),
+        ([0, 0, 0, 0], {0: 1, 1: 1}, ["processes 0, 1, 2 and 3 of 4 differ"]),
+        ([0, 0, 0, 0, 0], {1: 3, 3: 4}, ["processes 1 and 3 of 5 are not those"]),
+        ([0, 1, 0, 1], {0: 1, 3: 1}, ["processes 0 and 2 of 4 differ", "processes 1 and 3 of 4 differ"]),
+        ([0, 1, 0, 1, 0, 1], {0: 1, 5: 1}, ["process 0 of 6 are not those", "process 5 of 6 are not those"]),
+        ([0, 1, 0, 1], {0: 1, 2: 1}, []),
+    ],
+)
+def test_only_a_majority_of_the_copies_of_a_shard_is_taken_for_right(parts, changed, said) -> None:
+    found = caught(check_weights, Heard(parts, changed), tiny_model(LLAMA, TOKENIZER))
+    told = str(found).split("; ") if found else []
+    assert [each.startswith(f"weights of {words}") for each, words in zip(told, said, strict=True)] == [True] * len(
+        said
+    )
 
 
 def test_copies_of_a_shard_are_compared_with_each_other_alone() -> None:
@@ -68,4 +110,4 @@ def test_copies_of_a_shard_are_compared_with_each_other_alone() -> None:
     values(4, lambda group: work(group, False))
     results = together(4, lambda group: work(group, True))
     assert [result.code for result in results] == [5] * 4
-    assert all("process 3 of 4" in result.error and "up_proj" in result.error for result in results)
+    assert all("processes 1 and 3 of 4 differ" in result.error and "up_proj" in result.error for result in results)

@@ -93,4 +93,4 @@ def test_processes_that_draw_different_heads_are_stopped() -> None:
 
     results = together(2, work)
     assert [result.code for result in results] == [DivergedError.exit_code] * 2
-    assert "weights of process 1 of 2" in results[0].error
+    assert "weights of processes 0 and 1 of 2 differ" in results[0].error

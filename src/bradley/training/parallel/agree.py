@@ -66,13 +66,27 @@ def check_weights(group: Group, model: nn.Module, part: int = 0) -> None:
     weights = dict(model.named_parameters())
     sums = torch.stack([bit_sum(local(weight)) for weight in weights.values()]).tolist()
     rows = group.gather([part, sums])
-    for rank, (own, found) in enumerate(rows):
-        alike = Counter(tuple(other) for place, other in rows if place == own)
-        most = max(alike, key=lambda kept: alike[kept])  # of equally many, what the first of them has
-        if tuple(found) != most:
-            names = [name for name, one, other in zip(weights, found, most, strict=True) if one != other]
-            raise DivergedError(
-                f"weights of process {rank} of {group.size} are not those of the others: {', '.join(names[:SHOWN])}"
-                + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""),
-                "a fault of memory or of a device: look at its machine, then go on with --resume",
-            )
+    found = []
+    for one in sorted({own for own, _ in rows}):
+        found += _apart(list(weights), {rank: each for rank, (own, each) in enumerate(rows) if own == one}, group.size)
+    if found:
+        hint = "a fault of memory or of a device: look at its machine, then go on with --resume"
+        raise DivergedError("; ".join(found), hint)
+
+
+def _apart(names: list[str], copies: Mapping[int, list[int]], size: int) -> list[str]:
+    """Which processes have other weights than most that keep the same ones; where these are no majority, all of them.
+
+    Args:
+        copies: by process, the bit sum of each weight.
+    """
+    (most, count), *others = Counter(map(tuple, copies.values())).most_common()
+    if not others:
+        return []
+    known = 2 * count > len(copies)
+    ranks = [str(rank) for rank, sums in copies.items() if not known or tuple(sums) != most]
+    who = f"process {ranks[0]}" if len(ranks) == 1 else f"processes {', '.join(ranks[:-1])} and {ranks[-1]}"
+    what = "are not those of the others" if known else "differ, and no majority tells which of them are right"
+    differ = [name for name, *sums in zip(names, *copies.values(), strict=True) if len(set(sums)) > 1]
+    more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
+    return [f"weights of {who} of {size} {what}: {', '.join(differ[:SHOWN])}{more}"]

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from ... import errors
 from ...errors import BradleyError, Preempted, RankError, one_line
+from ...redaction import redact
 from ...stopping import StopRequested
 
 CAUSE = "bradley/first-failure"
@@ -29,14 +30,17 @@ KINDS: dict[str, type[BradleyError]] = {
 
 
 def failure_of(error: BaseException, rank: int) -> Failure:
-    """An error as JSON values. The exit code of a bug, which has none, is 1."""
+    """An error as JSON values. The exit code of a bug, which has none, is 1.
+
+    Secrets are left out here, because other machines have other variables and would not know them.
+    """
     if isinstance(error, BradleyError):
         kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
-        return {"rank": rank, "kind": kind, "message": error.message, "hint": error.hint}
+        return {"rank": rank, "kind": kind, "message": redact(error.message), "hint": redact(error.hint)}
     if isinstance(error, StopRequested):
         return {"rank": rank, "kind": Preempted.__name__, "message": f"stopped by {error}", "hint": ""}
     message = f"{type(error).__name__}: {one_line(error) or 'no message'}"  # type: ignore[arg-type]
-    hint = f"its traceback is in logs/rank-{rank}.log"
+    hint = f"its traceback is in logs/rank-{rank}.log" if rank else "its traceback is on the screen of process 0"
     return {"rank": rank, "kind": BradleyError.__name__, "message": message, "hint": hint}
 
 
