@@ -75,8 +75,8 @@ def test_a_run_goes_on_after_kills_at_random_times(count, wanted):
     assert len(killed) >= count / 2 and saving >= count // 10  # a save takes a good part of a step
 
 
-SIZES = 880 * 1024, 1360 * 1024
-"""Of disks: from one on which a run hardly begins, its checkpoints being of 530 kB, to one on which it fits or nearly."""
+SIZES = 880 * 1024, 1480 * 1024
+"""Of disks: from one on which a run hardly begins, to one on which it fits; a checkpoint has 530 kB."""
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.nightly)])
