@@ -32,6 +32,8 @@ def nothing() -> None:
     """The program as it is."""
 
 
+STOPPED = 75
+"""The exit code of a run that was asked to stop, and is saved."""
 MODES = ("kill", "kept", "lost", "mixed")
 """How a trial ends its first run: `kill -9`, or a power cut that keeps, loses or mixes the names of files."""
 
@@ -168,7 +170,7 @@ class Tally:
         return f"{self.trials} trials: {stuck} stuck, {different} different, {lost} lost steps"
 
     def judge(self, name: str, first: Ended, second: Ended, found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
-        """Count a trial.
+        """Count a trial. What was saved must not be lost; by a run that says that it is saved, no step that it took.
 
         Args:
             first, second: the run that was ended, and the one that went on.
@@ -180,8 +182,9 @@ class Tally:
         elif found != wanted:
             names = [key for key in {*found, *wanted} if found.get(key) != wanted.get(key)]
             self.different.append(f"{name}: {sorted(names)}")
-        if second.of("began") and second.of("began")[0] < max(first.of("saved"), default=-1):
-            self.lost.append(f"{name}: began at {second.of('began')[0]}, {first.of('saved')[-1]} was saved")
+        kept = first.of("saved") + (first.of("trained") if first.code == STOPPED else [])
+        if second.of("began") and second.of("began")[0] < max(kept, default=-1):
+            self.lost.append(f"{name}: began at {second.of('began')[0]}, and not at {max(kept)}")
 
 
 def reference(size: int = toy.SIZE) -> dict[str, bytes]:

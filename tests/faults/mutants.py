@@ -1,14 +1,18 @@
 """Programs that are wrong in one way each: a bench that lets one of them pass proves nothing."""
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bradley import disk, files
+from bradley.errors import Preempted
+from bradley.stopping import StopRequested
 from bradley.training import checkpoint
 from bradley.training.checkpoint import Checkpoints
+from bradley.training.keeper import Keeper
 from bradley.training.writers import append
 from bradley.training.writers.files import JsonLines
 
@@ -74,6 +78,19 @@ def rotate_first() -> None:
 def metrics_late() -> None:
     """The metrics that a checkpoint counts on are not synced before it."""
     JsonLines.sync = lambda self: self._file.path.stat().st_size  # type: ignore[method-assign]
+
+
+def unsaved_when_asked() -> None:
+    """A request to stop ends the run as it is on the disk."""
+
+    @contextlib.contextmanager
+    def ending(self: Keeper) -> Iterator[None]:
+        try:
+            yield
+        except StopRequested as asked:
+            raise Preempted(f"stopped by {asked}", "") from asked
+
+    Keeper.saving_when_asked = ending  # type: ignore[method-assign]
 
 
 def no_recovery() -> None:

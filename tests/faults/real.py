@@ -5,6 +5,7 @@ What libraries write goes around `bradley.disk`: nothing ends a run in the middl
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 import bradley
+from bradley.console import Console
 from bradley.training import run as run_module
 from bradley.training.checkpoint import Checkpoints, Found
+from bradley.training.progress import Place
 from tests.helpers import GPT2, changed
 from tests.training.interrupted import DATA, SETTINGS, fingerprint
 
@@ -23,38 +26,50 @@ SMALL = changed(
     SETTINGS,
     model={"config": {**GPT2, "n_layer": 1}},
     train={"epochs": 1.0, "max_steps": 6},
-    eval={"every": 2, "train_probe": 0},
+    eval={"every": 1, "train_probe": 0},
     log={"every": 1, "trackers": []},
 )
-"""Six steps, evaluated and saved at 0, 2, 4 and 6."""
+"""Six steps, evaluated and saved at the beginning and after each of them."""
+RARE = changed(SMALL, eval={"every": 4})
+"""The same steps, evaluated and saved at 0, 4 and 6: most of them are kept only where a request to stop saves them."""
 
 
-def work(run: Path, prepare: Callable[[], object]) -> Callable[[Callable[[str, Any], None]], None]:
-    """A whole run, from its beginning or from where it was left, that tells what it saves and where it begins."""
+def work(
+    run: Path, prepare: Callable[[], object], settings: dict[str, Any] = SMALL
+) -> Callable[[Callable[[str, Any], None]], None]:
+    """A whole run, from its beginning or from where it was left, that tells of its steps, its saves and its start."""
 
     def train(tell: Callable[[str, Any], None]) -> None:
         os.environ["BRADLEY_CACHE"] = str(run.parent.with_name("bradley-faults-cache"))
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         run_module.write_pages = lambda folder, console: None
         told = follow(tell)
+        Console.warn = lambda self, text: tell("said", text)  # type: ignore[method-assign]
         status = run / "status.json"
         done = status.exists() and json.loads(status.read_text())["state"] == "done"
         prepare()
         try:
-            bradley.train(SMALL, **DATA, output=run, resume=True)
+            bradley.train(settings, **DATA, output=run, resume=True)
         finally:
             if not told:
-                tell("began", SMALL["train"]["max_steps"] if done else -1)
+                tell("began", settings["train"]["max_steps"] if done else -1)
 
     return train
 
 
 def follow(tell: Callable[[str, Any], None]) -> list[int]:
-    """Tell of every save that has returned, and of the step that a run goes on from; the latter are listed too."""
-    save, newest = Checkpoints.save, Checkpoints.newest
+    """Tell of every step that is taken, every save that begins and that has returned, and of the step that a run goes
+    on from; the latter are listed too.
+    """
+    move, save, newest = Place.move, Checkpoints.save, Checkpoints.newest
     began: list[int] = []
 
+    def moved(self: Place, *given: Any) -> None:
+        move(self, *given)
+        tell("trained", self.step)
+
     def saved(self: Checkpoints, step: int, *given: Any, **named: Any) -> None:
+        tell("saving", step)
         save(self, step, *given, **named)
         tell("saved", step)
 
@@ -64,21 +79,37 @@ def follow(tell: Callable[[str, Any], None]) -> list[int]:
         tell("began", began[-1])
         return result
 
+    Place.move = moved  # type: ignore[method-assign]
     Checkpoints.save, Checkpoints.newest = saved, found  # type: ignore[method-assign]
     return began
 
 
-def train(run: Path, prepare: Callable[[], object] = harness.nothing) -> harness.Ended:
+def asked_at(step: int, then: Callable[[], object] = harness.nothing) -> None:
+    """Let this process be asked to stop as soon as it has taken a step; `then` is called at that moment."""
+    move = Place.move
+
+    def moved(self: Place, *given: Any) -> None:
+        move(self, *given)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+            then()
+
+    Place.move = moved  # type: ignore[method-assign]
+
+
+def train(
+    run: Path, prepare: Callable[[], object] = harness.nothing, settings: dict[str, Any] = SMALL
+) -> harness.Ended:
     """One run in a process of its own."""
-    return harness.forked(work(run, prepare))
+    return harness.forked(work(run, prepare, settings))
 
 
-def warm_up(run: Path) -> dict[str, str]:
+def warm_up(run: Path, settings: dict[str, Any] = SMALL) -> dict[str, str]:
     """One run in this very process, so that those in copies of it import nothing; its fingerprint."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRADLEY_CACHE", str(run.parent.with_name("bradley-faults-cache")))
         patch.setattr(run_module, "write_pages", lambda folder, console: None)
-        bradley.train(SMALL, **DATA, output=run, resume=True)
+        bradley.train(settings, **DATA, output=run, resume=True)
     return fingerprint(run)
 
 

@@ -1,6 +1,7 @@
 """The real run, ended at calls and at random times: it goes on to the bytes of the one that nothing interrupted."""
 
 import random
+import signal
 import time
 
 import pytest
@@ -42,8 +43,8 @@ def test_a_run_goes_on_after_an_end_at_every_call(mode, wanted, calls):
 
 
 def timed(count, wanted):
-    """Real runs killed at random times, the start and what follows the last step included."""
-    tally, rng = harness.Tally(), random.Random(2)
+    """Real runs killed at random times, the start and what follows the last step included, and what killed them."""
+    tally, rng, ends = harness.Tally(), random.Random(2), []
     with harness.new_run() as run:
         run.rmdir()
         began = time.perf_counter()
@@ -54,29 +55,44 @@ def timed(count, wanted):
             run.rmdir()
             seconds = rng.uniform(1e-3, whole)
             first = real.train(run, lambda seconds=seconds: harness.die_in(seconds))
+            ends.append(first)
             tally.judge(f"trial {number}", first, real.train(run), fingerprint(run), wanted)
-    return tally
+    return tally, [end for end in ends if end.code == -signal.SIGKILL]
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(200, marks=pytest.mark.nightly)])
 def test_a_run_goes_on_after_kills_at_random_times(count, wanted):
-    tally = timed(count, wanted)
-    record("C3", "kill -9 of the real run at random times", "goes on by itself, same bytes", tally)
+    tally, killed = timed(count, wanted)
+    saving = sum(len(end.of("saving")) > len(end.of("saved")) for end in killed)
+    record(
+        "C3",
+        "kill -9 of the real run at random times",
+        "goes on by itself, same bytes",
+        f"{tally}; {len(killed)} killed, {saving} of them in a save",
+    )
     record("G1", "a run goes on after kill -9 at random times", "200 of 200", f"{count - tally.bad} of {count}")
     assert not tally.bad, tally
+    assert len(killed) >= count / 2 and saving >= count // 10  # a save takes a good part of a step
+
+
+SIZES = 880 * 1024, 1480 * 1024
+"""Of disks: from one on which a run hardly begins, to one on which it fits; a checkpoint has 530 kB."""
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.nightly)])
 def test_a_run_goes_on_after_a_full_disk_wherever_that_is_met(count, tmp_path, wanted):
     """The weights and the tokenizer are written by libraries, which say in their own words that the disk is full."""
-    tally, codes, largest = harness.Tally(), [], 40 * 2**16
+    tally, ends, (least, most) = harness.Tally(), [], SIZES
     for number in range(count):
-        size = largest * (number + 1) // count
+        size = least + (most - least) * number // (count - 1)
         with harness.tmpfs(tmp_path, size):
             first = real.train(tmp_path / "run")
-            codes.append(first.code)
+            ends.append(first)
             harness.grow(tmp_path)
             tally.judge(f"{size} bytes", first, real.train(tmp_path / "run"), fingerprint(tmp_path / "run"), wanted)
-    seen = f"{tally}; {codes.count(0)} ended whole at once, {codes.count(7)} with 7"
+    codes = [end.code for end in ends]
+    midway = sum(end.code == 7 and bool(end.of("saved")) for end in ends)
+    seen = f"{tally}; {codes.count(0)} ended whole at once, {codes.count(7)} with 7, {midway} of them after a save"
     record("C9", "the real run on a tmpfs", "ends whole, or with 7 and goes on with more room", seen)
-    assert not tally.bad and 7 in codes and set(codes) <= {0, 7}, (tally, codes)
+    assert not tally.bad and set(codes) <= {0, 7}, (tally, codes)
+    assert midway >= count / 3, codes

@@ -12,12 +12,15 @@ import time
 
 import pytest
 
-from tests.faults import harness, real
+from bradley import disk
+from tests.faults import harness, mutants, real
 from tests.faults.results import record
 from tests.training.interrupted import fingerprint
 
 CI, NIGHTLY = 4, 100
-STOPPED, DONE = 75, 0
+STOPPED, DONE = harness.STOPPED, 0
+SECONDS = 3.0
+"""From a signal to the end at most: 2 s beyond a micro-batch and a checkpoint of this model, each of far below one."""
 DEAF = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 """What stands for a signal where the run has no handler of its own."""
 
@@ -27,11 +30,11 @@ def whole():
     """A run that nothing interrupts: its files, and its seconds once everything has been imported."""
     with harness.new_run() as run:
         run.rmdir()
-        real.warm_up(run)
+        real.warm_up(run, real.RARE)
     with harness.new_run() as run:
         run.rmdir()
         began = time.monotonic()
-        assert real.train(run).code == DONE
+        assert real.train(run, settings=real.RARE).code == DONE
         return fingerprint(run), time.monotonic() - began
 
 
@@ -57,7 +60,7 @@ def signalled(run, after, number, later):
     def prepare():
         threading.Thread(target=send, args=(os.getpid(),), daemon=True).start()
 
-    ended = real.train(run, prepare)
+    ended = real.train(run, prepare, real.RARE)
     return ended, time.monotonic() - sent.value
 
 
@@ -68,7 +71,7 @@ def trial(number, source, whole, later=(), share=1.0):
         run.rmdir()
         after = source.uniform(0, share * seconds)
         first, took = signalled(run, after, number, later)
-        second = real.train(run)
+        second = real.train(run, settings=real.RARE)
         tally = harness.Tally()
         tally.judge(f"{signal.Signals(number).name} after {after:.2f} s", first, second, fingerprint(run), wanted)
         state = json.loads((run / "status.json").read_text())["state"]
@@ -99,8 +102,26 @@ def test_a_signal_at_any_time_loses_no_step(whole, trials):
             "G7",
             "steps lost by a signal at a random time; from signal to exit",
             "0 steps in 100 of 100; a micro-batch, a checkpoint and 2 s",
-            f"0 steps in {trials} of {trials}; {middle:.2f} s (median), {most:.2f} s (most)",
+            f"0 steps in {trials} of {trials}; {middle:.2f} s (median), {most:.2f} s (most); {len(took)} ended with 75",
         )
+        assert len(took) >= trials / 2 and most <= SECONDS
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_a_run_that_is_not_saved_when_it_is_asked_to_stop_is_found(whole, step):
+    """At a step that has no save of its own."""
+    lost = {}
+    for mutant in (harness.nothing, mutants.unsaved_when_asked):
+        with harness.new_run() as run:
+            run.rmdir()
+            first = real.train(run, lambda mutant=mutant: (mutant(), real.asked_at(step)), real.RARE)
+            tally, second = harness.Tally(), real.train(run, settings=real.RARE)
+            tally.judge(f"SIGTERM at step {step}", first, second, fingerprint(run), whole[0])
+        assert first.code == STOPPED and first.of("trained")[-1] == step
+        assert not tally.stuck + tally.different
+        lost[mutant] = tally.lost
+    assert not lost[harness.nothing] and lost[mutants.unsaved_when_asked]
+    record("C5", "mutant: not saved when asked to stop", "is found by a signal", "as expected")
 
 
 def test_more_signals_neither_hasten_nor_harm_the_end(whole):
@@ -116,14 +137,30 @@ def test_more_signals_neither_hasten_nor_harm_the_end(whole):
     record("C5", "SIGTERM, then twenty more signals", "saved, exit 75; same bytes", "as expected")
 
 
+def slow_disk(seconds):
+    """From now on, whatever is synced takes so long."""
+    sync = disk.sync
+    disk.sync = lambda handle: (time.sleep(seconds), sync(handle))
+
+
+@pytest.mark.parametrize(("step", "syncs"), [(3, 10), (5, 20)])
 @pytest.mark.parametrize("kill_after", [1.0, 0.1])
-def test_a_signal_that_is_followed_by_a_kill_leaves_a_whole_checkpoint(whole, kill_after):
-    source, bad = random.Random(int(kill_after * 10)), []
-    for _ in range(2):
-        code, tally, _, state = trial(signal.SIGTERM, source, whole, [(kill_after, signal.SIGKILL)])
-        assert code in (STOPPED, DONE, -signal.SIGKILL) and state == "done"
-        bad += tally.stuck + tally.different + tally.lost
-    assert not bad
+def test_a_kill_in_the_save_that_was_asked_for_leaves_a_whole_checkpoint(whole, kill_after, step, syncs):
+    """After a signal there are 5 syncs of metrics, and then 20 until there is a checkpoint."""
+
+    def patience():
+        slow_disk(kill_after / syncs)
+        harness.die_in(kill_after)
+
+    with harness.new_run() as run:
+        run.rmdir()
+        first = real.train(run, lambda: real.asked_at(step, patience), real.RARE)
+        assert first.code == -signal.SIGKILL
+        assert first.of("saving")[-1] == step == first.of("trained")[-1] and first.of("saved")[-1] < step
+        assert list((run / "checkpoints").glob(".tmp-*"))
+        tally, second = harness.Tally(), real.train(run, settings=real.RARE)
+        tally.judge(f"killed after {kill_after} s", first, second, fingerprint(run), whole[0])
+        assert not tally.bad and json.loads((run / "status.json").read_text())["state"] == "done"
     record(
         "C6", f"SIGTERM, then SIGKILL after {kill_after} s", "the checkpoint before is whole; same bytes", "as expected"
     )

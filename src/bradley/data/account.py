@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import Data
 from ..records import Rejected
+from ..stopping import check as check_stopping
 from .fields import on_one_line
 from .formats import ASKED_FOR
 from .pool import Selection
@@ -61,9 +62,15 @@ class Account:
         return unusable(self.rejected, self.findings)
 
     def report(self, left: Selection) -> dict[str, Any]:
-        """The account as plain JSON values, with what is `left` of the split."""
-        columns = left.pool.columns
-        responses = sum(len(left[i].responses) for i in left.names)
+        """The account as plain JSON values, with what is `left` of the split.
+
+        Raises:
+            StopRequested: the process was asked to stop.
+        """
+        columns, responses = left.pool.columns, 0
+        for place in left.names:
+            check_stopping()
+            responses += len(left[place].responses)
         alone = left.heads[[i for i in range(len(left)) if i not in left.names]] if left.names else left.heads
         responses += int((columns.first_response[alone + 1] - columns.first_response[alone]).sum())
         return {key: getattr(self, key) for key in self.__slots__} | {

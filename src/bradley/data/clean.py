@@ -14,6 +14,7 @@ import numpy as np
 
 from ..config import Policy
 from ..errors import DataError
+from ..stopping import check as check_stopping
 from .columns import Columns, mixed
 from .pool import Selection
 
@@ -60,10 +61,12 @@ def clean(
 
     Raises:
         DataError: a fault was found whose policy is `error`.
+        StopRequested: the process was asked to stop.
     """
     assert rows.alone, "policies look at comparisons as they came"
     columns, findings = rows.pool.columns, {}
     for name in (name for name in CHECKS if name in policies):
+        check_stopping()
         inside = np.zeros(len(columns.topic), dtype=bool)
         inside[rows.numbers] = True
         present = rows.kept & columns.of_judgments(inside)
@@ -112,6 +115,7 @@ def _contradictory(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.
     prompt = columns.of_judgments(columns.prompt)
     better, worse = columns.response[columns.better], columns.response[columns.worse]
     claim, reverse = mixed(prompt, better, worse), mixed(prompt, worse, better)
+    check_stopping()  # what follows sorts all judgments several times
     said = np.unique(claim[present & (columns.probability != 0.5)])
     return np.asarray((better != worse) & np.isin(claim, said) & np.isin(reverse, said))
 
@@ -119,6 +123,7 @@ def _contradictory(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.
 def _duplicate(columns: Columns, numbers: np.ndarray, present: np.ndarray, nothing: np.ndarray) -> np.ndarray:
     """Repeats of what nobody contradicts: where people disagree, each of several equal rows is a vote."""
     signature = _signatures(columns, present)[numbers]
+    check_stopping()
     repeats = np.ones(len(numbers), dtype=bool)
     repeats[np.unique(signature, return_index=True)[1]] = False
     repeats &= ~_any(columns, _contradictory(columns, numbers, present, nothing) & present)[numbers]
@@ -183,11 +188,15 @@ def group_by_prompt(rows: Selection, max_responses: int) -> Selection:
     same text twice. A plain text and a user's message stay apart even if their words are the same, as templates may
     write them differently, and so do prompts with different arguments for the template. The merged ones are called
     "<first id>+<number of the others>", with "~" behind it where that is taken. Order is that of first appearance.
+
+    Raises:
+        StopRequested: the process was asked to stop.
     """
     columns = rows.pool.columns
     groups: list[_Group] = []
     latest: dict[int, _Group] = {}
     for number in rows.numbers.tolist():
+        check_stopping()
         key = int(columns.alike[number])
         texts = columns.response[columns.first_response[number] : columns.first_response[number + 1]].tolist()
         if key not in latest or not latest[key].admits(texts, max_responses):
@@ -224,6 +233,7 @@ def _names(rows: Selection, groups: list[_Group]) -> dict[int, str]:
     names: dict[int, str] = {}
     taken = set(rows.pool.ids)
     for place, members in ((place, group.members) for place, group in enumerate(groups)):
+        check_stopping()
         if len(members) > 1:
             name = f"{rows.pool[members[0]].id}+{len(members) - 1}"
             while name in taken:

@@ -10,6 +10,7 @@ import numpy as np
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison
+from ..stopping import check as check_stopping
 from .account import Account
 from .clean import CHECKS, NOTHING, clean, group_by_prompt
 from .fields import Place, Row
@@ -77,6 +78,7 @@ def load_splits(
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
         UserError: the settings contradict themselves, or one of them has no effect on these data.
+        StopRequested: the process was asked to stop.
     """
     for name in eval_sets or {}:
         if problem := name_problem(name):
@@ -230,6 +232,7 @@ def _compare(splits: dict[str, _Split]) -> None:
     """Count what only differs in case, blanks and punctuation, inside each split and from training to evaluation."""
     prompts = splits["train"].left.column("near_prompt")
     for name, split in splits.items():
+        check_stopping()
         words = split.left.column("near")
         split.account.near_repeats = len(words) - len(np.unique(words))
         if name != "train":

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import DiskError
 from ..records import Comparison, Judgment, Message, Response
+from ..stopping import check as check_stopping
 from .columns import Columns, ColumnsBuilder
 from .merge import merged
 
@@ -159,12 +160,13 @@ class Selection(Sequence[Comparison]):
         return np.diff(ends)
 
     def digest(self) -> str:
-        """A hash of everything in it."""
+        """A hash of everything in it. Raises `StopRequested` where the process was asked to stop."""
         found = sha256(f"{self.names}".encode())
         for column in (self.numbers, self.first):
             found.update((column - column[:1]).tobytes())
         columns = self.pool.columns
         for number in self.numbers.tolist():
+            check_stopping()
             found.update(self.pool.raw(number))
             found.update(self.kept[columns.first_judgment[number] : columns.first_judgment[number + 1]].tobytes())
         return found.hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 from ..config import Model
 from ..errors import CheckpointError, UserError, one_line
 from ..records import Comparison
+from ..stopping import check as check_stopping
 
 END, PAD = "<|end|>", "<|pad|>"
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>", "tool": "<|tool|>"}
@@ -130,8 +131,10 @@ def texts_of(comparisons: Iterable[Comparison]) -> Iterator[str]:
 
     Raises:
         UserError: a comparison of token ids, which hold no text.
+        StopRequested: the process was asked to stop.
     """
     for comparison in comparisons:
+        check_stopping()
         for message in (*comparison.prompt, *(m for response in comparison.responses for m in response.messages)):
             if message.role == "ids":
                 raise UserError(

@@ -18,6 +18,7 @@ from dataclasses import replace
 from ...config import Data
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
+from ...stopping import check as check_stopping
 from .. import fields
 from ..fields import Place, Row
 from .base import ASKED_FOR, REASONS, Format, Numbered
@@ -128,8 +129,14 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
 
 
 def convert_rows(rows: Numbered, format: str, place: Place, taken: set[str]) -> Iterator[Comparison | Rejected]:
-    """One result per row of `format`; `taken` holds the ids in use and gains those that are given here."""
+    """One result per row of `format`; `taken` holds the ids in use and gains those that are given here.
+
+    Raises:
+        DataError: a row has not the shape of its format.
+        StopRequested: the process was asked to stop.
+    """
     for number, row in rows:
+        check_stopping()
         here = replace(place, row=number)
         if isinstance(row, Rejected):
             yield row

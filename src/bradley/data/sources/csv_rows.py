@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from ...stopping import check as check_stopping
 from ..fields import on_one_line
 from .base import NumberedRows
 from .json_rows import DECODER
@@ -60,6 +61,7 @@ def _readings(path: Path) -> dict[str, Callable[[str], Any]]:
         open_[name] = [_messages] if name in TEXTS else [_number, _truth, _json]
     filled = set()
     for _, cells in records:
+        check_stopping()
         for name, cell in zip(header, cells, strict=True):
             if cell and name in open_:
                 filled.add(name)

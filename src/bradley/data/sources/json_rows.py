@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors import DataError
+from ...stopping import check as check_stopping
 from ..fields import kind, on_one_line
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
@@ -89,6 +90,7 @@ def _hint(error: json.JSONDecodeError) -> str:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
+    check_stopping()  # a document of 256 MiB takes seconds
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
