@@ -100,7 +100,10 @@ class Room:
         tokens, largest = self._tokens(), int(load.tokens.max())
         wanted = max(tokens // 2, largest)
         if len(self.chosen) > 1 and wanted < tokens:
-            return f"use --train.micro_batch_tokens {wanted}: the gradient of a step stays the same but for rounding"
+            return (
+                f"use --train.micro_batch_tokens {wanted}: the gradient of a step stays the same but for rounding; a "
+                "run that goes on with --resume needs --allow-change train.micro_batch_tokens as well"
+            )
         name = self.store.info[int(self.chosen[load.tokens[self.chosen].argmax()])].id
         ways = ["lower render.max_tokens"]
         if not self.config.model.gradient_checkpointing and self.config.model.trainable != "head":
