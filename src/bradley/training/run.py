@@ -115,6 +115,7 @@ def train(
             job.checkpoints.still_ours = held[0].check if held else job.checkpoints.still_ours
             results = train_prepared(prepared, job, source, record, changed)
             group.on_main(lambda: show(folder, config, console))
+            group.on_main(lambda: forget_starts(folder))  # while the status does not yet say that all is done
         return Run(folder, results)
 
 
