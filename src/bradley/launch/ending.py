@@ -13,6 +13,7 @@ STATUS = "status.json"
 CONSEQUENCES = (RankError.exit_code, Preempted.exit_code)
 """Codes that a rank may end with because another one was lost first."""
 LOOK = "see its messages above, and logs/ of the run folder"
+GO_ON = f"{LOOK}; with --resume the run goes on from its last checkpoint"
 
 
 class RunError(BradleyError):
@@ -96,11 +97,11 @@ def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collectio
     # SIGTERM is how torchrun ends the ranks that are left.
     killed = [one for one in failures if one.code < 0 and one.code != -signal.SIGTERM and one.pid not in ours]
     if killed:
-        return Ending(RankError.exit_code, str(killed[0]), LOOK)
+        return Ending(RankError.exit_code, str(killed[0]), GO_ON)
     if status:
         return said
     if not failures:
-        return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", LOOK)
+        return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", GO_ON)
     first = next((one for one in failures if one.code not in CONSEQUENCES), failures[0])
     code = RankError.exit_code if first.code < 0 else first.code if first.code in EXIT_CODES else 1
     return Ending(code, str(first), LOOK, can_be_told(code))
