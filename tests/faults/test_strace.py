@@ -56,4 +56,4 @@ def test_the_unmodified_command_goes_on_after_a_kill_in_a_rename(command, tmp_pa
         assert fingerprint(folder) == wanted, number
         tally.trials += 1
     goal = "goes on by itself, same bytes"
-    record("C1", f"the command as it is, kill -9 in {len(chosen)} of its {renames} renames", goal, tally)
+    record("C1", "the command as it is, kill -9 in a rename", goal, f"{tally}; {len(chosen)} of {renames} renames")
