@@ -12,9 +12,9 @@ from pathlib import Path
 from trial import read_trial
 from turns import Gate
 
-from bradley.console import Console
+from bradley.common.console import Console
 from bradley.data.plan import Plan, Step
-from bradley.model.batch import collate
+from bradley.model.engine.batch import collate
 from bradley.training.build import make_job, prepare
 from bradley.training.job import Job
 from bradley.training.loop import fit

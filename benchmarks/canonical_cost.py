@@ -12,33 +12,35 @@ from statistics import median
 
 import torch
 
-from bradley.configfile import load_config
+from bradley.config.load import load_config
 from bradley.data.plan import Step
-from bradley.model.batch import collate
+from bradley.model.engine.batch import collate
 from bradley.training.build import Prepared, default_cache, prepare
+from bradley.training.distributed.ddp import DDP
+from bradley.training.distributed.process_group import open_group
+from bradley.training.distributed.reproducible import Reproducible
+from bradley.training.distributed.strategy import Strategy
 from bradley.training.metrics import StepSums
 from bradley.training.objective import objective
-from bradley.training.parallel.canonical import Canonical
-from bradley.training.parallel.group import open_group
-from bradley.training.parallel.rounds import Replicas
-from bradley.training.parallel.team import Team
 
 
-def take_step(prepared: Prepared, team: Team, step: Step) -> tuple[float, int]:
+def take_step(prepared: Prepared, strategy: Strategy, step: Step) -> tuple[float, int]:
     """Seconds of an optimizer step, and the gradients that were kept at most between two micro-batches."""
     config, store, plan = prepared.config, prepared.train, prepared.plan
     losses, totals, kept = objective(config.loss), plan.totals(step), 0
     weights = store.judgment_weights(config.loss.weight_by)
     began = time.perf_counter()
-    for number, chosen in team.share(plan, step):
+    for number, chosen in strategy.share(plan, step):
         batch = collate(store, chosen, weights).to(prepared.built.model.device)
-        scores = team.forward(batch)
+        scores = strategy.forward(batch)
         terms = {name: loss(scores, batch.targets) for name, loss in losses.items()}
         torch.stack([term.sum / getattr(totals, term.unit) for term in terms.values()]).sum().backward()
-        team.collect(number, StepSums().add(terms, scores, batch.targets, config.loss.beta))
-        kept = max(kept, len(team.held) + len(team.room) + 1 if isinstance(team, Canonical) else 1)
-    team.reduce()
-    team.clip(config.optim.max_grad_norm)
+        strategy.collect(number, StepSums().add(terms, scores, batch.targets, config.loss.beta))
+        kept = max(
+            kept, len(strategy.part_gradients) + len(strategy.spare) + 1 if isinstance(strategy, Reproducible) else 1
+        )
+    strategy.reduce()
+    strategy.clip(config.optim.max_grad_norm)
     prepared.optimizer.step()
     prepared.optimizer.zero_grad(set_to_none=True)
     return time.perf_counter() - began, kept
@@ -54,17 +56,17 @@ def main() -> None:
     with open_group(config.parallel, config.train.device) as group:
         prepared = prepare(config, {}, default_cache(), group=group)
         teams = {
-            "canonical": Canonical(group, prepared.built.model, config.parallel.parts),
-            "ddp": Replicas(group, prepared.built.model),
+            "canonical": Reproducible(group, prepared.built.model, config.parallel.parts),
+            "ddp": DDP(group, prepared.built.model),
         }
         seconds: dict[str, list[float]] = {name: [] for name in teams}
         kept = pieces = 0
         for number in range(1, options.steps + 2):  # the first warms up
             step = prepared.plan.step(number)
-            for name, team in teams.items():
-                took, held = take_step(prepared, team, step)
+            for name, strategy in teams.items():
+                took, part_gradients = take_step(prepared, strategy, step)
                 seconds[name] += [took] if number > 1 else []
-                kept, pieces = max(kept, held), max(pieces, len(step.micro_batches))
+                kept, pieces = max(kept, part_gradients), max(pieces, len(step.micro_batches))
         if group.is_main:
             ratios = [a / b for a, b in zip(seconds["canonical"], seconds["ddp"], strict=True)]
             parts = min(pieces, config.parallel.parts)

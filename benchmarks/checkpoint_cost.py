@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bradley import disk
-from bradley.configfile import load_config
-from bradley.model import card
-from bradley.training import manifest, run
-from bradley.training.checkpoint import Checkpoints
+from bradley.common import disk
+from bradley.config.load import load_config
+from bradley.model.folder import card
+from bradley.runs import manifest
+from bradley.training import run
+from bradley.training.checkpoints.store import Checkpoints
 
 
 class Clock:

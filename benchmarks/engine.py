@@ -21,17 +21,17 @@ from trial import llama
 from turns import matmul_flops
 
 from bradley.config import Data, Model, Render
-from bradley.data.cut import Limit
 from bradley.data.load import load_splits
+from bradley.data.micro_batches import Limit
 from bradley.data.plan import make_plan
 from bradley.data.render import Renderer
-from bradley.data.store import build_store
+from bradley.data.token_store import build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.losses import bradley_terry
-from bradley.model.batch import collate
 from bradley.model.build import build_model
+from bradley.model.choose_engine import choose_engine
 from bradley.model.cost import load_on, matrix_weights
-from bradley.model.engine import choose_engine
+from bradley.model.engine.batch import collate
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 
 SHAPE = llama(320, 8, 5, 864)

@@ -36,7 +36,7 @@ def build(path: Path) -> dict[str, float]:
     from bradley.config import Data, Render
     from bradley.data.load import load_splits
     from bradley.data.render import Renderer
-    from bradley.data.store import build_store
+    from bradley.data.token_store import build_store
     from bradley.data.tokenizer import train_tokenizer
 
     renderer = Renderer(train_tokenizer([" ".join(WORDS)], 400), Render(max_tokens=1024), causal=True)

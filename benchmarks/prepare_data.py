@@ -42,7 +42,7 @@ def prepare_bradley(file: str, folder: str, cache: Path) -> tuple[float, list[li
     from bradley.config import Data, Render
     from bradley.data.load import load_splits
     from bradley.data.render import Renderer
-    from bradley.data.store import build_store
+    from bradley.data.token_store import build_store
     from bradley.data.tokenizer import load_tokenizer
 
     renderer = Renderer(load_tokenizer(folder), Render(max_tokens=MAX_TOKENS, over_long="drop"), causal=True)

@@ -23,16 +23,15 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from trial import SHAPES, data_settings, make_model
 
-from bradley.console import Console
+from bradley.common.console import Console
 from bradley.data.load import load_splits
-from bradley.data.store import build_store
+from bradley.data.token_store import build_store
 from bradley.errors import BradleyError, DataError
-from bradley.model.store import Loaded, load_model
+from bradley.model.folder.save_load import Loaded, load_model
 from bradley.records import Candidates, Comparison, Message, Response, prompt_key
-from bradley.score import score_comparisons
+from bradley.scoring.core import score_comparisons
+from bradley.scoring.file import How, Ranks, Work, in_parts
 from bradley.scoring.parts import Parts
-from bradley.scoring.pipeline import How, Work
-from bradley.scoring.run import Ranks, in_parts
 from bradley.scoring.scorer import Scorer as Inference
 
 BATCHES = (8, 16, 32)

@@ -33,7 +33,7 @@ from figures import Turn, compare, flops, largest_difference, table, total
 from trial import SHAPES, Trial, every_judgment, set_up, write_pairs
 from turns import Arm, ArmError, take_turns
 
-from bradley.data.store import TokenStore
+from bradley.data.token_store import TokenStore
 from bradley.errors import BradleyError
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ import numpy as np
 from bradley.config import Config, Data, Eval, Log, Loss, Model, Optim, Render, Train
 from bradley.data.load import load_splits
 from bradley.data.render import Renderer
-from bradley.data.store import TokenStore, build_store
+from bradley.data.token_store import TokenStore, build_store
 from bradley.data.tokenizer import load_tokenizer, texts_of, train_tokenizer
 from bradley.records import Comparison
 
@@ -132,7 +132,7 @@ def make_model(
 
     from bradley.model.build import build_model
     from bradley.model.cost import matrix_weights
-    from bradley.model.store import save_model
+    from bradley.model.folder.save_load import save_model
 
     tokenizer = train_tokenizer(texts_of(rows[:TOKENIZER_ROWS]), VOCABULARY)
     longest = max(shape.get("max_position_embeddings", 0), max_tokens)

@@ -12,7 +12,7 @@ import torch
 from bradley.config import Model, Render
 from bradley.data.plan import Plan, Step
 from bradley.data.render import Renderer
-from bradley.data.store import TokenStore, build_store
+from bradley.data.token_store import TokenStore, build_store
 from bradley.data.tokenizer import texts_of, train_tokenizer
 from bradley.model.build import build_model
 from bradley.model.reward import ScoreModel

@@ -20,15 +20,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bradley.cli import cli, run
+from bradley.cli.main import cli, run
 from bradley.config import Config, Data, Render
-from bradley.configfile import load_config
+from bradley.config.fields import Setting, find_setting, settings_of, suggest
+from bradley.config.load import load_config
 from bradley.data.formats import FORMATS, choose_format, to_comparisons
 from bradley.data.render import Renderer
 from bradley.losses import LOSSES, Targets
-from bradley.model.store import save_model
+from bradley.model.folder.save_load import save_model
 from bradley.records import Comparison, Rejected
-from bradley.settings import Setting, find_setting, settings_of, suggest
 from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
 
 ROOT = Path(__file__).parents[1]
@@ -90,14 +90,14 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def test_the_table_of_computed_memory_is_what_the_code_computes():
     written = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(ROOT / "docs" / "make_memory.py"))["page"](written) == written
+    assert runpy.run_path(str(ROOT / "docs" / "scripts" / "make_memory.py"))["page"](written) == written
     assert "| 8B | QLoRA, rank 16 |" in written
 
 
 def test_the_reference_of_settings_is_what_the_code_says():
-    page = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["page"]()
+    page = runpy.run_path(str(ROOT / "docs" / "scripts" / "make_reference.py"))["page"]()
     written = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    assert written == page, "run: python docs/make_reference.py"
+    assert written == page, "run: python docs/scripts/make_reference.py"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

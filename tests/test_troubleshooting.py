@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bradley.cli import run
+from bradley.cli.main import run
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.data.tokenizer import train_tokenizer
 from bradley.errors import CheckpointError
-from bradley.model.store import load_model, save_model
+from bradley.model.folder.save_load import load_model, save_model
 from tests.helpers import LLAMA, tiny_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "guides" / "troubleshooting.md"

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from .data.preview import preview
     from .evaluate.summary import summarize
     from .export.folder import export_model
-    from .model.store import load_model
+    from .model.folder.save_load import load_model
     from .report.page import plot_run, write_report
-    from .report.run_folder import read_run
-    from .reward_model import RewardModel
-    from .score import score_comparisons
-    from .training.results import Run
+    from .runs.reader import read_run
+    from .runs.run import Run
+    from .scoring.core import score_comparisons
+    from .scoring.reward_model import RewardModel
+
 
 __all__ = [
     "BradleyError",
@@ -74,15 +75,15 @@ HOMES = {
     "Data": "config",
     "Model": "config",
     "Render": "config",
-    "RewardModel": "reward_model",
-    "Run": "training.results",
+    "RewardModel": "scoring.reward_model",
+    "Run": "runs.run",
     "export_model": "export.folder",
-    "load_model": "model.store",
+    "load_model": "model.folder.save_load",
     "load_splits": "data.load",
     "plot_run": "report.page",
     "preview": "data.preview",
-    "read_run": "report.run_folder",
-    "score_comparisons": "score",
+    "read_run": "runs.reader",
+    "score_comparisons": "scoring.core",
     "summarize": "evaluate.summary",
     "to_comparisons": "data.formats",
     "write_report": "report.page",
@@ -125,7 +126,7 @@ def train(
             Of a process that is asked to stop, Ctrl-C included, it is `Preempted`, and what was trained is saved.
     """
     from .config import Config
-    from .configfile import load_config, read_config
+    from .config.load import load_config, read_config
     from .training.run import train as run
 
     source = ""

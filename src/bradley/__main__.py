@@ -5,13 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from .complaints import leave_when_asked
+    from .cli.errors import leave_when_asked
 
     if sys.argv[1:2] == ["train"]:
         leave_when_asked()
-    from .cli import run
-    from .console import Lasting
-    from .redaction import Redacted
+    from .cli.main import run
+    from .common.console import Lasting
+    from .common.secrets import Redacted
 
     sys.stderr = Redacted(Lasting(sys.stderr))
     sys.exit(run(sys.argv[1:]))

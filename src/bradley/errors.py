@@ -5,10 +5,6 @@ type. The command line prints it as one `error:` line and one `hint:` line. Any 
 keeps its traceback.
 """
 
-from collections.abc import Iterable
-
-from .redaction import redact
-
 
 class BradleyError(Exception):
     """An error with an exit code and a hint. `message` is one line: what was given and what was wanted."""
@@ -82,18 +78,6 @@ class Preempted(BradleyError):
     """A run was asked to stop, and has saved everything that it needs to go on."""
 
     exit_code = 75
-
-
-def one_line(error: Exception, most: int = 300) -> str:
-    """The message of another library's exception on one line, without secrets, cut at `most` characters."""
-    return " ".join(redact(str(error)).split())[:most]
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The known word that is spelled most like `word`, for a hint; "" where none is like enough (1 is equal)."""
-    import difflib
-
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 EXIT_CODES: dict[int, str] = {

@@ -8,7 +8,7 @@ import trial
 from trial import Trial, data_settings, every_judgment, render_settings, set_up, write_pairs
 from turns import Arm
 
-from bradley.data.store import TokenStore
+from bradley.data.token_store import TokenStore
 from tests.helpers import LLAMA
 
 SETTINGS = {"device": "cpu", "precision": "float32", "threads": 1, "lr": 1e-3, "seed": 3}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bradley.config import Data, Render
 from bradley.data.load import load_splits
 from bradley.data.render import Renderer
-from bradley.data.store import build_store
+from bradley.data.token_store import build_store
 from bradley.data.tokenizer import train_tokenizer
 from tests.helpers import WORDS
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bradley.config import Data
-from bradley.data.account import describe
+from bradley.data.report import describe
 from bradley.errors import DataError
 from tests.data.loading import load, rows, write
 

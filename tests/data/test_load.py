@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data, Synthetic
-from bradley.data.account import describe
 from bradley.data.load import load_splits
+from bradley.data.report import describe
 from bradley.errors import DataError, UserError
 from tests.data.loading import load, rows, write
 from tests.helpers import comparisons, needs_data

@@ -9,11 +9,10 @@ import torch
 from bradley.config import Data, Render
 from bradley.data.load import load_splits
 from bradley.data.render import Renderer
-from bradley.data.store import build_store
+from bradley.data.token_store import build_store
 from bradley.data.tokenizer import train_tokenizer
 from bradley.errors import DataError
-from bradley.model.attention import padded_rows
-from bradley.model.batch import collate
+from bradley.model.engine.batch import collate, padded_rows
 from tests.helpers import WORDS
 
 TOKENIZER = train_tokenizer([" ".join(WORDS)] * 3, 300)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bradley.data.cut import Limit, Sizes, load_of, measure
+from bradley.data.micro_batches import Limit, Sizes, load_of, measure
 from bradley.data.plan import Plan, make_plan
 from bradley.errors import DataError
 from tests.helpers import comparisons, dealt, store_for

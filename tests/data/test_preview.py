@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bradley.cli import run
+from bradley.cli.main import run
 from bradley.config import Render
 from bradley.data.preview import rendered_row
 from bradley.data.render import Renderer

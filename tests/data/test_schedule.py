@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bradley.data import schedule as module
-from bradley.data.cut import Limit, load_of, measure
+from bradley.data.micro_batches import Limit, load_of, measure
 from bradley.data.plan import make_plan
 from bradley.data.schedule import longest_comparison, peer_tokens, schedule
 from tests.helpers import comparisons, dealt, store_for

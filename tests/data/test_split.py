@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data import split as splitting
-from bradley.data.pool import select
 from bradley.data.split import cap_per_prompt, mix
+from bradley.data.table import select
 from bradley.errors import DataError, UserError
 from bradley.records import Message, prompt_key
 from tests.helpers import comparisons
@@ -119,9 +119,9 @@ def test_who_stays_under_a_cap_depends_on_no_other_prompt(order):
 
 
 def parts(sizes):
-    from bradley.data.pool import Pool, everything
+    from bradley.data.table import ComparisonTable, everything
 
-    pool, rows = Pool(), iter(ROWS)
+    pool, rows = ComparisonTable(), iter(ROWS)
     for part, size in enumerate(sizes):
         for _ in range(size):
             pool.add(next(rows), part)

@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from bradley import stopping
+from bradley.common import signals
 from bradley.config import Data
-from bradley.data import clean, pool
+from bradley.data import filters, table
 from bradley.data.formats import to_comparisons
 from bradley.data.load import load_splits
-from bradley.data.pool import digest, select
+from bradley.data.table import digest, select
 from bradley.data.tokenizer import texts_of
 
 ROWS, AT = 1000, 300
@@ -42,7 +42,7 @@ HEAD = {name: name for name in ("prompt", "chosen", "rejected")}
 
 def test_rows_in_memory_are_read_no_further():
     heard = []
-    with stopping.listening(), pytest.raises(stopping.StopRequested, match="SIGTERM"):
+    with signals.listening(), pytest.raises(signals.StopRequested, match="SIGTERM"):
         load_splits(Data(valid_share=0.1), 0, train=rows(heard))
     assert len(heard) == AT + 1
 
@@ -50,15 +50,15 @@ def test_rows_in_memory_are_read_no_further():
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
 def test_a_file_is_read_no_further(tmp_path, monkeypatch, kind):
     path = next(path for path in files(tmp_path) if path.suffix == f".{kind}")
-    added, add = [], pool.Pool.add
+    added, add = [], table.ComparisonTable.add
 
     def signalled(self, *given):
         added.append(add(self, *given))
         if len(added) == AT:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(pool.Pool, "add", signalled)
-    with stopping.listening(), pytest.raises(stopping.StopRequested, match="SIGTERM"):
+    monkeypatch.setattr(table.ComparisonTable, "add", signalled)
+    with signals.listening(), pytest.raises(signals.StopRequested, match="SIGTERM"):
         load_splits(Data(train=str(path), valid_share=0.1), 0)
     assert len(added) == AT
 
@@ -67,16 +67,16 @@ def test_a_file_is_read_no_further(tmp_path, monkeypatch, kind):
 def test_a_file_that_is_read_before_its_first_row_is_read_no_further(tmp_path, kind):
     """The whole document, or the cells that show what a column holds."""
     path = next(path for path in files(tmp_path) if path.suffix == f".{kind}")
-    with stopping.listening():
+    with signals.listening():
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(stopping.StopRequested) as caught:
+        with pytest.raises(signals.StopRequested) as caught:
             load_splits(Data(train=str(path), valid_share=0.1), 0)
     assert {"_without_repeats", "_readings"} & {entry.name for entry in caught.traceback}
 
 
 PASSES = {
-    "clean": lambda chosen: clean.clean(chosen, {"identical": "keep"}),
-    "merge": lambda chosen: clean.group_by_prompt(chosen, 8),
+    "clean": lambda chosen: filters.apply_filters(chosen, {"identical": "keep"}),
+    "merge": lambda chosen: filters.group_by_prompt(chosen, 8),
     "digest": digest,
     "texts": lambda chosen: list(texts_of(chosen)),
 }
@@ -87,13 +87,13 @@ PASSES = {
 def test_a_pass_through_the_rows_is_given_up(name):
     chosen = select(to_comparisons(list(rows())[:4]))
     PASSES[name](chosen)
-    with stopping.listening():
+    with signals.listening():
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(stopping.StopRequested):
+        with pytest.raises(signals.StopRequested):
             PASSES[name](chosen)
 
 
-@pytest.mark.parametrize("listening", [contextlib.nullcontext, stopping.listening])
+@pytest.mark.parametrize("listening", [contextlib.nullcontext, signals.listening])
 def test_rows_are_all_read_where_nobody_asks(listening):
     with listening():
         splits = load_splits(Data(valid_share=0.1), 0, train=rows())

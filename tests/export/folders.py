@@ -5,9 +5,9 @@ from typing import Any
 
 from bradley.config import Render
 from bradley.data.render import Renderer
-from bradley.model.parity import draw
+from bradley.model.folder.parity import draw
+from bradley.model.folder.save_load import save_model
 from bradley.model.reward import ScoreModel
-from bradley.model.store import save_model
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
 ROWS = comparisons(12, seed=3)

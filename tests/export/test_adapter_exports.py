@@ -8,9 +8,9 @@ import pytest
 import bradley
 from bradley.errors import UserError
 from bradley.export.folder import export_model
-from bradley.model.card import read_card
-from bradley.model.store import load_model
-from bradley.score import score_comparisons
+from bradley.model.folder.card import read_card
+from bradley.model.folder.save_load import load_model
+from bradley.scoring.core import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
 pytest.importorskip("bradley.model.adapters")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bradley.cli import run
+from bradley.cli.main import run
 from bradley.errors import CheckpointError, DiskError, UserError
 from bradley.export import folder as module
 from bradley.export.folder import export_model, find_model
-from bradley.model.agreement import Check
-from bradley.model.card import hash_weights, read_card, write_card
-from bradley.model.store import load_model
-from bradley.score import score_comparisons
+from bradley.model.folder.card import hash_weights, read_card, write_card
+from bradley.model.folder.save_load import load_model
+from bradley.model.folder.tolerance import Check
+from bradley.scoring.core import score_comparisons
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA
 

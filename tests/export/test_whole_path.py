@@ -7,7 +7,7 @@ import pytest
 
 import bradley
 from bradley.export.folder import export_model
-from bradley.model.parity import conversation_ids, score_ids
+from bradley.model.folder.parity import conversation_ids, score_ids
 from tests.helpers import counting_rows, tiny_run
 
 SETTINGS = tiny_run(optim={"lr": 1e-3}, eval={"every": 4}, log={"samples": 0})

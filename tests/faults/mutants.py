@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bradley import disk, files
+from bradley.common import disk, files
+from bradley.common.signals import StopRequested
 from bradley.errors import Preempted
-from bradley.stopping import StopRequested
-from bradley.training import checkpoint
-from bradley.training.checkpoint import Checkpoints
-from bradley.training.keeper import Keeper
-from bradley.training.writers import append
-from bradley.training.writers.files import JsonLines
+from bradley.training.checkpoints import store
+from bradley.training.checkpoints.store import Checkpoints
+from bradley.training.saver import Saver
+from bradley.training.tracking import jsonl_csv
+from bradley.training.tracking.jsonl_csv import JsonLines
 
 
 def no_sync() -> None:
@@ -25,7 +25,7 @@ def no_sync() -> None:
 def no_folder_sync() -> None:
     """Content is synced, names are not."""
     real = files.sync
-    for module in (files, checkpoint, append):
+    for module in (files, store, jsonl_csv):
         module.sync = lambda path: None if path.is_dir() else real(path)
 
 
@@ -35,7 +35,7 @@ def no_hashes() -> None:
     def believe(folder: Path, step: int) -> dict[str, Any]:
         return dict(json.loads((folder / "manifest.json").read_text()))
 
-    checkpoint.verify = believe
+    store.verify = believe
     no_sync()
 
 
@@ -55,9 +55,9 @@ def in_place() -> None:
         self.index = (
             json.loads((self.folder / "index.json").read_text()) if (self.folder / "index.json").exists() else {}
         )
-        return checkpoint.Found(steps[-1], folder, {})
+        return store.Found(steps[-1], folder, {})
 
-    checkpoint.replace_folder = write
+    store.replace_folder = write
     Checkpoints.newest = newest  # type: ignore[method-assign]
 
 
@@ -84,19 +84,19 @@ def unsaved_when_asked() -> None:
     """A request to stop ends the run as it is on the disk."""
 
     @contextlib.contextmanager
-    def ending(self: Keeper) -> Iterator[None]:
+    def ending(self: Saver) -> Iterator[None]:
         try:
             yield
         except StopRequested as asked:
             raise Preempted(f"stopped by {asked}", "") from asked
 
-    Keeper.saving_when_asked = ending  # type: ignore[method-assign]
+    Saver.saving_when_asked = ending  # type: ignore[method-assign]
 
 
 def no_recovery() -> None:
     """A folder that was being replaced stays under its old name."""
     files.recover = lambda folder: None
-    checkpoint.recover = lambda folder: None
+    store.recover = lambda folder: None
 
 
 KILLED: dict[str, Callable[[], None]] = {"written in place": in_place, "rotation before the save": rotate_first}

@@ -1,6 +1,6 @@
 """The second subject of the bench: the real `bradley.train` on a tiny model with dropout, its pages left out.
 
-What libraries write goes around `bradley.disk`: nothing ends a run in the middle of it, and a power cut takes it.
+What libraries write goes around `bradley.common.disk`: nothing ends a run in its middle, and a power cut takes it.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import bradley
-from bradley.console import Console
+from bradley.common.console import Console
 from bradley.training import run as run_module
-from bradley.training.checkpoint import Checkpoints, Found
-from bradley.training.progress import Place
+from bradley.training.checkpoints.store import Checkpoints, Found
+from bradley.training.progress import Position
 from tests.helpers import GPT2, changed
 from tests.training.interrupted import DATA, SETTINGS, fingerprint
 
@@ -61,10 +61,10 @@ def follow(tell: Callable[[str, Any], None]) -> list[int]:
     """Tell of every step that is taken, every save that begins and that has returned, and of the step that a run goes
     on from; the latter are listed too.
     """
-    move, save, newest = Place.move, Checkpoints.save, Checkpoints.newest
+    move, save, newest = Position.move, Checkpoints.save, Checkpoints.newest
     began: list[int] = []
 
-    def moved(self: Place, *given: Any) -> None:
+    def moved(self: Position, *given: Any) -> None:
         move(self, *given)
         tell("trained", self.step)
 
@@ -79,22 +79,22 @@ def follow(tell: Callable[[str, Any], None]) -> list[int]:
         tell("began", began[-1])
         return result
 
-    Place.move = moved  # type: ignore[method-assign]
+    Position.move = moved  # type: ignore[method-assign]
     Checkpoints.save, Checkpoints.newest = saved, found  # type: ignore[method-assign]
     return began
 
 
 def asked_at(step: int, then: Callable[[], object] = harness.nothing) -> None:
     """Let this process be asked to stop as soon as it has taken a step; `then` is called at that moment."""
-    move = Place.move
+    move = Position.move
 
-    def moved(self: Place, *given: Any) -> None:
+    def moved(self: Position, *given: Any) -> None:
         move(self, *given)
         if self.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
             then()
 
-    Place.move = moved  # type: ignore[method-assign]
+    Position.move = moved  # type: ignore[method-assign]
 
 
 def train(
@@ -111,6 +111,13 @@ def warm_up(run: Path, settings: dict[str, Any] = SMALL) -> dict[str, str]:
         patch.setattr(run_module, "write_pages", lambda folder, console: None)
         bradley.train(settings, **DATA, output=run, resume=True)
     return fingerprint(run)
+
+
+def reference() -> dict[str, str]:
+    """The fingerprint of a run that nothing interrupted; as `warm_up`."""
+    with harness.new_run() as run:
+        run.rmdir()
+        return warm_up(run)
 
 
 def calls_of_a_run() -> list[str]:

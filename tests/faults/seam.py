@@ -1,4 +1,4 @@
-"""Faults under the calls of `bradley.disk`: counting them, an end of the process in one, an error of one, a small disk.
+"""Faults under the calls of `bradley.common.disk`: counts, an end of the process in a call, an error, a small disk.
 
 Every function changes the module for good, so it is called in a process of its own (`harness.forked`).
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bradley import disk
+from bradley.common import disk
 
 CALLS = ("create", "reopen", "write", "cut", "sync", "rename", "link", "unlink", "mkdir", "rmdir")
 """Every call that changes a disk."""

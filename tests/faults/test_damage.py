@@ -169,7 +169,7 @@ def test_a_damaged_best_is_made_again_where_an_older_checkpoint_is_kept(wanted):
 
 
 def test_a_manifest_of_a_later_format_is_refused_and_left_alone(stopped):
-    from bradley.training.manifest import _signed
+    from bradley.runs.manifest import _signed
 
     with harness.new_run() as run:
         copied(stopped, run)

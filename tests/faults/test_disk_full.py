@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from bradley.common.files import FULL, check_space
 from bradley.errors import DiskError
-from bradley.files import FULL, check_space
 
 from . import harness, seam
 from .results import record

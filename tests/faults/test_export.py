@@ -4,7 +4,7 @@ import pytest
 
 from bradley.export import folder as module
 from bradley.export.folder import export_model
-from bradley.model.agreement import Check
+from bradley.model.folder.tolerance import Check
 
 from . import harness, real, seam
 from .results import record

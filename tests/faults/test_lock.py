@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from bradley import stopping
+from bradley.common import signals
 from bradley.errors import RunFolderError
-from bradley.training import lock
-from bradley.training.lock import LOCK, read_owner, run_lock
+from bradley.runs import lock
+from bradley.runs.lock import LOCK, read_owner, run_lock
 
 from . import harness
 from .results import record
@@ -150,7 +150,7 @@ def test_who_waits_says_so_and_stops_when_asked(run):
     elsewhere(run, 0)
     said = []
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    with stopping.listening(), pytest.raises(stopping.StopRequested, match="SIGTERM"):
+    with signals.listening(), pytest.raises(signals.StopRequested, match="SIGTERM"):
         timer.start()
         began = time.monotonic()
         with run_lock(run, 30, said.append):

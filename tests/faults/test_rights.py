@@ -6,7 +6,7 @@ import stat
 import pytest
 
 import bradley
-from bradley import disk, files
+from bradley.common import disk, files
 from bradley.errors import DiskError
 from bradley.export import folder as folder_module
 from bradley.export.folder import export_model

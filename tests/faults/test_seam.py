@@ -1,4 +1,4 @@
-"""Every change of the disk by the code of checkpoints goes through `bradley.disk`: else the bench would not see it."""
+"""Every change of the disk by the code of checkpoints goes through `bradley.common.disk`, where the bench sees it."""
 
 import ast
 from pathlib import Path

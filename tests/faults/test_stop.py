@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from bradley import disk
+from bradley.common import disk
 from tests.faults import harness, mutants, real
 from tests.faults.results import record
 from tests.training.interrupted import fingerprint

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bradley import disk
-from bradley.files import write_bytes, write_text
-from bradley.training import checkpoint
-from bradley.training.attempts import count_start, forget_starts
-from bradley.training.checkpoint import Checkpoints
-from bradley.training.lock import run_lock
-from bradley.training.writers.files import JsonLines
+from bradley.common import disk
+from bradley.common.files import write_bytes, write_text
+from bradley.runs.lock import run_lock
+from bradley.runs.starts import count_start, forget_starts
+from bradley.training.checkpoints import store
+from bradley.training.checkpoints.store import Checkpoints
+from bradley.training.tracking.jsonl_csv import JsonLines
 
 STEPS, EVERY = 12, 3
 BEST = (0, 3)
@@ -69,7 +69,7 @@ def train_toy(
         saved: is told of each step whose save has returned.
         began: is told of the step from which this run goes on; -1: from nothing.
     """
-    checkpoint.write_model = write_toy
+    store.write_model = write_toy
     toy = Toy(size)
     with run_lock(run, say=say):
         checkpoints = Checkpoints(run / "checkpoints", keep=keep, say=say)

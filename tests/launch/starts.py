@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bradley.launch.ending import Ending
-from bradley.launch.local import Job, launch
+from bradley.launch.exit import Ending
+from bradley.launch.local import LaunchJob, launch
 
 TOY = Path(__file__).with_name("toy.py")
 SOURCE = Path(__file__).parents[2] / "src"
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from bradley.launch.local import Job, launch
 toy, output, scenario = sys.argv[1:]
-ended = launch(Job([toy, output, scenario], Path(output), 2), max_restarts=2)
+ended = launch(LaunchJob([toy, output, scenario], Path(output), 2), max_restarts=2)
 print(ended, flush=True)
 sys.exit(ended.code)
 """
@@ -34,9 +34,9 @@ class Start(NamedTuple):
     resumed: int
 
 
-def job(output: Path, scenario: str) -> Job:
+def job(output: Path, scenario: str) -> LaunchJob:
     output.mkdir(exist_ok=True)
-    return Job([str(TOY), str(output), scenario], output, 2)
+    return LaunchJob([str(TOY), str(output), scenario], output, 2)
 
 
 def run(output: Path, scenario: str, max_restarts: int = 0) -> tuple[Ending, list[str]]:

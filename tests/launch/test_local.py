@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from bradley import status
 from bradley.errors import UserError
-from bradley.launch.local import LOOPBACK, Job, Nodes, attempt, environment, meeting, training_job
+from bradley.launch.local import LOOPBACK, LaunchJob, Nodes, attempt, environment, meeting, training_job
+from bradley.runs import status
 from tests.launch.starts import all_gone, command, end, gone, run, start, starts, until
 from tests.launch.starts import environment as own_environment
 from tests.launch.starts import job as toy_job
@@ -169,7 +169,9 @@ def test_the_launcher_as_the_first_process_of_a_container(tmp_path):
 
 def test_a_command_line_that_cannot_work_is_refused_before_anything_starts():
     train = ["train", "run.toml", "--output", "runs/a"]
-    assert training_job(train, 2, Nodes()) == Job(["-m", "bradley", *train], training_job(train, 2, Nodes()).output, 2)
+    assert training_job(train, 2, Nodes()) == LaunchJob(
+        ["-m", "bradley", *train], training_job(train, 2, Nodes()).output, 2
+    )
     assert str(training_job([*train[:2], "--output=b"], 1, Nodes()).output) == "b"
     for arguments, nodes, message in (
         (["score", "m", "x"], Nodes(), "runs `train`, got `score`"),
@@ -186,7 +188,9 @@ def test_a_command_line_that_cannot_work_is_refused_before_anything_starts():
 
 
 def test_what_torchrun_is_told_of_one_machine_and_of_several(tmp_path, monkeypatch):
-    alone, several = (Job(["x"], tmp_path / "run", 2, nodes) for nodes in (Nodes(), Nodes(3, 1, "10.0.0.1:29500")))
+    alone, several = (
+        LaunchJob(["x"], tmp_path / "run", 2, nodes) for nodes in (Nodes(), Nodes(3, 1, "10.0.0.1:29500"))
+    )
     assert "store_type=file" in meeting(alone, tmp_path) and "127.0.0.1" in meeting(alone, tmp_path)
     told = meeting(several, tmp_path)
     assert told[:4] == ["--nnodes", "3", "--nproc-per-node", "2"] and "10.0.0.1:29500" in told

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bradley.launch.local import INIT_METHOD, Job, launch
+from bradley.launch.local import INIT_METHOD, LaunchJob, launch
 from tests.launch.starts import Start, all_gone, environment, gone, starts, until
 
 LITTLE = Path(__file__).with_name("little.py")
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from bradley.launch.local import Job, Nodes, launch
 number, place, output, *command = sys.argv[1:]
-ended = launch(Job(command, Path(output), 1, Nodes(2, int(number), place)), max_restarts=2)
+ended = launch(LaunchJob(command, Path(output), 1, Nodes(2, int(number), place)), max_restarts=2)
 print(ended, flush=True)
 sys.exit(ended.code)
 """
@@ -41,7 +41,7 @@ def machine(number: int, place: str, output: Path, seconds: float) -> "subproces
 def alone(output: Path) -> bytes:
     """The weights of an undisturbed run of two processes on one machine."""
     output.mkdir()
-    ended = launch(Job([str(LITTLE), str(output), str(STEPS), "0"], output, 2))
+    ended = launch(LaunchJob([str(LITTLE), str(output), str(STEPS), "0"], output, 2))
     assert ended.code == 0, ended
     return (output / "weights").read_bytes()
 

@@ -8,10 +8,10 @@ import torch
 
 from bradley.config import Model, Optim, Render
 from bradley.data.render import Renderer
-from bradley.model.batch import collate
 from bradley.model.build import build_model
+from bradley.model.engine.batch import collate
+from bradley.model.folder.save_load import save_model
 from bradley.model.reward import ScoreModel
-from bradley.model.store import save_model
 from bradley.training.optim import make_optimizer
 from tests.helpers import comparisons, store_for, tokenizer_for
 

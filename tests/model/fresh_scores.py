@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bradley.model.store import load_model
+from bradley.model.folder.save_load import load_model
 from tests.model.adapted import scores
 
 

@@ -14,8 +14,8 @@ from bradley.config import Model
 from bradley.errors import CheckpointError, UserError
 from bradley.model.adapters import adapter_state, is_adapted, merged
 from bradley.model.build import build_model
+from bradley.model.folder.save_load import load_model
 from bradley.model.reward import ScoreModel
-from bradley.model.store import load_model
 from bradley.model.trainable import count_weights, is_norm
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, tiny_model
 from tests.model.adapted import BATCH, IDS, ROWS, TOKENIZER, adapted, base_model, save, scores, train
@@ -237,7 +237,7 @@ def test_a_pad_token_that_the_base_lacks_needs_no_embedding_of_it(tmp_path):
     assert model.pad_id == model.network.get_input_embeddings().num_embeddings - 1
     from bradley.config import Render
     from bradley.data.render import Renderer
-    from bradley.model.store import save_model
+    from bradley.model.folder.save_load import save_model
 
     save_model(tmp_path / "m", model, Renderer(tokenizer, Render(max_tokens=200), causal=True), {})
     loaded = load_model(tmp_path / "m").model

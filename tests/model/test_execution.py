@@ -10,8 +10,8 @@ import torch
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import UserError
-from bradley.model.batch import collate
-from bradley.model.store import load_model, save_model
+from bradley.model.engine.batch import collate
+from bradley.model.folder.save_load import load_model, save_model
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]

@@ -3,7 +3,7 @@
 import pytest
 
 from bradley.errors import UserError
-from bradley.model.targets import find_targets, in_attention, place
+from bradley.model.adapters import find_targets, in_attention, place
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 
 TOKENIZER = tokenizer_for(comparisons(4))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bradley.errors import UserError
-from bradley.model.batch import collate
+from bradley.model.engine.batch import collate
 from bradley.model.trainable import count_weights, is_norm, set_trainable, weight_kinds
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
@@ -145,7 +145,7 @@ def test_a_run_in_which_nothing_would_be_trained_is_refused():
 def test_frozen_weights_are_saved_and_loaded_like_any(tmp_path):
     from bradley.config import Render
     from bradley.data.render import Renderer
-    from bradley.model.store import load_model, save_model
+    from bradley.model.folder.save_load import load_model, save_model
 
     model = tiny_model(LLAMA, TOKENIZER, trainable="head")
     save_model(tmp_path / "m", model, Renderer(TOKENIZER, Render(max_tokens=200), causal=True), {})

@@ -8,11 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from bradley.evaluate.summary import summarize
-from bradley.report import style
-from bradley.report.figures import file_figures
-from bradley.report.page import plot_csv, plot_run, write_report
-from bradley.report.run_folder import read_run
+from bradley.report.page import file_figures, plot_csv, plot_run, write_report
+from bradley.report.plots import style
 from bradley.report.view import page_context, summaries
+from bradley.runs.reader import read_run
 from tests.evaluate.tables import scored
 from tests.report.runs import make_old_run, make_run
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bradley.cli import run
+from bradley.cli.main import run
 from tests.report.runs import make_run
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bradley.errors import UserError
-from bradley.report import plots, style
+from bradley.report import plots
+from bradley.report.plots import style
 from tests.evaluate.tables import scored
 from tests.report.runs import make_events
 

@@ -1,4 +1,4 @@
-from bradley.report.samples import last_samples
+from bradley.report.details import last_samples
 
 
 def line(step, name, verdicts):

@@ -9,8 +9,8 @@ import pytest
 
 from bradley.config import Render
 from bradley.data.render import Renderer
-from bradley.model.normalization import Normalization
-from bradley.model.store import add_normalization, save_model
+from bradley.model.folder.normalization import Normalization
+from bradley.model.folder.save_load import add_normalization, save_model
 from tests.helpers import LLAMA, comparisons, sentence, tiny_model, tokenizer_for
 
 TOKENIZER = tokenizer_for(comparisons(20))

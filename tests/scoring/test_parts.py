@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 
 from bradley.errors import DataError, DiskError, RankError, UserError
-from bradley.scoring.counts import Counts
-from bradley.scoring.parts import Parts
+from bradley.scoring.parts import Counts, Parts
 
 MADE_FROM = {"input": {"sha256": "1"}, "model": {"m": "2"}, "best_of": False}
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from bradley.data.fields import Place
+from bradley.data.rows import RowPlace
 from bradley.errors import DataError
 from bradley.records import Candidates, Message
 from bradley.scoring.rows import SHAPES, Parsed, parse, scored_row
 from bradley.scoring.scorer import Scored
 
-AT = Place("f.jsonl", "", 7)
+AT = RowPlace("f.jsonl", "", 7)
 USER, GOOD, BAD = Message("user", "Q"), Message("assistant", "A"), Message("assistant", "B")
 BOTH = [(GOOD,), (BAD,)]
 PROMPT = [{"role": "user", "content": "Q"}]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bradley.data.fields import Place
+from bradley.data.rows import RowPlace
 from bradley.errors import CheckpointError, DataError, UserError
-from bradley.model.store import load_model
+from bradley.model.folder.save_load import load_model
 from bradley.records import Candidates, Message, Response
 from bradley.scoring.rows import parse
 from bradley.scoring.scorer import Scored, Scorer, spans
@@ -20,7 +20,7 @@ LONG = " ".join(["river"] * 400)
 
 
 def candidates(row, number=1):
-    return parse(row, Place("rows", "", number)).candidates
+    return parse(row, RowPlace("rows", "", number)).candidates
 
 
 def one_by_one(scorer, row):

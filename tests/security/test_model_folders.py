@@ -12,8 +12,8 @@ from bradley.config import Model, Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError
 from bradley.model.build import build_model
-from bradley.model.store import load_model, save_model
-from bradley.reward_model import RewardModel
+from bradley.model.folder.save_load import load_model, save_model
+from bradley.scoring.reward_model import RewardModel
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.security.artefacts import FOLDERS, PICKLES_BESIDE, array, pickled, torch_zip
 from tests.security.children import tried

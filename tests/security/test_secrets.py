@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from bradley.cli import run
+from bradley.cli.main import run
 from bradley.config import Config
 from bradley.errors import UserError
+from bradley.training.distributed.failures import failure_of
 from bradley.training.evaluation import Evaluator
-from bradley.training.parallel.failures import failure_of
 from bradley.training.run import train
-from tests.training.parallel.runs import train_together
+from tests.training.distributed.runs import train_together
 from tests.training.test_run import SETTINGS, rows
 
 VARIABLES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from bradley.losses import Term
 from bradley.training.loop import fit
-from bradley.training.samples import choose
+from bradley.training.tracking.samples import choose
 from tests.training.jobs import VALID, config, job
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import bradley
-from bradley import stopping
+from bradley.common import signals
 from bradley.errors import Preempted
 from tests.helpers import GPT2
 
@@ -52,8 +52,8 @@ class Cut:
     """Asks the process to stop at the n-th look at the flag, by a real signal."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
-        self.calls, self.at, self.number, self.check = 0, 0, number, stopping.check
-        monkeypatch.setattr(stopping, "check", self)
+        self.calls, self.at, self.number, self.check = 0, 0, number, signals.check
+        monkeypatch.setattr(signals, "check", self)
 
     def __call__(self) -> None:
         self.calls += 1

@@ -5,20 +5,20 @@ from typing import Any
 
 import torch
 
+from bradley.common.console import Console
 from bradley.config import Config, Render
-from bradley.console import Console
 from bradley.data.plan import make_plan
 from bradley.data.render import Renderer
-from bradley.data.store import build_store
+from bradley.data.token_store import build_store
 from bradley.model.cost import limit_for, load_on
-from bradley.training.checkpoint import Checkpoints
+from bradley.training.checkpoints.store import Checkpoints
+from bradley.training.distributed.build import copies
+from bradley.training.distributed.process_group import ProcessGroup
 from bradley.training.evaluation import Evaluator
 from bradley.training.job import Job
 from bradley.training.loop import fit
 from bradley.training.objective import objective
 from bradley.training.optim import make_optimizer
-from bradley.training.parallel.group import Group
-from bradley.training.parallel.teams import copies
 from tests.helpers import LLAMA, changed, comparisons, tiny_model, tokenizer_for
 
 ROWS = [*comparisons(18), *comparisons(6, responses=4, seed=5)]
@@ -68,7 +68,7 @@ def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LL
         "evaluator": Evaluator(stores, settings.train, settings.loss, folder / "eval"),
         "checkpoints": Checkpoints(folder / "checkpoints"),
         "console": Console("quiet"),
-        "team": copies(Group(), settings.parallel, network),
+        "team": copies(ProcessGroup(), settings.parallel, network),
     }
     return Job(**{**made, **fields})
 

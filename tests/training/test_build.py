@@ -2,7 +2,7 @@
 
 import pytest
 
-from bradley.data.limits import Ledger
+from bradley.data.truncate import Ledger
 from bradley.errors import DataError, UserError
 from bradley.training.build import check_losses, check_positions, objective, probe_of
 from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
@@ -50,7 +50,7 @@ def test_the_probe_is_a_fixed_sample_of_what_is_trained_on():
 def test_beta_reaches_the_objective():
     import torch
 
-    from tests.test_losses import targets
+    from tests.losses.test_losses import targets
 
     scores = torch.tensor([1.0, 0.0])
     terms = [objective(config(loss={"beta": b}).loss)["bradley_terry"] for b in (1.0, 2.0)]

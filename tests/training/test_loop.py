@@ -9,9 +9,9 @@ import torch
 
 from bradley.errors import DivergedError, UserError
 from bradley.losses import Term, bradley_terry
-from bradley.model.batch import collate
-from bradley.model.store import load_model
-from bradley.score import score_store
+from bradley.model.engine.batch import collate
+from bradley.model.folder.save_load import load_model
+from bradley.scoring.core import score_store
 from bradley.training.loop import fit
 from tests.helpers import GPT2
 from tests.training.jobs import VALID, config, job, one_step_gradient

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 import bradley
 from bradley.errors import UserError
 from bradley.model.build import Built
-from bradley.model.engine import Engine
-from bradley.model.normalization import store_hash
-from bradley.model.store import load_model
-from bradley.score import score_comparisons
-from bradley.training.record import model_lines
+from bradley.model.choose_engine import Engine
+from bradley.model.folder.normalization import store_hash
+from bradley.model.folder.save_load import load_model
+from bradley.scoring.core import score_comparisons
+from bradley.training.announce import model_lines
 from tests.helpers import LLAMA, changed, comparisons, store_for, tiny_model, tiny_run, tokenizer_for
 
 SETTINGS = tiny_run(train={"max_steps": 3}, optim={"lr": 1e-3, "warmup": 0}, eval={"every": 3})

@@ -9,16 +9,16 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import bradley
+from bradley.common.console import Console
 from bradley.config import Loss
-from bradley.console import Console
 from bradley.errors import UserError
 from bradley.losses import LOSSES, Term
 from bradley.records import Judgment
+from bradley.training.announce import announce
 from bradley.training.build import prepare
 from bradley.training.objective import best_margin, bounds, check_objective, describe_objective, objective
-from bradley.training.record import announce
 from tests.helpers import LLAMA, comparisons, store_for
-from tests.judged import draw, totals
+from tests.losses.judged import draw, totals
 from tests.training.jobs import config, one_step_gradient
 
 OWN = """

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from bradley.config import Optim
-from bradley.data.cut import Limit, load_of, measure
+from bradley.data.micro_batches import Limit, load_of, measure
 from bradley.data.plan import make_plan
 from bradley.errors import UserError
-from bradley.model.batch import collate
+from bradley.model.engine.batch import collate
 from bradley.training.optim import learning_rate, make_optimizer, set_rates, warmup_steps
 from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 

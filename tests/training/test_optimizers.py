@@ -9,9 +9,8 @@ import torch
 
 from bradley.config import Optim
 from bradley.errors import UserError
-from bradley.model.batch import collate
-from bradley.training.optim import make_optimizer, set_rates
-from bradley.training.optimizers import optimizer_arguments, optimizer_class
+from bradley.model.engine.batch import collate
+from bradley.training.optim import make_optimizer, optimizer_arguments, optimizer_class, set_rates
 from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 ROWS = comparisons(4)

@@ -8,8 +8,8 @@ import pytest
 
 from bradley.config import Config
 from bradley.errors import Preempted, RunFolderError, UserError
-from bradley.training.checkpoint import Checkpoints
-from bradley.training.identity import FREE, settings_that_count
+from bradley.training.checkpoints.identity import FREE, settings_that_count
+from bradley.training.checkpoints.store import Checkpoints
 from tests.faults.results import record
 from tests.helpers import changed
 from tests.model.adapted import base_model
@@ -107,7 +107,7 @@ def test_a_checkpoint_that_takes_longer_than_a_scheduler_waits_is_warned_about_o
         assert f"checkpoint.grace_seconds = {grace:g}" in text
         said.extend(sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")))
 
-    monkeypatch.setattr("bradley.console.Console.warn", warn)
+    monkeypatch.setattr("bradley.common.console.Console.warn", warn)
     run(tmp_path / "run", {**SETTINGS, "checkpoint": {"grace_seconds": grace}})
     assert said == warned
 
@@ -132,8 +132,8 @@ def test_what_a_checkpoint_will_take_is_told_by_the_first_which_has_no_optimizer
         now[0] += 4.0 if now[0] else first
 
     monkeypatch.setattr(Checkpoints, "save", saved)
-    monkeypatch.setattr("bradley.training.keeper.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("bradley.console.Console.warn", lambda console, text: said.append(text))
+    monkeypatch.setattr("bradley.training.saver.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("bradley.common.console.Console.warn", lambda console, text: said.append(text))
     settings = {**SETTINGS, "optim": {"lr": 1e-3, "name": optimizer}, "checkpoint": {"grace_seconds": grace}}
     run(tmp_path / "run", changed(settings, train={"stop_after": 2}))
     assert len(said) == len(warned) and all(word in text for word, text in zip(warned, said, strict=True))
@@ -147,7 +147,7 @@ def test_a_run_whose_folder_was_taken_over_writes_no_checkpoint(tmp_path, monkey
         if next(looks) == 25:
             (tmp_path / "run" / ".lock").write_text(json.dumps({"host": "other", "pid": 7, "started": "later"}))
 
-    monkeypatch.setattr("bradley.stopping.check", check)
+    monkeypatch.setattr("bradley.common.signals.check", check)
     with pytest.raises(RunFolderError, match=r"taken over by .*other"):
         run(tmp_path / "run")
     newest = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
@@ -251,7 +251,7 @@ def test_an_unknown_name_to_allow_is_an_error(begun):
 
 def test_circumstances_are_said_and_recorded_or_refused_where_every_bit_counts(tmp_path, cut, monkeypatch, capsys):
     assert cut_run(tmp_path / "run", cut, 30)
-    monkeypatch.setattr("bradley.training.identity.versions", lambda: {"bradley": "99"})
+    monkeypatch.setattr("bradley.training.checkpoints.identity.versions", lambda: {"bradley": "99"})
     exact = {**SETTINGS, "checkpoint": {"exact": True}}
     with pytest.raises(UserError, match=r"versions\.bradley was .*, and is 99 now"):
         run(tmp_path / "run", exact)

@@ -7,7 +7,7 @@ import pytest
 import bradley
 from bradley.config import Config
 from bradley.errors import BradleyError, DataError, RunFolderError, UserError
-from bradley.model.store import load_model
+from bradley.model.folder.save_load import load_model
 from bradley.training.run import claim, train, with_sanity
 from tests.helpers import comparisons, tiny_run
 
@@ -179,7 +179,7 @@ def test_cuda_where_there_is_none_is_said(tmp_path):
 def test_what_the_run_writes_the_report_reads(tmp_path):
     """One schema: every train line and every evaluation of the run is a point of the figures."""
     from bradley.report.plots import gap_points
-    from bradley.report.run_folder import read_run
+    from bradley.runs.reader import read_run
 
     run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), output=tmp_path / "run")
     read = read_run(run.folder)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison
-from ..stopping import check as check_stopping
-from .account import Account
-from .clean import CHECKS, NOTHING, clean, group_by_prompt
-from .fields import Place, Row
+from .filters import CHECKS, NOTHING, apply_filters, group_by_prompt
 from .formats import Numbered, choose_format, convert_rows, idle_settings
-from .pool import Pool, Selection, everything
+from .report import SplitReport
+from .rows import Row, RowPlace
 from .sources import resolve
 from .split import cap_per_prompt, mix, sample, split_by_prompt
+from .table import ComparisonTable, Selection, everything
 
 Rows = Iterable[Row | Comparison]
 
@@ -50,7 +50,7 @@ class _Split:
 
     name: str
     left: Selection
-    account: Account = field(default_factory=Account)
+    account: SplitReport = field(default_factory=SplitReport)
 
 
 def load_splits(
@@ -115,15 +115,15 @@ def load_splits(
 
 
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
-    pool, account = Pool(), Account()
+    pool, account = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
-        _add(pool, account, enumerate(rows, start=1), Place(f"{name} rows", name, settings=data))
+        _add(pool, account, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
     elif SYNTHETIC in parts:
-        _add(pool, account, enumerate(_compose(data, seed), start=1), Place(SYNTHETIC, "synthetic", settings=data))
+        _add(pool, account, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
     else:
         for source in resolve(sources):
-            place = Place(source.name, source.stem, settings=data)
+            place = RowPlace(source.name, source.stem, settings=data)
             _add(pool, account, source.rows(), place, parts.index(source.given))
             account.sources[-1] |= {"part": source.given, "sha256": source.digest()}
     split = _Split(name, everything(pool), account)
@@ -151,7 +151,7 @@ def _check_sources(name: str, sources: Words) -> None:
         raise UserError(f"{SYNTHETIC} is given together with other sources of data.train", "give one or the other")
 
 
-def _add(pool: Pool, account: Account, rows: Numbered, place: Place, part: int = 0) -> None:
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
     format, rows = choose_format(rows, place.settings.format, place.name, place.settings.columns)
     count = 0
     for result in convert_rows(rows, format, place, pool.ids):
@@ -182,7 +182,7 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
     parts = split_by_prompt(train.left, {name: all_shares[name] for name in order}, seed)
     train.left = parts.pop("train")
     for name, part in parts.items():
-        splits[name] = _Split(name, part, Account(rows=len(part), split_from="train"))
+        splits[name] = _Split(name, part, SplitReport(rows=len(part), split_from="train"))
         train.account.split_off[name] = len(part)
 
 
@@ -197,13 +197,13 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
             del policies["leaked"]
         others = topics if name == "train" else selecting
         known = np.concatenate([NOTHING, *(topics[other] for other in others)])
-        split.left, findings = clean(split.left, policies, known)
+        split.left, findings = apply_filters(split.left, policies, known)
         split.account.findings = {check: asdict(finding) for check, finding in findings.items()}
     if "test" in splits and data.leaked != "keep":
         _check_test(splits["test"].account, selecting)
 
 
-def _check_test(test: Account, others: list[str]) -> None:
+def _check_test(test: SplitReport, others: list[str]) -> None:
     """Raise `DataError` where the test split repeats prompts of the other evaluation sets."""
     found = test.findings["leaked"]
     if found["count"]:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..seeds import generator
-from .cut import Limit, Load, check_limit, cut, deal, parts, pieces, ranges
-from .store import TokenStore
+from ..common.seeds import generator
+from .micro_batches import Limit, Load, check_limit, cut, deal, parts, pieces, ranges
+from .token_store import TokenStore
 
 
 class Totals(NamedTuple):

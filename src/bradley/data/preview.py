@@ -5,13 +5,134 @@ from typing import Any
 
 from ..config import Data, Model, Render
 from ..records import Comparison, Judgment, Message
-from .account import describe
-from .figures import histogram, quantiles, sparkline
 from .load import load_splits
-from .render import Renderer
-from .samples import decoded_samples
+from .render import Rendered, Renderer
+from .report import describe, histogram, quantiles, sparkline
 from .tokenizer import make_tokenizer
-from .tokens_view import token_views
+
+RESET = "\x1b[0m"
+SHADES = ("\x1b[30;47m", "\x1b[97;100m")
+"""Colours that take turns: black on light grey, white on dark grey."""
+SPECIAL = "\x1b[97;45m"
+POOLED = "\x1b[1;30;43m"
+SPACE = "\u2423"
+
+
+def token_views(comparisons: Sequence[Comparison], renderer: Renderer, color: bool) -> str:
+    """The first judgment of each comparison, both sides, before any limit."""
+    lines = [legend(color)]
+    for comparison, rendered in zip(comparisons, renderer.comparisons(comparisons), strict=True):
+        judgment = comparison.judgments[0]
+        for side, response in (("chosen", judgment.better), ("rejected", judgment.worse)):
+            ids = rendered.ids[response]
+            lines += [
+                "",
+                f"--- {visible(comparison.id)}, {side}: {len(ids)} tokens, {rendered.prompt_tokens} of the prompt",
+            ]
+            lines += [token_view(ids, renderer, color), pooled_line(ids, renderer)] if ids else ["(no token)"]
+    return "\n".join(lines)
+
+
+def legend(color: bool) -> str:
+    """What the marks mean."""
+    if not color:
+        return "tokens between |, special tokens in { }, the one that is scored in [[ ]]"
+    return f"tokens in turning shades, {SPECIAL}special tokens{RESET}, {POOLED}the one that is scored{RESET}"
+
+
+def token_view(ids: Sequence[int], renderer: Renderer, color: bool) -> str:
+    """Token ids as text, each set off from the next, on a new line after every token that holds a line break."""
+    place = renderer.pooled_place(ids)
+    special = set(renderer.tokenizer.all_special_ids) | _added_special(renderer)
+    paint, separator = (_colored, "") if color else (_plain, "|")
+    lines: list[list[str]] = [[]]
+    for number, id in enumerate(ids):
+        text = str(renderer.tokenizer.decode([id]))
+        lines[-1].append(paint(visible(text), number, id in special, number == place))
+        if "\n" in text:
+            lines.append([])
+    return "\n".join(separator.join(line) for line in lines if line)
+
+
+def pooled_line(ids: Sequence[int], renderer: Renderer) -> str:
+    """Which token is scored, in words."""
+    place = renderer.pooled_place(ids)
+    text = visible(str(renderer.tokenizer.decode([ids[place]])))
+    return f"scored at token {place + 1} of {len(ids)}: {text} (id {ids[place]})"
+
+
+def visible(text: str) -> str:
+    """A text in which nothing acts on a terminal: control and format characters are escaped, backslashes doubled."""
+    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+def _colored(text: str, number: int, special: bool, pooled: bool) -> str:
+    shade = POOLED if pooled else SPECIAL if special else SHADES[number % len(SHADES)]
+    return f"{shade}{text or SPACE}{RESET}"
+
+
+def _plain(text: str, number: int, special: bool, pooled: bool) -> str:
+    return f"[[{text}]]" if pooled else f"{{{text}}}" if special else text
+
+
+def _added_special(renderer: Renderer) -> set[int]:
+    return {id for id, token in renderer.tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:
+    """The first `n` comparisons, each by its first judgment, before any limit.
+
+    Returns:
+        Rows of {"id", "chosen", "rejected": decoded token ids, "chosen_tokens", "rejected_tokens": counts, "check"},
+        the check over both sides: {"contents_found": whether the text holds every message (None for token ids, which
+        have none), "double_bos", "ends_with_eos", "pooled_token", "template": its name}.
+    """
+    chosen = comparisons[:n]
+    return [_sample(c, rendered, renderer) for c, rendered in zip(chosen, renderer.comparisons(chosen), strict=True)]
+
+
+def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:
+    judgment = comparison.judgments[0]
+    sides = {"chosen": judgment.better, "rejected": judgment.worse}
+    ids = {side: rendered.ids[response] for side, response in sides.items()}
+    texts = {side: renderer.tokenizer.decode(row) for side, row in ids.items()}
+    messages = {side: (*comparison.prompt, *comparison.responses[k].messages) for side, k in sides.items()}
+    return {
+        "id": comparison.id,
+        **texts,
+        **{f"{side}_tokens": len(row) for side, row in ids.items()},
+        "check": {
+            "contents_found": _all_found(messages, texts, renderer),
+            "double_bos": any(len(row) > 1 and set(row[:2]) <= renderer.starts for row in ids.values()),
+            "ends_with_eos": all(row[-1:] and row[-1] in _ends(renderer.tokenizer) for row in ids.values()),
+            "pooled_token": renderer.tokenizer.decode([ids["chosen"][renderer.pooled_place(ids["chosen"])]]),
+            "template": renderer.settings.template,
+        },
+    }
+
+
+def _all_found(messages: dict[str, tuple[Message, ...]], texts: dict[str, str], renderer: Renderer) -> bool | None:
+    turns = [(message, texts[side]) for side, side_turns in messages.items() for message in side_turns]
+    if any(message.role == "ids" for message, _ in turns):
+        return None
+    return all(found(message.content, text, renderer.tokenizer) for message, text in turns)
+
+
+def found(content: str, text: str, tokenizer: Any) -> bool:
+    """Whether a decoded text holds a message, outer blanks aside, or what the tokenizer makes of it.
+
+    The second is for tokenizers that do not give a text back as it was, such as those without upper case.
+    """
+    if content.strip() in text:
+        return True
+    ids = tokenizer(content, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return str(tokenizer.decode(ids)).strip() in text
+
+
+def _ends(tokenizer: Any) -> set[int]:
+    return {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
+
 
 ROWS_SHOWN = 3
 CHARACTERS_SHOWN = 600

@@ -11,14 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from ..common.text import one_line
 from ..config import Render
-from ..errors import BradleyError, CheckpointError, DataError, UserError, one_line
+from ..errors import BradleyError, CheckpointError, DataError, UserError
 from ..records import Comparison, Message
-from .chat import RESERVED, ChatTemplate, turn
-from .control import ControlTokens, Piece, free_mark, messages_of, unmarked
-from .encode import Encoder, Ids
-from .encode import common_prefix as common_prefix
-from .templates import TEMPLATES, template_text
+from .chat_template import RESERVED, TEMPLATES, ChatTemplate, template_text, turn
+from .encoder import Encoder, Ids
+from .encoder import common_prefix as common_prefix
+from .special_tokens import Piece, SpecialTokens, free_mark, messages_of, unmarked
 
 Turns = tuple[Message, ...]
 Args = Mapping[str, Any]
@@ -76,7 +76,7 @@ class Renderer:
         self._size = len(tokenizer)
         self._system = (Message("system", settings.system_prompt),) if settings.system_prompt else ()
         self._plain = self.template is None or self.template in TEMPLATES.values()
-        self._control = ControlTokens(tokenizer) if settings.control_tokens == "split" else None
+        self._control = SpecialTokens(tokenizer) if settings.control_tokens == "split" else None
         self._encoder = Encoder(tokenizer, special=self.template is None)
         check_expressible(self.template, settings)
         names = dict(tokenizer.special_tokens_map)
@@ -201,7 +201,7 @@ class Renderer:
         protected = 1 if shared and prompt[0] in self.starts else 0
         return Rendered(ids, shared, protected, control_tokens)
 
-    def _with_control_tokens(self, comparison: Comparison, control: ControlTokens) -> Rendered:
+    def _with_control_tokens(self, comparison: Comparison, control: SpecialTokens) -> Rendered:
         texts = self._texts(comparison)
         mark = free_mark(comparison, texts)
         rows, forged = [], 0

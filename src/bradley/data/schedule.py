@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..seeds import generator
-from .cut import cut
+from ..common.seeds import generator
+from .micro_batches import cut
 from .plan import Plan
-from .store import TokenStore
+from .token_store import TokenStore
 
 PLACES_AT_ONCE = 1 << 19
 """Comparisons whose steps are cut at a time: about 100 bytes each."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..common.seeds import generator, seed_for
 from ..errors import DataError, UserError
-from ..seeds import generator, seed_for
 from .columns import mixed
-from .pool import Selection
+from .table import Selection
 
 HASH_RANGE = 2**63
 

@@ -20,9 +20,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.seeds import generator
 from ..config import Synthetic
 from ..records import Comparison, Judgment, Message, Response, prompt_key
-from ..seeds import generator
 
 Item = TypeVar("Item")
 

@@ -8,10 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ..common.signals import check as check_stopping
+from ..common.text import one_line
 from ..config import Model
-from ..errors import CheckpointError, UserError, one_line
+from ..errors import CheckpointError, UserError
 from ..records import Comparison
-from ..stopping import check as check_stopping
 
 END, PAD = "<|end|>", "<|pad|>"
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>", "tool": "<|tool|>"}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bradley.evaluate.judgments import Floats, JudgmentTable, half_ties
-from bradley.evaluate.moments import mean
+from .judgments import Floats, JudgmentTable, half_ties
+from .moments import mean
 
 EDGES = tuple(number / 20 for number in range(10, 21))
 """Ten bins of equal width from 0.5, below which no side is preferred, to 1."""

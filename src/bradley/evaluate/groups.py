@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from bradley.evaluate.intervals import interval_dict
-from bradley.evaluate.judgments import JudgmentTable, half_ties
-from bradley.records import ScoredComparison
+from ..records import ScoredComparison
+from .intervals import interval_dict
+from .judgments import JudgmentTable, half_ties
 
 MIN_GROUPS, MAX_GROUPS = 2, 30
 """A tag with fewer values splits nothing; one with more is an identifier rather than a category."""

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bradley.errors import DataError
-from bradley.records import ScoredComparison
+from ..errors import DataError
+from ..records import ScoredComparison
 
 Floats = NDArray[np.float64]
 

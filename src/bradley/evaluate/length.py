@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from bradley.evaluate.intervals import interval_dict
-from bradley.evaluate.judgments import JudgmentTable, half_ties
-from bradley.evaluate.moments import correlation, deviation, mean
-from bradley.records import ScoredComparison
+from ..records import ScoredComparison
+from .intervals import interval_dict
+from .judgments import JudgmentTable, half_ties
+from .moments import correlation, deviation, mean
 
 
 def length_figures(rows: Sequence[ScoredComparison], decided: JudgmentTable) -> dict[str, Any]:

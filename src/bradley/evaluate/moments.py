@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bradley.evaluate.judgments import Floats
+from .judgments import Floats
 
 QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 """The quantiles that describe a distribution of scores, by the names that they are written and read under."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from bradley.evaluate.judgments import Floats, JudgmentTable
-from bradley.evaluate.moments import deviation, mean
+from .judgments import Floats, JudgmentTable
+from .moments import deviation, mean
 
 
 def reward_figures(decided: JudgmentTable, beta: float) -> dict[str, Any]:

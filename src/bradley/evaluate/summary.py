@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from bradley.evaluate.calibration import calibration
-from bradley.evaluate.groups import accuracy, group_figures
-from bradley.evaluate.judgments import JudgmentTable, judgment_table
-from bradley.evaluate.length import length_figures
-from bradley.evaluate.moments import mean, weighted_mean
-from bradley.evaluate.rewards import reward_figures
-from bradley.records import ScoredComparison
+from ..records import ScoredComparison
+from .calibration import calibration
+from .groups import accuracy, group_figures
+from .judgments import JudgmentTable, judgment_table
+from .length import length_figures
+from .moments import mean, weighted_mean
+from .rewards import reward_figures
 
 ROUNDING = 1e-6
 """Scores of one hidden state differ by less than this share of the largest: padding alone moves them by 2e-7."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bradley.records import Judgment, ScoredComparison
+from ..records import Judgment, ScoredComparison
 
 
 def worst_judgments(rows: Sequence[ScoredComparison], n: int) -> list[tuple[int, Judgment, float]]:

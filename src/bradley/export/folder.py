@@ -10,21 +10,20 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import __version__
+from ..common.files import replace_folder, write_text
 from ..errors import CheckpointError, UserError
-from ..files import replace_folder, write_text
-from ..model.agreement import Check, compare
-from ..model.card import CARD, FLOAT32, hash_weights, read_card, write_card
-from ..model.origin import ADAPTER_CONFIG
-from ..model.parity import Conversation, measure
+from ..model.folder.card import CARD, FLOAT32, hash_weights, read_card, write_card
+from ..model.folder.parity import Conversation, measure
+from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.folder.tolerance import Check, compare
+from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
-from ..model.store import DTYPES, TEMPLATE, Loaded, load_model
-from ..model.weights import save_network
-from ..report.modelcard import model_card
-from ..report.run_folder import RunData, read_run
+from ..model.weight_files import ADAPTER_CONFIG
+from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
-from .published import published
-from .servable import servable
-from .template import check_clock, check_ids, frozen_template
+from .chat_template import check_clock, check_ids, frozen_chat_template
+from .metadata import server_config, without_local_paths
+from .model_card import model_card
 
 FIGURES = "figures"
 PICTURES = ("training", "scores", "calibration", "lengths")
@@ -67,7 +66,7 @@ def describe(exported: Exported, url: str = "") -> str:
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
-class Source(NamedTuple):
+class ExportSource(NamedTuple):
     """What is exported: a model folder that was loaded, its card, its run if known, and how it is to be written."""
 
     folder: Path
@@ -149,7 +148,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     return model, around if known else None
 
 
-def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> Source:
+def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> ExportSource:
     model, around = find_model(run)
     card = read_card(model)
     if not card.get("parity", {}).get("rows"):
@@ -160,21 +159,21 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> Sourc
     loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base)
     if adapter and "adapter" not in card:
         raise UserError(f"--adapter is given, and {model} has no adapter", "leave --adapter out")
-    return Source(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust, base)
+    return ExportSource(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust, base)
 
 
-def _freeze(source: Source) -> None:
+def _freeze(source: ExportSource) -> None:
     """Give the tokenizer the chat template of the exported folder, held to the ids of the parity sample."""
     renderer = source.loaded.renderer
     rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
-    template = frozen_template(renderer)
+    template = frozen_chat_template(renderer)
     turns = [row["messages"] for row in rows]
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template
     check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
 
 
-def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
+def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
     """Write everything into a temporary folder, and prove it there."""
     _write_weights(target, source)
     renderer = source.loaded.renderer
@@ -187,7 +186,7 @@ def _fill(target: Path, source: Source, folder: Path, place: str) -> Exported:
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
 
 
-def _write_weights(target: Path, source: Source) -> None:
+def _write_weights(target: Path, source: ExportSource) -> None:
     """The weights, and for a whole model its `config.json`."""
     if source.adapter:
         for name in (ADAPTER_CONFIG, *source.card["weights_sha256"]):
@@ -203,7 +202,7 @@ def _write_weights(target: Path, source: Source) -> None:
     inner = network.config.get_text_config()
     text = next((key for key, value in vars(network.config).items() if value is inner), "")
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    config = servable(config, text=text, pad=inner.pad_token_id, dtype=source.dtype)
+    config = server_config(config, text=text, pad=inner.pad_token_id, dtype=source.dtype)
     write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     network.to("meta")  # frees it: from here on only what was written counts
 
@@ -215,14 +214,14 @@ def cast_body(network: Any, dtype: torch.dtype) -> None:
             weight.data = weight.data.to(dtype)
 
 
-def _measured(target: Path, source: Source) -> Exported:
+def _measured(target: Path, source: ExportSource) -> Exported:
     """Write the card with the scores that the written weights give to the parity sample, and compare those of training.
 
     Raises:
         CheckpointError: they are further apart than rounding explains.
     """
     known = source.card["parity"]["rows"]
-    card = published({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
+    card = without_local_paths({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
     card["weights_sha256"] = hash_weights(target)
     write_card(target, card)
     loaded = load_model(target, engine="plain", trust_remote_code=source.trust, base=source.base_of_written)
@@ -259,7 +258,7 @@ def _copy_figures(target: Path, run: RunData | None) -> list[str]:
     return [f"{FIGURES}/{picture.name}" for picture in pictures]
 
 
-def _proven(target: Path, folder: Path, source: Source) -> list[Check]:
+def _proven(target: Path, folder: Path, source: ExportSource) -> list[Check]:
     checks = verify(target, trust_remote_code=source.trust, base=source.base_of_written)
     if (error := failure(folder, checks)) is not None:
         hint = "nothing was written; `bradley verify` tells whether the model that was trained is sound"

@@ -19,13 +19,88 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import stopping
+from ..common import signals as stopping
+from ..common.processes import alive, die_with_parent
 from ..errors import Preempted, RankError, UserError
-from ..status import write_last
-from .ending import Ending, Failure, first_cause, fresh_status, stamp
-from .group import Group
-from .parent import die_with_parent
-from .rank import AGENT, resumed
+from ..runs.status import write_last
+from .exit import Ending, Failure, first_cause, fresh_status, stamp
+from .rank import AGENT, ENDED, RANK, resumed
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 8.0
+"""How long ranks may take to end by themselves after one of them is lost."""
+REPORT_SECONDS = 5.0
+"""How long torchrun may take to report once every rank is dead."""
+
+
+class RankWatcher:
+    """A running torchrun and its ranks.
+
+    Args:
+        folder: where the ranks register, see `rank`.
+        agent: torchrun's process.
+
+    Attributes:
+        killed: ids of the ranks that were killed from here.
+    """
+
+    def __init__(self, folder: Path, agent: "subprocess.Popen[bytes]") -> None:
+        self.folder = folder
+        self.agent = agent
+        self.killed: set[int] = set()
+        self._told: set[tuple[int, int]] = set()
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks that have not ended as they should: at work, or lost."""
+        return [int(path.read_text()) for path in self.folder.glob(f"{RANK}*")]
+
+    def started(self) -> bool:
+        """Whether a rank has ever begun."""
+        return any(self.folder.glob(f"{RANK}*")) or any(self.folder.glob(f"{ENDED}*"))
+
+    def watch(self, signals: Sequence[int]) -> None:
+        """Wait for the end of torchrun, pass on `signals` as they come, and end what a lost rank leaves hanging."""
+        deadline = float("inf")
+        while self.agent.poll() is None:
+            time.sleep(POLL_SECONDS)
+            self._pass_on(signals)
+            now = time.monotonic()
+            whole = all(map(alive, self.ranks()))
+            deadline = float("inf") if whole else min(deadline, now + GRACE_SECONDS)
+            if now > deadline:
+                self._kill_ranks()
+            if now > deadline + REPORT_SECONDS:
+                self.agent.kill()
+
+    def end(self) -> None:
+        """Kill whatever is left."""
+        self._kill_ranks()
+        self.agent.kill()
+        self.agent.wait()
+
+    def _pass_on(self, signals: Sequence[int]) -> None:
+        """Tell every rank every signal once; where none has begun yet, there is nothing to save, and torchrun ends."""
+        for place, number in enumerate(signals):
+            for pid in self.ranks():
+                if (pid, place) not in self._told:
+                    self._told.add((pid, place))
+                    send(pid, number)
+        if signals and not self.started():
+            self.agent.kill()
+
+    def _kill_ranks(self) -> None:
+        for pid in filter(alive, self.ranks()):
+            self.killed.add(pid)
+            send(-pid, signal.SIGKILL)  # torchrun makes each rank the leader of a group: its children go with it
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process, or to a group by its negative id; nothing happens where it has just gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
 
 MEETING_SECONDS = 900
 """How long a machine waits for the others."""
@@ -43,7 +118,7 @@ class Nodes(NamedTuple):
     rendezvous: str = ""
 
 
-class Job(NamedTuple):
+class LaunchJob(NamedTuple):
     """What to run.
 
     Attributes:
@@ -59,7 +134,7 @@ class Job(NamedTuple):
     nodes: Nodes = Nodes()
 
 
-def training_job(arguments: Sequence[str], processes: int, nodes: Nodes) -> Job:
+def training_job(arguments: Sequence[str], processes: int, nodes: Nodes) -> LaunchJob:
     """The job of a `bradley train` command line.
 
     Raises:
@@ -70,7 +145,7 @@ def training_job(arguments: Sequence[str], processes: int, nodes: Nodes) -> Job:
             f"bradley launch runs `train`, got `{arguments[0]}`", "type `bradley launch local ... -- train CONFIG ...`"
         )
     check_nodes(nodes)
-    return Job(["-m", "bradley", *arguments], output_of(arguments), processes, nodes)
+    return LaunchJob(["-m", "bradley", *arguments], output_of(arguments), processes, nodes)
 
 
 def output_of(arguments: Sequence[str]) -> Path:
@@ -102,7 +177,7 @@ def check_nodes(nodes: Nodes) -> None:
         raise UserError("--rendezvous has no effect on one machine", "leave it out, or add --nodes 2")
 
 
-def launch(job: Job, max_restarts: int = 0, say: Callable[[str], object] = print) -> Ending:
+def launch(job: LaunchJob, max_restarts: int = 0, say: Callable[[str], object] = print) -> Ending:
     """Run a job to its end; after the loss of a process, and nothing else, go on from its last checkpoint.
 
     Args:
@@ -133,7 +208,7 @@ def caught(numbers: Sequence[int]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def once_together(job: Job, command: Sequence[str], signals: Sequence[int]) -> Ending:
+def once_together(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> Ending:
     """One attempt, which begins when all machines are there; one that comes back may take its time."""
     deadline = time.monotonic() + MEETING_SECONDS
     while True:
@@ -143,12 +218,12 @@ def once_together(job: Job, command: Sequence[str], signals: Sequence[int]) -> E
         time.sleep(1)
 
 
-def attempt(job: Job, command: Sequence[str], signals: Sequence[int]) -> tuple[Ending, bool]:
+def attempt(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> tuple[Ending, bool]:
     """One start of torchrun: how it ended, and whether any rank began."""
     before = stamp(job.output)
     with tempfile.TemporaryDirectory(prefix="bradley-launch-") as name:
         folder = Path(name)
-        group = Group(folder, start(job, command, folder))
+        group = RankWatcher(folder, start(job, command, folder))
         try:
             group.watch(signals)
         finally:
@@ -163,13 +238,13 @@ def attempt(job: Job, command: Sequence[str], signals: Sequence[int]) -> tuple[E
         return first_cause(fresh_status(job.output, before), failures, group.killed), group.started()
 
 
-def start(job: Job, command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
+def start(job: LaunchJob, command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
     """Start torchrun, in a process group of its own, so that a Ctrl-C reaches it through the launcher alone."""
     this_python = [sys.executable, "-P"]
     rank = [*this_python, "-m", "bradley.launch.rank", str(folder), *command]
     arguments = [*meeting(job, folder), "--max-restarts", "0", "--log-dir", str(folder / "logs"), "--no-python", *rank]
     agent = subprocess.Popen(
-        [*this_python, "-m", "bradley.training.agent", str(report_path(folder)), *arguments],
+        [*this_python, "-m", "bradley.training.distributed.torchrun", str(report_path(folder)), *arguments],
         env=environment(job, folder),
         process_group=0,
         preexec_fn=functools.partial(die_with_parent, os.getpid()),
@@ -178,7 +253,7 @@ def start(job: Job, command: Sequence[str], folder: Path) -> "subprocess.Popen[b
     return agent
 
 
-def meeting(job: Job, folder: Path) -> list[str]:
+def meeting(job: LaunchJob, folder: Path) -> list[str]:
     """torchrun's arguments about who takes part and where they meet: on one machine at a file, so without a port."""
     nodes, name = job.nodes, job.output.resolve().name
     if nodes.size == 1:
@@ -191,7 +266,7 @@ def meeting(job: Job, folder: Path) -> list[str]:
     return [*size, *where, *more]
 
 
-def environment(job: Job, folder: Path) -> dict[str, str]:
+def environment(job: LaunchJob, folder: Path) -> dict[str, str]:
     """The variables of the ranks; on one machine those that keep their connections off the network."""
     if job.nodes.size > 1:
         return dict(os.environ)

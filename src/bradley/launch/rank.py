@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ..console import LAUNCHED
+from ..common.console import LAUNCHED
+from ..common.processes import die_with_parent, running
+from ..common.signals import say_early, signals
 from ..errors import Preempted
-from ..stopping import signals
-from .parent import die_with_parent, running
 
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
 """Names in the folder: torchrun's process id, that of a rank, and a rank that has ended as it should."""
@@ -38,8 +38,7 @@ def main() -> None:
     register(mark)
 
     def stop_early(asked: int, _: object) -> NoReturn:
-        if os.environ["RANK"] == "0":
-            os.write(2, f"error: stopped by {signal.Signals(asked).name} before the run had begun\n".encode())
+        say_early(asked)
         mark.rename(ended)
         os._exit(Preempted.exit_code)
 

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..common.other_trainers import shards_of
+from ..common.seeds import seed_for
+from ..common.text import nearest, one_line
 from ..config import Model
 from ..data.tokenizer import locate
-from ..errors import CheckpointError, UserError, nearest, one_line
-from ..seeds import seed_for
+from ..errors import CheckpointError, UserError
 from .adapters import add_adapter, import_peft
-from .engine import Engine, choose_engine
+from .choose_engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .foreign import shards_of
-from .origin import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
+from .weight_files import ADAPTER_CONFIG, WEIGHT_FILES, weights_hash
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 """Older names that transformers turns into `rope_parameters`."""

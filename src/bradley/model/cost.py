@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from ..data.cut import Limit, Load, load_of, measure
-from ..data.store import TokenStore
+from ..data.micro_batches import Limit, Load, load_of, measure
+from ..data.token_store import TokenStore
 from .reward import ScoreModel, is_head_weight
 
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 8192}

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError, one_line
+from ..common.text import one_line
+from ..errors import UserError
 
 ROTARY = "apply_rotary_pos_emb"
 """What transformers calls the function in each model's code that turns queries and keys by their positions."""

@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 
+from ..common.text import one_line
 from ..config import Model
 from ..data.tokenizer import load_tokenizer, locate
-from ..errors import CheckpointError, one_line
+from ..errors import CheckpointError
 from .adapters import add_adapter, import_peft
 from .build import from_config
 from .trainable import set_trainable

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .attention import padded_rows
-from .batch import Batch
-from .implementations import IMPLEMENTATIONS, replace_attention
+from .engine.batch import Batch, padded_rows
+from .engine.registry import IMPLEMENTATIONS, replace_attention
 
 CAUSAL_HEAD = "score"
 """Attribute under which transformers' decoder classifiers keep their linear head."""

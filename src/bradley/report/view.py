@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bradley.evaluate.length import length_rule
-from bradley.evaluate.summary import summarize
-from bradley.records import ScoredComparison
-from bradley.report.details import calibration_sentences, details
-from bradley.report.filters import duration, number, percent, points
-from bradley.report.run_folder import Json, RunData
-from bradley.report.samples import last_samples
+from ..evaluate.length import length_rule
+from ..evaluate.summary import summarize
+from ..records import ScoredComparison
+from ..runs.reader import Json, RunData
+from .details import calibration_sentences, details, last_samples
+from .filters import duration, number, percent, points
 
 DEGENERATE = "Degenerate: every score difference is the same, whatever the responses say."
 SELECTED = "The best step was chosen on this set, which flatters it a little."

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..data import fields
-from ..data.fields import Place, Row
+from ..data import rows
 from ..data.formats import FORMATS
 from ..data.formats.base import unreadable
 from ..data.formats.pairs import SAID, template_args
 from ..data.formats.turns import turns
+from ..data.rows import Row, RowPlace
 from ..errors import DataError
 from ..records import Candidates, Rejected, Response, prompt_key
 from .scorer import Scored
@@ -34,7 +34,7 @@ class Parsed(NamedTuple):
     holders: tuple[str, ...] = ()
 
 
-def parse(row: Row, at: Place) -> Parsed | str:
+def parse(row: Row, at: RowPlace) -> Parsed | str:
     """The candidates of a row, by the first of `SHAPES` whose keys it has; or the reason why there are none.
 
     A key with null is one that it has not: in a table every row has all columns.
@@ -43,31 +43,31 @@ def parse(row: Row, at: Place) -> Parsed | str:
         for keys, shape in SHAPES.items():
             if all(row.get(key) is not None for key in keys):
                 return shape(row, at)
-        raise at.fault(fields.keys_of(row), WANTED)
+        raise at.fault(rows.keys_of(row), WANTED)
     except DataError as error:
         return "shape: " + error.message.removeprefix(f"{at.name}, row {at.row}: ")
 
 
-def _conversation(row: Row, at: Place) -> Parsed | str:
+def _conversation(row: Row, at: RowPlace) -> Parsed | str:
     messages = row["messages"]
     if not isinstance(messages, list) or not messages:
-        raise at.fault("an empty list" if messages == [] else fields.kind(messages), "a list of messages in messages")
+        raise at.fault("an empty list" if messages == [] else rows.kind(messages), "a list of messages in messages")
     return _parsed(messages[:-1], [messages[-1:]], (), row, at)
 
 
-def _one(key: str, row: Row, at: Place) -> Parsed | str:
-    return _parsed(fields.field(row, "prompt", at), [fields.field(row, key, at)], (), row, at)
+def _one(key: str, row: Row, at: RowPlace) -> Parsed | str:
+    return _parsed(rows.field(row, "prompt", at), [rows.field(row, key, at)], (), row, at)
 
 
-def _several(key: str, row: Row, at: Place) -> Parsed | str:
-    entries = fields.field(row, key, at, "a list of responses")
+def _several(key: str, row: Row, at: RowPlace) -> Parsed | str:
+    entries = rows.field(row, key, at, "a list of responses")
     if not isinstance(entries, list) or not entries:
-        raise at.fault("an empty list" if entries == [] else fields.kind(entries), f"a list of responses in {key}")
-    given = [fields.field(entry, "content", at) if isinstance(entry, dict) else entry for entry in entries]
-    return _parsed(fields.field(row, "prompt", at), given, (key,), row, at)
+        raise at.fault("an empty list" if entries == [] else rows.kind(entries), f"a list of responses in {key}")
+    given = [rows.field(entry, "content", at) if isinstance(entry, dict) else entry for entry in entries]
+    return _parsed(rows.field(row, "prompt", at), given, (key,), row, at)
 
 
-def _pair(row: Row, at: Place) -> Parsed | str:
+def _pair(row: Row, at: RowPlace) -> Parsed | str:
     """Chosen and rejected as training reads them; what the row says of the preference plays no part."""
     bare = {key: value for key, value in row.items() if key not in SAID}
     shape = FORMATS["hh" if FORMATS["hh"].matches(bare) else "preference"]
@@ -78,7 +78,7 @@ def _pair(row: Row, at: Place) -> Parsed | str:
     return Parsed(candidates, [row["chosen"], row["rejected"]], ("chosen", "rejected"))
 
 
-SHAPES: dict[tuple[str, ...], Callable[[Row, Place], Parsed | str]] = {
+SHAPES: dict[tuple[str, ...], Callable[[Row, RowPlace], Parsed | str]] = {
     ("prompt", "responses"): partial(_several, "responses"),
     ("prompt", "completions"): partial(_several, "completions"),
     ("chosen", "rejected"): _pair,
@@ -89,7 +89,7 @@ SHAPES: dict[tuple[str, ...], Callable[[Row, Place], Parsed | str]] = {
 """What a row to score looks like, by the keys that it has; the first that fits counts."""
 
 
-def _parsed(prompt: Any, given: Sequence[Any], holders: tuple[str, ...], row: Row, at: Place) -> Parsed | str:
+def _parsed(prompt: Any, given: Sequence[Any], holders: tuple[str, ...], row: Row, at: RowPlace) -> Parsed | str:
     plain = isinstance(prompt, str) and all(isinstance(one, str) for one in given)
     before = turns(prompt, "text" if plain else "user", "prompt", at)
     responses = tuple(Response(turns(one, "text" if plain else "assistant", "response", at)) for one in given)
@@ -99,7 +99,7 @@ def _parsed(prompt: Any, given: Sequence[Any], holders: tuple[str, ...], row: Ro
     return Parsed(_candidates(before, responses, args, at), given, holders)
 
 
-def _candidates(prompt: Any, responses: Any, args: dict[str, Any], at: Place) -> Candidates:
+def _candidates(prompt: Any, responses: Any, args: dict[str, Any], at: RowPlace) -> Candidates:
     return Candidates(f"row {at.row}", prompt_key(prompt), prompt, responses, template_args=args)
 
 
@@ -107,7 +107,7 @@ def _reason(found: Rejected) -> str:
     return f"{found.reason}: {found.detail}"
 
 
-def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str, best_of: bool, at: Place) -> Row:
+def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str, best_of: bool, at: RowPlace) -> Row:
     """A row of the output: the input row, and after it what was found.
 
     One response gives `score`, `tokens` and `truncated`, several give `scores` and lists. `best_of` puts `best` (the

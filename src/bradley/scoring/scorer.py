@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..data.encode import common_prefix
-from ..data.limits import Fitted, Ledger, excess_tokens, fit
+from ..data.encoder import common_prefix
 from ..data.render import Rendered
-from ..data.store import TokenStore, store_of
+from ..data.token_store import TokenStore, store_of
+from ..data.truncate import Fitted, Ledger, excess_tokens, truncate
 from ..errors import CheckpointError, DataError, UserError
 from ..model.cost import limit_for
-from ..model.store import Loaded
+from ..model.folder.save_load import Loaded
 from ..records import Candidates, ScoredComparison
-from ..score import normalization_of, score_store
+from .core import normalization_of, score_store
 
 POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
 """What may happen to conversations above the model's limits: the run stops; no score, and the reason instead; the
@@ -169,7 +169,7 @@ class Scorer:
 
     def _pieces(self, row: Candidates, rendered: Rendered) -> Iterator[tuple[Candidates, Fitted]]:
         """A row within the limits, a few of its responses at a time where all are too much."""
-        fitted = fit(row, rendered, self.settings, False, Ledger())
+        fitted = truncate(row, rendered, self.settings, False, Ledger())
         assert fitted is not None  # which it never is outside of training
         for span in spans(fitted.ids, self._most, padded=self.loaded.model.engine == "plain"):
             lists = (fitted.ids[span], (), fitted.response_tokens[span], fitted.truncated[span])

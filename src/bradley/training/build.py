@@ -6,43 +6,41 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
+from ..common.console import Console
+from ..common.seeds import generator
 from ..config import Config
-from ..console import Console
-from ..cpu import keep_freed_memory, set_threads
-from ..data.account import unusable
-from ..data.cut import check_limit
-from ..data.figures import histogram, quantiles
 from ..data.load import Splits, load_splits
+from ..data.micro_batches import check_limit
 from ..data.plan import Plan, make_plan
 from ..data.render import Renderer
-from ..data.store import TokenStore, build_store
+from ..data.report import unusable
+from ..data.token_report import token_figures
+from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
 from ..errors import DataError, UserError
 from ..model.build import Built
+from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
-from ..model.engine import describe_engine, prove
+from ..model.device import keep_freed_memory, set_threads
 from ..records import Comparison
-from ..seeds import generator
-from .checkpoint import Checkpoints
-from .evaluation import PROBE, SELECTION, Evaluator
-from .gpu import check_gpu
+from ..runs.layout import PROBE, SELECTION
+from .checkpoints.identity import provenance
+from .checkpoints.store import Checkpoints
+from .distributed.build import build_strategy
+from .distributed.process_group import ProcessGroup
+from .distributed.strategy import Strategy
+from .evaluation import Evaluator
 from .job import Job
 from .metrics import length_fields
 from .objective import check_objective, objective
 from .optim import make_optimizer
-from .parallel.group import Group
-from .parallel.team import Team
-from .parallel.teams import build_team
-from .provenance import provenance
-from .samples import choose
-from .writers import check_trackers
+from .tracking import check_trackers
+from .tracking.gpu import check_gpu
+from .tracking.samples import choose
 
 Rows = Iterable[dict[str, Any] | Comparison]
-LENGTH_BINS = 20
-"""Most bins of a histogram of token lengths."""
 
 
 class Prepared(NamedTuple):
@@ -59,11 +57,11 @@ class Prepared(NamedTuple):
     test: TokenStore | None
     plan: Plan
     optimizer: torch.optim.Optimizer
-    team: Team
+    strategy: Strategy
 
 
 def prepare(
-    config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: Group | None = None
+    config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: ProcessGroup | None = None
 ) -> Prepared:
     """Load, check and lay out everything that the configuration names; `rows` are those in memory, see `load_splits`.
 
@@ -76,7 +74,7 @@ def prepare(
     Raises:
         BradleyError: whatever is wrong with configuration, data or model.
     """
-    group = group or Group()
+    group = group or ProcessGroup()
     device = choose_device(config.train.device)
     check_trackers(config.log)
     check_gpu(config.log.gpu_seconds, device)
@@ -86,7 +84,7 @@ def prepare(
     splits = load_splits(config.data, config.seed, **rows)
     check_selection(config, splits)
     tokenizer = make_tokenizer(config.model, splits.train)
-    built, team = build_team(group, config, tokenizer, device)
+    built, strategy = build_strategy(group, config, tokenizer, device)
     renderer = Renderer(tokenizer, config.render, causal=built.model.causal)
     check_positions(built.model.network, config.render.max_tokens)
     optimizer = make_optimizer(built.model, config.optim)
@@ -117,7 +115,7 @@ def prepare(
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
-    return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer, team)
+    return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer, strategy)
 
 
 def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
@@ -143,7 +141,7 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
             console.warn,
         ),
         console=console,
-        team=prepared.team,
+        strategy=prepared.strategy,
         lengths=length_fields(prepared.splits.report),
     )
 
@@ -217,37 +215,6 @@ def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config
     size = min(config.eval.train_probe, len(kept))
     chosen = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
     return [comparisons[int(kept.number[i])] for i in sorted(chosen.tolist())]
-
-
-def token_figures(store: TokenStore) -> dict[str, Any]:
-    """Token statistics of a split for the data report: full lengths, response lengths, and the ledger of losses."""
-    full = store.full_lengths()
-    prompt = full - np.asarray(store.response_tokens).clip(max=full)
-    return {
-        "total": quantiles(full),
-        "response": quantiles(np.asarray(store.response_tokens)),
-        "prompt": quantiles(prompt),
-        "histograms": token_histograms(store, prompt),
-        "unique_tokens": len(store.tokens),
-        "full_tokens": int(full.sum()),
-        "ledger": store.ledger.to_json(),
-    }
-
-
-def token_histograms(store: TokenStore, prompt: np.ndarray) -> dict[str, Any]:
-    """Histograms of token lengths: one value per comparison for its prompt, and of the responses alone, before any cut,
-    one per judgment that prefers one, on either side.
-
-    Args:
-        prompt: [R] prompt tokens of each response.
-    """
-    decided = np.asarray(store.probability) != 0.5
-    first = np.repeat(store.first_response[:-1], np.diff(store.first_judgment))[decided]
-    sides = {"chosen": first + store.better[decided], "rejected": first + store.worse[decided]}
-    return {
-        "prompt": histogram(prompt[store.first_response[:-1]], LENGTH_BINS),
-        **{side: histogram(store.response_tokens[places], LENGTH_BINS) for side, places in sides.items()},
-    }
 
 
 def default_cache() -> Path:

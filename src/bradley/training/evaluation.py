@@ -6,23 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..common.files import write_text
+from ..common.text import percent
 from ..config import Eval, Loss, Train
-from ..data.store import TokenStore
+from ..data.token_store import TokenStore
 from ..errors import DivergedError
 from ..evaluate.summary import summarize
-from ..files import write_text
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
-from ..score import score_store
-from .distributions import distributions
+from ..runs.layout import PROBE, SELECTION
+from ..scoring.core import score_store
+from .distributed.strategy import Strategy
 from .metrics import Event, eval_figures
-from .parallel.team import Team
-from .samples import Chosen, sample_rows
+from .tracking.distributions import distributions
+from .tracking.samples import Chosen, sample_rows
 
-SELECTION = "valid"
-"""The set that selects the best checkpoint; every other set is only reported."""
-PROBE = "train_probe"
-"""The set that tells whether the training data are interpolated."""
 REMEMBERED = ("best_step", "best", "stop_best", "waited", "summaries", "shown")
 """Attributes of an evaluator that a run needs to go on."""
 
@@ -84,16 +82,16 @@ class Evaluator:
         self.stop_best: float | None = None
         self.waited = 0
 
-    def run(self, model: ScoreModel, step: int, team: Team | None = None) -> Verdict:
+    def run(self, model: ScoreModel, step: int, strategy: Strategy | None = None) -> Verdict:
         """Score every set with the model as it stands; of several processes one writes the rows."""
         budget = self.settings.micro_batch_tokens
-        rows = {name: score_store(model, store, budget, team) for name, store in self.stores.items()}
+        rows = {name: score_store(model, store, budget, strategy) for name, store in self.stores.items()}
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
         improved = self._improves(figures.get(SELECTION))
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
-            for name, scored in rows.items() if team is None or team.group.is_main else ():
+            for name, scored in rows.items() if strategy is None or strategy.group.is_main else ():
                 write_rows(self.folder / f"{name}-{label}.jsonl", scored)
             self.summaries[label], self.shown[label] = figures, shown
         self.best_step = step if improved else self.best_step
@@ -192,14 +190,6 @@ def _facts(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
         }
         for name, summary in figures.items()
     }
-
-
-def percent(accuracy: dict[str, Any]) -> str:
-    """`71.3 % [68.0, 74.5]`: an accuracy with its 95 % interval, or a dash where no judgment is decided."""
-    if accuracy["value"] is None:
-        return "-"
-    value, low, high = (100 * accuracy[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
 def _or_nothing(value: float | None) -> float:

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..common.console import Console
 from ..config import Config
-from ..console import Console
 from ..data.plan import Plan, Step
 from ..data.render import Renderer
-from ..data.store import TokenStore
+from ..data.token_store import TokenStore
 from ..losses import Loss
-from ..model.batch import Batch, collate
+from ..model.engine.batch import Batch, collate
 from ..model.reward import ScoreModel
-from .checkpoint import Checkpoints
+from .checkpoints.store import Checkpoints
+from .distributed.strategy import Strategy
 from .evaluation import Evaluator
 from .metrics import Event
-from .parallel.team import Team
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Job:
     evaluator: Evaluator
     checkpoints: Checkpoints
     console: Console
-    team: Team
+    strategy: Strategy
     lengths: Event = field(default_factory=dict)
 
     def last_batch(self, step: Step) -> Batch:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import torch
 
-from ..model.batch import collate
-from ..seeds import seed_for
-from .blame import Again
+from ..common.seeds import seed_for
+from ..model.engine.batch import collate
 from .evaluation import steps_between
-from .guard import Guard
+from .guards.culprits import Replay
+from .guards.gradient_flow import GradientFlow
+from .guards.nonfinite import Guard
+from .guards.out_of_memory import probe
 from .job import Job
-from .keeper import Keeper
 from .metrics import Event, StepSums
-from .movement import Movement
 from .objective import share_of_step
 from .optim import set_rates
-from .probe import probe
 from .progress import Progress
-from .timing import Timer
-from .writers import Writers, open_writers
+from .saver import Saver
+from .tracking import Writers, open_writers
+from .tracking.timing import Timer
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,28 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         CheckpointError: a trained weight that scores depend on, and that no gradient reaches.
         Preempted: the process was asked to stop. A checkpoint of the last whole step is written.
     """
-    config, plan, team, group, progress = job.config, job.plan, job.team, job.team.group, progress or Progress()
-    place, window = progress.place, progress.window
+    config, plan, strategy, group, progress = (
+        job.config,
+        job.plan,
+        job.strategy,
+        job.strategy.group,
+        progress or Progress(),
+    )
+    position, window = progress.position, progress.window
     num_steps = config.train.stop_after or plan.num_steps
     eval_every = steps_between(config.eval, plan.num_steps)
-    movement = Movement(job.model, num_steps, plan.num_steps, config.optim, progress.movement)
-    again = Again(job.model, job.losses, job.store, job.weights, plan, config.seed)
-    beat = team.watchdog.beat
-    guard = Guard(config, again, progress.guard, exchange=group.all_of, rank=group.rank, narrow=team.apart, beat=beat)
+    gradient_flow = GradientFlow(job.model, num_steps, plan.num_steps, config.optim, progress.gradient_flow)
+    replay = Replay(job.model, job.losses, job.store, job.weights, plan, config.seed)
+    heartbeat = strategy.watchdog.heartbeat
+    guard = Guard(
+        config,
+        replay,
+        progress.guard,
+        exchange=group.all_of,
+        rank=group.rank,
+        runs_alone=strategy.runs_alone,
+        heartbeat=heartbeat,
+    )
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(
             open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))
@@ -61,66 +75,68 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         timer = stack.enter_context(
             contextlib.closing(Timer(job.model.device, config.log.gpu_seconds, progress.seconds))
         )
-        keeper = Keeper(job, progress, movement, guard, writers, timer)
+        saver = Saver(job, progress, gradient_flow, guard, writers, timer)
         write = writers.write
         if not progress.begun:
             write({"kind": "start", "step": 0, "config": config.model_dump(mode="json"), **job.lengths})
         bar = stack.enter_context(job.console.progress(num_steps, "training"))
-        bar.advance(place.step)
-        stack.enter_context(keeper.saving_when_asked())
-        stack.enter_context(guard.room.explained())
+        bar.advance(position.step)
+        stack.enter_context(saver.saving_when_asked())
+        stack.enter_context(guard.memory_guard.explained())
 
         def evaluate() -> None:
             with timer.phase("evaluate"):
-                verdict = job.evaluator.run(job.model, place.step, team)
+                verdict = job.evaluator.run(job.model, position.step, strategy)
             for kind, fields in verdict.events:
-                write(place.event(kind, fields))
+                write(position.event(kind, fields))
             progress.evaluated, progress.stop = True, verdict.stop
-            keeper.save(verdict.facts, best=verdict.improved)
+            saver.save(verdict.facts, best=verdict.improved)
             job.console.say(verdict.line)
 
-        if job.model.device.type == "cuda" and place.step < num_steps and not progress.stop:
-            job.console.say(f"memory       {probe(again, job.optimizer, job.team.gradients, config, guard.room)}")
+        if job.model.device.type == "cuda" and position.step < num_steps and not progress.stop:
+            job.console.say(
+                f"memory       {probe(replay, job.optimizer, job.strategy.gradients, config, guard.memory_guard)}"
+            )
         while True:
-            evaluated_here = place.step in (0, num_steps) or place.step % eval_every == 0
+            evaluated_here = position.step in (0, num_steps) or position.step % eval_every == 0
             if evaluated_here and not progress.evaluated:
                 evaluate()
-            if progress.stop or place.step >= num_steps:
+            if progress.stop or position.step >= num_steps:
                 break
             # ---------------------------------------------------------------------------------------------------------
             # one optimizer step: loss = sum over terms of (sum over the whole step) / (total of the term's unit)
-            step = plan.step(place.step + 1)
+            step = plan.step(position.step + 1)
             totals = plan.totals(step)
             rates = set_rates(job.optimizer, step.number, plan.num_steps, config.optim)
             timer.count(plan.load.sizes, step.micro_batches)
-            for piece, chosen in team.share(plan, step):
+            for piece, chosen in strategy.share(plan, step):
                 guard.enter(step, piece, chosen)
                 with timer.phase("data"):
                     batch = collate(job.store, chosen, job.weights).to(job.model.device)
                 torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
                 with timer.phase("forward"):
-                    scores = team.forward(batch)
+                    scores = strategy.forward(batch)
                     terms = {name: loss(scores, batch.targets) for name, loss in job.losses.items()}
                     part = share_of_step(terms.values(), totals)
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
-                team.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
+                strategy.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
             with timer.phase("reduce"):
-                sums = StepSums(totals).merge(team.reduce())
-            norm = team.clip(config.optim.max_grad_norm)
+                sums = StepSums(totals).merge(strategy.reduce())
+            norm = strategy.clip(config.optim.max_grad_norm)
             moves = guard.allows(step, sums, norm)
             if moves:
                 with timer.phase("optimizer"):
                     job.optimizer.step()
-                for line in movement.look(step.number, functools.partial(job.last_batch, step)):
+                for line in gradient_flow.look(step.number, functools.partial(job.last_batch, step)):
                     job.console.say(line)
             else:
-                movement.wait(step.number)
+                gradient_flow.wait(step.number)
                 job.console.say(guard.passed_over())
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
-            team.watchdog.step()
-            place.move(step, plan)
+            strategy.watchdog.step()
+            position.move(step, plan)
             progress.evaluated = False
             if moves:
                 window.append(sums)
@@ -128,12 +144,12 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 window.popleft()
             if step.number in (1, num_steps) or 0 in (step.number % config.log.every, step.number % eval_every):
                 if moves:
-                    write(place.event("train", train_figures(sums, window, rates, norm)))
-                write(place.event("timing", timer.read()))
+                    write(position.event("train", train_figures(sums, window, rates, norm)))
+                write(position.event("timing", timer.read()))
             bar.advance(1, loss=sums.loss, lr=rates["lr"])
-            keeper.save_on_schedule()
-        write(place.event("timing", timer.read()))
-    return Outcome(place.step, progress.stop or ending(job), guard.facts())
+            saver.save_on_schedule()
+        write(position.event("timing", timer.read()))
+    return Outcome(position.step, progress.stop or ending(job), guard.facts())
 
 
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.plugins import load_function
 from ..config import BOUNDING
 from ..config import Loss as Settings
 from ..data.plan import Totals
-from ..data.store import TokenStore
+from ..data.token_store import TokenStore
 from ..errors import UserError
-from ..importpath import load_function
 from ..losses import LOSSES, Loss, Targets, Term, Unit
 
 

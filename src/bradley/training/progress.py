@@ -9,7 +9,7 @@ from .metrics import Event, StepSums
 
 
 @dataclass
-class Place:
+class Position:
     """Where a run is: optimizer steps taken, judgments trained on, passes over the training comparisons."""
 
     step: int = 0
@@ -34,21 +34,21 @@ class Progress:
     """The state of a run between two of its steps.
 
     Attributes:
-        place: steps taken.
+        position: steps taken.
         evaluated: the evaluation that is due at this place, if one is, has been made.
         stop: why training ends here; '' where it goes on.
         window: sums of the last steps, for the windowed figures.
-        movement: what is known of weights that move, see `Movement.state`.
+        gradient_flow: what is known of weights that move, see `GradientFlow.state`.
         guard: what is known of steps that went wrong, see `Guard.state`.
         writers: how far each writer is.
         seconds: spent on the run before this process.
     """
 
-    place: Place = field(default_factory=Place)
+    position: Position = field(default_factory=Position)
     evaluated: bool = False
     stop: str = ""
     window: deque[StepSums] = field(default_factory=deque)
-    movement: dict[str, Any] = field(default_factory=dict)
+    gradient_flow: dict[str, Any] = field(default_factory=dict)
     guard: dict[str, Any] = field(default_factory=dict)
     writers: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -60,11 +60,14 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """As values of JSON, which keeps every number exactly."""
-        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "movement", "guard", "writers", "seconds")}
-        return {"place": asdict(self.place), "window": [vars(sums) for sums in self.window], **shown}
+        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "guard", "writers", "seconds")}
+        window = [vars(sums) for sums in self.window]
+        return {"place": asdict(self.position), "movement": self.gradient_flow, "window": window, **shown}
 
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> Self:
         """What `to_json` gave."""
-        window = deque(StepSums.from_json(sums) for sums in known["window"])
-        return cls(**{**known, "place": Place(**known["place"]), "window": window})
+        known = dict(known)
+        position, flow = Position(**known.pop("place")), known.pop("movement")
+        window = deque(StepSums.from_json(sums) for sums in known.pop("window"))
+        return cls(position=position, gradient_flow=flow, window=window, **known)

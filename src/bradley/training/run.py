@@ -10,31 +10,32 @@ from typing import Any
 
 import torch
 
-from .. import disk, stopping
+from ..common import disk, signals
+from ..common.console import Console
+from ..common.files import disk_errors, make_folder, sweep, sync, write_text
 from ..config import SYNTHETIC, Config, Hub, Section, as_list
-from ..console import Console
 from ..errors import BradleyError, Preempted, RunFolderError, UserError
-from ..files import disk_errors, make_folder, sweep, sync, write_text
-from ..hub import check_hub
-from ..model.store import rendering_hashes
+from ..export.hub import check_hub
+from ..model.folder.save_load import rendering_hashes
 from ..records import ScoredComparison
-from ..status import reported
-from .attempts import count_start, forget_starts
+from ..runs.checkpoints import steps_in
+from ..runs.lock import RunLock, busy, holder, run_lock
+from ..runs.record import is_finished, read_record
+from ..runs.run import Run, read_results
+from ..runs.starts import count_start, forget_starts
+from ..runs.status import reported
+from .announce import announce, describe_run, show_samples, worst_examples
 from .build import Prepared, Rows, default_cache, make_job, prepare
-from .checkpoint import steps_in
+from .checkpoints.identity import trained_on
+from .distributed.consistency import check_same, code_hash
+from .distributed.process_group import open_group
+from .distributed.rank_watch import log_apart, watched
 from .job import Job
-from .lock import RunLock, busy, holder, run_lock
 from .loop import fit
-from .parallel.agree import check_same, code_hash
-from .parallel.group import open_group
-from .parallel.logs import log_apart
-from .parallel.watched import watched
 from .progress import Progress
-from .provenance import trained_on
-from .record import announce, describe_run, show_samples, worst_examples
-from .results import Run, final_figures, publish_best, read_run, score_test
-from .resume import begin, compare, go_on, is_finished, read_record
-from .space import check_disk
+from .publish import final_figures, publish_best, score_test
+from .resume import begin, compare, go_on
+from .saver import check_disk
 
 SANITY: dict[str, dict[str, Any]] = {
     "data": {"limit": 64, "eval_limit": 64},
@@ -90,14 +91,14 @@ def train(
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
         record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(stopping.listening(config.train.time_limit))
+            stack.enter_context(signals.listening(config.train.time_limit))
             stack.enter_context(preempted(folder))
             if record and not ended:
                 group.on_main(lambda: held.append(take_again(folder, stack, console)))
                 record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))  # as it is now
             if ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
-                return Run(folder, group.from_main(lambda: read_run(folder).results))
+                return Run(folder, group.from_main(lambda: read_results(folder).results))
             threads = record["identity"]["threads"]["number"] if record else 0
             prepared = prepare(config, rows, default_cache(), threads, group)
             check_data(prepared)
@@ -106,7 +107,7 @@ def train(
             changed = group.from_main(lambda: compare(prepared, record, allow_change) if record else {})
             if not record:
                 group.on_main(lambda: held.append(take(folder, stack, console, again=resume)))
-            prepared.team.check_folder(folder)
+            prepared.strategy.check_folder(folder)
             log_apart(folder, group)
             if group.is_main:
                 stack.enter_context(reported(folder))
@@ -135,9 +136,9 @@ def begun(folder: Path, config: Config, hub: Hub, *, resume: bool) -> tuple[dict
 def check_data(prepared: Prepared) -> None:
     """Raise `UserError` where the processes have read other data, or with another tokenizer."""
     stores = {"train": prepared.train, **prepared.evals}
-    if prepared.team.group.size > 1:
+    if prepared.strategy.group.size > 1:
         hashes = {name: trained_on(store) for name, store in stores.items()}
-        check_same(prepared.team.group, {"data": hashes, "tokenizer": rendering_hashes(prepared.renderer)})
+        check_same(prepared.strategy.group, {"data": hashes, "tokenizer": rendering_hashes(prepared.renderer)})
 
 
 def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: bool) -> RunLock:
@@ -169,7 +170,7 @@ def preempted(folder: Path) -> Iterator[None]:
     """Give a request to stop before the first step, or after the last, its exit code: nothing was to be saved."""
     try:
         yield
-    except stopping.StopRequested as asked:
+    except signals.StopRequested as asked:
         raise Preempted(
             f"stopped by {asked} outside of training, where nothing is lost; the run folder is {folder}",
             "the same command with --resume goes on",
@@ -182,7 +183,7 @@ def counted(folder: Path) -> Iterator[None]:
     count_start(folder, max(steps_in(folder / "checkpoints"), default=None))
     try:
         yield
-    except (Preempted, stopping.StopRequested, UserError):
+    except (Preempted, signals.StopRequested, UserError):
         forget_starts(folder)
         raise
     forget_starts(folder)
@@ -204,7 +205,7 @@ def train_prepared(
         The content of `results.json`.
     """
     began = time.perf_counter()
-    config, group, folder, console = prepared.config, prepared.team.group, job.folder, job.console
+    config, group, folder, console = prepared.config, prepared.strategy.group, job.folder, job.console
     group.on_main(lambda: sweep(folder))
     progress = go_on(prepared, job, record, changed, console) if record else None
     if progress is None:
@@ -213,11 +214,11 @@ def train_prepared(
     before = progress.seconds
     group.on_main(lambda: check_disk(job, begun=progress.begun))
     group.on_main(lambda: describe_run(prepared, folder, source))
-    with torch.random.fork_rng(), watched(job.team, folder, config.parallel.hang_seconds):
+    with torch.random.fork_rng(), watched(job.strategy, folder, config.parallel.hang_seconds):
         outcome = fit(job, progress)
     group.on_main(lambda: publish_best(job, prepared))
     show_samples(job.evaluator, console)
-    with watched(job.team, folder, config.parallel.hang_seconds):
+    with watched(job.strategy, folder, config.parallel.hang_seconds):
         test = score_test(prepared, job)
     about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
 
@@ -259,7 +260,7 @@ def upload(folder: Path, config: Config, console: Console) -> None:
     name, private = config.hub.push, config.hub.private
     if not name:
         return
-    from ..export.publish import publish
+    from ..export.hub import publish
 
     try:
         url = publish(folder, name, private=private, trust_remote_code=config.model.trust_remote_code)

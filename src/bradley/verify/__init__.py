@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..model.agreement import Check as Check
-from ..model.card import read_card
-from ..model.checks import check_base
+from ..model.folder.card import read_card
+from ..model.folder.checks import check_base
+from ..model.folder.tolerance import Check as Check
 
 
 def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:

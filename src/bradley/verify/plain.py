@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..common.text import one_line
 from ..data.render import transcript
 from ..data.tokenizer import locate
-from ..errors import CheckpointError, one_line
-from ..model.origin import ADAPTER_CONFIG
-from ..model.parity import written_ids
+from ..errors import CheckpointError
+from ..model.folder.parity import written_ids
+from ..model.weight_files import ADAPTER_CONFIG
 from ..records import Message
 
 Turns = Sequence[dict[str, str]]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from ..errors import BradleyError
-from ..model.agreement import Check, Sample, compare_ids
 from ..model.build import computes_bfloat16
-from ..model.card import read_card
-from ..model.engine import choose_engine
-from ..model.parity import conversation_ids, score_ids
-from ..model.store import DTYPES, Loaded, load_model
+from ..model.choose_engine import choose_engine
+from ..model.folder.card import read_card
+from ..model.folder.parity import conversation_ids, score_ids
+from ..model.folder.save_load import DTYPES, Loaded, load_model
+from ..model.folder.tolerance import Check, Sample, compare_ids
 from .plain import Folder, depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 
 SIZES = (1, 8)

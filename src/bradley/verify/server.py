@@ -9,9 +9,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from ..errors import CheckpointError, UserError, one_line
-from ..model.agreement import Check, compare
-from ..model.card import BFLOAT16
+from ..common.text import one_line
+from ..errors import CheckpointError, UserError
+from ..model.folder.card import BFLOAT16
+from ..model.folder.tolerance import Check, compare
 from .plain import Folder, depth, plain_text, plain_tokenizer
 
 SECONDS = 180

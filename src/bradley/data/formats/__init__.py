@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from ...common.signals import check as check_stopping
 from ...config import Data
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
-from ...stopping import check as check_stopping
-from .. import fields
-from ..fields import Place, Row
+from .. import rows as fields
+from ..rows import Row, RowPlace
 from .base import ASKED_FOR, REASONS, Format, Numbered
 from .mapped import check_columns, through_function, with_columns
 from .pairs import HH, PREFERENCE
@@ -78,7 +78,7 @@ def to_comparisons(
         DataError: a row has not the shape of its format, or no format fits.
         UserError: no such format, or a column that no format reads.
     """
-    place = Place(name, name, settings=settings or Data())
+    place = RowPlace(name, name, settings=settings or Data())
     format, numbered = choose_format(enumerate(rows, start=1), place.settings.format, name, place.settings.columns)
     return convert_rows(numbered, format, place, set())
 
@@ -128,7 +128,7 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
     raise DataError(f"{name}: no known format has rows with {found}", hint)
 
 
-def convert_rows(rows: Numbered, format: str, place: Place, taken: set[str]) -> Iterator[Comparison | Rejected]:
+def convert_rows(rows: Numbered, format: str, place: RowPlace, taken: set[str]) -> Iterator[Comparison | Rejected]:
     """One result per row of `format`; `taken` holds the ids in use and gains those that are given here.
 
     Raises:
@@ -174,7 +174,7 @@ def _head(rows: Iterator[tuple[int, Row | Comparison | Rejected]]) -> list[tuple
     return head
 
 
-def _convert(shape: Format, row: Row, at: Place) -> Comparison | Rejected:
+def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:
     result = shape.convert(row, at)
     if isinstance(result, Rejected):
         return result
@@ -189,7 +189,7 @@ def _convert(shape: Format, row: Row, at: Place) -> Comparison | Rejected:
     )
 
 
-def _unique(comparison: Comparison, at: Place, taken: set[str]) -> Comparison:
+def _unique(comparison: Comparison, at: RowPlace, taken: set[str]) -> Comparison:
     name = comparison.id if comparison.id and comparison.id not in taken else f"{at.stem}:{at.row}"
     while name in taken:
         name += "~"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...records import Comparison, Judgment, Message, Rejected, Response, prompt_key
-from ..fields import Place, Row
+from ..rows import Row, RowPlace
 from .turns import Turns, check_order
 
 Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
@@ -42,7 +42,7 @@ class Format(NamedTuple):
 
     fields: tuple[str, ...]
     matches: Callable[[Row], bool]
-    convert: Callable[[Row, Place], Comparison | Rejected]
+    convert: Callable[[Row, RowPlace], Comparison | Rejected]
     looks: str
     settings: tuple[str, ...] = ()
     no_labels: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def comparison(
     prompt: Turns,
     responses: Sequence[Response],
     judgments: Sequence[Judgment],
-    at: Place,
+    at: RowPlace,
     *,
     rank: tuple[float, ...] | None = None,
     template_args: dict[str, Any] | None = None,
@@ -76,7 +76,7 @@ def comparison(
 
 
 def unreadable(
-    prompt: Turns, responses: Sequence[Response], at: Place, template_args: dict[str, Any] | None = None
+    prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None = None
 ) -> Rejected | None:
     """Why no tokenizer reads these conversations: a character that nothing can read; None where they can be read.
 
@@ -96,7 +96,7 @@ def unreadable(
 
 
 def leaning(
-    first: float, second: float, at: Place, *, margin: float | None = None, weight: float = 1.0
+    first: float, second: float, at: RowPlace, *, margin: float | None = None, weight: float = 1.0
 ) -> list[Judgment]:
     """The judgment on two responses from what speaks for each, such as votes or probabilities.
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ...errors import DataError, UserError, nearest, one_line
-from ...importpath import load_function
+from ...common.plugins import load_function
+from ...common.text import nearest, one_line
+from ...errors import DataError, UserError
 from ...records import Comparison, Rejected
-from .. import fields
-from ..fields import Place, Row
+from .. import rows as fields
+from ..rows import Row, RowPlace
 from .base import Numbered
 
 
@@ -31,7 +32,7 @@ def with_columns(rows: Numbered, columns: Mapping[str, str], name: str) -> Numbe
         DataError: a row lacks a column.
     """
     for number, row in rows:
-        yield number, _renamed(row, columns, Place(name, name, number)) if isinstance(row, dict) else row
+        yield number, _renamed(row, columns, RowPlace(name, name, number)) if isinstance(row, dict) else row
 
 
 def through_function(rows: Numbered, path: str, name: str) -> Numbered:
@@ -42,10 +43,10 @@ def through_function(rows: Numbered, path: str, name: str) -> Numbered:
         UserError: no such function.
     """
     function = load_function(path, "data.format")
-    return ((number, _called(function, path, row, Place(name, name, number))) for number, row in rows)
+    return ((number, _called(function, path, row, RowPlace(name, name, number))) for number, row in rows)
 
 
-def _renamed(row: Row, columns: Mapping[str, str], at: Place) -> Row:
+def _renamed(row: Row, columns: Mapping[str, str], at: RowPlace) -> Row:
     if all(name in row for name in columns) and not any(source.split(".")[0] in row for source in columns.values()):
         return row  # of a set that has the right names already, as public evaluation sets do beside one's own rows
     values = {name: _value(row, source, at) for name, source in columns.items()}
@@ -53,7 +54,7 @@ def _renamed(row: Row, columns: Mapping[str, str], at: Place) -> Row:
     return {key: value for key, value in row.items() if key not in gone} | values
 
 
-def _value(row: Row, source: str, at: Place) -> Any:
+def _value(row: Row, source: str, at: RowPlace) -> Any:
     if source in row:
         return row[source]
     value: Any = row
@@ -69,7 +70,7 @@ def _value(row: Row, source: str, at: Place) -> Any:
     return value
 
 
-def _called(function: Callable[[Row], Any], path: str, row: Any, at: Place) -> Row | Comparison | Rejected:
+def _called(function: Callable[[Row], Any], path: str, row: Any, at: RowPlace) -> Row | Comparison | Rejected:
     if not isinstance(row, dict):
         return row  # type: ignore[no-any-return]
     try:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...records import Comparison, Message, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, agreeing, comparison, has, leaning, shared
 from .turns import Turns, turns
 
@@ -27,7 +27,7 @@ REPEATED = 16
 """Least characters of a prompt that two texts do not begin with by chance."""
 
 
-def convert_hh(row: Row, at: Place) -> Comparison | Rejected:
+def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
     """An Anthropic pair of transcripts: turns start at "\\n\\nHuman:" and "\\n\\nAssistant:", and one blank after that
     belongs to the marker. The longest run of common turns is the prompt.
 
@@ -35,7 +35,7 @@ def convert_hh(row: Row, at: Place) -> Comparison | Rejected:
     prompt does not end with the human, or where a side has anything but one assistant turn after the split: there it
     is unknown which turn was judged.
     """
-    chosen, rejected = (_transcript(fields.text(row, key, at)) for key in ("chosen", "rejected"))
+    chosen, rejected = (_transcript(rows.text(row, key, at)) for key in ("chosen", "rejected"))
     if not chosen or not rejected:
         return Rejected(at.row, "irregular", 'a transcript does not begin with "\\n\\nHuman:"')
     prompt, chosen, rejected = _split_turns(chosen, rejected)
@@ -48,7 +48,7 @@ def convert_hh(row: Row, at: Place) -> Comparison | Rejected:
     return pair(row, prompt, (Response(chosen), Response(rejected)), at)
 
 
-def convert_preference(row: Row, at: Place) -> Comparison | Rejected:
+def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A chosen and a rejected response, as text or messages, with a prompt of their own or one that both begin with.
 
     Plain texts become `text` messages, and prompt plus response is the source text, to the byte. A common beginning of
@@ -60,9 +60,9 @@ def convert_preference(row: Row, at: Place) -> Comparison | Rejected:
     `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept, and
     their difference is the margin, unless the row has one of its own or the scores contradict the preference.
     """
-    chosen, rejected = fields.field(row, "chosen", at), fields.field(row, "rejected", at)
+    chosen, rejected = rows.field(row, "chosen", at), rows.field(row, "rejected", at)
     if isinstance(chosen, str) != isinstance(rejected, str):
-        found = f"{fields.kind(chosen)} in chosen and {fields.kind(rejected)} in rejected"
+        found = f"{rows.kind(chosen)} in chosen and {rows.kind(rejected)} in rejected"
         raise at.fault(found, "the same kind in both")
     parts = _parts(row, chosen, rejected, at)
     if isinstance(parts, Rejected):
@@ -77,7 +77,7 @@ def pair(
     row: Row,
     prompt: Turns,
     responses: tuple[Response, Response],
-    at: Place,
+    at: RowPlace,
     *,
     margin: float | None = None,
     template_args: dict[str, Any] | None = None,
@@ -87,11 +87,11 @@ def pair(
     `margin` of the row wins over the one given here. `probability`, that chosen is preferred, swaps the sides below
     0.5 and follows `equal_scores` at 0.5. `weight` is positive; a row of weight 0 has no judgment.
     """
-    own = fields.number(row, "margin", at)
-    chance = fields.number_between(row, "probability", 0.0, 1.0, at)
-    weight = fields.number_between(row, "weight", 0.0, fields.LARGEST, at)
-    if weight and weight < 1 / fields.LARGEST:
-        raise at.fault(f"{weight:g} as weight", f"0, or at least {1 / fields.LARGEST:g}")
+    own = rows.number(row, "margin", at)
+    chance = rows.number_between(row, "probability", 0.0, 1.0, at)
+    weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at)
+    if weight and weight < 1 / rows.LARGEST:
+        raise at.fault(f"{weight:g} as weight", f"0, or at least {1 / rows.LARGEST:g}")
     sides = (1.0, 0.0) if chance is None else (chance, 1.0 - chance)
     weight = 1.0 if weight is None else weight
     judgments = leaning(*sides, at, margin=margin if own is None else own, weight=weight) if weight else []
@@ -100,7 +100,7 @@ def pair(
     return comparison(prompt, responses, judgments, at, template_args=template_args)
 
 
-def _parts(row: Row, chosen: Any, rejected: Any, at: Place) -> tuple[Turns, Turns, Turns] | Rejected:
+def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, Turns, Turns] | Rejected:
     """Prompt, chosen and rejected of a preference row."""
     if "prompt" not in row and isinstance(chosen, str):
         _no_other_prompt(row, at)
@@ -123,7 +123,7 @@ def _parts(row: Row, chosen: Any, rejected: Any, at: Place) -> tuple[Turns, Turn
     return (prompt, *_without_prompt(prompt, better, worse, at))
 
 
-def _no_other_prompt(row: Row, at: Place) -> None:
+def _no_other_prompt(row: Row, at: RowPlace) -> None:
     """Raise `DataError` where a row without a prompt has a column that looks like one: it would be lost unnoticed."""
     other = next((key for key in row if key in LIKE_A_PROMPT and isinstance(row[key], str | list) and row[key]), "")
     if other:
@@ -132,7 +132,7 @@ def _no_other_prompt(row: Row, at: Place) -> None:
 
 
 def _without_text(
-    given: str, prompt: Turns, chosen: Turns, rejected: Turns, at: Place
+    given: str, prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace
 ) -> tuple[Turns, Turns, Turns] | Rejected:
     parts = _split_turns(chosen, rejected)
     if any(turn.role == "user" and turn.content.strip() == given.strip() for turn in parts[0]):
@@ -143,7 +143,7 @@ def _without_text(
     return prompt, chosen, rejected
 
 
-def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: Place) -> tuple[Turns, Turns]:
+def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace) -> tuple[Turns, Turns]:
     start = len(prompt)
     repeats = {len(side) > start and side[:start] == prompt for side in (chosen, rejected)}
     if len(repeats) > 1 and prompt:
@@ -151,15 +151,15 @@ def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: Place) ->
     return (chosen[start:], rejected[start:]) if repeats == {True} else (chosen, rejected)
 
 
-def _scores(row: Row, at: Place) -> tuple[float | None, float | None]:
+def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
     for better, worse in SCORES:
-        high, low = fields.number(row, better, at), fields.number(row, worse, at)
+        high, low = rows.number(row, better, at), rows.number(row, worse, at)
         if high is not None and low is not None:
             return high, low
     return None, None
 
 
-def template_args(row: Row, at: Place) -> dict[str, Any]:
+def template_args(row: Row, at: RowPlace) -> dict[str, Any]:
     """The arguments that a row gives the chat template: `tools`, and `chat_template_kwargs` after them."""
     tools = row.get("tools")
     if isinstance(tools, str):
@@ -168,10 +168,10 @@ def template_args(row: Row, at: Place) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise at.fault(f"tools that are not JSON: {error}", "a list of JSON schemas") from error
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        raise at.fault(f"{fields.kind(tools)} as tools", "a list of JSON schemas, or such a list as JSON text")
+        raise at.fault(f"{rows.kind(tools)} as tools", "a list of JSON schemas, or such a list as JSON text")
     kwargs = row.get("chat_template_kwargs")
     if not isinstance(kwargs, dict | None):
-        raise at.fault(f"{fields.kind(kwargs)} as chat_template_kwargs", "an object")
+        raise at.fault(f"{rows.kind(kwargs)} as chat_template_kwargs", "an object")
     return {**({"tools": tools} if tools else {}), **(kwargs or {})}
 
 

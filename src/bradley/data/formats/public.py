@@ -5,42 +5,42 @@ import math
 from typing import Any
 
 from ...records import Comparison, Judgment, Message, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, comparison, has, texts_as_turns
 
 SHP_IDS = ("post_id", "c_root_id_A", "c_root_id_B")
 
 
-def convert_shp(row: Row, at: Place) -> Comparison | Rejected:
+def convert_shp(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Two answers to a post on Reddit (Ethayarajh et al. 2022); `labels` is 1 where A has more karma, 0 where B has.
 
     Karma becomes the score of each response, and no margin: it grows with the readers of a post. The ratio of the
     larger to the smaller one is `score_ratio` of the row, where it says that. Without a positive smaller one it is
     infinite, or 1 for equal ones.
     """
-    first, second = fields.number(row, "score_A", at), fields.number(row, "score_B", at)
-    better = 1 - fields.whole_number(row, "labels", 2, at)
-    answers = [fields.text(row, key, at) for key in ("human_ref_A", "human_ref_B")]
-    prompt, sides = texts_as_turns(fields.text(row, "history", at), *answers)
+    first, second = rows.number(row, "score_A", at), rows.number(row, "score_B", at)
+    better = 1 - rows.whole_number(row, "labels", 2, at)
+    answers = [rows.text(row, key, at) for key in ("human_ref_A", "human_ref_B")]
+    prompt, sides = texts_as_turns(rows.text(row, "history", at), *answers)
     least = at.settings.min_score_ratio
     if least > 1.0:
-        ratio = _ratio(first, second, fields.number(row, "score_ratio", at), at)
+        ratio = _ratio(first, second, rows.number(row, "score_ratio", at), at)
         if ratio < least:
             return Rejected(at.row, "score_ratio", f"scores with a ratio of {ratio:g}, the least is {least:g}")
     responses = (Response(sides[0], first), Response(sides[1], second))
     return comparison(prompt, responses, [Judgment(better, 1 - better)], at)
 
 
-def convert_tldr(row: Row, at: Place) -> Comparison | Rejected:
+def convert_tldr(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Two summaries of a post on Reddit or of a news article (Stiennon et al. 2020); `choice` is the better one.
 
     The prompt is written as in the paper, up to "TL;DR:", and each summary after it as text behind one blank.
     """
-    summaries = fields.objects(row, "summaries", 'a list of {"text": ...}', at)
-    answers = [fields.text(entry, "text", at) for entry in summaries]
-    choice = fields.whole_number(row, "choice", len(summaries), at) if summaries else 0
-    prompt = _summarised(fields.field(row, "info", at, "an object"), at)
+    summaries = rows.objects(row, "summaries", 'a list of {"text": ...}', at)
+    answers = [rows.text(entry, "text", at) for entry in summaries]
+    choice = rows.whole_number(row, "choice", len(summaries), at) if summaries else 0
+    prompt = _summarised(rows.field(row, "info", at, "an object"), at)
     if len(summaries) < 2:
         return Rejected(at.row, "one_response", f"{len(summaries)} summaries")
     judgments = [Judgment(choice, other) for other in range(len(summaries)) if other != choice]
@@ -48,13 +48,13 @@ def convert_tldr(row: Row, at: Place) -> Comparison | Rejected:
     return comparison((Message("text", prompt),), responses, judgments, at)
 
 
-def convert_rewardbench2(row: Row, at: Place) -> Comparison | Rejected:
+def convert_rewardbench2(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A prompt of RewardBench 2 (Malik et al. 2025): every chosen response is better than every rejected one.
 
     Several chosen ones, as in its subset Ties, are not judged among themselves.
     """
-    chosen, rejected = fields.texts(row, "chosen", at), fields.texts(row, "rejected", at)
-    prompt, sides = texts_as_turns(fields.text(row, "prompt", at), *chosen, *rejected)
+    chosen, rejected = rows.texts(row, "chosen", at), rows.texts(row, "rejected", at)
+    prompt, sides = texts_as_turns(rows.text(row, "prompt", at), *chosen, *rejected)
     if not chosen or not rejected:
         return Rejected(at.row, "no_judgment", f"{len(chosen)} chosen and {len(rejected)} rejected responses")
     pairs = itertools.product(range(len(chosen)), range(len(chosen), len(sides)))
@@ -62,7 +62,7 @@ def convert_rewardbench2(row: Row, at: Place) -> Comparison | Rejected:
     return comparison(prompt, [Response(messages) for messages in sides], judgments, at)
 
 
-def _ratio(first: float | None, second: float | None, given: float | None, at: Place) -> float:
+def _ratio(first: float | None, second: float | None, given: float | None, at: RowPlace) -> float:
     if given is not None:
         return given
     if first is None or second is None:
@@ -73,12 +73,12 @@ def _ratio(first: float | None, second: float | None, given: float | None, at: P
     return high / low if low > 0 else math.inf
 
 
-def _summarised(info: Any, at: Place) -> str:
+def _summarised(info: Any, at: RowPlace) -> str:
     if not isinstance(info, dict):
-        raise at.fault(f"{fields.kind(info)} in info", "an object with subreddit, title and post, or with article")
+        raise at.fault(f"{rows.kind(info)} in info", "an object with subreddit, title and post, or with article")
     if info.get("post") is None and info.get("article") is not None:
-        return f"Article:\n{fields.text(info, 'article', at)}\n\nTL;DR:"
-    subreddit, title, post = (fields.text(info, key, at) for key in ("subreddit", "title", "post"))
+        return f"Article:\n{rows.text(info, 'article', at)}\n\nTL;DR:"
+    subreddit, title, post = (rows.text(info, key, at) for key in ("subreddit", "title", "post"))
     return f"SUBREDDIT: r/{subreddit}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
 
 

@@ -4,44 +4,44 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from ...records import Comparison, Judgment, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, agreeing, comparison, texts_as_turns
 from .turns import Turns, turns
 
 
-def convert_ranked(row: Row, at: Place) -> Comparison | Rejected:
+def convert_ranked(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A prompt and K completions with a rank (lower is better) or a score (higher is better); ranks win over scores.
 
     Every pair with different places becomes a judgment, whose margin is the difference of the scores where they agree
     with the order. Completions with the same text stay, and the `identical` policy decides about their judgments.
     """
-    completions = fields.objects(row, "completions", 'a list of {"content": ..., "score" or "rank": ...}', at)
-    contents = [fields.field(entry, "content", at) for entry in completions]
-    plain = all(isinstance(text, str) for text in (fields.field(row, "prompt", at), *contents))
+    completions = rows.objects(row, "completions", 'a list of {"content": ..., "score" or "rank": ...}', at)
+    contents = [rows.field(entry, "content", at) for entry in completions]
+    plain = all(isinstance(text, str) for text in (rows.field(row, "prompt", at), *contents))
     prompt = turns(row["prompt"], "text" if plain else "user", "prompt", at)
     sides = [turns(text, "text" if plain else "assistant", "response", at) for text in contents]
-    scores = [fields.number(entry, "score", at) for entry in completions]
-    return ranking(prompt, sides, [fields.number(entry, "rank", at) for entry in completions], scores, at)
+    scores = [rows.number(entry, "score", at) for entry in completions]
+    return ranking(prompt, sides, [rows.number(entry, "rank", at) for entry in completions], scores, at)
 
 
-def convert_ultrafeedback(row: Row, at: Place) -> Comparison | Rejected:
+def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
     """An instruction of UltraFeedback (Cui et al. 2023) with its completions, ranked by `overall_score`.
 
     Where one completion lacks that, all of the row are ranked by `fine-grained_score`, so that only scores of one kind
     are compared. The system prompt that each completion was drawn with is not part of what is judged.
     """
-    completions = fields.objects(row, "completions", 'a list of {"response": ..., "overall_score": ...}', at)
-    answers = [fields.text(entry, "response", at) for entry in completions]
-    prompt, sides = texts_as_turns(fields.text(row, "instruction", at), *answers)
+    completions = rows.objects(row, "completions", 'a list of {"response": ..., "overall_score": ...}', at)
+    answers = [rows.text(entry, "response", at) for entry in completions]
+    prompt, sides = texts_as_turns(rows.text(row, "instruction", at), *answers)
     overall, fine = (
-        [fields.number(entry, key, at) for entry in completions] for key in ("overall_score", "fine-grained_score")
+        [rows.number(entry, key, at) for entry in completions] for key in ("overall_score", "fine-grained_score")
     )
     return ranking(prompt, sides, [], fine if None in overall else overall, at)
 
 
 def ranking(
-    prompt: Turns, sides: Sequence[Turns], ranks: Sequence[float | None], scores: Sequence[float | None], at: Place
+    prompt: Turns, sides: Sequence[Turns], ranks: Sequence[float | None], scores: Sequence[float | None], at: RowPlace
 ) -> Comparison | Rejected:
     """The comparison of responses by their ranks, where all have one, or else by their scores."""
     order = _order(ranks, scores)

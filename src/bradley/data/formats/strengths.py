@@ -3,8 +3,8 @@
 import re
 
 from ...records import Comparison, Judgment, Message, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, comparison, has
 from .turns import Turns, turns
 
@@ -12,32 +12,32 @@ MARKED_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")
 STRONGEST = 3
 
 
-def convert_helpsteer2(row: Row, at: Place) -> Comparison | Rejected:
+def convert_helpsteer2(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A row of HelpSteer2-Preference (Wang et al. 2024). A prompt of several turns marks each but the first."""
-    first, *marked = MARKED_TURN.split(fields.text(row, "prompt", at))
+    first, *marked = MARKED_TURN.split(rows.text(row, "prompt", at))
     roles = {"User": "user", "Assistant": "assistant"}
     later = (Message(roles[name], text) for name, text in zip(marked[::2], marked[1::2], strict=True))
     prompt = (Message("user", first), *later)
-    answers = [fields.text(row, key, at) for key in ("response_1", "response_2")]
+    answers = [rows.text(row, key, at) for key in ("response_1", "response_2")]
     if prompt[-1].role != "user":
         return Rejected(at.row, "irregular", "the prompt ends with a turn of the assistant")
     return _by_strength(row, "preference_strength", prompt, answers, at)
 
 
-def convert_helpsteer3(row: Row, at: Place) -> Comparison | Rejected:
+def convert_helpsteer3(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A row of HelpSteer3-Preference (Wang et al. 2025); `overall_preference` is the strength."""
-    context = fields.field(row, "context", at, "messages")
+    context = rows.field(row, "context", at, "messages")
     if not isinstance(context, list):
-        raise at.fault(f"{fields.kind(context)} in context", "messages")
+        raise at.fault(f"{rows.kind(context)} in context", "messages")
     prompt = turns(context, "user", "prompt", at)
-    answers = [fields.text(row, key, at) for key in ("response1", "response2")]
+    answers = [rows.text(row, key, at) for key in ("response1", "response2")]
     return _by_strength(row, "overall_preference", prompt, answers, at)
 
 
-def _by_strength(row: Row, key: str, prompt: Turns, answers: list[str], at: Place) -> Comparison | Rejected:
+def _by_strength(row: Row, key: str, prompt: Turns, answers: list[str], at: RowPlace) -> Comparison | Rejected:
     """The strength becomes margin or weight by `strength_as`; 0 is a tie or no judgment by `equal_scores`."""
-    fields.field(row, key, at, "a number")
-    strength = fields.number_between(row, key, -STRONGEST, STRONGEST, at) or 0.0
+    rows.field(row, key, at, "a number")
+    strength = rows.number_between(row, key, -STRONGEST, STRONGEST, at) or 0.0
     if not strength and at.settings.equal_scores == "skip":
         return Rejected(at.row, "no_judgment", f"{key} is 0")
     better = 1 if strength > 0 else 0

@@ -1,8 +1,8 @@
 """Pairs that come as token ids: no template touches them, and nothing is added."""
 
 from ...records import Comparison, Message, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, shared
 from .pairs import SAID, pair
 
@@ -14,7 +14,7 @@ NAMES = (
 """What TRL calls the two sides, now and in older releases."""
 
 
-def convert_ids(row: Row, at: Place) -> Comparison | Rejected:
+def convert_ids(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Token ids of a chosen and a rejected text, with or without those of the prompt.
 
     Without `prompt_ids`, both texts are whole: their longest common beginning is the prompt, less what would leave one
@@ -39,17 +39,17 @@ def convert_ids(row: Row, at: Place) -> Comparison | Rejected:
     return pair(row, (_message(prompt),) if prompt else (), sides, at)
 
 
-def _ids(row: Row, key: str, at: Place) -> list[int]:
-    ids = fields.field(row, key, at, "a list of token ids")
+def _ids(row: Row, key: str, at: RowPlace) -> list[int]:
+    ids = rows.field(row, key, at, "a list of token ids")
     if not isinstance(ids, list):
-        raise at.fault(f"{fields.kind(ids)} in {key}", "a list of token ids")
+        raise at.fault(f"{rows.kind(ids)} in {key}", "a list of token ids")
     for value in ids:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise at.fault(f"{fields.on_one_line(repr(value))} in {key}", "token ids, whole numbers from 0 on")
+            raise at.fault(f"{rows.on_one_line(repr(value))} in {key}", "token ids, whole numbers from 0 on")
     return ids
 
 
-def _after(prompt: list[int], chosen: list[int], rejected: list[int], at: Place) -> tuple[list[int], list[int]]:
+def _after(prompt: list[int], chosen: list[int], rejected: list[int], at: RowPlace) -> tuple[list[int], list[int]]:
     start = len(prompt)
     repeats = [side[:start] == prompt for side in (chosen, rejected)]
     if repeats[0] != repeats[1]:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from ...records import ROLES, Message
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 
 Turns = tuple[Message, ...]
 
@@ -18,17 +18,17 @@ EXTRA = ("name", "tool_call_id", *INSTEAD)
 """Keys of a turn that chat templates read besides role and content; other keys describe the turn and are not read."""
 
 
-def turns(value: Any, plain_role: str, what: str, at: Place) -> Turns:
+def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:
     """Text as one turn of `plain_role`, or a list of messages, of which a response has at least one."""
     if isinstance(value, str):
         return (Message(plain_role, value),)
     if not isinstance(value, list) or (not value and what == "response"):
-        found = "an empty list" if value == [] else fields.kind(value)
+        found = "an empty list" if value == [] else rows.kind(value)
         raise at.fault(f"{found} as {what}", 'text, or messages such as [{"role": "user", "content": "..."}]')
     return tuple(_message(entry, what, at) for entry in value)
 
 
-def check_order(turns: Turns, at: Place) -> None:
+def check_order(turns: Turns, at: RowPlace) -> None:
     """Stop at an order of roles that chat templates refuse; two turns of one speaker in a row occur in real data."""
     roles = [turn.role for turn in turns]
     found = f"the roles {', '.join(roles)}"
@@ -40,26 +40,26 @@ def check_order(turns: Turns, at: Place) -> None:
         raise at.fault(found, "an assistant turn at the end, the one that is judged")
 
 
-def _message(entry: Any, what: str, at: Place) -> Message:
+def _message(entry: Any, what: str, at: RowPlace) -> Message:
     if not isinstance(entry, dict):
-        raise at.fault(f"{fields.kind(entry)} in a message of the {what}", WANTED)
+        raise at.fault(f"{rows.kind(entry)} in a message of the {what}", WANTED)
     extra = {key: entry[key] for key in sorted(EXTRA) if entry.get(key) not in (None, [])}
     bare = any(key in extra for key in INSTEAD)
     if "role" not in entry or ("content" not in entry and not bare):
-        raise at.fault(f"{fields.keys_of(entry)} in a message of the {what}", WANTED)
+        raise at.fault(f"{rows.keys_of(entry)} in a message of the {what}", WANTED)
     if entry["role"] not in CHAT_ROLES:
         raise at.fault(f"the role {entry['role']!r} in the {what}", f"one of {', '.join(CHAT_ROLES)}")
     content = entry.get("content")
     if not isinstance(content, str) and not (content is None and bare):
-        raise at.fault(f"{fields.kind(content)} as content in the {what}", f"text, as in {WANTED}")
+        raise at.fault(f"{rows.kind(content)} as content in the {what}", f"text, as in {WANTED}")
     _check_extra(extra, what, at)
     return Message(entry["role"], content or "", json.dumps(extra, ensure_ascii=False) if extra else "")
 
 
-def _check_extra(extra: Row, what: str, at: Place) -> None:
+def _check_extra(extra: Row, what: str, at: RowPlace) -> None:
     for key, value in extra.items():
         if key == "tool_calls":
             if not isinstance(value, list) or not all(isinstance(call, dict) for call in value):
-                raise at.fault(f"{fields.kind(value)} as tool_calls in the {what}", "a list of objects")
+                raise at.fault(f"{rows.kind(value)} as tool_calls in the {what}", "a list of objects")
         elif not isinstance(value, str):
-            raise at.fault(f"{fields.kind(value)} as {key} in the {what}", "text")
+            raise at.fault(f"{rows.kind(value)} as {key} in the {what}", "text")

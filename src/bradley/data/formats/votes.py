@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Any
 
 from ...records import Comparison, Rejected, Response
-from .. import fields
-from ..fields import Place, Row
+from .. import rows
+from ..rows import Row, RowPlace
 from .base import Format, comparison, leaning, texts_as_turns
 from .turns import Turns, turns
 
@@ -23,32 +23,32 @@ OVERALL = {
 }
 
 
-def convert_votes(row: Row, at: Place) -> Comparison | Rejected:
+def convert_votes(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Responses a and b, or chosen and rejected, with `votes`; "a" and 0 are the first of the two."""
-    first, second = (fields.field(row, key, at) for key in next((n for n in NAMES if n[0] in row), NAMES[0]))
-    given = fields.field(row, "prompt", at)
+    first, second = (rows.field(row, key, at) for key in next((n for n in NAMES if n[0] in row), NAMES[0]))
+    given = rows.field(row, "prompt", at)
     plain = all(isinstance(text, str) for text in (given, first, second))
     prompt = turns(given, "text" if plain else "user", "prompt", at)
     sides = [turns(text, "text" if plain else "assistant", "response", at) for text in (first, second)]
-    return _by_votes(prompt, sides, _count(fields.field(row, "votes", at, WANTED), at), at)
+    return _by_votes(prompt, sides, _count(rows.field(row, "votes", at, WANTED), at), at)
 
 
-def convert_multipref(row: Row, at: Place) -> Comparison | Rejected:
+def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
     """A row of MultiPref (Miranda et al. 2024): each annotator, expert or not, has one vote, `overall_pref`."""
-    answers = [fields.text(row, key, at) for key in ("completion_a", "completion_b")]
+    answers = [rows.text(row, key, at) for key in ("completion_a", "completion_b")]
     asked = "prompt" if "prompt" in row and "text" not in row else "text"
-    prompt, sides = texts_as_turns(fields.text(row, asked, at), *answers)
+    prompt, sides = texts_as_turns(rows.text(row, asked, at), *answers)
     votes: Counter[str] = Counter()
     for key in ANNOTATORS:
-        for entry in fields.objects(row, key, 'a list of {"overall_pref": ...}', at):
-            word = fields.text(entry, "overall_pref", at)
+        for entry in rows.objects(row, key, 'a list of {"overall_pref": ...}', at):
+            word = rows.text(entry, "overall_pref", at)
             if word not in OVERALL:
-                raise at.fault(f"{fields.on_one_line(repr(word))} as overall_pref", f"one of {', '.join(OVERALL)}")
+                raise at.fault(f"{rows.on_one_line(repr(word))} as overall_pref", f"one of {', '.join(OVERALL)}")
             votes[OVERALL[word]] += 1
     return _by_votes(prompt, sides, votes, at)
 
 
-def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: Place) -> Comparison | Rejected:
+def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: RowPlace) -> Comparison | Rejected:
     """Probability of the better one: its share of the votes, a tie half for each; 1 with `votes = majority`."""
     second = sum(SIDES[side] * count for side, count in votes.items())
     first = votes.total() - second
@@ -62,21 +62,21 @@ def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: Place)
     return comparison(prompt, [Response(messages) for messages in sides], judgments, at)
 
 
-def _count(votes: Any, at: Place) -> Counter[str]:
+def _count(votes: Any, at: RowPlace) -> Counter[str]:
     if isinstance(votes, dict):
-        counts = {_side(key, at): fields.number(votes, key, at) or 0.0 for key in votes}
+        counts = {_side(key, at): rows.number(votes, key, at) or 0.0 for key in votes}
         if any(count < 0 or count != int(count) for count in counts.values()) or len(counts) < len(votes):
-            raise at.fault(f"the counts {fields.on_one_line(votes)}", WANTED)
+            raise at.fault(f"the counts {rows.on_one_line(votes)}", WANTED)
         return Counter({side: int(count) for side, count in counts.items()})
     if not isinstance(votes, list):
-        raise at.fault(f"{fields.kind(votes)} in votes", WANTED)
+        raise at.fault(f"{rows.kind(votes)} in votes", WANTED)
     return Counter(_side(vote, at) for vote in votes)
 
 
-def _side(vote: Any, at: Place) -> str:
+def _side(vote: Any, at: RowPlace) -> str:
     side = "ab"[vote] if type(vote) is int and vote in (0, 1) else str(vote).lower()
     if side not in SIDES:
-        raise at.fault(f"the vote {fields.on_one_line(repr(vote))}", WANTED)
+        raise at.fault(f"the vote {rows.on_one_line(repr(vote))}", WANTED)
     return side
 
 

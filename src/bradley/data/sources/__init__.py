@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...common.text import nearest
 from ...config import Words, as_list
-from ...errors import DataError, UserError, nearest
+from ...errors import DataError, UserError
 from .base import Row, Source
 from .files import file_source
 from .folder import folder_sources

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...common.signals import check as check_stopping
 from ...errors import DataError
-from ...stopping import check as check_stopping
-from ..fields import on_one_line
+from ..rows import on_one_line
 from .base import NumberedRows
 from .json_rows import DECODER
 from .text import decoded, lines

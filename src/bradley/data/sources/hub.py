@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, UserError, one_line
+from ...common.text import one_line
+from ...errors import DataError, UserError
 from .base import NumberedRows, Source, needed
-from .query import chosen_split, options
-from .saved import dataset_rows
+from .saved import chosen_split, dataset_rows, options
 
 PREFIX = "hub:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...common.signals import check as check_stopping
 from ...errors import DataError
-from ...stopping import check as check_stopping
-from ..fields import kind, on_one_line
+from ..rows import kind, on_one_line
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 

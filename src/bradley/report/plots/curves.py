@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bradley.errors import UserError
+from ...errors import UserError
 
 Event = Mapping[str, Any]
 AXES = {

@@ -1,18 +1,98 @@
-"""How the scores of chosen and rejected responses spread while the model trains."""
+"""Distributions of a run as figures: tokens of a split, scores and response lengths by side, scores over the steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bradley.evaluate.moments import QUANTILES
-from bradley.report.plots.curves import Curves, Event, Series
-from bradley.report.plots.drawing import label_ends, panel_grid, titles
-from bradley.report.style import BLUE, ORANGE, figure_style
+from ...evaluate.judgments import judgment_table
+from ...evaluate.moments import QUANTILES
+from ...records import ScoredComparison
+from .curves import Curves, Event, Series
+from .drawing import label_ends, panel_grid, short, single, titles
+from .style import BLUE, MUTED, ORANGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+LOOKS = {"prompt": MUTED, "chosen": BLUE, "rejected": ORANGE}
+Histograms = Mapping[str, Mapping[str, Any]]
+
+
+def split_histograms(data_report: Mapping[str, Any]) -> dict[str, Histograms]:
+    """The histograms of token counts by split, of those splits that have a text to count."""
+    found = {
+        name: (split.get("tokens") or {}).get("histograms") or {}
+        for name, split in (data_report.get("splits") or {}).items()
+    }
+    return {name: histograms for name, histograms in found.items() if _drawn(histograms)}
+
+
+def token_lengths_figure(splits: Mapping[str, Histograms], title: str = "Tokens, {split}") -> "Figure":
+    """One panel per split: outlines of the token counts of prompts and of chosen and rejected responses.
+
+    `splits` holds for each part a histogram of `edges` [B + 1] and `counts` [B]. Heights are shares of the part's
+    texts per token of width, because the bins of two parts differ.
+    """
+    with figure_style():
+        figure, axes = panel_grid(len(splits))
+        for axis, (name, histograms) in zip(axes, splits.items(), strict=True):
+            _draw_tokens(axis, histograms, title.format(split=name))
+    return figure
+
+
+def _drawn(histograms: Histograms) -> dict[str, Mapping[str, Any]]:
+    return {part: histograms[part] for part in LOOKS if part in histograms and sum(histograms[part]["counts"])}
+
+
+def _draw_tokens(axis: "Axes", histograms: Histograms, title: str) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    for row, (part, histogram) in enumerate(_drawn(histograms).items()):
+        counts, edges = np.asarray(histogram["counts"], dtype=np.float64), np.asarray(histogram["edges"])
+        density = counts / counts.sum() / np.diff(edges)
+        axis.stairs(density, edges, color=LOOKS[part], fill=True, alpha=0.15)
+        axis.stairs(density, edges, color=LOOKS[part], linewidth=1.2)
+        axis.text(0.99, 0.97 - 0.08 * row, part, color=LOOKS[part], ha="right", va="top", transform=axis.transAxes)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.set_xlim(left=0.0)
+    axis.set_ylim(bottom=0.0)
+    titles(axis, title, "tokens", "share of texts per token")
+
+
+def score_figure(rows: Sequence[ScoredComparison]) -> "Figure":
+    """Histogram of the scores of preferred and of other responses, one count per decided judgment and side."""
+    table = judgment_table(rows)
+    sides = {"preferred": table.chosen[table.decided], "other": table.rejected[table.decided]}
+    return single(_draw_sides, sides, "Scores by label", "score")
+
+
+def response_lengths(rows: Sequence[ScoredComparison]) -> dict[str, list[int]]:
+    """Response tokens of the preferred and of the other side of each decided judgment, for `length_figure`."""
+    pairs = [(row.response_tokens, judgment) for row in rows for judgment in row.judgments if not judgment.tie]
+    return {"preferred": [n[j.better] for n, j in pairs], "other": [n[j.worse] for n, j in pairs]}
+
+
+def length_figure(lengths: Mapping[str, Sequence[int]]) -> "Figure":
+    """Histogram of token counts, one outline per name; at most two names."""
+    sides = {name: np.asarray(counts) for name, counts in lengths.items()}
+    return single(_draw_sides, sides, "Response lengths", "tokens")
+
+
+def _draw_sides(axis: "Axes", sides: Mapping[str, Any], title: str, x: str) -> None:
+    assert len(sides) <= 2, "two colours, so two sides"
+    drawn = {name: values for name, values in sides.items() if len(values)}
+    bins = np.histogram_bin_edges(np.concatenate([*drawn.values()]) if drawn else [], bins=40).tolist()
+    for row, ((name, values), colour) in enumerate(zip(drawn.items(), (BLUE, ORANGE), strict=False)):
+        axis.hist(values, bins, color=colour, alpha=0.25, histtype="stepfilled", linewidth=0)
+        axis.hist(values, bins, color=colour, histtype="step", linewidth=1.2)
+        label = f"{name}, mean {short(np.mean(values))}"
+        axis.text(0.99, 0.97 - 0.08 * row, label, color=colour, ha="right", va="top", transform=axis.transAxes)
+    axis.margins(y=0.25)  # room for the names
+    titles(axis, title, x, "judgments")
+
 
 Distribution = Mapping[str, Any]
 
@@ -42,7 +122,7 @@ def distributions_figure(
     with figure_style():
         figure, axes = panel_grid(len(names))
         for axis, name in zip(axes, names, strict=True):
-            _draw(axis, [line for line in lines if line["set"] == name], curves, name)
+            _draw_quantiles(axis, [line for line in lines if line["set"] == name], curves, name)
     return figure
 
 
@@ -58,7 +138,7 @@ def quantiles(side: Mapping[str, Any]) -> list[float]:
     return [float(np.interp(share, below, edges)) for share in QUANTILES.values()]
 
 
-def _draw(axis: "Axes", lines: Sequence[Distribution], curves: Curves, name: str) -> None:
+def _draw_quantiles(axis: "Axes", lines: Sequence[Distribution], curves: Curves, name: str) -> None:
     ordered = sorted(lines, key=lambda line: int(line["step"]))
     placed = [(place, line) for line in ordered if (place := curves.place(line["step"])) is not None]
     medians = []

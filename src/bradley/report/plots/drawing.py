@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
-from bradley.report.plots.curves import Series
-from bradley.report.style import PALETTE, PANEL_SIZE, figure_style, new_figure
+from .curves import Series
+from .style import PALETTE, PANEL_SIZE, figure_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 MINUS = "\u2212"
 TICKS = 6

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bradley.report.filters import number
-from bradley.report.style import BLUE, GRID, MUTED, PANEL_SIZE, figure_style, new_figure
+from ..filters import number
+from .style import BLUE, GRID, MUTED, PANEL_SIZE, figure_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 Bin = Mapping[str, Any]
 

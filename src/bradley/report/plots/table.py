@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bradley.report.csvtable import Columns, Line
-from bradley.report.plots.drawing import line_looks, panel_grid, titles
-from bradley.report.style import figure_style
+from .csv_columns import Columns, Line
+from .drawing import line_looks, panel_grid, titles
+from .style import figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 FEW_POINTS = 30
 """A line of fewer points shows where they are."""

@@ -1,0 +1,316 @@
+"""Record what users can observe of bradley, to compare the record before a restructuring with the record after.
+
+    python benchmarks/pins.py --output before.json
+    python benchmarks/pins.py --compare before.json after.json
+
+Bytes of runs depend on the processor and on installed versions: make both records on one machine, in one environment.
+The record holds: files of tiny CPU runs (Llama, GPT-2 with and without LoRA, BERT, two processes, one stopped and
+resumed), model cards, outputs of the other commands, help texts, settings, user errors with exit codes, public names.
+Only the command line, run folders and public names are used. A comparison exits with 1 where the records differ.
+"""
+
+import argparse
+import difflib
+import hashlib
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import bradley
+import bradley.errors
+import bradley.losses
+
+EXCLUDED_FILES = {
+    "timing.jsonl": "seconds and memory",
+    "plots/rewards-minutes.*": "curves over minutes",
+    "logs/*": "messages of the processes, with times",
+}
+"""Files of a run folder of which the name alone is recorded, and the reason."""
+EXCLUDED_KEYS = {
+    "run.json": {"code": "a hash over paths and texts of the source files"},
+    "results.json": {"seconds": "wall time"},
+    "training/state.json": {"seconds": "wall time", "timing": "the size of timing.jsonl"},
+    "manifest.json": {"training/state.json": "a hash over wall time"},
+    "environment.json": {"platform": "names the kernel"},
+}
+"""Keys of JSON files that are left out before hashing, and the reason."""
+KEYS_OF = ("run.json", "environment.json", "timing.jsonl", "model/bradley.json", "model/config.json")
+"""Files of a run folder of which the names of all keys are recorded too."""
+CONFIG = """
+[data]
+train = "synthetic:"
+valid_share = 0.2
+test_share = 0.2
+[data.synthetic]
+comparisons = 240
+length_weight = 1.0
+[render]
+max_tokens = 256
+[optim]
+lr = 3e-3
+[train]
+batch_size = 16
+max_steps = 8
+threads = 1
+device = "cpu"
+select_by = "nll"
+[eval]
+every = 3
+"""
+TOKENIZER = '[model]\ntokenizer = "train"\nvocab_size = 512\n[model.config]\n'
+LLAMA = (
+    'model_type = "llama"\nhidden_size = 32\nnum_hidden_layers = 2\nnum_attention_heads = 2\nintermediate_size = 64\n'
+)
+BERT = LLAMA.replace("llama", "bert") + "max_position_embeddings = 256\n"
+GPT2 = 'model_type = "gpt2"\nn_embd = 32\nn_layer = 2\nn_head = 2\nn_positions = 256\n'
+LORA = '[model]\npath = "gpt2/model"\ndropout = true\n[model.adapter]\nkind = "lora"\nrank = 4\ndropout = 0.1\n'
+HIDE = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name == "matplotlib" else find(name, *more)
+"""
+FILES = {
+    "hide/sitecustomize.py": HIDE,
+    "llama.toml": CONFIG + TOKENIZER + LLAMA,
+    "bert.toml": CONFIG + TOKENIZER + BERT,
+    "gpt2.toml": CONFIG + TOKENIZER.replace("[model]", "[model]\ndropout = true") + GPT2,
+    "lora.toml": CONFIG + LORA,
+    "misspelt.toml": CONFIG.replace("batch_size", "batchsize"),
+    "pairs.jsonl": "".join(
+        json.dumps({"prompt": f"Question {k}?", "chosen": "A long answer, " * (k + 1), "rejected": "No."}) + "\n"
+        for k in range(6)
+    ),
+    "broken.jsonl": '{"prompt": "a", "chosen": "b"',
+}
+CHAINS = (
+    ("launch local --processes 2 -- train llama.toml --output two --quiet",),
+    ("train gpt2.toml --output gpt2 --quiet", "train lora.toml --output lora --quiet"),
+    ("train llama.toml --output llama --quiet",),
+    (
+        "train llama.toml --output resumed --quiet --train.stop_after 6",
+        "train llama.toml --output resumed --quiet --resume",
+    ),
+    ("train bert.toml --output bert --quiet --render.template raw",),
+)
+"""Command lines of runs; those of one chain one after another, the chains side by side."""
+UNDRAWN = {line for chain in CHAINS for line in chain if "--output llama" not in line}
+"""Command lines that run as if matplotlib were not installed, because drawing takes half of their time."""
+RUNS = ("bert", "gpt2", "llama", "lora", "resumed", "two")
+OUTPUTS = (
+    "configs",
+    "data pairs.jsonl --json --model.tokenizer llama/model",
+    "plan llama.toml --no-timing",
+    "plan llama.toml --memory --json",
+    "score llama/model pairs.jsonl -o scored/scores.jsonl --quiet",
+    "export lora exported --json",
+    "verify exported --json",
+)
+ERRORS = (
+    "",
+    "trian llama.toml",
+    "train",
+    "train llama.toml --optim.lrr 1",
+    "train llama.toml --train.batch_size many",
+    "train llama.toml --optim.lr=-1",
+    "train llama.toml --quiet --json",
+    "train llama.toml --resume",
+    "train absent.toml",
+    "train misspelt.toml --json",
+    "train llama.toml --output new --data.train absent.jsonl",
+    "train llama.toml --output new --data.train broken.jsonl",
+    "train llama.toml --output new --model.path absent",
+    "train llama.toml --output llama",
+    "train llama.toml --output llama --resume --seed 1",
+    "launch local --processes 0 -- train llama.toml --output new",
+    "launch local --processes 2 -- plan llama.toml",
+    "data absent.jsonl",
+    "plot absent",
+    "score absent pairs.jsonl -o new.jsonl",
+    "export absent new",
+    "verify absent --json",
+)
+
+
+class Desk:
+    """A temporary folder with input files, and bradley's command line in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        source = str(Path(bradley.__file__).resolve().parents[1])
+        fixed = {"COLUMNS": "100", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "LC_ALL": "C.UTF-8"}
+        self.environment = {**os.environ, **fixed, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "PYTHONPATH": source}
+        (folder / "hide").mkdir()
+        for name, text in FILES.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    def call(self, line: str, streams: Sequence[str] = ("stdout", "stderr")) -> dict[str, Any]:
+        """Run one command line; return the exit code and the lines of output."""
+        environment = dict(self.environment)
+        if line in UNDRAWN:
+            environment["PYTHONPATH"] += f"{os.pathsep}{self.folder / 'hide'}"
+        command = [sys.executable, "-m", "bradley", *line.split()]
+        ended = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        texts = {name: getattr(ended, name).replace(str(self.folder), "FOLDER") for name in streams}
+        return {"code": ended.returncode} | {name: text.splitlines() for name, text in texts.items()}
+
+    def chain(self, lines: Sequence[str]) -> dict[str, Any]:
+        """Run several command lines one after another."""
+        found = {}
+        for line in lines:
+            found[line] = self.call(line)
+            # A launcher may look for a rank's file in the moment of its removal, and then ends the run.
+            if line.startswith("launch") and "FileNotFoundError" in str(found[line]["stderr"]):
+                shutil.rmtree(self.folder / "two", ignore_errors=True)
+                found[line] = self.call(line)
+        return found
+
+    def digest(self, path: Path) -> str:
+        """Hash a file without excluded keys, times and the temporary folder's path."""
+        raw = path.read_bytes()
+        dropped = {key for name, keys in EXCLUDED_KEYS.items() if path.match(name) for key in keys}
+        if dropped:
+            raw = json.dumps(without(json.loads(raw), dropped)).encode()
+        if path.suffix == ".html":
+            raw = re.sub(rb"<dt>time</dt><dd>[^<]*</dd>", b"", raw)
+        return hashlib.sha256(raw.replace(str(self.folder).encode(), b"FOLDER")).hexdigest()
+
+    def files(self, name: str) -> dict[str, str]:
+        """Hash every file of a folder; give the reason instead where a file is excluded."""
+        found = {}
+        for path in sorted(path for path in (self.folder / name).rglob("*") if path.is_file()):
+            reason = next((why for pattern, why in EXCLUDED_FILES.items() if path.match(pattern)), "")
+            found[str(path.relative_to(self.folder / name))] = f"excluded: {reason}" if reason else self.digest(path)
+        return found
+
+    def keys(self, name: str) -> dict[str, list[str]]:
+        """List the names of all keys in some JSON files of a run folder."""
+        found = {}
+        for file in (file for file in KEYS_OF if (self.folder / name / file).exists()):
+            text = (self.folder / name / file).read_text(encoding="utf-8")
+            rows = [json.loads(part) for part in (text.splitlines() if file.endswith(".jsonl") else [text])]
+            found[file] = sorted({re.sub(r"/\d+(?=/|$)", "/N", path) for row in rows for path, _ in leaves(row)})
+        return found
+
+    def helps(self, command: str = "") -> dict[str, list[str]]:
+        """Read the help of a command and of all commands below."""
+        text = self.call(f"{command} --help")["stdout"]
+        below = text[text.index("Commands:") + 1 :] if "Commands:" in text else []
+        found = {command.strip() or "bradley": text}
+        for name in re.findall(r"^  (\w\S*)", "\n".join(below), re.MULTILINE):
+            found |= self.helps(f"{command} {name}")
+        return found
+
+
+def without(value: Any, dropped: set[str]) -> Any:
+    """Copy a value without some keys, at every depth."""
+    if isinstance(value, dict):
+        return {key: without(inner, dropped) for key, inner in value.items() if key not in dropped}
+    return [without(inner, dropped) for inner in value] if isinstance(value, list) else value
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of everything that is neither an object nor a list; empty ones count as values."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not inner or not value:
+        yield path, value
+        return
+    for key, part in inner:
+        yield from leaves(part, f"{path}/{key}")
+
+
+def settings(schema: dict[str, Any], kinds: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """List type, default and limits of every setting, without texts and names of classes."""
+    found: dict[str, Any] = {}
+    for name, kind in schema["properties"].items():
+        if "$ref" in kind:
+            found |= settings(kinds[kind["$ref"].rpartition("/")[2]], kinds, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = without(kind, {"title", "description"})
+    return found
+
+
+def signatures(module: ModuleType, names: Sequence[str]) -> dict[str, str]:
+    """List the parameters of public names with their defaults, without annotations."""
+    found = {}
+    for name in names:
+        thing = getattr(module, name)
+        taken = (
+            inspect.signature(thing).parameters.values() if inspect.isroutine(thing) or inspect.isclass(thing) else ()
+        )
+        found[name] = ", ".join(str(one.replace(annotation=one.empty)) for one in taken)
+    return found
+
+
+def names_of(module: ModuleType) -> list[str]:
+    """List the names that a module defines and does not import."""
+    own = {name: thing for name, thing in vars(module).items() if name[0] != "_" and not inspect.ismodule(thing)}
+    imported = {name for name, thing in own.items() if getattr(thing, "__module__", module.__name__) != module.__name__}
+    return sorted(name for name in own if name not in imported or getattr(own[name], "__name__", "") != name)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Make every observation."""
+    desk = Desk(folder)
+    with ThreadPoolExecutor(2) as pool:
+        commands = {line: found for chain in pool.map(desk.chain, CHAINS) for line, found in chain.items()}
+        runs = {name: {"files": desk.files(name), "keys": desk.keys(name)} for name in RUNS}
+        outputs = dict(zip(OUTPUTS, pool.map(desk.call, OUTPUTS), strict=True))
+        errors = dict(zip(ERRORS, pool.map(desk.call, ERRORS), strict=True))
+    resumed, whole = runs["resumed"]["files"], runs["llama"]["files"]
+    helps = desk.helps()
+    public = {name: getattr(bradley, name) for name in bradley.__all__}
+    schema = bradley.Config.model_json_schema()
+    return {
+        "runs": runs,
+        "commands": commands,
+        "resumed differs from whole": sorted(name for name in resumed if resumed[name] != whole.get(name)),
+        "outputs": outputs,
+        "folders": {name: desk.files(name) for name in ("scored", "exported")},
+        "errors": errors,
+        "left behind": (folder / "new").exists(),
+        "exit codes": {name: kind.exit_code for name, kind in public.items() if hasattr(kind, "exit_code")},
+        "table of exit codes": {str(code): text for code, text in bradley.errors.EXIT_CODES.items()},
+        "help": helps,
+        "options": {name: re.findall(r"^  (-\S.*?)(?:  |$)", "\n".join(text), re.M) for name, text in helps.items()},
+        "settings": settings(schema, schema["$defs"]),
+        "bradley": signatures(bradley, bradley.__all__),
+        "bradley.losses": signatures(bradley.losses, names_of(bradley.losses)),
+    }
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Print every difference between two records; return whether there is any."""
+    before, after = ([f"{path}: {value!r}" for path, value in leaves(one)] for one in (old, new))
+    changes = [
+        line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:2] not in ("--", "++", "@@")
+    ]
+    print("\n".join(changes) or "no difference")
+    return bool(changes)
+
+
+def main() -> None:
+    """Record, or compare two records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--output", type=Path, metavar="FILE")
+    what.add_argument("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    given = parser.parse_args()
+    if given.compare:
+        sys.exit(compare(*(json.loads(path.read_text(encoding="utf-8")) for path in given.compare)))
+    with tempfile.TemporaryDirectory(prefix="bradley-pins-") as folder:
+        found = record(Path(folder).resolve())
+    given.output.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The account of a split: where every row went, for the report and for the screen.
+
+For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + capped
+away + grouped away + sampled away, where a row that is not rejected is one comparison.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ..common.signals import check as check_stopping
+from ..config import Data
+from ..records import Rejected
+from .formats import ASKED_FOR
+from .rows import on_one_line
+from .table import Selection
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def quantiles(values: Iterable[int]) -> dict[str, float]:
+    """Mean, median, 95th percentile and largest of one count or more: {"mean", "p50", "p95", "max"}.
+
+    Percentiles are interpolated linearly between the two nearest counts.
+    """
+    counts = np.fromiter(values, dtype=np.float64)
+    p50, p95 = np.quantile(counts, [0.5, 0.95])
+    return {"mean": float(counts.mean()), "p50": float(p50), "p95": float(p95), "max": float(counts.max())}
+
+
+def histogram(values: Iterable[int], bins: int) -> dict[str, list[int]]:
+    """How many counts lie in each of at most `bins` bins of equal width: {"edges": [B + 1], "counts": [B]}.
+
+    Edges are multiples of the width, and the width is the smallest of 1, 2, 5, 10, 20, ... that needs no more bins. A
+    bin holds its lower edge and not its upper one. Counts are 0 or more; without any there are no edges either.
+    """
+    found = np.fromiter(values, dtype=np.int64)
+    if not len(found):
+        return {"edges": [], "counts": []}
+    low, high = int(found.min()), int(found.max())
+    width = next(width for width in _round_widths() if high // width - low // width < bins)
+    places = found // width - low // width
+    counts = np.bincount(places)
+    first = low // width * width
+    return {"edges": [first + i * width for i in range(len(counts) + 1)], "counts": counts.tolist()}
+
+
+def sparkline(found: dict[str, list[int]]) -> str:
+    """A histogram on one line: its first edge, a bar for each bin (a blank for an empty one) and its last edge."""
+    if not found["counts"]:
+        return ""
+    most = max(found["counts"])
+    bars = "".join(BARS[(len(BARS) * n - 1) // most] if n else " " for n in found["counts"])
+    return f"{found['edges'][0]:,} {bars} {found['edges'][-1]:,}"
+
+
+def _round_widths() -> Iterator[int]:
+    return (step * 10**power for power in count() for step in (1, 2, 5))
+
+
+EXAMPLES = 5
+SOURCES_SHOWN = 8
+
+
+@dataclass(slots=True)
+class SplitReport:
+    """What happened to the rows of a split.
+
+    Attributes:
+        rows: read from its sources; of a split by share, the comparisons that it was given.
+        sources: each with path, part (the setting's entry), format, rows and sha256.
+        rejected: by reason, with a count and up to five examples.
+        mix: by part, comparisons that were there and that were kept.
+        split_from, split_off: the split that this one was taken from, and how many others were given of it.
+        findings: by check of `clean`.
+        capped_away, grouped_away: comparisons beyond the most of one prompt, and merged into others.
+        sample: see `split.sample`.
+        inferred_prompts: rows without a prompt of their own, whose texts were split where they begin to differ.
+        near_repeats: comparisons with the same words as an earlier one; case, blanks and punctuation aside.
+        near_train: evaluation comparisons whose prompt has the words of a training prompt.
+    """
+
+    rows: int = 0
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mix: dict[str, dict[str, int]] = field(default_factory=dict)
+    split_from: str = ""
+    split_off: dict[str, int] = field(default_factory=dict)
+    findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    capped_away: int = 0
+    grouped_away: int = 0
+    sample: dict[str, Any] = field(default_factory=dict)
+    inferred_prompts: int = 0
+    near_repeats: int = 0
+    near_train: int = 0
+
+    def reject(self, row: Rejected, file: str) -> None:
+        """Count a row that became no comparison."""
+        entry = self.rejected.setdefault(row.reason, {"count": 0, "examples": []})
+        entry["count"] += 1
+        if len(entry["examples"]) < EXAMPLES:
+            entry["examples"].append({"file": file, "row": row.row, "detail": row.detail})
+
+    def unusable(self) -> dict[str, int]:
+        """Rows lost against the user's wish."""
+        return unusable(self.rejected, self.findings)
+
+    def report(self, left: Selection) -> dict[str, Any]:
+        """The account as plain JSON values, with what is `left` of the split.
+
+        Raises:
+            StopRequested: the process was asked to stop.
+        """
+        columns, responses = left.pool.columns, 0
+        for place in left.names:
+            check_stopping()
+            responses += len(left[place].responses)
+        alone = left.heads[[i for i in range(len(left)) if i not in left.names]] if left.names else left.heads
+        responses += int((columns.first_response[alone + 1] - columns.first_response[alone]).sum())
+        return {key: getattr(self, key) for key in self.__slots__} | {
+            "mixed_away": sum(part["of"] - part["kept"] for part in self.mix.values()),
+            "sampled_away": self.sample["of"] - self.sample["kept"],
+            "comparisons": len(left),
+            "judgments": left.count_judgments(),
+            "responses": responses,
+            "prompts": len(left.topics()),
+        }
+
+
+def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
+    """Rows of a split that loading lost, by reason or policy.
+
+    Those that a user asked to leave out are not lost: by a filter, or by a policy that drops nothing unless told to.
+    """
+    rows = {reason: entry["count"] for reason, entry in rejected.items() if reason not in ASKED_FOR}
+    dropped = {check: finding["dropped"] for check, finding in findings.items() if finding["dropped"]}
+    return rows | {check: count for check, count in dropped.items() if Data.model_fields[check].default == "drop"}
+
+
+def describe(report: dict[str, Any]) -> str:
+    """The account for the screen: a line per split, and one for everything that was found, left out or sampled."""
+    lines = []
+    for name, split in report["splits"].items():
+        if "rows" in split:
+            counts = ", ".join(f"{split[key]:,} {key}" for key in ("comparisons", "judgments", "responses", "prompts"))
+            origin = f"split from {split['split_from']}" if split["split_from"] else f"{split['rows']:,} rows"
+            notes = [*_notes(split), *_too_many(split, report["max_rejected_share"])]
+            lines += [f"{'data':<12} {name}: {counts}; {origin}", *(f"{'':<12}   {note}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _too_many(split: dict[str, Any], most: float) -> list[str]:
+    lost = sum(unusable(split["rejected"], split["findings"]).values())
+    if lost <= most * split["rows"]:
+        return []
+    return [f"{lost:,} rows cannot be used, above data.max_rejected_share = {most}: training stops here"]
+
+
+def _notes(split: dict[str, Any]) -> list[str]:
+    notes = [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
+    notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
+    for reason, entry in split["rejected"].items():
+        example = entry["examples"][0]
+        word = "left out" if reason in ASKED_FOR else "rejected"
+        notes.append(
+            f"{word} {entry['count']:,} {reason}, such as {on_one_line(example['file'])}, row {example['row']}"
+        )
+    for check, finding in split["findings"].items():
+        if finding["count"]:
+            done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"
+            notes.append(f"found {finding['count']:,} {check}, {done}, such as {finding['examples'][0]}")
+    if split["inferred_prompts"]:
+        notes.append(
+            f"inferred {split['inferred_prompts']:,} prompts from what both texts begin with: pairs of one prompt may "
+            "count as several; a prompt column keeps them on one side of a split"
+        )
+    if split["near_repeats"]:
+        notes.append(f"found {split['near_repeats']:,} with the words of an earlier one, kept")
+    if split["near_train"]:
+        share = split["near_train"] / split["comparisons"]
+        notes.append(f"found {split['near_train']:,} ({share:.1%}) with the words of a training prompt, kept")
+    if split["capped_away"]:
+        notes.append(f"capped per prompt: {split['capped_away']:,} left out")
+    if split["grouped_away"]:
+        notes.append(f"grouped by prompt: {split['grouped_away']:,} merged into others")
+    if split["sampled_away"]:
+        sources = [f"{name} {n['kept']:,} of {n['of']:,}" for name, n in split["sample"]["sources"].items()]
+        more = [f"and {len(sources) - SOURCES_SHOWN} more"] if len(sources) > SOURCES_SHOWN else []
+        notes.append(f"sample of {split['comparisons']:,}: {', '.join(sources[:SOURCES_SHOWN] + more)}")
+    return notes

@@ -1,0 +1,274 @@
+"""Comparisons on disk: written once as rows are read, and read back one by one, so that a million never lie in memory.
+
+The file is a temporary one without a name, which the system removes with the process, whatever ends it.
+"""
+
+import json
+import marshal
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, overload
+
+import numpy as np
+
+from ..common.signals import check as check_stopping
+from ..errors import DiskError
+from ..records import Comparison, Judgment, Message, Response
+from .columns import Columns, ColumnsBuilder
+
+Turns = tuple[Message, ...]
+
+
+def merged(members: Sequence[Comparison], name: str) -> Comparison:
+    """Comparisons of one prompt as one called `name`: responses deduplicated by text, every judgment kept.
+
+    It has no rank vector, the first one's prompt, source and scores, and the tags that all of them agree on.
+    """
+    responses: dict[Turns, Response] = {}
+    for member in members:
+        for response in member.responses:
+            responses.setdefault(response.messages, response)
+    places = {turns: place for place, turns in enumerate(responses)}
+    first = members[0]
+    return replace(
+        first,
+        id=name,
+        responses=tuple(responses.values()),
+        judgments=tuple(_moved(member, judgment, places) for member in members for judgment in member.judgments),
+        rank=None,
+        tags={key: value for key, value in first.tags.items() if all(m.tags.get(key) == value for m in members)},
+    )
+
+
+def _moved(member: Comparison, judgment: Judgment, places: dict[Turns, int]) -> Judgment:
+    better, worse = (member.responses[i].messages for i in (judgment.better, judgment.worse))
+    return replace(judgment, better=places[better], worse=places[worse])
+
+
+WITHOUT_REFERENCES = 2
+"""The version of `marshal` that writes equal values as equal bytes; later ones refer back to what they wrote before."""
+
+
+class ComparisonTable:
+    """Comparisons by number: columns and ids in memory, texts on disk."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the pool lives
+        self._ends = array("q", [0])
+        self._builder = ColumnsBuilder()
+        self.ids: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def add(self, comparison: Comparison, part: int = 0) -> None:
+        """Append a comparison that came from part number `part` of its split.
+
+        Raises:
+            DiskError: the disk of temporary files is full.
+        """
+        line = encode(comparison)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise DiskError(
+                f"the data do not fit on the disk of temporary files ({tempfile.gettempdir()}): {error.strerror}",
+                "free some space there, or set TMPDIR to a larger disk",
+            ) from error
+        self._ends.append(self._ends[-1] + len(line))
+        self._builder.add(comparison, part)
+        self.ids.add(comparison.id)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The columns of all comparisons; nothing may be added after they were first asked for."""
+        self._file.flush()
+        columns = self._builder.columns()
+        del self._builder
+        return columns
+
+    def raw(self, number: int) -> bytes:
+        """One comparison as it lies on disk."""
+        assert self.columns is not None, "flushes what was written"
+        start, end = self._ends[number], self._ends[number + 1]
+        return os.pread(self._file.fileno(), end - start, start)
+
+    def __getitem__(self, number: int) -> Comparison:
+        return decode(self.raw(number))
+
+
+class Selection(Sequence[Comparison]):
+    """Comparisons of a pool, in an order of their own, without the judgments that policies took away.
+
+    Attributes:
+        pool: where they lie.
+        numbers: [M] their numbers in the pool.
+        first: [N + 1] offsets into `numbers`: comparison i is numbers[first[i] : first[i + 1]], merged where these are
+            several.
+        kept: [J of the pool] bool, judgments that are still there.
+        names: ids of merged comparisons, by their place.
+    """
+
+    def __init__(
+        self,
+        pool: ComparisonTable,
+        numbers: np.ndarray,
+        kept: np.ndarray,
+        first: np.ndarray | None = None,
+        names: dict[int, str] | None = None,
+    ) -> None:
+        self.pool = pool
+        self.numbers = numbers
+        self.kept = kept
+        self.first = np.arange(len(numbers) + 1) if first is None else first
+        self.names = names or {}
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Comparison: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Comparison]: ...
+
+    def __getitem__(self, place: int | slice) -> Comparison | list[Comparison]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        members = [self._member(int(number)) for number in self.numbers[self.first[place] : self.first[place + 1]]]
+        return members[0] if len(members) == 1 else merged(members, self.names[place])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def heads(self) -> np.ndarray:
+        """[N] the first member of each comparison."""
+        return self.numbers[self.first[:-1]]
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing is merged yet."""
+        return len(self) == len(self.numbers)
+
+    def column(self, name: str) -> np.ndarray:
+        """[N] a column of `Columns` [G], of the first member of each comparison."""
+        return np.asarray(getattr(self.pool.columns, name)[self.heads])
+
+    def topics(self) -> np.ndarray:
+        """What may not leak, each once."""
+        return np.unique(self.column("topic"))
+
+    def take(self, places: np.ndarray) -> "Selection":
+        """The comparisons at `places`, in that order."""
+        sizes = np.diff(self.first)[places]
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
+        numbers = self.numbers[np.repeat(self.first[:-1][places], sizes) + inside]
+        names = {new: self.names[int(old)] for new, old in enumerate(places) if int(old) in self.names}
+        return Selection(self.pool, numbers, self.kept, first, names)
+
+    def count_judgments(self) -> int:
+        """Judgments of all comparisons together."""
+        return int(self.judgments_left()[self.numbers].sum())
+
+    def judgments_left(self) -> np.ndarray:
+        """[G of the pool] judgments that are still there."""
+        ends = np.concatenate([[0], np.cumsum(self.kept)])[self.pool.columns.first_judgment]
+        return np.diff(ends)
+
+    def digest(self) -> str:
+        """A hash of everything in it. Raises `StopRequested` where the process was asked to stop."""
+        found = sha256(f"{self.names}".encode())
+        for column in (self.numbers, self.first):
+            found.update((column - column[:1]).tobytes())
+        columns = self.pool.columns
+        for number in self.numbers.tolist():
+            check_stopping()
+            found.update(self.pool.raw(number))
+            found.update(self.kept[columns.first_judgment[number] : columns.first_judgment[number + 1]].tobytes())
+        return found.hexdigest()
+
+    def _member(self, number: int) -> Comparison:
+        comparison = self.pool[number]
+        start, end = self.pool.columns.first_judgment[number : number + 2]
+        if self.kept[start:end].all():
+            return comparison
+        judgments = tuple(j for j, kept in zip(comparison.judgments, self.kept[start:end], strict=True) if kept)
+        return replace(comparison, judgments=judgments, rank=None)  # a ranking would bring the others back
+
+
+def everything(pool: ComparisonTable) -> Selection:
+    """All comparisons of a pool."""
+    return Selection(pool, np.arange(len(pool)), np.ones(len(pool.columns.probability), dtype=bool))
+
+
+def select(comparisons: Iterable[Comparison]) -> Selection:
+    """Comparisons in memory as a selection of a pool of their own."""
+    pool = ComparisonTable()
+    for comparison in comparisons:
+        pool.add(comparison)
+    return everything(pool)
+
+
+def digest(comparisons: Sequence[Comparison]) -> str:
+    """A hash of the content of comparisons, wherever they lie."""
+    if isinstance(comparisons, Selection):
+        return comparisons.digest()
+    found = sha256()
+    for comparison in comparisons:
+        found.update(encode(comparison))
+    return found.hexdigest()
+
+
+def encode(comparison: Comparison) -> bytes:
+    """A comparison as bytes, equal for equal ones; for this process and its caches, not for files to exchange."""
+    c = comparison
+    row = (
+        *(str(c.id), str(c.prompt_key), _turns(c.prompt)),
+        [(_turns(response.messages), _number(response.score)) for response in c.responses],
+        [(int(j.better), int(j.worse), float(j.probability), _number(j.margin), float(j.weight)) for j in c.judgments],
+        None if c.rank is None else tuple(map(float, c.rank)),
+        *(str(c.source), {str(key): str(value) for key, value in c.tags.items()}),
+        json.dumps(c.template_args) if c.template_args else "",
+    )
+    return marshal.dumps(row, WITHOUT_REFERENCES)
+
+
+def decode(raw: bytes) -> Comparison:
+    """The inverse of `encode`."""
+    id, key, prompt, responses, judgments, rank, source, tags, args = marshal.loads(raw)
+    return Comparison(
+        id,
+        key,
+        _messages(prompt),
+        tuple([Response(_messages(turns), score) for turns, score in responses]),
+        tuple([Judgment(*judgment) for judgment in judgments]),
+        rank,
+        source,
+        tags,
+        json.loads(args) if args else {},
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """A plain float: NumPy's would be written as bytes."""
+    return None if value is None else float(value)
+
+
+def _turns(messages: Iterable[Message]) -> list[tuple[str, str, str]]:
+    return [(str(message.role), str(message.content), str(message.extra)) for message in messages]
+
+
+def _messages(turns: Iterable[Any]) -> tuple[Message, ...]:
+    return tuple([Message(*turn) for turn in turns])

@@ -1,0 +1,42 @@
+"""Token statistics of a split for `data_report.json`."""
+
+from typing import Any
+
+import numpy as np
+
+from .report import histogram, quantiles
+from .token_store import TokenStore
+
+LENGTH_BINS = 20
+"""Most bins of a histogram of token lengths."""
+
+
+def token_figures(store: TokenStore) -> dict[str, Any]:
+    """Token statistics of a split for the data report: full lengths, response lengths, and the ledger of losses."""
+    full = store.full_lengths()
+    prompt = full - np.asarray(store.response_tokens).clip(max=full)
+    return {
+        "total": quantiles(full),
+        "response": quantiles(np.asarray(store.response_tokens)),
+        "prompt": quantiles(prompt),
+        "histograms": token_histograms(store, prompt),
+        "unique_tokens": len(store.tokens),
+        "full_tokens": int(full.sum()),
+        "ledger": store.ledger.to_json(),
+    }
+
+
+def token_histograms(store: TokenStore, prompt: np.ndarray) -> dict[str, Any]:
+    """Histograms of token lengths: one value per comparison for its prompt, and of the responses alone, before any cut,
+    one per judgment that prefers one, on either side.
+
+    Args:
+        prompt: [R] prompt tokens of each response.
+    """
+    decided = np.asarray(store.probability) != 0.5
+    first = np.repeat(store.first_response[:-1], np.diff(store.first_judgment))[decided]
+    sides = {"chosen": first + store.better[decided], "rejected": first + store.worse[decided]}
+    return {
+        "prompt": histogram(prompt[store.first_response[:-1]], LENGTH_BINS),
+        **{side: histogram(store.response_tokens[places], LENGTH_BINS) for side, places in sides.items()},
+    }

@@ -1,0 +1,150 @@
+"""What a run will be, before it starts: its schedule, what sharing prompts saves, and about how long it takes."""
+
+import math
+import time
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import Config
+from ..data.load import load_splits
+from ..data.plan import Plan
+from ..data.render import Renderer
+from ..data.schedule import PEER_PAIRS, longest_comparison, peer_tokens, schedule
+from ..data.token_store import TokenStore, build_store
+from ..data.tokenizer import make_tokenizer
+from ..model.cost import load_on
+from ..model.engine.batch import collate
+from ..model.reward import ScoreModel
+from ..training.build import Prepared, default_cache, prepare
+from ..training.evaluation import steps_between
+
+TIMED = 6
+"""Micro-batches that are timed, spread over the first steps."""
+PROCESSES = (1, 2, 4, 8)
+
+
+def estimate_run(config: Config, *, timing: bool = True) -> dict[str, Any]:
+    """The schedule of a run, as plain values; see `show`.
+
+    Args:
+        timing: whether a few micro-batches are run to estimate seconds.
+
+    Raises:
+        BradleyError: whatever would stop the run before its first step.
+    """
+    made = prepare(config, {}, default_cache())
+    plan = replace(made.plan, num_steps=config.train.stop_after or made.plan.num_steps)
+    known, peers = schedule(plan, PROCESSES), peer_tokens(made.train, config.seed)
+    return {
+        "engine": made.engine,
+        "steps": plan.num_steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "batch_size": plan.batch_size,
+        "micro_batch_tokens": plan.limit.tokens,
+        "comparisons": len(plan),
+        "judgments": int(plan.judgments.sum()),
+        "schedule": {**known._asdict(), "busy": {str(n): share for n, share in known.busy.items()}},
+        "tokens": {"once": len(made.train.tokens), **peers._asdict()},
+        "promised_speed_up": peers.padded / (known.tokens * len(plan) / known.comparisons),
+        "longest": longest_comparison(plan, made.train),
+        "grouping": grouping(made),
+        "seconds": seconds(made, known.cost) if timing else None,
+    }
+
+
+def grouping(made: Prepared) -> dict[str, Any]:
+    """Comparisons, judgments and tokens of one pass under the other value of `data.group_by`, on the same engine."""
+    config = made.config
+    other = "none" if config.data.group_by == "prompt" else "prompt"
+    rows = load_splits(config.data.model_copy(update={"group_by": other}), config.seed).train
+    renderer = Renderer(make_tokenizer(config.model, rows), config.render, causal=made.renderer.causal)
+    store = build_store(rows, renderer, training=True, cache=default_cache())
+    return {
+        "group_by": other,
+        "comparisons": len(store),
+        "judgments": len(store.better),
+        "tokens": int(load_on(made.built.model, store).tokens.sum(dtype=np.int64)),
+        "tokens_now": int(made.plan.load.tokens.sum(dtype=np.int64)),
+    }
+
+
+def seconds(made: Prepared, cost: float) -> dict[str, float]:
+    """About how long training and evaluation take here, from a few micro-batches of the first steps."""
+    rates = time_micro_batches(made.built.model, made.train, made.plan)
+    model, every = made.built.model, steps_between(made.config.eval, made.plan.num_steps)
+    evaluations = 1 + math.ceil((made.config.train.stop_after or made.plan.num_steps) / every)
+    scored = sum(float(load_on(model, split).cost.sum()) for split in made.evals.values()) * evaluations
+    scored += float(load_on(model, made.test).cost.sum()) if made.test else 0.0
+    return {"train": cost * rates["train"], "evaluate": scored * rates["evaluate"]}
+
+
+def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict[str, float]:
+    """Seconds per unit of cost, forward and backward (`train`) and forward alone (`evaluate`)."""
+    found = [piece for step in islice(plan.steps(), TIMED) for piece in step.micro_batches]
+    found = [found[int(k)] for k in np.linspace(0, len(found) - 1, min(TIMED, len(found)))]
+    weights = store.judgment_weights("pair")
+    spent = {"train": 0.0, "evaluate": 0.0}
+    for number, chosen in enumerate([found[0], *found]):  # the first warms up
+        batch = collate(store, chosen, weights).to(model.device)
+        for kind in spent:
+            began = time.perf_counter()
+            with torch.set_grad_enabled(kind == "train"):
+                scores = model(batch)
+                if kind == "train":
+                    scores.square().sum().backward()  # what a loss costs besides is nothing
+            float(scores.detach().sum())  # waits for the device
+            spent[kind] += (time.perf_counter() - began) * (number > 0)
+    model.zero_grad()
+    cost = sum(float(plan.load.cost[chosen].sum()) for chosen in found)
+    return {kind: took / cost for kind, took in spent.items()}
+
+
+def show(found: dict[str, Any]) -> str:
+    """A forecast in lines."""
+    known, tokens = found["schedule"], found["tokens"]
+    pieces = f"{known['micro_batches'] / found['steps']:.1f} in a step ({known['fewest']} to {known['most']})"
+    busy = ", ".join(f"{100 * share:.1f} % of {n}" for n, share in known["busy"].items())
+    lines = [
+        ("data", f"{found['comparisons']:,} comparisons, {found['judgments']:,} judgments"),
+        ("engine", found["engine"]),
+        ("steps", f"{found['steps']:,} of {found['batch_size']} comparisons, {found['steps_per_epoch']:,} per epoch"),
+        ("micro-batches", f"{known['micro_batches']:,}, {pieces}, the largest of {known['largest']:,} tokens"),
+        ("tokens", f"{known['tokens']:,} in the run, padding included; of one pass over the data:"),
+        ("", f"{tokens['once']:,} with each prompt once"),
+        ("", f"{tokens['responses']:,} with its prompt before every response"),
+        ("", f"{tokens['pairs']:,} as pairs, both sides in full"),
+        ("", f"{tokens['padded']:,} as pairs in random order, {PEER_PAIRS} at a time, padded"),
+        ("speed-up", f"{found['promised_speed_up']:.2f} over the last of these, as far as tokens tell"),
+        ("grouping", _grouping_line(found["grouping"], found["judgments"])),
+        ("busy", f"{busy} processes; lower train.micro_batch_tokens where that is too little"),
+        ("longest", "{id}: {responses} responses of up to {longest_response:,} tokens".format(**found["longest"])),
+        ("time", _time_line(found["seconds"])),
+    ]
+    return "\n".join(f"{name:<14} {text}" for name, text in lines)
+
+
+def _grouping_line(other: dict[str, Any], judgments: int) -> str:
+    change = 100 * (other["tokens"] / other["judgments"] / (other["tokens_now"] / judgments) - 1)
+    return (
+        f"data.group_by = {other['group_by']} would make {other['comparisons']:,} comparisons of "
+        f"{other['tokens']:,} tokens ({change:+.1f} % for each judgment)"
+    )
+
+
+def _time_line(known: dict[str, float] | None) -> str:
+    if known is None:
+        return "not estimated"
+    return (
+        f"about {duration(known['train'])} of training and {duration(known['evaluate'])} of evaluation on this machine"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `12 min`, `3.4 h`: about this long."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

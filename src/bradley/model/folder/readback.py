@@ -1,0 +1,90 @@
+"""What a save has written, read again before it counts: each tensor is the one that the network computes with."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ..adapters import is_adapted
+from .weights import tensors_to_save
+
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By bytes of a number, the integers that its bits are compared as."""
+
+
+def check_written(network: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Hold the weight files of a folder to the tensors of the network that was saved there, bit for bit, one by one.
+
+    Args:
+        weights: as for `save_network`; then the network's own shards say no more than which tensors there are.
+
+    Raises:
+        CheckpointError: a tensor that differs, is missing, or is none of the network's; it is named.
+        OSError: a file cannot be read.
+    """
+    own = tensors_to_save(network)
+    if weights is not None:
+        _check_forms(own, weights)
+    needed, beside = _as_written(network, own if weights is None else weights)
+    missing = set(needed)
+    for name, tensor in _read(folder):
+        wanted = needed.get(name, beside.get(name))
+        if wanted is None or not same_bits(tensor, wanted):
+            raise _lost(folder, name, "is none of the model's" if wanted is None else "holds other numbers")
+        missing.discard(name)
+    for name in sorted(missing):
+        raise _lost(folder, name, "is missing")
+
+
+def _check_forms(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` where the tensors that are to be written are not those of the network, by their forms."""
+    forms, given = ({name: (t.shape, t.dtype) for name, t in each.items()} for each in (own, weights))
+    for name in sorted(name for name in {*forms, *given} if forms.get(name) != given.get(name)):
+        raise CheckpointError(
+            f"{name} was to be saved as {given.get(name)}, and the model computes with {forms.get(name)}",
+            "the checkpoints before are whole: go on with --resume",
+        )
+
+
+def _as_written(network: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors that files must hold, under the names there; and those that they need not, tied to others of them.
+
+    Some architectures are published under other names than they compute with, or with experts apart that they compute
+    with as one; transformers writes them as they are published.
+    """
+    if is_adapted(network):
+        return dict(state), {}
+    from transformers.core_model_loading import revert_weight_conversion
+
+    spared = {*getattr(network, "all_tied_weights_keys", ()), *(network._keys_to_ignore_on_save or ())}
+    needed = {name: tensor for name, tensor in state.items() if name not in spared}
+    return revert_weight_conversion(network, needed), {name: state[name] for name in spared & state.keys()}
+
+
+def _read(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield from ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - no dictionary
+        except SafetensorError as error:
+            raise _lost(folder, path.name, f"cannot be read: {error}") from error
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same numbers of the same type, by their bits: NaN equals NaN, and 0 not -0."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    kind = INTEGERS[one.element_size()]
+    return torch.equal(*(each.detach().cpu().contiguous().view(kind) for each in (one, other)))
+
+
+def _lost(folder: Path, name: str, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"of the weights written to {folder}, {name} {what}: they are not those that the model computes with",
+        "the checkpoints before are whole: go on with --resume; if it happens again, try another disk",
+    )

@@ -1,0 +1,264 @@
+"""The weights of a model folder: a whole network, or adapters in PEFT's format and where their base model is."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...common.text import one_line
+from ...errors import CheckpointError, UserError
+from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
+from ..build import check_quantize, load_network, quantized_on, quiet_transformers, reproducible_init
+from ..reward import is_head_weight
+from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
+from .checks import check_base
+
+CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
+"""What a card says of the model below an adapter, under the names of `Adapted`."""
+CPU = torch.device("cpu")
+COPY_AGAIN = "copy the whole model folder again"
+GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score`, `verify` and `export`'
+
+
+def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+    """Write the weights of a network into a folder, with the config that loads them.
+
+    Args:
+        weights: those of `tensors_to_save`, where the network itself holds shards of them.
+
+    Returns:
+        What the card has to say of them: nothing of a whole network; of an adapter, under `adapter`, its base model.
+
+    Raises:
+        OSError: they cannot be written; of a full disk safetensors says so by an error of its own.
+    """
+    from safetensors import SafetensorError
+
+    adapted = is_adapted(network)
+    try:
+        (_save_adapter if adapted else _save_whole)(network, folder, weights)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
+
+
+def tensors_to_save(network: Any) -> dict[str, Tensor]:
+    """What a folder keeps of a network, by name: all of it, or what was trained beside adapters. Not copies."""
+    state: dict[str, Tensor] = adapter_state(network) if is_adapted(network) else network.state_dict()
+    return state
+
+
+def _save_whole(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    with quiet_transformers():
+        # transformers takes each tensor out of the dictionary as it writes it: another save may need them again
+        network.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+
+
+def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: weight.contiguous().cpu() for name, weight in (weights or adapter_state(network)).items()}
+    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _card(adapted: Adapted) -> dict[str, str]:
+    return {key: getattr(adapted, key) for key in CARD_KEYS}
+
+
+def _sizes(network: Any) -> dict[str, int]:
+    """What a run may have changed in its base model that is in none of its weights: rows for the pad token."""
+    pad = network.config.get_text_config().pad_token_id
+    return {"vocabulary": network.get_input_embeddings().num_embeddings, "pad_token_id": pad}
+
+
+def _peft_config(network: Any) -> dict[str, Any]:
+    """`adapter_config.json`, in which head and norms are modules that PEFT replaces whole."""
+    values = network.peft_config[NAME].to_dict()
+    changes = {
+        "target_modules": sorted(values["target_modules"]),
+        "modules_to_save": list(network.adapted.modules),
+        "task_type": "SEQ_CLS",
+        "inference_mode": True,
+    }
+    return {**values, **changes}
+
+
+def load_saved(
+    folder: Path,
+    card: dict[str, Any],
+    *,
+    remote_code: bool = False,
+    base: str = "",
+    device: torch.device = CPU,
+    compute: torch.dtype = torch.float32,
+) -> tuple[Any, list[str]]:
+    """The network of a model folder in float32, without dropout, and the names of the weights it did not find.
+
+    Args:
+        card: the folder's `bradley.json`.
+        device, compute: where it will run, and in what, which 4-bit layers have to know.
+        base: where the base model of an adapter is, if no longer where the run found it.
+
+    Raises:
+        CheckpointError: weights that cannot be read, or are not those of the network; an adapter without a score head
+            or for another base model; a base model that is not there; `base` for a folder that needs none.
+    """
+    known = card.get("adapter")
+    if (known is None) == (folder / ADAPTER_CONFIG).is_file():
+        raise CheckpointError(
+            f"{folder} {'has' if known is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise", COPY_AGAIN
+        )
+    if known is not None:
+        return _load_adapter(folder, known, base, remote_code, device, compute), []
+    check_base(folder, card, base)
+    return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
+
+
+def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, Tensor]:
+    """The tensors that a model folder has for `tensors_to_save` of the network of the run that saved it.
+
+    Args:
+        card: the folder's `bradley.json`.
+
+    Raises:
+        CheckpointError: weights that cannot be read, or are not those of the network.
+    """
+    known = card.get("adapter")
+    if (known is None) == is_adapted(network):
+        raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
+    if known is not None:
+        state = _read_weights(folder)
+        _check_adapter(network, state, folder, known["base"])
+        return state
+    saved, missing = load_saved(folder, card, remote_code=remote_code)
+    own, values = tensors_to_save(network), dict(saved.state_dict())
+    if missing or {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in values.items()}:
+        raise CheckpointError(f"{folder} holds other weights than the run has", COPY_AGAIN)
+    return values
+
+
+def _load_adapter(
+    folder: Path, known: Any, base: str, remote_code: bool, device: torch.device, compute: torch.dtype
+) -> Any:
+    state, config = _read_weights(folder), _read_config(folder)  # before the base, which takes longer
+    adapted = _adapted(folder, known)._replace(modules=tuple(sorted(config.modules_to_save or ())))
+    quantized = _quantized(folder, adapted.quantize, device, compute)
+    network = _load_base(folder, adapted, base, remote_code, quantized)
+    _fit(network, known, folder)
+    try:
+        with reproducible_init(0):
+            inject(network, config, adapted)
+    except (ValueError, RuntimeError) as error:
+        raise _other_base(folder, base or adapted.base, one_line(error)) from error
+    _fill(network, state, folder, base or adapted.base)
+    return network
+
+
+def _quantized(folder: Path, quantize: str, device: torch.device, compute: torch.dtype) -> dict[str, Any] | None:
+    """How to load the base model, the way in which it was trained on."""
+    if quantize == "none":
+        return None
+    try:
+        check_quantize(quantize, device)
+    except UserError as error:
+        raise CheckpointError(
+            f"{folder} was trained on a base model in {quantize} and scores otherwise on another: {error.message}",
+            'load it with device="cuda", where bitsandbytes is installed',
+        ) from error
+    return quantized_on(device, compute)
+
+
+def _adapted(folder: Path, known: Any) -> Adapted:
+    try:
+        return Adapted(**{key: str(known[key]) for key in CARD_KEYS}, modules=())
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"the card of {folder} does not say on what its adapter was trained: {error}", COPY_AGAIN
+        ) from error
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(folder / ADAPTER_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / ADAPTER_WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
+    return state
+
+
+def _read_config(folder: Path) -> Any:
+    """PEFT's config of an adapter."""
+    peft = import_peft()
+    try:
+        config = peft.LoraConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
+    config.inference_mode = False
+    return config
+
+
+def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, quantized: dict[str, Any] | None) -> Any:
+    """The base model below an adapter: the one it was trained on and no other."""
+    path, revision = (base, "") if base else (adapted.base, adapted.revision)
+    try:
+        network, _ = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
+        found = weights_hash(path, revision)
+    except (CheckpointError, UserError) as error:
+        raise CheckpointError(
+            f"the base model of the adapter {folder} cannot be loaded: {error.message}",
+            f"give the place of the base model: {GIVE_BASE}",
+        ) from error
+    if found != adapted.base_sha256:
+        raise _other_base(folder, path, f"its weights have the hash {found[:12]}, wanted {adapted.base_sha256[:12]}")
+    return network
+
+
+def _other_base(folder: Path, base: str, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"the adapter {folder} is not for the base model {base}: {why}", f"give the right one: {GIVE_BASE}"
+    )
+
+
+def _fit(network: Any, known: Any, folder: Path) -> None:
+    """Give a base model the rows and the pad token that the run gave it; no score depends on those rows."""
+    try:
+        rows, pad = int(known["vocabulary"]), int(known["pad_token_id"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the card of {folder} does not say how large its vocabulary is", COPY_AGAIN) from error
+    if rows > network.get_input_embeddings().num_embeddings:
+        with reproducible_init(0):
+            network.resize_token_embeddings(rows, mean_resizing=False)
+    network.config.get_text_config().pad_token_id = pad
+    network.config.problem_type = "regression"
+
+
+def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> None:
+    """Write the tensors of an adapter's file into a network."""
+    _check_adapter(network, state, folder, base)
+    for name, weight in adapter_state(network).items():
+        weight.copy_(state[name])
+
+
+def _check_adapter(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> None:
+    """Raise `CheckpointError` unless the tensors of an adapter's file are those of a network."""
+    if not any(is_head_weight(network, name.removeprefix(PREFIX)) for name in state):
+        raise CheckpointError(
+            f"{folder} holds an adapter without a score head", "scores would be random: retrain or re-export"
+        )
+    own = adapter_state(network)
+    for word, names in (("lacks", own.keys() - state.keys()), ("has unexpected", state.keys() - own.keys())):
+        if names:
+            raise CheckpointError(
+                f"{folder / ADAPTER_WEIGHTS} {word} {', '.join(sorted(names)[:3])} ({len(names)} in all)", COPY_AGAIN
+            )
+    for name, weight in own.items():
+        if weight.shape != state[name].shape:
+            raise _other_base(
+                folder, base, f"{name} is {list(state[name].shape)} there and {list(weight.shape)} wanted"
+            )

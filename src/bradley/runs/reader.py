@@ -1,0 +1,134 @@
+"""A run folder as plain values: the one reader of what training writes."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import DataError, UserError
+from ..records import ScoredComparison
+
+Json = dict[str, Any]
+T = TypeVar("T")
+DISTRIBUTIONS, SAMPLES = OTHER_LINES = ("distributions.jsonl", "samples.jsonl")
+"""Files in `eval/` that hold no scored rows."""
+SIDES = {"chosen": dict, "rejected": dict}
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """What a run wrote. Only `events` must be there; a part that is missing is empty.
+
+    Attributes:
+        config, environment, data_report, results: the JSON files of these names.
+        events: lines of `metrics.jsonl`, each with a `kind` ("train" or "eval") and a `step`, in order of step.
+        timing: lines of `timing.jsonl`: `step` and `seconds_since_start` at least.
+        distributions: lines of `eval/distributions.jsonl`: `step`, `set`, and a histogram of `chosen` and `rejected`.
+        samples: lines of `eval/samples.jsonl`: `step`, `set` and `rows`, comparisons with their texts and scores.
+        evals: scored rows by name of their file, such as "valid-best".
+        examples: entries of `examples.json`, the worst first.
+    """
+
+    folder: Path
+    config: Json
+    environment: Json
+    data_report: Json
+    events: list[Json]
+    timing: list[Json]
+    distributions: list[Json]
+    samples: list[Json]
+    evals: dict[str, list[ScoredComparison]]
+    results: Json
+    examples: list[Json]
+
+
+def read_run(folder: Path) -> RunData:
+    """Read the run in `folder`.
+
+    Raises:
+        UserError: `folder` is not a run folder: it has no `metrics.jsonl`.
+        DataError: a file is broken; the message names it and the line.
+    """
+    folder = Path(folder)
+    metrics = folder / "metrics.jsonl"
+    if not metrics.is_file():
+        raise UserError(
+            f"{folder} is not a run folder: it has no metrics.jsonl",
+            "give the folder that `bradley train` wrote, such as runs/NAME",
+        )
+    objects = ("config", "environment", "data_report", "results")
+    scored = sorted(path for path in (folder / "eval").glob("*.jsonl") if path.name not in OTHER_LINES)
+    return RunData(
+        folder=folder,
+        **{name: _read_json(folder / f"{name}.json", dict) for name in objects},
+        events=sorted(read_lines(metrics, _event, growing=True), key=lambda event: event["step"]),
+        timing=_read_some(folder / "timing.jsonl", {"step": int, "seconds_since_start": int | float}),
+        distributions=_read_some(folder / "eval" / DISTRIBUTIONS, {"step": int, "set": str, **SIDES}),
+        samples=_read_some(folder / "eval" / SAMPLES, {"step": int, "set": str, "rows": list}),
+        evals={path.stem: list(read_lines(path, ScoredComparison.from_json)) for path in scored},
+        examples=_read_json(folder / "examples.json", list),
+    )
+
+
+def _event(line: Json) -> Json:
+    if line["kind"] not in ("train", "eval") or not isinstance(line["step"], int):
+        raise ValueError(f'kind is {line["kind"]!r} and step {line["step"]!r}, wanted "train" or "eval" and an integer')
+    if line["kind"] == "eval" and not isinstance(line["set"], str):
+        raise ValueError(f"set is {line['set']!r}, wanted a name")
+    return line
+
+
+def _read_some(path: Path, wanted: Mapping[str, Any]) -> list[Json]:
+    """The lines of a file that need not be there; each has the fields in `wanted`, of these types."""
+    if not path.is_file():
+        return []
+    return list(read_lines(path, lambda line: _checked(line, wanted), growing=True))
+
+
+def _checked(line: Json, wanted: Mapping[str, Any]) -> Json:
+    for name, kind in wanted.items():
+        if not isinstance(line[name], kind):
+            raise ValueError(f"{name} is {line[name]!r:.60}, wanted {getattr(kind, '__name__', 'a number')}")
+    return line
+
+
+def _read_json(path: Path, wanted: type[T]) -> T:
+    """The value in a JSON file, an empty one where there is no file."""
+    if not path.is_file():
+        return wanted()
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not valid JSON: {error}", "restore the file, or delete it to go on without"
+        ) from error
+    if not isinstance(value, wanted):
+        raise DataError(f"{path} holds a {type(value).__name__}, wanted a {wanted.__name__}", "restore the file")
+    return value
+
+
+def read_lines(path: Path, build: Callable[[Json], T], *, growing: bool = False) -> Iterator[T]:
+    """What `build` makes of each line of a JSONL file, blank lines skipped.
+
+    Args:
+        growing: whether the file is written line by line: then a last line without an end, of a run that is under way
+            or was killed, is none yet.
+
+    Raises:
+        DataError: a line cannot be read; the message names the file and the line.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip() and not (growing and not line.endswith(b"\n")):
+                yield _read_line(path, number, line, build)
+
+
+def _read_line(path: Path, number: int, line: bytes, build: Callable[[Json], T]) -> T:
+    try:
+        return build(json.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"{path}, line {number} cannot be read: {detail}", "restore the file, or delete this line"
+        ) from error

@@ -1,0 +1,149 @@
+"""What a run says of itself: on screen before the first step, and in the run folder's own files."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from ..common.console import Console
+from ..common.files import make_folder, write_text
+from ..common.secrets import redact
+from ..data.preview import decoded_samples
+from ..data.report import describe
+from ..evaluate.worst import worst_judgments
+from ..model.build import Built
+from ..model.reward import compute_name
+from ..model.trainable import count_weights
+from ..records import Comparison, Message, ScoredComparison
+from ..runs.layout import SELECTION
+from .build import Prepared
+from .checkpoints.identity import versions
+from .evaluation import Evaluator
+from .objective import describe_objective
+from .tracking.samples import sample_lines
+
+WORST_SHOWN = 24
+POOLED_SHOWN = 3
+
+
+def announce(prepared: Prepared, console: Console) -> None:
+    """Say what will be trained: data, losses to limits, model, objective, plan, and where three rows are pooled."""
+    plan, config = prepared.plan, prepared.config
+    console.say(describe(prepared.splits.report))
+    for cause, row in prepared.train.ledger.causes.items():
+        lost = {"dropped": row["dropped"], "tokens lost": row["tokens"]}
+        costs = [f"{count} {what}" for what, count in lost.items() if count]
+        console.say(", ".join([f"limits       {row['comparisons']} train comparisons {cause}", *costs]))
+    for line in model_lines(prepared.built):
+        console.say(line)
+    console.say(f"engine       {prepared.engine}")
+    console.say(f"processes    {prepared.strategy.describe()}")
+    for line in describe_objective(config.loss, prepared.train):
+        console.say(f"objective    {line}")
+    console.say(
+        f"plan         {plan.num_steps} steps of {plan.batch_size} comparisons, {plan.steps_per_epoch} per epoch, "
+        f"micro-batches of up to {plan.limit.tokens} tokens; seed {config.seed}"
+        + (f"; stops after {config.train.stop_after}" if config.train.stop_after else "")
+    )
+    for number in range(min(POOLED_SHOWN, len(prepared.train))):
+        ids = prepared.train.response_ids(number, 0).tolist()
+        tail = prepared.renderer.tokenizer.decode(ids[-8:])
+        console.say(f"pooled at    {prepared.renderer.pooled_token(ids)} in ...{tail!r}, {len(ids)} tokens")
+
+
+def model_lines(built: Built) -> Iterator[str]:
+    """The model in words: size, device, dtype, head; what of it is trained, by kind; and how many GPUs stay idle."""
+    model, counts = built.model, count_weights(built.model.network)
+    size = sum(total for _, total in counts.values())
+    yield f"model        {size / 1e6:.1f}M parameters on {model.device}, {compute_name(model)}; head {built.head}"
+    kinds = ", ".join(f"{kind} {trained:,} of {total:,}" for kind, (trained, total) in sorted(counts.items()))
+    trained = sum(trained for trained, _ in counts.values())
+    yield f"trained      {trained:,} of {size:,} parameters ({trained / size:.2%}): {kinds}"
+    if model.device.type == "cuda" and torch.cuda.device_count() > 1:
+        yield f"device       one of {torch.cuda.device_count()} visible GPUs: each process uses a single one"
+
+
+def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
+    """Write the files that are known before the first step."""
+    config = prepared.config
+    if source:
+        write_text(folder / "config.toml", redact(source))  # a comment may hold what no setting may
+    write_text(folder / "config.json", _json(config.model_dump(mode="json")))
+    write_text(folder / "environment.json", _json(environment(prepared)))
+    write_text(folder / "data_report.json", _json(prepared.splits.report))
+    if config.log.samples:
+        write_text(folder / "samples.json", _json(decoded(prepared, config.log.samples)))
+    make_folder(folder / "eval")
+
+
+def decoded(prepared: Prepared, count: int) -> dict[str, Any]:
+    """The first comparisons of every split as the model reads them."""
+    named = prepared.splits.by_name
+    return {name: decoded_samples(rows, prepared.renderer, count) for name, rows in named.items()}
+
+
+def show_samples(evaluator: Evaluator, console: Console) -> None:
+    """Say how the best model scores the samples of the set that selected it, the first one where none did."""
+    shown = evaluator.shown["best"]
+    name = SELECTION if SELECTION in shown else next(iter(shown), "")
+    if name:
+        console.say(f"samples      of {name} at step {evaluator.best_step}: score of chosen, of rejected, texts")
+        for line in sample_lines(shown[name]):
+            console.say(line)
+
+
+def environment(prepared: Prepared) -> dict[str, Any]:
+    """Versions and hardware; no environment variable, no path and no user name."""
+    model = prepared.built.model
+    return {
+        **versions(),
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(model.device),
+        "device_name": torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor(),
+        "compute": compute_name(model),
+        "head": prepared.built.head,
+        "engine": prepared.built.engine.name,
+        "processes": prepared.strategy.group.size,
+        "sums": prepared.strategy.order,
+    }
+
+
+def worst_examples(prepared: Prepared, rows: dict[str, list[ScoredComparison]]) -> list[dict[str, Any]]:
+    """The most wrongly scored judgments of each set, with their texts, worst first."""
+    texts = {"test": prepared.splits.test, "train_probe": prepared.probe, **prepared.splits.evals}
+    return [
+        _example(name, texts[name][number], scored[number], judgment, margin)
+        for name, scored in rows.items()
+        for number, judgment, margin in worst_judgments(scored, WORST_SHOWN)
+    ]
+
+
+def _example(name: str, comparison: Comparison, row: ScoredComparison, judgment: Any, margin: float) -> dict[str, Any]:
+    chosen, rejected = judgment.better, judgment.worse
+    return {
+        "set": name,
+        "id": row.id,
+        "prompt": _turns(comparison.prompt),
+        "chosen": _turns(comparison.responses[chosen].messages),
+        "rejected": _turns(comparison.responses[rejected].messages),
+        "chosen_score": row.scores[chosen],
+        "rejected_score": row.scores[rejected],
+        "margin": margin,
+        "tags": row.tags,
+    }
+
+
+def _turns(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,97 @@
+"""What a checkpoint holds beside the model, in its folder `training/`: optimizer, progress, evaluations so far.
+
+Tensors are in safetensors under the names of their weights, everything else is JSON, so that nothing depends on the
+process that wrote it, and nothing that is read can run code.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...common.files import write_bytes
+from ...common.text import one_line
+from ...errors import CheckpointError
+from ..distributed.full_tensors import Form, State
+from ..distributed.sharded_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
+from ..evaluation import REMEMBERED, Evaluator
+from ..progress import Progress
+
+FOLDER = "training"
+"""The folder of the state inside a checkpoint."""
+STATE, ROWS = "state.json", "eval"
+KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
+"""Scored rows that go with the evaluator's figures."""
+
+
+def save_state(
+    folder: Path, optimizer: State, progress: Progress, evaluator: Evaluator, write: Callable[[Path], Mapping[str, Any]]
+) -> None:
+    """Write the state of a run into an empty folder.
+
+    Args:
+        optimizer: what `optimizer_state` gives of it that is no tensor.
+        write: writes its tensors into the folder, and returns what to remember of them.
+    """
+    state = {
+        "progress": progress.to_json(),
+        "evaluator": evaluator.state(),
+        "optimizer": {**optimizer, **write(folder)},
+    }
+    (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+    (folder / ROWS).mkdir()
+    for pattern in KEPT_ROWS:
+        for path in evaluator.folder.glob(pattern):
+            shutil.copyfile(path, folder / ROWS / path.name)
+
+
+class Saved(NamedTuple):
+    """The state of a run as its checkpoint holds it.
+
+    Attributes:
+        optimizer: as `load_optimizer` takes it.
+        progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
+    """
+
+    optimizer: dict[str, Any]
+    progress: dict[str, Any]
+    evaluator: dict[str, Any]
+
+
+def read_saved(checkpoint: Path) -> Saved:
+    """The state that a checkpoint holds.
+
+    Raises:
+        CheckpointError: it has none that can be read.
+    """
+    folder = checkpoint / FOLDER
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        known = state["optimizer"]
+        values = {name: dict(entry) for name, entry in known["state"].items()}
+        optimizer = {"state": values, "groups": known["groups"], "tensors": _forms(folder, known)}
+        evaluator = {name: state["evaluator"][name] for name in REMEMBERED}
+        progress = Progress.from_json(state["progress"]).to_json()
+        os.listdir(folder / ROWS)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder} is no state of a run: {one_line(error)}", "copy the whole run folder, or begin anew"
+        ) from error
+    return Saved(optimizer, progress, evaluator)
+
+
+def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
+    """The form of every tensor of an optimizer, as its files have it."""
+    if "shards" not in known:
+        return forms_in_whole(folder / WHOLE)
+    if known["shards"] and known["shards"] != forms_in_shards(folder / SHARDS):
+        raise ValueError(f"{SHARDS} holds other tensors than {STATE} says")
+    return dict(known["shards"])
+
+
+def restore_rows(checkpoint: Path, folder: Path) -> None:
+    """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
+    for path in (checkpoint / FOLDER / ROWS).iterdir():
+        write_bytes(folder / path.name, path.read_bytes())

@@ -1,0 +1,151 @@
+"""Running out of memory: what was being run, and the budget to try. A budget is never changed silently: people compare
+runs by their settings.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ...common.text import GIB, one_line
+from ...config import Config
+from ...data.plan import Plan, Step
+from ...data.schedule import heaviest
+from ...data.token_store import TokenStore
+from ...errors import OutOfMemoryError
+from ..distributed.full_tensors import local
+from ..optimizer_bytes import state_bytes
+from .culprits import Replay
+
+SHOWN = 3
+WORDS = ("not enough memory: you tried to allocate", "out of memory", "can't allocate memory")
+"""What PyTorch says in a plain RuntimeError on a CPU, and by way of some CUDA libraries."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory has run out, of the machine or of the device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+
+
+class MemoryGuard:
+    """Knows what a run is at, and says so when its memory runs out.
+
+    Attributes:
+        where: in words.
+        chosen: [G] comparisons of the micro-batch that is being run; empty outside of one.
+    """
+
+    def __init__(self, config: Config, plan: Plan, store: TokenStore) -> None:
+        self.config, self.plan, self.store = config, plan, store
+        self.where = "the evaluation before the first step"
+        self.chosen = np.zeros(0, dtype=np.int64)
+
+    def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
+        """A micro-batch begins."""
+        self.where, self.chosen = f"micro-batch {piece + 1} of step {step.number}", chosen
+
+    def probe(self, chosen: np.ndarray) -> None:
+        """The largest micro-batch of a run is tried before its first step."""
+        self.where, self.chosen = "the largest micro-batch of the run, tried before it begins", chosen
+
+    def leave(self, step: Step) -> None:
+        """The last micro-batch of a step has ended."""
+        self.where, self.chosen = f"the update of step {step.number}, or in what follows it", self.chosen[:0]
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn running out of memory inside the block into an error that names comparisons, shapes and budgets.
+
+        Raises:
+            OutOfMemoryError: memory ran out. Any other exception passes through.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            limit = self.plan.limit
+            raise OutOfMemoryError(
+                f"out of memory in {self.where}{self._shape()}; {limit.name} is {limit.tokens}: {one_line(error)}",
+                self._advice(),
+            ) from error
+
+    def _shape(self) -> str:
+        if not len(self.chosen):
+            return ""
+        sizes = self.plan.load.sizes
+        return (
+            f", of {self._tokens():,} tokens as the engine runs them: {len(self.chosen)} comparisons of "
+            f"{int(sizes.rows[self.chosen].sum())} responses of up to {int(sizes.longest[self.chosen].max())} tokens "
+            f"({self._names()})"
+        )
+
+    def _names(self) -> str:
+        """The comparisons, the largest first: those are what to look at."""
+        largest = self.chosen[np.argsort(-self.plan.load.tokens[self.chosen], kind="stable")]
+        more = len(largest) - SHOWN
+        return ", ".join(self.store.info[int(g)].id for g in largest[:SHOWN]) + (
+            f" and {more} more" if more > 0 else ""
+        )
+
+    def _tokens(self) -> int:
+        load = self.plan.load
+        if load.padded:
+            return int(load.sizes.rows[self.chosen].sum()) * int(load.sizes.longest[self.chosen].max())
+        return int(load.tokens[self.chosen].sum())
+
+    def _advice(self) -> str:
+        """The budget to try: half of what did not fit, no less than the largest comparison, which is never split."""
+        load = self.plan.load
+        if not len(self.chosen):
+            return "use an optimizer that keeps less, or model.adapter.kind = lora; see `bradley plan CONFIG --memory`"
+        tokens, largest = self._tokens(), int(load.tokens.max())
+        wanted = max(tokens // 2, largest)
+        if len(self.chosen) > 1 and wanted < tokens:
+            return (
+                f"use --train.micro_batch_tokens {wanted}: the gradient of a step stays the same but for rounding; a "
+                "run that goes on with --resume needs --allow-change train.micro_batch_tokens as well"
+            )
+        name = self.store.info[int(self.chosen[load.tokens[self.chosen].argmax()])].id
+        ways = ["lower render.max_tokens"]
+        if not self.config.model.gradient_checkpointing and self.config.model.trainable != "head":
+            ways.insert(0, "use --model.gradient_checkpointing true")
+        return f"no smaller budget helps, because comparison {name} is never split: {', or '.join(ways)}"
+
+
+def probe(
+    replay: Replay, optimizer: torch.optim.Optimizer, gradients: int, config: Config, memory_guard: MemoryGuard
+) -> str:
+    """Run the largest micro-batch forward and backward, twice, so that gradients add up as in a step of several, beside
+    as much memory as the optimizer and other gradients will keep. No weight, gradient or state is left changed.
+
+    Args:
+        gradients: held at once, see `Team.gradients`.
+        room: is told what is being run, so that it can say so when memory runs out.
+
+    Returns:
+        The peak in words; '' on a device that does not count.
+    """
+    model, chosen, step = replay.model, heaviest(replay.plan), replay.plan.step(1)
+    memory_guard.probe(chosen)
+    size = 0 if optimizer.state else optimizer_bytes(optimizer, config)
+    size += (gradients - 1) * sum(local(w).nbytes for w in model.parameters() if w.requires_grad)
+    kept = torch.empty(size, dtype=torch.uint8, device=model.device)
+    for _ in range(2):
+        replay.backward(step, 0, chosen)
+    model.zero_grad(set_to_none=True)
+    del kept
+    if model.device.type != "cuda":
+        return ""
+    peak = torch.cuda.max_memory_allocated(model.device) / GIB
+    total = torch.cuda.get_device_properties(model.device).total_memory / GIB
+    return f"{peak:.2f} of {total:.2f} GiB for the largest micro-batch, {len(chosen)} comparisons"
+
+
+def optimizer_bytes(optimizer: torch.optim.Optimizer, config: Config) -> int:
+    """Bytes that the optimizer of a run will keep once it has taken a step."""
+    shapes = [tuple(local(weight).shape) for group in optimizer.param_groups for weight in group["params"]]
+    return sum(state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in shapes)

@@ -1,0 +1,136 @@
+"""The GPU's own account of a run: load, memory, temperature and power, read by a thread through NVML."""
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ...common.text import one_line
+from ...errors import UserError
+
+GIB = 2**30
+
+
+def check_gpu(seconds: float, device: torch.device) -> None:
+    """Raise `UserError` where readings were asked for and cannot be had."""
+    if not seconds:
+        return
+    if device.type != "cuda":
+        raise UserError(f"log.gpu_seconds = {seconds:g}, but the run is on {device}", "use --log.gpu_seconds 0")
+    if importlib.util.find_spec("pynvml") is None:
+        raise UserError(
+            f"log.gpu_seconds = {seconds:g}, and the package nvidia-ml-py is not installed",
+            'type `pip install "bradley[gpu]"`',
+        )
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise UserError(
+            f"log.gpu_seconds = {seconds:g}, but NVML does not answer: {one_line(error)}", "use --log.gpu_seconds 0"
+        ) from error
+
+
+class GpuMeter:
+    """Readings of one GPU every few seconds, averaged between the lines of `timing.jsonl`.
+
+    Readings that this GPU does not offer are named in `gpu/not_supported`; those that fail on the way are counted in
+    `gpu/failed`, and training goes on. With `seconds` = 0 there is no thread, and `read` is empty.
+
+    Args:
+        seconds: between two readings.
+        device: the CUDA device that the run is on.
+    """
+
+    def __init__(self, seconds: float, device: torch.device) -> None:
+        self.seconds = seconds
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._reset()
+        if seconds:
+            self._readers, self._not_supported = _supported(_readers(device))
+            self._thread = threading.Thread(target=self._run, name="gpu meter", daemon=True)
+            self._thread.start()
+
+    def read(self) -> dict[str, Any]:
+        """Means and maxima since the last reading as `gpu/<figure>_mean` and `_max`, and `gpu/samples`."""
+        if self._thread is None:
+            return {}
+        with self._lock:
+            rows, failed = self._rows, self._failed
+            self._reset()
+        figures: dict[str, Any] = {"gpu/samples": len(rows), "gpu/failed": failed}
+        if self._not_supported:
+            figures["gpu/not_supported"] = self._not_supported
+        for name in self._readers if rows else ():
+            values = [row[name] for row in rows]
+            figures |= {f"gpu/{name}_mean": sum(values) / len(values), f"gpu/{name}_max": max(values)}
+        return figures
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            import pynvml
+
+            self._ended.set()
+            self._thread.join()
+            self._thread = None
+            pynvml.nvmlShutdown()
+
+    def _reset(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._failed = 0
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.seconds):
+            self._sample()
+
+    def _sample(self) -> None:
+        import pynvml
+
+        try:
+            row = {name: reader() for name, reader in self._readers.items()}
+        except pynvml.NVMLError:
+            with self._lock:
+                self._failed += 1
+            return
+        with self._lock:
+            self._rows.append(row)
+
+
+Readers = dict[str, Callable[[], float]]
+
+
+def _readers(device: torch.device) -> Readers:
+    """What is read, by name with its unit. The GPU is found by its UUID: NVML does not know CUDA_VISIBLE_DEVICES."""
+    import pynvml as nvml
+
+    nvml.nvmlInit()
+    gpu = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    return {
+        "utilization_percent": lambda: float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+        "memory_utilization_percent": lambda: float(nvml.nvmlDeviceGetUtilizationRates(gpu).memory),
+        "memory_used_gib": lambda: nvml.nvmlDeviceGetMemoryInfo(gpu).used / GIB,
+        "memory_total_gib": lambda: nvml.nvmlDeviceGetMemoryInfo(gpu).total / GIB,
+        "power_watts": lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000,
+        "temperature_celsius": lambda: float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
+        "torch_allocated_gib": lambda: torch.cuda.memory_allocated(device) / GIB,
+        "torch_reserved_gib": lambda: torch.cuda.memory_reserved(device) / GIB,
+    }
+
+
+def _supported(readers: Readers) -> tuple[Readers, list[str]]:
+    """The readers that this GPU has, and the names of the others."""
+    import pynvml
+
+    missing = []
+    for name, reader in readers.items():
+        try:
+            reader()
+        except pynvml.NVMLError_NotSupported:
+            missing.append(name)
+    return {name: reader for name, reader in readers.items() if name not in missing}, missing

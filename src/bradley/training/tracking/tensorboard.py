@@ -1,0 +1,77 @@
+"""The tracker `tensorboard`: event files in the run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...common.files import share_rights
+from ..metrics import Event
+from .log_lines import is_number
+
+
+class TensorBoard:
+    """Scalars by step, the configuration and the samples as text, the scores as histograms.
+
+    Args:
+        folder: where the event files go, `RUN/tensorboard`.
+        at: the last step that counts, of a run that goes on; TensorBoard leaves out what was written of later ones.
+    """
+
+    def __init__(self, folder: Path, at: int | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=None if at is None else at + 1)
+        share_rights(folder)
+        self._step = at or 0
+
+    def event(self, event: Event) -> None:
+        """Write one event of any kind."""
+        self._step = step = event["step"]
+        for key, value in scalars(event).items():
+            self._writer.add_scalar(key, value, step)
+        if event["kind"] == "start":
+            self._writer.add_text("config", f"```json\n{json.dumps(event['config'], indent=2)}\n```", step)
+        elif event["kind"] == "samples":
+            self._writer.add_text(f"samples/{event['set']}", markdown_table(event["rows"]), step)
+        elif event["kind"] == "scores":
+            for side in ("chosen", "rejected"):
+                self._histogram(f"scores/{event['set']}/{side}", event[side], step)
+        self._writer.flush()
+
+    def sync(self) -> int:
+        """The last step that was written."""
+        return self._step
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+    def _histogram(self, tag: str, scores: dict[str, Any], step: int) -> None:
+        n, mean, std = scores["n"], scores["mean"], scores["std"]
+        self._writer.add_histogram_raw(
+            tag,
+            min=scores["min"],
+            max=scores["max"],
+            num=n,
+            sum=n * mean,
+            sum_squares=n * (std**2 + mean**2),
+            bucket_limits=scores["edges"][1:],
+            bucket_counts=scores["counts"],
+            global_step=step,
+        )
+
+
+def scalars(event: Event) -> dict[str, float]:
+    """The numbers of an event, for trackers that file them under its step."""
+    return {key: value for key, value in event.items() if key != "step" and is_number(value)}
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Samples as a Markdown table, a row each."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([_cell(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")

@@ -1,6 +1,0 @@
-"""The scripts of `benchmarks/` import each other from where they lie."""
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

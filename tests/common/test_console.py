@@ -1,0 +1,102 @@
+"""Talk on stderr: lines and a bar, JSON events, or nothing."""
+
+import json
+import os
+
+import pytest
+
+from bradley.common.console import Console, Lasting
+from bradley.errors import UserError
+
+
+def work(console: Console, steps: int = 3) -> None:
+    console.say("accuracy 71.3 % [68.0, 74.5] of [bold]all[/bold]")
+    with console.progress(steps, "training") as bar:
+        for step in range(steps):
+            bar.advance(1, loss=0.5 / (step + 1))
+        bar.update(loss=0.125)
+
+
+def test_quiet_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    work(Console("quiet"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bar_prints_text_as_it_is_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    work(Console("bar"))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "accuracy 71.3 % [68.0, 74.5] of [bold]all[/bold]"
+    assert "training" in err and "3/3" in err and "loss 0.125" in err
+    assert "\x1b" not in err
+
+
+def test_a_terminal_without_colour_gets_none(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    work(Console("bar"))
+    plain = capfd.readouterr().err
+    monkeypatch.delenv("NO_COLOR")
+    work(Console("bar"))
+    assert "\x1b[38;5" not in plain
+    assert "\x1b[38;5" in capfd.readouterr().err
+
+
+def test_json_is_one_object_per_line(capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console("json")
+    work(console)
+    out, err = capfd.readouterr()
+    events = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert events[0] == {"event": "message", "text": "accuracy 71.3 % [68.0, 74.5] of [bold]all[/bold]"}
+    assert events[1] == {"event": "progress", "description": "training", "done": 1, "total": 3, "loss": 0.5}
+    assert events[-1]["done"] == 3 and events[-1]["loss"] == 0.125
+
+
+def test_json_events_are_at_most_one_a_second(capfd: pytest.CaptureFixture[str]) -> None:
+    with Console("json").progress(10_000, "training") as bar:
+        for _ in range(10_000):
+            bar.advance()
+    done = [json.loads(line)["done"] for line in capfd.readouterr().err.splitlines()]
+    assert done[0] == 1 and done[-1] == 10_000 and len(done) < 20
+
+
+def test_an_error_passes_through_the_bar() -> None:
+    with pytest.raises(ZeroDivisionError), Console("bar").progress(2, "training"):
+        _ = 1 / 0
+
+
+def test_unknown_mode() -> None:
+    with pytest.raises(UserError, match="wanted bar, quiet or json"):
+        Console("loud")
+
+
+def test_a_warning_is_said_under_quiet_too(capsys):
+    quiet = Console("quiet")
+    quiet.say("talk")
+    quiet.warn("the checkpoint of step 4 is not used")
+    assert capsys.readouterr().err == "the checkpoint of step 4 is not used\n"
+
+
+def test_a_stream_outlives_its_reader() -> None:
+    reader, writer = os.pipe()
+    stream = Lasting(os.fdopen(writer, "w"))
+    os.close(reader)
+    assert stream.write("nobody") == 6
+    stream.flush()
+    assert stream.write("is there\n") == 9
+    stream.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_another_error_of_a_stream_is_one() -> None:
+    with open("/dev/full", "w") as full, pytest.raises(OSError, match="No space"):
+        stream = Lasting(full)
+        stream.write("talk")
+        try:
+            stream.flush()
+        finally:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what is buffered goes there

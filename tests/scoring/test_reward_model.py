@@ -1,0 +1,151 @@
+"""The public class: scores, an order, and rewards for TRL's GRPO trainer."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+import bradley
+from bradley.config import Render
+from bradley.data.render import Renderer
+from bradley.errors import DataError, UserError
+from bradley.model.folder.save_load import save_model
+from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
+
+ROWS = comparisons(6, responses=3)
+TOKENIZER = tokenizer_for(ROWS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reward") / "m"
+    save_model(path, tiny_model(LLAMA, TOKENIZER), Renderer(TOKENIZER, Render(max_tokens=64), causal=True), {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return bradley.RewardModel.from_pretrained(folder)
+
+
+def chat(row, response):
+    turns = [{"role": m.role, "content": m.content} for m in (*row.prompt, *response.messages)]
+    return turns
+
+
+def test_scores_are_those_of_the_comparisons_in_any_order(folder, model):
+    expected = [score for row in bradley.score_comparisons(folder, ROWS) for score in row.scores]
+    chats = [chat(row, response) for row in ROWS for response in row.responses]
+    np.testing.assert_allclose(model.score(chats), expected, rtol=1e-4, atol=1e-6)
+    order = np.random.default_rng(0).permutation(len(chats))
+    np.testing.assert_allclose(
+        model.score([chats[i] for i in order]), [expected[i] for i in order], rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose([model.score([one])[0] for one in chats], expected, rtol=1e-4, atol=1e-6)
+    assert all(type(score) is float for score in model.score(chats)) and model.score([]) == []
+
+
+def test_ranked_best_first(model):
+    row = ROWS[0]
+    prompt, texts = row.prompt[0].content, [response.text for response in row.responses]
+    scores = model.score(
+        [[{"role": "user", "content": prompt}, {"role": "assistant", "content": text}] for text in texts]
+    )
+    ranked = model.rank(prompt, texts)
+    assert [index for index, _ in ranked] == sorted(range(3), key=lambda i: -scores[i])
+    np.testing.assert_allclose([score for _, score in ranked], sorted(scores, reverse=True), rtol=1e-4, atol=1e-6)
+    assert [index for index, _ in model.rank(prompt, [texts[0]] * 3)] == [0, 1, 2]
+    assert model.rank([{"role": "user", "content": prompt}], texts) == ranked
+
+
+def test_rewards_of_texts_and_of_messages(model):
+    reward = model.as_reward_func("helpful")
+    assert reward.__name__ == "helpful" and model.as_reward_func().__name__ == "bradley"
+    prompts, answers = ["the river", "the river", "a stone"], ["runs", "bridge", "runs"]
+    chats = [
+        [{"role": "user", "content": p}, {"role": "assistant", "content": a}]
+        for p, a in zip(prompts, answers, strict=True)
+    ]
+    expected = model.score(chats)
+    assert reward(prompts=prompts, completions=answers, completion_ids=[[1]] * 3) == expected
+    assert reward(prompts=[c[:1] for c in chats], completions=[c[1:] for c in chats], tools=[None] * 3) == expected
+
+
+def test_rewards_read_the_columns_that_templates_read(model):
+    with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found text as chat_template_kwargs"):
+        model.as_reward_func()(["Q", "Q"], ["A", "A"], chat_template_kwargs=[{}, "x"])
+
+
+def test_what_cannot_be_scored_is_named(folder, model):
+    good = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found the roles user"):
+        model.score([good, good[:1]])
+    long = [good[0], {"role": "assistant", "content": "river " * 200}]
+    with pytest.raises(DataError, match=r"^conversation 2 cannot be scored: over_long") as caught:
+        model.score([good, long])
+    assert "over_long" in caught.value.hint
+    with pytest.raises(DataError, match=r"^response 1 cannot be scored: over_long"):
+        model.rank("Q", ["A", "river " * 200])
+    with pytest.raises(DataError, match=r"^conversation 1 cannot be scored: over_long"):
+        model.score([long])
+    assert len(bradley.RewardModel.from_pretrained(folder, over_long="truncate_response").score([good, long])) == 2
+    with pytest.raises(UserError, match="over_long = 'cut'"):
+        bradley.RewardModel.from_pretrained(folder, over_long="cut")
+
+
+@pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed")
+@pytest.mark.parametrize("plain", [True, False])
+def test_trl_trains_a_policy_on_the_rewards(model, tmp_path, plain):
+    from datasets import Dataset
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from trl import GRPOConfig, GRPOTrainer
+
+    torch.manual_seed(0)
+    ends = {"bos_token_id": TOKENIZER.bos_token_id, "eos_token_id": TOKENIZER.eos_token_id}
+    settings = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    config = AutoConfig.for_model("llama", **settings, **ends, vocab_size=len(TOKENIZER))
+    policy = AutoModelForCausalLM.from_config(config)
+    seen = []
+    reward = model.as_reward_func()
+
+    def watched(prompts, completions, **columns):
+        found = reward(prompts, completions, **columns)
+        seen.append((prompts, completions, found))
+        return found
+
+    texts = ["the river runs", "a stone bridge", "tall trees", "birds watch"]
+    prompts = texts if plain else [[{"role": "user", "content": text}] for text in texts]
+    args = GRPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        num_generations=2,
+        max_completion_length=6,
+        max_steps=2,
+        learning_rate=1e-2,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=1,
+    )
+    before = {name: weight.clone() for name, weight in policy.named_parameters()}
+    trainer = GRPOTrainer(
+        model=policy,
+        reward_funcs=watched,
+        args=args,
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=TOKENIZER,
+    )
+    trainer.train()
+    assert any(not torch.equal(weight, before[name]) for name, weight in policy.named_parameters())
+    assert len(seen) == 2 and all(len(found) == 4 for *_, found in seen)
+    logged = [row["rewards/watched/mean"] for row in trainer.state.log_history if "rewards/watched/mean" in row]
+    np.testing.assert_allclose(logged, [np.mean(found) for *_, found in seen], rtol=1e-5)
+    for given, completions, found in seen:
+        for prompt, completion, score in zip(given, completions, found, strict=True):
+            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+            expected = model.score([turns if plain else [*prompt, *completion]])[0]
+            assert score == pytest.approx(expected, rel=1e-4, abs=1e-6)
