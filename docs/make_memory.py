@@ -1,11 +1,11 @@
-"""Writes the table of computed memory into `docs/guides/scale.md`: python docs/make_memory.py"""
+"""Writes the table of computed memory into `docs/guides/memory.md`: python docs/make_memory.py"""
 
 import re
 from pathlib import Path
 
 from bradley.training.memory_table import gpu_table
 
-TARGET = Path(__file__).parent / "guides" / "scale.md"
+TARGET = Path(__file__).parent / "guides" / "memory.md"
 BEGIN, END = "<!-- computed memory: docs/make_memory.py -->", "<!-- end of computed memory -->"
 
 
