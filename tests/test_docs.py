@@ -89,7 +89,7 @@ def leaves(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def test_the_table_of_computed_memory_is_what_the_code_computes():
-    written = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "guides" / "memory.md").read_text(encoding="utf-8")
     assert runpy.run_path(str(ROOT / "docs" / "scripts" / "make_memory.py"))["page"](written) == written
     assert "| 8B | QLoRA, rank 16 |" in written
 
@@ -123,7 +123,7 @@ def test_every_link_and_named_file_exists(path):
 
 
 def test_the_tables_about_other_launchers_name_settings_that_exist():
-    text = (ROOT / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guides" / "deepspeed-accelerate.md").read_text(encoding="utf-8")
     cells = [
         line.strip("|").split("|")[1] for line in text.splitlines() if line.startswith("| ") and line.count("|") == 4
     ]
