@@ -1,12 +1,12 @@
-"""Record what users can observe of bradley, to compare the record before a restructuring with the record after.
+"""Record the observable behaviour of bradley, to compare records from before and after a restructuring.
 
     python benchmarks/pins.py --output before.json
     python benchmarks/pins.py --compare before.json after.json
 
-Bytes of runs depend on the processor and on installed versions: make both records on one machine, in one environment.
-The record holds: files of tiny CPU runs (Llama, GPT-2 with and without LoRA, BERT, two processes, one stopped and
-resumed), model cards, outputs of the other commands, help texts, settings, user errors with exit codes, public names.
-Only the command line, run folders and public names are used. A comparison exits with 1 where the records differ.
+Hashes of runs depend on processor and installed versions: make both records on one machine, in one environment.
+A record holds hashes of all files of tiny CPU runs: Llama, GPT-2, LoRA, BERT, two processes, a run stopped and resumed.
+Besides runs, a record holds outputs of other commands, help texts, settings, user errors, exit codes and public names.
+Only the command line, run folders and public names are used. A comparison exits with 1 where records differ.
 """
 
 import argparse
@@ -35,45 +35,36 @@ EXCLUDED_FILES = {
     "plots/rewards-minutes.*": "curves over minutes",
     "logs/*": "messages of the processes, with times",
 }
-"""Files of a run folder of which the name alone is recorded, and the reason."""
+"""Files of a run folder recorded by name alone, with the reason."""
 EXCLUDED_KEYS = {
     "run.json": {"code": "a hash over paths and texts of the source files"},
     "results.json": {"seconds": "wall time"},
     "training/state.json": {"seconds": "wall time", "timing": "the size of timing.jsonl"},
-    "manifest.json": {"training/state.json": "a hash over wall time"},
+    "manifest.json": {
+        "sha256": "one hash covers training/state.json",
+        "training/state.json": "size varies with wall time",
+    },
     "environment.json": {"platform": "names the kernel"},
 }
-"""Keys of JSON files that are left out before hashing, and the reason."""
+"""Keys of JSON files left out before hashing, with the reason."""
 KEYS_OF = ("run.json", "environment.json", "timing.jsonl", "model/bradley.json", "model/config.json")
-"""Files of a run folder of which the names of all keys are recorded too."""
-CONFIG = """
-[data]
-train = "synthetic:"
-valid_share = 0.2
-test_share = 0.2
-[data.synthetic]
-comparisons = 240
-length_weight = 1.0
-[render]
-max_tokens = 256
-[optim]
-lr = 3e-3
-[train]
-batch_size = 16
-max_steps = 8
-threads = 1
-device = "cpu"
-select_by = "nll"
-[eval]
-every = 3
+"""Files of a run folder recorded by the names of their keys as well."""
+REST = """
+render = { max_tokens = 256 }
+optim = { lr = 3e-3 }
+train = { batch_size = 16, max_steps = 8, threads = 1, device = "cpu", select_by = "nll" }
+eval = { every = 3 }
 """
+SYNTHETIC = "synthetic = { comparisons = 240, length_weight = 1.0 }"
+CONFIG = f'data = {{ train = "synthetic:", valid_share = 0.2, test_share = 0.2, {SYNTHETIC} }}' + REST
 TOKENIZER = '[model]\ntokenizer = "train"\nvocab_size = 512\n[model.config]\n'
-LLAMA = (
-    'model_type = "llama"\nhidden_size = 32\nnum_hidden_layers = 2\nnum_attention_heads = 2\nintermediate_size = 64\n'
-)
-BERT = LLAMA.replace("llama", "bert") + "max_position_embeddings = 256\n"
+SIZES = "hidden_size = 32\nnum_hidden_layers = 2\nnum_attention_heads = 2\nintermediate_size = 64\n"
+LLAMA = f'model_type = "llama"\n{SIZES}'
+BERT = f'model_type = "bert"\n{SIZES}max_position_embeddings = 256\n'
 GPT2 = 'model_type = "gpt2"\nn_embd = 32\nn_layer = 2\nn_head = 2\nn_positions = 256\n'
-LORA = '[model]\npath = "gpt2/model"\ndropout = true\n[model.adapter]\nkind = "lora"\nrank = 4\ndropout = 0.1\n'
+LORA = (
+    'model = { path = "gpt2/model", dropout = true, adapter = { kind = "lora", rank = 4, alpha = 4, dropout = 0.1 } }'
+)
 HIDE = """
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
@@ -86,55 +77,44 @@ FILES = {
     "gpt2.toml": CONFIG + TOKENIZER.replace("[model]", "[model]\ndropout = true") + GPT2,
     "lora.toml": CONFIG + LORA,
     "misspelt.toml": CONFIG.replace("batch_size", "batchsize"),
+    "absent-data.toml": 'data = { train = "absent.jsonl" }' + REST + TOKENIZER + LLAMA,
     "pairs.jsonl": "".join(
-        json.dumps({"prompt": f"Question {k}?", "chosen": "A long answer, " * (k + 1), "rejected": "No."}) + "\n"
-        for k in range(6)
+        f'{{"prompt": "{k}?", "chosen": "{"Long. " * k}", "rejected": "No."}}\n' for k in range(1, 7)
     ),
     "broken.jsonl": '{"prompt": "a", "chosen": "b"',
 }
 CHAINS = (
     ("launch local --processes 2 -- train llama.toml --output two --quiet",),
-    ("train gpt2.toml --output gpt2 --quiet", "train lora.toml --output lora --quiet"),
+    ("train gpt2.toml --output gpt2 --quiet --train.max_steps 3", "train lora.toml --output lora --quiet"),
     ("train llama.toml --output llama --quiet",),
-    (
-        "train llama.toml --output resumed --quiet --train.stop_after 6",
-        "train llama.toml --output resumed --quiet --resume",
-    ),
+    ("train llama.toml --output resumed --train.stop_after 6", "train llama.toml --output resumed --resume"),
     ("train bert.toml --output bert --quiet --render.template raw",),
 )
-"""Command lines of runs; those of one chain one after another, the chains side by side."""
+"""Command lines of runs: in order within a chain, two chains at a time."""
 UNDRAWN = {line for chain in CHAINS for line in chain if "--output llama" not in line}
-"""Command lines that run as if matplotlib were not installed, because drawing takes half of their time."""
+"""Command lines run without matplotlib, because drawing takes half the time of a run."""
 RUNS = ("bert", "gpt2", "llama", "lora", "resumed", "two")
 OUTPUTS = (
-    "configs",
     "data pairs.jsonl --json --model.tokenizer llama/model",
     "plan llama.toml --no-timing",
-    "plan llama.toml --memory --json",
     "score llama/model pairs.jsonl -o scored/scores.jsonl --quiet",
     "export lora exported --json",
-    "verify exported --json",
 )
 ERRORS = (
     "",
     "trian llama.toml",
-    "train",
     "train llama.toml --optim.lrr 1",
     "train llama.toml --train.batch_size many",
-    "train llama.toml --optim.lr=-1",
-    "train llama.toml --quiet --json",
     "train llama.toml --resume",
     "train absent.toml",
     "train misspelt.toml --json",
-    "train llama.toml --output new --data.train absent.jsonl",
-    "train llama.toml --output new --data.train broken.jsonl",
-    "train llama.toml --output new --model.path absent",
+    "train absent-data.toml --output new",
+    "train absent-data.toml --output new --data.train broken.jsonl",
+    "train lora.toml --output new --model.path absent",
     "train llama.toml --output llama",
-    "train llama.toml --output llama --resume --seed 1",
-    "launch local --processes 0 -- train llama.toml --output new",
+    "train llama.toml --output llama --resume --optim.lr 1 --quiet",
     "launch local --processes 2 -- plan llama.toml",
     "data absent.jsonl",
-    "plot absent",
     "score absent pairs.jsonl -o new.jsonl",
     "export absent new",
     "verify absent --json",
@@ -153,22 +133,24 @@ class Desk:
         for name, text in FILES.items():
             (folder / name).write_text(text, encoding="utf-8")
 
-    def call(self, line: str, streams: Sequence[str] = ("stdout", "stderr")) -> dict[str, Any]:
+    def call(self, line: str) -> dict[str, Any]:
         """Run one command line; return the exit code and the lines of output."""
-        environment = dict(self.environment)
+        folder, environment = str(self.folder), dict(self.environment)
         if line in UNDRAWN:
-            environment["PYTHONPATH"] += f"{os.pathsep}{self.folder / 'hide'}"
+            environment["PYTHONPATH"] += f"{os.pathsep}{folder}/hide"
         command = [sys.executable, "-m", "bradley", *line.split()]
         ended = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        texts = {name: getattr(ended, name).replace(str(self.folder), "FOLDER") for name in streams}
+        texts = {"stdout": ended.stdout.replace(folder, "FOLDER"), "stderr": ended.stderr.replace(folder, "FOLDER")}
+        # Seconds and the bar's steps per second differ from run to run.
+        texts = {name: re.sub(r"\b\d+\.\d s\b|\d+\.\d+/s", "TIME", text) for name, text in texts.items()}
         return {"code": ended.returncode} | {name: text.splitlines() for name, text in texts.items()}
 
     def chain(self, lines: Sequence[str]) -> dict[str, Any]:
-        """Run several command lines one after another."""
+        """Run several command lines in order."""
         found = {}
         for line in lines:
             found[line] = self.call(line)
-            # A launcher may look for a rank's file in the moment of its removal, and then ends the run.
+            # The launcher crashes if a rank removes its file between listing and reading; start such a run again.
             if line.startswith("launch") and "FileNotFoundError" in str(found[line]["stderr"]):
                 shutil.rmtree(self.folder / "two", ignore_errors=True)
                 found[line] = self.call(line)
@@ -185,7 +167,7 @@ class Desk:
         return hashlib.sha256(raw.replace(str(self.folder).encode(), b"FOLDER")).hexdigest()
 
     def files(self, name: str) -> dict[str, str]:
-        """Hash every file of a folder; give the reason instead where a file is excluded."""
+        """Hash every file of a folder; an excluded file gets the reason instead."""
         found = {}
         for path in sorted(path for path in (self.folder / name).rglob("*") if path.is_file()):
             reason = next((why for pattern, why in EXCLUDED_FILES.items() if path.match(pattern)), "")
@@ -198,11 +180,11 @@ class Desk:
         for file in (file for file in KEYS_OF if (self.folder / name / file).exists()):
             text = (self.folder / name / file).read_text(encoding="utf-8")
             rows = [json.loads(part) for part in (text.splitlines() if file.endswith(".jsonl") else [text])]
-            found[file] = sorted({re.sub(r"/\d+(?=/|$)", "/N", path) for row in rows for path, _ in leaves(row)})
+            found[file] = sorted({path for row in rows for path, _ in leaves(row)})
         return found
 
     def helps(self, command: str = "") -> dict[str, list[str]]:
-        """Read the help of a command and of all commands below."""
+        """Read the help of a command and of every subcommand."""
         text = self.call(f"{command} --help")["stdout"]
         below = text[text.index("Commands:") + 1 :] if "Commands:" in text else []
         found = {command.strip() or "bradley": text}
@@ -219,11 +201,12 @@ def without(value: Any, dropped: set[str]) -> Any:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and value of everything that is neither an object nor a list; empty ones count as values."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    if not inner or not value:
+    """Yield path and value of every scalar, empty object and empty list inside a value; N replaces list positions."""
+    inner = (
+        value.items() if isinstance(value, dict) else [("N", part) for part in value] if isinstance(value, list) else ()
+    )
+    if not inner:
         yield path, value
-        return
     for key, part in inner:
         yield from leaves(part, f"{path}/{key}")
 
@@ -239,31 +222,30 @@ def settings(schema: dict[str, Any], kinds: dict[str, Any], prefix: str = "") ->
     return found
 
 
-def signatures(module: ModuleType, names: Sequence[str]) -> dict[str, str]:
-    """List the parameters of public names with their defaults, without annotations."""
-    found = {}
-    for name in names:
-        thing = getattr(module, name)
-        taken = (
-            inspect.signature(thing).parameters.values() if inspect.isroutine(thing) or inspect.isclass(thing) else ()
-        )
-        found[name] = ", ".join(str(one.replace(annotation=one.empty)) for one in taken)
-    return found
+def parameters(thing: Any) -> str:
+    """List the parameters of a public function, or of a class, with defaults and without annotations."""
+    if not (inspect.isroutine(thing) or inspect.isclass(thing)) or hasattr(thing, "model_fields"):
+        return ""  # the fields of a table of settings are recorded as settings
+    return ", ".join(str(one.replace(annotation=one.empty)) for one in inspect.signature(thing).parameters.values())
 
 
-def names_of(module: ModuleType) -> list[str]:
-    """List the names that a module defines and does not import."""
+def defined(module: ModuleType) -> dict[str, Any]:
+    """Collect the public definitions of a module, without imported names."""
     own = {name: thing for name, thing in vars(module).items() if name[0] != "_" and not inspect.ismodule(thing)}
-    imported = {name for name, thing in own.items() if getattr(thing, "__module__", module.__name__) != module.__name__}
-    return sorted(name for name in own if name not in imported or getattr(own[name], "__name__", "") != name)
+    here = {None, module.__name__}
+    return {
+        name: thing
+        for name, thing in own.items()
+        if getattr(thing, "__module__", None) in here or getattr(thing, "__name__", "") != name
+    }
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Make every observation."""
+    """Run every command in a folder and collect the record."""
     desk = Desk(folder)
     with ThreadPoolExecutor(2) as pool:
         commands = {line: found for chain in pool.map(desk.chain, CHAINS) for line, found in chain.items()}
-        runs = {name: {"files": desk.files(name), "keys": desk.keys(name)} for name in RUNS}
+        runs: dict[str, Any] = {name: {"files": desk.files(name), "keys": desk.keys(name)} for name in RUNS}
         outputs = dict(zip(OUTPUTS, pool.map(desk.call, OUTPUTS), strict=True))
         errors = dict(zip(ERRORS, pool.map(desk.call, ERRORS), strict=True))
     resumed, whole = runs["resumed"]["files"], runs["llama"]["files"]
@@ -283,17 +265,16 @@ def record(folder: Path) -> dict[str, Any]:
         "help": helps,
         "options": {name: re.findall(r"^  (-\S.*?)(?:  |$)", "\n".join(text), re.M) for name, text in helps.items()},
         "settings": settings(schema, schema["$defs"]),
-        "bradley": signatures(bradley, bradley.__all__),
-        "bradley.losses": signatures(bradley.losses, names_of(bradley.losses)),
+        "bradley": {name: parameters(thing) for name, thing in public.items()},
+        "bradley.losses": {name: parameters(thing) for name, thing in defined(bradley.losses).items()},
     }
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Print every difference between two records; return whether there is any."""
     before, after = ([f"{path}: {value!r}" for path, value in leaves(one)] for one in (old, new))
-    changes = [
-        line for line in difflib.unified_diff(before, after, lineterm="", n=0) if line[:2] not in ("--", "++", "@@")
-    ]
+    lines = difflib.unified_diff(before, after, lineterm="", n=0)
+    changes = [line for line in lines if line[:2] in ("-/", "+/")]
     print("\n".join(changes) or "no difference")
     return bool(changes)
 

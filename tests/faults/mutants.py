@@ -42,10 +42,10 @@ def no_hashes() -> None:
 def in_place() -> None:
     """A checkpoint is written under its own name, and the one with the highest number is taken."""
 
-    def write(folder: Path, fill: Callable[[Path], object]) -> None:
+    def begin(folder: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         files.make_folder(folder)
-        fill(folder)
+        return folder
 
     def newest(self: Checkpoints) -> Any:
         steps = self._steps()
@@ -57,22 +57,23 @@ def in_place() -> None:
         )
         return store.Found(steps[-1], folder, {})
 
-    store.replace_folder = write
+    store.begin_folder = begin
+    store.commit_folder = lambda draft, folder: None
     Checkpoints.newest = newest  # type: ignore[method-assign]
 
 
 def rotate_first() -> None:
     """Room is made before the new checkpoint is there."""
-    save = Checkpoints.save
+    begin = Checkpoints.begin
 
-    def early(self: Checkpoints, step: int, *given: Any, **named: Any) -> None:
+    def early(self: Checkpoints, step: int, *given: Any, **named: Any) -> Path:
         best = self.index.get("best", {}).get("step")
         for old in self._steps():
             if old != best or named["best"]:
                 files.remove_folder(self.path(old))
-        save(self, step, *given, **named)
+        return begin(self, step, *given, **named)
 
-    Checkpoints.save = early  # type: ignore[method-assign]
+    Checkpoints.begin = early  # type: ignore[method-assign]
 
 
 def metrics_late() -> None:

@@ -187,7 +187,7 @@ def test_a_folder_that_is_being_replaced_is_never_missing(wanted):
 def saved_twice(run, point, mutant, tally, name):
     def twice(tell):
         mutant()
-        toy.checkpoint.write_model = toy.write_toy
+        toy.store.write_model = toy.write_toy
         checkpoints = toy.Checkpoints(run / "checkpoints")
         (run / "metrics.jsonl").touch()
         metrics = toy.JsonLines(run / "metrics.jsonl", keep=0)

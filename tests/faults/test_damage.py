@@ -215,7 +215,7 @@ def test_times_of_files_mean_nothing(stopped, wanted):
 
 def test_the_best_checkpoint_is_verified_before_it_is_published(stopped):
     def publish(tell):
-        toy.checkpoint.write_model = toy.write_toy
+        toy.store.write_model = toy.write_toy
         checkpoints = toy.Checkpoints(run / "checkpoints")
         checkpoints.newest()
         damage(run / "checkpoints/step-000003/model.safetensors", "flip", None, random.Random(0))

@@ -11,7 +11,7 @@ from .results import record
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy.checkpoint, "write_model", toy.write_toy)
+    monkeypatch.setattr(toy.store, "write_model", toy.write_toy)
     (tmp_path / "run").mkdir()
     return tmp_path / "run"
 
@@ -20,7 +20,7 @@ def saved(run, steps, best, keep=2):
     """The checkpoints of a run with saves at `steps`, where those in `best` improve."""
     checkpoints = toy.Checkpoints(run / "checkpoints", keep=keep)
     for step in steps:
-        checkpoints.save(step, toy.Toy(), None, {"figure": 1 / (step + 1)}, best=step in best)
+        toy.save_toy(checkpoints, toy.Toy(), step, {"figure": 1 / (step + 1)}, best=step in best)
         yield checkpoints, kept(run)
 
 
@@ -82,14 +82,11 @@ def test_more_than_a_million_steps_are_in_order(run):
 
 
 def test_what_is_published_is_the_best_model_without_the_state_of_training(run):
-    def state(folder):
-        (folder / "state.json").write_text("{}")
-
     checkpoints = toy.Checkpoints(run / "checkpoints")
     first = toy.Toy()
     first.weights += 1
-    checkpoints.save(0, first, None, {}, best=True, state=state)
-    checkpoints.save(1, toy.Toy(), None, {}, best=False, state=state)
+    toy.save_toy(checkpoints, first, 0, {}, best=True)
+    toy.save_toy(checkpoints, toy.Toy(), 1, {}, best=False)
     checkpoints.publish(run / "model")
     assert sorted(path.name for path in (run / "model").rglob("*")) == ["bradley.json", "model.safetensors"]
     assert (run / "model" / "model.safetensors").read_bytes() == first.weights.tobytes()

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from bradley.runs.lock import run_lock
 from bradley.runs.starts import count_start, forget_starts
 from bradley.training.checkpoints import store
 from bradley.training.checkpoints.store import Checkpoints
+from bradley.training.distributed.process_group import ProcessGroup
+from bradley.training.saver import Snapshot, save_checkpoint
 from bradley.training.tracking.jsonl_csv import JsonLines
 
 STEPS, EVERY = 12, 3
@@ -52,7 +55,7 @@ def load_toy(folder: Path, toy: Toy) -> dict[str, Any]:
     """Fill a state from a checkpoint; what else it says of the run."""
     toy.weights = np.frombuffer((folder / "model.safetensors").read_bytes())
     toy.momentum = np.frombuffer((folder / "training" / "optimizer.safetensors").read_bytes())
-    return dict(json.loads((folder / "training" / "state.json").read_text()))
+    return dict(json.loads((folder / "training" / "state.json").read_text())["progress"])
 
 
 def train_toy(
@@ -92,12 +95,29 @@ def train_toy(
         forget_starts(run)
 
 
+class ToyStrategy:
+    """One process; its optimizer is the momentum of a toy."""
+
+    def __init__(self) -> None:
+        self.group = ProcessGroup()
+
+    def save_optimizer(self, folder: Path, tensors: dict[str, Any]) -> dict[str, Any]:
+        write_bytes(folder / "optimizer.safetensors", tensors["momentum"].tobytes())
+        return {}
+
+
 def save(checkpoints: Checkpoints, toy: Toy, step: int, metrics: JsonLines) -> None:
-    """One checkpoint; the metrics that it counts on are on the disk before it is."""
-    position = metrics.sync()
+    """One checkpoint, by the code that saves real runs; the metrics that it counts on are on the disk before it is."""
+    progress = {"step": step, "bytes": metrics.sync()}
+    save_toy(checkpoints, toy, step, {"loss": step}, best=step in BEST, progress=progress)
 
-    def state(folder: Path) -> None:
-        write_bytes(folder / "optimizer.safetensors", toy.momentum.tobytes())
-        write_text(folder / "state.json", json.dumps({"step": step, "bytes": position}))
 
-    checkpoints.save(step, toy, None, {"loss": step}, best=step in BEST, state=state)  # type: ignore[arg-type]
+def save_toy(
+    checkpoints: Checkpoints, toy: Toy, step: int, facts: dict[str, Any], *, best: bool, progress: Any = None
+) -> None:
+    """One checkpoint of a toy."""
+    evaluator = SimpleNamespace(folder=checkpoints.folder.parent / "eval")
+    job: Any = SimpleNamespace(
+        model=toy, renderer=None, checkpoints=checkpoints, strategy=ToyStrategy(), evaluator=evaluator
+    )
+    save_checkpoint(job, Snapshot(step, facts, best, None, progress or {}, {}, {}, {"momentum": toy.momentum}))

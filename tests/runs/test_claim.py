@@ -68,13 +68,13 @@ def test_a_run_that_another_process_ended_meanwhile_is_left_as_it_is(folder, mon
     @contextlib.contextmanager
     def after_another(*given):
         """The lock, which the other process has given free at its end."""
-        monkeypatch.setattr("bradley.training.run.run_lock", run_lock)
+        monkeypatch.setattr("bradley.runs.claim.run_lock", run_lock)
         run(folder)
         ended.update({p: p.read_bytes() for p in folder.rglob("*") if p.is_file()})
         with run_lock(*given) as lock:
             yield lock
 
-    monkeypatch.setattr("bradley.training.run.run_lock", after_another)
+    monkeypatch.setattr("bradley.runs.claim.run_lock", after_another)
     assert run(folder).results["steps"] == 15
     assert ended == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert json.loads((folder / "status.json").read_text())["state"] == "done"

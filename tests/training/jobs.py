@@ -68,7 +68,7 @@ def job(folder: Path, settings: Config | None = None, model: dict[str, Any] = LL
         "evaluator": Evaluator(stores, settings.train, settings.loss, folder / "eval"),
         "checkpoints": Checkpoints(folder / "checkpoints"),
         "console": Console("quiet"),
-        "team": copies(ProcessGroup(), settings.parallel, network),
+        "strategy": copies(ProcessGroup(), settings.parallel, network),
     }
     return Job(**{**made, **fields})
 

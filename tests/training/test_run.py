@@ -8,7 +8,8 @@ import bradley
 from bradley.config import Config
 from bradley.errors import BradleyError, DataError, RunFolderError, UserError
 from bradley.model.folder.save_load import load_model
-from bradley.training.run import claim, train, with_sanity
+from bradley.runs.claim import make_run_folder
+from bradley.training.run import train, with_sanity
 from tests.helpers import comparisons, tiny_run
 
 SETTINGS = tiny_run(log={"every": 1})
@@ -153,9 +154,9 @@ def test_the_evaluated_rows_do_not_depend_on_the_limit(tmp_path):
 
 
 def test_of_two_runs_that_want_one_folder_the_second_is_refused(tmp_path):
-    claim(tmp_path / "run")
+    make_run_folder(tmp_path / "run")
     with pytest.raises(RunFolderError, match="taken by another run"):
-        claim(tmp_path / "run")
+        make_run_folder(tmp_path / "run")
 
 
 def test_the_callers_random_state_is_left_alone(tmp_path):

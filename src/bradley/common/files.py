@@ -85,19 +85,47 @@ def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         DiskError: as for `write_bytes`. Any other exception of `fill` passes through; nothing is left behind.
     """
     with disk_errors(folder):
+        draft = begin_folder(folder)
+        try:
+            fill(draft)
+            commit_folder(draft, folder)
+        except BaseException:
+            discard_folder(draft)
+            raise
+
+
+def begin_folder(folder: Path) -> Path:
+    """Make an empty draft folder beside `folder`, to be filled and then committed or discarded.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    with disk_errors(folder):
         make_folder(folder.parent)
         recover(folder)
-        temporary = _hidden(folder, TEMPORARY)
-        disk.mkdir(temporary)
-        try:
-            fill(temporary)
-            share_rights(temporary)
-            _sync_tree(temporary)
-            _swap(temporary, folder)
-        except BaseException:
-            with contextlib.suppress(OSError):  # what went wrong first is what has to be told; `sweep` does the rest
-                _remove_tree(temporary)
-            raise
+        draft = _hidden(folder, TEMPORARY)
+        disk.mkdir(draft)
+    return draft
+
+
+def commit_folder(draft: Path, folder: Path) -> None:
+    """Sync a draft and give the draft the name `folder`; an older folder of that name stays whole until then.
+
+    Raises:
+        DiskError: the disk refuses; the draft is still there, to be discarded.
+    """
+    with disk_errors(folder):
+        share_rights(draft)
+        _sync_tree(draft)
+        _swap(draft, folder)
+
+
+def discard_folder(draft: Path) -> None:
+    """Remove a draft that failed, as far as the disk lets us: the first error is the one to report, `sweep` does the
+    rest.
+    """
+    with contextlib.suppress(OSError):
+        _remove_tree(draft)
 
 
 def _swap(new: Path, folder: Path) -> None:

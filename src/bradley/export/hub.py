@@ -10,7 +10,6 @@ from typing import Any
 from ..common.text import one_line
 from ..config import repo_problem
 from ..errors import HubError, UserError
-from .folder import export_model
 
 STALE = ["*.safetensors", "*.safetensors.index.json", "adapter_config.json", "figures/*"]
 """Files of an earlier export that a new one replaces or must not leave behind."""
@@ -114,12 +113,14 @@ def _hub_errors(what: str, *others: type[Exception]) -> Iterator[None]:
         raise HubError(f"{what}: {one_line(error)}", "check the network and the token, and try again") from error
 
 
-def publish(run: Path, name: str, *, private: bool = False, trust_remote_code: bool = False) -> str:
+def publish_run(run: Path, name: str, *, private: bool = False, trust_remote_code: bool = False) -> str:
     """Export the model of a run and upload it as `name`, with its card and the figures of the run; returns its URL.
 
     Raises:
         BradleyError: it cannot be exported, see `export_model`, or uploaded, see `push`; the run is as it was.
     """
+    from .folder import export_model
+
     with tempfile.TemporaryDirectory(dir=run, prefix=".tmp-push-") as place:
         folder = Path(place) / name.rpartition("/")[2]
         exported = export_model(run, folder, place=name, trust_remote_code=trust_remote_code)

@@ -1,4 +1,4 @@
-"""From a configuration to a job: splits, tokenizer, stores, model, optimizer, plan. The only place that knows all."""
+"""From a configuration to a job in three steps: load the data, build the model, lay out the steps."""
 
 import functools
 import os
@@ -15,19 +15,20 @@ from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
 from ..data.plan import Plan, make_plan
 from ..data.render import Renderer
-from ..data.report import unusable
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
-from ..errors import DataError, UserError
+from ..errors import UserError
 from ..model.build import Built
 from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
 from ..model.device import keep_freed_memory, set_threads
 from ..records import Comparison
-from ..runs.layout import PROBE, SELECTION
+from ..runs.layout import CHECKPOINTS, EVAL, PROBE
+from ..runs.lock import RunLock
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
+from .checks import check_losses, check_positions, check_selection, check_stop
 from .distributed.build import build_strategy
 from .distributed.process_group import ProcessGroup
 from .distributed.strategy import Strategy
@@ -41,6 +42,38 @@ from .tracking.gpu import check_gpu
 from .tracking.samples import choose
 
 Rows = Iterable[dict[str, Any] | Comparison]
+
+
+class LoadedData(NamedTuple):
+    """Comparisons of every split, and the tokenizer that their texts go through."""
+
+    splits: Splits
+    tokenizer: Any
+
+
+class BuiltModel(NamedTuple):
+    """A model on its processes, the renderer of its texts, and its optimizer."""
+
+    built: Built
+    strategy: Strategy
+    renderer: Renderer
+    optimizer: torch.optim.Optimizer
+
+
+class Layout(NamedTuple):
+    """Token stores of every split, and the plan of the steps.
+
+    Attributes:
+        probe: training comparisons in the evaluation set `train_probe`.
+        engine: the chosen engine and its proof on this model, in words.
+    """
+
+    train: TokenStore
+    probe: list[Comparison]
+    evals: dict[str, TokenStore]
+    test: TokenStore | None
+    plan: Plan
+    engine: str
 
 
 class Prepared(NamedTuple):
@@ -59,20 +92,25 @@ class Prepared(NamedTuple):
     optimizer: torch.optim.Optimizer
     strategy: Strategy
 
+    @property
+    def stores(self) -> dict[str, TokenStore]:
+        """Token stores that training reads, by split: all but the test split."""
+        return {"train": self.train, **self.evals}
+
 
 def prepare(
     config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: ProcessGroup | None = None
 ) -> Prepared:
-    """Load, check and lay out everything that the configuration names; `rows` are those in memory, see `load_splits`.
-
-    Of several processes, one on each machine renders the texts, and the others read the token stores that it leaves.
+    """Load the data, build the model, lay out the steps; each of the three checks what it reads.
 
     Args:
+        rows: rows in memory by split, see `load_splits`.
+        cache: folder of token stores that later runs reuse.
+        threads: CPU threads if the settings name none (0: PyTorch's own choice).
         group: the processes of the run, if there are several.
-        threads: of the CPU where the settings name none (0: PyTorch's own choice).
 
     Raises:
-        BradleyError: whatever is wrong with configuration, data or model.
+        BradleyError: a fault of the configuration, the data or the model.
     """
     group = group or ProcessGroup()
     device = choose_device(config.train.device)
@@ -81,15 +119,47 @@ def prepare(
     set_threads(config.train.threads or threads)
     if device.type == "cpu":
         keep_freed_memory()
+    data = load(config, rows)
+    model = build(config, data, group, device)
+    layout = lay_out(config, data, model, cache)
+    return Prepared(config=config, splits=data.splits, **model._asdict(), **layout._asdict())
+
+
+def load(config: Config, rows: dict[str, Any]) -> LoadedData:
+    """Load every split and its tokenizer, from the sections `data` and `model` and the seed.
+
+    Raises:
+        BradleyError: as `load_splits` and `make_tokenizer`; or a setting about a validation set that is not there.
+    """
     splits = load_splits(config.data, config.seed, **rows)
     check_selection(config, splits)
-    tokenizer = make_tokenizer(config.model, splits.train)
-    built, strategy = build_strategy(group, config, tokenizer, device)
-    renderer = Renderer(tokenizer, config.render, causal=built.model.causal)
+    # The tokenizer comes second because `model.tokenizer = "train"` learns one from the training texts.
+    return LoadedData(splits, make_tokenizer(config.model, splits.train))
+
+
+def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.device) -> BuiltModel:
+    """Build the model and its optimizer on all processes, from `model`, `parallel`, `optim`, `render` and the seed.
+
+    Raises:
+        BradleyError: as `build_strategy` and `make_optimizer`; or a token limit above the positions of the model.
+    """
+    built, strategy = build_strategy(group, config, data.tokenizer, device)
+    renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal)
     check_positions(built.model.network, config.render.max_tokens)
-    optimizer = make_optimizer(built.model, config.optim)
+    return BuiltModel(built, strategy, renderer, make_optimizer(built.model, config.optim))
+
+
+def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | None) -> Layout:
+    """Turn every split into tokens and the training split into steps, from `data`, `loss`, `train` and the seed.
+
+    Raises:
+        DataError: rendering drops more than `data.max_rejected_share` allows.
+        UserError: a comparison alone exceeds the token budget, or the objective cannot act on the data.
+    """
+    splits, (built, strategy, renderer, _) = data.splits, model
     store = functools.partial(build_store, renderer=renderer, cache=cache)
-    with group.one_first():
+    # One process of each machine renders the texts; the others then find its token stores in the cache.
+    with strategy.group.one_first():
         train = store(splits.train, training=True)
         check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
         check_objective(config.loss, train)
@@ -115,11 +185,15 @@ def prepare(
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
-    return Prepared(config, splits, renderer, built, engine, train, probe, evals, test, plan, optimizer, strategy)
+    return Layout(train, probe, evals, test, plan, engine)
 
 
-def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
-    """The job of a run folder that exists."""
+def make_job(prepared: Prepared, folder: Path, console: Console, lock: RunLock | None = None) -> Job:
+    """Return the job of a run folder that exists.
+
+    Args:
+        lock: of the run folder, checked before each save.
+    """
     config = prepared.config
     texts = {**prepared.splits.evals, PROBE: prepared.probe}
     samples = choose({name: texts[name] for name in prepared.evals}, config.log.samples, config.seed)
@@ -133,12 +207,13 @@ def make_job(prepared: Prepared, folder: Path, console: Console) -> Job:
         store=prepared.train,
         weights=prepared.train.judgment_weights(config.loss.weight_by),
         plan=prepared.plan,
-        evaluator=Evaluator(prepared.evals, config.train, config.loss, folder / "eval", samples),
+        evaluator=Evaluator(prepared.evals, config.train, config.loss, folder / EVAL, samples),
         checkpoints=Checkpoints(
-            folder / "checkpoints",
+            folder / CHECKPOINTS,
             provenance(config, prepared.splits, prepared.renderer, prepared.train),
             config.checkpoint.keep,
             console.warn,
+            lock,
         ),
         console=console,
         strategy=prepared.strategy,
@@ -157,57 +232,6 @@ def choose_device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check_stop(stop_after: int, plan: Plan) -> None:
-    """Raise `UserError` where training is to stop after the end of the plan."""
-    if stop_after > plan.num_steps:
-        raise UserError(
-            f"train.stop_after = {stop_after}, but the plan has {plan.num_steps} steps",
-            f"use --train.stop_after {plan.num_steps} or less, or raise train.max_steps or train.epochs",
-        )
-
-
-def check_selection(config: Config, splits: Splits) -> None:
-    """Raise `UserError` for a setting about the validation set where there is none."""
-    if SELECTION in splits.evals:
-        return
-    for name in ("early_stopping", "select_by"):
-        if getattr(config.train, name) != type(config.train).model_fields[name].default:
-            raise UserError(
-                f"train.{name} = {getattr(config.train, name)}, but there is no validation set",
-                "give one with data.valid, or hold out a share with data.valid_share",
-            )
-
-
-def check_positions(network: Any, max_tokens: int) -> None:
-    """Raise `UserError` where the limit asks for more positions than the model has."""
-    text_config = network.config.get_text_config()
-    places = getattr(text_config, "max_position_embeddings", None)
-    tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
-    offsets = [module.padding_idx + 1 for module in tables if getattr(module, "padding_idx", None) is not None]
-    if places is not None and places <= 0:
-        return  # how XLNet says that there is no limit
-    if places is not None:
-        places -= max(offsets, default=0)  # RoBERTa counts its positions from the one after padding
-    if places is not None and max_tokens > places:
-        raise UserError(
-            f"render.max_tokens = {max_tokens}, but the model has {places} positions",
-            f"use --render.max_tokens {places} or less",
-        )
-
-
-def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
-    """Raise `DataError` where rendering, on top of what loading lost, takes a larger share than was allowed."""
-    lost = unusable(account["rejected"], account["findings"])
-    before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
-    if dropped and before + dropped / given > max_share:
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
-        raise DataError(
-            f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
-            f"rows lost before that is above data.max_rejected_share = {max_share}",
-            "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
-        )
 
 
 def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:

@@ -18,11 +18,9 @@ from ..runs.layout import PROBE, SELECTION
 from ..scoring.core import score_store
 from .distributed.strategy import Strategy
 from .metrics import Event, eval_figures
+from .progress import EVALUATOR_FIELDS
 from .tracking.distributions import distributions
 from .tracking.samples import Chosen, sample_rows
-
-REMEMBERED = ("best_step", "best", "stop_best", "waited", "summaries", "shown")
-"""Attributes of an evaluator that a run needs to go on."""
 
 
 def steps_between(settings: Eval, num_steps: int) -> int:
@@ -100,11 +98,11 @@ class Evaluator:
 
     def state(self) -> dict[str, Any]:
         """What selection and stopping know so far, as values of JSON."""
-        return {name: getattr(self, name) for name in REMEMBERED}
+        return {name: getattr(self, name) for name in EVALUATOR_FIELDS}
 
     def restore(self, known: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in REMEMBERED:
+        for name in EVALUATOR_FIELDS:
             setattr(self, name, known[name])
 
     def unreached(self) -> str:

@@ -7,6 +7,9 @@ from typing import Any, Self
 from ..data.plan import Plan, Step
 from .metrics import Event, StepSums
 
+EVALUATOR_FIELDS = ("best_step", "best", "stop_best", "waited", "summaries", "shown")
+"""Attributes of an evaluator that a resumed run needs."""
+
 
 @dataclass
 class Position:

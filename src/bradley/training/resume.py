@@ -1,5 +1,6 @@
 """Going on with a run: what was begun in a folder, whether this is the same run, and everything back in its place."""
 
+import functools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..common.console import Console
 from ..model.folder.card import read_card
 from ..model.folder.safety import check_intruders
 from ..model.folder.weights import read_tensors, tensors_to_save
@@ -41,26 +41,35 @@ def begin(prepared: Prepared, folder: Path) -> None:
     write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
 
 
-def compare(prepared: Prepared, record: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:
-    """What differs from the run that was begun, and may. Raises as `check_identity`."""
-    exact = prepared.config.checkpoint.exact
-    return check_identity(record["identity"], identity_of(prepared), allowed, exact=exact)
-
-
-def go_on(
-    prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Mapping[str, Any], console: Console
-) -> Progress | None:
-    """Bring a job to the newest checkpoint of its folder; None where there was never one.
-
-    The main process reads it, and gives every process its part; an optimizer in shards each process reads for itself.
-
-    Args:
-        record: what was begun there; `changed`, what differs from it.
+def compare(prepared: Prepared, record: Mapping[str, Any] | None, allowed: Sequence[str]) -> dict[str, Any]:
+    """Decide that a resume continues the same run: return the allowed differences from the record, none for a new run.
 
     Raises:
-        CheckpointError: no checkpoint of those that were written is whole.
+        UserError: as `check_identity`, in every process.
     """
-    strategy, network = job.strategy, job.model.network
+
+    def differences() -> dict[str, Any]:
+        exact = prepared.config.checkpoint.exact
+        return check_identity(record["identity"], identity_of(prepared), allowed, exact=exact) if record else {}
+
+    found: dict[str, Any] = prepared.strategy.group.from_main(differences)
+    return found
+
+
+def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Mapping[str, Any]) -> Progress | None:
+    """Bring a job to the newest whole checkpoint of its folder; None if no checkpoint was ever written.
+
+    The main process reads the checkpoint and gives every process its part; shards of an optimizer are read by the
+    process that needs them.
+
+    Args:
+        record: content of `run.json`.
+        changed: differences from the record, all allowed.
+
+    Raises:
+        CheckpointError: checkpoints were written, and none is whole.
+    """
+    strategy, network, console = job.strategy, job.model.network, job.console
     weights: dict[str, Tensor] = {}
 
     def find() -> list[Any] | None:
@@ -84,7 +93,8 @@ def go_on(
     spread_tensors(tensors_to_save(network), weights, strategy.group)
     weights.clear()  # gives the memory back before the optimizer is read
     if "optim.name" not in changed:  # another optimizer keeps other things
-        load_optimizer(job.model, job.optimizer, saved.optimizer, lambda tensors: strategy.load(folder, tensors))
+        fill = functools.partial(strategy.load_optimizer, folder)
+        load_optimizer(job.model, job.optimizer, saved.optimizer, fill)
     job.evaluator.restore(saved.evaluator)
     console.say(f"resumed      after step {step} of {job.plan.num_steps}: step-{step:06d}, the newest whole")
     for name, (old, new) in changed.items():

@@ -1,4 +1,4 @@
-"""One run, from a configuration to a folder with the model and its report."""
+"""One run, from a configuration to a folder with the model and its report. Read `train` as a list of verbs."""
 
 import contextlib
 import importlib.util
@@ -10,31 +10,28 @@ from typing import Any
 
 import torch
 
-from ..common import disk, signals
+from ..common import signals
 from ..common.console import Console
-from ..common.files import disk_errors, make_folder, sweep, sync, write_text
-from ..config import SYNTHETIC, Config, Hub, Section, as_list
-from ..errors import BradleyError, Preempted, RunFolderError, UserError
+from ..common.files import sweep, write_text
+from ..config import SYNTHETIC, Config, Section, as_list
+from ..errors import BradleyError, UserError
 from ..export.hub import check_hub
-from ..model.folder.save_load import rendering_hashes
 from ..records import ScoredComparison
-from ..runs.checkpoints import steps_in
-from ..runs.lock import RunLock, busy, holder, run_lock
-from ..runs.record import is_finished, read_record
+from ..runs.claim import Claim, claim
+from ..runs.layout import EXAMPLES, RESULTS
 from ..runs.run import Run, read_results
-from ..runs.starts import count_start, forget_starts
 from ..runs.status import reported
 from .announce import announce, describe_run, show_samples, worst_examples
 from .build import Prepared, Rows, default_cache, make_job, prepare
-from .checkpoints.identity import trained_on
+from .checks import check_data
 from .distributed.consistency import check_same, code_hash
-from .distributed.process_group import open_group
+from .distributed.process_group import ProcessGroup, open_group
 from .distributed.rank_watch import log_apart, watched
 from .job import Job
-from .loop import fit
+from .loop import Outcome, fit
 from .progress import Progress
 from .publish import final_figures, publish_best, score_test
-from .resume import begin, compare, go_on
+from .resume import begin, compare, restore
 from .saver import check_disk
 
 SANITY: dict[str, dict[str, Any]] = {
@@ -45,8 +42,6 @@ SANITY: dict[str, dict[str, Any]] = {
     "hub": {"push": "", "private": False},
 }
 """What `--sanity` changes: every stage runs, on 64 comparisons, in seconds; such a model is uploaded nowhere."""
-WAIT_SECONDS = 90.0
-"""How long a run that goes on waits for a process of another machine that has its folder, and may be dead."""
 
 
 def train(
@@ -84,150 +79,124 @@ def train(
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
     hub, config = config.hub, with_sanity(config) if sanity else config
-    rows, held = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}, list[RunLock]()
+    rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
     with open_group(config.parallel, config.train.device) as group:
         console = Console(progress if group.is_main else "quiet")
-        folder = Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
+        folder = run_folder(output, group)
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
-        record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(signals.listening(config.train.time_limit))
-            stack.enter_context(preempted(folder))
-            if record and not ended:
-                group.on_main(lambda: held.append(take_again(folder, stack, console)))
-                record, ended = group.from_main(lambda: begun(folder, config, hub, resume=resume))  # as it is now
-            if ended:
+        with (
+            signals.listening(config.train.time_limit),
+            claim(folder, config, group, resume=resume, say=console.warn) as claimed,
+        ):
+            group.on_main(lambda: check_hub(hub.push, hub.private))
+            claimed.resume_locked()
+            if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
                 return Run(folder, group.from_main(lambda: read_results(folder).results))
-            threads = record["identity"]["threads"]["number"] if record else 0
-            prepared = prepare(config, rows, default_cache(), threads, group)
-            check_data(prepared)
+            prepared = prepare(config, rows, default_cache(), claimed.threads, group)
+            check_data(prepared.stores, prepared.renderer, group)
             if group.is_main:
                 announce(prepared, console)
-            changed = group.from_main(lambda: compare(prepared, record, allow_change) if record else {})
-            if not record:
-                group.on_main(lambda: held.append(take(folder, stack, console, again=resume)))
-            prepared.strategy.check_folder(folder)
-            log_apart(folder, group)
-            if group.is_main:
-                stack.enter_context(reported(folder))
-            stack.enter_context(group.first_cause())
-            job = make_job(prepared, folder, console)
-            job.checkpoints.still_ours = held[0].check if held else job.checkpoints.still_ours
-            results = train_prepared(prepared, job, source, record, changed)
-            group.on_main(lambda: show(folder, config, console))
-            group.on_main(lambda: forget_starts(folder))  # while the status does not yet say that all is done
+            changed = compare(prepared, claimed.record, allow_change)
+            claimed.begin()
+            with underway(prepared, folder):
+                job = make_job(prepared, folder, console, claimed.lock)
+                results = train_prepared(prepared, job, claimed, changed, source)
+                group.on_main(lambda: show(folder, config, console))
+                claimed.done()  # before the status says that all is done
         return Run(folder, results)
 
 
-def begun(folder: Path, config: Config, hub: Hub, *, resume: bool) -> tuple[dict[str, Any] | None, bool]:
-    """The record of what was begun in a folder, if a run may go on with it, and whether that has ended.
+def run_folder(output: Path | None, group: ProcessGroup) -> Path:
+    """Return the folder of the run, the same in every process; by default one named by the main process's clock."""
+    return Path(group.from_main(lambda: str(output or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))))
+
+
+@contextlib.contextmanager
+def underway(prepared: Prepared, folder: Path) -> Iterator[None]:
+    """Keep `status.json` of a run for the time of the block, one log for each further process, and one first cause.
 
     Raises:
-        BradleyError: a folder that is not free, or not fit to go on in; a Hub that would not take the model.
+        UserError: a process that has to write into the run folder does not see the folder.
+        BradleyError: the first failure of any process.
     """
-    record = read_record(folder) if resume else None
-    if not resume:
-        refuse_used(folder)
-    check_hub(hub.push, hub.private)
-    return record, record is not None and is_finished(folder, config)
-
-
-def check_data(prepared: Prepared) -> None:
-    """Raise `UserError` where the processes have read other data, or with another tokenizer."""
-    stores = {"train": prepared.train, **prepared.evals}
-    if prepared.strategy.group.size > 1:
-        hashes = {name: trained_on(store) for name, store in stores.items()}
-        check_same(prepared.strategy.group, {"data": hashes, "tokenizer": rendering_hashes(prepared.renderer)})
-
-
-def take(folder: Path, stack: contextlib.ExitStack, console: Console, *, again: bool) -> RunLock:
-    """Make a folder this run's own until the stack ends. Raises `RunFolderError` where another run was first."""
-    claim(folder, again=again)
-    lock = stack.enter_context(run_lock(folder, say=console.warn))
-    refuse_begun(folder)
-    stack.enter_context(counted(folder))
-    return lock
-
-
-def take_again(folder: Path, stack: contextlib.ExitStack, console: Console) -> RunLock:
-    """Make the folder of a run that goes on this process's own until the stack ends, and count the start at once:
-    whatever ends the process next may end it every time.
-    """
-    lock = stack.enter_context(run_lock(folder, WAIT_SECONDS, console.warn))
-    stack.enter_context(counted(folder))
-    return lock
-
-
-def show(folder: Path, config: Config, console: Console) -> None:
-    """What is made of a run that has ended: its pages, and its model on the Hub."""
-    write_pages(folder, console)
-    upload(folder, config, console)
-
-
-@contextlib.contextmanager
-def preempted(folder: Path) -> Iterator[None]:
-    """Give a request to stop before the first step, or after the last, its exit code: nothing was to be saved."""
-    try:
+    group = prepared.strategy.group
+    prepared.strategy.check_folder(folder)
+    log_apart(folder, group)
+    with reported(folder) if group.is_main else contextlib.nullcontext(), group.first_cause():
         yield
-    except signals.StopRequested as asked:
-        raise Preempted(
-            f"stopped by {asked} outside of training, where nothing is lost; the run folder is {folder}",
-            "the same command with --resume goes on",
-        ) from asked
-
-
-@contextlib.contextmanager
-def counted(folder: Path) -> Iterator[None]:
-    """Starts are counted until one of them ends as it should, which being asked to stop is too, or being refused."""
-    count_start(folder, max(steps_in(folder / "checkpoints"), default=None))
-    try:
-        yield
-    except (Preempted, signals.StopRequested, UserError):
-        forget_starts(folder)
-        raise
-    forget_starts(folder)
 
 
 def train_prepared(
-    prepared: Prepared,
-    job: Job,
-    source: str,
-    record: Mapping[str, Any] | None,
-    changed: Mapping[str, Any],
+    prepared: Prepared, job: Job, claimed: Claim, changed: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-    """Train in a folder that is this process's own, from its beginning or from where `record` was left.
+    """Train in a claimed folder, from the beginning or from the newest checkpoint, and publish the best model.
 
     Args:
-        changed: what differs from the run of the record, and may.
+        changed: differences from the run of the record, all allowed.
+        source: the configuration as given.
 
     Returns:
         The content of `results.json`.
     """
     began = time.perf_counter()
-    config, group, folder, console = prepared.config, prepared.strategy.group, job.folder, job.console
-    group.on_main(lambda: sweep(folder))
-    progress = go_on(prepared, job, record, changed, console) if record else None
-    if progress is None:
-        group.on_main(lambda: begin(prepared, folder))
-        progress = Progress()
+    progress = begin_or_resume(prepared, job, claimed.record, changed)
     before = progress.seconds
-    group.on_main(lambda: check_disk(job, begun=progress.begun))
-    group.on_main(lambda: describe_run(prepared, folder, source))
-    with torch.random.fork_rng(), watched(job.strategy, folder, config.parallel.hang_seconds):
-        outcome = fit(job, progress)
-    group.on_main(lambda: publish_best(job, prepared))
-    show_samples(job.evaluator, console)
-    with watched(job.strategy, folder, config.parallel.hang_seconds):
-        test = score_test(prepared, job)
+    prepared.strategy.group.on_main(lambda: check_disk(job, begun=progress.begun))
+    prepared.strategy.group.on_main(lambda: describe_run(prepared, job.folder, source))
+    outcome = run_loop(job, progress)
+    test = publish(prepared, job)
+    return finish(prepared, job, outcome, test, began - before)
+
+
+def begin_or_resume(
+    prepared: Prepared, job: Job, record: Mapping[str, Any] | None, changed: Mapping[str, Any]
+) -> Progress:
+    """Bring the job to the newest checkpoint of the recorded run; without one, write the record of a new run."""
+    group = prepared.strategy.group
+    group.on_main(lambda: sweep(job.folder))
+    progress = restore(prepared, job, record, changed) if record else None
+    if progress is None:
+        group.on_main(lambda: begin(prepared, job.folder))
+    return progress or Progress()
+
+
+def run_loop(job: Job, progress: Progress) -> Outcome:
+    """Run the training loop under the watchdog, with the caller's random state left alone."""
+    with torch.random.fork_rng(), watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
+        return fit(job, progress)
+
+
+def publish(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
+    """Make `model/` of the best checkpoint and score the test split with it; None without a test split."""
+    job.strategy.group.on_main(lambda: publish_best(job, prepared))
+    show_samples(job.evaluator, job.console)
+    with watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
+        return score_test(prepared, job)
+
+
+def finish(
+    prepared: Prepared, job: Job, outcome: Outcome, test: list[ScoredComparison] | None, began: float
+) -> dict[str, Any]:
+    """Write the results of a run that has ended, and return them in every process.
+
+    Args:
+        began: start of the run on the clock of `time.perf_counter`, as if earlier processes had run just before.
+    """
     about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
 
-    def finish() -> dict[str, Any]:
-        about["seconds"] = round(before + time.perf_counter() - began, 1)
+    def write() -> dict[str, Any]:
+        about["seconds"] = round(time.perf_counter() - began, 1)
         return write_results(prepared, job, about, test)
 
-    results: dict[str, Any] = group.from_main(finish)
+    results: dict[str, Any] = job.strategy.group.from_main(write)
     return results
+
+
+def show(folder: Path, config: Config, console: Console) -> None:
+    """Make what is shown of a run that has ended: its pages, and its model on the Hub."""
+    write_pages(folder, console)
+    upload(folder, config, console)
 
 
 def write_results(
@@ -246,8 +215,8 @@ def write_results(
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
     }
-    write_text(job.folder / "results.json", json.dumps(results, indent=2) + "\n")
-    write_text(job.folder / "examples.json", json.dumps(worst_examples(prepared, shown)) + "\n")
+    write_text(job.folder / RESULTS, json.dumps(results, indent=2) + "\n")
+    write_text(job.folder / EXAMPLES, json.dumps(worst_examples(prepared, shown)) + "\n")
     return results
 
 
@@ -255,55 +224,21 @@ def upload(folder: Path, config: Config, console: Console) -> None:
     """Export a finished run and push it to the Hub, where the settings name a repository.
 
     Raises:
-        BradleyError: as `publish`; the run is complete, and the hint says how to try again.
+        BradleyError: as `publish_run`; the run is complete, and the hint says how to try again.
     """
     name, private = config.hub.push, config.hub.private
     if not name:
         return
-    from ..export.hub import publish
+    from ..export.hub import publish_run
 
     try:
-        url = publish(folder, name, private=private, trust_remote_code=config.model.trust_remote_code)
+        url = publish_run(folder, name, private=private, trust_remote_code=config.model.trust_remote_code)
     except BradleyError as error:
         raise type(error)(
             f"the run in {folder} is complete, but not uploaded: {error.message}",
             f"type `bradley export {folder} DIR --push {name}{' --private' if private else ''}` to try again",
         ) from error
     console.say(f"hub          {url}")
-
-
-def refuse_used(folder: Path) -> None:
-    """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten. Who writes it is named."""
-    if owner := holder(folder):
-        raise busy(folder, owner)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
-
-
-def refuse_begun(folder: Path) -> None:
-    """Raise `RunFolderError` for a folder in which another process has begun a run since this one looked."""
-    if read_record(folder) is not None:
-        raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output")
-
-
-def claim(folder: Path, *, again: bool = False) -> None:
-    """Make the folder this run's own; of several runs that found it free, one gets it.
-
-    Args:
-        again: whether it may be one that an earlier process had claimed, and then not got as far as a record.
-
-    Raises:
-        RunFolderError: another run was first.
-        DiskError: it cannot be made.
-    """
-    with disk_errors(folder, "made"):
-        make_folder(folder)
-        try:
-            disk.mkdir(folder / "checkpoints")
-        except FileExistsError:
-            if not again:
-                raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
-        sync(folder)
 
 
 def with_sanity(config: Config) -> Config:

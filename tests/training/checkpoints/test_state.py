@@ -38,11 +38,14 @@ def test_an_optimizer_comes_back_whole_and_goes_on_alike(tmp_path, name):
     folder = tmp_path / "checkpoint" / FOLDER
     folder.mkdir(parents=True)
     values, tensors = optimizer_state(made.model, made.optimizer)
-    made.strategy.save(lambda write: save_state(folder, values, Progress(), made.evaluator, write), tensors)
+    optimizer = {**values, **made.strategy.save_optimizer(folder, tensors)}
+    save_state(folder, Progress().to_json(), made.evaluator.state(), optimizer, made.evaluator.folder)
     other = job(tmp_path / "b", settings(name, train={"max_steps": 3}))
     other.model.load_state_dict(made.model.state_dict())
     saved = read_saved(tmp_path / "checkpoint")
-    load_optimizer(other.model, other.optimizer, saved.optimizer, lambda found: other.strategy.load(folder, found))
+    load_optimizer(
+        other.model, other.optimizer, saved.optimizer, lambda found: other.strategy.load_optimizer(folder, found)
+    )
     assert tensors.keys() == saved.optimizer["tensors"].keys() != set()
     again, found = optimizer_state(other.model, other.optimizer)
     assert again == values and found.keys() == tensors.keys()
@@ -77,7 +80,7 @@ def test_a_state_of_a_weight_that_there_is_not_is_refused(tmp_path):
 def test_progress_comes_back_with_every_number_exact():
     sums = StepSums()
     sums.sums, sums.units, sums.totals = {"nll": 0.1 + 0.2}, {"nll": "judgment_weight"}, {"judgment_weight": 1 / 3}
-    progress = Progress(place=Position(7, 56, 7 / 3, 56), evaluated=True, writers={"metrics": 12}, seconds=1e-3)
+    progress = Progress(position=Position(7, 56, 7 / 3, 56), evaluated=True, writers={"metrics": 12}, seconds=1e-3)
     progress.window.append(sums)
     again = Progress.from_json(json.loads(json.dumps(progress.to_json())))
     assert again.position == progress.position and again.writers == {"metrics": 12} and again.evaluated and again.begun
@@ -90,7 +93,8 @@ def test_a_state_that_says_other_shards_than_there_are_is_refused(tmp_path):
     folder = tmp_path / "checkpoint" / FOLDER
     folder.mkdir(parents=True)
     values, tensors = optimizer_state(made.model, made.optimizer)
-    made.strategy.save(lambda write: save_state(folder, values, Progress(), made.evaluator, write), tensors)
+    optimizer = {**values, **made.strategy.save_optimizer(folder, tensors)}
+    save_state(folder, Progress().to_json(), made.evaluator.state(), optimizer, made.evaluator.folder)
     state = json.loads((folder / STATE).read_text())
     (folder / SHARDS).mkdir()
     save_file({"w/step": torch.zeros(2)}, folder / SHARDS / "shard.safetensors")

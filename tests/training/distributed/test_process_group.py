@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from bradley.errors import DataError, DiskError, DiskFullError, UserError
-from bradley.training.distributed.process_group import ProcessGroup, Rank, rank_from
+from bradley.training.distributed.process_group import ProcessGroup, Rank, caught, rank_from
 from tests.training.distributed.processes import together, values
 
 
@@ -73,56 +73,38 @@ def test_an_error_of_the_main_process_is_that_of_all_with_its_exit_code() -> Non
     assert {result.error for result in results[1:]} == {"process 0 of 3: no space left"}
 
 
-def test_the_main_process_leads_the_others_through_any_number_of_tasks() -> None:
-    def work(group: ProcessGroup) -> list[int]:
-        done: list[int] = []
-        group.led(lambda ask: [ask(task) for task in range(3)], lambda task: done.append(task * 10 + group.rank))
-        group.led(lambda ask: None, done.append)
-        return done
-
-    assert values(3, work) == [[0, 10, 20], [1, 11, 21], [2, 12, 22]]
-    assert work(ProcessGroup()) == [0, 10, 20]
-
-
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_a_task_that_one_process_fails_at_can_be_tried_again(failing: int) -> None:
+def test_a_full_disk_of_one_process_is_met_by_all_who_can_then_try_again(failing: int) -> None:
     def work(group: ProcessGroup) -> list[str]:
         done: list[str] = []
+        error = DiskFullError(f"{failing}'s rank is full") if group.rank == failing else None
+        try:
+            group.agree(error)
+        except DiskFullError as raised:
+            assert f"{failing}'s rank is full" in raised.message
+            done.append("met")
+        group.agree(None)
+        return [*done, "second"]
 
-        def act(ask) -> None:
-            try:
-                ask("first")
-            except DiskFullError as error:
-                assert "rank is full" in error.message
-            ask("second")
+    assert values(3, work) == [["met", "second"]] * 3
 
-        def task(name: str) -> None:
-            if name == "first" and group.rank == failing:
-                raise DiskFullError(f"{failing}'s rank is full")
-            done.append(name)
 
-        group.led(act, task)
-        return done
-
-    found = values(3, work)
-    assert found == [["second"] if rank == failing else ["first", "second"] for rank in range(3)]
+def test_alone_a_process_raises_its_own_error() -> None:
+    error = DiskFullError("full")
+    ProcessGroup().agree(None)
+    with pytest.raises(DiskFullError) as caught:
+        ProcessGroup().agree(error)
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("failing", [0, 1])
 @pytest.mark.parametrize("error", [DiskError("a bad sector"), DiskFullError("full")], ids=["bad", "full"])
-def test_a_task_that_one_process_fails_at_ends_all_with_its_class_of_error(failing: int, error: DiskError) -> None:
-    kinds = []
-
+def test_a_failure_of_one_process_ends_all_with_its_class_of_error(failing: int, error: DiskError) -> None:
     def work(group: ProcessGroup) -> None:
-        def task(name: str) -> None:
-            if group.rank == failing:
-                raise error
-
         try:
-            group.led(lambda ask: ask("save"), task)
+            group.agree(error if group.rank == failing else None)
         except DiskError as raised:
-            kinds.append(type(raised))
-            assert kinds == [type(error)]
+            assert type(raised) is type(error)
             raise
 
     results = together(2, work)
@@ -131,36 +113,43 @@ def test_a_task_that_one_process_fails_at_ends_all_with_its_class_of_error(faili
     assert results[1 - failing].error.endswith(f"process {failing} of 2: {error.message}")
 
 
-def test_a_bug_in_a_task_keeps_its_traceback_and_is_named_by_the_main_process() -> None:
-    def task(name: str) -> None:
-        raise ValueError(name)
+@pytest.mark.parametrize("full", [0, 1])
+def test_a_full_disk_beside_something_worse_is_no_reason_to_try_again(full: int) -> None:
+    def work(group: ProcessGroup) -> None:
+        group.agree(DiskFullError("full") if group.rank == full else DataError("a broken line"))
+
+    results = together(2, work)
+    assert [result.code for result in results] == [3, 3]
+    assert results[1 - full].error == "a broken line" and "a broken line" in results[full].error
+
+
+def test_a_bug_of_one_process_keeps_its_traceback_and_is_named_by_the_others() -> None:
+    def task() -> None:
+        raise ValueError("seven")
 
     def work(group: ProcessGroup) -> None:
-        group.led(lambda ask: ask("seven"), task if group.rank else str)
+        group.agree(caught(task) if group.rank else None)
 
     main, other = together(2, work)
     assert (main.error, main.code) == ("process 1 of 2: ValueError: seven", 1)
     assert "Traceback" in other.error and "in task" in other.error
 
 
-def test_an_error_of_the_main_process_between_tasks_ends_all() -> None:
-    def act(ask) -> None:
-        ask("first")
-        raise DataError("a broken line")
+def test_an_error_of_the_main_process_alone_ends_all() -> None:
+    def work(group: ProcessGroup) -> None:
+        group.on_main(fail_with(DataError("a broken line")))
 
-    results = together(3, lambda group: group.led(act, str))
+    results = together(3, work)
     assert [result.code for result in results] == [3, 3, 3]
     assert {result.error for result in results[1:]} == {"process 0 of 3: a broken line"}
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_at_a_task_ends_the_others_with_code_8(killed: int) -> None:
+def test_a_process_that_is_killed_before_all_agree_ends_the_others_with_code_8(killed: int) -> None:
     def work(group: ProcessGroup) -> None:
-        def task(name: str) -> None:
-            if group.rank == killed:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        group.led(lambda ask: ask("save"), task)
+        if group.rank == killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        group.agree(None)
 
     results = together(3, work)
     assert [result.code for result in results] == [-signal.SIGKILL if rank == killed else 8 for rank in range(3)]

@@ -79,11 +79,8 @@ def save(
     strategy, optimizer = made(group, settings, name)
     state, tensors = optimizer_state(strategy.model, optimizer)
 
-    def act(write: Any) -> None:
-        folder.mkdir(parents=True)
-        state.update(json.loads(json.dumps(write(folder))))
-
-    strategy.save(act, tensors)
+    group.on_main(lambda: folder.mkdir(parents=True))
+    state.update(json.loads(json.dumps(strategy.save_optimizer(folder, tensors))))
     return state, {place: full_tensor(tensor).clone() for place, tensor in tensors.items()}
 
 
@@ -96,7 +93,7 @@ def is_read(group: ProcessGroup, settings: Parallel, folder: Path, name: str, sa
         strategy.model,
         optimizer,
         {**state, "tensors": forms},
-        lambda tensors: strategy.load(folder, tensors) if tensors else 0,
+        lambda tensors: strategy.load_optimizer(folder, tensors) if tensors else 0,
     )
     again, found = optimizer_state(strategy.model, optimizer)
     pairs = [(full_tensor(tensor), expected[place]) for place, tensor in found.items()]
@@ -145,7 +142,8 @@ def test_every_process_writes_its_own_shards_and_of_copies_the_first_does(tmp_pa
         ) -> dict[str, torch.Tensor]:
             strategy, optimizer = made(group, settings, "AdamW")
             tensors = optimizer_state(strategy.model, optimizer)[1]
-            strategy.save(lambda write: (folder.mkdir(), write(folder)), tensors)
+            group.on_main(folder.mkdir)
+            strategy.save_optimizer(folder, tensors)
             return {place: local(tensor).clone() for place, tensor in tensors.items()}
 
         kept = values(size, work)

@@ -7,17 +7,16 @@ process that wrote it, and nothing that is read can run code.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...common.files import write_bytes
+from ...common.files import disk_errors, write_bytes
 from ...common.text import one_line
 from ...errors import CheckpointError
-from ..distributed.full_tensors import Form, State
+from ..distributed.full_tensors import Form
 from ..distributed.sharded_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
-from ..evaluation import REMEMBERED, Evaluator
-from ..progress import Progress
+from ..progress import EVALUATOR_FIELDS, Progress
 
 FOLDER = "training"
 """The folder of the state inside a checkpoint."""
@@ -27,24 +26,26 @@ KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
 
 
 def save_state(
-    folder: Path, optimizer: State, progress: Progress, evaluator: Evaluator, write: Callable[[Path], Mapping[str, Any]]
+    folder: Path, progress: Mapping[str, Any], evaluator: Mapping[str, Any], optimizer: Mapping[str, Any], rows: Path
 ) -> None:
-    """Write the state of a run into an empty folder.
+    """Write the state of a run beside the optimizer's tensors.
 
     Args:
-        optimizer: what `optimizer_state` gives of it that is no tensor.
-        write: writes its tensors into the folder, and returns what to remember of them.
+        folder: holds the optimizer's tensors and nothing else.
+        progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
+        optimizer: all that `optimizer_state` gives but tensors, and the entries returned by `Strategy.save_optimizer`.
+        rows: folder of the evaluator's scored rows.
+
+    Raises:
+        DiskError: the disk refuses.
     """
-    state = {
-        "progress": progress.to_json(),
-        "evaluator": evaluator.state(),
-        "optimizer": {**optimizer, **write(folder)},
-    }
-    (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-    (folder / ROWS).mkdir()
-    for pattern in KEPT_ROWS:
-        for path in evaluator.folder.glob(pattern):
-            shutil.copyfile(path, folder / ROWS / path.name)
+    state = {"progress": progress, "evaluator": evaluator, "optimizer": optimizer}
+    with disk_errors(folder):
+        (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        (folder / ROWS).mkdir()
+        for pattern in KEPT_ROWS:
+            for path in rows.glob(pattern):
+                shutil.copyfile(path, folder / ROWS / path.name)
 
 
 class Saved(NamedTuple):
@@ -72,7 +73,7 @@ def read_saved(checkpoint: Path) -> Saved:
         known = state["optimizer"]
         values = {name: dict(entry) for name, entry in known["state"].items()}
         optimizer = {"state": values, "groups": known["groups"], "tensors": _forms(folder, known)}
-        evaluator = {name: state["evaluator"][name] for name in REMEMBERED}
+        evaluator = {name: state["evaluator"][name] for name in EVALUATOR_FIELDS}
         progress = Progress.from_json(state["progress"]).to_json()
         os.listdir(folder / ROWS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,6 +6,7 @@ the rename that gives it its name; older ones go only after that, so at every in
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from ...common import disk
 from ...common.console import to_stderr
 from ...common.files import (
     OLD,
+    begin_folder,
+    commit_folder,
     copy_folder,
+    discard_folder,
     disk_errors,
     free_bytes,
     make_folder,
@@ -31,12 +35,12 @@ from ...errors import CheckpointError, DiskFullError
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
 from ...runs.checkpoints import BAD, INDEX, leftovers, steps_in
+from ...runs.lock import RunLock
 from ...runs.manifest import MANIFEST, DamagedError, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
 
 STATE = "training"
 """The subfolder of a checkpoint that only a resume reads."""
-Fill = Callable[[Path], object]
 
 
 class Found(NamedTuple):
@@ -47,6 +51,16 @@ class Found(NamedTuple):
     manifest: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A checkpoint that is being written: its step, its folder, the facts of its evaluation, the index with it."""
+
+    step: int
+    folder: Path
+    facts: dict[str, Any]
+    index: dict[str, dict[str, Any]]
+
+
 class Checkpoints:
     """The `checkpoints/` folder of a run: `step-NNNNNN/` for some steps, and `index.json`.
 
@@ -55,11 +69,12 @@ class Checkpoints:
     Args:
         provenance: what every model of the run says of its origin.
         keep: so many of the newest are kept, and with each of them the best one that it names.
-        say: is told of every checkpoint that is not used, and why.
+        say: prints a line for every checkpoint that is not used, with the reason.
+        lock: of the run folder, checked before each save.
 
     Attributes:
         index: `last` and `best`, each a step and the facts of its evaluation.
-        still_ours: is called before each save; raises where another process has taken the run folder over.
+        draft: the checkpoint that is being written.
     """
 
     def __init__(
@@ -68,16 +83,18 @@ class Checkpoints:
         provenance: Provenance | None = None,
         keep: int = 2,
         say: Callable[[str], None] = to_stderr,
+        lock: RunLock | None = None,
     ) -> None:
         self.folder = folder
         self.provenance = provenance or Provenance({}, [])
         self.keep = keep
         self.say = say
-        self.still_ours: Callable[[], object] = lambda: None
+        self.lock = lock
+        self.draft: Draft | None = None
         self.index: dict[str, dict[str, Any]] = {}
         self._bytes = 0
 
-    def save(
+    def begin(
         self,
         step: int,
         model: ScoreModel,
@@ -85,58 +102,73 @@ class Checkpoints:
         facts: dict[str, Any],
         *,
         best: bool,
-        state: Fill | None = None,
         weights: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        """Write a checkpoint, whole or not at all; then remove those that need not be kept.
+    ) -> Path:
+        """Write the model of a checkpoint into a draft folder; `commit` or `discard` ends the draft.
 
         Args:
-            facts: figures of its evaluation, as plain JSON values.
-            best: whether it is the best one so far; the first one always is.
-            weights: as for `write_model`, where the model is in shards; the card then has no sample of scores.
-            state: fills the empty folder `training/`, with what is needed to go on.
+            facts: figures of the evaluation at this step, as plain JSON values.
+            best: True if this checkpoint is the best so far; the first one always is.
+            weights: as for `write_model`, of a model in shards; the card then has no sample of scores.
+
+        Returns:
+            The empty folder `training/` of the draft, for the state of the run.
 
         Raises:
-            DiskError: it cannot be written. What was there before is whole. Where the disk is full, the oldest that may
-                go were removed, and a second attempt did not fit either.
+            DiskError: the model cannot be written; nothing is left of the draft.
+            RunFolderError: another process has taken the run folder over.
         """
-        self.still_ours()
+        if self.lock is not None:
+            self.lock.check()
         last = {"step": step, **facts}
         index = {"last": last, "best": last if best else self.index.get("best", last)}
         known, sample = self.provenance
-
-        def fill(folder: Path) -> None:
-            try:
+        self.draft = Draft(step, begin_folder(self.path(step)), facts, index)
+        folder = self.draft.folder
+        try:
+            with disk_errors(self.path(step)):
                 scored = sample if weights is None else ()
                 write_model(folder, model, renderer, {"step": step, "evaluation": facts, **known}, scored, weights)
-                if state is not None:
-                    make_folder(folder / STATE)
-                    state(folder / STATE)
-                write_manifest(folder, step, index["best"]["step"], facts)
-            finally:
-                self._bytes = max(self._bytes, bytes_in(folder))
+                make_folder(folder / STATE)
+        except BaseException:
+            self.discard()
+            raise
+        return folder / STATE
 
-        try:
-            self._commit(step, fill, index)
-        except DiskFullError as error:
-            if not self._rotate(1):
-                raise self._does_not_fit(step) from error
-            self._retry(step, fill, index)
-        self._rotate(self.keep)
+    def commit(self) -> None:
+        """Make the draft a checkpoint, the last one of the index.
 
-    def _commit(self, step: int, fill: Fill, index: dict[str, dict[str, Any]]) -> None:
-        replace_folder(self.path(step), fill)
-        self.index = index
+        Raises:
+            DiskError: the draft cannot be completed. Earlier checkpoints are whole, and the draft is still there.
+        """
+        draft = self.draft
+        assert draft is not None
+        # The manifest comes last: a folder without one is no checkpoint, however far a crash let the others get.
+        with disk_errors(self.path(draft.step)):
+            write_manifest(draft.folder, draft.step, draft.index["best"]["step"], draft.facts)
+        self._bytes = max(self._bytes, bytes_in(draft.folder))
+        commit_folder(draft.folder, self.path(draft.step))
+        self.draft, self.index = None, draft.index
         self._write_index()
 
-    def _retry(self, step: int, fill: Fill, index: dict[str, dict[str, Any]]) -> None:
-        try:
-            self._commit(step, fill, index)
-        except DiskFullError as error:
-            raise self._does_not_fit(step) from error
+    def rotate(self) -> None:
+        """Remove checkpoints that need not be kept."""
+        self._rotate(self.keep)
 
-    def _does_not_fit(self, step: int) -> DiskFullError:
-        return DiskFullError(
+    def discard(self) -> None:
+        """Remove the draft, if there is one."""
+        if self.draft is not None:
+            self._bytes = max(self._bytes, bytes_in(self.draft.folder))
+            discard_folder(self.draft.folder)
+            self.draft = None
+
+    def make_room(self) -> bool:
+        """Remove every checkpoint but the newest and the best that the newest names; True if one was removed."""
+        return self._rotate(1)
+
+    def refuse_size(self, step: int) -> None:
+        """Raise `DiskFullError` for a checkpoint that did not fit on the disk."""
+        raise DiskFullError(
             f"the checkpoint of step {step} does not fit on the disk of {self.folder}: it needs {self._bytes:,} bytes "
             f"or more, and {free_bytes(self.folder):,} are free; those before it are whole",
             "free some space, then go on with --resume",

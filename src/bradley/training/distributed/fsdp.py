@@ -6,7 +6,7 @@ hybrid                          `shard_all` among a few processes, copies of tha
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from .ddp import InRounds
 from .full_tensors import form_of, gather_tensors, spread_tensors
 from .process_group import ProcessGroup, caught
 from .sharded_files import SHARDS, check_shards, read_into, write_shards
-from .strategy import Write
 
 MATRICES = ("Linear", "Conv1D")
 """Classes of modules whose weights autocast rounds to bfloat16 before it multiplies with them."""
@@ -57,24 +56,21 @@ class FSDP(InRounds):
         """Raise `UserError` in every process where one of them does not see the folder, in which all write."""
         check_folder(self.group, folder)
 
-    def save(self, act: Callable[[Write], object], tensors: Mapping[str, Tensor]) -> None:
-        """As `Team.save`; each process writes its own shards."""
+    def save_optimizer(self, folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """As `Strategy.save_optimizer`; each process writes its own shards.
 
-        def write(folder: Path, ask: Callable[[str], None]) -> dict[str, Any]:
-            shards = folder / SHARDS
-            if tensors:
-                make_folder(shards)
-                ask(str(shards))
-                check_shards(shards, tensors)
-            return {"shards": {name: form_of(tensor) for name, tensor in tensors.items()}}
+        Raises:
+            BradleyError: the first failure of any process, the same in all of them.
+        """
+        shards = folder / SHARDS
+        if tensors:
+            self.group.on_main(lambda: make_folder(shards))
+            self.group.agree(caught(write_shards, shards, tensors, self.group))
+            self.group.on_main(lambda: check_shards(shards, tensors))
+        return {"shards": {name: form_of(tensor) for name, tensor in tensors.items()}}
 
-        self.group.led(
-            lambda ask: act(lambda folder: write(folder, ask)),
-            lambda folder: write_shards(Path(folder), tensors, self.group),
-        )
-
-    def load(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
-        """As `Team.load`; each process reads its own part."""
+    def load_optimizer(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        """As `Strategy.load_optimizer`; each process reads its own part."""
         self.group.settle(caught(read_into, folder, tensors))
 
     def saved_weights(self) -> dict[str, Tensor] | None:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from ...config import Parallel
-from ...errors import UserError
+from ...errors import DiskFullError, UserError
 from ...launch.local import INIT_METHOD
 from .failures import Listener, cause, error_of, failure_of, is_lost, lost, report
 
@@ -125,6 +125,25 @@ class ProcessGroup:
         for failure in filter(None, failures):
             raise error_of(failure, self.size)
 
+    def agree(self, error: BaseException | None) -> None:
+        """Agree that nobody has failed, or raise an error of one class in every process, so that all react alike.
+
+        A full disk counts least: all processes may try again only if nothing worse happened to any of them.
+
+        Args:
+            error: caught by this process, or None.
+
+        Raises:
+            BradleyError: the worst failure; a process of the same class of failure raises its own error.
+        """
+        failures = [found for found in self.gather(None if error is None else failure_of(error, self.rank)) if found]
+        if not failures:
+            return
+        worst = next((found for found in failures if found["kind"] != DiskFullError.__name__), failures[0])
+        if error is not None and failure_of(error, self.rank)["kind"] == worst["kind"]:
+            raise error
+        raise error_of(worst, self.size) from error
+
     def on_main(self, act: Callable[[], object]) -> None:
         """Have the main process do something while the others wait; where it fails, all fail alike.
 
@@ -132,33 +151,6 @@ class ProcessGroup:
             BradleyError: as `settle`.
         """
         self.settle(caught(act) if self.is_main else None)
-
-    def led(self, act: Callable[[Callable[[Any], None]], object], work: Callable[[Any], object]) -> None:
-        """Have the main process run `act(ask)`; with `ask(value)` it has every process run `work(value)`, any number of
-        times.
-
-        An `ask` fails where the work of any process has. What `act` makes of that is its own affair: it may ask again.
-
-        Args:
-            work: takes a value of JSON and exchanges nothing with the other processes, so none of them waits in vain
-                for one that fails.
-
-        Raises:
-            BradleyError: as `settle`, for `act`.
-        """
-        if self.is_main:
-            self.on_main(lambda: act(lambda value: self._ask(work, value)))
-            return
-        error = None
-        while isinstance(said := self.gather(None)[0], list):  # else it is what the main process settles in the end
-            error = caught(work, *said)
-            self.gather(None if error is None else failure_of(error, self.rank))
-        if said is not None:
-            raise error or error_of(said, self.size)
-
-    def _ask(self, work: Callable[[Any], object], value: Any) -> None:
-        self.gather([value])
-        self.settle(caught(work, value))
 
     def from_main(self, make: Callable[[], Any]) -> Any:
         """What the main process makes, a value of JSON, in all of them.

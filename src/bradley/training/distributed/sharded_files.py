@@ -27,12 +27,12 @@ memory: the writer makes two, and shards on a GPU are one more.
 """
 
 
-def write_whole(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write whole tensors into one file. Raises OSError, or an error of safetensors, where the disk refuses."""
+def write_whole(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write whole tensors into one file. Raises `DiskError` where the disk refuses."""
     from safetensors.torch import save_file
 
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WHOLE)
-    return {}
+    with disk_errors(folder / WHOLE):
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WHOLE)
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup) -> None:

@@ -4,7 +4,7 @@ Every strategy has the methods of `Strategy`, which is one process alone. All of
 step, never by a number of processes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from .full_tensors import spread_tensors
 from .process_group import ProcessGroup
 from .sharded_files import read_into, write_whole
 from .watchdog import Watchdog
-
-Write = Callable[[Path], dict[str, Any]]
-"""Writes an optimizer's tensors into a folder, and returns what its state has to say of them, as values of JSON."""
 
 
 class Strategy:
@@ -62,18 +59,22 @@ class Strategy:
     def check_folder(self, folder: Path) -> None:
         """Raise `UserError` in every process where one that has to write into the folder of the run does not see it."""
 
-    def save(self, act: Callable[[Write], object], tensors: Mapping[str, Tensor]) -> None:
-        """Have the main process save the run: `act(write)`, where `write(folder)` puts an optimizer's tensors there.
+    def save_optimizer(self, folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Write an optimizer's tensors into a folder that exists; all processes call this.
 
         Args:
             tensors: as `optimizer_state` gives them.
 
+        Returns:
+            Entries that the state of the run keeps of the tensors, values of JSON.
+
         Raises:
             BradleyError: as `ProcessGroup.on_main`.
         """
-        self.group.on_main(lambda: act(lambda folder: write_whole(folder, tensors)))
+        self.group.on_main(lambda: write_whole(folder, tensors))
+        return {}
 
-    def load(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    def load_optimizer(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
         """Fill an optimizer's tensors from the folder in which they were saved, in whatever mode.
 
         Raises:
