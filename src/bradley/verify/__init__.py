@@ -17,8 +17,8 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
     """Score the parity sample of a model folder again, in a fresh process or through a server.
 
     The fresh process runs bradley and plain transformers (PEFT for an adapter), in float32 and bfloat16, with batches
-    of 1 and 8 conversations. Transformers pads on the right, and for decoders also on the left, with position ids if
-    the model has a table of positions. Encoders score the first token, and padding on the left would replace that token.
+    of 1 and 8 conversations. Transformers pads on the right, and for decoders also on the left, using position ids if
+    the model has a table of positions. Encoders score the first token, so left padding would score a padding token.
 
     Args:
         folder: model folder.
