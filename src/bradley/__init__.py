@@ -106,7 +106,7 @@ def train(
     resume: bool = False,
     allow_change: Sequence[str] = (),
 ) -> "Run":
-    """Train, evaluate and report a reward model.
+    """Train, evaluate and report a reward model, and return the finished run.
 
     Example:
         run = bradley.train("configs/quickstart.toml", output="runs/x")
@@ -120,13 +120,8 @@ def train(
         output: run folder, which must not hold a run yet; by default `runs/<time>`.
         progress: `bar`, `quiet` or `json`, all on stderr.
         sanity: run every stage on 64 comparisons, in seconds.
-        resume: resume the run in `output`, if present, from the newest whole checkpoint; a finished run is returned
-            unchanged.
-        allow_change: names of settings, or of other parts of the record `run.json`, that may differ from the original
-            run.
-
-    Returns:
-        The finished run.
+        resume: resume the run in `output`, if any, from the newest whole checkpoint; return a finished run unchanged.
+        allow_change: names of settings, or of other parts of `run.json`, that may differ from the original run.
 
     Raises:
         BradleyError: bad input, each kind with a separate exit code; no folder is made before every check has passed.

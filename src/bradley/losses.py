@@ -126,8 +126,8 @@ def rao_kupper(
 ) -> Term:
     """Negative log-likelihood of wins and ties after Rao and Kupper (1967), summed over judgments.
 
-    With z = beta * (score[better] - score[worse]) and eta = log(theta) = `tie_strength`, a difference below the
-    threshold eta is likely to be judged a tie:
+    A difference z below the threshold eta is likely to be judged a tie, with z = beta * (score[better] - score[worse])
+    and eta = log(theta) = `tie_strength`:
 
         P(win)  = sigmoid(z - eta)
         P(loss) = sigmoid(-z - eta)
@@ -160,8 +160,8 @@ def davidson(
 ) -> Term:
     """Negative log-likelihood of wins and ties after Davidson (1970), summed over judgments.
 
-    With z = beta * (score[better] - score[worse]) and nu = `tie_strength`, the probability of a tie is nu times the
-    geometric mean of the probabilities of win and loss:
+    The probability of a tie is nu = `tie_strength` times the geometric mean of the probabilities of win and loss. With
+    z = beta * (score[better] - score[worse]):
 
         P(win) : P(tie) : P(loss) = exp(z / 2) : nu : exp(-z / 2)
 

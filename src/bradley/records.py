@@ -96,6 +96,8 @@ class Comparison:
     """Prompt, K >= 2 responses to the prompt, and judgments on the responses.
 
     Example:
+        from bradley.records import prompt_key
+
         prompt = (Message("user", "What is 2 + 2?"),)
         answers = tuple(Response((Message("assistant", text),)) for text in ("5", "4"))
         Comparison("1", prompt_key(prompt), prompt, answers, (Judgment(better=1, worse=0),))

@@ -64,8 +64,8 @@ class Ending(NamedTuple):
 def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collection[int]) -> Ending:
     """Find the first cause of a failed run, after torchrun ended with an error.
 
-    The order of belief: first, a cause reported by the run itself; second, a killed rank, because the reports of the
-    other ranks follow from the kill; last, a rank reporting the loss of another rank or a stop request.
+    A cause reported by the run itself comes first. A killed rank comes second, because the reports of the other ranks
+    follow from the kill. A report of a lost rank or of a stop request comes last.
 
     Args:
         status: final status of the run, see `fresh_status`.

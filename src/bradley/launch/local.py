@@ -2,10 +2,10 @@
 
 torchrun starts the processes and connects them. The launcher adds four features missing from torchrun:
 
-- the exit code of the first cause; torchrun always exits with 1;
-- a restart after the loss of a process, and only then; torchrun would also restart a stopped or misconfigured run;
-- delivery of signals to the ranks; torchrun kills the ranks 30 seconds after a signal, and SIGUSR1 kills torchrun;
-- no process left behind.
+- The exit code of the first cause. torchrun always exits with 1.
+- A restart after the loss of a process, and only then. torchrun would also restart a stopped or misconfigured run.
+- Delivery of signals to the ranks. torchrun kills the ranks 30 seconds after a signal, and SIGUSR1 kills torchrun.
+- No process left behind.
 """
 
 import contextlib

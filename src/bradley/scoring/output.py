@@ -1,7 +1,7 @@
 """Output file kinds for scored rows: encode rows as the bytes of a part, and join parts into a file.
 
 A part is a small complete file of the same kind. Lines and gzip members are joined unchanged (RFC 1952 allows several
-members), so an output has the same bytes whether written in a single run or in two.
+members). An output therefore has the same bytes whether written in a single run or in two.
 """
 
 import datetime

@@ -27,8 +27,9 @@ class Counts(NamedTuple):
     """Counts of scored and failed rows.
 
     Attributes:
-        numbers: `rows`; `scored`, rows with a score; `failed:WORD`, rows without a score by reason word; `responses`
-            with a score and `unscored` responses of scored rows; `tokens` and `truncated` of responses with a score.
+        numbers: counts by name. `rows` counts all rows, `scored` rows with a score, and `failed:WORD` rows without a
+            score by reason word. `responses` counts responses with a score, and `unscored` the other responses of
+            scored rows. `tokens` and `truncated` belong to responses with a score.
         example: the first row with an error; "" without errors.
     """
 
