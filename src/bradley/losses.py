@@ -114,7 +114,8 @@ def plackett_luce(scores: Tensor, targets: Targets, *, beta: float = 1.0) -> Ter
         A term in units of judgment weight.
     """
     compared, ranked = targets.group[targets.better], ~targets.rank.isnan()
-    weight = torch.zeros_like(scores).index_put((compared,), targets.weight.to(scores), accumulate=True)  # G of [R]
+    # Total weight of each comparison: G <= R, so R entries suffice, and nothing has to count the comparisons first.
+    weight = torch.zeros_like(scores).index_put((compared,), targets.weight.to(scores), accumulate=True)
     choices = (weight[targets.group] * _choices(beta * scores, targets.group, targets.rank.nan_to_num())).sum()
     # A ranked comparison already counts in full through the ranking: weight 0 keeps the judgments from counting twice.
     unranked = replace(targets, weight=targets.weight.masked_fill(ranked[targets.better], 0.0))

@@ -125,6 +125,7 @@ class Drawn:
 
 
 def _shown(fields: dict[str, float]) -> dict[str, str]:
+    """Format fields for Rich; without fields the last text stays."""
     return {"fields": "  ".join(f"{name} {value:.4g}" for name, value in fields.items())} if fields else {}
 
 
@@ -174,6 +175,7 @@ class Lasting:
 
     @contextlib.contextmanager
     def _heard(self) -> Iterator[None]:
+        """Redirect the file descriptor to nowhere after a write to a closed terminal."""
         try:
             yield
         except OSError as error:

@@ -209,7 +209,7 @@ def sha256(*paths: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    # Blocks keep memory constant: weight files are larger than memory may be.
+    # Never read whole: a weight file may be larger than the free memory.
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

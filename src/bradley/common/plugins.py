@@ -23,7 +23,7 @@ def load_function(path: str, setting: str) -> Callable[..., Any]:
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise UserError(f"{setting} = {path!r}, wanted module:function", "for my_code.py: my_code:my_function")
-    # The command `bradley`, unlike `python script.py`, does not put the working directory on the import path.
+    # `python -m bradley` finds modules of the working directory; the command `bradley` alone would not.
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -312,7 +312,7 @@ class RankWatcher:
         """Kill every remaining rank with all child processes."""
         for pid in filter(alive, self.ranks()):
             self.killed.add(pid)
-            # torchrun makes each rank the leader of a process group, so killing the group ends data loaders as well.
+            # torchrun makes each rank the leader of a process group, so killing the group ends child processes as well.
             send(-pid, signal.SIGKILL)
 
 

@@ -134,7 +134,7 @@ def score_file(
 
 def check_streams(source: str, output: str, ranks: Ranks, restart: bool) -> None:
     """Raise `UserError` for streams or `--restart` with several processes, and `DataError` for a missing source."""
-    # Each process would read its own share of stdin, or remove the parts just written by another process.
+    # Processes would take rows of a shared stream from each other, or remove new parts of each other.
     if ranks.world > 1 and STREAM in (source, output):
         raise UserError("several processes cannot share stdin or stdout", "give files as INPUT and -o OUTPUT")
     if ranks.world > 1 and restart:
@@ -153,7 +153,6 @@ def pick_device(name: str, ranks: Ranks) -> str:
     Raises:
         UserError: `cuda` without a CUDA device.
     """
-    # Imported here: PyTorch takes seconds, and mistakes in the command line are reported before.
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

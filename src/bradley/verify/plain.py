@@ -111,12 +111,14 @@ def plain_network(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
 
 
 def _whole(folder: Folder, dtype: torch.dtype) -> Any:
+    """Load a full model."""
     from transformers import AutoModelForSequenceClassification
 
     return AutoModelForSequenceClassification.from_pretrained(folder.path, dtype=dtype, trust_remote_code=folder.trust)
 
 
 def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
+    """Load an adapter on the base model."""
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
