@@ -58,13 +58,15 @@ def _deepspeed(folder: Path) -> Shards | None:
     inside = any(folder.glob("*_model_states.pt"))
     if not inside and not any(folder.glob("*/*_model_states.pt")):
         return None
-    whole = folder.resolve().parent if inside else folder
-    script = whole / "zero_to_fp32.py"
+    checkpoint = folder.resolve().parent if inside else folder
+    script = checkpoint / "zero_to_fp32.py"
     # Without a tag the script merges the step named by `latest`, perhaps a different step from the given folder.
     tag = ["--tag", folder.resolve().name] if inside else []
     # The script saved with the checkpoint fits the version of DeepSpeed that wrote the shards.
     program = [str(script)] if script.is_file() else ["-m", "deepspeed.utils.zero_to_fp32"]
-    return _shards("DeepSpeed", whole, lambda to: ["python", *program, str(whole), to, "--safe_serialization", *tag])
+    return _shards(
+        "DeepSpeed", checkpoint, lambda to: ["python", *program, str(checkpoint), to, "--safe_serialization", *tag]
+    )
 
 
 def _accelerate(folder: Path) -> Shards | None:

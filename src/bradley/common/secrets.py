@@ -80,9 +80,9 @@ class Redacted:
     def flush(self) -> None:
         """Write the held part of a line, then flush the stream."""
         with self._lock:
-            held, self._held = self._held, ""
-            if held:
-                self._stream.write(redact(held))
+            incomplete, self._held = self._held, ""
+            if incomplete:
+                self._stream.write(redact(incomplete))
             self._stream.flush()
 
 

@@ -73,15 +73,15 @@ def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collectio
         ours: process ids killed by the launcher itself, after the first failure.
     """
     code = int(status.get("code", 1))
-    said = Ending(code, str(status.get("what", "")), str(status.get("fix", "")), can_be_told(code))
-    if status and said.code not in CONSEQUENCES:
-        return said
+    reported = Ending(code, str(status.get("what", "")), str(status.get("fix", "")), can_be_told(code))
+    if status and reported.code not in CONSEQUENCES:
+        return reported
     # torchrun ends the remaining ranks by SIGTERM, and the launcher kills the rest: neither kill is a cause.
     killed = [one for one in failures if one.code < 0 and one.code != -signal.SIGTERM and one.pid not in ours]
     if killed:
         return Ending(RankError.exit_code, str(killed[0]), GO_ON)
     if status:
-        return said
+        return reported
     if not failures:
         return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", GO_ON)
     # A rank that noticed the loss of another rank may be listed first; any other exit code is closer to the cause.

@@ -164,13 +164,13 @@ def meeting(job: LaunchJob, folder: Path) -> list[str]:
     """
     nodes, name = job.nodes, job.output.resolve().name
     if nodes.size == 1:
-        place, conf, more = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
+        address, conf, local = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
     else:
         waiting = f"join_timeout={MEETING_SECONDS // 3},read_timeout={MEETING_SECONDS // 3}"
-        place, conf, more = nodes.rendezvous, f"is_host={int(nodes.rank == 0)},{waiting}", []
+        address, conf, local = nodes.rendezvous, f"is_host={int(nodes.rank == 0)},{waiting}", []
     size = ["--nnodes", str(nodes.size), "--nproc-per-node", str(job.processes)]
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", name, "--rdzv-conf", conf]
-    return [*size, *where, *more]
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", address, "--rdzv-id", name, "--rdzv-conf", conf]
+    return [*size, *rendezvous, *local]
 
 
 def environment(job: LaunchJob, folder: Path) -> dict[str, str]:
@@ -178,9 +178,9 @@ def environment(job: LaunchJob, folder: Path) -> dict[str, str]:
     if job.nodes.size > 1:
         return dict(os.environ)
     # The user's environment may override the interface names, but not the rendezvous inside the launcher's folder.
-    alone = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
-    method = {INIT_METHOD: f"file://{folder / 'store'}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    return {**alone, **os.environ, **method}
+    interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
+    rendezvous = {INIT_METHOD: f"file://{folder / 'store'}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return {**interfaces, **os.environ, **rendezvous}
 
 
 def report_path(folder: Path) -> Path:
@@ -281,8 +281,8 @@ class RankWatcher:
             time.sleep(POLL_SECONDS)
             self._pass_on(signals)
             now = time.monotonic()
-            whole = all(map(alive, self.ranks()))
-            deadline = float("inf") if whole else min(deadline, now + GRACE_SECONDS)
+            all_alive = all(map(alive, self.ranks()))
+            deadline = float("inf") if all_alive else min(deadline, now + GRACE_SECONDS)
             if now > deadline:
                 self._kill_ranks()
             if now > deadline + REPORT_SECONDS:

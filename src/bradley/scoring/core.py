@@ -123,11 +123,11 @@ def score_store(
     check_limit(store, load, limit)
     # float32 is the dtype of the model's scores, whatever dtype the backbone computes in.
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
-    sharing, pieces = sharing or Alone(), cut_all(load, limit)
-    scored = _scored(model, store, pieces, sharing.numbers(np.array([load.cost[piece].sum() for piece in pieces])))
+    sharing, batches = sharing or Alone(), cut_all(load, limit)
+    scored = _scored(model, store, batches, sharing.numbers(np.array([load.cost[batch].sum() for batch in batches])))
     # Micro-batches group comparisons by length: write each score to the place in the store's order.
     for number, found in sharing.join(scored).items():
-        first, stop = store.first_response[pieces[number]], store.first_response[pieces[number] + 1]
+        first, stop = store.first_response[batches[number]], store.first_response[batches[number] + 1]
         scores[np.concatenate([np.arange(*span) for span in zip(first, stop, strict=True)])] = found
     return _rows(store, scores)
 
@@ -147,8 +147,8 @@ def _scored(
         with torch.no_grad():
             for number in numbers:
                 # Processes gather sharded weights together: a process without work joins with an empty batch.
-                chosen = pieces[number] if number >= 0 else NOTHING
-                scores = model(collate(store, chosen, weights).to(model.device)).tolist()
+                comparisons = pieces[number] if number >= 0 else NOTHING
+                scores = model(collate(store, comparisons, weights).to(model.device)).tolist()
                 found += [(number, scores)] if number >= 0 else []
     finally:
         model.train(was_training)

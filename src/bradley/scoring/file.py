@@ -317,10 +317,10 @@ def batched(rows: Iterable[Numbered], size: int) -> Iterator[tuple[int, list[Num
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """Compute each item in a thread while the previous item is in use."""
     # A single item ahead: memory then holds two parts at most, however large the file is.
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        upcoming = executor.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = executor.submit(next, items, None)
             yield item
 
 

@@ -128,9 +128,9 @@ class Parts:
         if self.folder.exists():
             # The rename comes first: a folder removed in part would look like a run with missing parts.
             with disk_errors(self.folder):
-                grave = tempfile.mkdtemp(dir=self.folder.parent, prefix=f".tmp-{self.folder.name}-")
-                self.folder.replace(grave)
-                shutil.rmtree(grave)
+                trash = tempfile.mkdtemp(dir=self.folder.parent, prefix=f".tmp-{self.folder.name}-")
+                self.folder.replace(trash)
+                shutil.rmtree(trash)
 
     def remove_if_empty(self) -> None:
         """Remove the folder if no part is finished."""
