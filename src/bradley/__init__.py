@@ -1,6 +1,6 @@
-"""bradley: from preference data to a reward model whose number can be trusted. The public names, nothing else.
+"""bradley: train, evaluate and use reward models from preference data. This module holds the public names.
 
-Importing it costs milliseconds: PyTorch, transformers and pydantic are loaded by the first call that needs them.
+`import bradley` takes milliseconds: PyTorch, transformers and pydantic are imported by the first call using them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,7 +88,7 @@ HOMES = {
     "to_comparisons": "data.formats",
     "write_report": "report.page",
 }
-"""Where the names live that are imported when they are first asked for."""
+"""Module of each public name imported on first use."""
 
 Rows = Iterable[dict[str, Any] | Comparison]
 
@@ -106,24 +106,26 @@ def train(
     resume: bool = False,
     allow_change: Sequence[str] = (),
 ) -> "Run":
-    """Train, evaluate and report one reward model.
+    """Train, evaluate and report a reward model, and return the finished run.
+
+    Example:
+        run = bradley.train("configs/quickstart.toml", output="runs/x")
+        print(run.summary())
 
     Args:
         config: a `Config`, nested tables such as `{"optim": {"lr": 1e-4}}`, or the path of a TOML file.
-        train, valid, test: rows or comparisons in memory, instead of the files that the configuration names; any
-            iterable of dicts will do, a dataset of the library `datasets` among them.
-        eval_sets: named evaluation sets in memory, beside or instead of those in `data.eval_sets`.
-        output: the run folder, which must not hold a run yet; by default `runs/<time>`.
+        train, valid, test: rows or comparisons in memory, instead of the files named in the configuration; any
+            iterable of dicts, such as a dataset of the library `datasets`.
+        eval_sets: named evaluation sets in memory, beside or instead of the sets in `data.eval_sets`.
+        output: run folder, which must not hold a run yet; by default `runs/<time>`.
         progress: `bar`, `quiet` or `json`, all on stderr.
         sanity: run every stage on 64 comparisons, in seconds.
-        resume: go on with the run in `output`, if there is one, from its newest whole checkpoint; a run that has ended
-            is given back as it is.
-        allow_change: names of settings, or of other parts of its record `run.json`, that may differ from what was
-            begun.
+        resume: resume the run in `output`, if any, from the newest whole checkpoint; return a finished run unchanged.
+        allow_change: names of settings, or of other parts of `run.json`, that may differ from the original run.
 
     Raises:
-        BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
-            Of a process that is asked to stop, Ctrl-C included, it is `Preempted`, and what was trained is saved.
+        BradleyError: bad input, each kind with a separate exit code; no folder is made before every check has passed.
+            A stop request to the process, Ctrl-C included, raises `Preempted` after the training state is saved.
     """
     from .config import Config
     from .config.load import load_config, read_config

@@ -1,13 +1,25 @@
-"""What can go wrong, and the exit code of each.
+"""Exceptions, and the exit code of each.
 
-Every error that a user can cause is a `BradleyError`: it says what was given, what was wanted and, in `hint`, what to
-type. The command line prints it as one `error:` line and one `hint:` line. Any other exception is a bug of ours and
-keeps its traceback.
+Every error caused by a user is a `BradleyError`: the message names the given value and the wanted value, and `hint`
+names the next step. The command line prints the message as an `error:` line and the hint as a `hint:` line. Any other
+exception is a bug in bradley and keeps its traceback.
 """
 
 
 class BradleyError(Exception):
-    """An error with an exit code and a hint. `message` is one line: what was given and what was wanted."""
+    """Base class of errors with an exit code and a hint.
+
+    Example:
+        try:
+            bradley.train("run.toml")
+        except bradley.BradleyError as error:
+            print(error.message, error.hint, error.exit_code)
+
+    Attributes:
+        message: one line with the given value and the wanted value.
+        hint: the next step for the user, or "".
+        exit_code: exit code of the command line for this class of errors.
+    """
 
     exit_code = 1
 
@@ -18,64 +30,90 @@ class BradleyError(Exception):
 
 
 class UserError(BradleyError):
-    """The command line or the configuration is wrong."""
+    """Invalid command line or configuration.
+
+    Example: `except bradley.UserError as error: print(error.hint)`
+    """
 
     exit_code = 2
 
 
 class OutOfMemoryError(UserError):
-    """A step does not fit into memory under these settings, and would not if it were tried again: hence a code that no
-    launcher restarts on."""
+    """Step larger than the memory under the given settings.
+
+    A second try would fail too. The exit code is therefore the code of `UserError`, on which no launcher restarts.
+    """
 
 
 class DataError(BradleyError):
-    """A data file is missing, broken, or holds too much that cannot be used."""
+    """Data file that is missing or broken, or holds too many unusable rows.
+
+    Example: `except bradley.DataError as error: print(error.message)`
+    """
 
     exit_code = 3
 
 
 class CheckpointError(BradleyError):
-    """A model folder, a tokenizer or a checkpoint cannot be used."""
+    """Unusable model folder, tokenizer or checkpoint.
+
+    Example: `except bradley.CheckpointError as error: print(error.message)`
+    """
 
     exit_code = 4
 
 
 class DivergedError(BradleyError):
-    """A loss or a gradient is not finite, and the optimizer has not moved; or a run has diverged."""
+    """Divergence of a run, or a non-finite loss or gradient, stopped before the optimizer's update.
+
+    Example: `except bradley.DivergedError as error: print(error.hint)`
+    """
 
     exit_code = 5
 
 
 class RunFolderError(BradleyError):
-    """The run folder already holds a run."""
+    """Unusable run folder: already in use, taken by another process, or without a run to resume.
+
+    Example: `except bradley.RunFolderError: run = bradley.train("run.toml", output="runs/x", resume=True)`
+    """
 
     exit_code = 6
 
 
 class DiskError(BradleyError):
-    """A file could not be written whole."""
+    """Write that could not be completed.
+
+    Example: `except bradley.DiskError as error: print(error.hint)`
+    """
 
     exit_code = 7
 
 
 class DiskFullError(DiskError):
-    """The disk, or this user's share of it, is full."""
+    """Full disk, or exhausted quota of this user."""
 
 
 class RankError(BradleyError):
-    """Another process of the same run has failed or fell silent."""
+    """Failed or unresponsive process of the same run.
+
+    Example: `except bradley.RankError: run = bradley.train("run.toml", output="runs/x", resume=True)`
+    """
 
     exit_code = 8
 
 
 class HubError(BradleyError):
-    """The Hugging Face Hub cannot be reached, or refuses an upload."""
+    """Unreachable Hugging Face Hub, or a refused upload.
+
+    Example: `except bradley.HubError as error: print(error.hint)`
+    """
 
     exit_code = 9
 
 
 class Preempted(BradleyError):
-    """A run was asked to stop, and has saved everything that it needs to go on."""
+    """Run stopped on request, after saving everything needed to resume."""
 
     exit_code = 75
 
@@ -92,4 +130,4 @@ EXIT_CODES: dict[int, str] = {
     9: "Hub out of reach or refusing",
     75: "preempted and saved",
 }
-"""The one table of exit codes, shared by every command."""
+"""Meaning of each exit code, for every command."""

@@ -1,24 +1,30 @@
-"""The nouns of preference data: small frozen records, without torch, that every later stage is a function on."""
+"""Records of preference data: small frozen dataclasses without torch, the input and output of every later stage."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 ROLES = ("system", "user", "assistant", "tool", "text", "ids")
-"""Known roles. `text` marks a plain string that came without turns: the `raw` template writes it as it is, and a chat
-template reads it as `user` in a prompt and `assistant` in a response. `ids` marks token ids, written as decimal numbers
-with single blanks between them: no template touches them, and nothing is added."""
+"""Known roles.
+
+`text` marks a plain string without turns: the `raw` template writes the string unchanged, and a chat template reads
+the string as `user` in a prompt and as `assistant` in a response. `ids` marks token ids, written as decimal numbers
+separated by single blanks: no template touches token ids, and nothing is added to token ids.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation.
+    """Turn of a conversation.
+
+    Example:
+        Message("user", "What is 2 + 2?")
 
     Attributes:
-        role: one of `ROLES`.
-        content: its text.
-        extra: a JSON object with sorted keys, what a chat template gets of the turn besides role and content, such as
-            tool calls; "" for nothing.
+        role: an entry of `ROLES`.
+        content: text of the turn.
+        extra: JSON object with sorted keys, passed to the chat template besides role and content, such as tool calls;
+            "" for nothing.
     """
 
     role: str
@@ -28,11 +34,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What may follow a prompt: one message or more, the last of them the one that is judged.
+    """Response to a prompt: one or more messages, of which the last is judged.
+
+    Example:
+        Response((Message("assistant", "4"),))
 
     Attributes:
-        messages: the turns.
-        score: what the source scored it (for synthetic preferences the true reward); None where it did not.
+        messages: turns of the response.
+        score: score given by the source (for synthetic preferences the true reward); None without a score.
     """
 
     messages: tuple[Message, ...]
@@ -40,20 +49,26 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The contents of the messages, joined by newlines."""
+        """Contents of the messages, joined by newlines."""
         return "\n".join(message.content for message in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """One preference between two responses of a comparison.
+    """Preference between two responses of a comparison.
+
+    Example:
+        Judgment(better=1, worse=0, probability=0.8)
 
     Attributes:
         better: index of the preferred response.
-        worse: index of the other one.
-        probability: that `better` is preferred, from 0.5 (a tie) to 1.0.
-        margin: how much better, in the units of the source (None where the source does not say).
-        weight: what the judgment counts, 1.0 unless the source says otherwise.
+        worse: index of the other response.
+        probability: probability that `better` is preferred, from 0.5 (a tie) to 1.0.
+        margin: strength of the preference, in units of the source; None without a margin.
+        weight: weight of the judgment, positive and finite; 1.0 by default.
+
+    Raises:
+        ValueError: equal indices, or a probability or weight outside these ranges.
     """
 
     better: int
@@ -72,26 +87,37 @@ class Judgment:
 
     @property
     def tie(self) -> bool:
-        """Whether neither response is preferred."""
+        """True if neither response is preferred."""
         return self.probability == 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A prompt, K >= 2 responses to it, and what was judged of them.
+    """Prompt, K >= 2 responses to the prompt, and judgments on the responses.
+
+    Example:
+        from bradley.records import prompt_key
+
+        prompt = (Message("user", "What is 2 + 2?"),)
+        answers = tuple(Response((Message("assistant", text),)) for text in ("5", "4"))
+        Comparison("1", prompt_key(prompt), prompt, answers, (Judgment(better=1, worse=0),))
 
     Attributes:
-        id: unique within its source; names the comparison in messages and in scored rows.
-        prompt_key: hash of the prompt's text; comparisons with the same key share a prompt; intervals cluster by it.
-        prompt: the turns before the response; may be empty.
-        responses: K >= 2 of them.
-        judgments: at least one.
-        rank: place of each response in a full ranking, 0 for the best, equal for ties; None where there is none.
+        id: name of the comparison in messages and scored rows, unique within the source.
+        prompt_key: hash of the prompt (see `prompt_key`). Comparisons with equal keys share a prompt, and confidence
+            intervals cluster by this key.
+        prompt: turns before the response; may be empty.
+        responses: K >= 2 responses.
+        judgments: at least one judgment.
+        rank: place of each response in a full ranking, 0 for the best, equal for ties; None without a ranking.
             Kept because a full ranking cannot be rebuilt from pairs.
-        source: where the row came from.
-        tags: labels to report by, such as {"subset": "harmless"}.
-        template_args: what the chat template gets besides the turns: `tools`, and keyword arguments by name; plain JSON
-            values.
+        source: origin of the row.
+        tags: labels for grouping in reports, such as {"subset": "harmless"}.
+        template_args: arguments of the chat template besides the turns: `tools`, and keyword arguments by name; plain
+            JSON values.
+
+    Raises:
+        ValueError: fewer than 2 responses, no judgment, an index without a response, or a rank of another length.
     """
 
     id: str
@@ -115,7 +141,7 @@ class Comparison:
             raise ValueError(f"comparison {self.id}: {len(self.rank)} ranks for {len(self.responses)} responses")
 
     def swap(self) -> "Comparison":
-        """The same comparison with its responses in reverse order: every score, and so every figure, stays as it is."""
+        """Reverse the order of the responses; every score, and therefore every figure, stays the same."""
         last = len(self.responses) - 1
         return replace(
             self,
@@ -125,20 +151,24 @@ class Comparison:
         )
 
     def flip(self) -> "Comparison":
-        """The same texts with every preference reversed: the label of a liar."""
+        """Reverse every preference and keep the texts."""
         return replace(
             self,
             judgments=tuple(replace(j, better=j.worse, worse=j.better) for j in self.judgments),
+            # Distance from the last place reverses the order, keeps ties equal and keeps 0 for the best.
             rank=None if self.rank is None else tuple(max(self.rank) - r for r in self.rank),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates(Comparison):
-    """A prompt and K >= 1 responses of which nothing is judged: what is scored, and neither trained on nor evaluated.
+    """Prompt and K >= 1 responses without judgments: input for scoring, not for training or evaluation.
 
     Attributes:
-        judgments: none.
+        judgments: always empty.
+
+    Raises:
+        ValueError: no response, or a judgment or rank.
     """
 
     judgments: tuple[Judgment, ...] = ()
@@ -152,12 +182,15 @@ class Candidates(Comparison):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A source row that did not become a comparison.
+    """Source row that did not become a comparison.
+
+    Example:
+        Rejected(row=17, reason="irregular", detail="two user turns in a row")
 
     Attributes:
-        row: place in its file, from 1.
-        reason: one word from the table of reasons, such as "irregular".
-        detail: what was found, for the one example kept per reason.
+        row: place of the row in the file, from 1.
+        reason: a word from the table of reasons, such as "irregular".
+        detail: description of the fault; the data report keeps one example per reason.
     """
 
     row: int
@@ -167,14 +200,22 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ScoredComparison:
-    """One comparison with the model's scores: what every figure of `evaluate` is computed from.
+    """Comparison with the model's scores, from which `evaluate` computes every figure.
+
+    Example:
+        ScoredComparison("1", "6f0c2d", (0.3, 1.2), (9, 9), (2, 2), (False, False), (Judgment(better=1, worse=0),))
 
     Attributes:
+        id: name of the comparison, as in `Comparison`.
+        prompt_key: hash of the prompt, as in `Comparison`.
         scores: K scores, full floats.
-        tokens: K token counts, prompt included, as the model read them.
-        response_tokens: K token counts of the responses alone.
-        truncated: K flags, whether tokens were cut to fit.
-        source_scores: K scores of the source (the true reward of synthetic preferences), or None where it gives none.
+        tokens: K token counts, prompt included, as read by the model.
+        response_tokens: K token counts of the responses alone, before truncation.
+        truncated: K flags, True for a rendering with tokens removed to fit the limits.
+        judgments: judgments on the responses, as in `Comparison`.
+        source_scores: K scores of the source (the true reward of synthetic preferences); None without scores.
+        source: origin of the row.
+        tags: labels for grouping in reports.
     """
 
     id: str
@@ -189,7 +230,7 @@ class ScoredComparison:
     tags: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict, ready for a JSON line."""
+        """Return a plain dict, ready for a JSON line."""
         row: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         row["judgments"] = [
             {"better": j.better, "worse": j.worse, "probability": j.probability, "margin": j.margin, "weight": j.weight}
@@ -199,23 +240,30 @@ class ScoredComparison:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "ScoredComparison":
-        """The inverse of `to_json`."""
+        """Rebuild a scored comparison from the output of `to_json`."""
         lists: dict[str, Any] = {
             name: tuple(row[name]) for name in ("scores", "tokens", "response_tokens", "truncated")
         }
+        # JSON turns tuples into lists; a record equals the original only with tuples.
         known = row["source_scores"]
         lists["source_scores"] = None if known is None else tuple(known)
         return cls(**{**row, **lists, "judgments": tuple(Judgment(**j) for j in row["judgments"])})
 
 
 def prompt_key(prompt: tuple[Message, ...]) -> str:
-    """The key under which comparisons share a prompt: 16 hex digits of a hash of its turns, outer blanks aside.
+    """Hash the turns of a prompt, ignoring outer blanks; comparisons with equal keys share a prompt.
 
-    Plain text counts as the words of a user, so that a leak is found between files that write one prompt differently.
+    Plain text counts as a user turn, so that a leak between files is found even if the files write the prompt
+    differently.
+
+    Returns:
+        The first 16 hex digits of a SHA-256.
     """
+    # Control characters separate fields and turns, so moving text from a turn to its neighbour changes the key.
     digest = hashlib.sha256()
     for message in prompt:
         role = "user" if message.role == "text" else message.role
         extra = f"\x1f{message.extra}" if message.extra else ""
+        # JSON escapes can put half of a surrogate pair into a text; `surrogatepass` hashes such a text as well.
         digest.update(f"{role}\x1f{message.content.strip()}{extra}\x1e".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]

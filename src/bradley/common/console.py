@@ -1,4 +1,4 @@
-"""What a command says while it works, always on stderr, so that stdout holds results alone."""
+"""Messages, warnings and progress of a running command, always on stderr, so that stdout holds results alone."""
 
 import contextlib
 import errno
@@ -12,29 +12,29 @@ from typing import Any, Protocol
 from ..errors import UserError
 
 LAUNCHED = "BRADLEY_LAUNCHED"
-"""Variable of the processes that a launcher has started, which says itself which of them was lost."""
+"""Environment variable set in processes of a launcher; the launcher itself reports a lost process."""
 MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
 
 
 class Bar(Protocol):
-    """Progress of one piece of work."""
+    """Progress of a task."""
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """`n` more units are done; `fields` are shown beside the bar."""
+        """Count `n` more finished units and show `fields` beside the bar."""
 
     def update(self, **fields: float) -> None:
         """Show `fields` without progress."""
 
 
 class Console:
-    """Talk on stderr.
+    """Messages and progress bars on stderr.
 
     Args:
-        mode: `bar` prints lines and a progress bar, `json` one object per event, `quiet` nothing.
+        mode: `bar` prints lines and a progress bar, `json` prints an object per event, `quiet` prints warnings only.
 
     Raises:
-        UserError: another mode.
+        UserError: unknown mode.
     """
 
     def __init__(self, mode: str = "bar") -> None:
@@ -44,14 +44,15 @@ class Console:
         self._rich: Any = None
 
     def say(self, text: str) -> None:
-        """One message; above the bar where one is running."""
+        """Print a message, above a running bar."""
         if self.mode == "json":
             write_event("message", text=text)
         elif self.mode == "bar":
+            # Paths and texts of the data may hold [brackets], which Rich would otherwise read as markup and drop.
             self._screen().print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """One message that nobody should miss: said under `quiet` too."""
+        """Print an important message, under `quiet` too."""
         if self.mode == "quiet":
             to_stderr(text)
         else:
@@ -59,7 +60,7 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:
-        """A bar over `total` units of work (None: nobody knows), with their rate and the time left."""
+        """Show a bar over `total` units of work (None: unknown), with rate and time left."""
         if self.mode == "quiet":
             yield Silent()
         elif self.mode == "json":
@@ -69,8 +70,9 @@ class Console:
                 yield Drawn(progress, progress.add_task(description, total=total, fields=""))
 
     def _screen(self) -> Any:
-        """Rich's console on the present stderr; it honours NO_COLOR and plain terminals."""
+        """Rich's console on the current stderr; Rich honours NO_COLOR and plain terminals."""
         if self._rich is None:
+            # Imported on first use: commands without progress start faster without Rich.
             from rich.console import Console as Screen
 
             self._rich = Screen(stderr=True)
@@ -78,55 +80,57 @@ class Console:
 
 
 class Silent:
-    """A bar that nobody sees."""
+    """Bar without output, for `quiet`."""
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """Nothing to show."""
+        """Do nothing."""
 
     def update(self, **fields: float) -> None:
-        """Nothing to show."""
+        """Do nothing."""
 
 
 class Events:
-    """A bar as JSON lines: at most one a second, and one at the end."""
+    """Bar as JSON lines: at most a line per second, and a last line at the end."""
 
     def __init__(self, total: int | None, description: str) -> None:
         self.total, self.description, self.done = total, description, 0
         self.next_event = 0.0
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """Count, and write an event if the last one is long enough ago."""
+        """Count `n` units, and write an event if the last event is more than a second ago."""
         self.done += n
+        # The last unit always gets an event: a program watching the lines would otherwise never see 100 %.
         if (self.total is not None and self.done >= self.total) or time.monotonic() >= self.next_event:
             self.update(**fields)
 
     def update(self, **fields: float) -> None:
-        """Write an event now."""
+        """Write an event immediately."""
         self.next_event = time.monotonic() + SECONDS_BETWEEN_EVENTS
         write_event("progress", description=self.description, done=self.done, total=self.total, **fields)
 
 
 class Drawn:
-    """A bar on a terminal."""
+    """Bar on a terminal."""
 
     def __init__(self, progress: Any, task: Any) -> None:
         self.progress, self.task = progress, task
 
     def advance(self, n: int = 1, **fields: float) -> None:
-        """Move the bar."""
+        """Move the bar by `n` units."""
         self.progress.update(self.task, advance=n, **_shown(fields))
 
     def update(self, **fields: float) -> None:
-        """Change what stands beside it."""
+        """Change the fields beside the bar."""
         self.progress.update(self.task, **_shown(fields))
 
 
 def _shown(fields: dict[str, float]) -> dict[str, str]:
+    """Format fields for Rich; without fields the last text stays."""
     return {"fields": "  ".join(f"{name} {value:.4g}" for name, value in fields.items())} if fields else {}
 
 
 def screen_progress(screen: Any) -> Any:
-    """Rich's progress with units done, rate, time left and free fields."""
+    """Build Rich's progress display with finished units, rate, time left and free fields."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -142,49 +146,52 @@ def screen_progress(screen: Any) -> Any:
 
 
 GONE = (errno.EIO, errno.EPIPE)
-"""What writing to a terminal that was closed, or into a pipe that nobody reads, ends with."""
+"""Error numbers of a write to a closed terminal, or to a pipe without a reader."""
 
 
 class Lasting:
-    """A stream that goes on when nobody is there any more: work does not end because its terminal has.
+    """Stream that survives a closed terminal, so that a run continues after the terminal has gone.
 
-    From then on what is written goes nowhere, from this whole process.
+    After the first failed write, all output of this process to the same file descriptor is discarded.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the stream's own."""
+        """Forward every other attribute to the stream."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, if anybody is there."""
+        """Write a text, or discard the text after the terminal has gone."""
         with self._heard():
             return int(self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if anybody is there."""
+        """Flush the stream, or discard the buffer after the terminal has gone."""
         with self._heard():
             self._stream.flush()
 
     @contextlib.contextmanager
     def _heard(self) -> Iterator[None]:
+        """Redirect the file descriptor to nowhere after a write to a closed terminal."""
         try:
             yield
         except OSError as error:
             if error.errno not in GONE:
                 raise
+            # Redirecting the descriptor, not only this object, also discards buffered text and output of C libraries;
+            # otherwise the interpreter's last flush would fail again and change the exit code.
             with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())  # takes what is still buffered, too
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 def to_stderr(text: str) -> None:
-    """Say one line, where no console is given."""
+    """Print a line on stderr, for callers without a console."""
     print(text, file=sys.stderr, flush=True)
 
 
 def write_event(event: str, **fields: Any) -> None:
-    """One JSON object on one line of stderr."""
+    """Print an event as a JSON object on a line of stderr."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)

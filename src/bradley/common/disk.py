@@ -1,6 +1,7 @@
-"""The calls to the system that durable writes are made of, one function each.
+"""System calls for durable writes, one function each.
 
-`files.py` changes the disk through these alone, so a fault, or the end of the process, can be put under any of them.
+`files.py` changes the disk through these functions alone. Tests can therefore plant a fault, or the end of the process,
+at every single call.
 """
 
 import io
@@ -13,36 +14,46 @@ if TYPE_CHECKING:
 
 
 FILE_MODE, FOLDER_MODE = 0o664, 0o775
-"""What the umask takes from: whatever it is, nobody but the owner and the group may ever write."""
+"""Rights of new files and folders before the umask: only the owner and the group may write, under every umask."""
 
 
 def create(path: Path) -> int:
-    """Open a new file for writing; a name that exists is refused, a link included."""
+    """Open a new file for writing and return the handle.
+
+    Raises:
+        FileExistsError: the name exists already, as a link or otherwise.
+    """
+    # O_EXCL: following a planted link would overwrite a file of another owner. O_CLOEXEC: no child inherits the handle.
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
 
 def reopen(path: Path) -> int:
-    """Open an existing file to append to it; a link is refused."""
+    """Open an existing file for appending and return the handle.
+
+    Raises:
+        OSError: the file does not exist, or is a link.
+    """
+    # O_NOFOLLOW: a planted link would send the lines into a file of another owner.
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def write(handle: int, data: "ReadableBuffer") -> int:
-    """Write bytes, and say how many were taken, which may be fewer."""
+    """Write bytes and return the number of bytes written, possibly fewer than given."""
     return os.write(handle, data)
 
 
 def cut(handle: int, size: int) -> None:
-    """Leave the first `size` bytes of a file."""
+    """Truncate a file to the first `size` bytes."""
     os.ftruncate(handle, size)
 
 
 def sync(handle: int) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     os.fsync(handle)
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename; a file that has the new name is replaced, a folder only where it is empty."""
+    """Rename a file or folder; an existing file of the new name is replaced, an existing folder only if empty."""
     os.replace(source, target)
 
 
@@ -57,7 +68,7 @@ def unlink(path: Path) -> None:
 
 
 def mkdir(path: Path) -> None:
-    """Make a folder that does not exist."""
+    """Make a new folder."""
     os.mkdir(path, FOLDER_MODE)
 
 
@@ -67,7 +78,8 @@ def rmdir(path: Path) -> None:
 
 
 class Raw(io.FileIO):
-    """An open file whose bytes go through `write`."""
+    """Open file writing its bytes through `disk.write`, so that tests can plant faults under buffered writes."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes and return the number of bytes written."""
         return write(self.fileno(), data)

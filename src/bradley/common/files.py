@@ -1,7 +1,7 @@
-"""Durable writes: every file and folder is whole or absent, whatever happens half-way.
+"""Durable writes: every file and folder is whole or absent, even after a crash in the middle of a write.
 
-What is not finished is called `.tmp-*`, what is being removed `.trash-*`, and a folder that is being replaced `.old-*`;
-`sweep` clears up after a process that was killed. Every call to the system that changes something is in `disk.py`.
+An unfinished file or folder is named `.tmp-*`, a folder under removal `.trash-*`, and a folder under replacement
+`.old-*`. `sweep` cleans up after a killed process. Every system call that changes the disk is in `disk.py`.
 """
 
 import contextlib
@@ -20,43 +20,32 @@ from typing import BinaryIO
 from ..errors import BradleyError, DiskError, DiskFullError
 from . import disk
 
-
-def sha256(*paths: Path) -> str:
-    """SHA-256, in hex, of files as they lie on disk, read in pieces; of several, of their bytes one after another.
-
-    Raises:
-        OSError: a file that cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
-
-
 TEMPORARY, TRASH, OLD = ".tmp-", ".trash-", ".old-"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to `path`, whole or not at all.
+    """Write UTF-8 text to `path`, completely or not at all.
 
     Raises:
-        DiskError: the disk is full, or the place cannot be written.
+        DiskError: the disk is full, or the folder is not writable.
     """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes to `path`, as `write_file` does."""
+    """Write bytes to `path`, completely or not at all; raises as `write_file`."""
     write_file(path, lambda file: file.write(data))
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write what `fill` writes to `path`: under a temporary name in the same folder, synced, then renamed.
+    """Write a file completely or not at all: under a temporary name in the same folder, synced, then renamed.
+
+    Args:
+        fill: writes the content to the given binary file.
 
     Raises:
-        DiskError: the disk is full, or the place cannot be written. Any other exception of `fill` passes through;
+        DiskError: the disk is full, or the folder is not writable. Any other exception of `fill` passes through;
             nothing is left behind.
     """
     with disk_errors(path):
@@ -66,23 +55,28 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         try:
             with io.BufferedWriter(disk.Raw(handle, "w")) as file:
                 fill(file)
+                # The content must be on disk before the name: after a power cut the name could lead to an empty file.
                 file.flush()
                 disk.sync(handle)
             disk.rename(temporary, path)
         except BaseException:
             disk.unlink(temporary)
             raise
+        # A name is durable only once the folder is synced: a power cut could bring back the old content.
         sync(path.parent)
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Make `folder` what `fill(temporary folder)` writes; until that is done and synced, the old one stays whole.
+    """Replace a folder completely or not at all; the old folder stays whole until the new folder is written and synced.
 
-    A crash between the two renames leaves the old folder under its `.old-` name, to which `recover` gives it back its
-    own, and never half a folder.
+    A crash between the two renames leaves the old folder under the `.old-` name, and never half a folder. `recover`
+    restores the name of the old folder.
+
+    Args:
+        fill: writes the content into the given temporary folder.
 
     Raises:
-        DiskError: as for `write_bytes`. Any other exception of `fill` passes through; nothing is left behind.
+        DiskError: as for `write_file`. Any other exception of `fill` passes through; nothing is left behind.
     """
     with disk_errors(folder):
         draft = begin_folder(folder)
@@ -102,6 +96,7 @@ def begin_folder(folder: Path) -> Path:
     """
     with disk_errors(folder):
         make_folder(folder.parent)
+        # An `.old-` folder of an interrupted replacement would block the rename below, or be lost if this one fails.
         recover(folder)
         draft = _hidden(folder, TEMPORARY)
         disk.mkdir(draft)
@@ -129,8 +124,10 @@ def discard_folder(draft: Path) -> None:
 
 
 def _swap(new: Path, folder: Path) -> None:
+    """Rename `new` to `folder`; the previous folder is kept as `.old-*` until the new name is on disk."""
     old = folder.with_name(OLD + folder.name)
     replaced = folder.exists()
+    # POSIX cannot rename a folder over a folder with content, so the old folder has to move out of the way first.
     if replaced:
         disk.rename(folder, old)
     try:
@@ -139,13 +136,14 @@ def _swap(new: Path, folder: Path) -> None:
         if replaced:
             disk.rename(old, folder)
         raise
+    # Removing the old folder before the new name is on disk could lose both in a power cut.
     sync(folder.parent)
     if replaced:
         remove_folder(old)
 
 
 def recover(folder: Path) -> None:
-    """End a replacement of `folder` that a crash has cut short: the new one if it is there, else the old one."""
+    """Finish a replacement of `folder` interrupted by a crash: keep the new folder if present, else restore the old."""
     old = folder.with_name(OLD + folder.name)
     if not old.exists():
         return
@@ -158,7 +156,7 @@ def recover(folder: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if present."""
     with disk_errors(path):
         if os.path.lexists(path):
             disk.unlink(path)
@@ -166,7 +164,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder at one stroke: under its own name, no half of it is ever seen."""
+    """Remove a folder atomically: the folder's name disappears before the first file is removed."""
     with disk_errors(folder):
         trash = _hidden(folder, TRASH)
         disk.rename(folder, trash)
@@ -174,39 +172,42 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Clear up below `folder` what a killed process left: temporary files and folders, and half-done replacements.
+    """Clean up below `folder` after a killed process: temporary files and folders, and unfinished replacements.
 
-    The caller holds the lock of the run; otherwise this would take the files of a living process.
+    The caller must hold the lock of the run; otherwise `sweep` would remove files of a living process.
     """
     with disk_errors(folder):
+        # Replacements first: an `.old-` folder may be the only whole copy and needs its name back.
         for path in sorted(folder.rglob(f"{OLD}*")):
             recover(path.with_name(path.name.removeprefix(OLD)))
         for pattern in (f"{TEMPORARY}*", f"{TRASH}*"):
             for path in sorted(folder.rglob(pattern)):
                 if path.is_dir() and not path.is_symlink():
                     _remove_tree(path)
-                elif os.path.lexists(path):  # else it went with the folder above it
+                elif os.path.lexists(path):  # a path inside a removed folder is gone already
                     disk.unlink(path)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it where they are missing, each name synced."""
+    """Make a folder and all missing parent folders, and sync each new name."""
     with disk_errors(folder):
         if folder.is_dir():
             return
         make_folder(folder.parent)
-        with contextlib.suppress(FileExistsError):  # another process was first; a file is found when it is written in
+        # Another process may have made the folder meanwhile. If a file has the name, the first write inside fails.
+        with contextlib.suppress(FileExistsError):
             disk.mkdir(folder)
         sync(folder.parent)
 
 
 def copy_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
-    """Copy a folder; its weights as hard links where the disk has them, because a second name costs no space.
+    """Copy a folder, with weights as hard links if the disk supports hard links, because a second name costs no space.
 
-    Weights are replaced, never edited; everything else may be edited by hand and gets a copy of its own.
+    Weights are replaced, never edited; every other file may be edited by hand and is copied byte by byte.
 
     Args:
-        leave_out: names directly below `source` that are not copied.
+        target: existing folder for the copies.
+        leave_out: names directly below `source` to skip.
     """
     for path in sorted(source.rglob("*")):
         place = path.relative_to(source)
@@ -221,35 +222,52 @@ def copy_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> 
 
 
 def _linked(path: Path, copy: Path) -> bool:
+    """Return True if `copy` is now a hard link to `path`."""
     try:
         disk.link(path, copy)
-    except OSError:  # another disk, or one without hard links
+    except OSError:  # a different disk, or a disk without hard links
         return False
     return True
 
 
-def share_rights(folder: Path) -> None:
-    """Give a new folder and all below it the rights that the umask left it, but for others to write; whoever made it.
+def sha256(*paths: Path) -> str:
+    """Hash the content of files, one after another, by SHA-256 in hex; each file is read in blocks.
 
-    Some libraries write files that their owner alone may read, others some that everybody may write. The umask itself
-    can only be read by setting it, which another thread that makes a file just then would notice.
+    Raises:
+        OSError: a file cannot be read.
+    """
+    # Never read whole: a weight file may be larger than the free memory.
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def share_rights(folder: Path) -> None:
+    """Give every file and folder in a new folder the rights of the folder itself, without write access for others.
+
+    Some libraries write files readable by the owner alone, other libraries files writable by everybody. Reading the
+    umask means setting the umask, and a file made by another thread in between would get wrong rights. The rights of
+    the new folder show the umask without a call.
     """
     rights = stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IWOTH
     for path in (folder, *folder.rglob("*")):
         found = path.lstat().st_mode
         wanted = rights if stat.S_ISDIR(found) else rights & disk.FILE_MODE
         if stat.S_IMODE(found) != wanted and not stat.S_ISLNK(found):
-            with contextlib.suppress(OSError):  # a disk without rights of its own, or a second name of another's file
+            # Some disks have no rights, and a hard link may lead to a file of another owner.
+            with contextlib.suppress(OSError):
                 path.chmod(wanted)
 
 
 def opener(path: str, flags: int) -> int:
-    """The `opener` of a log that `open` is to make: others may not write in it, whatever the umask is."""
+    """Open a log file for `open(..., opener=opener)` without write access for others, under every umask."""
     return os.open(path, flags, disk.FILE_MODE)
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise `DiskError` where the disk of `folder`, which need not exist yet, has fewer than `needed` bytes free."""
+    """Raise `DiskFullError` if fewer than `needed` bytes are free on the disk of `folder`, existing or not."""
     free = free_bytes(folder)
     if free < needed:
         raise DiskFullError(
@@ -258,19 +276,23 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that this user may still write on the disk of `folder`, which need not exist yet."""
+    """Bytes still free for this user on the disk of `folder`; the folder need not exist yet."""
     place = folder.absolute()
     return shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
-    """Turn whatever the system says of a disk into a `DiskError` that names `path`, a `DiskFullError` where it is full.
+    """Turn an error of the system about a disk into a `DiskError` naming `path`, or `DiskFullError` for a full disk.
 
-    Libraries in Rust, which write weights and tokenizers, say it in words of their own: `... (os error 28)`.
+    Libraries in Rust, which write weights and tokenizers, report the error number as text: `... (os error 28)`.
+
+    Args:
+        deed: past participle for the message: "`path` could not be `deed`".
     """
     try:
         yield
+    # An error of bradley already names the cause and a hint, even if its text mentions an error number.
     except BradleyError:
         raise
     except Exception as error:
@@ -283,7 +305,7 @@ def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
 
 
 def system_error(error: Exception) -> OSError | None:
-    """What the system said, if that is what `error` is about."""
+    """Return the system error behind an exception, or None for an exception of another kind."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
     number = re.search(r"\(os error (\d+)\)", str(error))
@@ -292,13 +314,25 @@ def system_error(error: Exception) -> OSError | None:
     return error if isinstance(error, OSError) else None
 
 
-def _hidden(path: Path, prefix: str) -> Path:
-    """A name beside `path` that nobody can guess."""
-    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(8)}")
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        disk.sync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Sync every file and folder below `folder`, then `folder` itself."""
+    # In reverse order the content of a folder precedes the folder.
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
+    sync(folder)
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove a folder, the links in it and not what they lead to."""
+    """Remove a folder with its content; links are removed, the targets of links are kept."""
     for place, folders, names in os.walk(folder, topdown=False):
         for name in names:
             disk.unlink(Path(place, name))
@@ -308,15 +342,6 @@ def _remove_tree(folder: Path) -> None:
     disk.rmdir(folder)
 
 
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds before the folder
-        sync(path)
-    sync(folder)
-
-
-def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        disk.sync(handle)
-    finally:
-        os.close(handle)
+def _hidden(path: Path, prefix: str) -> Path:
+    """Random name in the folder of `path`, so that nobody can plant a link under the name beforehand."""
+    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(8)}")

@@ -1,6 +1,7 @@
-"""Checkpoints of other trainers that hold a model in shards, and the command that makes it whole.
+"""Sharded checkpoints of other trainers, and the command for merging the shards into a model folder.
 
-Their shards are pickles, which are never opened here: the trainer's own tool reads them.
+The shards are pickles. Bradley never opens a pickle, because loading a pickle can run code: the tool of the other
+trainer merges the shards.
 """
 
 import shlex
@@ -9,16 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 BESIDE = ("config.json", "*token*.json", "tokenizer.model", "vocab.*", "merges.txt", "*.jinja")
-"""What a model folder has besides weights, as the trainers save it with their shards."""
+"""Names of the files besides weights that the other trainers save with the shards."""
 
 
 class Shards(NamedTuple):
-    """A checkpoint in shards.
+    """Sharded checkpoint of another trainer.
 
     Attributes:
-        trainer: whose it is.
-        command: for a shell; writes a folder with safetensors beside the checkpoint, with config and tokenizer where
-            the checkpoint has them.
+        trainer: name of the other trainer.
+        command: shell command for writing a folder of safetensors beside the checkpoint, with config and tokenizer if
+            the checkpoint has both.
     """
 
     trainer: str
@@ -26,12 +27,16 @@ class Shards(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to do, for an error."""
+        """Hint for an error message."""
         return f"make it whole with the tool of that trainer, and give what it writes as model.path: {self.command}"
 
 
 def shards_of(folder: Path) -> Shards | None:
-    """What another trainer has left in a folder: in itself, or in the newest checkpoint of a run of the Trainer."""
+    """Find the shards of another trainer in a folder, or in the newest `checkpoint-*` below the folder.
+
+    Returns:
+        None if no shards are found.
+    """
     for place in (folder, *sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)):
         found = _deepspeed(place) or _accelerate(place)
         if found is not None:
@@ -40,24 +45,32 @@ def shards_of(folder: Path) -> Shards | None:
 
 
 def _step(checkpoint: Path) -> int:
+    """Step number in the name of a checkpoint folder, -1 without a number."""
     number = checkpoint.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
 
 
 def _deepspeed(folder: Path) -> Shards | None:
-    """The states of ZeRO lie in a folder by step, which the file `latest` names; also known from within that folder."""
+    """Find shards of DeepSpeed ZeRO, given the checkpoint folder or the step folder inside.
+
+    ZeRO keeps the states in a folder per step, and the file `latest` holds the name of the newest step folder.
+    """
     inside = any(folder.glob("*_model_states.pt"))
     if not inside and not any(folder.glob("*/*_model_states.pt")):
         return None
-    whole = folder.resolve().parent if inside else folder
-    script = whole / "zero_to_fp32.py"
+    checkpoint = folder.resolve().parent if inside else folder
+    script = checkpoint / "zero_to_fp32.py"
+    # Without a tag the script merges the step named by `latest`, perhaps a different step from the given folder.
     tag = ["--tag", folder.resolve().name] if inside else []
+    # The script saved with the checkpoint fits the version of DeepSpeed that wrote the shards.
     program = [str(script)] if script.is_file() else ["-m", "deepspeed.utils.zero_to_fp32"]
-    return _shards("DeepSpeed", whole, lambda to: ["python", *program, str(whole), to, "--safe_serialization", *tag])
+    return _shards(
+        "DeepSpeed", checkpoint, lambda to: ["python", *program, str(checkpoint), to, "--safe_serialization", *tag]
+    )
 
 
 def _accelerate(folder: Path) -> Shards | None:
-    """FSDP of Accelerate writes its shards under a name of their own; also known from within."""
+    """Find FSDP shards of Accelerate, given the checkpoint folder or the shard folder inside."""
     name = "pytorch_model_fsdp_0"
     place = folder / name if (folder / name).is_dir() else folder.resolve()
     if place.name != name or not any(place.glob("*.distcp")):
@@ -66,6 +79,11 @@ def _accelerate(folder: Path) -> Shards | None:
 
 
 def _shards(trainer: str, folder: Path, merge: Callable[[str], list[str]]) -> Shards:
+    """Build the shell command: merge the shards, then copy config and tokenizer.
+
+    Args:
+        merge: maps the target folder to the words of the merge command.
+    """
     to = str(folder.parent / f"{folder.name}-whole")
     beside = sorted({str(path) for name in BESIDE for path in folder.glob(name) if path.is_file()})
     copy = f" && {shlex.join(['cp', *beside, to])}" if beside else ""

@@ -1,4 +1,4 @@
-"""Functions of the user's own, by import path: `module:function`, with the working directory importable."""
+"""User-defined functions by import path, `module:function`, with the working directory importable."""
 
 import importlib
 import sys
@@ -11,25 +11,26 @@ from .text import one_line
 
 
 def load_function(path: str, setting: str) -> Callable[..., Any]:
-    """The function that an import path names.
+    """Load a function by import path.
 
     Args:
         path: `package.module:function`.
-        setting: the setting that holds it, for messages.
+        setting: name of the setting holding the path, for messages.
 
     Raises:
-        UserError: not of that form, a module that cannot be imported, or a name in it that is no function.
+        UserError: the path has another form, the module cannot be imported, or the name is no function of the module.
     """
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise UserError(f"{setting} = {path!r}, wanted module:function", "for my_code.py: my_code:my_function")
+    # `python -m bradley` finds modules of the working directory; the command `bradley` alone would not.
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises
+    except Exception as error:  # the user's module may raise anything
         raise UserError(
             f"{setting} = {path}: {module_name} cannot be imported: {type(error).__name__}: {one_line(error)}",
             "start bradley in the folder that holds the module, or install it",

@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""Child processes: end with the parent, and tests for running processes."""
 
 import ctypes
 import os
@@ -7,44 +7,48 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-"""Number of the option of Linux's `prctl(2)` that names the signal a process gets when its parent is gone."""
+"""Option number of Linux's `prctl(2)` for setting the signal sent to a process when the parent ends."""
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process once the one that started it is gone, however that went.
+    """Make the kernel kill this process when the parent process ends, for any reason.
 
-    Linux alone knows this: elsewhere nothing happens, and a parent that is killed by SIGKILL leaves its children.
+    Only Linux supports this. On other systems nothing happens, and a parent killed by SIGKILL leaves the children
+    running.
 
     Args:
-        parent: process id of the parent; if it is gone already, this process ends here.
+        parent: process id of the parent; if the parent is gone already, this process ends immediately.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have ended before the call above, and the kernel sends no signal for an earlier end.
     if os.getppid() != parent:
         os._exit(1)
 
 
 def running(pid: int) -> bool:
-    """Whether a process has not ended; one that has, and that nobody has asked about yet, is still `alive`.
+    """Return True if a process has not ended yet.
 
-    Known on Linux alone: elsewhere as `alive`.
+    An ended process whose parent has not yet collected the exit code, a zombie, is `alive` but not running. Only Linux
+    shows the difference; on other systems the result is the result of `alive`.
     """
     state = Path(f"/proc/{pid}/stat")
     if sys.platform != "linux":
         return alive(pid)
     try:
+        # The command name, in parentheses, may hold blanks and parentheses; the state follows the last parenthesis.
         return state.read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
 def alive(pid: int) -> bool:
-    """Whether there is a process of this id."""
+    """Return True if a process with this id exists, a zombie included."""
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 tests for existence and sends nothing
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""Secrets: what looks like one, and texts without them. Nothing that a run writes may hold a key of somebody's."""
+"""Detect secrets, and remove secrets from texts: no file or line written by a run may hold a password or key."""
 
 import os
 import re
@@ -17,24 +17,25 @@ SHAPES = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
     r"|sk-[\w-]{20,}|xox[abpr]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
 )
-"""Tokens that say what they are: of the Hub, AWS, GitHub, OpenAI and its like, Slack, and signed web tokens."""
+"""Tokens with a known shape: Hugging Face Hub, AWS, GitHub, OpenAI and similar services, Slack, signed web tokens."""
 NAMES = re.compile(r"(^|_)(token|secret|password|passwd|api_?key|access_key|secret_key|credentials?)$", re.IGNORECASE)
-"""What a variable of the environment is called that holds a secret."""
+"""Names of environment variables holding a secret."""
 KEYS = re.compile(
     r"((hub|hf|auth|use_auth|access|api)_)?token|(\w+_)?(secret|password|passwd|api_?key|access_key|credentials?)",
     re.IGNORECASE,
 )
-"""What an entry of a setting is called that holds one; `pad_token` and its like do not."""
+"""Names of entries of a setting holding a secret; names such as `pad_token` do not match."""
 SHORTEST = 8
-"""Fewest characters of a variable's value that is taken for a secret: shorter ones are words of ordinary texts."""
+"""Minimum length of a variable's value to count as a secret: shorter values are words of ordinary texts."""
 
 
 def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """A text without the secrets in it: passwords of URLs, tokens by their shape, values of variables by their name.
+    """Replace secrets in a text by `***`: passwords in URLs, tokens by shape, values of variables by name.
 
     Args:
-        environment: the variables, by default those of this process.
+        environment: variables with secret values, by default the environment of this process.
     """
+    # Longest first: a secret that contains a shorter secret would otherwise be replaced in part and leave a rest.
     for value in sorted(_secret_values(os.environ if environment is None else environment), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     text = IN_QUERY.sub(rf"\1={HIDDEN}", IN_URL.sub(HIDDEN, text))
@@ -42,15 +43,16 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def _secret_values(environment: Mapping[str, str]) -> Iterator[str]:
+    """Values of the variables named like a secret."""
     for name, value in environment.items():
         if (NAMES.search(name) or name.endswith("_ACCESS_KEY_ID")) and len(value) >= SHORTEST:
             yield value
 
 
 class Redacted:
-    """A text stream whose lines leave it without the secrets in them, tracebacks of uncaught exceptions among them.
+    """Text stream that redacts every line before writing, tracebacks of uncaught exceptions included.
 
-    A line waits for its end, because `print` writes it in pieces; flushing lets go what there is of it.
+    A line is held until complete, because `print` writes a line in several calls; flushing writes an incomplete line.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -58,11 +60,12 @@ class Redacted:
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the stream's own."""
+        """Forward every other attribute to the stream."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the lines that are whole now."""
+        """Write all complete lines and hold the rest."""
+        # Several threads write to stderr: without the lock a thread could overwrite text held for another thread.
         with self._lock:
             lines, end, self._held = (self._held + text).rpartition("\n")
             if end:
@@ -70,30 +73,34 @@ class Redacted:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write one after another."""
+        """Write several texts, one after another."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Write the beginning of a line, too."""
+        """Write the held part of a line, then flush the stream."""
         with self._lock:
-            held, self._held = self._held, ""
-            if held:
-                self._stream.write(redact(held))
+            incomplete, self._held = self._held, ""
+            if incomplete:
+                self._stream.write(redact(incomplete))
             self._stream.flush()
 
 
 def secret_in(value: Any, name: str) -> str:
-    """What a setting holds that must not be written down, in words without it; or ''.
+    """Describe the first secret in a setting, without the secret itself.
 
     Args:
         value: text, or lists and tables of values.
-        name: its dotted name; '' for all settings together.
+        name: dotted name of the setting; '' for all settings together.
+
+    Returns:
+        A description such as "`name` holds a token", or '' without a secret.
     """
     return next(_secrets(value, name), "")
 
 
 def _secrets(value: Any, name: str) -> Iterator[str]:
+    """Descriptions of all secrets in a setting."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             place = f"{name}.{key}" if name else str(key)

@@ -1,4 +1,4 @@
-"""Short texts for people: an error on one line, the nearest known word, an accuracy with its interval."""
+"""Short texts for messages: an error on a line, the nearest known word, an accuracy with the confidence interval."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,19 +9,27 @@ GIB = 2**30
 
 
 def one_line(error: Exception, most: int = 300) -> str:
-    """The message of another library's exception on one line, without secrets, cut at `most` characters."""
+    """Message of another library's exception on a single line, without secrets, at most `most` characters."""
     return " ".join(redact(str(error)).split())[:most]
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The known word that is spelled most like `word`, for a hint; "" where none is like enough (1 is equal)."""
+    """Find the known word most similar in spelling to `word`, for a hint.
+
+    Args:
+        cutoff: minimum similarity, from 0 to 1 (equal words).
+
+    Returns:
+        The word, or "" if no known word is similar enough.
+    """
+    # Imported here, because only errors need the module.
     import difflib
 
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def percent(accuracy: dict[str, Any]) -> str:
-    """`71.3 % [68.0, 74.5]`: an accuracy with its 95 % interval, or a dash where no judgment is decided."""
+    """Format an accuracy with the 95 % interval: `71.3 % [68.0, 74.5]`, or a dash if no judgment is decided."""
     if accuracy["value"] is None:
         return "-"
     value, low, high = (100 * accuracy[key] for key in ("value", "low", "high"))

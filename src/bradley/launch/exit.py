@@ -1,4 +1,4 @@
-"""How the processes of a run ended: the first cause, and the exit code that says it."""
+"""First cause of a failed run of several processes, and the matching exit code."""
 
 import json
 import signal
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from ..errors import EXIT_CODES, BradleyError, Preempted, RankError
 
 STATUS = "status.json"
-"""Where a run says how it stands."""
+"""File of the run folder holding the state of the run."""
 CONSEQUENCES = (RankError.exit_code, Preempted.exit_code)
-"""Codes that a rank may end with because another one was lost first."""
+"""Exit codes of a rank that may follow from the earlier loss of another rank."""
 LOOK = "see its messages above, and logs/ of the run folder"
 GO_ON = f"{LOOK}; with --resume the run goes on from its last checkpoint"
 
 
 class RunError(BradleyError):
-    """A run in processes of its own has failed, with their exit code."""
+    """Failure of a launched run, with the exit code of the first cause."""
 
     def __init__(self, code: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -25,7 +25,13 @@ class RunError(BradleyError):
 
 
 class Failure(NamedTuple):
-    """A rank that ended with a code other than 0; minus the signal that killed it, if one did."""
+    """Rank that ended with an exit code other than 0.
+
+    Attributes:
+        rank: global rank.
+        pid: process id.
+        code: exit code; minus the signal number for a rank killed by a signal.
+    """
 
     rank: int
     pid: int
@@ -39,12 +45,14 @@ class Failure(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a run ended.
+    """End of a run.
 
     Attributes:
-        code: the exit code (`errors.EXIT_CODES`, and 1 for a bug).
-        what: its first cause in words; `fix`, what to type.
-        told: whether the main process of the run has said so itself: it cannot know of a lost one, nor of a bug.
+        code: exit code (`errors.EXIT_CODES`, and 1 for a bug).
+        what: first cause in words.
+        fix: next step for the user.
+        told: True if the main process of the run has already printed the cause. The main process cannot know of a lost
+            process, nor of a bug.
     """
 
     code: int
@@ -53,15 +61,54 @@ class Ending(NamedTuple):
     told: bool = False
 
 
+def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collection[int]) -> Ending:
+    """Find the first cause of a failed run, after torchrun ended with an error.
+
+    A cause reported by the run itself comes first. A killed rank comes second, because the reports of the other ranks
+    follow from the kill. A report of a lost rank or of a stop request comes last.
+
+    Args:
+        status: final status of the run, see `fresh_status`.
+        failures: failed ranks, in the order in which torchrun saw the failures.
+        ours: process ids killed by the launcher itself, after the first failure.
+    """
+    code = int(status.get("code", 1))
+    reported = Ending(code, str(status.get("what", "")), str(status.get("fix", "")), can_be_told(code))
+    if status and reported.code not in CONSEQUENCES:
+        return reported
+    # torchrun ends the remaining ranks by SIGTERM, and the launcher kills the rest: neither kill is a cause.
+    killed = [one for one in failures if one.code < 0 and one.code != -signal.SIGTERM and one.pid not in ours]
+    if killed:
+        return Ending(RankError.exit_code, str(killed[0]), GO_ON)
+    if status:
+        return reported
+    if not failures:
+        return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", GO_ON)
+    # A rank that noticed the loss of another rank may be listed first; any other exit code is closer to the cause.
+    first = next((one for one in failures if one.code not in CONSEQUENCES), failures[0])
+    code = RankError.exit_code if first.code < 0 else first.code if first.code in EXIT_CODES else 1
+    return Ending(code, str(first), LOOK, can_be_told(code))
+
+
+def can_be_told(code: int) -> bool:
+    """Return True if the main process itself reports the cause of this exit code."""
+    return code in EXIT_CODES and code != RankError.exit_code
+
+
 class Stamp(NamedTuple):
-    """Which version of a status file this is: it is replaced whole, so another one has another inode or time."""
+    """Version of a status file. The file is always replaced, so a new version has a new inode or time.
+
+    Attributes:
+        inode: inode number.
+        written_ns: modification time in nanoseconds.
+    """
 
     inode: int = 0
     written_ns: int = 0
 
 
 def stamp(run: Path) -> Stamp:
-    """The stamp of a run's status; zeros where there is none."""
+    """Stamp of a run's status file; zeros without a file."""
     path = run / STATUS
     if not path.is_file():
         return Stamp()
@@ -70,43 +117,15 @@ def stamp(run: Path) -> Stamp:
 
 
 def fresh_status(run: Path, before: Stamp) -> dict[str, Any]:
-    """What a run has said of its end since `before`; nothing where it is silent, or not at its end."""
+    """Read a final status written by the run since `before`.
+
+    Returns:
+        The content of `status.json`, or {} if the run has written no final status since.
+    """
     if stamp(run) in (before, Stamp()):
         return {}
     try:
         status = dict(json.loads((run / STATUS).read_text(encoding="utf-8")))
-    except (ValueError, TypeError):  # by other hands: ours is whole or absent
+    except (ValueError, TypeError):  # not a status of bradley, which is whole or absent
         return {}
     return status if status.get("state") in ("preempted", "failed", "diverged") else {}
-
-
-def first_cause(status: dict[str, Any], failures: list[Failure], ours: Collection[int]) -> Ending:
-    """Why a run ended whose torchrun ended with an error.
-
-    A run that says what is wrong with it is believed first. Then comes a rank that was killed: whatever the others say
-    followed from that. A rank's word that another one is lost, or that it was asked to stop, counts last.
-
-    Args:
-        failures: the ranks that failed, in the order in which they were seen to.
-        ours: process ids that the launcher killed itself, after the first failure.
-    """
-    code = int(status.get("code", 1))
-    said = Ending(code, str(status.get("what", "")), str(status.get("fix", "")), can_be_told(code))
-    if status and said.code not in CONSEQUENCES:
-        return said
-    # SIGTERM is how torchrun ends the ranks that are left.
-    killed = [one for one in failures if one.code < 0 and one.code != -signal.SIGTERM and one.pid not in ours]
-    if killed:
-        return Ending(RankError.exit_code, str(killed[0]), GO_ON)
-    if status:
-        return said
-    if not failures:
-        return Ending(RankError.exit_code, "torchrun ended before it could say how its processes did", GO_ON)
-    first = next((one for one in failures if one.code not in CONSEQUENCES), failures[0])
-    code = RankError.exit_code if first.code < 0 else first.code if first.code in EXIT_CODES else 1
-    return Ending(code, str(first), LOOK, can_be_told(code))
-
-
-def can_be_told(code: int) -> bool:
-    """Whether the main process says by itself that the run ends with this exit code, and why."""
-    return code in EXIT_CODES and code != RankError.exit_code

@@ -1,9 +1,11 @@
-"""`bradley launch local`: a run in several processes of this machine, or this machine's share of a run on several.
+"""`bradley launch local`: a run in several processes of this machine, or this machine's part of a larger run.
 
-torchrun brings the processes together. Around it stands what a run needs and torchrun does not give: the exit code of
-the first cause (torchrun's is 1), a restart after the loss of a process and after nothing else (it would also restart
-a run that was asked to stop, or that is misconfigured), signals that reach the ranks (it ends them after 30 seconds,
-and dies of SIGUSR1), and no process left behind.
+torchrun starts the processes and connects them. The launcher adds four features missing from torchrun:
+
+- The exit code of the first cause. torchrun always exits with 1.
+- A restart after the loss of a process, and only then. torchrun would also restart a stopped or misconfigured run.
+- Delivery of signals to the ranks. torchrun kills the ranks 30 seconds after a signal, and SIGUSR1 kills torchrun.
+- No process left behind.
 """
 
 import contextlib
@@ -28,90 +30,27 @@ from .rank import AGENT, ENDED, RANK, resumed
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 8.0
-"""How long ranks may take to end by themselves after one of them is lost."""
+"""Seconds for the remaining ranks to end after the loss of a rank."""
 REPORT_SECONDS = 5.0
-"""How long torchrun may take to report once every rank is dead."""
-
-
-class RankWatcher:
-    """A running torchrun and its ranks.
-
-    Args:
-        folder: where the ranks register, see `rank`.
-        agent: torchrun's process.
-
-    Attributes:
-        killed: ids of the ranks that were killed from here.
-    """
-
-    def __init__(self, folder: Path, agent: "subprocess.Popen[bytes]") -> None:
-        self.folder = folder
-        self.agent = agent
-        self.killed: set[int] = set()
-        self._told: set[tuple[int, int]] = set()
-
-    def ranks(self) -> list[int]:
-        """Process ids of the ranks that have not ended as they should: at work, or lost."""
-        return [int(path.read_text()) for path in self.folder.glob(f"{RANK}*")]
-
-    def started(self) -> bool:
-        """Whether a rank has ever begun."""
-        return any(self.folder.glob(f"{RANK}*")) or any(self.folder.glob(f"{ENDED}*"))
-
-    def watch(self, signals: Sequence[int]) -> None:
-        """Wait for the end of torchrun, pass on `signals` as they come, and end what a lost rank leaves hanging."""
-        deadline = float("inf")
-        while self.agent.poll() is None:
-            time.sleep(POLL_SECONDS)
-            self._pass_on(signals)
-            now = time.monotonic()
-            whole = all(map(alive, self.ranks()))
-            deadline = float("inf") if whole else min(deadline, now + GRACE_SECONDS)
-            if now > deadline:
-                self._kill_ranks()
-            if now > deadline + REPORT_SECONDS:
-                self.agent.kill()
-
-    def end(self) -> None:
-        """Kill whatever is left."""
-        self._kill_ranks()
-        self.agent.kill()
-        self.agent.wait()
-
-    def _pass_on(self, signals: Sequence[int]) -> None:
-        """Tell every rank every signal once; where none has begun yet, there is nothing to save, and torchrun ends."""
-        for place, number in enumerate(signals):
-            for pid in self.ranks():
-                if (pid, place) not in self._told:
-                    self._told.add((pid, place))
-                    send(pid, number)
-        if signals and not self.started():
-            self.agent.kill()
-
-    def _kill_ranks(self) -> None:
-        for pid in filter(alive, self.ranks()):
-            self.killed.add(pid)
-            send(-pid, signal.SIGKILL)  # torchrun makes each rank the leader of a group: its children go with it
-
-
-def send(pid: int, number: int) -> None:
-    """Send a signal to a process, or to a group by its negative id; nothing happens where it has just gone."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
+"""Seconds for torchrun to report after the end of every rank."""
 MEETING_SECONDS = 900
-"""How long a machine waits for the others."""
+"""Seconds a machine waits for the other machines."""
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 INIT_METHOD = "BRADLEY_INIT_METHOD"
-"""Variable that tells the ranks of one machine the `init_method` of their process group: a file, so that none of them
-listens on a network."""
+"""Environment variable with the `init_method` of the process group on a single machine.
+
+The value names a file, so that no rank listens on a network.
+"""
 
 
 class Nodes(NamedTuple):
-    """The machines of a run: how many, which of them this is, and HOST:PORT where they meet."""
+    """Machines of a run.
+
+    Attributes:
+        size: number of machines.
+        rank: number of this machine, from 0.
+        rendezvous: HOST:PORT at which the machines connect; "" on a single machine.
+    """
 
     size: int = 1
     rank: int = 0
@@ -119,13 +58,13 @@ class Nodes(NamedTuple):
 
 
 class LaunchJob(NamedTuple):
-    """What to run.
+    """Command to launch, and the processes and machines to launch the command on.
 
     Attributes:
         command: arguments of Python, such as `-m bradley train ...`.
-        output: the run folder that the command writes.
-        processes: ranks on this machine.
-        nodes: the machines that take part.
+        output: run folder written by the command.
+        processes: number of ranks on this machine.
+        nodes: machines of the run.
     """
 
     command: list[str]
@@ -134,60 +73,18 @@ class LaunchJob(NamedTuple):
     nodes: Nodes = Nodes()
 
 
-def training_job(arguments: Sequence[str], processes: int, nodes: Nodes) -> LaunchJob:
-    """The job of a `bradley train` command line.
-
-    Raises:
-        UserError: another command, no `--output`, or machines that cannot meet.
-    """
-    if arguments[0] != "train":
-        raise UserError(
-            f"bradley launch runs `train`, got `{arguments[0]}`", "type `bradley launch local ... -- train CONFIG ...`"
-        )
-    check_nodes(nodes)
-    return LaunchJob(["-m", "bradley", *arguments], output_of(arguments), processes, nodes)
-
-
-def output_of(arguments: Sequence[str]) -> Path:
-    """The run folder that a command line names.
-
-    Raises:
-        UserError: it names none, so that each process would choose one by the time of day.
-    """
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, value = argument.partition("=")
-        if name == "--output" and (value or following):
-            return Path(value if equals else following)
-    raise UserError("no --output is given, and all processes need the same run folder", "add --output DIR to `train`")
-
-
-def check_nodes(nodes: Nodes) -> None:
-    """Raise `UserError` for machines that cannot meet."""
-    if nodes.rank >= nodes.size:
-        raise UserError(
-            f"--node-rank {nodes.rank} of {nodes.size} machines", "count them from 0, and say how many with --nodes"
-        )
-    host, _, port = nodes.rendezvous.rpartition(":")
-    if nodes.size > 1 and not (host and port.isdecimal()):
-        raise UserError(
-            f"--nodes {nodes.size} needs a place to meet, got --rendezvous {nodes.rendezvous!r}",
-            "give HOST:PORT, a free port of machine 0: --rendezvous 10.0.0.1:29500",
-        )
-    if nodes.size == 1 and nodes.rendezvous:
-        raise UserError("--rendezvous has no effect on one machine", "leave it out, or add --nodes 2")
-
-
 def launch(job: LaunchJob, max_restarts: int = 0, say: Callable[[str], object] = print) -> Ending:
-    """Run a job to its end; after the loss of a process, and nothing else, go on from its last checkpoint.
+    """Run a job to the end; after the loss of a process, and only then, resume from the last checkpoint.
 
     Args:
-        max_restarts: how often to do that.
-        say: takes one line for each restart.
+        max_restarts: maximum number of restarts.
+        say: receives a line for each restart.
     """
     command, restarts = job.command, 0
     with caught(stopping.signals()) as signals:
         while True:
             ended = once_together(job, command, signals)
+            # Any other exit code would repeat: a restart helps neither a misconfigured run nor a stopped run.
             if ended.code != RankError.exit_code or signals or restarts == max_restarts:
                 if ended.code and job.nodes.rank == 0:
                     write_last(job.output, ended.code, ended.what, ended.fix)
@@ -198,7 +95,8 @@ def launch(job: LaunchJob, max_restarts: int = 0, say: Callable[[str], object] =
 
 @contextlib.contextmanager
 def caught(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """A list that signals are added to as they arrive, instead of what they would do otherwise."""
+    """Collect arriving signals in a list instead of ending the process."""
+    # Handlers only append: the watch loop forwards signals between its checks, outside of handler context.
     arrived: list[int] = []
     old = {number: signal.signal(number, lambda got, _: arrived.append(got)) for number in numbers}
     try:
@@ -209,7 +107,7 @@ def caught(numbers: Sequence[int]) -> Iterator[list[int]]:
 
 
 def once_together(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> Ending:
-    """One attempt, which begins when all machines are there; one that comes back may take its time."""
+    """Run an attempt; wait up to `MEETING_SECONDS` for all machines to connect, a returning machine included."""
     deadline = time.monotonic() + MEETING_SECONDS
     while True:
         ended, started = attempt(job, command, signals)
@@ -219,7 +117,12 @@ def once_together(job: LaunchJob, command: Sequence[str], signals: Sequence[int]
 
 
 def attempt(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> tuple[Ending, bool]:
-    """One start of torchrun: how it ended, and whether any rank began."""
+    """Start torchrun once.
+
+    Returns:
+        The end of the run, and True if any rank has started.
+    """
+    # A status left by an earlier attempt must not be taken for the cause of this attempt's end.
     before = stamp(job.output)
     with tempfile.TemporaryDirectory(prefix="bradley-launch-") as name:
         folder = Path(name)
@@ -239,7 +142,8 @@ def attempt(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> t
 
 
 def start(job: LaunchJob, command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
-    """Start torchrun, in a process group of its own, so that a Ctrl-C reaches it through the launcher alone."""
+    """Start torchrun in a separate process group, so that Ctrl-C reaches the ranks through the launcher alone."""
+    # `-P` keeps the working directory off the import path, where a file such as `random.py` would hide a module.
     this_python = [sys.executable, "-P"]
     rank = [*this_python, "-m", "bradley.launch.rank", str(folder), *command]
     arguments = [*meeting(job, folder), "--max-restarts", "0", "--log-dir", str(folder / "logs"), "--no-python", *rank]
@@ -254,36 +158,167 @@ def start(job: LaunchJob, command: Sequence[str], folder: Path) -> "subprocess.P
 
 
 def meeting(job: LaunchJob, folder: Path) -> list[str]:
-    """torchrun's arguments about who takes part and where they meet: on one machine at a file, so without a port."""
+    """Build torchrun's arguments for number of processes and rendezvous.
+
+    On a single machine the rendezvous is a file and needs no port.
+    """
     nodes, name = job.nodes, job.output.resolve().name
     if nodes.size == 1:
-        place, conf, more = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
+        address, conf, local = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
     else:
         waiting = f"join_timeout={MEETING_SECONDS // 3},read_timeout={MEETING_SECONDS // 3}"
-        place, conf, more = nodes.rendezvous, f"is_host={int(nodes.rank == 0)},{waiting}", []
+        address, conf, local = nodes.rendezvous, f"is_host={int(nodes.rank == 0)},{waiting}", []
     size = ["--nnodes", str(nodes.size), "--nproc-per-node", str(job.processes)]
-    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", name, "--rdzv-conf", conf]
-    return [*size, *where, *more]
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", address, "--rdzv-id", name, "--rdzv-conf", conf]
+    return [*size, *rendezvous, *local]
 
 
 def environment(job: LaunchJob, folder: Path) -> dict[str, str]:
-    """The variables of the ranks; on one machine those that keep their connections off the network."""
+    """Environment variables of the ranks; on a single machine, variables for keeping connections off the network."""
     if job.nodes.size > 1:
         return dict(os.environ)
-    alone = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
-    method = {INIT_METHOD: f"file://{folder / 'store'}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    return {**alone, **os.environ, **method}
+    # The user's environment may override the interface names, but not the rendezvous inside the launcher's folder.
+    interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
+    rendezvous = {INIT_METHOD: f"file://{folder / 'store'}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return {**interfaces, **os.environ, **rendezvous}
 
 
 def report_path(folder: Path) -> Path:
-    """Where torchrun's wrapper reports to."""
+    """Path of the report of torchrun's wrapper."""
     return folder / "report.json"
 
 
 def read_report(folder: Path) -> tuple[list[Failure], str]:
-    """The failed ranks, the first first, and what kept torchrun itself from its work."""
+    """Read the failed ranks, the first failure first, and the error of torchrun itself ("" without an error)."""
     path = report_path(folder)
     if not path.is_file():
         return [], ""
     report = json.loads(path.read_text(encoding="utf-8"))
     return [Failure(**one) for one in report["ranks"]], report["error"]
+
+
+def training_job(arguments: Sequence[str], processes: int, nodes: Nodes) -> LaunchJob:
+    """Build the job of a `bradley train` command line.
+
+    Args:
+        arguments: command line after `bradley`, starting with `train`.
+        processes: number of ranks on this machine.
+
+    Raises:
+        UserError: another command, no `--output`, or machines without a way to connect.
+    """
+    if arguments[0] != "train":
+        raise UserError(
+            f"bradley launch runs `train`, got `{arguments[0]}`", "type `bradley launch local ... -- train CONFIG ...`"
+        )
+    check_nodes(nodes)
+    return LaunchJob(["-m", "bradley", *arguments], output_of(arguments), processes, nodes)
+
+
+def output_of(arguments: Sequence[str]) -> Path:
+    """Find the run folder named by a command line.
+
+    Raises:
+        UserError: no run folder is named; each process would choose a different folder by the time of day.
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == "--output" and (value or following):
+            return Path(value if equals else following)
+    raise UserError("no --output is given, and all processes need the same run folder", "add --output DIR to `train`")
+
+
+def check_nodes(nodes: Nodes) -> None:
+    """Raise `UserError` for machines without a way to connect."""
+    if nodes.rank >= nodes.size:
+        raise UserError(
+            f"--node-rank {nodes.rank} of {nodes.size} machines", "count them from 0, and say how many with --nodes"
+        )
+    host, _, port = nodes.rendezvous.rpartition(":")
+    if nodes.size > 1 and not (host and port.isdecimal()):
+        raise UserError(
+            f"--nodes {nodes.size} needs a place to meet, got --rendezvous {nodes.rendezvous!r}",
+            "give HOST:PORT, a free port of machine 0: --rendezvous 10.0.0.1:29500",
+        )
+    if nodes.size == 1 and nodes.rendezvous:
+        raise UserError("--rendezvous has no effect on one machine", "leave it out, or add --nodes 2")
+
+
+class RankWatcher:
+    """Watcher of a running torchrun and the ranks below.
+
+    Args:
+        folder: folder in which the ranks register, see `rank`.
+        agent: process of torchrun.
+
+    Attributes:
+        killed: process ids of the ranks killed by this watcher.
+    """
+
+    def __init__(self, folder: Path, agent: "subprocess.Popen[bytes]") -> None:
+        self.folder = folder
+        self.agent = agent
+        self.killed: set[int] = set()
+        self._told: set[tuple[int, int]] = set()
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks without an orderly end: running, or lost."""
+        return [int(path.read_text()) for path in self.folder.glob(f"{RANK}*")]
+
+    def started(self) -> bool:
+        """Return True if any rank has ever started."""
+        return any(self.folder.glob(f"{RANK}*")) or any(self.folder.glob(f"{ENDED}*"))
+
+    def watch(self, signals: Sequence[int]) -> None:
+        """Wait for the end of torchrun, forward new `signals`, and kill ranks left hanging by a lost rank.
+
+        Args:
+            signals: signal numbers in the order of arrival; a handler may append during the wait.
+        """
+        # A rank lost by SIGKILL tells nobody: the others would wait in a collective for the timeout of the backend.
+        deadline = float("inf")
+        while self.agent.poll() is None:
+            time.sleep(POLL_SECONDS)
+            self._pass_on(signals)
+            now = time.monotonic()
+            all_alive = all(map(alive, self.ranks()))
+            deadline = float("inf") if all_alive else min(deadline, now + GRACE_SECONDS)
+            if now > deadline:
+                self._kill_ranks()
+            if now > deadline + REPORT_SECONDS:
+                self.agent.kill()
+
+    def end(self) -> None:
+        """Kill all remaining processes."""
+        self._kill_ranks()
+        self.agent.kill()
+        self.agent.wait()
+
+    def _pass_on(self, signals: Sequence[int]) -> None:
+        """Send every signal to every rank once; before the first rank has started, kill torchrun instead.
+
+        No rank started means nothing to save.
+        """
+        # Ranks may register after a signal has arrived, so each pair of rank and signal is remembered separately.
+        for place, number in enumerate(signals):
+            for pid in self.ranks():
+                if (pid, place) not in self._told:
+                    self._told.add((pid, place))
+                    send(pid, number)
+        if signals and not self.started():
+            self.agent.kill()
+
+    def _kill_ranks(self) -> None:
+        """Kill every remaining rank with all child processes."""
+        for pid in filter(alive, self.ranks()):
+            self.killed.add(pid)
+            # torchrun makes each rank the leader of a process group, so killing the group ends child processes as well.
+            send(-pid, signal.SIGKILL)
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process, or to a process group by negative id; a process that is gone already is no error."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,7 +1,8 @@
-"""What torchrun starts for each rank: `python -m bradley.launch.rank FOLDER COMMAND`, the command as Python takes it.
+"""Entry point of each rank under torchrun: `python -m bradley.launch.rank FOLDER COMMAND`.
 
-The command runs in this very process. Around it, FOLDER tells the launcher which ranks are there: `rank-N` holds the
-process id of local rank N, and becomes `ended-N` when it has ended as it should. Whoever goes without that was lost.
+COMMAND holds the arguments of Python, and runs in this same process. FOLDER shows the launcher the state of each rank:
+`rank-N` holds the process id of local rank N, and is renamed to `ended-N` at an orderly end. A rank ending without the
+rename has failed or was lost.
 """
 
 import os
@@ -19,21 +20,22 @@ from ..common.signals import say_early, signals
 from ..errors import Preempted
 
 AGENT, RANK, ENDED = "agent", "rank-", "ended-"
-"""Names in the folder: torchrun's process id, that of a rank, and a rank that has ended as it should."""
+"""File names in the folder: process id of torchrun, process id of a rank, and a rank after an orderly end."""
 SPEAK_SECONDS = 5.0
-"""How long a rank that has failed waits for the first one to say why."""
+"""Seconds a failed rank waits for rank 0 to report the cause."""
 ORDERLY = (None, 0, Preempted.exit_code)
-"""Exit codes after which the other ranks may take their time."""
+"""Exit codes of an orderly end, after which the other ranks may take more time."""
 
 
 def main() -> None:
-    """Run one rank."""
+    """Run a rank."""
     folder, command = Path(sys.argv[1]), sys.argv[2:]
     os.environ[LAUNCHED] = "1"
     die_with_parent(int((folder / AGENT).read_text()))
     number = os.environ["LOCAL_RANK"]
     mark, ended = folder / f"{RANK}{number}", folder / f"{ENDED}{number}"
-    if mark.exists() or ended.exists():  # torchrun starts all ranks anew when a machine comes back to the others
+    # torchrun restarts all ranks when a lost machine returns; the second start has to resume the run.
+    if mark.exists() or ended.exists():
         command = resumed(command)
     register(mark)
 
@@ -42,7 +44,8 @@ def main() -> None:
         mark.rename(ended)
         os._exit(Preempted.exit_code)
 
-    for asked in signals():  # until the run has handlers of its own; it has done nothing yet that could be lost
+    # Until the run sets its own handlers, a stop signal may end the process at once: nothing can be lost yet.
+    for asked in signals():
         signal.signal(asked, stop_early)
     try:
         run(command)
@@ -56,8 +59,9 @@ def main() -> None:
 
 
 def let_speak(first: Path) -> None:
-    """Wait a moment for the end of the first rank. What is wrong in all ranks it alone tells, and torchrun ends it as
-    soon as another one has failed.
+    """Wait up to `SPEAK_SECONDS` for the end of rank 0, registered in the file `first`.
+
+    Rank 0 alone reports an error common to all ranks, and torchrun ends rank 0 as soon as another rank has failed.
     """
     deadline = time.monotonic() + SPEAK_SECONDS
     while time.monotonic() < deadline and not (first.exists() and not running(int(first.read_text()))):
@@ -65,14 +69,14 @@ def let_speak(first: Path) -> None:
 
 
 def register(mark: Path) -> None:
-    """Write this process's id, so that whoever reads the file finds it whole."""
+    """Write this process's id to a file; the rename never shows the launcher a partly written id."""
     draft = mark.with_name(f".{mark.name}")
     draft.write_text(str(os.getpid()))
     draft.replace(mark)
 
 
 def resumed(command: Sequence[str]) -> list[str]:
-    """The command that goes on where an earlier one was cut off."""
+    """Return the command with `--resume`."""
     return [*command, *(["--resume"] if "--resume" not in command else [])]
 
 

@@ -1,4 +1,4 @@
-"""The one door to inference: comparisons or conversations in, scores out, by the path that training takes."""
+"""Inference: comparisons in, scores out, by the same rendering, packing and model code as training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,53 +19,115 @@ from ..model.reward import ScoreModel
 from ..records import Comparison, ScoredComparison
 
 NOTHING = np.zeros(0, dtype=np.int64)
-"""The comparisons of an empty micro-batch."""
+"""Comparison numbers of an empty micro-batch."""
+
+
+def score_comparisons(
+    model: Loaded | Path | str,
+    comparisons: Sequence[Comparison],
+    token_budget: int = 0,
+    device: str = "cpu",
+    *,
+    normalize: bool = False,
+) -> list[ScoredComparison]:
+    """Score comparisons with a model folder or a loaded model; no comparison is dropped.
+
+    Example:
+        rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
+        scored = bradley.score_comparisons("runs/x/model", list(bradley.to_comparisons(rows)))
+        print(scored[0].scores)
+
+    Args:
+        model: model folder, or the result of `load_model`.
+        comparisons: comparisons to score.
+        token_budget: maximum tokens per micro-batch (0: suitable for the device).
+        device: device for loading a model folder, such as `cpu` or `cuda`; unused for a loaded model.
+        normalize: return (score - mean) / std instead of the score, with mean and standard deviation over the
+            reference set named by the model folder.
+
+    Returns:
+        A scored comparison for each comparison, in the given order.
+
+    Raises:
+        CheckpointError: an unusable model folder, see `load_model`, or `normalize` for a model without reference set.
+        DataError: a response longer than the model's limit, or a comparison above the budget.
+    """
+    loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
+    known = normalization_of(loaded) if normalize else None
+    store = build_store(comparisons, loaded.renderer, training=False)
+    rows = score_store(loaded.model, store, token_budget)
+    return rows if known is None else known.apply(rows)
+
+
+def normalization_of(loaded: Loaded) -> Normalization:
+    """Normalization of a model's scores: mean and standard deviation over the reference set.
+
+    Raises:
+        CheckpointError: the model folder has no normalization.
+    """
+    if loaded.normalization is None:
+        raise CheckpointError(
+            "normalize = True, but the model has no normalization: it was trained without an evaluation set",
+            "leave normalize off, or train with data.valid",
+        )
+    return loaded.normalization
 
 
 class Sharing(Protocol):
-    """How processes share the micro-batches of what is scored, M of them."""
+    """Division of M micro-batches among processes."""
 
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
-        """Which of them this process runs, by their costs [M]; -1 for an empty one that it has to run."""
+        """Numbers of the micro-batches to run in this process; -1 for an empty micro-batch that must run too.
+
+        Args:
+            cost: [M] cost of each micro-batch.
+        """
 
     def join(self, scored: Sequence[tuple[int, list[float]]]) -> Mapping[int, list[float]]:
-        """The scores of all of them by number, from those that this process has run."""
+        """Scores of all micro-batches by number, given the scores from this process."""
 
 
 class Alone:
-    """One process that scores everything."""
+    """Division for a single process: this process runs every micro-batch."""
 
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
-        """All of them, until the process is asked to stop."""
+        """Numbers of all micro-batches; raises `StopRequested` after a stop request."""
         for number in range(len(cost)):
             signals.check()
             yield number
 
     def join(self, scored: Sequence[tuple[int, list[float]]]) -> Mapping[int, list[float]]:
-        """What this process has scored is everything."""
+        """Scores by number, unchanged: no other process holds any."""
         return dict(scored)
 
 
 def score_store(
     model: ScoreModel, store: TokenStore, token_budget: int, sharing: Sharing | None = None
 ) -> list[ScoredComparison]:
-    """Score every comparison of a store; one row each, in the store's order.
+    """Score every comparison of a store.
 
     Args:
-        token_budget: most tokens at once, as the model's engine runs them (0: what suits the device).
-        sharing: the processes that score it together, all of which get every row, the same as from one.
+        token_budget: maximum tokens per micro-batch, counted as the model's engine runs them (0: suitable for the
+            device).
+        sharing: division of the work among processes; every process gets every row, equal to the rows of a single
+            process.
+
+    Returns:
+        A row for each comparison, in the store's order.
 
     Raises:
-        DataError: a comparison that alone exceeds the budget.
+        DataError: a single comparison exceeds the budget.
         StopRequested: the process was asked to stop.
     """
     load, limit = load_on(model, store), limit_for(model, token_budget)._replace(name="token_budget")
     check_limit(store, load, limit)
+    # float32 is the dtype of the model's scores, whatever dtype the backbone computes in.
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
-    sharing, pieces = sharing or Alone(), cut_all(load, limit)
-    scored = _scored(model, store, pieces, sharing.numbers(np.array([load.cost[piece].sum() for piece in pieces])))
+    sharing, batches = sharing or Alone(), cut_all(load, limit)
+    scored = _scored(model, store, batches, sharing.numbers(np.array([load.cost[batch].sum() for batch in batches])))
+    # Micro-batches group comparisons by length: write each score to the place in the store's order.
     for number, found in sharing.join(scored).items():
-        first, stop = store.first_response[pieces[number]], store.first_response[pieces[number] + 1]
+        first, stop = store.first_response[batches[number]], store.first_response[batches[number] + 1]
         scores[np.concatenate([np.arange(*span) for span in zip(first, stop, strict=True)])] = found
     return _rows(store, scores)
 
@@ -73,15 +135,20 @@ def score_store(
 def _scored(
     model: ScoreModel, store: TokenStore, pieces: Sequence[np.ndarray], numbers: Iterator[int]
 ) -> list[tuple[int, list[float]]]:
-    """Micro-batches by number with the scores of their responses, in evaluation mode; -1 is run and left out."""
+    """Run micro-batches in evaluation mode.
+
+    Returns:
+        (number, scores of the responses) of each micro-batch; an empty micro-batch, -1, runs without a result.
+    """
     weights = store.judgment_weights("pair")
     was_training, found = model.training, []
     model.eval()
     try:
         with torch.no_grad():
             for number in numbers:
-                chosen = pieces[number] if number >= 0 else NOTHING
-                scores = model(collate(store, chosen, weights).to(model.device)).tolist()
+                # Processes gather sharded weights together: a process without work joins with an empty batch.
+                comparisons = pieces[number] if number >= 0 else NOTHING
+                scores = model(collate(store, comparisons, weights).to(model.device)).tolist()
                 found += [(number, scores)] if number >= 0 else []
     finally:
         model.train(was_training)
@@ -89,6 +156,7 @@ def _scored(
 
 
 def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:
+    """Build a scored comparison for each comparison of a store, given the scores [R] of all responses."""
     lengths = store.full_lengths()
     rows = []
     for number, info in enumerate(store.info):
@@ -108,43 +176,3 @@ def _rows(store: TokenStore, scores: np.ndarray) -> list[ScoredComparison]:
             )
         )
     return rows
-
-
-def score_comparisons(
-    model: Loaded | Path | str,
-    comparisons: Sequence[Comparison],
-    token_budget: int = 0,
-    device: str = "cpu",
-    *,
-    normalize: bool = False,
-) -> list[ScoredComparison]:
-    """Score comparisons with a model folder (loaded onto `device`) or a loaded model; nothing is dropped.
-
-    Args:
-        token_budget: most tokens at once (0: what suits the device).
-        normalize: give (score - mean) / std, with the mean and the standard deviation over the reference set that the
-            model folder names, instead of the score itself.
-
-    Raises:
-        CheckpointError: a folder that cannot score, see `load_model`, or `normalize` for one without a reference set.
-        DataError: a response that alone exceeds the model's limit, or a comparison that exceeds the budget.
-    """
-    loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
-    known = normalization_of(loaded) if normalize else None
-    store = build_store(comparisons, loaded.renderer, training=False)
-    rows = score_store(loaded.model, store, token_budget)
-    return rows if known is None else known.apply(rows)
-
-
-def normalization_of(loaded: Loaded) -> Normalization:
-    """The unit of a model's scores.
-
-    Raises:
-        CheckpointError: the model folder gives none.
-    """
-    if loaded.normalization is None:
-        raise CheckpointError(
-            "normalize = True, but the model has no normalization: it was trained without an evaluation set",
-            "leave normalize off, or train with data.valid",
-        )
-    return loaded.normalization

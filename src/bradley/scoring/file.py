@@ -1,7 +1,7 @@
-"""One file of conversations scored: in parts that a killed run need not score again, or streamed through.
+"""Score a file of conversations, in parts kept for a resumed run, or as a stream.
 
-Part n holds rows n * part_rows and on, and micro-batches are cut inside a part: what a part holds depends neither on
-where a run was cut off nor on how many processes there are.
+Part n holds `part_rows` rows from row n * part_rows, and no micro-batch crosses the end of a part. The bytes of a part
+therefore depend neither on interruptions nor on the number of processes.
 """
 
 import os
@@ -30,22 +30,24 @@ from .parts import Counts, Parts, added, count, summary
 from .rows import Parsed, parse, scored_row
 from .scorer import Prepared, Scorer
 
+STREAM = "-"
+"""Name of stdin and stdout on the command line."""
 Numbered = tuple[int, Row]
-"""A row and its number from 1."""
+"""Number of a row from 1, and the row."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class How:
-    """What decides the bytes of the output, besides model and input.
+    """Options affecting the bytes of the output, besides model and input.
 
     Attributes:
-        over_long: one of `scorer.POLICIES`, or "" for the model's own.
-        token_budget: most tokens at once (0: what suits the device).
-        normalize: scores in the unit that the model folder names.
-        best_of: the best response of each row instead of all.
-        prefix: put before the names of fields that are added.
-        part_rows: rows that are read, scored and written together.
+        over_long: a policy of `scorer.POLICIES`, or "" for the policy of the model's evaluation.
+        token_budget: maximum tokens per micro-batch (0: suitable for the device).
+        normalize: write (score - mean) / std over the reference set named by the model folder.
+        best_of: write the best response of each row instead of all responses.
+        prefix: prefix for the names of added fields.
+        part_rows: rows read, scored and written together.
     """
 
     over_long: str = ""
@@ -56,71 +58,14 @@ class How:
     part_rows: int = 512
 
 
-class Part(NamedTuple):
-    """A few rows on their way, and their place among the parts."""
-
-    number: int
-    rows: list[Numbered]
-    parsed: list[Parsed | str]
-    prepared: Prepared
-
-
-class Work(NamedTuple):
-    """Everything that turns rows into rows with scores."""
-
-    scorer: Scorer
-    how: How
-    name: str
-
-    def prepare(self, number: int, rows: list[Numbered]) -> Part:
-        """What needs no model: rows read, rendered and packed."""
-        parsed = [parse(row, RowPlace(self.name, "", at)) for at, row in rows]
-        prepared = self.scorer.prepare([one if isinstance(one, str) else one.candidates for one in parsed])
-        return Part(number, rows, parsed, prepared)
-
-    def finish(self, part: Part) -> tuple[list[Row], Counts]:
-        """The rows of the output, and what became of them."""
-        results = self.scorer.score(part.prepared)
-        written = [
-            scored_row(row, parsed, result, self.how.prefix, self.how.best_of, RowPlace(self.name, "", at))
-            for (at, row), parsed, result in zip(part.rows, part.parsed, results, strict=True)
-        ]
-        return written, count([at for at, _ in part.rows], results)
-
-
-def scored(
-    work: Work, batches: Iterable[tuple[int, list[Numbered]]], bar: Bar
-) -> Iterator[tuple[int, list[Row], Counts]]:
-    """Parts with their rows of the output and what became of them; the next is prepared while the model runs."""
-    began, responses = time.perf_counter(), 0
-    for part in ahead(work.prepare(number, rows) for number, rows in batches):
-        rows, counts = work.finish(part)
-        yield part.number, rows, counts
-        responses += counts.numbers["responses"]
-        bar.advance(len(rows), responses_per_second=responses / (time.perf_counter() - began))
-
-
-def batched(rows: Iterable[Numbered], size: int) -> Iterator[tuple[int, list[Numbered]]]:
-    """Runs of `size` rows, numbered from 0; the last may be shorter."""
-    rows = iter(rows)
-    return enumerate(iter(lambda: list(islice(rows, size)), []))
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made by another thread while the one before it is used."""
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
-            yield item
-
-
-STREAM = "-"
-"""How the command line writes stdin and stdout."""
-
-
 class Ranks(NamedTuple):
-    """This process among those of a run, as torchrun tells them: each takes every `world`-th part."""
+    """Place of this process among the processes of torchrun; each process takes every `world`-th part.
+
+    Attributes:
+        rank: number of this process, from 0.
+        world: number of processes.
+        local: number of this process on the machine, from 0.
+    """
 
     rank: int = 0
     world: int = 1
@@ -128,7 +73,7 @@ class Ranks(NamedTuple):
 
     @classmethod
     def from_environment(cls) -> "Ranks":
-        """RANK, WORLD_SIZE and LOCAL_RANK; one process alone where they are not set."""
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process if unset."""
         rank, world, local = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
         return cls(rank, max(world, 1), local)
 
@@ -145,23 +90,28 @@ def score_file(
     base: str = "",
     progress: str = "quiet",
 ) -> dict[str, Any]:
-    """Score every row of a file with a model folder, and write each with its scores, in their order.
+    """Score every row of a file with a model folder, and write all rows with scores in the same order.
 
-    Under torchrun each process scores its share of the parts, and the first joins them and returns the counts.
+    Under torchrun each process scores a share of the parts; the first process joins the parts and returns the counts.
 
     Args:
+        model: model folder.
         source, output: files, or "-" for stdin and stdout.
+        how: options of the output.
         device: `auto`, `cpu` or `cuda`.
-        restart: replace an existing output, and throw away parts of earlier work.
-        base: where the base model of an adapter is, if no longer where the run found it.
+        restart: replace an existing output, and remove parts of earlier work.
+        trust_remote_code: run the model code in the folder.
+        base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+        progress: `bar`, `quiet` or `json`, all on stderr.
 
     Returns:
-        Counts of rows, scores, tokens and failures, with seconds and rates of this run.
+        Counts of rows, scores, tokens and failures, with the seconds of this run; {} in processes other than the first.
 
     Raises:
-        UserError: an output that exists, parts of other work, or a stream that several processes cannot share.
-        DataError: a broken input, or no row that can be scored; the output is there then, and says why for each.
-        CheckpointError: a model folder that cannot score.
+        UserError: an existing output, parts of other work, or a stream shared by several processes.
+        DataError: a broken input, or no scorable row; in the second case the output exists and gives a reason for each
+            row.
+        CheckpointError: an unusable model folder.
         RankError: another process was lost.
     """
     how, ranks, began = how or How(), Ranks.from_environment(), time.perf_counter()
@@ -174,7 +124,8 @@ def score_file(
     if parts is None:
         counts = stream(work, source, total, console)
     else:
-        if ranks.rank and parts.output.exists() and not parts.begun:  # the first process has joined all, or refuses
+        # A late process may find all parts already joined, or an output about to be refused by the first process.
+        if ranks.rank and parts.output.exists() and not parts.begun:
             return {}
         parts.claim(manifest_of(model, source, scorer, how), restart)
         counts = in_parts(work, parts, source, total, ranks, console)
@@ -182,7 +133,8 @@ def score_file(
 
 
 def check_streams(source: str, output: str, ranks: Ranks, restart: bool) -> None:
-    """Raise for what several processes cannot do, or would do twice."""
+    """Raise `UserError` for streams or `--restart` with several processes, and `DataError` for a missing source."""
+    # Processes would take rows of a shared stream from each other, or remove new parts of each other.
     if ranks.world > 1 and STREAM in (source, output):
         raise UserError("several processes cannot share stdin or stdout", "give files as INPUT and -o OUTPUT")
     if ranks.world > 1 and restart:
@@ -196,10 +148,10 @@ def check_streams(source: str, output: str, ranks: Ranks, restart: bool) -> None
 
 
 def pick_device(name: str, ranks: Ranks) -> str:
-    """The device of this process; `auto` takes CUDA where there is one. A CPU is set up for it.
+    """Choose the device of this process; `auto` takes CUDA if available. For a CPU, set threads and memory reuse.
 
     Raises:
-        UserError: CUDA was asked for and is not there.
+        UserError: `cuda` without a CUDA device.
     """
     import torch
 
@@ -213,14 +165,15 @@ def pick_device(name: str, ranks: Ranks) -> str:
 
 
 def load_scorer(model: Path, how: How, device: str, trust_remote_code: bool, base: str) -> Scorer:
-    """The model of a folder, set to score."""
+    """Load a model folder for scoring."""
     loaded = load_model(model, device, trust_remote_code=trust_remote_code, base=base)
     return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
 
 
 def manifest_of(model: Path, source: str, scorer: Scorer, how: How) -> dict[str, Any]:
-    """What the bytes of the output depend on: finished parts are continued by nothing else."""
+    """Collect everything affecting the output's bytes; only a run with an equal manifest continues existing parts."""
     files = sorted(path for path in model.iterdir() if path.suffix in (".safetensors", ".json", ".jinja"))
+    # A stream cannot be read twice: a random name keeps its parts from ever being continued.
     identity = {"stdin": uuid.uuid4().hex} if source == STREAM else {"sha256": sha256(Path(source))}
     return {
         "input": identity,
@@ -232,31 +185,59 @@ def manifest_of(model: Path, source: str, scorer: Scorer, how: How) -> dict[str,
     }
 
 
-def numbered_rows(source: str) -> Iterator[Numbered]:
-    """Rows of a file or of stdin, with their number from 1.
+class Part(NamedTuple):
+    """Rows of a part between reading and writing.
 
-    Raises:
-        DataError: whatever the reader of the file refuses.
+    Attributes:
+        number: number of the part, from 0.
+        rows: source rows with numbers.
+        parsed: parsed rows, or reasons.
+        prepared: rows ready for the model.
     """
-    if source == STREAM:
-        return objects_of(lines_of(sys.stdin.buffer, "stdin"), "stdin")
-    return read_rows(Path(source))
+
+    number: int
+    rows: list[Numbered]
+    parsed: list[Parsed | str]
+    prepared: Prepared
 
 
-def count_rows(path: Path) -> int:
-    """Rows of a file; lines are counted without being read as JSON."""
-    if known_suffix(path).startswith(".jsonl"):
-        return sum(1 for line in lines(path) if line.raw and not line.raw.isspace())
-    return sum(1 for _ in read_rows(path))
+class Work(NamedTuple):
+    """Conversion of rows into rows with scores.
+
+    Attributes:
+        scorer: loaded model.
+        how: options of the output.
+        name: name of the source in messages.
+    """
+
+    scorer: Scorer
+    how: How
+    name: str
+
+    def prepare(self, number: int, rows: list[Numbered]) -> Part:
+        """Parse, render and pack the rows of a part, without the model."""
+        parsed = [parse(row, RowPlace(self.name, "", at)) for at, row in rows]
+        prepared = self.scorer.prepare([one if isinstance(one, str) else one.candidates for one in parsed])
+        return Part(number, rows, parsed, prepared)
+
+    def finish(self, part: Part) -> tuple[list[Row], Counts]:
+        """Score a part; return the output rows and the counts."""
+        results = self.scorer.score(part.prepared)
+        written = [
+            scored_row(row, parsed, result, self.how.prefix, self.how.best_of, RowPlace(self.name, "", at))
+            for (at, row), parsed, result in zip(part.rows, part.parsed, results, strict=True)
+        ]
+        return written, count([at for at, _ in part.rows], results)
 
 
 def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ranks, console: Console) -> Counts:
-    """Write this process's parts that are missing; the first process waits for the others and joins them."""
+    """Write this process's missing parts; the first process waits for the other processes and joins all parts."""
     if ranks.rank == 0:
         parts.forget_failures()
     try:
         written = write_parts(work, parts, source, total, ranks, console)
     except BaseException as error:
+        # Without a report the first process would wait half an hour for parts that never come.
         if ranks.world > 1:
             parts.fail(ranks.rank, str(error) or type(error).__name__)
         else:
@@ -270,12 +251,19 @@ def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ra
 
 
 def parts_of(rows: int, how: How) -> int:
-    """How many parts so many rows make."""
+    """Number of parts for a number of rows."""
     return -(-rows // how.part_rows)
 
 
 def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ranks, console: Console) -> int:
-    """Score and write the missing parts of this process; how many it wrote."""
+    """Score and write the missing parts of this process.
+
+    Args:
+        total: number of rows, or None for a stream of unknown length.
+
+    Returns:
+        Number of parts written.
+    """
     size, written = work.how.part_rows, 0
     todo = None if total is None else parts.missing(parts_of(total, work.how))
     mine = None if todo is None else {number for number in todo if number % ranks.world == ranks.rank}
@@ -291,10 +279,11 @@ def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks:
 
 
 def stream(work: Work, source: str, total: int | None, console: Console) -> Counts:
-    """Write rows to stdout as they are scored."""
+    """Write scored rows to stdout, part by part."""
     counts = Counts(Counter())
     with console.progress(total, "scoring") as bar:
         for _, rows, more in scored(work, batched(numbered_rows(source), work.how.part_rows), bar):
+            # Bytes, not text: stdout's encoding is the terminal's. Flushed, so a reader sees each part at once.
             sys.stdout.buffer.write(json_lines(rows))
             sys.stdout.buffer.flush()
             counts = added((counts, more))
@@ -303,6 +292,57 @@ def stream(work: Work, source: str, total: int | None, console: Console) -> Coun
     return counts
 
 
+def scored(
+    work: Work, batches: Iterable[tuple[int, list[Numbered]]], bar: Bar
+) -> Iterator[tuple[int, list[Row], Counts]]:
+    """Score parts one after another, preparing the next part while the model runs.
+
+    Yields:
+        Number, output rows and counts of each part.
+    """
+    began, responses = time.perf_counter(), 0
+    for part in ahead(work.prepare(number, rows) for number, rows in batches):
+        rows, counts = work.finish(part)
+        yield part.number, rows, counts
+        responses += counts.numbers["responses"]
+        bar.advance(len(rows), responses_per_second=responses / (time.perf_counter() - began))
+
+
+def batched(rows: Iterable[Numbered], size: int) -> Iterator[tuple[int, list[Numbered]]]:
+    """Split rows into parts of `size` rows, numbered from 0; the last part may be shorter."""
+    rows = iter(rows)
+    return enumerate(iter(lambda: list(islice(rows, size)), []))
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Compute each item in a thread while the previous item is in use."""
+    # A single item ahead: memory then holds two parts at most, however large the file is.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        upcoming = executor.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = executor.submit(next, items, None)
+            yield item
+
+
+def numbered_rows(source: str) -> Iterator[Numbered]:
+    """Read the rows of a file or of stdin, numbered from 1.
+
+    Raises:
+        DataError: the source is unreadable.
+    """
+    if source == STREAM:
+        return objects_of(lines_of(sys.stdin.buffer, "stdin"), "stdin")
+    return read_rows(Path(source))
+
+
+def count_rows(path: Path) -> int:
+    """Count the rows of a file."""
+    # Counting lines without parsing JSON keeps the wait before the first score short.
+    if known_suffix(path).startswith(".jsonl"):
+        return sum(1 for line in lines(path) if line.raw and not line.raw.isspace())
+    return sum(1 for _ in read_rows(path))
+
+
 def no_rows() -> DataError:
-    """The error for a stream that is empty; a file that is says so when it is read."""
+    """Build the error for an empty stream; an empty file is reported by the reader."""
     return DataError("stdin holds no rows", "give at least one line of JSON")

@@ -1,7 +1,7 @@
-"""The kinds of files that scored rows are written to: rows to the bytes of a part, and parts to one file.
+"""Output file kinds for scored rows: encode rows as the bytes of a part, and join parts into a file.
 
-A part is a whole small file of its kind. Lines and gzip members are joined as they are (RFC 1952 allows several
-members), so that a file is the same whether it was written at once or in two goes.
+A part is a small complete file of the same kind. Lines and gzip members are joined unchanged (RFC 1952 allows several
+members). An output therefore has the same bytes whether written in a single run or in two.
 """
 
 import datetime
@@ -24,50 +24,61 @@ PARQUET_HINT = "write lines of JSON: -o FILE.jsonl"
 
 
 class Kind(NamedTuple):
-    """How rows of a part become bytes, and how the files of all parts become one."""
+    """Output file kind.
+
+    Attributes:
+        encode: encodes the rows of a part as bytes.
+        join: writes the files of all parts to the output file.
+    """
 
     encode: Callable[[Sequence[Row]], bytes]
     join: Callable[[Sequence[Path], BinaryIO], None]
 
 
 def json_lines(rows: Sequence[Row]) -> bytes:
-    """One object per line.
+    """Encode each row as a JSON object on a line.
 
     Raises:
-        DataError: a value that JSON does not know, such as NaN or bytes.
+        DataError: a value without a JSON form, such as NaN or bytes.
     """
     return b"".join(map(_line, rows))
 
 
 def _line(row: Row) -> bytes:
+    """Encode a row as a line of JSON."""
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
         raise DataError(f"a row cannot be written as JSON: {one_line(error)}", JSON_HINT) from error
     try:
         return text.encode() + b"\n"
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can write
+    # Half of a surrogate pair has no UTF-8 form; only a JSON escape can write such a character.
+    except UnicodeEncodeError:
         return json.dumps(row, allow_nan=False, default=_plain).encode() + b"\n"
 
 
 def _plain(value: Any) -> str:
+    """Dates and times of a Parquet input as ISO text, for JSON."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _gzipped(rows: Sequence[Row]) -> bytes:
+    """Encode rows as a gzip member of JSON lines."""
+    # Without `mtime` the header would hold the clock, and a rerun would have other bytes.
     return gzip.compress(json_lines(rows), GZIP_LEVEL, mtime=0)
 
 
 def _one_after_another(parts: Sequence[Path], target: BinaryIO) -> None:
+    """Copy the parts to the target in order."""
     for part in parts:
         with part.open("rb") as file:
             shutil.copyfileobj(file, target)
 
 
 def parquet(rows: Sequence[Row]) -> bytes:
-    """A Parquet file with a column for every key that occurs.
+    """Encode rows as a Parquet file with a column for every key.
 
     Raises:
         DataError: a column with values of different types.
@@ -85,9 +96,10 @@ def parquet(rows: Sequence[Row]) -> bytes:
 
 
 def _row_groups(parts: Sequence[Path], target: BinaryIO) -> None:
-    """Each part as row groups of one file, whose columns have the widest type of all parts."""
+    """Write all parts as row groups of a Parquet file; each column has the widest type of all parts."""
     arrow, files = needed("pyarrow", "a .parquet file"), needed("pyarrow.parquet", "a .parquet file")
     try:
+        # A column may be empty in one part and text in another, so the schema needs all parts.
         schemas = [files.read_schema(part) for part in parts]
         schema = arrow.unify_schemas(schemas, promote_options="permissive")
         with files.ParquetWriter(target, schema) as writer:
@@ -98,6 +110,7 @@ def _row_groups(parts: Sequence[Path], target: BinaryIO) -> None:
 
 
 def _widened(table: Any, schema: Any, arrow: Any) -> Any:
+    """Add missing columns to a table, filled with null, and cast all columns to a schema."""
     missing = [field for field in schema if field.name not in table.column_names]
     for field in missing:
         table = table.append_column(field, arrow.nulls(len(table), field.type))
@@ -109,14 +122,14 @@ KINDS: dict[str, Kind] = {
     ".jsonl.gz": Kind(_gzipped, _one_after_another),
     ".parquet": Kind(parquet, _row_groups),
 }
-"""Kinds by suffix."""
+"""Output file kinds by suffix."""
 
 
 def suffix_of(output: str) -> str:
-    """The suffix in `KINDS` that a file ends with.
+    """Find the suffix of an output file in `KINDS`.
 
     Raises:
-        UserError: it ends with none of them.
+        UserError: unknown suffix.
     """
     for suffix in KINDS:
         if output.endswith(suffix):

@@ -1,4 +1,4 @@
-"""A trained reward model in Python: scores for conversations, an order for responses, rewards for a trainer."""
+"""Trained reward models in Python: scores of conversations, a ranking of responses, rewards for a trainer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,17 +18,19 @@ Text = str | Sequence[dict[str, Any]]
 RewardFunc = Callable[..., list[float]]
 HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 ALSO_READ = ("tools", "chat_template_kwargs")
-"""Columns of a trainer's data set that chat templates read."""
+"""Columns of a trainer's data set read by chat templates."""
 
 
 class RewardModel:
-    """A model folder, loaded to score: with its own template, in the dtype of training, prompts that repeat read once.
+    """Reward model loaded from a model folder, with the chat template and the dtype of training.
 
-        model = RewardModel.from_pretrained("runs/x/model")
+    Example:
+        model = bradley.RewardModel.from_pretrained("runs/x/model")
         model.score([[{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]])
         model.rank("2 + 2?", ["5", "4"])
 
-    A score depends on its conversation alone, not on what else is scored with it.
+    A score depends on the conversation alone, not on other conversations in the call. A prompt shared by several
+    conversations is computed once.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -49,46 +51,59 @@ class RewardModel:
         """Load a model folder onto a device.
 
         Args:
-            over_long: what happens to conversations above the model's limit: `error`; `truncate_prompt`, the oldest
-                tokens of the prompt go; or `truncate_response`, then those of the response too. "" for what the model
-                was evaluated with.
-            token_budget: most tokens at once (0: what suits the device).
-            normalize: give scores in the unit of the reference set that the folder names.
-            trust_remote_code: run code that comes with the model.
-            base: where the base model of an adapter is, if no longer where the run found it.
+            folder: model folder, such as `runs/x/model`.
+            device: device of the model, such as `cpu` or `cuda`.
+            over_long: policy for conversations above the model's token limit. `error` raises. `truncate_prompt`
+                removes the oldest tokens of the prompt; `truncate_response` then also the oldest tokens of the
+                response. "" is the policy of the model's evaluation.
+            token_budget: maximum tokens per micro-batch (0: suitable for the device).
+            normalize: return (score - mean) / std over the reference set named by the folder.
+            trust_remote_code: run the model code in the folder.
+            base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
 
         Raises:
-            CheckpointError: a folder that cannot score, has no unit for `normalize`, or no need of `base`.
-            UserError: no such `over_long`.
+            CheckpointError: an unusable folder, `normalize` without a reference set, or `base` without an adapter.
+            UserError: unknown `over_long`.
         """
         loaded = load_model(Path(folder), device, trust_remote_code=trust_remote_code, base=base)
         return cls(Scorer(loaded, over_long, token_budget, normalize))
 
     def score(self, conversations: Sequence[Conversation]) -> list[float]:
-        """The score of each conversation, a list of messages `{"role": ..., "content": ...}` that the assistant ends.
+        """Score conversations.
+
+        Args:
+            conversations: lists of messages `{"role": ..., "content": ...}`, the last from the assistant.
+
+        Returns:
+            A score for each conversation; no conversation is left out.
 
         Raises:
-            DataError: a conversation that cannot be scored, by its number from 1; none is left out.
+            DataError: a conversation cannot be scored; the message gives the conversation's number from 1.
         """
         return self._of_rows([{"messages": list(messages)} for messages in conversations])
 
     def rank(self, prompt: Text, responses: Sequence[Text]) -> list[tuple[int, float]]:
-        """(index, score) of responses to one prompt, the best first; equal ones in the order given. Raises as `score`.
+        """Rank responses to a prompt, the best first; raises as `score`.
 
         Args:
-            responses: texts or messages; the index counts them from 0.
+            prompt: text or messages.
+            responses: texts or messages.
+
+        Returns:
+            (index from 0, score) of each response; equal scores keep the given order.
         """
         row = {"prompt": _plain(prompt), "responses": [_plain(response) for response in responses]}
         (scores,) = self._results([_candidates(row, 1)])
         return sorted(enumerate(scores), key=lambda one: -one[1])
 
     def as_reward_func(self, name: str = "bradley") -> RewardFunc:
-        """A function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> rewards`.
+        """Make a function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> rewards`.
 
-        Prompts and completions are texts or messages; of the other columns `tools` and `chat_template_kwargs` are read.
+        Prompts and completions are texts or messages. Among the other columns, `tools` and `chat_template_kwargs` reach
+        the chat template.
 
         Args:
-            name: under which TRL logs the rewards.
+            name: name of the rewards in TRL's logs.
         """
 
         def rewards(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
@@ -104,12 +119,14 @@ class RewardModel:
                 ]
             )
 
+        # TRL logs a reward function under its `__name__`.
         rewards.__name__ = name
         return rewards
 
     def _of_rows(self, rows: Sequence[Row]) -> list[float]:
-        """One score for each row of one response; rows with the same prompt go through the model together."""
+        """Score rows of a single response; rows with equal prompts go through the model together."""
         each = [_candidates(row, number) for number, row in enumerate(rows, start=1)]
+        # Template arguments are dicts, which cannot be part of a key; their `repr` can.
         groups: dict[str, list[int]] = {}
         for place, row in enumerate(each):
             groups.setdefault(repr((row.prompt, row.template_args)), []).append(place)
@@ -121,7 +138,7 @@ class RewardModel:
         return scores
 
     def _results(self, rows: Sequence[Candidates]) -> list[list[float]]:
-        """The scores of each row, all of them."""
+        """Scores of all responses of each row; raises if any score is missing."""
         return [_whole(row, result) for row, result in zip(rows, self._scorer(rows), strict=True)]
 
 
@@ -130,6 +147,7 @@ def _plain(value: Text) -> str | list[dict[str, Any]]:
 
 
 def _candidates(row: Row, number: int) -> Candidates:
+    """Parse conversation `number`, or raise `DataError`."""
     parsed = parse(row, RowPlace("conversations", "", number))
     if isinstance(parsed, str):
         raise DataError(f"conversation {number} cannot be scored: {parsed}", "correct it")
@@ -137,9 +155,11 @@ def _candidates(row: Row, number: int) -> Candidates:
 
 
 def _whole(row: Candidates, found: Scored | str) -> list[float]:
+    """Return all scores of a row, or raise `DataError` naming the first conversation without a score."""
     if isinstance(found, str):
         raise DataError(f"{row.id} cannot be scored: {found}", HINT)
     if None in found.scores:
+        # The id of merged candidates lists a name for each response, see `_together`.
         names, place = row.id.split(", "), found.scores.index(None)
         name = names[place] if len(names) > 1 else f"response {place}"
         raise DataError(f"{name} cannot be scored: {found.error}", HINT)
@@ -147,6 +167,6 @@ def _whole(row: Candidates, found: Scored | str) -> list[float]:
 
 
 def _together(rows: Sequence[Candidates]) -> Candidates:
-    """Candidates of one prompt as one, called by all their names."""
+    """Merge candidates of the same prompt; the new id lists the ids of all."""
     names = ", ".join(row.id for row in rows)
     return replace(rows[0], id=names, responses=tuple(response for row in rows for response in row.responses))

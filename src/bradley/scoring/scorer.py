@@ -1,7 +1,7 @@
-"""Candidates to scores by the path that training takes: the same ids, packed by the planner, prompts shared.
+"""Score candidates by the same path as training: the same token ids, packed by the planner, prompts shared.
 
-A score depends on the conversation alone: each response is brought within the limits by itself, and a prompt with more
-responses than go through the model at once is given to it in pieces.
+A score depends on the conversation alone: each response is truncated separately, and a prompt with too many responses
+for a micro-batch is split into several comparisons.
 """
 
 import math
@@ -20,20 +20,24 @@ from ..records import Candidates, ScoredComparison
 from .core import normalization_of, score_store
 
 POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
-"""What may happen to conversations above the model's limits: the run stops; no score, and the reason instead; the
-oldest tokens of the prompt go, and a response that alone is too long gets no score; then those of the response too."""
+"""Policies for conversations above the model's limits.
+
+`error` stops the run. `skip` gives a reason instead of a score. `truncate_prompt` removes the oldest tokens of the
+prompt, and gives no score to a response longer than the limit. `truncate_response` also removes the oldest tokens of
+such a response.
+"""
 AT_ONCE = 8
-"""How many times the usual tokens of a micro-batch one prompt with its responses may have, before it goes in pieces."""
+"""Limit on the tokens of a prompt with all responses before splitting, as a multiple of the usual micro-batch."""
 
 
 class Scored(NamedTuple):
-    """What was found of K responses.
+    """Scores of K responses.
 
     Attributes:
-        scores: full floats; None for a response that cannot be scored, though another one can.
-        tokens: with the prompt, as the model read them, or would have.
-        truncated: whether tokens were cut to fit.
-        error: why the first response without a score has none; "" where all have one.
+        scores: K full floats; None for an unscorable response beside scorable responses.
+        tokens: K token counts, prompt included, as read by the model; without a score, the full length.
+        truncated: K flags, True for a response with tokens removed to fit the limits.
+        error: reason for the first missing score; "" if no score is missing.
     """
 
     scores: tuple[float | None, ...]
@@ -43,7 +47,12 @@ class Scored(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A response without a score: its tokens, and the reason."""
+    """Response without a score.
+
+    Attributes:
+        tokens: token count, prompt included.
+        reason: reason for the missing score.
+    """
 
     tokens: int
     reason: str
@@ -53,10 +62,10 @@ class Prepared(NamedTuple):
     """Rows ready for the model.
 
     Attributes:
-        store: the pieces of all candidates; None where none is left.
-        owner: the place of the row that each piece belongs to, in order.
-        reasons: of each row why it cannot be scored, "" where it can.
-        gaps: of each row the responses that cannot be scored, by their place in it.
+        store: comparisons split from all candidates; None without any scorable response.
+        owner: place of the original row of each comparison in the store, in order.
+        reasons: reason for each row without any score, "" for a scorable row.
+        gaps: unscorable responses of each row, by place in the row.
     """
 
     store: TokenStore | None
@@ -66,16 +75,17 @@ class Prepared(NamedTuple):
 
 
 class Scorer:
-    """A loaded model, and how it is to score.
+    """Scorer of candidates: a loaded model with options for scoring.
 
     Args:
-        over_long: one of `POLICIES`; "" for what the model's evaluation did, which is to truncate.
-        token_budget: most tokens at once (0: what suits the device).
-        normalize: give scores in the unit that the model folder names.
+        loaded: loaded model folder.
+        over_long: a policy of `POLICIES`; "" for the policy of the model's evaluation, a truncation.
+        token_budget: maximum tokens per micro-batch (0: suitable for the device).
+        normalize: return (score - mean) / std over the reference set named by the model folder.
 
     Raises:
-        UserError: no such policy.
-        CheckpointError: `normalize` for a model without a unit.
+        UserError: unknown policy.
+        CheckpointError: `normalize` for a model without reference set.
     """
 
     def __init__(self, loaded: Loaded, over_long: str = "", token_budget: int = 0, normalize: bool = False) -> None:
@@ -83,6 +93,7 @@ class Scorer:
             raise UserError(f"over_long = {over_long!r}, wanted {', '.join(POLICIES)}", "leave it out")
         trained = loaded.renderer.settings.over_long
         self.loaded = loaded
+        # Training may drop long comparisons, but evaluation never drops a row: evaluation truncates the prompt instead.
         self.over_long = over_long or ("truncate_prompt" if trained == "drop" else trained)
         self.token_budget = token_budget
         self.settings = loaded.renderer.settings.model_copy(update={"over_long": self.over_long})
@@ -90,15 +101,26 @@ class Scorer:
         self._most = token_budget or AT_ONCE * limit_for(loaded.model, 0).tokens
 
     def __call__(self, rows: Sequence[Candidates | str]) -> list[Scored | str]:
-        """The scores of each row; of a row that is a reason, or cannot be scored, the reason.
+        """Score rows.
+
+        Args:
+            rows: candidates, or a reason for a row already known to be unscorable.
+
+        Returns:
+            Scores of each row, or the reason for a row without any score.
 
         Raises:
-            DataError: `over_long = "error"` and such a row, or a response that alone exceeds the token budget.
+            CheckpointError: a score is not a finite number.
+            DataError: a row above the limits with `over_long = "error"`, or a response longer than the token budget.
         """
         return self.score(self.prepare(rows))
 
     def prepare(self, rows: Sequence[Candidates | str]) -> Prepared:
-        """Render, limit and cut rows into pieces, without the model; raises as a call, but for the budget."""
+        """Render, truncate and split rows, without the model.
+
+        Raises:
+            DataError: a row above the limits with `over_long = "error"`.
+        """
         reasons = [row if isinstance(row, str) else "" for row in rows]
         gaps: list[dict[int, Gap]] = [{} for _ in rows]
         wanted = [(place, row) for place, row in enumerate(rows) if not isinstance(row, str)]
@@ -118,17 +140,18 @@ class Scorer:
         return Prepared(store_of(pieces) if pieces else None, owner, reasons, gaps)
 
     def score(self, prepared: Prepared) -> list[Scored | str]:
-        """Run the model over what `prepare` made.
+        """Run the model on prepared rows.
 
         Raises:
-            CheckpointError: a score that is not a number.
-            DataError: a response that alone exceeds the token budget.
+            CheckpointError: a score is not a finite number.
+            DataError: a response longer than the token budget.
         """
         found = [] if prepared.store is None else score_store(self.loaded.model, prepared.store, self.token_budget)
         if self._unit is not None:
             found = self._unit.apply(found)
         if broken := next((part for part in found if not all(map(math.isfinite, part.scores))), None):
             raise CheckpointError(f"{broken.id} has the scores {broken.scores}", "the weights are broken: train again")
+        # A row split into several comparisons gets its scores back together, in order.
         parts: dict[int, list[ScoredComparison]] = {}
         for place, part in zip(prepared.owner, found, strict=True):
             parts.setdefault(place, []).append(part)
@@ -138,21 +161,22 @@ class Scorer:
         ]
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
-        """Each row as ids, or why the template refuses it: then rows are rendered one by one, to find which."""
+        """Render rows as token ids; a row refused by the chat template becomes a reason."""
         try:
             return list(self.loaded.renderer.comparisons(rows))
         except DataError as error:
+            # Rendering all rows at once is fast but fails as a whole: render singly to find the refused rows.
             if len(rows) == 1:
                 return ["template: " + error.message.removeprefix(f"comparison {rows[0].id}: ")]
             return [found for row in rows for found in self._rendered([row])]
 
     def _gaps(self, row: Candidates, rendered: Rendered) -> dict[int, Gap]:
-        """The responses that are not scored, by their place."""
+        """Unscorable responses of a row, by place."""
         reasons = [self._problem(row.id, rendered._replace(ids=[ids])) for ids in rendered.ids]
         return {k: Gap(len(rendered.ids[k]), reason) for k, reason in enumerate(reasons) if reason}
 
     def _problem(self, name: str, rendered: Rendered) -> str:
-        """Why one response is not scored: nothing to read, or too much by the policy."""
+        """Reason for not scoring a single response, by emptiness or by the policy; "" for a scorable response."""
         (ids,), limit = rendered.ids, self.settings.max_tokens
         if not ids:
             return "no_tokens: a response renders to no token"
@@ -162,22 +186,29 @@ class Scorer:
             if self.over_long == "error":
                 raise DataError(f"{name}: {found}", "use --over-long skip or --over-long truncate_prompt")
             return f"over_long: {found}"
+        # Truncation keeps the protected tokens, such as a start token, so they count against the response's limit.
         alone = len(ids) - rendered.prompt_tokens + rendered.protected
         if self.over_long == "truncate_prompt" and alone > limit:
             return f"over_long: a response of {alone} tokens alone, above the model's max_tokens = {limit}"
         return ""
 
     def _pieces(self, row: Candidates, rendered: Rendered) -> Iterator[tuple[Candidates, Fitted]]:
-        """A row within the limits, a few of its responses at a time where all are too much."""
+        """Truncate a row and split the responses into runs small enough for a micro-batch."""
         fitted = truncate(row, rendered, self.settings, False, Ledger())
-        assert fitted is not None  # which it never is outside of training
+        assert fitted is not None  # only training drops a row
         for span in spans(fitted.ids, self._most, padded=self.loaded.model.engine == "plain"):
             lists = (fitted.ids[span], (), fitted.response_tokens[span], fitted.truncated[span])
             yield replace(row, responses=row.responses[span]), Fitted(*lists)
 
 
 def spans(rows: Sequence[Sequence[int]], most: int, *, padded: bool) -> Iterator[slice]:
-    """Cut K full renderings into runs of at most `most` tokens as an engine runs them, none empty."""
+    """Split K full renderings into non-empty runs of at most `most` tokens, counted as an engine runs the tokens.
+
+    Args:
+        rows: token ids of each response with the prompt.
+        most: maximum tokens of a run; a longer response forms a run alone.
+        padded: True for an engine padding each response to the longest, False for an engine sharing the prompt.
+    """
     shared = 0 if padded else min((common_prefix(rows[0], row) for row in rows[1:]), default=0)
     start, total, longest = 0, shared, 0
     for place, row in enumerate(rows):
@@ -191,14 +222,14 @@ def spans(rows: Sequence[Sequence[int]], most: int, *, padded: bool) -> Iterator
 
 
 def without(row: Candidates, rendered: Rendered, gaps: Collection[int]) -> tuple[Candidates, Rendered]:
-    """A row and its rendering without some of its responses."""
+    """Copy a row and the rendering without the responses in `gaps`."""
     kept = [k for k in range(len(rendered.ids)) if k not in gaps]
     responses = tuple(row.responses[k] for k in kept)
     return replace(row, responses=responses), rendered._replace(ids=[rendered.ids[k] for k in kept])
 
 
 def _joined(parts: Sequence[ScoredComparison], gaps: Mapping[int, Gap]) -> Scored:
-    """The parts of a row one after another, with None at its gaps."""
+    """Concatenate the parts of a row, with None for the score at each gap."""
     found = ((row.scores[k], row.tokens[k], row.truncated[k]) for row in parts for k in range(len(row.scores)))
     total = sum(len(row.scores) for row in parts) + len(gaps)
     each = [(None, gaps[k].tokens, False) if k in gaps else next(found) for k in range(total)]

@@ -1,4 +1,4 @@
-"""Proof that a model folder, or a server that runs it, gives the scores that were measured when it was saved."""
+"""Verification: a model folder, or a server running the model, reproduces the scores measured at saving."""
 
 import json
 import os
@@ -14,20 +14,25 @@ from ..model.folder.tolerance import Check as Check
 
 
 def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:
-    """Score the parity sample of a model folder again: in a fresh process, in every usual way, or through a server.
+    """Score the parity sample of a model folder again, in a fresh process or through a server.
 
-    The fresh process runs plain transformers (PEFT, if it is an adapter) and bradley; in float32 and bfloat16; one
-    conversation at a time and 8; padded on the right and, decoders in transformers, on the left, with position ids
-    where a model has a table of positions. Encoders score their first token, which padding on the left would replace.
+    The fresh process runs bradley and plain transformers (PEFT for an adapter), in float32 and bfloat16, with batches
+    of 1 and 8 conversations. Transformers pads on the right, and for decoders also on the left, using position ids if
+    the model has a table of positions. Encoders score the first token, so left padding would score a padding token.
 
     Args:
+        folder: model folder.
         against: URL of a running server to ask instead, see `server.ASK`.
-        base: where the base model of an adapter is, if no longer where the run found it.
+        trust_remote_code: run the model code in the folder.
+        base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+
+    Returns:
+        A check for each way of running the model.
 
     Raises:
-        CheckpointError: the folder cannot be read at all, has no parity sample or no need of `base`, or the server
-            answers something else.
-        UserError: `against` is no URL of a known kind, or nobody answers there.
+        CheckpointError: an unreadable folder, no parity sample, a `base` for a model without adapter, or a server
+            answering anything but scores.
+        UserError: `against` is no URL of a known kind, or no server answers.
     """
     folder = Path(folder)
     card = read_card(folder)
@@ -38,6 +43,7 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
             "train or export it again with this bradley",
         )
     if against:
+        # These modules import torch, and the usual path leaves all of torch to the fresh process.
         from .plain import Folder
         from .server import check_server
 
@@ -46,9 +52,14 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
 
 
 def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[Check]:
+    """Run `bradley.verify.rescore` in a new process and return the checks.
+
+    A new process knows only the saved files: nothing in the memory of the training process can hide a fault.
+    """
     options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
     command = [sys.executable, "-m", "bradley.verify.rescore", *options, "--", str(folder)]
-    home = str(Path(__file__).parents[2])  # the fresh process is to run this bradley, installed or not
+    # The fresh process must import this bradley, installed or not, and not another version on the path.
+    home = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     if done.returncode:
@@ -57,6 +68,7 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[
             f"scoring {folder} in a fresh process ended with exit code {done.returncode}: {last}",
             f"see the whole message: {' '.join(command)}",
         )
+    # Libraries may print to stdout while loading; the answer is the last line.
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise CheckpointError(answer["error"], answer["hint"])
@@ -64,7 +76,7 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[
 
 
 def failure(folder: Path, checks: Sequence[Check]) -> CheckpointError | None:
-    """The error of a folder whose checks did not all pass."""
+    """Build the error for failed checks of a folder; None if every check passed."""
     failed = [check for check in checks if not check.passed]
     if not failed:
         return None

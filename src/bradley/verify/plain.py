@@ -1,4 +1,4 @@
-"""A model folder as its users open it without bradley: plain transformers, and PEFT where it is an adapter."""
+"""Model folders opened without bradley's own loader: plain transformers, and PEFT for an adapter."""
 
 import contextlib
 import inspect
@@ -20,12 +20,13 @@ Turns = Sequence[dict[str, str]]
 
 
 class Folder(NamedTuple):
-    """A model folder, and how it is to be opened.
+    """Model folder with options for loading.
 
     Attributes:
-        card: its `bradley.json`.
-        trust: run the model code that it names.
-        base: where the base model of an adapter is, if no longer where the run found it.
+        path: path of the folder.
+        card: content of `bradley.json`.
+        trust: run the model code named by the folder.
+        base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
     """
 
     path: Path
@@ -35,13 +36,13 @@ class Folder(NamedTuple):
 
     @property
     def adapter(self) -> bool:
-        """Whether it holds the weights of an adapter alone."""
+        """True if the folder holds the weights of an adapter alone."""
         return (self.path / ADAPTER_CONFIG).is_file()
 
 
 @contextlib.contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Turn what transformers and PEFT raise of a folder that they cannot load into a `CheckpointError`."""
+    """Turn the errors of transformers and PEFT about an unloadable folder into a `CheckpointError`."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
@@ -51,7 +52,7 @@ def _loading(folder: Path) -> Iterator[None]:
 
 
 def plain_tokenizer(folder: Folder) -> Any:
-    """What `AutoTokenizer` makes of the folder, or `CheckpointError`."""
+    """Load the tokenizer of a folder by `AutoTokenizer`, or raise `CheckpointError`."""
     from transformers import AutoTokenizer
 
     with _loading(folder.path):
@@ -59,10 +60,11 @@ def plain_tokenizer(folder: Folder) -> Any:
 
 
 def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
-    """A conversation as the tokenizer's own chat template writes it, given the arguments that the card names."""
+    """Render a conversation by the tokenizer's own chat template, with the arguments named in the card."""
     if card["template"] == "raw":
         turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
         return transcript(turns[:-1], turns[-1:])
+    # Training puts the card's system prompt before every conversation without a system turn.
     render = card["render"]
     system = [{"role": "system", "content": render["system_prompt"]}]
     opened = [*(system if render["system_prompt"] and messages[0]["role"] != "system" else []), *messages]
@@ -70,7 +72,7 @@ def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
 
 
 def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
-    """The token ids of a conversation by the tokenizer alone, and the one rule of the card about its end."""
+    """Token ids of a conversation by the tokenizer alone, with the card's rule about the end token."""
     if messages[0]["role"] == "ids":
         return written_ids(messages)
     rule = card["tokenization"]
@@ -80,7 +82,7 @@ def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int
 
 
 def depth(folder: Folder) -> int:
-    """Number of layers of the model, or `CheckpointError`."""
+    """Read the number of layers from the model's configuration, or raise `CheckpointError`."""
     from transformers import AutoConfig
 
     place, revision = _base(folder) if folder.adapter else (str(folder.path), "main")
@@ -90,7 +92,7 @@ def depth(folder: Folder) -> int:
 
 
 def _base(folder: Folder) -> tuple[str, str]:
-    """The folder or Hub name of the model below an adapter, and its revision."""
+    """Folder or Hub name of an adapter's base model, and the revision."""
     if folder.base:
         return locate(folder.base), "main"
     adapter = folder.card["adapter"]
@@ -98,19 +100,25 @@ def _base(folder: Folder) -> tuple[str, str]:
 
 
 def plain_network(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
-    """The classifier as transformers loads it, or as PEFT puts it on its base, ready to score; or `CheckpointError`."""
+    """Load the classifier by transformers, or by PEFT on the base model, for evaluation; or raise `CheckpointError`.
+
+    Args:
+        dtype: dtype of all weights.
+    """
     with _loading(folder.path):
         network = _adapted(folder, tokenizer, dtype) if folder.adapter else _whole(folder, dtype)
     return network.eval()
 
 
 def _whole(folder: Folder, dtype: torch.dtype) -> Any:
+    """Load a full model."""
     from transformers import AutoModelForSequenceClassification
 
     return AutoModelForSequenceClassification.from_pretrained(folder.path, dtype=dtype, trust_remote_code=folder.trust)
 
 
 def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
+    """Load an adapter on the base model."""
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
@@ -118,14 +126,17 @@ def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
     base = AutoModelForSequenceClassification.from_pretrained(
         place, num_labels=1, dtype=dtype, trust_remote_code=folder.trust, revision=revision
     )
+    # The run may have added tokens: the adapter's embeddings fit only a base model of the same vocabulary.
     if len(tokenizer) > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    # transformers finds the last real token of a row by the padding id, and many base models have none.
     base.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    # By default PEFT would keep adapter weights in float32, a different computation from a bfloat16 model.
     return PeftModel.from_pretrained(base, folder.path, autocast_adapter_dtype=False).to(dtype)
 
 
 def needs_positions(network: Any) -> bool:
-    """Whether rows padded on the left need position ids: positions come from a table, and not from distances."""
+    """Return True if rows padded on the left need position ids: positions come from a table, not from distances."""
     bare = network.get_base_model() if hasattr(network, "peft_config") else network
     config = bare.config.get_text_config()
     relative = getattr(config, "rope_parameters", None) or getattr(config, "alibi", False)
@@ -135,11 +146,18 @@ def needs_positions(network: Any) -> bool:
 def plain_scores(
     network: Any, tokenizer: Any, rows: Sequence[list[int]], size: int, side: str, positions: bool = False
 ) -> list[float]:
-    """Scores of rows of token ids, `size` at a time, each padded by the tokenizer to the longest of all on one `side`.
+    """Score rows of token ids in batches, padded by the tokenizer to the longest of all rows.
 
     Args:
-        positions: give position ids, counted from the first token that is not padding.
+        rows: token ids of each conversation.
+        size: rows per batch.
+        side: side of the padding, `right` or `left`.
+        positions: give position ids, counted from the first token after the padding.
+
+    Returns:
+        A float32 score for each row.
     """
+    # All batches are padded to the same length, so that batches of 1 test padding as well.
     longest = max(map(len, rows))
     scores: list[float] = []
     for start in range(0, len(rows), size):

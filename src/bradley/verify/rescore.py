@@ -1,4 +1,4 @@
-"""The fresh process of `verify`: `python -m bradley.verify.rescore FOLDER` prints the checks as one line of JSON."""
+"""Fresh process of `verify`: `python -m bradley.verify.rescore FOLDER` prints all checks as a line of JSON."""
 
 import argparse
 import json
@@ -22,13 +22,22 @@ SIZES = (1, 8)
 
 
 def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:
-    """Every check of a model folder; bradley's first, because it looks at a folder before it opens anything."""
+    """Run every check of a model folder.
+
+    Bradley's checks come first, because bradley inspects a folder before opening any file in the folder.
+
+    Args:
+        path: model folder.
+        trust: run the model code in the folder.
+        base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+    """
     folder = Folder(path, read_card(path), trust, base)
     cuda = torch.device("cuda") if torch.cuda.is_available() else None
     device = cuda if cuda is not None and computes_bfloat16(cuda) else torch.device("cpu")
     loaded = load_model(path, str(device), trust_remote_code=trust, base=base)
     sample = Sample(folder.card, depth(folder))
     yield from _ours(loaded, sample)
+    # Encoders score the first token, and padding on the left would replace that token.
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
     tokenizer = plain_tokenizer(folder)
@@ -40,11 +49,13 @@ def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:
 
 
 def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
+    """Checks of token ids and scores by bradley: every dtype, both engines, both batch sizes."""
     model, renderer = loaded.model, loaded.renderer
     found = [conversation_ids(row["messages"], renderer) for row in sample.rows]
     yield compare_ids("token ids, bradley", found, sample.rows)
     for dtype, kind in DTYPES.items():
         model.compute = kind
+        # The padded engine is the reference; the other engine is the engine that a run would choose on this device.
         best = choose_engine(model, "auto", renderer.settings.max_tokens).name
         for engine in dict.fromkeys(["plain", best]):
             model.use(engine)
@@ -55,6 +66,7 @@ def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
 
 
 def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Sequence[str]) -> Iterator[Check]:
+    """Checks of scores by transformers or PEFT: every side of padding, both batch sizes."""
     library = "PEFT" if hasattr(network, "peft_config") else "transformers"
     for side in sides:
         positions = side == "left" and needs_positions(network)
@@ -65,7 +77,7 @@ def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Seq
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print {"checks": [...]}, or {"error", "hint"} where the folder cannot be used."""
+    """Print {"checks": [...]}, or {"error", "hint"} for an unusable folder."""
     parser = argparse.ArgumentParser(prog="python -m bradley.verify.rescore")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--base", default="")

@@ -1,4 +1,4 @@
-"""The parity sample through a running server, by the two contracts that reward servers speak."""
+"""Verification through a running server: the parity sample scored over HTTP, by the protocols of OpenRLHF and vLLM."""
 
 import http.client
 import json
@@ -16,24 +16,29 @@ from ..model.folder.tolerance import Check, compare
 from .plain import Folder, depth, plain_text, plain_tokenizer
 
 SECONDS = 180
-"""How long a server may take for one answer."""
+"""Timeout of a request, in seconds."""
 
 
 class Question(NamedTuple):
-    """A conversation as servers are asked: its token ids, and a text that reads as these, '' where there is none."""
+    """Conversation for a server.
+
+    Attributes:
+        ids: token ids.
+        text: text tokenised to the same ids by the server; '' if no such text is known.
+    """
 
     ids: list[int]
     text: str
 
 
 def check_server(folder: Folder, url: str) -> list[Check]:
-    """Ask a server for the scores of a folder's sample, one conversation at a time and all at once.
+    """Compare the scores of a server with the parity sample of a folder, one conversation per request and all at once.
 
-    In which dtype it computes is not known, so the differences are held to what bfloat16 explains.
+    The dtype of the server is unknown, so the allowed difference is the rounding of bfloat16.
 
     Raises:
-        UserError: no URL of a known kind, or nobody answers.
-        CheckpointError: the server refuses, or answers something else than scores.
+        UserError: no URL of a known kind, or no server answers.
+        CheckpointError: the server refuses, or answers anything but scores.
     """
     tokenizer = plain_tokenizer(folder)
     rows = folder.card["parity"]["rows"]
@@ -47,7 +52,8 @@ def check_server(folder: Folder, url: str) -> list[Check]:
 
 
 def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
-    """A text that a server which adds no special tokens reads as the ids of a row; '' where none is found."""
+    """Find a text tokenised to the ids of a row by a server adding no special tokens; '' if no text is found."""
+    # Decoding can lose blanks or special tokens, so each candidate text is tokenised again and compared.
     texts = [tokenizer.decode(row["ids"])]
     if row["messages"][0]["role"] != "ids":
         texts.append(plain_text(tokenizer, card, row["messages"]))
@@ -55,7 +61,7 @@ def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def ask(url: str, questions: Sequence[Question]) -> list[float]:
-    """The scores that a server gives to conversations. Raises as `check_server`."""
+    """Ask a server for the scores of conversations; raises as `check_server`."""
     parts = urlsplit(url)
     known = next((path for path in ASK if parts.path.rstrip("/").endswith(path)), None)
     if known is None or parts.scheme not in ("http", "https"):
@@ -77,6 +83,7 @@ def ask(url: str, questions: Sequence[Question]) -> list[float]:
 
 
 def _queries(url: str, questions: Sequence[Question]) -> Any:
+    """Post texts to OpenRLHF's `/get_reward`."""
     if not all(question.text for question in questions):
         raise CheckpointError(
             "a conversation of the parity sample cannot be written as a text with its token ids",
@@ -86,13 +93,14 @@ def _queries(url: str, questions: Sequence[Question]) -> Any:
 
 
 def _inputs(url: str, questions: Sequence[Question]) -> Any:
-    """vLLM squashes a score by a sigmoid unless it is told not to."""
+    """Post token ids to vLLM's `/classify` or `/pooling`."""
+    # By default vLLM applies a sigmoid to a score: `use_activation` switches the sigmoid off.
     body = {"model": _served(url), "input": [question.ids for question in questions], "use_activation": False}
     return _post(url, body | ({"task": "classify"} if url.rstrip("/").endswith("/pooling") else {}))
 
 
 def _served(url: str) -> str:
-    """The name under which vLLM serves its first model."""
+    """Name of the first model served by vLLM."""
     parts = urlsplit(url)
     models = urlunsplit(parts._replace(path=parts.path.rstrip("/").rpartition("/")[0] + "/v1/models", query=""))
     answer = _call(models, None)
@@ -105,6 +113,7 @@ def _served(url: str) -> str:
 
 
 def _in_order(answer: Any, field: str) -> list[Any]:
+    """Scores of vLLM's answer in the order of the request, by the `index` of each row."""
     return [row[field][0] for row in sorted(answer["data"], key=lambda row: row["index"])]
 
 
@@ -113,8 +122,11 @@ ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Callable[[Any], l
     "/classify": (_inputs, lambda answer: _in_order(answer, "probs")),
     "/pooling": (_inputs, lambda answer: _in_order(answer, "data")),
 }
-"""The end of a URL -> how a server there is asked, and where its answer holds the scores: OpenRLHF's `/get_reward`
-({"query": [text]} -> {"rewards": [score]}) and vLLM's `/classify` and `/pooling` (token ids, no activation)."""
+"""End of a URL -> function for asking such a server, and function for reading the scores from the answer.
+
+OpenRLHF's `/get_reward` takes {"query": [text]} and returns {"rewards": [score]}. vLLM's `/classify` and `/pooling`
+take token ids, without activation.
+"""
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:
@@ -122,6 +134,8 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 
 def _call(url: str, body: bytes | None) -> Any:
+    """Send a request (GET without a body) and decode the JSON answer; raises as `check_server`."""
+    # The order of the handlers matters: HTTPError is a URLError, and URLError is an OSError.
     try:
         with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=SECONDS) as reply:
             return json.loads(reply.read())
