@@ -1,4 +1,4 @@
-"""From settings, or rows in memory, to the splits of a run, and an account of every row on the way."""
+"""Load the splits of a run, from settings or rows in memory, with a report of every row."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +24,13 @@ Rows = Iterable[Row | Comparison]
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What a run trains and is judged on.
+    """Comparisons of a run, by split.
 
     Attributes:
-        train: after policies, grouping and sampling.
-        evals: evaluation sets by name, "valid" first, as they came, or a sample of that.
-        test: read once, at the end; empty where there is none.
-        report: ready for JSON; report["splits"][name] accounts for every row of a split.
+        train: training comparisons, after policies, grouping and sampling.
+        evals: evaluation sets by name, "valid" first; unchanged, or a sample of each.
+        test: test comparisons, read once at the end; empty without a test split.
+        report: report in plain JSON values; report["splits"][name] accounts for every row of a split.
     """
 
     train: Sequence[Comparison]
@@ -40,17 +40,8 @@ class Splits:
 
     @property
     def by_name(self) -> dict[str, Sequence[Comparison]]:
-        """Every split there is: "train", the evaluation sets, "test"."""
+        """Splits by name: "train", the evaluation sets, and "test" unless empty."""
         return {"train": self.train, **self.evals, **({"test": self.test} if self.test else {})}
-
-
-@dataclass(slots=True)
-class _Split:
-    """A split on its way: what is left of it, and its account."""
-
-    name: str
-    left: Selection
-    account: SplitReport = field(default_factory=SplitReport)
 
 
 def load_splits(
@@ -63,22 +54,33 @@ def load_splits(
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
 ) -> Splits:
-    """Read, mix, split, clean, cap, group and sample what `data` names; rows or comparisons given here replace its
-    sources.
+    """Read, mix, split, filter, cap, group and sample the data named by the settings.
 
-    Training leaves what it may not see to the others first: where `valid` (or `test`) has no source of its own, the
-    share of prompts that the settings name is split off before anything is dropped. Evaluation sets keep every
-    comparison, whatever is found in them, and are neither cleaned nor grouped, so that runs stay comparable; only
-    `eval_limit` samples them. Whatever prompt of the test split is also in another evaluation set stops the run, unless
-    `leaked` is `keep`.
+    Rows or comparisons given as arguments replace the sources of the settings. If `valid` or `test` has no source, a
+    share of the training prompts is split off before any comparison is dropped.
+
+    Evaluation sets keep every comparison, faults included, and are neither filtered nor grouped, to keep runs
+    comparable. Only `eval_limit` samples evaluation sets. A test prompt also found in another evaluation set stops the
+    run, unless `leaked` is `keep`.
 
     Args:
-        strict: whether too many unusable rows are an error; without it the report alone says so.
+        data: sources, and rules for reading rows.
+        seed: seed of splits, samples and synthetic comparisons.
+        train, valid, test: rows or comparisons in memory, instead of the source of the same name.
+        eval_sets: further evaluation sets in memory, by name.
+        strict: True to raise an error for too many unusable rows; False to leave this to the report.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
-        UserError: the settings contradict themselves, or one of them has no effect on these data.
+        UserError: the settings contradict each other, or a setting has no effect on these data.
         StopRequested: the process was asked to stop.
+
+    Example:
+        from bradley import Data, load_splits
+
+        rows = [{"prompt": f"Is {n} even?", "chosen": "Yes.", "rejected": "No."} for n in range(0, 200, 2)]
+        splits = load_splits(Data(valid_share=0.2), seed=0, train=rows)
+        print({name: len(split) for name, split in splits.by_name.items()})
     """
     for name in eval_sets or {}:
         if problem := name_problem(name):
@@ -86,6 +88,7 @@ def load_splits(
     given: dict[str, Rows | None] = {"train": train, "valid": valid, **(eval_sets or {}), "test": test}
     wanted = {"train": data.train, "valid": data.valid, **data.eval_sets, "test": data.test}
     wanted = {name: wanted.get(name, "") for name in dict.fromkeys([*list(wanted)[:-1], *given])}
+    # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
     for name, sources in wanted.items():
         if given.get(name) is None:
             _check_sources(name, sources)
@@ -95,6 +98,7 @@ def load_splits(
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
     _check_idle(splits, data)
+    # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
     _split_off(splits, {name: share for name, share in held_out.items() if share and name not in splits}, seed)
     _clean(splits, data)
@@ -104,6 +108,7 @@ def load_splits(
         _shrink(split, data, seed)
         _check_filled(split)
     _compare(splits)
+    # Reports of two runs list splits in the same order, whether a split was read or split off.
     order = [name for name in wanted if name in splits]
     report = {
         "seed": seed,
@@ -114,7 +119,17 @@ def load_splits(
     return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
 
 
+@dataclass(slots=True)
+class _Split:
+    """A split during loading: the remaining comparisons, and the report."""
+
+    name: str
+    left: Selection
+    account: SplitReport = field(default_factory=SplitReport)
+
+
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
+    """Read the rows of a split from memory, from synthetic preferences or from files."""
     pool, account = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
@@ -127,21 +142,24 @@ def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -
             _add(pool, account, source.rows(), place, parts.index(source.given))
             account.sources[-1] |= {"part": source.given, "sha256": source.digest()}
     split = _Split(name, everything(pool), account)
+    # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
+    # The mixture comes before splits by share, so held-out prompts are mixed like the training prompts.
     if name == "train" and data.mix:
         split.left, account.mix = mix(split.left, parts, data.mix, seed)
     return split
 
 
 def _compose(data: Data, seed: int) -> list[Comparison]:
+    """Compose synthetic comparisons."""
     from .synthetic import compose
 
     return compose(data.synthetic, seed)
 
 
 def _check_sources(name: str, sources: Words) -> None:
-    """Whether everything named is there, before the first row is read."""
+    """Raise an error for a missing or misplaced source, before the first row is read."""
     if SYNTHETIC not in as_list(sources):
         resolve(sources)
     elif name != "train":
@@ -152,7 +170,9 @@ def _check_sources(name: str, sources: Words) -> None:
 
 
 def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
     format, rows = choose_format(rows, place.settings.format, place.name, place.settings.columns)
+    # Rows arrive one by one and have no length; the report must account for every row that was read.
     count = 0
     for result in convert_rows(rows, format, place, pool.ids):
         count += 1
@@ -166,7 +186,7 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
 
 
 def _check_idle(splits: dict[str, _Split], data: Data) -> None:
-    """Raise `UserError` for a setting that none of the formats in use reads."""
+    """Raise `UserError` for a setting read by none of the formats in use."""
     formats = {source["format"] for split in splits.values() for source in split.account.sources}
     idle = idle_settings(data, formats)
     if idle:
@@ -174,10 +194,12 @@ def _check_idle(splits: dict[str, _Split], data: Data) -> None:
 
 
 def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -> None:
+    """Split the held-out shares off from training, by prompt."""
     if not shares:
         return
     train = splits["train"]
     all_shares = {**shares, "train": 1.0 - sum(shares.values())}
+    # With test after train, a larger test share takes prompts from train alone, and valid stays as it is.
     order: list[str] = [name for name in ("valid", "train", "test") if name in all_shares]
     parts = split_by_prompt(train.left, {name: all_shares[name] for name in order}, seed)
     train.left = parts.pop("train")
@@ -187,13 +209,17 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
 
 
 def _clean(splits: dict[str, _Split], data: Data) -> None:
+    """Apply the policies: the user's to training, `keep` to evaluation sets."""
     topics = {name: split.left.topics() for name, split in splits.items() if name != "train"}
     selecting = [name for name in topics if name != "test"]
     for name, split in splits.items():
+        # Evaluation sets are checked as well, for the report; dropping rows would make scores of two runs incomparable.
         policies: dict[str, Policy] = dict.fromkeys(CHECKS, "keep")
         if name == "train":
             policies = {check: getattr(data, check) for check in CHECKS}
         elif name != "test":
+            # Sets that select the checkpoint may overlap each other. Only a test prompt seen before makes the last
+            # figure wrong.
             del policies["leaked"]
         others = topics if name == "train" else selecting
         known = np.concatenate([NOTHING, *(topics[other] for other in others)])
@@ -204,7 +230,7 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
 
 
 def _check_test(test: SplitReport, others: list[str]) -> None:
-    """Raise `DataError` where the test split repeats prompts of the other evaluation sets."""
+    """Raise `DataError` if the test split repeats prompts of the other evaluation sets."""
     found = test.findings["leaked"]
     if found["count"]:
         message = f"{found['count']} test comparisons have a prompt that is also in {' or '.join(others)}"
@@ -215,7 +241,9 @@ def _check_test(test: SplitReport, others: list[str]) -> None:
 
 
 def _shrink(split: _Split, data: Data, seed: int) -> None:
+    """Cap, group and sample a split."""
     training = split.name == "train"
+    # The cap comes first: after grouping, a prompt is usually a single comparison, and a cap would remove nothing.
     if training and data.max_per_prompt:
         before = len(split.left)
         split.left = cap_per_prompt(split.left, data.max_per_prompt, seed)
@@ -229,7 +257,10 @@ def _shrink(split: _Split, data: Data, seed: int) -> None:
 
 
 def _compare(splits: dict[str, _Split]) -> None:
-    """Count what only differs in case, blanks and punctuation, inside each split and from training to evaluation."""
+    """Count near repeats inside each split, and evaluation prompts with the words of a training prompt.
+
+    Near texts differ only in case, blanks and punctuation.
+    """
     prompts = splits["train"].left.column("near_prompt")
     for name, split in splits.items():
         check_stopping()
@@ -240,6 +271,7 @@ def _compare(splits: dict[str, _Split]) -> None:
 
 
 def _check_share(split: _Split, most: float) -> None:
+    """Raise `DataError` if a split lost more rows than the settings allow."""
     account = split.account
     lost = account.unusable()
     count = sum(lost.values())
@@ -248,6 +280,7 @@ def _check_share(split: _Split, most: float) -> None:
     reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
     examples = [entry["examples"][0] for reason, entry in account.rejected.items() if reason in lost]
     where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
+    # Rounded up: the share in the hint must let these data pass.
     needed = math.ceil(100 * count / account.rows) / 100
     raise DataError(
         f"{count} of {account.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
@@ -256,6 +289,7 @@ def _check_share(split: _Split, most: float) -> None:
 
 
 def _check_filled(split: _Split) -> None:
+    """Raise `DataError` for an empty split, with the reasons."""
     if len(split.left):
         return
     account = split.account
