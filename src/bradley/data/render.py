@@ -187,7 +187,7 @@ class Renderer:
                 yield ready, read.result()
 
     def _written(self, comparisons: Sequence[Comparison]) -> list[list[str] | None]:
-        """Render the texts of each comparison, the prompt's last; None for a comparison in need of special treatment."""
+        """Render the texts of each comparison, the prompt's last; None for a comparison treated by `_special_case`."""
         return [None if self._special(comparison) else self._texts(comparison) for comparison in comparisons]
 
     def _read_all(self, comparisons: Sequence[Comparison], texts: Sequence[list[str] | None]) -> list[Rendered]:
