@@ -1,4 +1,10 @@
-"""Load the splits of a run, from settings or rows in memory, with a report of every row."""
+"""Load the splits of a run, from settings or rows in memory, with a report of every row.
+
+Without a source for `valid` or `test`, a share of the training prompts is split off before any comparison is dropped.
+Evaluation sets keep every comparison, faults included, and are neither filtered nor grouped, to keep runs comparable.
+Only `eval_limit` samples evaluation sets. A test prompt also found in another evaluation set stops the run, unless
+`leaked` is `keep`.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,19 +60,10 @@ def load_splits(
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
 ) -> Splits:
-    """Read, mix, split, filter, cap, group and sample the data named by the settings.
-
-    Rows or comparisons given as arguments replace the sources of the settings. If `valid` or `test` has no source, a
-    share of the training prompts is split off before any comparison is dropped.
-
-    Evaluation sets keep every comparison, faults included, and are neither filtered nor grouped, to keep runs
-    comparable. Only `eval_limit` samples evaluation sets. A test prompt also found in another evaluation set stops the
-    run, unless `leaked` is `keep`.
+    """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
     Args:
-        data: sources, and rules for reading rows.
-        seed: seed of splits, samples and synthetic comparisons.
-        train, valid, test: rows or comparisons in memory, instead of the source of the same name.
+        train, valid, test: rows or comparisons in memory, instead of the source of the same name in `data`.
         eval_sets: further evaluation sets in memory, by name.
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
 
@@ -76,11 +73,8 @@ def load_splits(
         StopRequested: the process was asked to stop.
 
     Example:
-        from bradley import Data, load_splits
-
         rows = [{"prompt": f"Is {n} even?", "chosen": "Yes.", "rejected": "No."} for n in range(0, 200, 2)]
-        splits = load_splits(Data(valid_share=0.2), seed=0, train=rows)
-        print({name: len(split) for name, split in splits.by_name.items()})
+        splits = bradley.load_splits(bradley.Data(valid_share=0.2), seed=0, train=rows)  # 81 train, 19 valid
     """
     for name in eval_sets or {}:
         if problem := name_problem(name):
@@ -108,7 +102,6 @@ def load_splits(
         _shrink(split, data, seed)
         _check_filled(split)
     _compare(splits)
-    # Reports of two runs list splits in the same order, whether a split was read or split off.
     order = [name for name in wanted if name in splits]
     report = {
         "seed": seed,

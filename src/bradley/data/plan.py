@@ -1,7 +1,7 @@
 """Plan optimizer steps and micro-batches, as a pure function of lengths and seed.
 
-A plan depends on no model, device or number of processes. Every machine therefore takes the same steps, a resumed run
-needs a single integer, and the divisors of a step are known before the first forward pass of the step.
+A plan depends on no model, device or number of processes. Every machine therefore takes the same steps, and a resumed
+run needs a single integer. The divisors of a step are known before the first forward pass of the step.
 
 Legend: G comparisons, S steps, B comparisons of a step.
 """

@@ -49,10 +49,9 @@ def preview(
         DataError, CheckpointError: as for training.
 
     Example:
-        from bradley import Data, Model, Render, preview
-
-        found = preview(Data(synthetic={"comparisons": 100}), Render(), Model(), seed=0)
-        print(found["lengths"]["train"]["words"]["chosen"]["p50"])
+        data = bradley.Data(synthetic={"comparisons": 100})
+        found = bradley.preview(data, bradley.Render(), bradley.Model(), seed=0)
+        print(found["lengths"]["train"]["words"]["chosen"]["p50"])  # 22.0
     """
     # Not strict: a preview must show the faults for which training would stop.
     splits = load_splits(data, seed, strict=False)

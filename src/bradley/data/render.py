@@ -65,8 +65,8 @@ class Renderer:
     Raises:
         CheckpointError: `template = "tokenizer"` on a tokenizer without a chat template, or no end token for `eos =
             "always"`.
-        UserError: a Jinja file is missing, not UTF-8 or not Jinja; a template asks for today's date while `date` is
-            empty; or the template cannot express a setting.
+        UserError: a Jinja file is missing, not UTF-8 or not Jinja; a template asks for today's date without a `date`;
+            or a setting has no place in the template.
     """
 
     def __init__(self, tokenizer: Any, settings: Render, *, causal: bool) -> None:

@@ -6,9 +6,9 @@ the rendered text belongs to the template if no character of the token was marke
 begun by the template or another message; the characters involved are marked too.
 
 A stretch between two special tokens of the template with a forged token inside is read as a whole, with special tokens
-split. The ids equal the ids of a tokenizer without the forged token. A difference remains: a vocabulary with a blank
-before the first piece of a text alone (Metaspace with `prepend_scheme = "first"`) adds a blank before such a stretch
-too.
+split. The ids equal the ids of a tokenizer without the forged token. A difference remains for
+vocabularies with a blank before the first piece of a text alone (Metaspace with `prepend_scheme = "first"`). Such a
+vocabulary puts a blank before the stretch too.
 """
 
 import json

@@ -1,9 +1,10 @@
 """Compose preferences with a known true reward and known label noise, in plain English.
 
-A prompt asks for a story about a coloured animal near a place. A response names a colour, an animal and a place, each
-as requested with probability 1/2 and otherwise the alternative, and adds zero to three neutral sentences. The true
-reward of a response measures how much of the request is honoured. Neither text alone says anything about the label:
-prompts ask for every value equally often, responses name every value equally often, and length is drawn independently.
+A prompt asks for a story about a coloured animal near a place. A response names a colour, an animal and a place, and
+adds zero to three neutral sentences. Each attribute is as requested with probability 1/2, and otherwise the
+alternative. The true reward of a response measures how much of the request is honoured. Neither text alone says
+anything about the label: prompts ask for every value equally often, responses name every value equally often, and
+length is drawn independently.
 
 The true reward can be recomputed from the texts (`true_reward`) and is kept as `Response.score`. The probability of
 every label follows from the true rewards (`label_probability`). A scorer knowing the true reward is right on `1 -
@@ -62,9 +63,9 @@ def compose(settings: Synthetic, seed: int) -> list[Comparison]:
     """Draw comparisons with K = `settings.responses` responses each.
 
     The first n comparisons do not depend on the total number. Every two responses with different true rewards are
-    judged once, and each judgment errs independently; labels of K > 2 responses need not form a ranking.
-    `Response.score` is the true reward of the full text in every view. Ids, prompt keys and labels are the same in the
-    three views of a seed.
+    judged once. Each judgment errs independently; labels of K > 2 responses need not form a ranking. `Response.score`
+    is the true reward of the full text in every view. Ids, prompt keys and labels are the same in the three views of a
+    seed.
     """
     # Texts, unrelated texts and labels have streams of their own, so that a view changes the texts and no label.
     drafts, unrelated = (_drafts(settings, seed, purpose) for purpose in ("texts", "unrelated"))
@@ -79,10 +80,10 @@ def true_reward(prompt_text: str, response_text: str, length_weight: float) -> f
     """Compute the true reward of a response from the two texts alone.
 
         sum of WORTH[a] over the attributes a with the same value in both texts
-        + length_weight * (n - EXTRA_MEAN) / EXTRA_SD,   n = sentences of the response after the first
+        + length_weight * (n - EXTRA_MEAN) / EXTRA_SD
 
-    The length term has mean 0 and standard deviation 1. The sum is rounded to 6 decimals, to make equal sums equal
-    numbers.
+    n is the number of sentences of the response after the first. The length term has mean 0 and standard deviation 1.
+    The sum is rounded to 6 decimals, to make equal sums equal numbers.
     """
     common = _words(prompt_text) & _words(response_text)
     honoured = sum(WORTH[name] for name, values in ATTRIBUTES.items() if common.intersection(values))

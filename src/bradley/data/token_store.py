@@ -184,7 +184,7 @@ def read_store(folder: Path) -> TokenStore:
     ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text(encoding="utf-8")))
     info = Infos(folder / "info.jsonl", arrays.pop("info_sizes"))
     store = _assembled(arrays, info, ledger)
-    # A process killed while writing leaves short files; without this test, wrong tokens would be trained on.
+    # A cache may be damaged by a full disk or a partial copy; without this test, wrong tokens would be trained on.
     sizes = {
         "tokens": store.segments[-1],
         "rank": store.first_response[-1],
@@ -300,7 +300,7 @@ def _segments(ids: Sequence[list[int]]) -> Iterator[list[int]]:
 
 
 def _ranks(comparison: Comparison, fitted: Fitted) -> Sequence[float]:
-    """Return the ranking; NaN for every response if judgments are missing, because the ranking would bring these back."""
+    """Return the ranking; NaN for every response if judgments are missing, since a ranking would bring these back."""
     whole = comparison.rank is not None and len(fitted.judgments) == len(comparison.judgments)
     return comparison.rank if whole and comparison.rank is not None else [np.nan] * len(comparison.responses)
 
