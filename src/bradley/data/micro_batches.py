@@ -54,7 +54,7 @@ class Load(NamedTuple):
 
     Attributes:
         sizes: sizes of each comparison.
-        tokens: [G] tokens taken of the limit by a comparison alone.
+        tokens: [G] tokens counted against the limit by a comparison alone.
         cost: [G] time, in units of the matrix products of a token.
         padded: True if every response is a padded row; False if the prompt is computed once and nothing is padded.
     """

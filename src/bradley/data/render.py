@@ -159,7 +159,7 @@ class Renderer:
         return row if self.eos is None or (row and row[-1] == self.eos) else [*row, self.eos]
 
     def comparisons(self, comparisons: Sequence[Comparison]) -> list[Rendered]:
-        """Render comparisons to ids, with a single call of the tokenizer for most of the time spent.
+        """Render comparisons to ids, all in a single call of the tokenizer, because tokenizing takes most of the time.
 
         Raises:
             DataError: the template refuses a conversation, or given token ids are invalid; the message names the

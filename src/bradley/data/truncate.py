@@ -13,12 +13,15 @@ from .render import Rendered
 class Ledger:
     """Effects of rendering and limits on comparisons, by cause, with the tokens lost.
 
-    `control_tokens`: a message spells special tokens, read as plain text; nothing is lost. `short_response`: dropped
-    from training, because a response has fewer tokens than `min_response_tokens`. `over_long`: dropped from training by
-    `over_long = "drop"`. `response_over_limit`: dropped from training, because a response alone exceeds `max_tokens`.
-    `prompt_truncated`, `response_truncated`: tokens cut; the comparison stays. `identical_ids`: judgments between
-    responses with equal ids after rendering; without any other judgment, the comparison leaves training. `no_tokens`:
-    dropped from training, because a response renders to nothing.
+    Causes:
+        control_tokens: a message spells special tokens, read as plain text; nothing is lost.
+        no_tokens: dropped from training, because a response renders to nothing.
+        short_response: dropped from training, because a response has fewer tokens than `min_response_tokens`.
+        over_long: dropped from training by `over_long = "drop"`.
+        response_over_limit: dropped from training, because a response alone exceeds `max_tokens`.
+        prompt_truncated, response_truncated: tokens cut; the comparison stays.
+        identical_ids: judgments between responses with equal ids after rendering. Without any other judgment, the
+            comparison leaves training.
     """
 
     causes: dict[str, dict[str, Any]] = field(default_factory=dict)
