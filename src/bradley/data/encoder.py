@@ -59,11 +59,11 @@ class Encoder:
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""
         cuts = self._cuts_of(groups)
-        pieces = [split_head(group, cuts) for group in groups]
-        read = self._read(dict.fromkeys(chain.from_iterable(pieces)))
+        parts = [split_head(group, cuts) for group in groups]
+        read = self._read(dict.fromkeys(chain.from_iterable(parts)))
         return [
-            _joined([read[text] for text in piece], len(piece) > len(group))
-            for group, piece in zip(groups, pieces, strict=True)
+            _joined([read[text] for text in texts], len(texts) > len(group))
+            for group, texts in zip(groups, parts, strict=True)
         ]
 
     def _read(self, texts: Iterable[str]) -> dict[str, Ids]:

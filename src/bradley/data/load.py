@@ -123,24 +123,24 @@ class _Split:
 
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
     """Read the rows of a split from memory, from synthetic preferences or from files."""
-    pool, account = ComparisonTable(), SplitReport()
+    table, report = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
-        _add(pool, account, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
+        _add(table, report, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
     elif SYNTHETIC in parts:
-        _add(pool, account, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
+        _add(table, report, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
-            _add(pool, account, source.rows(), place, parts.index(source.given))
-            account.sources[-1] |= {"part": source.given, "sha256": source.digest()}
-    split = _Split(name, everything(pool), account)
+            _add(table, report, source.rows(), place, parts.index(source.given))
+            report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+    split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
     # The mixture comes before splits by share, so held-out prompts are mixed like the training prompts.
     if name == "train" and data.mix:
-        split.left, account.mix = mix(split.left, parts, data.mix, seed)
+        split.left, report.mix = mix(split.left, parts, data.mix, seed)
     return split
 
 
@@ -265,18 +265,18 @@ def _compare(splits: dict[str, _Split]) -> None:
 
 def _check_share(split: _Split, most: float) -> None:
     """Raise `DataError` if a split lost more rows than the settings allow."""
-    account = split.account
-    lost = account.unusable()
+    report = split.account
+    lost = report.unusable()
     count = sum(lost.values())
-    if count <= most * account.rows:
+    if count <= most * report.rows:
         return
     reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
-    examples = [entry["examples"][0] for reason, entry in account.rejected.items() if reason in lost]
+    examples = [entry["examples"][0] for reason, entry in report.rejected.items() if reason in lost]
     where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
     # Rounded up: the share in the hint must let these data pass.
-    needed = math.ceil(100 * count / account.rows) / 100
+    needed = math.ceil(100 * count / report.rows) / 100
     raise DataError(
-        f"{count} of {account.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
+        f"{count} of {report.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
         f"correct the data, or use --data.max_rejected_share {needed}" if needed < 1 else "correct the data",
     )
 
@@ -285,13 +285,13 @@ def _check_filled(split: _Split) -> None:
     """Raise `DataError` for an empty split, with the reasons."""
     if len(split.left):
         return
-    account = split.account
-    if account.split_from:
+    report = split.account
+    if report.split_from:
         hint = f"raise --data.{split.name}_share, or name a file with --data.{split.name}"
-        raise DataError(f"{split.name} is empty: its share holds none of the prompts of {account.split_from}", hint)
-    given = " and ".join(f"{count} for {name}" for name, count in account.split_off.items())
+        raise DataError(f"{split.name} is empty: its share holds none of the prompts of {report.split_from}", hint)
+    given = " and ".join(f"{count} for {name}" for name, count in report.split_off.items())
     taken = f", of which were split off {given}" if given else ""
-    found = account.unusable() | {reason: entry["count"] for reason, entry in account.rejected.items()}
+    found = report.unusable() | {reason: entry["count"] for reason, entry in report.rejected.items()}
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
     hint = "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"
-    raise DataError(f"{split.name} is empty: {account.rows} rows{taken}, none is left{reasons}", hint)
+    raise DataError(f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", hint)

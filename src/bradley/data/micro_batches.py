@@ -158,7 +158,7 @@ def cut_all(load: Load, limit: Limit) -> list[np.ndarray]:
     windows = np.full((-(-len(order) // width), width), -1)
     windows.flat[: len(order)] = order
     labels = cut(load, windows, limit)
-    return [piece for row, numbers in zip(windows, labels, strict=True) for piece in pieces(row, numbers)]
+    return [micro_batch for row, numbers in zip(windows, labels, strict=True) for micro_batch in pieces(row, numbers)]
 
 
 def pieces(chosen: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
@@ -305,13 +305,13 @@ def _join_lightest(
     row = np.arange(steps)
     # Micro-batches beyond the number of a step cost infinity and are never the lightest.
     spent = np.where(np.arange(wanted.max()) < wanted[:, None], np.float32(0), np.float32("inf"))
-    held = np.zeros(spent.shape, dtype=np.int64)
+    tokens_in = np.zeros(spent.shape, dtype=np.int64)
     count = np.zeros(spent.shape, dtype=np.int64)
     labels = np.empty(cost.shape, dtype=np.int64)
     for place in range(places):
         labels[:, place] = lightest = spent.argmin(axis=1)
         spent[row, lightest] += cost[:, place]
-        held[row, lightest] += tokens[:, place]
+        tokens_in[row, lightest] += tokens[:, place]
         count[row, lightest] += present[:, place]
-    kept = (held <= limit.tokens) & (count <= (limit.comparisons or places))
+    kept = (tokens_in <= limit.tokens) & (count <= (limit.comparisons or places))
     return labels, np.asarray((kept | (count <= 1)).all(axis=1))

@@ -73,10 +73,10 @@ class Plan:
 
     def step(self, number: int) -> Step:
         """Return step `number` (from 1), independent of the steps before."""
-        chosen = self.chosen(number, number + 1)
+        drawn = self.chosen(number, number + 1)
         # Empty places of a short step are removed: an index of -1 would mean the last comparison.
-        chosen = chosen[:, chosen[0] >= 0]
-        return Step(number, chosen[0], pieces(chosen[0], cut(self.load, chosen, self.limit)[0]))
+        drawn = drawn[:, drawn[0] >= 0]
+        return Step(number, drawn[0], pieces(drawn[0], cut(self.load, drawn, self.limit)[0]))
 
     def steps(self) -> Iterator[Step]:
         """Iterate over every step of the run, in order."""
@@ -120,7 +120,7 @@ class Plan:
 
     def _costs(self, step: Step) -> np.ndarray:
         """Sum the cost of each micro-batch of a step: [M]."""
-        return np.array([self.load.cost[piece].sum() for piece in step.micro_batches])
+        return np.array([self.load.cost[micro_batch].sum() for micro_batch in step.micro_batches])
 
     def judgments_in(self, step: Step) -> int:
         """Count the judgments of a step: the unit of the episodes in logs."""
@@ -129,9 +129,9 @@ class Plan:
     def totals(self, step: Step) -> Totals:
         """Compute the divisors of a step, over all micro-batches."""
         # A mean over each micro-batch would make the gradient depend on the cut; divisors of the whole step do not.
-        chosen = step.comparisons
-        rows = self.load.sizes.rows[chosen]
-        return Totals(float(self.weights[chosen].sum()), float(rows.sum()), float(len(chosen)))
+        comparisons = step.comparisons
+        rows = self.load.sizes.rows[comparisons]
+        return Totals(float(self.weights[comparisons].sum()), float(rows.sum()), float(len(comparisons)))
 
 
 def make_plan(

@@ -192,8 +192,8 @@ def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: in
         The check covers both sides: {"contents_found": True if the text holds every message (None for token ids,
         without text to compare), "double_bos", "ends_with_eos", "pooled_token", "template": name of the template}.
     """
-    chosen = comparisons[:n]
-    return [_sample(c, rendered, renderer) for c, rendered in zip(chosen, renderer.comparisons(chosen), strict=True)]
+    first = comparisons[:n]
+    return [_sample(c, rendered, renderer) for c, rendered in zip(first, renderer.comparisons(first), strict=True)]
 
 
 def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:

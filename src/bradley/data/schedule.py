@@ -49,12 +49,12 @@ def schedule(plan: Plan, processes: Sequence[int] = (1, 2, 4, 8)) -> Schedule:
     comparisons = micro_batches = tokens = largest = most = 0
     fewest, cost = len(plan), 0.0
     waited = dict.fromkeys(processes, 0.0)
-    for seen, held, spent in _steps(plan):
+    for seen, tokens_in, spent in _steps(plan):
         comparisons += seen
-        count = (held > 0).sum(axis=1)
+        count = (tokens_in > 0).sum(axis=1)
         micro_batches += int(count.sum())
         fewest, most = min(fewest, int(count.min())), max(most, int(count.max()))
-        tokens, largest = tokens + int(held.sum()), max(largest, int(held.max()))
+        tokens, largest = tokens + int(tokens_in.sum()), max(largest, int(tokens_in.max()))
         cost += float(spent.sum())
         # `deal` gives a round of P processes the next P micro-batches by cost, so every P-th cost is the longest of its
         # round.
@@ -68,11 +68,11 @@ def schedule(plan: Plan, processes: Sequence[int] = (1, 2, 4, 8)) -> Schedule:
 def heaviest(plan: Plan) -> np.ndarray:
     """Return the comparisons of the micro-batch with the most tokens in a run, padding included."""
     most, place, first = -1.0, (1, 0), 1
-    for _, held, _ in _steps(plan):
-        step, piece = np.unravel_index(held.argmax(), held.shape)
-        if held[step, piece] > most:
-            most, place = held[step, piece], (first + int(step), int(piece))
-        first += len(held)
+    for _, tokens_in, _ in _steps(plan):
+        step, micro_batch = np.unravel_index(tokens_in.argmax(), tokens_in.shape)
+        if tokens_in[step, micro_batch] > most:
+            most, place = tokens_in[step, micro_batch], (first + int(step), int(micro_batch))
+        first += len(tokens_in)
     # The numbering of micro-batches agrees with `Plan.step`, because both use the same `cut`.
     return plan.step(place[0]).micro_batches[place[1]]
 
@@ -85,21 +85,21 @@ def _steps(plan: Plan) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     sizes = plan.load.sizes
     at_once = max(1, PLACES_AT_ONCE // plan.batch_size)
     for first in range(1, plan.num_steps + 1, at_once):
-        chosen = plan.chosen(first, min(first + at_once, plan.num_steps + 1))
-        labels = cut(plan.load, chosen, plan.limit)
+        drawn = plan.chosen(first, min(first + at_once, plan.num_steps + 1))
+        labels = cut(plan.load, drawn, plan.limit)
         # One flat bin for each micro-batch of each step: a single `bincount` then adds up all steps.
-        shape = (len(chosen), int(labels.max()) + 1)
-        here = chosen >= 0
-        place = (np.arange(len(chosen))[:, None] * shape[1] + labels)[here]
-        comparisons = chosen[here]
+        shape = (len(drawn), int(labels.max()) + 1)
+        present = drawn >= 0
+        place = (np.arange(len(drawn))[:, None] * shape[1] + labels)[present]
+        comparisons = drawn[present]
 
-        held, cost = (_sums(place, values[comparisons], shape) for values in (plan.load.tokens, plan.load.cost))
+        tokens_in, cost = (_sums(place, values[comparisons], shape) for values in (plan.load.tokens, plan.load.cost))
         # Padded rows all have the length of the longest, so the tokens of single comparisons do not add up.
         if plan.load.padded:
             widest = np.zeros(shape[0] * shape[1])
             np.maximum.at(widest, place, sizes.longest[comparisons])
-            held = _sums(place, sizes.rows[comparisons], shape) * widest.reshape(shape)
-        yield len(comparisons), held, cost
+            tokens_in = _sums(place, sizes.rows[comparisons], shape) * widest.reshape(shape)
+        yield len(comparisons), tokens_in, cost
 
 
 def _sums(place: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

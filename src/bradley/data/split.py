@@ -53,12 +53,12 @@ def sample(rows: Selection, limit: int, seed: int, name: str) -> tuple[Selection
     members = {columns.sources[number]: np.flatnonzero(of_row == number) for number in numbers}
     places = _places({source: len(own) for source, own in members.items()}, min(limit or total, total))
     # The first places of a permutation: with more places, a source keeps what it had and adds to it.
-    chosen = [
+    drawn = [
         own[generator(seed, "sample", name, source).permutation(len(own))[: places[source]]]
         for source, own in members.items()
     ]
     sources = {source: {"of": len(own), "kept": places[source]} for source, own in members.items()}
-    kept = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
+    kept = np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, dtype=np.int64)
     return rows.take(kept), {"limit": limit, "of": total, "kept": len(kept), "sources": sources}
 
 
@@ -81,7 +81,7 @@ def mix(rows: Selection, parts: list[str], amounts: dict[str, float], seed: int)
         DataError: a part has fewer comparisons than asked for.
     """
     of_row = rows.pool.columns.part[rows.heads]
-    chosen, account = [], {}
+    drawn, kept = [], {}
     for number, part in enumerate(parts):
         own = np.flatnonzero(of_row == number)
         amount = amounts.get(part, 1.0)
@@ -91,9 +91,9 @@ def mix(rows: Selection, parts: list[str], amounts: dict[str, float], seed: int)
                 f"data.mix asks for {wanted} comparisons of {part}, which has {len(own)}",
                 f"ask for at most {len(own)}, or leave it out to take all of them",
             )
-        chosen.append(own[generator(seed, "mix", number).permutation(len(own))[:wanted]])
-        account[part] = {"of": len(own), "kept": wanted}
-    return rows.take(np.sort(np.concatenate(chosen))), account
+        drawn.append(own[generator(seed, "mix", number).permutation(len(own))[:wanted]])
+        kept[part] = {"of": len(own), "kept": wanted}
+    return rows.take(np.sort(np.concatenate(drawn))), kept
 
 
 def cap_per_prompt(rows: Selection, most: int, seed: int) -> Selection:
