@@ -28,8 +28,10 @@ def token_figures(store: TokenStore) -> dict[str, Any]:
 
 
 def token_histograms(store: TokenStore, prompt: np.ndarray) -> dict[str, Any]:
-    """Count token lengths, before any cut, in histograms: the prompt of each comparison, and both sides of each
-    judgment.
+    """Count token lengths in histograms: the prompt of each comparison, and both sides of each judgment with a
+    preference.
+
+    Response lengths exclude the prompt and are counted before any cut.
 
     Args:
         store: the split.
