@@ -1,6 +1,6 @@
-"""What policies and samples need to know of comparisons, as flat arrays: 120 bytes for a pair, whatever its texts.
+"""Flat arrays about comparisons, read by policies and samples: 120 bytes for a pair, for texts of any length.
 
-Texts are compared by 64-bit hashes. Among ten million texts two unlike ones share one with a probability of 3e-6.
+Texts are compared by 64-bit hashes. Among ten million different texts, two share a hash with a probability of 3e-6.
 
 Legend: G comparisons, R responses, J judgments.
 """
@@ -18,8 +18,10 @@ from ..records import Comparison, Message
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
-"""The marks and controls of Unicode's bidirectional algorithm: they show text in another order than it is stored in."""
+"""Marks and controls of Unicode's bidirectional algorithm. Text with such a mark is shown in another order than stored.
+"""
 KEY = re.compile("[0-9a-f]{16}")
+# ASCII alone: bytes above 127 are fragments of other characters, and cannot be judged byte by byte.
 NO_WORD = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 
 
@@ -29,12 +31,13 @@ class Columns:
 
     Attributes:
         topic: [G] uint64, `topic` of the comparison.
-        prompt: [G] uint64, the prompt's key and the arguments of its template.
-        alike: [G] uint64, equal for comparisons that may be merged: topic, roles of the prompt, template arguments.
-        near_prompt, near: [G] uint64, hash of the words of the prompt, and of the prompt and all responses: case,
-            blanks and punctuation aside.
-        source, part: [G] int32, where it came from, as it says itself and as the settings say.
-        blank, marked: [G] bool, whether a response is blank, and whether a text holds bidirectional marks.
+        prompt: [G] uint64, the prompt's key combined with the arguments of the chat template.
+        alike: [G] uint64, equal for comparisons allowed to merge: same topic, roles of the prompt and template
+            arguments.
+        near_prompt, near: [G] uint64, hash of the words of the prompt; hash of the words of the prompt and all
+            responses. Case, blanks and punctuation do not count.
+        source, part: [G] int64, number of the source named by the row, and of the part named by the settings.
+        blank, marked: [G] bool, True if a response is blank; True if a text holds bidirectional marks.
         first_response, first_judgment: [G + 1] offsets.
         response: [R] uint64, hash of the response's messages.
         better, worse: [J] places in `response`.
@@ -61,14 +64,15 @@ class Columns:
     sources: list[str]
 
     def of_judgments(self, values: Array) -> Array:
-        """[J] the value that each judgment's comparison has in `values` [G]."""
+        """Repeat `values` [G] for each judgment of a comparison: [J]."""
         return np.repeat(values, np.diff(self.first_judgment))
 
 
 class ColumnsBuilder:
-    """Gathers columns, comparison by comparison."""
+    """Builder of `Columns`, fed comparison by comparison."""
 
     def __init__(self) -> None:
+        # Arrays of 8 bytes a number: lists of Python integers would take several times the memory for a million rows.
         self.hashes = {name: array("Q") for name in ("topic", "prompt", "alike", "near_prompt", "near", "response")}
         self.numbers = {name: array("q") for name in ("source", "part", "better", "worse")}
         self.flags = {name: array("b") for name in ("blank", "marked")}
@@ -77,7 +81,7 @@ class ColumnsBuilder:
         self.sources: dict[str, int] = {}
 
     def add(self, comparison: Comparison, part: int) -> None:
-        """Append one comparison that came from part number `part` of its split."""
+        """Append a comparison from part number `part` of its split."""
         about, texts = number_of(topic(comparison)), [response.messages for response in comparison.responses]
         roles = [message.role for message in comparison.prompt]
         args = repr(sorted(comparison.template_args.items()))
@@ -86,7 +90,10 @@ class ColumnsBuilder:
             "topic": about,
             "prompt": number_of(comparison.prompt_key) ^ (hash64(args.encode()) if comparison.template_args else 0),
             "alike": hash64(f"{about} {roles} {args}".encode()),
+            # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
+            # having the same prompt.
             "near_prompt": hash64(words[0] or b"\x1e".join(sorted(words))),
+            # Sorted and counted once: order and repetition of responses are no difference.
             "near": hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])),
         }
         for name, value in row.items():
@@ -106,7 +113,7 @@ class ColumnsBuilder:
         self.first_judgment.append(len(self.probability))
 
     def columns(self) -> Columns:
-        """Everything added so far."""
+        """Return everything added until now as arrays."""
         parts: dict[str, Any] = {name: np.array(values, dtype=np.uint64) for name, values in self.hashes.items()}
         parts |= {name: np.array(values, dtype=np.int64) for name, values in self.numbers.items()}
         parts |= {name: np.array(values, dtype=bool) for name, values in self.flags.items()}
@@ -121,7 +128,12 @@ class ColumnsBuilder:
 
 
 def topic(comparison: Comparison) -> str:
-    """What comparisons share that must not be parted or leak: the prompt's key; without a prompt, the responses."""
+    """Return the key of comparisons kept together: the prompt's key, or a hash of the responses without a prompt.
+
+    Comparisons with the same topic go to one side of a split, and the same topic in training and evaluation is a leak.
+    """
+    # All blank prompts have one key: keyed by it, every comparison without a prompt would move between splits as a
+    # block.
     if any(message.content.strip() for message in comparison.prompt):
         return comparison.prompt_key
     texts = sorted(repr([(m.role, m.content) for m in response.messages]) for response in comparison.responses)
@@ -129,23 +141,28 @@ def topic(comparison: Comparison) -> str:
 
 
 def number_of(key: str) -> int:
-    """A key of 16 hex digits as the number that it writes; another one by its hash."""
+    """Return the number spelled by a key of 16 hex digits; hash any other key."""
+    # `surrogatepass`: JSON may hold lone surrogates, on which plain UTF-8 raises an error.
     return int(key, 16) if KEY.fullmatch(key) else hash64(key.encode("utf-8", "surrogatepass"))
 
 
 def hash64(text: bytes) -> int:
-    """64 bits of a hash of a text."""
+    """Hash bytes to 64 bits (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 def text_hash(turns: Iterable[Message]) -> int:
-    """64 bits of a hash of messages: equal where they are equal role by role and to the byte."""
+    """Hash messages to 64 bits: equal hashes mean equal roles, contents and extras, to the byte."""
+    # Separators that text rarely holds keep ["ab", "c"] and ["a", "bc"] apart.
     text = "\x1e".join([f"{turn.role}\x1f{turn.content}\x1f{turn.extra}" for turn in turns])
     return hash64(text.encode("utf-8", "surrogatepass"))
 
 
 def mixed(*columns: Array) -> Array:
-    """Hashes of tuples, given as columns of uint64 of one shape; their order counts (SplitMix64 of each in turn)."""
+    """Hash tuples given as columns of uint64 of the same shape: SplitMix64 of each column in turn.
+
+    The order of the columns counts.
+    """
     state = np.zeros(columns[0].shape, dtype=np.uint64)
     for column in columns:
         state = _scattered(state ^ column.astype(np.uint64))
@@ -153,7 +170,7 @@ def mixed(*columns: Array) -> Array:
 
 
 def _scattered(values: Array) -> Array:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), wrapping around as unsigned integers do."""
+    """Finalise SplitMix64 (Steele, Lea and Flood, 2014), with the wraparound of unsigned integers."""
     z = values + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -161,7 +178,7 @@ def _scattered(values: Array) -> Array:
 
 
 def _words(turns: Iterable[Message]) -> bytes:
-    """The letters and digits of all turns but a system's, the markers of a transcript aside."""
+    """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
     text = " ".join([turn.content for turn in turns if turn.role != "system"])
     for marker in ("\n\nHuman:", "\n\nAssistant:"):
         text = text.replace(marker, " ")
@@ -170,4 +187,6 @@ def _words(turns: Iterable[Message]) -> bytes:
 
 
 def _has_marks(turns: Iterable[Message]) -> bool:
+    """Return True if a text holds bidirectional marks."""
+    # The test for ASCII is far cheaper than the search, and no mark is ASCII.
     return any(not turn.content.isascii() and BIDIRECTIONAL.search(turn.content) for turn in turns)

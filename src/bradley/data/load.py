@@ -1,4 +1,10 @@
-"""From settings, or rows in memory, to the splits of a run, and an account of every row on the way."""
+"""Load the splits of a run, from settings or rows in memory, with a report of every row.
+
+Without a source for `valid` or `test`, a share of the training prompts is split off before any comparison is dropped.
+Evaluation sets keep every comparison, faults included, and are neither filtered nor grouped, to keep runs comparable.
+Only `eval_limit` samples evaluation sets. A test prompt also found in another evaluation set stops the run, unless
+`leaked` is `keep`.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +30,13 @@ Rows = Iterable[Row | Comparison]
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """What a run trains and is judged on.
+    """Comparisons of a run, by split.
 
     Attributes:
-        train: after policies, grouping and sampling.
-        evals: evaluation sets by name, "valid" first, as they came, or a sample of that.
-        test: read once, at the end; empty where there is none.
-        report: ready for JSON; report["splits"][name] accounts for every row of a split.
+        train: training comparisons, after policies, grouping and sampling.
+        evals: evaluation sets by name, "valid" first; unchanged, or a sample of each.
+        test: test comparisons, read once at the end; empty without a test split.
+        report: report in plain JSON values; report["splits"][name] accounts for every row of a split.
     """
 
     train: Sequence[Comparison]
@@ -40,17 +46,8 @@ class Splits:
 
     @property
     def by_name(self) -> dict[str, Sequence[Comparison]]:
-        """Every split there is: "train", the evaluation sets, "test"."""
+        """Splits by name: "train", the evaluation sets, and "test" unless empty."""
         return {"train": self.train, **self.evals, **({"test": self.test} if self.test else {})}
-
-
-@dataclass(slots=True)
-class _Split:
-    """A split on its way: what is left of it, and its account."""
-
-    name: str
-    left: Selection
-    account: SplitReport = field(default_factory=SplitReport)
 
 
 def load_splits(
@@ -63,22 +60,21 @@ def load_splits(
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
 ) -> Splits:
-    """Read, mix, split, clean, cap, group and sample what `data` names; rows or comparisons given here replace its
-    sources.
-
-    Training leaves what it may not see to the others first: where `valid` (or `test`) has no source of its own, the
-    share of prompts that the settings name is split off before anything is dropped. Evaluation sets keep every
-    comparison, whatever is found in them, and are neither cleaned nor grouped, so that runs stay comparable; only
-    `eval_limit` samples them. Whatever prompt of the test split is also in another evaluation set stops the run, unless
-    `leaked` is `keep`.
+    """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
     Args:
-        strict: whether too many unusable rows are an error; without it the report alone says so.
+        train, valid, test: rows or comparisons in memory, instead of the source of the same name in `data`.
+        eval_sets: further evaluation sets in memory, by name.
+        strict: True to raise an error for too many unusable rows; False to leave this to the report.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
-        UserError: the settings contradict themselves, or one of them has no effect on these data.
+        UserError: the settings contradict each other, or a setting has no effect on these data.
         StopRequested: the process was asked to stop.
+
+    Example:
+        rows = [{"prompt": f"Is {n} even?", "chosen": "Yes.", "rejected": "No."} for n in range(0, 200, 2)]
+        splits = bradley.load_splits(bradley.Data(valid_share=0.2), seed=0, train=rows)  # 81 train, 19 valid
     """
     for name in eval_sets or {}:
         if problem := name_problem(name):
@@ -86,6 +82,7 @@ def load_splits(
     given: dict[str, Rows | None] = {"train": train, "valid": valid, **(eval_sets or {}), "test": test}
     wanted = {"train": data.train, "valid": data.valid, **data.eval_sets, "test": data.test}
     wanted = {name: wanted.get(name, "") for name in dict.fromkeys([*list(wanted)[:-1], *given])}
+    # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
     for name, sources in wanted.items():
         if given.get(name) is None:
             _check_sources(name, sources)
@@ -95,6 +92,7 @@ def load_splits(
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
     _check_idle(splits, data)
+    # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
     _split_off(splits, {name: share for name, share in held_out.items() if share and name not in splits}, seed)
     _clean(splits, data)
@@ -114,34 +112,47 @@ def load_splits(
     return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
 
 
+@dataclass(slots=True)
+class _Split:
+    """A split during loading: the remaining comparisons, and the report."""
+
+    name: str
+    left: Selection
+    account: SplitReport = field(default_factory=SplitReport)
+
+
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
-    pool, account = ComparisonTable(), SplitReport()
+    """Read the rows of a split from memory, from synthetic preferences or from files."""
+    table, report = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
-        _add(pool, account, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
+        _add(table, report, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
     elif SYNTHETIC in parts:
-        _add(pool, account, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
+        _add(table, report, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
-            _add(pool, account, source.rows(), place, parts.index(source.given))
-            account.sources[-1] |= {"part": source.given, "sha256": source.digest()}
-    split = _Split(name, everything(pool), account)
+            _add(table, report, source.rows(), place, parts.index(source.given))
+            report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+    split = _Split(name, everything(table), report)
+    # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
+    # The mixture comes before splits by share, so held-out prompts are mixed like the training prompts.
     if name == "train" and data.mix:
-        split.left, account.mix = mix(split.left, parts, data.mix, seed)
+        split.left, report.mix = mix(split.left, parts, data.mix, seed)
     return split
 
 
 def _compose(data: Data, seed: int) -> list[Comparison]:
+    """Compose synthetic comparisons."""
     from .synthetic import compose
 
     return compose(data.synthetic, seed)
 
 
 def _check_sources(name: str, sources: Words) -> None:
-    """Whether everything named is there, before the first row is read."""
+    """Raise an error for a missing or misplaced source, before the first row is read."""
     if SYNTHETIC not in as_list(sources):
         resolve(sources)
     elif name != "train":
@@ -152,7 +163,9 @@ def _check_sources(name: str, sources: Words) -> None:
 
 
 def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
     format, rows = choose_format(rows, place.settings.format, place.name, place.settings.columns)
+    # Rows arrive one by one and have no length; the report must account for every row that was read.
     count = 0
     for result in convert_rows(rows, format, place, pool.ids):
         count += 1
@@ -166,7 +179,7 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
 
 
 def _check_idle(splits: dict[str, _Split], data: Data) -> None:
-    """Raise `UserError` for a setting that none of the formats in use reads."""
+    """Raise `UserError` for a setting read by none of the formats in use."""
     formats = {source["format"] for split in splits.values() for source in split.account.sources}
     idle = idle_settings(data, formats)
     if idle:
@@ -174,10 +187,12 @@ def _check_idle(splits: dict[str, _Split], data: Data) -> None:
 
 
 def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -> None:
+    """Split the held-out shares off from training, by prompt."""
     if not shares:
         return
     train = splits["train"]
     all_shares = {**shares, "train": 1.0 - sum(shares.values())}
+    # With test after train, a larger test share takes prompts from train alone, and valid stays as it is.
     order: list[str] = [name for name in ("valid", "train", "test") if name in all_shares]
     parts = split_by_prompt(train.left, {name: all_shares[name] for name in order}, seed)
     train.left = parts.pop("train")
@@ -187,13 +202,17 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
 
 
 def _clean(splits: dict[str, _Split], data: Data) -> None:
+    """Apply the policies: the user's to training, `keep` to evaluation sets."""
     topics = {name: split.left.topics() for name, split in splits.items() if name != "train"}
     selecting = [name for name in topics if name != "test"]
     for name, split in splits.items():
+        # Evaluation sets are checked as well, for the report; dropping rows would make scores of two runs incomparable.
         policies: dict[str, Policy] = dict.fromkeys(CHECKS, "keep")
         if name == "train":
             policies = {check: getattr(data, check) for check in CHECKS}
         elif name != "test":
+            # Sets that select the checkpoint may overlap each other. Only a test prompt seen before makes the last
+            # figure wrong.
             del policies["leaked"]
         others = topics if name == "train" else selecting
         known = np.concatenate([NOTHING, *(topics[other] for other in others)])
@@ -204,7 +223,7 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
 
 
 def _check_test(test: SplitReport, others: list[str]) -> None:
-    """Raise `DataError` where the test split repeats prompts of the other evaluation sets."""
+    """Raise `DataError` if the test split repeats prompts of the other evaluation sets."""
     found = test.findings["leaked"]
     if found["count"]:
         message = f"{found['count']} test comparisons have a prompt that is also in {' or '.join(others)}"
@@ -215,7 +234,9 @@ def _check_test(test: SplitReport, others: list[str]) -> None:
 
 
 def _shrink(split: _Split, data: Data, seed: int) -> None:
+    """Cap, group and sample a split."""
     training = split.name == "train"
+    # The cap comes first: after grouping, a prompt is usually a single comparison, and a cap would remove nothing.
     if training and data.max_per_prompt:
         before = len(split.left)
         split.left = cap_per_prompt(split.left, data.max_per_prompt, seed)
@@ -229,7 +250,10 @@ def _shrink(split: _Split, data: Data, seed: int) -> None:
 
 
 def _compare(splits: dict[str, _Split]) -> None:
-    """Count what only differs in case, blanks and punctuation, inside each split and from training to evaluation."""
+    """Count near repeats inside each split, and evaluation prompts with the words of a training prompt.
+
+    Near texts differ only in case, blanks and punctuation.
+    """
     prompts = splits["train"].left.column("near_prompt")
     for name, split in splits.items():
         check_stopping()
@@ -240,31 +264,34 @@ def _compare(splits: dict[str, _Split]) -> None:
 
 
 def _check_share(split: _Split, most: float) -> None:
-    account = split.account
-    lost = account.unusable()
+    """Raise `DataError` if a split lost more rows than the settings allow."""
+    report = split.account
+    lost = report.unusable()
     count = sum(lost.values())
-    if count <= most * account.rows:
+    if count <= most * report.rows:
         return
     reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
-    examples = [entry["examples"][0] for reason, entry in account.rejected.items() if reason in lost]
+    examples = [entry["examples"][0] for reason, entry in report.rejected.items() if reason in lost]
     where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
-    needed = math.ceil(100 * count / account.rows) / 100
+    # Rounded up: the share in the hint must let these data pass.
+    needed = math.ceil(100 * count / report.rows) / 100
     raise DataError(
-        f"{count} of {account.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
+        f"{count} of {report.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
         f"correct the data, or use --data.max_rejected_share {needed}" if needed < 1 else "correct the data",
     )
 
 
 def _check_filled(split: _Split) -> None:
+    """Raise `DataError` for an empty split, with the reasons."""
     if len(split.left):
         return
-    account = split.account
-    if account.split_from:
+    report = split.account
+    if report.split_from:
         hint = f"raise --data.{split.name}_share, or name a file with --data.{split.name}"
-        raise DataError(f"{split.name} is empty: its share holds none of the prompts of {account.split_from}", hint)
-    given = " and ".join(f"{count} for {name}" for name, count in account.split_off.items())
+        raise DataError(f"{split.name} is empty: its share holds none of the prompts of {report.split_from}", hint)
+    given = " and ".join(f"{count} for {name}" for name, count in report.split_off.items())
     taken = f", of which were split off {given}" if given else ""
-    found = account.unusable() | {reason: entry["count"] for reason, entry in account.rejected.items()}
+    found = report.unusable() | {reason: entry["count"] for reason, entry in report.rejected.items()}
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
     hint = "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"
-    raise DataError(f"{split.name} is empty: {account.rows} rows{taken}, none is left{reasons}", hint)
+    raise DataError(f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", hint)

@@ -1,4 +1,4 @@
-"""What `bradley data` shows: what the files hold, how long it is, and the first rows as a model would read them."""
+"""Preview preference files for `bradley data`: contents, lengths, and the first rows as a model reads each row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,158 +10,50 @@ from .render import Rendered, Renderer
 from .report import describe, histogram, quantiles, sparkline
 from .tokenizer import make_tokenizer
 
-RESET = "\x1b[0m"
-SHADES = ("\x1b[30;47m", "\x1b[97;100m")
-"""Colours that take turns: black on light grey, white on dark grey."""
-SPECIAL = "\x1b[97;45m"
-POOLED = "\x1b[1;30;43m"
-SPACE = "\u2423"
-
-
-def token_views(comparisons: Sequence[Comparison], renderer: Renderer, color: bool) -> str:
-    """The first judgment of each comparison, both sides, before any limit."""
-    lines = [legend(color)]
-    for comparison, rendered in zip(comparisons, renderer.comparisons(comparisons), strict=True):
-        judgment = comparison.judgments[0]
-        for side, response in (("chosen", judgment.better), ("rejected", judgment.worse)):
-            ids = rendered.ids[response]
-            lines += [
-                "",
-                f"--- {visible(comparison.id)}, {side}: {len(ids)} tokens, {rendered.prompt_tokens} of the prompt",
-            ]
-            lines += [token_view(ids, renderer, color), pooled_line(ids, renderer)] if ids else ["(no token)"]
-    return "\n".join(lines)
-
-
-def legend(color: bool) -> str:
-    """What the marks mean."""
-    if not color:
-        return "tokens between |, special tokens in { }, the one that is scored in [[ ]]"
-    return f"tokens in turning shades, {SPECIAL}special tokens{RESET}, {POOLED}the one that is scored{RESET}"
-
-
-def token_view(ids: Sequence[int], renderer: Renderer, color: bool) -> str:
-    """Token ids as text, each set off from the next, on a new line after every token that holds a line break."""
-    place = renderer.pooled_place(ids)
-    special = set(renderer.tokenizer.all_special_ids) | _added_special(renderer)
-    paint, separator = (_colored, "") if color else (_plain, "|")
-    lines: list[list[str]] = [[]]
-    for number, id in enumerate(ids):
-        text = str(renderer.tokenizer.decode([id]))
-        lines[-1].append(paint(visible(text), number, id in special, number == place))
-        if "\n" in text:
-            lines.append([])
-    return "\n".join(separator.join(line) for line in lines if line)
-
-
-def pooled_line(ids: Sequence[int], renderer: Renderer) -> str:
-    """Which token is scored, in words."""
-    place = renderer.pooled_place(ids)
-    text = visible(str(renderer.tokenizer.decode([ids[place]])))
-    return f"scored at token {place + 1} of {len(ids)}: {text} (id {ids[place]})"
-
-
-def visible(text: str) -> str:
-    """A text in which nothing acts on a terminal: control and format characters are escaped, backslashes doubled."""
-    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
-
-
-def _colored(text: str, number: int, special: bool, pooled: bool) -> str:
-    shade = POOLED if pooled else SPECIAL if special else SHADES[number % len(SHADES)]
-    return f"{shade}{text or SPACE}{RESET}"
-
-
-def _plain(text: str, number: int, special: bool, pooled: bool) -> str:
-    return f"[[{text}]]" if pooled else f"{{{text}}}" if special else text
-
-
-def _added_special(renderer: Renderer) -> set[int]:
-    return {id for id, token in renderer.tokenizer.added_tokens_decoder.items() if token.special}
-
-
-def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:
-    """The first `n` comparisons, each by its first judgment, before any limit.
-
-    Returns:
-        Rows of {"id", "chosen", "rejected": decoded token ids, "chosen_tokens", "rejected_tokens": counts, "check"},
-        the check over both sides: {"contents_found": whether the text holds every message (None for token ids, which
-        have none), "double_bos", "ends_with_eos", "pooled_token", "template": its name}.
-    """
-    chosen = comparisons[:n]
-    return [_sample(c, rendered, renderer) for c, rendered in zip(chosen, renderer.comparisons(chosen), strict=True)]
-
-
-def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:
-    judgment = comparison.judgments[0]
-    sides = {"chosen": judgment.better, "rejected": judgment.worse}
-    ids = {side: rendered.ids[response] for side, response in sides.items()}
-    texts = {side: renderer.tokenizer.decode(row) for side, row in ids.items()}
-    messages = {side: (*comparison.prompt, *comparison.responses[k].messages) for side, k in sides.items()}
-    return {
-        "id": comparison.id,
-        **texts,
-        **{f"{side}_tokens": len(row) for side, row in ids.items()},
-        "check": {
-            "contents_found": _all_found(messages, texts, renderer),
-            "double_bos": any(len(row) > 1 and set(row[:2]) <= renderer.starts for row in ids.values()),
-            "ends_with_eos": all(row[-1:] and row[-1] in _ends(renderer.tokenizer) for row in ids.values()),
-            "pooled_token": renderer.tokenizer.decode([ids["chosen"][renderer.pooled_place(ids["chosen"])]]),
-            "template": renderer.settings.template,
-        },
-    }
-
-
-def _all_found(messages: dict[str, tuple[Message, ...]], texts: dict[str, str], renderer: Renderer) -> bool | None:
-    turns = [(message, texts[side]) for side, side_turns in messages.items() for message in side_turns]
-    if any(message.role == "ids" for message, _ in turns):
-        return None
-    return all(found(message.content, text, renderer.tokenizer) for message, text in turns)
-
-
-def found(content: str, text: str, tokenizer: Any) -> bool:
-    """Whether a decoded text holds a message, outer blanks aside, or what the tokenizer makes of it.
-
-    The second is for tokenizers that do not give a text back as it was, such as those without upper case.
-    """
-    if content.strip() in text:
-        return True
-    ids = tokenizer(content, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    return str(tokenizer.decode(ids)).strip() in text
-
-
-def _ends(tokenizer: Any) -> set[int]:
-    return {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
-
-
 ROWS_SHOWN = 3
 CHARACTERS_SHOWN = 600
 RENDERED_TOGETHER = 512
 BINS = 20
 PARTS = ("prompt", "chosen", "rejected")
-"""What has a histogram; both sides of every judgment that prefers one."""
+"""Parts with a histogram; `chosen` and `rejected` cover both sides of every judgment with a preference."""
 UNITS: dict[str, Callable[[str], int]] = {"characters": len, "words": lambda text: len(text.split())}
-"""Units of text that need no tokenizer. Words are separated by blanks, so they say little of Chinese or Japanese."""
-
+"""Units of text without a tokenizer. Words are separated by blanks, and say little about Chinese or Japanese."""
 Values = dict[str, list[int]]
+RESET = "\x1b[0m"
+SHADES = ("\x1b[30;47m", "\x1b[97;100m")
+"""Alternating colours of tokens: black on light grey, white on dark grey."""
+SPECIAL = "\x1b[97;45m"
+POOLED = "\x1b[1;30;43m"
+SPACE = "\u2423"
 
 
 def preview(
     data: Data, render: Render, model: Model, seed: int, *, tokens: bool = False, color: bool = False
 ) -> dict[str, Any]:
-    """What the files of `data` hold, as plain values.
+    """Describe the files of `data` as plain values.
 
     Args:
-        tokens: whether the first comparisons are wanted token by token, in `color` or not; needs a tokenizer.
+        data: sources, and rules for reading rows.
+        render: template and special tokens, for token lengths and samples.
+        model: the tokenizer; without `model.path` or `model.tokenizer`, no tokens are counted.
+        seed: seed of splits and samples.
+        tokens: True to add a view of the first comparisons token by token; needs a tokenizer.
+        color: True to colour the view for a terminal.
 
     Returns:
-        `report` as of `load_splits`; per split and unit `lengths`, quantiles of each part, and `histograms` of `PARTS`;
-        `rows`, the first training comparisons as text; with a tokenizer `samples`, see `decoded_samples`, and if they
-        are wanted `tokens`, the view of them.
+        `report`: the report of `load_splits`. `lengths`: quantiles of each part, by split and unit. `histograms`: the
+            same for `PARTS`. `rows`: the first training comparisons as text. With a tokenizer also `samples`: see
+            `decoded_samples`. With `tokens` also `tokens`: the view.
 
     Raises:
         DataError, CheckpointError: as for training.
+
+    Example:
+        data = bradley.Data(synthetic={"comparisons": 100})
+        found = bradley.preview(data, bradley.Render(), bradley.Model(), seed=0)
+        print(found["lengths"]["train"]["words"]["chosen"]["p50"])  # 22.0
     """
+    # Not strict: a preview must show the faults for which training would stop.
     splits = load_splits(data, seed, strict=False)
     renderer = make_renderer(splits.train, render, model) if model.path or model.tokenizer else None
     lengths = {
@@ -179,14 +71,47 @@ def preview(
     }
 
 
+def show(found: dict[str, Any]) -> str:
+    """Format a preview for the screen: the report, lengths per split, and the first rows with long texts shortened."""
+    sources = [source for split in found["report"]["splits"].values() for source in split["sources"]]
+    lines = [f"{source['path']}: {source['format']}, {source['rows']} rows" for source in sources]
+    lines += [describe(found["report"])]
+    for split, units in found["lengths"].items():
+        lines += ["", *_length_table(split, units, found["histograms"][split])]
+    if "tokens" in found:
+        return "\n".join([*lines, "", found["tokens"]])
+    for row in found["rows"]:
+        lines += ["", *(f"--- {row['id']}, {side}\n{shortened(row[side])}" for side in ("chosen", "rejected"))]
+    return "\n".join(lines)
+
+
+def _length_table(split: str, units: dict[str, Any], histograms: dict[str, Any]) -> list[str]:
+    """Tabulate the parts of a split in the finest unit: tokens with a tokenizer, otherwise words."""
+    # Units are stored from coarse to fine: characters, words, then tokens if there are any.
+    unit = next(reversed(units))
+    lines = [f"{split + ', length':<22}{'mean':>9}{'median':>9}{'95 %':>9}{'longest':>9}"]
+    for part, row in units[unit].items():
+        bars = sparkline(histograms[unit][part]) if part in histograms[unit] else ""
+        lines.append((f"{part + ', ' + unit:<22}" + "".join(f"{n:9.0f}" for n in row.values()) + "  " + bars).rstrip())
+    return lines
+
+
+def shortened(text: str) -> str:
+    """Shorten a text to about `CHARACTERS_SHOWN` characters; both ends stay."""
+    half = CHARACTERS_SHOWN // 2
+    left_out = len(text) - 2 * half
+    return text if left_out <= 0 else f"{text[:half]} [... {left_out} characters ...] {text[-half:]}"
+
+
 def make_renderer(comparisons: Sequence[Comparison], render: Render, model: Model) -> Renderer:
-    """The renderer of a run with these settings; without a model, a CLS token is what tells an encoder."""
+    """Build the renderer of a run with these settings."""
+    # No model is loaded here; a CLS token marks the tokenizer of an encoder.
     tokenizer = make_tokenizer(model, comparisons)
     return Renderer(tokenizer, render, causal=tokenizer.cls_token_id is None)
 
 
 def text_lengths(comparisons: Iterable[Comparison]) -> dict[str, Values]:
-    """Lengths of every part in every unit of `UNITS`, in the order of the comparisons."""
+    """Measure every part in every unit of `UNITS`, in the order of the comparisons."""
     found: dict[str, Values] = {unit: {} for unit in UNITS}
     for comparison in comparisons:
         prompt = "\n".join(message.content for message in comparison.prompt)
@@ -197,8 +122,9 @@ def text_lengths(comparisons: Iterable[Comparison]) -> dict[str, Values]:
 
 
 def token_lengths(comparisons: Sequence[Comparison], renderer: Renderer) -> dict[str, Values]:
-    """Lengths of every part in tokens, before any limit; `total` is prompt and response together."""
+    """Measure every part in tokens, before any limit; `total` is prompt and response together."""
     found: Values = {}
+    # In chunks: a call of the tokenizer for each comparison would be slow, and a call for all would fill the memory.
     for start in range(0, len(comparisons), RENDERED_TOGETHER):
         chunk = comparisons[start : start + RENDERED_TOGETHER]
         for comparison, row in zip(chunk, renderer.comparisons(chunk), strict=True):
@@ -209,6 +135,8 @@ def token_lengths(comparisons: Sequence[Comparison], renderer: Renderer) -> dict
 
 
 def _add(values: Values, prompt: int, responses: list[int], judgments: Sequence[Judgment]) -> None:
+    """Add the lengths of a comparison to the values of each part."""
+    # A tie has neither a chosen nor a rejected side.
     decided = [judgment for judgment in judgments if not judgment.tie]
     new = {
         "prompt": [prompt],
@@ -223,7 +151,7 @@ def _add(values: Values, prompt: int, responses: list[int], judgments: Sequence[
 def _each(
     lengths: dict[str, dict[str, Values]], figure: Callable[[list[int]], Any], parts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A figure of every part that has a length, by split and unit."""
+    """Compute a figure of every part with a length, by split and unit."""
     return {
         split: {
             unit: {part: figure(n) for part, n in values.items() if n and (not parts or part in parts)}
@@ -234,7 +162,7 @@ def _each(
 
 
 def rendered_row(comparison: Comparison, renderer: Renderer | None) -> dict[str, str]:
-    """The first judgment of a comparison as two texts; without a tokenizer, the turns with their roles."""
+    """Render the first judgment of a comparison as two texts; without a tokenizer, as turns with roles."""
     judgment = comparison.judgments[0]
     chosen, rejected = (comparison.responses[index].messages for index in (judgment.better, judgment.worse))
     return {
@@ -245,42 +173,139 @@ def rendered_row(comparison: Comparison, renderer: Renderer | None) -> dict[str,
 
 
 def _written(comparison: Comparison, response: tuple[Message, ...], renderer: Renderer | None) -> str:
+    """Render a conversation, or list turns and roles without a renderer."""
     if renderer is None:
         return plain_text(comparison.prompt, response)
     return renderer.text(comparison.prompt, response, comparison.template_args)
 
 
 def plain_text(prompt: tuple[Message, ...], response: tuple[Message, ...]) -> str:
-    """The turns of a conversation, each after its role."""
+    """Join the turns of a conversation, each after the name of the role."""
     return "\n".join(f"{message.role}: {message.content}" for message in (*prompt, *response))
 
 
-def show(found: dict[str, Any]) -> str:
-    """A preview for the screen: the report, lengths per split, and the first rows, long ones without their middle."""
-    sources = [source for split in found["report"]["splits"].values() for source in split["sources"]]
-    lines = [f"{source['path']}: {source['format']}, {source['rows']} rows" for source in sources]
-    lines += [describe(found["report"])]
-    for split, units in found["lengths"].items():
-        lines += ["", *_length_table(split, units, found["histograms"][split])]
-    if "tokens" in found:
-        return "\n".join([*lines, "", found["tokens"]])
-    for row in found["rows"]:
-        lines += ["", *(f"--- {row['id']}, {side}\n{shortened(row[side])}" for side in ("chosen", "rejected"))]
+def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:
+    """Decode the first `n` comparisons, each by the first judgment, before any limit.
+
+    Returns:
+        Rows of {"id", "chosen", "rejected": decoded token ids, "chosen_tokens", "rejected_tokens": counts, "check"}.
+        The check covers both sides: {"contents_found": True if the text holds every message (None for token ids,
+        without text to compare), "double_bos", "ends_with_eos", "pooled_token", "template": name of the template}.
+    """
+    first = comparisons[:n]
+    return [_sample(c, rendered, renderer) for c, rendered in zip(first, renderer.comparisons(first), strict=True)]
+
+
+def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:
+    """Decode both sides of a comparison's first judgment, and check the texts."""
+    judgment = comparison.judgments[0]
+    sides = {"chosen": judgment.better, "rejected": judgment.worse}
+    ids = {side: rendered.ids[response] for side, response in sides.items()}
+    texts = {side: renderer.tokenizer.decode(row) for side, row in ids.items()}
+    # The decoded ids are compared with the row's messages: this finds a template that drops or rewrites content.
+    messages = {side: (*comparison.prompt, *comparison.responses[k].messages) for side, k in sides.items()}
+    return {
+        "id": comparison.id,
+        **texts,
+        **{f"{side}_tokens": len(row) for side, row in ids.items()},
+        "check": {
+            "contents_found": _all_found(messages, texts, renderer),
+            "double_bos": any(len(row) > 1 and set(row[:2]) <= renderer.starts for row in ids.values()),
+            "ends_with_eos": all(row[-1:] and row[-1] in _ends(renderer.tokenizer) for row in ids.values()),
+            "pooled_token": renderer.tokenizer.decode([ids["chosen"][renderer.pooled_place(ids["chosen"])]]),
+            "template": renderer.settings.template,
+        },
+    }
+
+
+def _all_found(messages: dict[str, tuple[Message, ...]], texts: dict[str, str], renderer: Renderer) -> bool | None:
+    """Return True if both texts hold every message; None for token ids."""
+    turns = [(message, texts[side]) for side, side_turns in messages.items() for message in side_turns]
+    if any(message.role == "ids" for message, _ in turns):
+        return None
+    return all(found(message.content, text, renderer.tokenizer) for message, text in turns)
+
+
+def found(content: str, text: str, tokenizer: Any) -> bool:
+    """Return True if a decoded text holds a message, apart from outer blanks, as written or as the tokenizer decodes
+    the message.
+
+    The second form serves tokenizers with lossy decoding, such as tokenizers without upper case.
+    """
+    if content.strip() in text:
+        return True
+    # Special tokens are split, because a message that spells one is plain text to the model.
+    ids = tokenizer(content, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return str(tokenizer.decode(ids)).strip() in text
+
+
+def _ends(tokenizer: Any) -> set[int]:
+    """Return the ids of end tokens."""
+    return {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
+
+
+def token_views(comparisons: Sequence[Comparison], renderer: Renderer, color: bool) -> str:
+    """Show both sides of each comparison's first judgment token by token, before any limit."""
+    lines = [legend(color)]
+    for comparison, rendered in zip(comparisons, renderer.comparisons(comparisons), strict=True):
+        judgment = comparison.judgments[0]
+        for side, response in (("chosen", judgment.better), ("rejected", judgment.worse)):
+            ids = rendered.ids[response]
+            lines += [
+                "",
+                f"--- {visible(comparison.id)}, {side}: {len(ids)} tokens, {rendered.prompt_tokens} of the prompt",
+            ]
+            lines += [token_view(ids, renderer, color), pooled_line(ids, renderer)] if ids else ["(no token)"]
     return "\n".join(lines)
 
 
-def _length_table(split: str, units: dict[str, Any], histograms: dict[str, Any]) -> list[str]:
-    """The parts of a split in its finest unit: tokens where there are any, else words."""
-    unit = next(reversed(units))
-    lines = [f"{split + ', length':<22}{'mean':>9}{'median':>9}{'95 %':>9}{'longest':>9}"]
-    for part, row in units[unit].items():
-        bars = sparkline(histograms[unit][part]) if part in histograms[unit] else ""
-        lines.append((f"{part + ', ' + unit:<22}" + "".join(f"{n:9.0f}" for n in row.values()) + "  " + bars).rstrip())
-    return lines
+def legend(color: bool) -> str:
+    """Explain the marks of a token view."""
+    if not color:
+        return "tokens between |, special tokens in { }, the one that is scored in [[ ]]"
+    return f"tokens in turning shades, {SPECIAL}special tokens{RESET}, {POOLED}the one that is scored{RESET}"
 
 
-def shortened(text: str) -> str:
-    """A text of at most `CHARACTERS_SHOWN` characters, both ends kept."""
-    half = CHARACTERS_SHOWN // 2
-    left_out = len(text) - 2 * half
-    return text if left_out <= 0 else f"{text[:half]} [... {left_out} characters ...] {text[-half:]}"
+def token_view(ids: Sequence[int], renderer: Renderer, color: bool) -> str:
+    """Show token ids as separate texts, with a new line after every token holding a line break."""
+    place = renderer.pooled_place(ids)
+    # `all_special_ids` lacks added tokens that are special without a role, such as <|im_start|> in some tokenizers.
+    special = set(renderer.tokenizer.all_special_ids) | _added_special(renderer)
+    paint, separator = (_colored, "") if color else (_plain, "|")
+    lines: list[list[str]] = [[]]
+    for number, id in enumerate(ids):
+        text = str(renderer.tokenizer.decode([id]))
+        lines[-1].append(paint(visible(text), number, id in special, number == place))
+        if "\n" in text:
+            lines.append([])
+    return "\n".join(separator.join(line) for line in lines if line)
+
+
+def pooled_line(ids: Sequence[int], renderer: Renderer) -> str:
+    """Describe the scored token in words."""
+    place = renderer.pooled_place(ids)
+    text = visible(str(renderer.tokenizer.decode([ids[place]])))
+    return f"scored at token {place + 1} of {len(ids)}: {text} (id {ids[place]})"
+
+
+def visible(text: str) -> str:
+    """Escape a text for a terminal: control and format characters are escaped, backslashes doubled."""
+    # Data are not trusted: a raw escape sequence in a row could rewrite the user's screen.
+    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+def _colored(text: str, number: int, special: bool, pooled: bool) -> str:
+    """Colour a token by kind: scored, special, or one of two alternating shades."""
+    shade = POOLED if pooled else SPECIAL if special else SHADES[number % len(SHADES)]
+    return f"{shade}{text or SPACE}{RESET}"
+
+
+def _plain(text: str, number: int, special: bool, pooled: bool) -> str:
+    """Mark a token by kind: [[ ]] for the scored token, { } for special tokens."""
+    return f"[[{text}]]" if pooled else f"{{{text}}}" if special else text
+
+
+def _added_special(renderer: Renderer) -> set[int]:
+    """Return the ids of special added tokens."""
+    return {id for id, token in renderer.tokenizer.added_tokens_decoder.items() if token.special}

@@ -1,7 +1,7 @@
-"""The account of a split: where every row went, for the report and for the screen.
+"""Report of a split, for `data_report.json` and the screen: an account of every row.
 
 For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + capped
-away + grouped away + sampled away, where a row that is not rejected is one comparison.
+away + grouped away + sampled away. A row is a comparison unless rejected.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,69 +18,27 @@ from .formats import ASKED_FOR
 from .rows import on_one_line
 from .table import Selection
 
-BARS = "▁▂▃▄▅▆▇█"
-
-
-def quantiles(values: Iterable[int]) -> dict[str, float]:
-    """Mean, median, 95th percentile and largest of one count or more: {"mean", "p50", "p95", "max"}.
-
-    Percentiles are interpolated linearly between the two nearest counts.
-    """
-    counts = np.fromiter(values, dtype=np.float64)
-    p50, p95 = np.quantile(counts, [0.5, 0.95])
-    return {"mean": float(counts.mean()), "p50": float(p50), "p95": float(p95), "max": float(counts.max())}
-
-
-def histogram(values: Iterable[int], bins: int) -> dict[str, list[int]]:
-    """How many counts lie in each of at most `bins` bins of equal width: {"edges": [B + 1], "counts": [B]}.
-
-    Edges are multiples of the width, and the width is the smallest of 1, 2, 5, 10, 20, ... that needs no more bins. A
-    bin holds its lower edge and not its upper one. Counts are 0 or more; without any there are no edges either.
-    """
-    found = np.fromiter(values, dtype=np.int64)
-    if not len(found):
-        return {"edges": [], "counts": []}
-    low, high = int(found.min()), int(found.max())
-    width = next(width for width in _round_widths() if high // width - low // width < bins)
-    places = found // width - low // width
-    counts = np.bincount(places)
-    first = low // width * width
-    return {"edges": [first + i * width for i in range(len(counts) + 1)], "counts": counts.tolist()}
-
-
-def sparkline(found: dict[str, list[int]]) -> str:
-    """A histogram on one line: its first edge, a bar for each bin (a blank for an empty one) and its last edge."""
-    if not found["counts"]:
-        return ""
-    most = max(found["counts"])
-    bars = "".join(BARS[(len(BARS) * n - 1) // most] if n else " " for n in found["counts"])
-    return f"{found['edges'][0]:,} {bars} {found['edges'][-1]:,}"
-
-
-def _round_widths() -> Iterator[int]:
-    return (step * 10**power for power in count() for step in (1, 2, 5))
-
-
 EXAMPLES = 5
 SOURCES_SHOWN = 8
+BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(slots=True)
 class SplitReport:
-    """What happened to the rows of a split.
+    """Counts of a split's rows, by fate.
 
     Attributes:
-        rows: read from its sources; of a split by share, the comparisons that it was given.
+        rows: rows read from sources; for a split by share, comparisons received.
         sources: each with path, part (the setting's entry), format, rows and sha256.
         rejected: by reason, with a count and up to five examples.
-        mix: by part, comparisons that were there and that were kept.
-        split_from, split_off: the split that this one was taken from, and how many others were given of it.
-        findings: by check of `clean`.
-        capped_away, grouped_away: comparisons beyond the most of one prompt, and merged into others.
+        mix: by part, comparisons available and kept.
+        split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
+        findings: by check of `filters`.
+        capped_away, grouped_away: comparisons above the limit of a prompt; comparisons merged into others.
         sample: see `split.sample`.
-        inferred_prompts: rows without a prompt of their own, whose texts were split where they begin to differ.
-        near_repeats: comparisons with the same words as an earlier one; case, blanks and punctuation aside.
-        near_train: evaluation comparisons whose prompt has the words of a training prompt.
+        inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
+        near_repeats: comparisons with the words of an earlier comparison, apart from case, blanks and punctuation.
+        near_train: evaluation comparisons with the words of a training prompt.
     """
 
     rows: int = 0
@@ -98,23 +56,25 @@ class SplitReport:
     near_train: int = 0
 
     def reject(self, row: Rejected, file: str) -> None:
-        """Count a row that became no comparison."""
+        """Count a rejected row."""
         entry = self.rejected.setdefault(row.reason, {"count": 0, "examples": []})
         entry["count"] += 1
+        # A broken file may hold a million faulty rows; a few examples suffice, and memory stays bounded.
         if len(entry["examples"]) < EXAMPLES:
             entry["examples"].append({"file": file, "row": row.row, "detail": row.detail})
 
     def unusable(self) -> dict[str, int]:
-        """Rows lost against the user's wish."""
+        """Count rows lost against the user's wish."""
         return unusable(self.rejected, self.findings)
 
     def report(self, left: Selection) -> dict[str, Any]:
-        """The account as plain JSON values, with what is `left` of the split.
+        """Return the report as plain JSON values, with counts of the remaining comparisons.
 
         Raises:
             StopRequested: the process was asked to stop.
         """
         columns, responses = left.pool.columns, 0
+        # Only merged comparisons are read back from disk; the columns count the responses of all others.
         for place in left.names:
             check_stopping()
             responses += len(left[place].responses)
@@ -131,9 +91,9 @@ class SplitReport:
 
 
 def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
-    """Rows of a split that loading lost, by reason or policy.
+    """Count rows of a split lost by loading, by reason or policy.
 
-    Those that a user asked to leave out are not lost: by a filter, or by a policy that drops nothing unless told to.
+    Rows left out on request are not lost: rows left out by a filter, or by a policy without `drop` as the default.
     """
     rows = {reason: entry["count"] for reason, entry in rejected.items() if reason not in ASKED_FOR}
     dropped = {check: finding["dropped"] for check, finding in findings.items() if finding["dropped"]}
@@ -141,7 +101,7 @@ def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, in
 
 
 def describe(report: dict[str, Any]) -> str:
-    """The account for the screen: a line per split, and one for everything that was found, left out or sampled."""
+    """Format the report for the screen: a line per split, and a line for everything found, left out or sampled."""
     lines = []
     for name, split in report["splits"].items():
         if "rows" in split:
@@ -153,6 +113,7 @@ def describe(report: dict[str, Any]) -> str:
 
 
 def _too_many(split: dict[str, Any], most: float) -> list[str]:
+    """Return a warning if a split lost more rows than the settings allow."""
     lost = sum(unusable(split["rejected"], split["findings"]).values())
     if lost <= most * split["rows"]:
         return []
@@ -160,11 +121,13 @@ def _too_many(split: dict[str, Any], most: float) -> list[str]:
 
 
 def _notes(split: dict[str, Any]) -> list[str]:
+    """Describe rows left out, findings and samples of a split, each in a line."""
     notes = [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
         example = entry["examples"][0]
         word = "left out" if reason in ASKED_FOR else "rejected"
+        # File names come from outside and may hold control characters, which must not reach the terminal.
         notes.append(
             f"{word} {entry['count']:,} {reason}, such as {on_one_line(example['file'])}, row {example['row']}"
         )
@@ -191,3 +154,45 @@ def _notes(split: dict[str, Any]) -> list[str]:
         more = [f"and {len(sources) - SOURCES_SHOWN} more"] if len(sources) > SOURCES_SHOWN else []
         notes.append(f"sample of {split['comparisons']:,}: {', '.join(sources[:SOURCES_SHOWN] + more)}")
     return notes
+
+
+def quantiles(values: Iterable[int]) -> dict[str, float]:
+    """Compute mean, median, 95th percentile and largest of at least one count: {"mean", "p50", "p95", "max"}.
+
+    Percentiles are interpolated linearly between the two nearest counts.
+    """
+    counts = np.fromiter(values, dtype=np.float64)
+    p50, p95 = np.quantile(counts, [0.5, 0.95])
+    return {"mean": float(counts.mean()), "p50": float(p50), "p95": float(p95), "max": float(counts.max())}
+
+
+def histogram(values: Iterable[int], bins: int) -> dict[str, list[int]]:
+    """Count values in at most `bins` bins of equal width: {"edges": [B + 1], "counts": [B]}.
+
+    Edges are multiples of the width. The width is the smallest of 1, 2, 5, 10, 20, ... with at most `bins` bins. A bin
+    holds the lower edge and not the upper edge. Values are 0 or more; no values give no edges.
+    """
+    found = np.fromiter(values, dtype=np.int64)
+    if not len(found):
+        return {"edges": [], "counts": []}
+    low, high = int(found.min()), int(found.max())
+    width = next(width for width in _round_widths() if high // width - low // width < bins)
+    places = found // width - low // width
+    counts = np.bincount(places)
+    first = low // width * width
+    return {"edges": [first + i * width for i in range(len(counts) + 1)], "counts": counts.tolist()}
+
+
+def sparkline(found: dict[str, list[int]]) -> str:
+    """Draw a histogram on a line: the first edge, a bar for each bin (a blank for an empty bin) and the last edge."""
+    if not found["counts"]:
+        return ""
+    most = max(found["counts"])
+    # Rounded up, so that even a single value has a visible bar.
+    bars = "".join(BARS[(len(BARS) * n - 1) // most] if n else " " for n in found["counts"])
+    return f"{found['edges'][0]:,} {bars} {found['edges'][-1]:,}"
+
+
+def _round_widths() -> Iterator[int]:
+    """Iterate over 1, 2, 5, 10, 20, 50, ..."""
+    return (step * 10**power for power in count() for step in (1, 2, 5))

@@ -1,14 +1,14 @@
-"""Special tokens that a message writes out, told apart from those that a template writes.
+"""Tell special tokens spelled by messages from special tokens written by a template.
 
-The place of such a token in a rendered text is found with a mark: a character that occurs nowhere else is put before
-its last character, the conversation is rendered again, and the mark is taken out. A special token in the rendered text
-is the template's own if no character of it was marked. What a message may add to a token that the template or another
-message begins is marked too, so that none can be put together from pieces.
+A mark locates such tokens in a rendered text. The mark is a character found nowhere else, put before the last character
+of each spelled token. The conversation is rendered again with marks, and the marks are taken out. A special token in
+the rendered text belongs to the template if no character of the token was marked. A message may also complete a token
+begun by the template or another message; the characters involved are marked too.
 
-What lies between two special tokens of the template is read as a whole, with special tokens split, where it holds a
-forged one: its ids are those that it would have if the tokenizer had no such token. One difference remains: a
-vocabulary that writes a blank before the first piece of a text alone (Metaspace with `prepend_scheme = "first"`) writes
-one before such a stretch too.
+A stretch between two special tokens of the template with a forged token inside is read as a whole, with special tokens
+split. The ids equal the ids of a tokenizer without the forged token. A difference remains for
+vocabularies with a blank before the first piece of a text alone (Metaspace with `prepend_scheme = "first"`). Such a
+vocabulary puts a blank before the stretch too.
 """
 
 import json
@@ -23,23 +23,24 @@ from ..records import Comparison, Message
 
 Turns = tuple[Message, ...]
 PRIVATE = range(0xF0000, 0xFFFFE)
-"""Characters that mean nothing to anybody (Unicode's first supplementary private use area)."""
+"""Characters without any meaning (Unicode's first supplementary private use area)."""
 
 
 class Piece(NamedTuple):
-    """A stretch of a rendered text; `plain` where special tokens in it are ordinary text."""
+    """A stretch of a rendered text; `plain` is True if special tokens inside are ordinary text."""
 
     text: str
     plain: bool
 
 
 class SpecialTokens:
-    """The special tokens of one tokenizer as patterns of text."""
+    """Special tokens of a tokenizer, as patterns of text."""
 
     def __init__(self, tokenizer: Any) -> None:
         added = list(tokenizer.added_tokens_decoder.values())
         self.special = {token.content for token in added if token.special and token.content}
         self._any = re.compile(_longest_first(self.special))
+        # The lookahead finds overlapping tokens too: a token that begins inside another must be marked as well.
         self._each = re.compile(f"(?=({_longest_first(self.special)}))")
         self._added = re.compile(_longest_first({token.content for token in added if token.content}))
         self._starts = {token[:i] for token in self.special for i in range(1, len(token))}
@@ -48,7 +49,7 @@ class SpecialTokens:
         self._first, self._last = {token[0] for token in self.special}, {token[-1] for token in self.special}
 
     def suspects(self, messages: Sequence[Message], args: Mapping[str, Any]) -> bool:
-        """Whether a message, or a template argument, writes out a special token, or may have a part in one."""
+        """Return True if a message or template argument spells a special token, or may hold a part of a token."""
         for content in [message.content for message in messages]:
             if self._any.search(content) or self._parts(content):
                 return True
@@ -56,7 +57,7 @@ class SpecialTokens:
         return any(self._any.search(text) for text in _texts_in(others))
 
     def marked(self, comparison: Comparison, mark: str) -> Comparison:
-        """The comparison with every character marked that may belong to a special token that a message wrote."""
+        """Mark every character of a comparison that may belong to a special token spelled by a message."""
         return replace(
             comparison,
             prompt=self._marked_turns(comparison.prompt, mark),
@@ -65,6 +66,7 @@ class SpecialTokens:
         )
 
     def _marked_turns(self, messages: Turns, mark: str) -> Turns:
+        """Mark the contents and extras of messages."""
         return tuple(
             replace(
                 message,
@@ -75,6 +77,7 @@ class SpecialTokens:
         )
 
     def _marked_value(self, value: Any, mark: str) -> Any:
+        """Mark every text of a JSON value."""
         if isinstance(value, str):
             return _inserted(value, self._written(value), mark)
         if isinstance(value, dict):
@@ -82,16 +85,22 @@ class SpecialTokens:
         return [self._marked_value(entry, mark) for entry in value] if isinstance(value, list) else value
 
     def _written(self, text: str) -> set[int]:
-        """Places of the last character of every special token that a text writes out."""
+        """Return the place of the last character of every special token spelled in a text."""
         return {match.end(1) - 1 for match in self._each.finditer(text)}
 
     def pieces(self, marked: str, mark: str) -> tuple[list[Piece], int]:
-        """A rendered text with marks as pieces without, cut only at special tokens of the template, and how many
-        special tokens were forged."""
+        """Cut a marked text at the special tokens of the template.
+
+        Returns:
+            The pieces without marks, and the number of forged special tokens.
+        """
         text, places = unmarked(marked, mark)
         pieces: list[Piece] = []
         usual = begin = forged = total = 0
+        # `usual` and `begin` are the ends of what was given out and of the template's latest token; the empty token at
+        # the end closes the last stretch.
         for start, end in [*self._specials(text), (len(text), len(text))]:
+            # A mark inside of the token: some of its characters come from a message.
             if start < end and bisect_left(places, start) < bisect_left(places, end):
                 forged += 1
                 continue
@@ -103,11 +112,12 @@ class SpecialTokens:
         return [piece for piece in pieces if piece.text], total
 
     def _specials(self, text: str) -> Iterator[tuple[int, int]]:
-        """Special tokens as a tokenizer finds them: the leftmost added token, and of several there the longest."""
+        """Find special tokens like a tokenizer: the leftmost added token, and the longest at the same place."""
         return (match.span() for match in self._added.finditer(text) if match.group() in self.special)
 
     def _parts(self, content: str) -> set[int]:
-        """Places of characters that a token may hold whose other characters stand outside of the message."""
+        """Return the places of characters that a token with other characters outside of the message may hold."""
+        # Most messages neither begin nor end with a character of a special token; this test keeps the common case fast.
         most = min(len(content), self._longest)
         if self._first.isdisjoint(content[-most:]) and self._last.isdisjoint(content[:most]) and most == self._longest:
             return set()
@@ -118,7 +128,11 @@ class SpecialTokens:
 
 
 def unmarked(text: str, mark: str) -> tuple[str, list[int]]:
-    """A text without its marks, and the places of the characters that stood behind one, in order."""
+    """Remove the marks of a text.
+
+    Returns:
+        The text, and the places of the characters after a mark, in order.
+    """
     parts = text.split(mark)
     places, place = [], 0
     for part in parts[:-1]:
@@ -128,7 +142,7 @@ def unmarked(text: str, mark: str) -> tuple[str, list[int]]:
 
 
 def free_mark(comparison: Comparison, rendered: Iterable[str]) -> str:
-    """A character that neither the comparison nor its rendered texts hold."""
+    """Find a character absent from the comparison and the rendered texts."""
     messages = messages_of(comparison)
     extras = [json.loads(message.extra) for message in messages if message.extra]
     contents = (message.content for message in messages)
@@ -137,12 +151,12 @@ def free_mark(comparison: Comparison, rendered: Iterable[str]) -> str:
 
 
 def messages_of(comparison: Comparison) -> list[Message]:
-    """Every turn of a comparison."""
+    """List every turn of a comparison."""
     return [*comparison.prompt, *(message for response in comparison.responses for message in response.messages)]
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """Every text of a JSON value, keys aside."""
+    """Iterate over every text of a JSON value, except keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
@@ -151,10 +165,14 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def _inserted(content: str, places: Iterable[int], mark: str) -> str:
+    """Insert a mark before each place."""
+    # From the end, so that an insertion does not move the places before it.
     for place in sorted(places, reverse=True):
         content = content[:place] + mark + content[place:]
     return content
 
 
 def _longest_first(tokens: Iterable[str]) -> str:
+    """Build a pattern of tokens that prefers longer tokens."""
+    # `(?!)` matches nothing; an empty pattern would match everywhere.
     return "|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)"

@@ -1,6 +1,6 @@
-"""Comparisons on disk: written once as rows are read, and read back one by one, so that a million never lie in memory.
+"""Comparisons on disk: written once while rows are read, and read back singly, to keep a million out of memory.
 
-The file is a temporary one without a name, which the system removes with the process, whatever ends it.
+The file is temporary and has no name; the system removes the file with the process, even after a crash.
 """
 
 import json
@@ -24,41 +24,11 @@ from .columns import Columns, ColumnsBuilder
 Turns = tuple[Message, ...]
 
 
-def merged(members: Sequence[Comparison], name: str) -> Comparison:
-    """Comparisons of one prompt as one called `name`: responses deduplicated by text, every judgment kept.
-
-    It has no rank vector, the first one's prompt, source and scores, and the tags that all of them agree on.
-    """
-    responses: dict[Turns, Response] = {}
-    for member in members:
-        for response in member.responses:
-            responses.setdefault(response.messages, response)
-    places = {turns: place for place, turns in enumerate(responses)}
-    first = members[0]
-    return replace(
-        first,
-        id=name,
-        responses=tuple(responses.values()),
-        judgments=tuple(_moved(member, judgment, places) for member in members for judgment in member.judgments),
-        rank=None,
-        tags={key: value for key, value in first.tags.items() if all(m.tags.get(key) == value for m in members)},
-    )
-
-
-def _moved(member: Comparison, judgment: Judgment, places: dict[Turns, int]) -> Judgment:
-    better, worse = (member.responses[i].messages for i in (judgment.better, judgment.worse))
-    return replace(judgment, better=places[better], worse=places[worse])
-
-
-WITHOUT_REFERENCES = 2
-"""The version of `marshal` that writes equal values as equal bytes; later ones refer back to what they wrote before."""
-
-
 class ComparisonTable:
     """Comparisons by number: columns and ids in memory, texts on disk."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the pool lives
+        self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the table lives
         self._ends = array("q", [0])
         self._builder = ColumnsBuilder()
         self.ids: set[str] = set()
@@ -67,7 +37,7 @@ class ComparisonTable:
         return len(self._ends) - 1
 
     def add(self, comparison: Comparison, part: int = 0) -> None:
-        """Append a comparison that came from part number `part` of its split.
+        """Append a comparison from part number `part` of its split.
 
         Raises:
             DiskError: the disk of temporary files is full.
@@ -86,15 +56,17 @@ class ComparisonTable:
 
     @cached_property
     def columns(self) -> Columns:
-        """The columns of all comparisons; nothing may be added after they were first asked for."""
+        """Columns of all comparisons; the first access ends the adding of comparisons."""
+        # `raw` reads by file descriptor and does not see bytes still in Python's buffer.
         self._file.flush()
         columns = self._builder.columns()
         del self._builder
         return columns
 
     def raw(self, number: int) -> bytes:
-        """One comparison as it lies on disk."""
+        """Read a comparison's bytes from disk."""
         assert self.columns is not None, "flushes what was written"
+        # `pread` moves no file position: threads may read at the same time.
         start, end = self._ends[number], self._ends[number + 1]
         return os.pread(self._file.fileno(), end - start, start)
 
@@ -103,15 +75,14 @@ class ComparisonTable:
 
 
 class Selection(Sequence[Comparison]):
-    """Comparisons of a pool, in an order of their own, without the judgments that policies took away.
+    """Comparisons of a table in a chosen order, without the judgments removed by policies.
 
     Attributes:
-        pool: where they lie.
-        numbers: [M] their numbers in the pool.
-        first: [N + 1] offsets into `numbers`: comparison i is numbers[first[i] : first[i + 1]], merged where these are
-            several.
-        kept: [J of the pool] bool, judgments that are still there.
-        names: ids of merged comparisons, by their place.
+        pool: the table.
+        numbers: [M] numbers in the table.
+        first: [N + 1] offsets into `numbers`: comparison i is numbers[first[i] : first[i + 1]], merged if several.
+        kept: [J of the table] bool, True for remaining judgments.
+        names: ids of merged comparisons, by place.
     """
 
     def __init__(
@@ -153,43 +124,49 @@ class Selection(Sequence[Comparison]):
 
     @property
     def heads(self) -> np.ndarray:
-        """[N] the first member of each comparison."""
+        """Number of the first member of each comparison: [N]."""
         return self.numbers[self.first[:-1]]
 
     @property
     def alone(self) -> bool:
-        """Whether nothing is merged yet."""
+        """True if no comparison is merged yet."""
         return len(self) == len(self.numbers)
 
     def column(self, name: str) -> np.ndarray:
-        """[N] a column of `Columns` [G], of the first member of each comparison."""
+        """Return a column [G] of `Columns` for the first member of each comparison: [N]."""
         return np.asarray(getattr(self.pool.columns, name)[self.heads])
 
     def topics(self) -> np.ndarray:
-        """What may not leak, each once."""
+        """Return the different topics of all comparisons, for tests of leaks."""
         return np.unique(self.column("topic"))
 
     def take(self, places: np.ndarray) -> "Selection":
-        """The comparisons at `places`, in that order."""
+        """Select the comparisons at `places`, in the order given."""
         sizes = np.diff(self.first)[places]
         first = np.concatenate([[0], np.cumsum(sizes)])
+        # A merged comparison moves with all its members, so places become runs of numbers.
         inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
         numbers = self.numbers[np.repeat(self.first[:-1][places], sizes) + inside]
         names = {new: self.names[int(old)] for new, old in enumerate(places) if int(old) in self.names}
         return Selection(self.pool, numbers, self.kept, first, names)
 
     def count_judgments(self) -> int:
-        """Judgments of all comparisons together."""
+        """Count the judgments of all comparisons."""
         return int(self.judgments_left()[self.numbers].sum())
 
     def judgments_left(self) -> np.ndarray:
-        """[G of the pool] judgments that are still there."""
+        """Count the remaining judgments of each comparison: [G of the table]."""
         ends = np.concatenate([[0], np.cumsum(self.kept)])[self.pool.columns.first_judgment]
         return np.diff(ends)
 
     def digest(self) -> str:
-        """A hash of everything in it. Raises `StopRequested` where the process was asked to stop."""
+        """Hash the contents.
+
+        Raises:
+            StopRequested: the process was asked to stop.
+        """
         found = sha256(f"{self.names}".encode())
+        # Relative numbers: where the rows lie in the table must not change the hash of their contents.
         for column in (self.numbers, self.first):
             found.update((column - column[:1]).tobytes())
         columns = self.pool.columns
@@ -200,21 +177,23 @@ class Selection(Sequence[Comparison]):
         return found.hexdigest()
 
     def _member(self, number: int) -> Comparison:
+        """Read a comparison, without removed judgments."""
         comparison = self.pool[number]
         start, end = self.pool.columns.first_judgment[number : number + 2]
         if self.kept[start:end].all():
             return comparison
         judgments = tuple(j for j, kept in zip(comparison.judgments, self.kept[start:end], strict=True) if kept)
-        return replace(comparison, judgments=judgments, rank=None)  # a ranking would bring the others back
+        # The ranking goes too: judgments derived from it would bring the removed ones back.
+        return replace(comparison, judgments=judgments, rank=None)
 
 
 def everything(pool: ComparisonTable) -> Selection:
-    """All comparisons of a pool."""
+    """Select all comparisons of a table."""
     return Selection(pool, np.arange(len(pool)), np.ones(len(pool.columns.probability), dtype=bool))
 
 
 def select(comparisons: Iterable[Comparison]) -> Selection:
-    """Comparisons in memory as a selection of a pool of their own."""
+    """Select comparisons in memory, by a new table."""
     pool = ComparisonTable()
     for comparison in comparisons:
         pool.add(comparison)
@@ -222,7 +201,7 @@ def select(comparisons: Iterable[Comparison]) -> Selection:
 
 
 def digest(comparisons: Sequence[Comparison]) -> str:
-    """A hash of the content of comparisons, wherever they lie."""
+    """Hash the contents of comparisons on disk or in memory."""
     if isinstance(comparisons, Selection):
         return comparisons.digest()
     found = sha256()
@@ -231,9 +210,46 @@ def digest(comparisons: Sequence[Comparison]) -> str:
     return found.hexdigest()
 
 
+def merged(members: Sequence[Comparison], name: str) -> Comparison:
+    """Merge comparisons of a prompt into a comparison called `name`: responses deduplicated by text, every judgment
+    kept.
+
+    The result has no rank vector. Prompt, source and scores are taken from the first member, and tags are kept if all
+    members agree.
+    """
+    responses: dict[Turns, Response] = {}
+    for member in members:
+        for response in member.responses:
+            responses.setdefault(response.messages, response)
+    places = {turns: place for place, turns in enumerate(responses)}
+    first = members[0]
+    return replace(
+        first,
+        id=name,
+        responses=tuple(responses.values()),
+        judgments=tuple(_moved(member, judgment, places) for member in members for judgment in member.judgments),
+        rank=None,
+        tags={key: value for key, value in first.tags.items() if all(m.tags.get(key) == value for m in members)},
+    )
+
+
+def _moved(member: Comparison, judgment: Judgment, places: dict[Turns, int]) -> Judgment:
+    """Renumber the responses of a judgment for the merged comparison."""
+    better, worse = (member.responses[i].messages for i in (judgment.better, judgment.worse))
+    return replace(judgment, better=places[better], worse=places[worse])
+
+
+WITHOUT_REFERENCES = 2
+"""Version of `marshal` with equal bytes for equal values; later versions refer back to values written before."""
+
+
 def encode(comparison: Comparison) -> bytes:
-    """A comparison as bytes, equal for equal ones; for this process and its caches, not for files to exchange."""
+    """Encode a comparison as bytes, equal for equal comparisons.
+
+    The bytes serve this process and local caches, not files for exchange.
+    """
     c = comparison
+    # Exact built-in types: `marshal` refuses subclasses, and NumPy's numbers would be written as raw bytes.
     row = (
         *(str(c.id), str(c.prompt_key), _turns(c.prompt)),
         [(_turns(response.messages), _number(response.score)) for response in c.responses],
@@ -246,7 +262,7 @@ def encode(comparison: Comparison) -> bytes:
 
 
 def decode(raw: bytes) -> Comparison:
-    """The inverse of `encode`."""
+    """Invert `encode`."""
     id, key, prompt, responses, judgments, rank, source, tags, args = marshal.loads(raw)
     return Comparison(
         id,
@@ -262,13 +278,15 @@ def decode(raw: bytes) -> Comparison:
 
 
 def _number(value: float | None) -> float | None:
-    """A plain float: NumPy's would be written as bytes."""
+    """Convert to a plain float; None stays."""
     return None if value is None else float(value)
 
 
 def _turns(messages: Iterable[Message]) -> list[tuple[str, str, str]]:
+    """Convert messages to tuples of plain texts."""
     return [(str(message.role), str(message.content), str(message.extra)) for message in messages]
 
 
 def _messages(turns: Iterable[Any]) -> tuple[Message, ...]:
+    """Rebuild messages from tuples."""
     return tuple([Message(*turn) for turn in turns])

@@ -1,4 +1,4 @@
-"""Token statistics of a split for `data_report.json`."""
+"""Token statistics of a split, for `data_report.json`."""
 
 from typing import Any
 
@@ -12,8 +12,9 @@ LENGTH_BINS = 20
 
 
 def token_figures(store: TokenStore) -> dict[str, Any]:
-    """Token statistics of a split for the data report: full lengths, response lengths, and the ledger of losses."""
+    """Compute token statistics of a split: full lengths, prompt and response lengths, and the ledger of losses."""
     full = store.full_lengths()
+    # `response_tokens` counts before any cut, so a response cut to the limit may be longer than what was kept.
     prompt = full - np.asarray(store.response_tokens).clip(max=full)
     return {
         "total": quantiles(full),
@@ -27,12 +28,16 @@ def token_figures(store: TokenStore) -> dict[str, Any]:
 
 
 def token_histograms(store: TokenStore, prompt: np.ndarray) -> dict[str, Any]:
-    """Histograms of token lengths: one value per comparison for its prompt, and of the responses alone, before any cut,
-    one per judgment that prefers one, on either side.
+    """Count token lengths in histograms: the prompt of each comparison, and both sides of each judgment with a
+    preference.
+
+    Response lengths exclude the prompt and are counted before any cut.
 
     Args:
+        store: the split.
         prompt: [R] prompt tokens of each response.
     """
+    # A tie has neither a chosen nor a rejected side.
     decided = np.asarray(store.probability) != 0.5
     first = np.repeat(store.first_response[:-1], np.diff(store.first_judgment))[decided]
     sides = {"chosen": first + store.better[decided], "rejected": first + store.worse[decided]}

@@ -1,9 +1,9 @@
-"""The token store: comparisons as flat, memory-mapped arrays, made once and cached by what they were made from.
+"""Token store: comparisons as flat, memory-mapped arrays, made once and cached by contents and rules.
 
 Legend: G comparisons, R responses, S = G + R segments, J judgments, N tokens. Each comparison is a run of segments: the
-token prefix that all its responses share, once, and then each response's own tokens.
+token prefix shared by all responses, then the own tokens of each response.
 
-It is written a few hundred comparisons at a time, so that neither texts nor tokens of a large set ever lie in memory.
+A few hundred comparisons are written at a time, to keep texts and tokens of a large set out of memory.
 """
 
 import json
@@ -48,11 +48,11 @@ ARRAYS: dict[str, str] = {
     "truncated": "bool",
     "info_sizes": "int32",
 }
-"""What lies on disk, and as what."""
+"""Arrays on disk, with the type of each."""
 
 
 class RowInfo(NamedTuple):
-    """What a scored row needs to know of its comparison besides ids and judgments."""
+    """Facts about a comparison for a scored row, besides ids and judgments."""
 
     id: str
     prompt_key: str
@@ -61,42 +61,23 @@ class RowInfo(NamedTuple):
     source_scores: tuple[float, ...] | None
 
 
-class Infos(Sequence[RowInfo]):
-    """G rows of JSON on disk, read when they are asked for."""
-
-    def __init__(self, path: Path, sizes: np.ndarray) -> None:
-        self.ends = _offsets(sizes)
-        with path.open("rb") as file:
-            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if len(sizes) else b""
-        if len(self._text) != self.ends[-1]:
-            raise ValueError(f"{path} has {len(self._text)} bytes, wanted {self.ends[-1]}")
-
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
-    def __getitem__(self, place: int) -> RowInfo:  # type: ignore[override]
-        place = range(len(self))[place]
-        id, key, source, tags, scores = json.loads(self._text[self.ends[place] : self.ends[place + 1]])
-        return RowInfo(id, key, source, tags, None if scores is None else tuple(scores))
-
-
 @dataclass(frozen=True)
 class TokenStore:
-    """Comparisons of one split as arrays.
+    """Comparisons of a split as arrays.
 
     Attributes:
         tokens: [N] uint32 token ids.
-        segments: [S + 1] offsets into `tokens`; segment `first_response[g] + g` is comparison g's shared prefix.
+        segments: [S + 1] offsets into `tokens`; segment `first_response[g] + g` is the shared prefix of comparison g.
         first_response: [G + 1] number of the first response of each comparison.
-        first_judgment: [G + 1] likewise for judgments.
-        number: [G] place of each comparison in the sequence that the store was built from.
-        better, worse: [J] responses judged, counted within their comparison.
-        probability, margin, weight: [J] float32 (margin NaN where the source gives none).
-        rank: [R] float32 place in a full ranking, NaN where there is none.
-        response_tokens: [R] tokens of the response alone, prompt aside.
-        truncated: [R] whether tokens were cut to fit.
+        first_judgment: [G + 1] number of the first judgment of each comparison.
+        number: [G] place of each comparison in the sequence used to build the store.
+        better, worse: [J] responses judged, counted within the comparison.
+        probability, margin, weight: [J] float32 (margin NaN without a margin in the source).
+        rank: [R] float32 place in a full ranking, NaN without a ranking.
+        response_tokens: [R] tokens of the response alone, without prompt, before any cut.
+        truncated: [R] True if tokens were cut.
         info: G rows.
-        ledger: what the limits cost.
+        ledger: losses caused by limits.
     """
 
     tokens: np.ndarray
@@ -119,7 +100,7 @@ class TokenStore:
         return len(self.first_response) - 1
 
     def full_lengths(self) -> np.ndarray:
-        """[R] tokens of each response with its prompt, as a model reads it without sharing."""
+        """Count the tokens of each response with prompt, as read by a model without sharing: [R]."""
         sizes = np.diff(self.segments)
         is_prefix = np.zeros(len(sizes), dtype=bool)
         prefix = self.first_response[:-1] + np.arange(len(self))
@@ -127,25 +108,30 @@ class TokenStore:
         return np.asarray(sizes[~is_prefix] + np.repeat(sizes[prefix], np.diff(self.first_response)))
 
     def longest(self) -> np.ndarray:
-        """[G] the longest full length in each comparison."""
+        """Return the longest full length in each comparison: [G]."""
         return np.maximum.reduceat(self.full_lengths(), self.first_response[:-1]) if len(self) else np.zeros(0, int)
 
     def judgment_weights(self, weight_by: str) -> np.ndarray:
-        """[J] what each judgment counts: as the source says (`pair`), or scaled to one per comparison (`prompt`)."""
+        """Return the weight of each judgment: [J].
+
+        Args:
+            weight_by: `pair` for the weights of the source, `prompt` for weights scaled to a sum of 1 per comparison.
+        """
         if weight_by == "pair" or not len(self):
             return self.weight
+        # float64 for the sums: the scaled weights of a comparison should add up to 1 as exactly as float32 allows.
         totals = np.add.reduceat(self.weight.astype(np.float64), self.first_judgment[:-1])
         return np.asarray(self.weight / np.repeat(totals, np.diff(self.first_judgment)), dtype=np.float32)
 
     def response_ids(self, comparison: int, response: int) -> np.ndarray:
-        """[L] the full token ids of one response, prompt included."""
+        """Return the full token ids of a response, prompt included: [L]."""
         prefix = int(self.first_response[comparison]) + comparison
         own = prefix + 1 + response
         parts = [self.tokens[self.segments[s] : self.segments[s + 1]] for s in (prefix, own)]
         return np.concatenate(parts)
 
     def judgments(self, comparison: int) -> tuple[Judgment, ...]:
-        """The judgments of one comparison, as records."""
+        """Return the judgments of a comparison as records."""
         span = range(int(self.first_judgment[comparison]), int(self.first_judgment[comparison + 1]))
         return tuple(
             Judgment(
@@ -162,44 +148,94 @@ class TokenStore:
 def build_store(
     comparisons: Sequence[Comparison], renderer: Renderer, *, training: bool, cache: Path | None = None
 ) -> TokenStore:
-    """Render, limit and lay out `comparisons`; reuse the cached arrays of the same content, tokenizer and rules.
+    """Render comparisons, apply limits and lay out the arrays; reuse cached arrays of the same contents, tokenizer and
+    rules.
 
     Args:
-        training: whether over-long and indistinguishable comparisons may be dropped; evaluation keeps every row.
-        cache: folder of cached stores; None keeps nothing.
+        comparisons: a split.
+        renderer: template, tokenizer and limits.
+        training: True if over-long and indistinguishable comparisons may be dropped; evaluation keeps every row.
+        cache: folder of cached stores; None for no cache.
 
     Raises:
-        DataError: nothing is left, or an evaluation row cannot be fitted into the limits.
+        DataError: no comparison is left, or an evaluation row exceeds the limits.
         DiskError: the disk is full.
     """
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="bradley-") as temporary, disk_errors(Path(temporary)):
             _write(comparisons, renderer, training, Path(temporary))
-            return read_store(Path(temporary))  # mapped files outlive their names
+            # The files stay readable after the folder is removed: a mapping outlives the name of its file.
+            return read_store(Path(temporary))
     folder = cache / _cache_key(comparisons, renderer, training)
     try:
         return read_store(folder)
-    except (OSError, ValueError, KeyError):  # absent, or broken by other hands: it is only a cache
+    # Absent or damaged: a cache can always be made again, and must never stop a run.
+    except (OSError, ValueError, KeyError):
         return _built(comparisons, renderer, training, folder)
 
 
-def _built(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> TokenStore:
-    try:
-        replace_folder(folder, lambda target: _write(comparisons, renderer, training, target))
-    except DiskError:
-        if not (folder / "ledger.json").is_file():  # else another process has just written the same store
-            raise
-    return read_store(folder)
+def read_store(folder: Path) -> TokenStore:
+    """Read a store from a folder, with memory-mapped arrays.
+
+    Raises:
+        OSError, ValueError, KeyError: the store is missing or incomplete.
+    """
+    arrays = {name: _mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
+    ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text(encoding="utf-8")))
+    info = Infos(folder / "info.jsonl", arrays.pop("info_sizes"))
+    store = _assembled(arrays, info, ledger)
+    # A cache may be damaged by a full disk or a partial copy; without this test, wrong tokens would be trained on.
+    sizes = {
+        "tokens": store.segments[-1],
+        "rank": store.first_response[-1],
+        "better": store.first_judgment[-1],
+        "number": len(info),
+    }
+    if any(len(arrays[name]) != size for name, size in sizes.items()):
+        raise ValueError(f"{folder} holds arrays that do not fit each other")
+    return store
 
 
 def store_of(kept: Sequence[tuple[Comparison, Fitted]]) -> TokenStore:
-    """A store in memory of comparisons that are rendered and fitted already; nothing is left out of it."""
+    """Build a store in memory from rendered and fitted comparisons; none is left out."""
     numbered = [(place, comparison, fitted) for place, (comparison, fitted) in enumerate(kept)]
     arrays = {name: np.asarray(values, dtype=ARRAYS[name]) for name, values in _arrays(numbered).items()}
     return _assembled(arrays, [_info(comparison) for comparison, _ in kept], Ledger())
 
 
+class Infos(Sequence[RowInfo]):
+    """G rows of JSON on disk, read on access."""
+
+    def __init__(self, path: Path, sizes: np.ndarray) -> None:
+        self.ends = _offsets(sizes)
+        # An empty file cannot be mapped.
+        with path.open("rb") as file:
+            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if len(sizes) else b""
+        if len(self._text) != self.ends[-1]:
+            raise ValueError(f"{path} has {len(self._text)} bytes, wanted {self.ends[-1]}")
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, place: int) -> RowInfo:  # type: ignore[override]
+        place = range(len(self))[place]
+        id, key, source, tags, scores = json.loads(self._text[self.ends[place] : self.ends[place + 1]])
+        return RowInfo(id, key, source, tags, None if scores is None else tuple(scores))
+
+
+def _built(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> TokenStore:
+    """Write a store into the cache, and read the result."""
+    try:
+        replace_folder(folder, lambda target: _write(comparisons, renderer, training, target))
+    except DiskError:
+        # Another process may have written the same store in the meantime; any complete copy serves.
+        if not (folder / "ledger.json").is_file():
+            raise
+    return read_store(folder)
+
+
 def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> None:
+    """Render comparisons in chunks, and append each chunk to the files of a store."""
     ledger = Ledger()
     files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in ARRAYS}
     written = 0
@@ -207,6 +243,7 @@ def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool
         chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
         start = 0
         for chunk, rendered in renderer.stream(chunks):
+            # Tokenizing can take minutes; a stop request is honoured between chunks.
             signals.check()
             fitted = [truncate(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
             kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
@@ -223,11 +260,12 @@ def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool
         raise DataError(
             f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
         )
+    # Written last: a store without a ledger was interrupted, and is not read.
     (folder / "ledger.json").write_text(json.dumps(ledger.to_json()), encoding="utf-8")
 
 
 def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
-    """The arrays of a few comparisons, each with its place in the whole sequence."""
+    """Lay out a few comparisons as arrays, each with the place in the whole sequence."""
     segments = [segment for _, _, fitted in kept for segment in _segments(fitted.ids)]
     judgments = [judgment for _, _, fitted in kept for judgment in fitted.judgments]
     return {
@@ -248,33 +286,44 @@ def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
 
 
 def _segments(ids: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The shared prefix of full renderings, then each one's own tokens, at least its last. One alone shares nothing."""
+    """Iterate over segments: the shared prefix of full renderings, then the own tokens of each, at least the last
+    token.
+
+    A single rendering shares nothing.
+    """
     shared = min((common_prefix(ids[0], row) for row in ids[1:]), default=0)
+    # Every response keeps a token of its own: the score is read at a response's last token, which must not lie in the
+    # prefix.
     shared = min(shared, min(map(len, ids)) - 1)
     yield ids[0][:shared]
     yield from (row[shared:] for row in ids)
 
 
 def _ranks(comparison: Comparison, fitted: Fitted) -> Sequence[float]:
-    """The ranking, unless judgments are gone that it would bring back."""
+    """Return the ranking; NaN for every response if judgments are missing, since a ranking would bring these back."""
     whole = comparison.rank is not None and len(fitted.judgments) == len(comparison.judgments)
     return comparison.rank if whole and comparison.rank is not None else [np.nan] * len(comparison.responses)
 
 
 def _info(c: Comparison) -> RowInfo:
+    """Collect the facts of a comparison for scored rows."""
     scores = tuple(response.score for response in c.responses if response.score is not None)
     return RowInfo(c.id, topic(c), c.source, c.tags, scores if len(scores) == len(c.responses) else None)
 
 
 def _info_line(c: Comparison) -> bytes:
+    """Encode the facts of a comparison as JSON."""
     return json.dumps(_info(c), separators=(",", ":")).encode()
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:
+    """Turn sizes into offsets, starting at 0."""
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 def _cache_key(comparisons: Sequence[Comparison], renderer: Renderer, training: bool) -> str:
+    """Hash everything that decides the arrays: contents, rules, tokenizer, template and versions."""
+    # Another version of these libraries may split text differently, and old ids would be reused without notice.
     versions = [version(name) for name in ("bradley", "transformers", "tokenizers")]
     rules: tuple[Any, ...] = (_rules(renderer.settings), renderer.template, renderer.eos, training, FORMAT, versions)
     parts = (digest(comparisons), rules, fingerprint(renderer.tokenizer))
@@ -282,32 +331,12 @@ def _cache_key(comparisons: Sequence[Comparison], renderer: Renderer, training: 
 
 
 def _rules(settings: Render) -> str:
+    """Encode the render settings with sorted keys."""
     return json.dumps(settings.model_dump(), sort_keys=True)
 
 
-def read_store(folder: Path) -> TokenStore:
-    """A store from its folder, its arrays memory-mapped.
-
-    Raises:
-        OSError, ValueError, KeyError: it is not there, or not whole.
-    """
-    arrays = {name: _mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
-    ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text(encoding="utf-8")))
-    info = Infos(folder / "info.jsonl", arrays.pop("info_sizes"))
-    store = _assembled(arrays, info, ledger)
-    sizes = {
-        "tokens": store.segments[-1],
-        "rank": store.first_response[-1],
-        "better": store.first_judgment[-1],
-        "number": len(info),
-    }
-    if any(len(arrays[name]) != size for name, size in sizes.items()):
-        raise ValueError(f"{folder} holds arrays that do not fit each other")
-    return store
-
-
 def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: Ledger) -> TokenStore:
-    """Arrays as `_arrays` gives them, with offsets instead of sizes."""
+    """Build a store from the arrays of `_arrays`, with offsets instead of sizes."""
     sizes = {"segments": "segment_sizes", "first_response": "responses", "first_judgment": "judged"}
     offsets = {name: _offsets(arrays[size]) for name, size in sizes.items()}
     rest = {name: values for name, values in arrays.items() if name not in sizes.values()}
@@ -315,6 +344,8 @@ def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: L
 
 
 def _mapped(path: Path, kind: str) -> np.ndarray:
+    """Map an array file."""
+    # NumPy cannot map an empty file.
     if not path.stat().st_size:
         return np.zeros(0, dtype=kind)
     return np.memmap(path, dtype=kind, mode="r")

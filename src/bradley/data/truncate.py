@@ -1,4 +1,4 @@
-"""Token limits: what is cut or dropped where a comparison is too long, and the ledger that counts it."""
+"""Apply token limits: cut or drop comparisons above a limit, and count every loss in a ledger."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,20 +11,23 @@ from .render import Rendered
 
 @dataclass
 class Ledger:
-    """What rendering and its limits did to comparisons, and what that cost, by cause.
+    """Effects of rendering and limits on comparisons, by cause, with the tokens lost.
 
-    `control_tokens`: a message writes out special tokens, which were read as plain text; nothing is lost.
-    `short_response`: dropped from training because a response has fewer tokens than `min_response_tokens`.
-    `over_long`: dropped from training by `over_long = "drop"`. `response_over_limit`: dropped from training because a
-    response alone exceeds `max_tokens`. `prompt_truncated`, `response_truncated`: tokens cut, the comparison stays.
-    `identical_ids`: judgments between responses that the model cannot tell apart once rendered; the comparison leaves
-    training where no judgment is left. `no_tokens`: dropped from training because a response renders to nothing.
+    Causes:
+        control_tokens: a message spells special tokens, read as plain text; nothing is lost.
+        no_tokens: dropped from training, because a response renders to nothing.
+        short_response: dropped from training, because a response has fewer tokens than `min_response_tokens`.
+        over_long: dropped from training by `over_long = "drop"`.
+        response_over_limit: dropped from training, because a response alone exceeds `max_tokens`.
+        prompt_truncated, response_truncated: tokens cut; the comparison stays.
+        identical_ids: judgments between responses with equal ids after rendering. Without any other judgment, the
+            comparison leaves training.
     """
 
     causes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, cause: str, comparison: Comparison, tokens: int, dropped: bool) -> None:
-        """Count one comparison and `tokens` token ids lost to `cause`."""
+        """Count a comparison, and `tokens` token ids lost to `cause`."""
         row = self.causes.setdefault(cause, {"comparisons": 0, "dropped": 0, "tokens": 0, "example": comparison.id})
         row["comparisons"] += 1
         row["dropped"] += int(dropped)
@@ -32,16 +35,16 @@ class Ledger:
 
     @property
     def dropped(self) -> int:
-        """Comparisons that left."""
+        """Number of dropped comparisons."""
         return sum(int(row["dropped"]) for row in self.causes.values())
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Plain data, as `data_report.json` holds it."""
+        """Return plain data, as stored in `data_report.json`."""
         return {cause: dict(row) for cause, row in self.causes.items()}
 
     @classmethod
     def from_json(cls, causes: dict[str, dict[str, Any]]) -> "Ledger":
-        """The inverse of `to_json`."""
+        """Invert `to_json`."""
         return cls(causes)
 
 
@@ -50,9 +53,9 @@ class Fitted(NamedTuple):
 
     Attributes:
         ids: K full renderings.
-        judgments: those whose two responses still differ (all of them in evaluation).
+        judgments: judgments between responses with different ids; in evaluation all judgments.
         response_tokens: K token counts of the responses alone, before any cut.
-        truncated: K flags, whether tokens were cut from the front.
+        truncated: K flags, True if tokens were cut.
     """
 
     ids: list[list[int]]
@@ -64,15 +67,22 @@ class Fitted(NamedTuple):
 def truncate(
     comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger
 ) -> Fitted | None:
-    """Bring one comparison within the limits, or drop it from training (None), and count what that cost.
+    """Bring a comparison within the limits, or drop the comparison from training (None), and count the loss.
 
-    The same prompt tokens go from every response's rendering, so that the prompt stays one prompt; of `Candidates` each
-    response is fitted by itself, so that no score depends on what else is scored. The end of a response is never
-    touched and no end token is added to a cut one: a model is not told that half an answer is whole.
+    The same prompt tokens are cut from every response's rendering, to keep a single prompt. Responses of `Candidates`
+    are fitted separately, to make each score independent of the other candidates. The end of a response is never
+    touched, and a cut response gets no end token: a model must not take half an answer for a whole answer.
+
+    Args:
+        comparison: the comparison.
+        rendered: ids of the comparison.
+        settings: the limits.
+        training: True if the comparison may be dropped.
+        ledger: counts, updated in place.
 
     Raises:
-        DataError: an evaluation row whose response alone exceeds the limit, unless `over_long = "truncate_response"`,
-            or renders to no token at all.
+        DataError: an evaluation row has a response above the limit without `over_long = "truncate_response"`, or a
+            response that renders to no token.
     """
     if isinstance(comparison, Candidates) and len(rendered.ids) > 1:
         return _fit_each(comparison, rendered, settings, ledger)
@@ -89,6 +99,7 @@ def truncate(
     if excess > 0 and training and settings.over_long == "drop":
         ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
         return None
+    # The prompt loses its oldest tokens first, after BOS: the last turns matter most for judging a response.
     start = rendered.protected
     cut = min(max(excess, 0), rendered.prompt_tokens - start)
     over = [max(0, len(row) - cut - settings.max_tokens) for row in rendered.ids]
@@ -102,13 +113,14 @@ def truncate(
     ids = rendered.ids
     if cut or any(over):
         ids = [row[:start] + row[start + cut + more :] for row, more in zip(ids, over, strict=True)]
+    # Two responses with equal ids have equal scores: such a judgment gives no gradient, but adds to the loss.
     judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
     whole = bool(judgments) or isinstance(comparison, Candidates)
     return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if whole else None
 
 
 def excess_tokens(rendered: Rendered, settings: Render) -> int:
-    """Tokens above the limits, those of the whole and those of the prompt: 0 or less where a comparison keeps them."""
+    """Count tokens above the limits of the whole and of the prompt; 0 or less within the limits."""
     excess = max(map(len, rendered.ids)) - settings.max_tokens
     if settings.max_prompt_tokens:
         excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
@@ -116,13 +128,16 @@ def excess_tokens(rendered: Rendered, settings: Render) -> int:
 
 
 def _fit_each(candidates: Candidates, rendered: Rendered, settings: Render, ledger: Ledger) -> Fitted:
+    """Fit each response of candidates separately."""
     alone = [truncate(candidates, rendered._replace(ids=[row]), settings, False, ledger) for row in rendered.ids]
-    each = [fitted for fitted in alone if fitted is not None]  # which it never is outside of training
+    # `truncate` returns None in training alone; the filter is for the type checker.
+    each = [fitted for fitted in alone if fitted is not None]
     tokens = [fitted.response_tokens[0] for fitted in each]
     return Fitted([fitted.ids[0] for fitted in each], (), tokens, [fitted.truncated[0] for fitted in each])
 
 
 def _no_tokens(comparison: Comparison, training: bool, ledger: Ledger) -> None:
+    """Count a response without tokens in training; raise `DataError` in evaluation."""
     if not training:
         raise DataError(
             f"evaluation comparison {comparison.id}: a response renders to no token, so there is nothing to score",
@@ -134,6 +149,7 @@ def _no_tokens(comparison: Comparison, training: bool, ledger: Ledger) -> None:
 def _response_too_long(
     comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger
 ) -> None:
+    """Count a response above the limit in training; raise `DataError` in evaluation."""
     longest = max(map(len, rendered.ids)) - rendered.prompt_tokens + rendered.protected
     if training:
         ledger.add("response_over_limit", comparison, sum(map(len, rendered.ids)), dropped=True)
@@ -146,6 +162,7 @@ def _response_too_long(
 
 
 def _distinguishable(comparison: Comparison, ids: list[list[int]], ledger: Ledger) -> tuple[Judgment, ...]:
+    """Return the judgments between responses with different ids, and count the others."""
     judgments = tuple(j for j in comparison.judgments if ids[j.better] != ids[j.worse])
     if len(judgments) < len(comparison.judgments):
         ledger.add("identical_ids", comparison, 0, dropped=not judgments)
