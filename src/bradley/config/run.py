@@ -95,8 +95,8 @@ class Checkpoint(Section):
     N with `#SBATCH --signal=TERM@N`. Slower checkpoints are warned about, the first of them before the first step (0:
     never)."""
     exact: bool = False
-    """Resume only if every bit will be as without the interruption. Another number of threads, software version, code,
-    order of gradient sums or kind of processor (a CPU's by its instruction set) is then an error, not a remark."""
+    """Resume only if every bit will be as without the interruption. A change of threads, software versions, code, order
+    of gradient sums or kind of processor (a CPU's by its instruction set) is an error, not a remark."""
 
 
 class Parallel(Section):
