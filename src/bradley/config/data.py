@@ -62,8 +62,8 @@ class Data(Section):
     """Share of the prompts of `train` held out for the test when `test` is empty."""
     format: str = "auto"
     """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
-    your data. `module:function` is a Python function of your own: from a row the function makes a row of a known shape,
-    a `bradley.Comparison`, or None to leave the row out."""
+    your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
+    known shape, a `bradley.Comparison`, or None to leave the row out."""
     columns: dict[str, str] = {}
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
     `prompt = "info.question"`."""

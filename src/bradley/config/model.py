@@ -103,7 +103,7 @@ class Loss(Section):
     every judgment. The two agree if each comparison is a pair."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """Share s of labels taken to be wrong: a label p becomes p (1 - s) + (1 - p) s. Bounds the optimal margin of a
-    certain label, without a model of ties at log((1 - s) / s) / beta."""
+    certain label; with `ties = "half"` the bound is log((1 - s) / s) / beta."""
     margin_scale: NotNegative = 0.0
     """Ask for a score difference larger by this much times the judgment's margin: -log sigmoid(beta d - scale margin).
     0 ignores margins; a judgment without a margin counts as margin 0."""
@@ -151,8 +151,8 @@ class Optim(Section):
     """Largest gradient norm: gradients above are scaled down to this norm (0: no clipping)."""
     skip_nonfinite: bool = False
     """Skip a step whose loss or gradient is not finite, instead of ending the run. No weight moves; order, schedule and
-    randomness continue as if the step had moved. The results list such steps. A fourth skip within 1,000 steps ends the
-    run all the same."""
+    randomness continue as if the step had been taken. The results list such steps. A fourth such step within 1,000
+    steps ends the run all the same."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Shape of the learning-rate decay after the warm-up."""
     floor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0

@@ -33,8 +33,8 @@ class Train(Section):
     """Least improvement for early stopping: only a change above this counts."""
     past_interpolation: Share = 0.0
     """End the run at the first evaluation at which the mean probability of the train probe's labels reaches this value,
-    such as 0.999: the training data are then interpolated (0: off). Refused together with settings that bound the
-    margin."""
+    such as 0.999: the training data are then interpolated (0: off). Refused together with `early_stopping`, and with
+    settings that bound the margin."""
     select_by: Literal["nll", "accuracy"] = "accuracy"
     """Validation figure that chooses the best checkpoint."""
     divergence_stop: bool = True
@@ -95,8 +95,8 @@ class Checkpoint(Section):
     N with `#SBATCH --signal=TERM@N`. Slower checkpoints are warned about, the first of them before the first step (0:
     never)."""
     exact: bool = False
-    """Resume only if every bit will be as without the interruption. A change of threads, software versions, code, order
-    of gradient sums or kind of processor (a CPU's by its instruction set) is an error, not a remark."""
+    """Resume only if every bit will be as without the interruption. Other threads, software versions, code, order of
+    gradient sums or kind of processor (a CPU's by instruction set) are an error, not a remark."""
 
 
 class Parallel(Section):
@@ -107,10 +107,10 @@ class Parallel(Section):
     """
 
     mode: Literal["replicate", "shard_optimizer_and_gradients", "shard_all", "hybrid"] = "replicate"
-    """Parallel strategy. `replicate`: a copy of the model in each process. The other modes shard the model (FSDP2).
-    `shard_optimizer_and_gradients`: weights are whole from the forward to the backward pass (as ZeRO-2). `shard_all`: a
-    layer is whole only while computed (as ZeRO-3). `hybrid`: `shard_all` among a few processes, with copies over the
-    others."""
+    """Parallel strategy. `replicate`: a copy of the model in each process. The other modes shard (FSDP2).
+    `shard_optimizer_and_gradients`: optimizer and gradients, with weights whole from the forward to the backward pass
+    (as ZeRO-2). `shard_all`: everything, with a layer whole only while computed (as ZeRO-3). `hybrid`: `shard_all`
+    among a few processes, with copies over the others."""
     processes_per_copy: Count = 0
     """Processes that share a copy of the model in the mode `hybrid` (0: the processes of each machine)."""
     canonical: Literal["auto", "on", "off"] = "auto"

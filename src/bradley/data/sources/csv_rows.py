@@ -40,8 +40,8 @@ def csv_rows(path: Path) -> NumberedRows:
     time until every column is known to be text.
 
     Raises:
-        DataError: text that is not UTF-8; quotes that do not end; a header without names or with a repeated name; a row
-            with more or fewer cells than the header.
+        DataError: text that is not UTF-8, or quotes that do not end. Also a header without names or with a repeated
+            name, or a row with more or fewer cells than the header.
     """
     # The type of a column depends on its last cell, and rows are passed on one by one: hence the first reading.
     readings = _readings(path)

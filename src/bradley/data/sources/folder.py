@@ -23,8 +23,8 @@ def folder_sources(folder: Path, given: str) -> Iterator[Source]:
     """Yield the data files of a folder, sorted by name; in a folder without any, the data files of the folders inside.
 
     Raises:
-        DataError: no data files, or data files both here and in folders below; a script or a pickle, never run or
-            opened; a file of an unknown kind; or training beside held-out files, mixed into the same set.
+        DataError: no data files, or data files both here and in folders below. Also a script or a pickle, never run or
+            opened, or a file of an unknown kind. Also training files beside held-out files, mixed into the same set.
     """
     files = _data_files(folder)
     if not files:
