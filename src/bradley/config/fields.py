@@ -92,7 +92,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if last in ALIASES:
         return ALIASES[last]
     # Reversed, so that the first section with a word wins: `every` is in `eval`, `log` and `checkpoint`.
-    by_last = {known.rpartition(".")[2]: known for known in reversed(names)}
+    by_last = {full.rpartition(".")[2]: full for full in reversed(names)}
     slips = difflib.get_close_matches(name.lower(), names, 1, 0.75)
     if last in by_last and by_last[last].rpartition(".")[0] != name.rpartition(".")[0]:
         return by_last[last]
@@ -116,7 +116,12 @@ def wanted(kind: Any, limits: Iterable[Any] = ()) -> str:
         return "a table of named values"
     if kind not in PLAIN:
         return "text or a list of texts"
-    parts = [f"{words} {limit:g}" for one in limits for sign, words in BOUNDS.items() for limit in _limits(one, sign)]
+    parts = [
+        f"{words} {limit:g}"
+        for constraint in limits
+        for sign, words in BOUNDS.items()
+        for limit in _limits(constraint, sign)
+    ]
     return PLAIN[kind] + (" " + " and ".join(parts) if parts else "")
 
 

@@ -179,7 +179,7 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     except ValidationError as error:
         errors = error.errors()
     # A type with several choices gives an error for each choice; the user needs a single line per setting.
-    for path in dict.fromkeys(_error_path(one["loc"], draft.settings) for one in errors if one["loc"]):
+    for path in dict.fromkeys(_error_path(fault["loc"], draft.settings) for fault in errors if fault["loc"]):
         draft.unfit(".".join(path), value_at(nested, list(path)))
     if not draft.problems:
         lines = errors[0]["msg"].removeprefix("Value error, ").split("\n")

@@ -58,23 +58,23 @@ def _readings(path: Path) -> dict[str, Callable[[str], Any]]:
     """Return the function that reads a cell, for each column that is not text."""
     records = _records(path)
     # Readings still possible for each column; a column without any is text and leaves the table.
-    open_: dict[str, list[Callable[[str], Any]]] = {}
+    possible: dict[str, list[Callable[[str], Any]]] = {}
     header = _header(path, records)
     for name in header:
-        open_[name] = [_messages] if name in TEXTS else [_number, _truth, _json]
+        possible[name] = [_messages] if name in TEXTS else [_number, _truth, _json]
     # A column of empty cells alone fits every reading, and stays text.
     filled = set()
     for _, cells in records:
         check_stopping()
         for name, cell in zip(header, cells, strict=True):
-            if cell and name in open_:
+            if cell and name in possible:
                 filled.add(name)
-                open_[name] = [read for read in open_[name] if _reads(read, cell)]
-                if not open_[name]:
-                    del open_[name]
-        if not open_:
+                possible[name] = [read for read in possible[name] if _reads(read, cell)]
+                if not possible[name]:
+                    del possible[name]
+        if not possible:
             break
-    return {name: reads[0] for name, reads in open_.items() if name in filled}
+    return {name: reads[0] for name, reads in possible.items() if name in filled}
 
 
 def _header(path: Path, records: Iterator[Record]) -> list[str]:
