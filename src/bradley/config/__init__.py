@@ -1,8 +1,8 @@
-"""Every setting of a run: frozen models, one per part, a docstring under each field.
+"""Every setting of a run: frozen models, one for each part, with a docstring under each field.
 
-The docstring is the only description of a field: `bradley train --help` and the reference page are made from it. No
-torch here, so a laptop or a launcher validates a run in milliseconds. `configfile.py` reads
-TOML and overrides into these.
+The docstring is the only description of a field: `bradley train --help` and the reference page are made from the
+docstrings. Without torch here, a laptop or a launcher validates a run in milliseconds. `load.py` reads TOML files and
+overrides into these models.
 """
 
 import re
@@ -41,6 +41,118 @@ __all__ = [
     "name_problem",
     "repo_problem",
 ]
+
+
+class DataSettings(Section):
+    """Settings for reading and rendering data; no model is required."""
+
+    seed: int = 0
+    """Seed of everything random: order, splits, samples, initial weights."""
+    data: Data = Data()
+    """Comparisons, and policies about comparisons."""
+    render: Render = Render()
+    """Conversion of messages to token ids."""
+    model: Model = Model()
+    """Backbone, tokenizer, numerics."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        # All problems at once: a run that fails its check five times costs five starts of a job.
+        problems = [*self._unused_settings(), *self._contradictions()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _unused_settings(self) -> Iterator[str]:
+        # A rule for a section covers every setting directly below, such as `model.adapter` or `data.synthetic`.
+        for name in changed(self):
+            rule = IGNORED.get(name) or IGNORED.get(name.rpartition(".")[0])
+            if rule and rule[0](self):
+                yield f"{name} has no effect while {rule[1]}"
+
+    def _contradictions(self) -> Iterator[str]:
+        """Yield a line for each secret, wrong name and contradiction among the settings."""
+        # Settings are copied into run folder, model card and the Hub, where a token would be public.
+        if found := secret_in(self.model_dump(mode="json"), ""):
+            yield f"{found}: settings are written into the run folder and the model, so give it as a variable"
+        for name in self.data.eval_sets:
+            if problem := name_problem(name):
+                yield f"data.eval_sets: {problem}"
+        for source in self.data.mix:
+            if source not in as_list(self.data.train):
+                yield f"data.mix: {source!r} is no source of data.train"
+        if self.model.path and self.model.tokenizer == "train":
+            yield "model.path and model.tokenizer = train are both given: a pretrained model knows its own tokens only"
+
+
+class Config(DataSettings):
+    """Settings of a whole run.
+
+    Example:
+        model = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2}
+        config = bradley.Config(model={"config": model, "tokenizer": "train"}, optim={"lr": 1e-3})
+        print(config.train.batch_size)
+    """
+
+    loss: Loss = Loss()
+    """Objective."""
+    optim: Optim = Optim()
+    """Optimizer and schedule."""
+    train: Train = Train()
+    """Steps, batches, selection."""
+    eval: Eval = Eval()
+    """Evaluation during training."""
+    log: Log = Log()
+    """Logging."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Saving and resuming."""
+    parallel: Parallel = Parallel()
+    """Several processes."""
+    hub: Hub = Hub()
+    """Upload of the finished model."""
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from super()._contradictions()
+
+        if self.model.path and self.model.config:
+            yield "model.path and model.config are both given: a model is loaded or built, not both"
+        elif not self.model.path and "model_type" not in self.model.config:
+            yield "give model.path, or model.config with a model_type such as 'llama'"
+        elif not self.model.path and not self.model.tokenizer:
+            yield 'model.config needs model.tokenizer: a folder, a Hub name, or "train"'
+        if self.model.adapter.kind != "none":
+            yield from self._contradictions_of_adapter()
+        if "num_labels" in self.model.config:
+            yield "model.config.num_labels may not be given: a reward model has one score"
+        if self.hub.push and (problem := repo_problem(self.hub.push)):
+            yield f"hub.push = {self.hub.push!r} {problem}"
+        yield from self._contradictions_of_loss()
+
+    def _contradictions_of_adapter(self) -> Iterator[str]:
+        if not self.model.path:
+            yield "model.adapter needs model.path: its folder holds no weights of a model that is built from a config"
+        if not as_list(self.model.adapter.targets):
+            yield "model.adapter.targets names no layer: give all-linear, attention or names"
+
+    def _contradictions_of_loss(self) -> Iterator[str]:
+        loss = self.loss
+        # A ranking has no labels, margins or ties: these settings would be silently without effect.
+        if loss.objective == "plackett_luce":
+            for name in ("label_smoothing", "margin_scale", "ties"):
+                if getattr(loss, name) != type(loss).model_fields[name].default:
+                    yield f"loss.{name} is about judgments, and loss.objective = plackett_luce reads rankings"
+            if loss.weight_by == "pair":
+                yield "loss.weight_by = pair counts judgments, and loss.objective = plackett_luce reads rankings"
+        if loss.margin_scale and loss.ties != "half":
+            yield f"loss.margin_scale and loss.ties = {loss.ties} are both given: the two have no common likelihood"
+        # With a bounded margin the label probabilities stay below 1: the run would train to the last step in vain.
+        if self.train.past_interpolation:
+            for name in BOUNDING:
+                if getattr(loss, name):
+                    yield f"loss.{name} bounds the optimal margin, so train.past_interpolation may never be reached"
+            if self.train.early_stopping != "off":
+                yield "train.early_stopping and train.past_interpolation are both given: two rules to stop by"
+
 
 IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.epochs": (lambda run: run.train.max_steps > 0, "train.max_steps is above 0"),
@@ -83,117 +195,22 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hub.private": (lambda run: not run.hub.push, "hub.push is empty"),
     "log.project": (lambda run: "wandb" not in as_list(run.log.trackers), "log.trackers does not name wandb"),
 }
-"""Settings, or sections, that other settings switch off: when, and that in words. What is switched off must have its
-default value, given or not, so that a resolved configuration can be read back."""
+"""Setting or section -> a test for the state that switches the setting off, and the state in words.
+
+A setting that is switched off must have the default value, given or not. Otherwise a user would tune a setting without
+effect. Defaults pass even if given, so that a resolved configuration can be read back.
+"""
 RESERVED = ("train", "train_probe", "valid", "test")
-"""Names of sets that `data.eval_sets` may not use."""
+"""Names of sets refused in `data.eval_sets`."""
 BOUNDING = ("label_smoothing", "margin_penalty", "score_penalty")
 """Settings of `loss` under which the best margin is finite."""
 
 
 def name_problem(name: str) -> str:
-    """Why an evaluation set may not be called `name`, or ''."""
+    """Return the reason why an evaluation set may not be called `name`, or ''."""
     if name in RESERVED:
         return f"the name {name} is taken, as are {', '.join(RESERVED)}"
+    # Names become names of files, as in `valid-best.jsonl`: a slash or a dot could leave the run folder.
     if not re.fullmatch("[A-Za-z0-9_]+", name):
         return f"a name may hold letters, digits and underscores, got {name!r}"
     return ""
-
-
-class DataSettings(Section):
-    """The settings that reading and rendering data needs: no model is asked for."""
-
-    seed: int = 0
-    """Seed of everything drawn: order, splits, samples, initial weights."""
-    data: Data = Data()
-    """Comparisons and the policies about them."""
-    render: Render = Render()
-    """Messages to token ids."""
-    model: Model = Model()
-    """Backbone, tokenizer, numerics."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = [*self._unused_settings(), *self._contradictions()]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-    def _unused_settings(self) -> Iterator[str]:
-        for name in changed(self):
-            rule = IGNORED.get(name) or IGNORED.get(name.rpartition(".")[0])
-            if rule and rule[0](self):
-                yield f"{name} has no effect while {rule[1]}"
-
-    def _contradictions(self) -> Iterator[str]:
-        """What settings may not say together, or at all, one line each."""
-        if found := secret_in(self.model_dump(mode="json"), ""):
-            yield f"{found}: settings are written into the run folder and the model, so give it as a variable"
-        for name in self.data.eval_sets:
-            if problem := name_problem(name):
-                yield f"data.eval_sets: {problem}"
-        for source in self.data.mix:
-            if source not in as_list(self.data.train):
-                yield f"data.mix: {source!r} is no source of data.train"
-        if self.model.path and self.model.tokenizer == "train":
-            yield "model.path and model.tokenizer = train are both given: a pretrained model knows its own tokens only"
-
-
-class Config(DataSettings):
-    """A whole run."""
-
-    loss: Loss = Loss()
-    """Objective."""
-    optim: Optim = Optim()
-    """Optimizer and schedule."""
-    train: Train = Train()
-    """Steps, batches, selection."""
-    eval: Eval = Eval()
-    """Evaluation during training."""
-    log: Log = Log()
-    """Logging."""
-    checkpoint: Checkpoint = Checkpoint()
-    """Saving and going on."""
-    parallel: Parallel = Parallel()
-    """Several processes."""
-    hub: Hub = Hub()
-    """Upload of the finished model."""
-
-    def _contradictions(self) -> Iterator[str]:
-        yield from super()._contradictions()
-        if self.model.path and self.model.config:
-            yield "model.path and model.config are both given: a model is loaded or built, not both"
-        elif not self.model.path and "model_type" not in self.model.config:
-            yield "give model.path, or model.config with a model_type such as 'llama'"
-        elif not self.model.path and not self.model.tokenizer:
-            yield 'model.config needs model.tokenizer: a folder, a Hub name, or "train"'
-        if self.model.adapter.kind != "none":
-            yield from self._contradictions_of_adapter()
-        if "num_labels" in self.model.config:
-            yield "model.config.num_labels may not be given: a reward model has one score"
-        if self.hub.push and (problem := repo_problem(self.hub.push)):
-            yield f"hub.push = {self.hub.push!r} {problem}"
-        yield from self._contradictions_of_loss()
-
-    def _contradictions_of_adapter(self) -> Iterator[str]:
-        if not self.model.path:
-            yield "model.adapter needs model.path: its folder holds no weights of a model that is built from a config"
-        if not as_list(self.model.adapter.targets):
-            yield "model.adapter.targets names no layer: give all-linear, attention or names"
-
-    def _contradictions_of_loss(self) -> Iterator[str]:
-        loss = self.loss
-        if loss.objective == "plackett_luce":
-            for name in ("label_smoothing", "margin_scale", "ties"):
-                if getattr(loss, name) != type(loss).model_fields[name].default:
-                    yield f"loss.{name} is about judgments, and loss.objective = plackett_luce reads rankings"
-            if loss.weight_by == "pair":
-                yield "loss.weight_by = pair counts judgments, and loss.objective = plackett_luce reads rankings"
-        if loss.margin_scale and loss.ties != "half":
-            yield f"loss.margin_scale and loss.ties = {loss.ties} are both given: the two have no common likelihood"
-        if self.train.past_interpolation:
-            for name in BOUNDING:
-                if getattr(loss, name):
-                    yield f"loss.{name} bounds the optimal margin, so train.past_interpolation may never be reached"
-            if self.train.early_stopping != "off":
-                yield "train.early_stopping and train.past_interpolation are both given: two rules to stop by"

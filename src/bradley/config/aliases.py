@@ -131,4 +131,4 @@ ALIASES = {
     "warmup_steps": "optim.warmup",
     "with_tracking": "log.trackers",
 }
-"""What other trainers call a setting of ours; looked up by the last part of an unknown name."""
+"""Other trainers' name for a setting -> the setting here; looked up by the last part of an unknown name."""

@@ -1,4 +1,4 @@
-"""Settings of where comparisons come from and how they become token ids."""
+"""Settings of the data: sources of comparisons, policies, and the rendering of messages as token ids."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,26 +18,32 @@ class Synthetic(Section):
     responses: Annotated[int, Field(ge=2, le=8)] = 2
     """Responses per prompt."""
     noise: Literal["bradley_terry", "threshold"] = "bradley_terry"
-    """How labels err: `bradley_terry` draws each by the sigmoid of the scaled reward difference, so that hard pairs err
-    more; `threshold` flips the true order with the same probability everywhere."""
+    """Label noise. `bradley_terry` draws each label by the sigmoid of the scaled reward difference, and hard pairs err
+    more. `threshold` flips the true order with the same probability everywhere."""
     noise_rate: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
     """Expected share of judgments whose label contradicts the true reward."""
     length_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Weight of the response's length in the true reward: 0 makes length a pure nuisance."""
     view: Literal["full", "prompt", "response"] = "full"
-    """What the model may see: everything, the prompt only (responses replaced by unrelated ones), or the response only
-    (prompts replaced by one fixed text). The labels stay those of the full text, so the last two must end at chance
-    (`response` where `length_weight` is 0)."""
+    """Texts shown to the model. `full`: everything. `prompt`: the prompt only, with unrelated responses. `response`:
+    the response only, with the same fixed prompt everywhere. Labels stay the labels of the full text: `prompt` must end
+    at chance, and so must `response` if `length_weight` is 0."""
 
 
 class Data(Section):
-    """Where comparisons come from and what is done about faulty ones."""
+    """Sources of comparisons, and policies about faulty comparisons.
+
+    Example:
+        rows = [{"prompt": f"Name {n}.", "chosen": f"{n}", "rejected": "No."} for n in range(100)]
+        splits = bradley.load_splits(bradley.Data(valid_share=0.2), 0, train=rows)
+        print(splits.report["splits"]["train"]["comparisons"])
+    """
 
     train: Words = SYNTHETIC
-    """Training data: `synthetic:` alone, or one source or a list of them. A source is a file (.jsonl, .json or .csv,
-    each also .gz, or .parquet), a glob, a folder of such files or of a dataset saved with `datasets`, or a dataset of
-    the Hub: `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, every part after the name
-    optional."""
+    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json or .csv,
+    each also .gz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with `datasets`. A
+    dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with every part
+    after the name optional."""
     valid: Words = ""
     """Validation data, used to select the best checkpoint; sources as for `train`. Empty: split off from `train` by
     prompt."""
@@ -45,96 +51,104 @@ class Data(Section):
     """Test data, read once at the end; sources as for `train`. Empty: split off from `train` if `test_share` is above
     0."""
     eval_sets: dict[str, Words] = {}
-    """Further named evaluation sets, reported beside `valid` but never used to select. Names are letters, digits and
-    underscores: they become names of files."""
+    """Further named evaluation sets, reported beside `valid` but never used to select. Names hold letters, digits and
+    underscores, because each becomes part of a file name."""
     mix: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = {}
-    """How much of a source of `train` is used, by the source as `train` writes it: a share of its comparisons up to 1,
-    a number of them above 1. Seeded samples; sources that are not named are used whole."""
+    """Amount to use of a source, keyed by the source as `train` spells the name. Up to 1: a share of the source's
+    comparisons; above 1: a number of comparisons. Samples are seeded; sources without an amount are used whole."""
     valid_share: Share = 0.05
     """Share of the prompts of `train` held out for validation when `valid` is empty."""
     test_share: Share = 0.0
     """Share of the prompts of `train` held out for the test when `test` is empty."""
     format: str = "auto"
-    """Shape of the rows: `auto` looks at the first rows of each file; a name of the list in the guide to your data; or
-    `module:function`, a Python function of your own that takes a row and returns a row of a known shape, a
-    `bradley.Comparison`, or None to leave the row out."""
+    """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
+    your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
+    known shape, a `bradley.Comparison`, or None to leave the row out."""
     columns: dict[str, str] = {}
-    """What your columns are called, by the name that the format wants: `chosen = "better_answer"`. Dots reach into
-    objects: `prompt = "info.question"`."""
+    """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
+    `prompt = "info.question"`."""
     limit: Count = 0
     """Keep a seeded sample of this many training comparisons (0: all)."""
     eval_limit: Count = 0
     """Keep a seeded sample of this many comparisons of each evaluation set, the test set too (0: all)."""
     max_per_prompt: Count = 0
-    """Keep a seeded sample of at most this many training comparisons of one prompt (0: all)."""
+    """Keep a seeded sample of at most this many training comparisons of each prompt (0: all)."""
     min_score_ratio: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 1.0
     """Leave out rows whose two scores differ by less than this factor, in every split (format `shp`)."""
     strength_as: Literal["margin", "weight"] = "margin"
-    """What a preference strength becomes: the judgment's margin, which the loss reads if `loss.margin_scale` is set, or
-    its weight (formats `helpsteer2` and `helpsteer3`)."""
+    """Use of a preference's strength. `margin`: the judgment's margin, read by the loss if `loss.margin_scale` is set.
+    `weight`: the judgment's weight (formats `helpsteer2` and `helpsteer3`)."""
     votes: Literal["share", "majority"] = "share"
-    """What the votes of several annotators become: a judgment with the share of the votes as its probability, or one
-    for the majority as if it were certain (formats `votes` and `multipref`)."""
+    """Use of the votes of several annotators. `share`: a judgment with the share of the votes as its probability.
+    `majority`: a judgment for the majority, as if certain (formats `votes` and `multipref`)."""
     group_by: Literal["none", "prompt"] = "none"
-    """`prompt` merges training rows that share a prompt into one comparison: responses deduplicated, every judgment
-    kept."""
+    """Merging of training rows. `prompt`: rows with the same prompt become a single comparison, with responses
+    deduplicated and every judgment kept."""
     group_max_responses: Annotated[int, Field(ge=2)] = 16
-    """Most responses in one comparison made by `group_by`; a prompt with more makes several comparisons."""
+    """Most responses in a comparison merged by `group_by`; a prompt with more responses makes several comparisons."""
     equal_scores: Literal["skip", "tie"] = "skip"
-    """What two responses with the same score or rank become, or a preference that is none: no judgment, or a judgment
-    with probability 0.5. A pair that names the chosen one keeps its judgment, whatever its scores."""
+    """Judgment of two responses with equal scores or ranks, or without a preference. `skip`: none. `tie`: a judgment
+    with probability 0.5. A pair with a named chosen response keeps its judgment, whatever the scores."""
     max_rejected_share: Share = 0.05
     """Largest share of source rows that may be unusable before the run stops."""
     identical: Policy = "drop"
-    """Training judgments between two responses with the same text (no gradient). Evaluation sets keep theirs."""
+    """Policy about training judgments between two responses with the same text (no gradient). Evaluation sets keep
+    such judgments."""
     empty: Policy = "keep"
-    """Training comparisons with an empty or blank response. Evaluation sets keep theirs."""
+    """Policy about training comparisons with an empty or blank response. Evaluation sets keep such comparisons."""
     bidirectional: Policy = "keep"
-    """Training comparisons with characters that make text appear in another order than it is read (bidirectional
-    marks). Evaluation sets keep theirs."""
+    """Policy about training comparisons with bidirectional marks: characters that make text appear in another order
+    than the reading order. Evaluation sets keep such comparisons."""
     duplicate: Policy = "drop"
-    """Training comparisons that repeat an earlier one, same texts, preferences and weights, unless other rows judge the
-    same texts the other way: then equal rows are votes and stay. Evaluation sets keep theirs."""
+    """Policy about training comparisons that repeat an earlier comparison: same texts, preferences and weights. If
+    other rows judge the same texts the other way, equal rows are votes and stay. Evaluation sets keep duplicates."""
     contradictory: Policy = "keep"
-    """Training comparisons whose judgment is reversed by another one on the same texts. Evaluation sets keep theirs."""
+    """Policy about training comparisons whose judgment is reversed by another judgment on the same texts. Evaluation
+    sets keep such comparisons."""
     leaked: Policy = "error"
-    """Training comparisons whose prompt also occurs in an evaluation set: `drop` takes them out of training. A test
-    prompt that also occurs in `valid` or `eval_sets` is judged by the same policy, but evaluation rows are never
-    dropped, so that only `keep` lets it pass."""
+    """Policy about training comparisons whose prompt also occurs in an evaluation set: `drop` takes the comparisons out
+    of training. The same policy applies to a test prompt that also occurs in `valid` or `eval_sets`. Evaluation rows
+    are never dropped, and only `keep` lets such a test prompt pass."""
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
 
 
 class Render(Section):
-    """How messages become token ids: one rule for training, evaluation, scoring and serving."""
+    """Conversion of messages to token ids: the same rule for training, evaluation, scoring and serving.
+
+    Example:
+        plain = bradley.Render(template="raw", max_tokens=512, over_long="truncate_response")
+    """
 
     template: str = "tokenizer"
-    """`tokenizer` (its own chat template), `raw` (plain text as it is, turns as "Human:" and "Assistant:"), a named
-    template (`simple_concat`, `simple_concat_with_space`, `simple_concat_with_new_line`, `simple_chat`, `zephyr`,
-    `tulu`, `assistant_only`), or the path of a Jinja file."""
+    """Template that writes messages as text. `tokenizer`: the tokenizer's own chat template. `raw`: plain text
+    unchanged, turns as "Human:" and "Assistant:". Named templates: `simple_concat`, `simple_concat_with_space`,
+    `simple_concat_with_new_line`, `simple_chat`, `zephyr`, `tulu`, `assistant_only`. Anything else: the path of a Jinja
+    file."""
     system_prompt: str = ""
-    """System turn put before every conversation that begins without one."""
+    """System turn put before every conversation that begins without a system turn."""
     template_kwargs: dict[str, Any] = {}
-    """Arguments for the chat template, such as `enable_thinking = false`; `chat_template_kwargs` of a row win over
-    them."""
+    """Arguments for the chat template, such as `enable_thinking = false`. The `chat_template_kwargs` of a row win over
+    these arguments."""
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
-    """The date that a chat template which writes today's is given, as 2024-07-26: scores would drift from day to day
-    otherwise. Such a template is an error while this is empty."""
+    """Date given to a chat template that writes today's date, as 2024-07-26: otherwise scores would drift from day to
+    day. Such a template is an error while this setting is empty."""
     control_tokens: Literal["split", "keep"] = "split"
-    """What a special token of the tokenizer written out inside a message is read as: `split` reads it as plain text, so
-    that no content can forge a turn; `keep` reads it as the token, for texts that were rendered before."""
+    """Reading of special tokens of the tokenizer written out inside a message. `split`: as plain text, and no content
+    can forge a turn. `keep`: as the tokens, for texts rendered in advance."""
     eos: Literal["auto", "always", "never"] = "auto"
-    """Whether the tokenizer's end-of-sequence token is appended where the text does not end with it. `auto`: with `raw`
-    on causal models, yes; with chat templates, which write their own ending, no."""
+    """Append the tokenizer's end-of-sequence token to texts without this token at the end. `auto`: yes with `raw` on
+    causal models; no with chat templates, because each template writes its own ending."""
     max_tokens: Annotated[int, Field(ge=8)] = 1024
     """Limit of prompt and response together, in tokens."""
     max_prompt_tokens: Count = 0
     """Limit of the prompt alone, in tokens (0: only `max_tokens` counts)."""
     min_response_tokens: Count = 0
-    """Training comparisons with a response of fewer tokens leave (0: all stay). Evaluation keeps them."""
+    """Fewest tokens of a response: training comparisons with a shorter response leave (0: all stay). Evaluation keeps
+    such comparisons."""
     over_long: Literal["drop", "truncate_prompt", "truncate_response"] = "truncate_prompt"
-    """What happens above a limit. `drop`: the comparison leaves training. `truncate_prompt`: the oldest prompt tokens
-    go, by the same amount for every response, and a response that alone is too long leaves training.
-    `truncate_response`: after the whole prompt, the oldest tokens of the response go too. Ends are never touched.
-    Evaluation never drops: with `drop` it truncates prompts, and a response that alone is too long stops the run unless
-    `truncate_response` is set."""
+    """Treatment of comparisons above a limit. `drop`: the comparison leaves training. `truncate_prompt`: the oldest
+    prompt tokens go, by the same amount for every response. If a response alone is too long, the comparison leaves
+    training. `truncate_response`: after the whole prompt, the oldest tokens of the response go too. Ends are never
+    touched. Evaluation never drops: with `drop` evaluation truncates prompts. In evaluation a response that alone is
+    too long stops the run, unless `truncate_response` is set."""

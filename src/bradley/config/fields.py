@@ -1,6 +1,6 @@
-"""The settings as a flat list of dotted names: what each wants, how text becomes its value, what a wrong name meant.
+"""Settings as a flat list of dotted names: types and limits, values from text, suggestions for wrong names.
 
-The list is read off the models of `config`, so the command line, the configuration file and the help say one thing.
+The list is read off the models of `config`, so command line, configuration file and help agree.
 """
 
 import difflib
@@ -12,18 +12,20 @@ from . import Section
 from .aliases import ALIASES
 
 BOUNDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+"""Attribute of a pydantic constraint -> words for the limit."""
 PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+"""Plain type -> words for an accepted value."""
 
 
 class Setting(NamedTuple):
-    """One field of one section.
+    """A field of a section.
 
     Attributes:
         name: dotted, as on the command line: `optim.lr`.
-        kind: its type annotation.
+        kind: type annotation.
         limits: pydantic's constraints, such as `Ge(0)`.
-        text: its docstring.
-        default: its value when nobody gives one.
+        text: docstring of the field.
+        default: value of a setting that nobody gives.
     """
 
     name: str
@@ -34,12 +36,12 @@ class Setting(NamedTuple):
 
     @property
     def table(self) -> bool:
-        """Whether it takes named entries: `model.config.hidden_size`."""
+        """True if the setting takes named entries: `model.config.hidden_size`."""
         return get_origin(self.kind) is dict
 
     @property
     def metavar(self) -> str:
-        """The word for its value in a usage line."""
+        """Word for the value in a usage line."""
         if get_origin(self.kind) is Literal:
             return "|".join(get_args(self.kind))
         words = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT"}
@@ -47,7 +49,7 @@ class Setting(NamedTuple):
 
     @property
     def shown_default(self) -> str:
-        """Its default as it would be typed; '' where that is empty."""
+        """Default as typed on the command line; '' for an empty default."""
         if isinstance(self.default, bool):
             return str(self.default).lower()
         if isinstance(self.default, tuple):
@@ -56,7 +58,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(section: type[Section], prefix: str = "") -> dict[str, Setting]:
-    """Every setting below a section, by dotted name, in the order of the source."""
+    """Return every setting below a section, by dotted name, in the order of the source."""
     found: dict[str, Setting] = {}
     for key, info in section.model_fields.items():
         name, kind = prefix + key, info.annotation
@@ -68,9 +70,10 @@ def settings_of(section: type[Section], prefix: str = "") -> dict[str, Setting]:
 
 
 def find_setting(name: str, settings: dict[str, Setting]) -> tuple[Setting, str] | None:
-    """The setting that a dotted name belongs to, and the rest of the name where the setting is a table."""
+    """Return the setting of a dotted name, and the rest of the name if the setting is a table; None if unknown."""
     if name in settings:
         return settings[name], ""
+    # Entries of a table have names of the user's own, so only a prefix can identify the table.
     for setting in settings.values():
         if setting.table and name.startswith(f"{setting.name}.") and not name.endswith("."):
             return setting, name.removeprefix(f"{setting.name}.")
@@ -78,15 +81,22 @@ def find_setting(name: str, settings: dict[str, Setting]) -> tuple[Setting, str]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """What a wrong name probably meant: another trainer's word, the right word in a wrong section, or a slip; or ''."""
+    """Return the probable meaning of a wrong name, or ''.
+
+    The meaning is another trainer's word, the right word in a wrong section, or a slip of the keyboard.
+    """
     names = list(known)
+    # Flags of other trainers come with dashes and in any case: `--learning-rate` and `learning_rate` are equal here.
     last = name.rpartition(".")[2].lower().replace("-", "_")
+    # Aliases come first: the nearest spelling of another trainer's word is often a setting of another meaning.
     if last in ALIASES:
         return ALIASES[last]
-    by_last = {known.rpartition(".")[2]: known for known in reversed(names)}
+    # Reversed, so that the first section with a word wins: `every` is in `eval`, `log` and `checkpoint`.
+    by_last = {full.rpartition(".")[2]: full for full in reversed(names)}
     slips = difflib.get_close_matches(name.lower(), names, 1, 0.75)
     if last in by_last and by_last[last].rpartition(".")[0] != name.rpartition(".")[0]:
         return by_last[last]
+    # The last word alone ignores the section, so a match of the whole name is preferred.
     if not slips:
         slips = [by_last[word] for word in difflib.get_close_matches(last, list(by_last), 1, 0.75)]
     slips += [full for full in names if full.startswith(name)]
@@ -94,7 +104,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def wanted(kind: Any, limits: Iterable[Any] = ()) -> str:
-    """What a type accepts, in words: `a whole number of at least 2 and of at most 8`."""
+    """Describe the accepted values of a type: `a whole number of at least 2 and of at most 8`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return wanted(args[0], kind.__metadata__)
@@ -106,21 +116,26 @@ def wanted(kind: Any, limits: Iterable[Any] = ()) -> str:
         return "a table of named values"
     if kind not in PLAIN:
         return "text or a list of texts"
-    parts = [f"{words} {limit:g}" for one in limits for sign, words in BOUNDS.items() for limit in _limits(one, sign)]
+    parts = [
+        f"{words} {limit:g}"
+        for constraint in limits
+        for sign, words in BOUNDS.items()
+        for limit in _limits(constraint, sign)
+    ]
     return PLAIN[kind] + (" " + " and ".join(parts) if parts else "")
 
 
 def _limits(constraint: Any, sign: str) -> list[float]:
-    """Limits of one constraint in one direction, also of the ones that `Field` keeps nested."""
+    """Return the limits of a constraint in a direction, including constraints nested by `Field`."""
     nested = [limit for inner in getattr(constraint, "metadata", ()) for limit in _limits(inner, sign)]
     return [*nested, *([getattr(constraint, sign)] if hasattr(constraint, sign) else [])]
 
 
 def coerce(text: str, kind: Any) -> Any:
-    """A value of the type `kind` from the text of a command line.
+    """Convert the text of a command line to a value of the type `kind`.
 
-    Lists are separated by commas, or written as JSON where an entry holds a comma. Entries of an open table are JSON
-    where they can be read as such, and text otherwise.
+    Lists are separated by commas, or written as JSON if an entry holds a comma. An entry of an open table is JSON if
+    the text parses as JSON, and text otherwise.
 
     Raises:
         ValueError: the text does not fit the type.
@@ -128,12 +143,14 @@ def coerce(text: str, kind: Any) -> Any:
     origin = get_origin(kind)
     if origin is Annotated:
         return coerce(text, get_args(kind)[0])
+    # `bool(text)` would be True for every non-empty text, "false" included.
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
     if kind in (int, float, str):
         return kind(text)
+    # Choices and lengths of tuples are checked later, together with the values of the file.
     if origin is Literal:
         return text
     if origin is tuple:

@@ -1,4 +1,4 @@
-"""TOML files and dotted overrides into a `Config`; every mistake is reported at once, with its place."""
+"""Load a `Config` from a TOML file and dotted overrides; all mistakes are reported at once, each with its place."""
 
 import json
 import math
@@ -25,60 +25,29 @@ REPLACES = {
     "data.test_share": "data.test",
     "model.path": "model.config",
 }
-"""Where only one of two settings may be given, the one on the command line replaces the other one in the file."""
+"""Setting -> its rival. Only one of the two may be given: a setting on the command line replaces its rival in the file.
 
-
-@dataclass
-class Draft:
-    """Settings while they are gathered: values and places by dotted name, and (line, problem) pairs."""
-
-    settings: dict[str, Setting]
-    source: TomlSource
-    overridden: Mapping[str, Any]
-    values: dict[str, Any] = field(default_factory=dict)
-    problems: list[tuple[float, str]] = field(default_factory=list)
-
-    def wrong(self, name: str, text: str) -> None:
-        """Note a problem with one setting, at the place that gave it."""
-        on_command_line = any(_nested(given, name) or _nested(name, given) for given in self.overridden)
-        line = 0 if on_command_line else self.source.line(name)
-        place = "command line" if on_command_line else self.source.name + (f":{line}" if line else "")
-        self.problems.append((math.inf if on_command_line else line, f"{place}: {name}: {text}"))
-
-    def unknown(self, name: str) -> None:
-        """Note a name that nobody knows."""
-        guess = suggest(name, self.settings)
-        self.wrong(name, "unknown key" + (f"; did you mean {guess}?" if guess else ""))
-
-    def unfit(self, name: str, value: Any) -> None:
-        """Note a value that its setting does not take."""
-        found = find_setting(name, self.settings)
-        setting, entry = found if found else (None, "")
-        if setting is None:
-            text = f"a section, wanted its settings as [{name}]"
-        elif entry:
-            text = f"wanted {wanted(get_args(setting.kind)[1])}"
-        else:
-            text = f"wanted {wanted(setting.kind, setting.limits)}"
-        self.wrong(name, f"{text}, got {_shown(value)}")
+The rival's value in the file would otherwise switch the override off, or contradict the override.
+"""
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
-    """The configuration of a run: a TOML file, then dotted overrides (`"optim.lr"` -> value or text).
+    """Load the configuration of a run: a TOML file, then dotted overrides (`"optim.lr"` -> value or text).
 
     Raises:
-        UserError: no such file, invalid TOML, or one line for each unknown key and each wrong value.
+        UserError: no such file, invalid TOML, or a line for each unknown key and each wrong value.
     """
     return load_settings(Config, read_toml(path) if path else TomlSource({}, "configuration", {}), overrides)
 
 
 def read_config(mapping: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run from nested tables, as a TOML file would hold them. Raises as `load_config`."""
+    """Load the configuration of a run from nested tables, shaped as in a TOML file. Raises as `load_config`."""
     return load_settings(Config, TomlSource(mapping, "configuration", {}), overrides or {})
 
 
 def data_settings(files: Sequence[str], overrides: Mapping[str, Any]) -> DataSettings:
-    """The settings of `bradley data`: nothing is split off from the files unless asked for. Raises as `load_config`."""
+    """Load the settings of `bradley data`: no split from the files unless asked for. Raises as `load_config`."""
+    # Without a share of 0, `bradley data` would report a held-out set that no file holds.
     source = TomlSource({"data": {"train": list(files), "valid_share": 0.0}}, "configuration", {})
     settings = load_settings(DataSettings, source, overrides)
     idle = [name for name in overrides if name.startswith(("render.", "model."))]
@@ -90,21 +59,58 @@ def data_settings(files: Sequence[str], overrides: Mapping[str, Any]) -> DataSet
 
 
 def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any]) -> S:
-    """A section with everything below it, from tables and dotted overrides. Raises as `load_config`."""
+    """Load a section with all sections below, from tables and dotted overrides. Raises as `load_config`."""
     draft = Draft(settings_of(kind), source, overrides)
     for name, value in _leaves(source.table, draft.settings):
         _take(draft, name, value)
     for name, value in overrides.items():
         _override(draft, name, value)
     checked = _validated(kind, draft)
+    # Unknown keys are in `problems` and not in the values, so a valid section alone is no success.
     if checked is None or draft.problems:
         problems = [text for _, text in sorted(draft.problems, key=lambda problem: problem[0])]
         raise UserError("\n".join(problems), HINT)
     return checked
 
 
+@dataclass
+class Draft:
+    """Settings during loading: values and places by dotted name, and (line, problem) pairs."""
+
+    settings: dict[str, Setting]
+    source: TomlSource
+    overridden: Mapping[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: list[tuple[float, str]] = field(default_factory=list)
+
+    def wrong(self, name: str, text: str) -> None:
+        """Note a problem with a setting, at the place of the setting: a line of the file, or the command line."""
+        # The command line sorts last (infinity), after every line of the file.
+        on_command_line = any(_nested(given, name) or _nested(name, given) for given in self.overridden)
+        line = 0 if on_command_line else self.source.line(name)
+        place = "command line" if on_command_line else self.source.name + (f":{line}" if line else "")
+        self.problems.append((math.inf if on_command_line else line, f"{place}: {name}: {text}"))
+
+    def unknown(self, name: str) -> None:
+        """Note an unknown name."""
+        guess = suggest(name, self.settings)
+        self.wrong(name, "unknown key" + (f"; did you mean {guess}?" if guess else ""))
+
+    def unfit(self, name: str, value: Any) -> None:
+        """Note a value not accepted by its setting."""
+        found = find_setting(name, self.settings)
+        setting, entry = found if found else (None, "")
+        if setting is None:
+            text = f"a section, wanted its settings as [{name}]"
+        elif entry:
+            text = f"wanted {wanted(get_args(setting.kind)[1])}"
+        else:
+            text = f"wanted {wanted(setting.kind, setting.limits)}"
+        self.wrong(name, f"{text}, got {_shown(value)}")
+
+
 def _leaves(table: Mapping[str, Any], settings: dict[str, Setting], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings and their values by dotted name; tables that nobody knows are opened too, to name what they hold."""
+    """Yield settings and values by dotted name; unknown tables are opened too, to name their entries."""
     for key, value in table.items():
         name = f"{prefix}{key}"
         known_section = any(setting.startswith(f"{name}.") for setting in settings)
@@ -115,6 +121,7 @@ def _leaves(table: Mapping[str, Any], settings: dict[str, Setting], prefix: str 
 
 
 def _take(draft: Draft, name: str, value: Any) -> None:
+    """Put a value of the file into the draft, or note the mistake."""
     if name not in draft.settings and not any(setting.startswith(f"{name}.") for setting in draft.settings):
         draft.unknown(name)
     elif name not in draft.settings or not _plain(value):
@@ -124,6 +131,7 @@ def _take(draft: Draft, name: str, value: Any) -> None:
 
 
 def _override(draft: Draft, name: str, value: Any) -> None:
+    """Put a value of the command line into the draft, or note the mistake."""
     found = find_setting(name, draft.settings)
     if found is None:
         return draft.unknown(name)
@@ -135,30 +143,33 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         return draft.unfit(name, value)
     if not _plain(value):
         return draft.unfit(name, value)
+    # An empty value, such as `--data.valid ""`, is no choice against the rival in the file.
     rival = REPLACES.get(setting.name)
     if value and rival and not any(_nested(other, rival) for other in draft.overridden):
         draft.values.pop(rival, None)
+    # In an open table, dots open nested tables; elsewhere an entry's key may hold dots, such as a file name.
     path = entry.split(".") if kind is Any else [entry]
     old = draft.values.get(setting.name, {})
     draft.values[setting.name] = _with_entry(old, path, value) if entry else value
 
 
 def _nested(name: str, outer: str) -> bool:
+    """Return True if `name` is `outer`, or lies below."""
     return name == outer or name.startswith(f"{outer}.")
 
 
 def _with_entry(table: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of a nested table with one entry set; whatever is in its way and no table gives place to one."""
+    """Copy a nested table with an entry set; a value in place of a needed table is replaced by a table."""
     table = table if isinstance(table, dict) else {}
     head, *rest = path
     return {**table, head: _with_entry(table.get(head), rest, value) if rest else value}
 
 
 def _validated(kind: type[S], draft: Draft) -> S | None:
-    """The section, or None after noting what is wrong.
+    """Return the section, or None after noting the mistakes.
 
-    Validated as JSON in strict mode: no text passes for a number and no truth value for a count, but a list may fill a
-    tuple. Rules about several settings are only reported when every single one is right.
+    Validation reads JSON in strict mode: no text passes for a number and no truth value for a count, but a list may
+    fill a tuple. Rules about several settings are reported only if every single setting is right.
     """
     nested: dict[str, Any] = {}
     for name, value in draft.values.items():
@@ -167,7 +178,8 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
         return kind.model_validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:
         errors = error.errors()
-    for path in dict.fromkeys(_error_path(one["loc"], draft.settings) for one in errors if one["loc"]):
+    # A type with several choices gives an error for each choice; the user needs a single line per setting.
+    for path in dict.fromkeys(_error_path(fault["loc"], draft.settings) for fault in errors if fault["loc"]):
         draft.unfit(".".join(path), value_at(nested, list(path)))
     if not draft.problems:
         lines = errors[0]["msg"].removeprefix("Value error, ").split("\n")
@@ -176,19 +188,20 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
 
 
 def _error_path(place: tuple[int | str, ...], settings: dict[str, Setting]) -> tuple[str, ...]:
-    """The keys that a pydantic error is about, without the parts that point inside a value."""
+    """Return the keys of the setting in a pydantic error, without the parts that point inside a value."""
     parts = tuple(map(str, place))
     depth = next(n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in settings)
     return parts[: depth + 1] if settings[".".join(parts[:depth])].table else parts[:depth]
 
 
 def value_at(nested: Any, path: list[str]) -> Any:
-    """The value under nested keys."""
+    """Return the value under nested keys."""
     return value_at(nested[path[0]], path[1:]) if path else nested
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value is what JSON can hold: no date, no NaN, no infinity, no foreign object."""
+    """Return True for a value of JSON: no date, no NaN, no infinity, no other object."""
+    # The run folder records settings as JSON, so anything else could not be read back on resume.
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _plain(entry) for key, entry in value.items())
     if isinstance(value, list | tuple):
@@ -199,5 +212,6 @@ def _plain(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
+    """Return a value as a message quotes it, cut to 80 characters."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,12 +1,12 @@
-"""Known shapes of source rows: one pure function each, row -> comparison, or the reason why not.
+"""Formats: known shapes of source rows, each with a pure function from a row to a comparison or to a rejection.
 
-A row that lacks a field, or whose turns no chat template can render, means that the file is not what it was taken for:
-the run stops with a `DataError` that names file and row. A row of the right shape whose content cannot be used becomes
-`Rejected` with one of `REASONS`, and is counted.
+A row without a needed field, or with turns that no chat template can render, means a mistaken format. The run then
+stops with a `DataError` naming file and row. A row of the right shape with unusable content becomes `Rejected` with a
+reason from `REASONS`, and is counted.
 
-A text, a whole number or a truth value of a row becomes a tag, unless its format reads it; numbers with a fraction are
-measurements and no labels. `source` becomes the comparison's source; `id`, a string or an integer, becomes its id where
-no row before it has taken that id, and "<file>:<row>" otherwise. Some formats have ids of another name.
+A text, a whole number or a truth value of a row becomes a tag, unless the format reads the key. Numbers with a fraction
+are measurements, not labels. `source` becomes the comparison's source. `id`, a string or an integer, becomes the
+comparison's id if no earlier row has taken the id, and "<file>:<row>" otherwise. Some formats have ids of another name.
 """
 
 import itertools
@@ -43,10 +43,6 @@ __all__ = [
     "to_comparisons",
 ]
 
-HEAD = 20
-TAG_CHARACTERS = 80
-NEAREST = 3
-
 FORMATS: dict[str, Format] = {
     "hh": HH,
     "ids": IDS,
@@ -61,22 +57,38 @@ FORMATS: dict[str, Format] = {
     "rewardbench2": REWARDBENCH2,
     "preference": PREFERENCE,
 }
-"""Every known format, in the order in which detection tries them."""
+"""Every known format, in the order of detection.
+
+Narrow shapes come first: a pair of transcripts also has the keys of `preference`, and would lose its turns there.
+"""
+HEAD = 20
+"""Rows read by detection."""
+TAG_CHARACTERS = 80
+"""Most characters of a tag: longer texts are content, not labels to report by."""
+NEAREST = 3
+"""Formats shown in the hint when no format fits."""
 
 
 def to_comparisons(
     rows: Iterable[Row | Comparison], settings: Data | None = None, *, name: str = "rows"
 ) -> Iterator[Comparison | Rejected]:
-    """Rows in memory as comparisons, one result per row and in their order; `Comparison` objects pass through.
+    """Convert rows in memory to comparisons, with a result per row in the order of the rows.
+
+    `Comparison` objects pass through.
 
     Args:
-        rows: dicts of one known shape, or comparisons.
-        settings: format, columns and what else decides how rows are read; None for the defaults.
+        rows: dicts of a known shape, or comparisons.
+        settings: format, columns and other settings about reading rows; None for the defaults.
         name: stands for the file name in ids and messages.
 
     Raises:
-        DataError: a row has not the shape of its format, or no format fits.
+        DataError: a row does not have the shape of its format, or no format fits.
         UserError: no such format, or a column that no format reads.
+
+    Example:
+        rows = [{"prompt": "2 + 2?", "chosen": "Four.", "rejected": "Five."}]
+        comparison = next(bradley.to_comparisons(rows))
+        assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
     place = RowPlace(name, name, settings=settings or Data())
     format, numbered = choose_format(enumerate(rows, start=1), place.settings.format, name, place.settings.columns)
@@ -86,14 +98,15 @@ def to_comparisons(
 def choose_format(
     rows: Numbered, format: str, name: str, columns: Mapping[str, str] | None = None
 ) -> tuple[str, Numbered]:
-    """The format of `rows` and the rows again: `auto` looks at the first ones; "comparison" where these need none.
+    """Return the format of `rows`, and an iterator over the same rows.
 
-    Columns are renamed first, and a function of the user's own sees the rows under their new names; what it returns is
-    looked at as `auto` looks at rows.
+    `auto` detects the format from the first rows; comparisons without any dict among them have the format "comparison".
+    Columns are renamed first, and a function of the user's own sees the new names. The function's results are detected
+    as with `auto`.
 
     Raises:
         DataError: no format fits, a row lacks a column, or the function fails.
-        UserError: `format` is not known, there is no such function, or a column has a name that no format reads.
+        UserError: `format` is unknown, the function is missing, or a column has a name that no format reads.
     """
     if ":" not in format and format not in {"auto", "comparison", *FORMATS}:
         hint = f"known formats: auto, {', '.join(FORMATS)}, or module:function"
@@ -103,6 +116,7 @@ def choose_format(
         rows = with_columns(rows, columns, name)
     if ":" in format:
         format, rows = "auto", through_function(rows, format, name)
+    # The head is read ahead and chained back, because a stream or a generator can be read only once.
     rows = iter(rows)
     head = _head(rows)
     if format == "auto":
@@ -112,11 +126,12 @@ def choose_format(
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:
-    """The key of `FORMATS` that fits most of `rows`.
+    """Return the key of `FORMATS` that fits most of `rows`.
 
     Raises:
-        DataError: no format fits any of them.
+        DataError: no format fits any row.
     """
+    # The majority decides, because the first row of a file may be the odd row.
     fits = Counter(key for row in rows for key in _fitting(row)[:1])
     if fits:
         return fits.most_common(1)[0][0]
@@ -129,13 +144,18 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
 
 
 def convert_rows(rows: Numbered, format: str, place: RowPlace, taken: set[str]) -> Iterator[Comparison | Rejected]:
-    """One result per row of `format`; `taken` holds the ids in use and gains those that are given here.
+    """Yield a comparison or a rejection per row.
+
+    Args:
+        format: a key of `FORMATS`, or "comparison" to detect the format of each dict alone.
+        taken: ids in use; ids given here are added.
 
     Raises:
-        DataError: a row has not the shape of its format.
+        DataError: a row does not have the shape of its format.
         StopRequested: the process was asked to stop.
     """
     for number, row in rows:
+        # 150 MB of rows take up to a minute, longer than the usual 30 seconds between stop signal and kill.
         check_stopping()
         here = replace(place, row=number)
         if isinstance(row, Rejected):
@@ -153,7 +173,7 @@ def convert_rows(rows: Numbered, format: str, place: RowPlace, taken: set[str]) 
 
 
 def idle_settings(settings: Data, formats: Iterable[str]) -> list[str]:
-    """A line for each setting that asks for something which none of the formats in use can do."""
+    """Return a line for each given setting that no format in use reads."""
     used = list(dict.fromkeys(formats))
     lines = []
     for name in ("min_score_ratio", "strength_as", "votes"):
@@ -164,10 +184,11 @@ def idle_settings(settings: Data, formats: Iterable[str]) -> list[str]:
 
 
 def _head(rows: Iterator[tuple[int, Row | Comparison | Rejected]]) -> list[tuple[int, Row | Comparison | Rejected]]:
-    """The first `HEAD` rows that were not left out, and those left out before them."""
+    """Take the first `HEAD` usable rows, and the left-out rows before them."""
     head, looked = [], 0
     for entry in rows:
         head.append(entry)
+        # A user's function may leave out long stretches; only usable rows say anything about the format.
         looked += not isinstance(entry[1], Rejected)
         if looked == HEAD:
             break
@@ -175,10 +196,12 @@ def _head(rows: Iterator[tuple[int, Row | Comparison | Rejected]]) -> list[tuple
 
 
 def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:
+    """Convert a row, and add id, source and tags."""
     result = shape.convert(row, at)
     if isinstance(result, Rejected):
         return result
     own = shape.own_id(row)
+    # A truth value is an `int` in Python, and True is no id.
     known = isinstance(own, str | int) and not isinstance(own, bool)
     source = row.get("source")
     return replace(
@@ -190,7 +213,9 @@ def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def _unique(comparison: Comparison, at: RowPlace, taken: set[str]) -> Comparison:
+    """Return the comparison under an id of its own: scored rows and messages name comparisons by id."""
     name = comparison.id if comparison.id and comparison.id not in taken else f"{at.stem}:{at.row}"
+    # A row may bring the very id that the place of another row would give.
     while name in taken:
         name += "~"
     taken.add(name)
@@ -198,6 +223,7 @@ def _unique(comparison: Comparison, at: RowPlace, taken: set[str]) -> Comparison
 
 
 def _tags(row: Row, read: set[str]) -> dict[str, str]:
+    """Return short texts, whole numbers and truth values of keys outside `read`, as labels to report by."""
     tags = {}
     for key, value in row.items():
         if key not in read and isinstance(value, str | int):
@@ -208,4 +234,5 @@ def _tags(row: Row, read: set[str]) -> dict[str, str]:
 
 
 def _fitting(row: Row) -> list[str]:
+    """Return the formats that match a row, in the order of detection."""
     return [key for key, shape in FORMATS.items() if shape.matches(row)]

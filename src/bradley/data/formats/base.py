@@ -1,4 +1,4 @@
-"""What formats are made of: the entry of the table, the reasons, and how the parts of a row become a comparison."""
+"""Parts shared by all formats: the table entry, the reasons of rejection, and the assembly of a comparison."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,8 +9,9 @@ from ..rows import Row, RowPlace
 from .turns import Turns, check_order
 
 Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
-"""Rows with their place in the file from 1; what a user's function left out stands among them as `Rejected`."""
+"""Rows with their place in the file from 1; rows left out by a user's function are among the rows as `Rejected`."""
 NUL = chr(0)
+
 
 REASONS = {
     "irregular": "turns that do not end with one turn of the assistant on each side, after a prompt that both share",
@@ -22,22 +23,22 @@ REASONS = {
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
 }
-"""Why a well-shaped row is not used: the reason words of `Rejected`."""
+"""Reason words of `Rejected` -> the fault of a well-shaped row that is not used."""
 ASKED_FOR = frozenset({"score_ratio", "left_out"})
-"""The reasons that a user asked for, by a setting or a function of their own: such rows are counted, but not lost."""
+"""Reasons that a user asked for, by a setting or a function: such rows are counted, but do not count as lost."""
 
 
 class Format(NamedTuple):
-    """One shape of rows.
+    """A shape of rows.
 
     Attributes:
-        fields: keys that the format reads, which become no tags.
-        matches: whether a row looks like this shape.
-        convert: the comparison of a row (without id, source and tags), or why it is none.
-        looks: the shape, as hints print it.
-        settings: what `convert` reads of min_score_ratio, strength_as and votes.
-        no_labels: keys that it does not read and that are no labels to report by, such as times.
-        own_id: the id that a row brings, a string or an integer.
+        fields: keys read by the format; these keys become no tags.
+        matches: True for a row of this shape.
+        convert: returns the comparison of a row (without id, source and tags), or the rejection.
+        looks: the shape, as hints print the shape.
+        settings: names read by `convert` among min_score_ratio, strength_as and votes.
+        no_labels: keys neither read nor useful as labels, such as times.
+        own_id: returns the id carried by a row, a string or an integer.
     """
 
     fields: tuple[str, ...]
@@ -50,7 +51,7 @@ class Format(NamedTuple):
 
 
 def has(*keys: str) -> Callable[[Row], bool]:
-    """Whether a row has all of these keys."""
+    """Return a function that is True for a row with all of these keys."""
     return lambda row: all(key in row for key in keys)
 
 
@@ -63,7 +64,7 @@ def comparison(
     rank: tuple[float, ...] | None = None,
     template_args: dict[str, Any] | None = None,
 ) -> Comparison | Rejected:
-    """The comparison of a row, still without id, source and tags; rejected for characters that nothing can read.
+    """Return the comparison of a row, without id, source and tags, or a rejection for unreadable characters.
 
     Raises:
         DataError: an order of roles that no chat template renders.
@@ -78,14 +79,16 @@ def comparison(
 def unreadable(
     prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None = None
 ) -> Rejected | None:
-    """Why no tokenizer reads these conversations: a character that nothing can read; None where they can be read.
+    """Return a rejection for a character that no tokenizer reads; None for readable conversations.
 
     Raises:
         DataError: an order of roles that no chat template renders.
     """
+    # Here a fault is counted with its row; the tokenizer reads whole batches, and knows no rows.
     for response in responses:
         check_order((*prompt, *response.messages), at)
     for message in (*prompt, *(message for response in responses for message in response.messages)):
+        # Chat templates write tool calls and names into the text too, keys included.
         for part in (message.content, *_strings(json.loads(message.extra) if message.extra else {})):
             if found := _bad_character(part):
                 return Rejected(at.row, "bad_characters", f"{found} in a turn of the role {message.role}")
@@ -98,14 +101,16 @@ def unreadable(
 def leaning(
     first: float, second: float, at: RowPlace, *, margin: float | None = None, weight: float = 1.0
 ) -> list[Judgment]:
-    """The judgment on two responses from what speaks for each, such as votes or probabilities.
+    """Return the judgment on two responses from the support of each, such as votes or probabilities.
 
-    The share of the larger one is the probability. As much for both follows `equal_scores`: a tie, or no judgment.
+    The probability is the share of the larger support: max(first, second) / (first + second). Equal support follows
+    `equal_scores`: a tie, or no judgment.
 
     Args:
-        first, second: not negative, not both 0.
-        margin: of the first response over the second; it changes its sign with the sides.
+        first, second: support of each response, not negative, not both 0.
+        margin: of the first response over the second; the sign changes with the sides.
     """
+    # Judgments are stored with the better side first, so a probability below 0.5 becomes its complement.
     probability = max(first, second) / (first + second)
     if probability == 0.5 and at.settings.equal_scores == "skip":
         return []
@@ -115,24 +120,26 @@ def leaning(
 
 
 def texts_as_turns(prompt: str, *responses: str) -> tuple[Turns, list[Turns]]:
-    """A question and its answers: one turn of the user, and one of the assistant each."""
+    """Return a question as a turn of the user, and each answer as a turn of the assistant."""
     return (Message("user", prompt),), [(Message("assistant", response),) for response in responses]
 
 
 def shared(a: Sequence[object], b: Sequence[object]) -> int:
-    """Number of leading elements that two sequences share."""
+    """Return the number of leading elements shared by two sequences."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def agreeing(better: float | None, worse: float | None) -> float | None:
-    """The difference of two scores as a margin; None where one is missing, or where they contradict the preference."""
+    """Return the difference of two scores as a margin; None for a missing score, or a contradicted preference."""
+    # With a negative margin the loss would accept a lower score for the preferred response.
     return None if better is None or worse is None or better < worse else better - worse
 
 
 def _bad_character(text: str) -> str:
-    """The first character that no tokenizer reads, in words; "" for none."""
+    """Return the first character that no tokenizer reads, in words; "" for none."""
     if NUL in text:
         return f"NUL as character {text.index(NUL) + 1}"
+    # JSON escapes may hold half of a surrogate pair, such as "\ud83d" of an emoji that was cut in two.
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -141,7 +148,7 @@ def _bad_character(text: str) -> str:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every text inside a plain JSON value, keys too."""
+    """Yield every text inside a plain JSON value, keys too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

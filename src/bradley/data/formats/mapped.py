@@ -1,4 +1,4 @@
-"""Rows that are not of a known shape yet: columns under other names, and a function of the user's own."""
+"""Mapping of rows to a known shape: renamed columns, and a function of the user's own."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from .base import Numbered
 
 
 def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
-    """Raise `UserError` for a name that no format reads, with the nearest one that is read."""
+    """Raise `UserError` for a name that no format reads, with the nearest known name."""
     for name in columns:
         if name not in known:
             near = nearest(name, known)
@@ -22,11 +22,11 @@ def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
 
 
 def with_columns(rows: Numbered, columns: Mapping[str, str], name: str) -> Numbered:
-    """The rows under the names of `columns`: each is set from its source column, all of them at once.
+    """Rename columns: set each name of `columns` from its source column, all names at once.
 
-    A column leaves for its new name. A path with dots reaches into objects and, by number, into lists, and what it
-    reaches into stays; a column whose own name has dots is found first. Rows that have every new name and none of the
-    source columns stay as they are.
+    A renamed column leaves its old name. A path with dots reaches into objects and, by number, into lists; such a value
+    also stays in its place. A column whose own name has dots is found first. Rows with every new name and none of the
+    source columns stay unchanged.
 
     Raises:
         DataError: a row lacks a column.
@@ -36,7 +36,7 @@ def with_columns(rows: Numbered, columns: Mapping[str, str], name: str) -> Numbe
 
 
 def through_function(rows: Numbered, path: str, name: str) -> Numbered:
-    """What the user's function makes of the rows; `Comparison` objects pass by it.
+    """Apply the user's function to rows; `Comparison` objects pass unchanged.
 
     Raises:
         DataError: the function raises, or returns neither a row nor a `Comparison` nor None.
@@ -47,14 +47,17 @@ def through_function(rows: Numbered, path: str, name: str) -> Numbered:
 
 
 def _renamed(row: Row, columns: Mapping[str, str], at: RowPlace) -> Row:
+    # A public evaluation set beside the user's own rows has the right names already.
     if all(name in row for name in columns) and not any(source.split(".")[0] in row for source in columns.values()):
-        return row  # of a set that has the right names already, as public evaluation sets do beside one's own rows
+        return row
+    # All values are read before any column leaves, so that two columns may trade names.
     values = {name: _value(row, source, at) for name, source in columns.items()}
     gone = set(columns.values())
     return {key: value for key, value in row.items() if key not in gone} | values
 
 
 def _value(row: Row, source: str, at: RowPlace) -> Any:
+    """Return the value at a column name or a path with dots; raise `DataError` for a missing step."""
     if source in row:
         return row[source]
     value: Any = row
@@ -71,11 +74,13 @@ def _value(row: Row, source: str, at: RowPlace) -> Any:
 
 
 def _called(function: Callable[[Row], Any], path: str, row: Any, at: RowPlace) -> Row | Comparison | Rejected:
+    """Call the user's function on a row; None becomes a rejection, and an exception becomes a `DataError`."""
     if not isinstance(row, dict):
         return row  # type: ignore[no-any-return]
     try:
         result = function(row)
-    except Exception as error:  # whatever the user's function raises
+    # The function is the user's code and may raise anything; the message has to name the row.
+    except Exception as error:
         what = f"{path} raised {type(error).__name__}: {one_line(error)}"
         raise DataError(f"{at.name}, row {at.row}: {what}", "correct the function, or let it return None") from error
     if result is None:

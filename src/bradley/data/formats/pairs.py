@@ -1,4 +1,4 @@
-"""Pairs of a chosen and a rejected response: transcripts, texts and messages, and what a row says of the preference."""
+"""Pairs of a chosen and a rejected response: transcripts, texts and messages, with margin, probability and weight."""
 
 import json
 import re
@@ -13,27 +13,28 @@ from .turns import Turns, turns
 
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant): ?")
 SAID = ("margin", "probability", "weight")
-"""What every pair may say of its preference: see `pair`."""
+"""Keys of a pair about the preference: see `pair`."""
 SCORES = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
     ("chosen_rating", "rejected_rating"),
     ("chosen-rating", "rejected-rating"),
 )
-"""How public data sets spell the scores of the two sides; the first pair with a number on both counts."""
+"""Names of the two sides' scores in public data sets; the first pair of names with a number on both sides counts."""
 LIKE_A_PROMPT = ("question", "instruction", "query", "input", "context", "history", "system", "problem")
-"""What other data sets call a prompt, or a part of one."""
+"""Names of a prompt, or of a part of a prompt, in other data sets."""
 REPEATED = 16
-"""Least characters of a prompt that two texts do not begin with by chance."""
+"""Fewest characters of a prompt for a repetition at the beginning of two texts to be no chance."""
 
 
 def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """An Anthropic pair of transcripts: turns start at "\\n\\nHuman:" and "\\n\\nAssistant:", and one blank after that
-    belongs to the marker. The longest run of common turns is the prompt.
+    """Convert an Anthropic pair of transcripts; the longest run of common turns is the prompt.
 
-    Empty turns are content. Several turns of one speaker inside the prompt are kept; a row is irregular where the
-    prompt does not end with the human, or where a side has anything but one assistant turn after the split: there it
-    is unknown which turn was judged.
+    Turns start at "\\n\\nHuman:" and "\\n\\nAssistant:"; a blank after the colon belongs to the marker. Empty turns are
+    content. Several turns in a row by the same speaker inside the prompt are kept.
+
+    A row is irregular if the prompt does not end with the human. A row is also irregular if a side has anything but a
+    single assistant turn after the prompt: the judged turn would be unknown.
     """
     chosen, rejected = (_transcript(rows.text(row, key, at)) for key in ("chosen", "rejected"))
     if not chosen or not rejected:
@@ -49,16 +50,17 @@ def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A chosen and a rejected response, as text or messages, with a prompt of their own or one that both begin with.
+    """Convert a chosen and a rejected response, as text or messages, with a given prompt or a common beginning.
 
-    Plain texts become `text` messages, and prompt plus response is the source text, to the byte. A common beginning of
-    texts is cut back to the last word boundary, and the blanks there go to the response. Where the prompt is given and
-    both lists of messages repeat it, the repetition goes, and so where both texts do; of a text shorter than `REPEATED`
-    characters that may be chance, and it stays. A prompt as text may also be, outer blanks aside, one of the
-    user's turns that both lists begin with: then all of that beginning is the prompt.
+    Plain texts become `text` messages; prompt plus response is the source text, to the byte. Without a prompt, texts
+    split after their common beginning, cut back to the last word boundary. Blanks at the boundary go to the response.
 
-    `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept, and
-    their difference is the margin, unless the row has one of its own or the scores contradict the preference.
+    If both sides repeat a given prompt, the repetition is cut. A text shorter than `REPEATED` characters may be
+    repeated by chance, and stays. A prompt given as text may also be a user turn of the common beginning of both lists,
+    outer blanks aside: then the whole beginning is the prompt.
+
+    `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept.
+    Their difference is the margin, unless the row has a margin or the scores contradict the preference.
     """
     chosen, rejected = rows.field(row, "chosen", at), rows.field(row, "rejected", at)
     if isinstance(chosen, str) != isinstance(rejected, str):
@@ -82,14 +84,18 @@ def pair(
     margin: float | None = None,
     template_args: dict[str, Any] | None = None,
 ) -> Comparison | Rejected:
-    """The comparison of a chosen and a rejected response, with what the row says of the preference.
+    """Return the comparison of a chosen and a rejected response, with the row's margin, probability and weight.
 
-    `margin` of the row wins over the one given here. `probability`, that chosen is preferred, swaps the sides below
-    0.5 and follows `equal_scores` at 0.5. `weight` is positive; a row of weight 0 has no judgment.
+    The row's `margin` wins over the argument. `probability`, for the chosen response being preferred, swaps the sides
+    below 0.5 and follows `equal_scores` at 0.5. `weight` is positive; a row of weight 0 has no judgment.
+
+    Raises:
+        DataError: a value out of range.
     """
     own = rows.number(row, "margin", at)
     chance = rows.number_between(row, "probability", 0.0, 1.0, at)
     weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at)
+    # Weights become float32 later, and no smaller number keeps its precision there.
     if weight and weight < 1 / rows.LARGEST:
         raise at.fault(f"{weight:g} as weight", f"0, or at least {1 / rows.LARGEST:g}")
     sides = (1.0, 0.0) if chance is None else (chance, 1.0 - chance)
@@ -101,12 +107,13 @@ def pair(
 
 
 def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, Turns, Turns] | Rejected:
-    """Prompt, chosen and rejected of a preference row."""
+    """Return prompt, chosen and rejected of a preference row."""
     if "prompt" not in row and isinstance(chosen, str):
         _no_other_prompt(row, at)
         at.notes["inferred_prompts"] += 1
         return _split_texts(chosen, rejected)
     given: Any = row.get("prompt")
+    # Texts throughout stay texts: nobody said where turns begin, and `raw` must write the source to the byte.
     plain = isinstance(chosen, str) and isinstance(given, str)
     better, worse = (turns(side, "text" if plain else "assistant", "response", at) for side in (chosen, rejected))
     if "prompt" not in row:
@@ -124,7 +131,7 @@ def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, T
 
 
 def _no_other_prompt(row: Row, at: RowPlace) -> None:
-    """Raise `DataError` where a row without a prompt has a column that looks like one: it would be lost unnoticed."""
+    """Raise `DataError` if a row without a prompt has a column named like a prompt: that text would be lost unseen."""
     other = next((key for key in row if key in LIKE_A_PROMPT and isinstance(row[key], str | list) and row[key]), "")
     if other:
         hint = f"name it: --data.columns.prompt {other}; or turn the rows into a known shape with data.format"
@@ -134,6 +141,8 @@ def _no_other_prompt(row: Row, at: RowPlace) -> None:
 def _without_text(
     given: str, prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace
 ) -> tuple[Turns, Turns, Turns] | Rejected:
+    """Return prompt, chosen and rejected for a prompt given as text, and sides given as messages."""
+    # UltraFeedback's binarized rows give the first question as text and repeat the conversation in both sides.
     parts = _split_turns(chosen, rejected)
     if any(turn.role == "user" and turn.content.strip() == given.strip() for turn in parts[0]):
         return parts
@@ -144,6 +153,7 @@ def _without_text(
 
 
 def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace) -> tuple[Turns, Turns]:
+    """Cut a prompt repeated by both sides; raise `DataError` for a prompt repeated by a single side."""
     start = len(prompt)
     repeats = {len(side) > start and side[:start] == prompt for side in (chosen, rejected)}
     if len(repeats) > 1 and prompt:
@@ -152,6 +162,7 @@ def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace)
 
 
 def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
+    """Return the scores of chosen and rejected, or None for both."""
     for better, worse in SCORES:
         high, low = rows.number(row, better, at), rows.number(row, worse, at)
         if high is not None and low is not None:
@@ -160,8 +171,13 @@ def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
 
 
 def template_args(row: Row, at: RowPlace) -> dict[str, Any]:
-    """The arguments that a row gives the chat template: `tools`, and `chat_template_kwargs` after them."""
+    """Return the row's arguments for the chat template: `tools`, and `chat_template_kwargs` after them.
+
+    Raises:
+        DataError: `tools` that are no list of objects, or `chat_template_kwargs` that are no object.
+    """
     tools = row.get("tools")
+    # A Parquet column has the same fields in every row, so data sets store schemas of differing shapes as JSON text.
     if isinstance(tools, str):
         try:
             tools = json.loads(tools)
@@ -176,7 +192,7 @@ def template_args(row: Row, at: RowPlace) -> dict[str, Any]:
 
 
 def _transcript(text: str) -> Turns:
-    """The turns of an Anthropic transcript; none where it does not begin with the human."""
+    """Return the turns of an Anthropic transcript; none for a transcript that does not begin with the human."""
     before, *parts = TRANSCRIPT_TURN.split(text)
     if before or not parts or parts[0] != "Human":
         return ()
@@ -185,30 +201,33 @@ def _transcript(text: str) -> Turns:
 
 
 def _split_turns(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
-    """Common turns, then what follows on each side, at least one turn."""
+    """Return the common turns, then the rest of each side, at least one turn."""
     cut = shared(chosen[:-1], rejected[:-1])
     return chosen[:cut], chosen[cut:], rejected[cut:]
 
 
 def _split_texts(chosen: str, rejected: str) -> tuple[Turns, Turns, Turns]:
-    """Common text up to a word boundary, then the rest of each side; no common text is no prompt."""
+    """Return the common text up to a word boundary, then the rest of each side; without common text no prompt."""
+    # Cut inside a word, the prompt would have tokens that neither side begins with.
     cut = _word_boundary(chosen[: shared(chosen, rejected)])
     prompt = (Message("text", chosen[:cut]),) if cut else ()
     return prompt, (Message("text", chosen[cut:]),), (Message("text", rejected[cut:]),)
 
 
 def _word_boundary(text: str) -> int:
-    """Length of `text` without its last word, which may go on, and without the blanks before that."""
+    """Return the length of `text` without the last word, which may continue, and the blanks before that word."""
     word = len(text.rsplit(maxsplit=1)[-1]) if text[-1:].strip() else 0
     return len(text[: len(text) - word].rstrip())
 
 
 def _looks_like_hh(row: Row) -> bool:
+    """Return True if both sides are transcripts, and the row has no prompt."""
     sides = [row.get("chosen"), row.get("rejected")]
     return "prompt" not in row and all(isinstance(side, str) and TRANSCRIPT_TURN.match(side) for side in sides)
 
 
 def _first_id(keys: Sequence[str]) -> Any:
+    """Return a function from a row to the first id among `keys`."""
     return lambda row: next((row[key] for key in keys if row.get(key) is not None), None)
 
 

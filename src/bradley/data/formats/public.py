@@ -1,4 +1,4 @@
-"""Public data sets with one preference per row: SHP, summaries with human feedback, RewardBench 2."""
+"""Public data sets with a preference per row: SHP, summaries with human feedback, RewardBench 2."""
 
 import itertools
 import math
@@ -10,14 +10,15 @@ from ..rows import Row, RowPlace
 from .base import Format, comparison, has, texts_as_turns
 
 SHP_IDS = ("post_id", "c_root_id_A", "c_root_id_B")
+"""Keys that together identify a pair of answers."""
 
 
 def convert_shp(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """Two answers to a post on Reddit (Ethayarajh et al. 2022); `labels` is 1 where A has more karma, 0 where B has.
+    """Convert two answers to a post on Reddit (Ethayarajh et al. 2022).
 
-    Karma becomes the score of each response, and no margin: it grows with the readers of a post. The ratio of the
-    larger to the smaller one is `score_ratio` of the row, where it says that. Without a positive smaller one it is
-    infinite, or 1 for equal ones.
+    `labels` is 1 if A has more karma, 0 if B has. Karma becomes the score of each response, but no margin, because
+    karma grows with the readers of a post. The ratio of the larger to the smaller score is the row's `score_ratio`, if
+    given. Without a positive smaller score the ratio is infinite, or 1 for equal scores.
     """
     first, second = rows.number(row, "score_A", at), rows.number(row, "score_B", at)
     better = 1 - rows.whole_number(row, "labels", 2, at)
@@ -33,25 +34,28 @@ def convert_shp(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def convert_tldr(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """Two summaries of a post on Reddit or of a news article (Stiennon et al. 2020); `choice` is the better one.
+    """Convert two summaries of a post on Reddit or of a news article (Stiennon et al. 2020).
 
-    The prompt is written as in the paper, up to "TL;DR:", and each summary after it as text behind one blank.
+    `choice` is the index of the better summary. The prompt is written as in the paper, up to "TL;DR:". Each summary
+    follows as text after a blank.
     """
     summaries = rows.objects(row, "summaries", 'a list of {"text": ...}', at)
     answers = [rows.text(entry, "text", at) for entry in summaries]
     choice = rows.whole_number(row, "choice", len(summaries), at) if summaries else 0
     prompt = _summarised(rows.field(row, "info", at, "an object"), at)
+    # All fields are read before a rejection: a row of the wrong shape must stop the run, whatever else is wrong.
     if len(summaries) < 2:
         return Rejected(at.row, "one_response", f"{len(summaries)} summaries")
     judgments = [Judgment(choice, other) for other in range(len(summaries)) if other != choice]
+    # A summary may come with or without a leading blank, and the blank must not tell the two sides apart.
     responses = [Response((Message("text", f" {answer.lstrip()}"),)) for answer in answers]
     return comparison((Message("text", prompt),), responses, judgments, at)
 
 
 def convert_rewardbench2(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A prompt of RewardBench 2 (Malik et al. 2025): every chosen response is better than every rejected one.
+    """Convert a prompt of RewardBench 2 (Malik et al. 2025): every chosen response beats every rejected response.
 
-    Several chosen ones, as in its subset Ties, are not judged among themselves.
+    Several chosen responses, as in the subset Ties, are not judged among themselves.
     """
     chosen, rejected = rows.texts(row, "chosen", at), rows.texts(row, "rejected", at)
     prompt, sides = texts_as_turns(rows.text(row, "prompt", at), *chosen, *rejected)
@@ -63,6 +67,7 @@ def convert_rewardbench2(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def _ratio(first: float | None, second: float | None, given: float | None, at: RowPlace) -> float:
+    """Return the ratio of the larger to the smaller score, from 1 to infinity."""
     if given is not None:
         return given
     if first is None or second is None:
@@ -70,10 +75,12 @@ def _ratio(first: float | None, second: float | None, given: float | None, at: R
     high, low = max(first, second), min(first, second)
     if high == low:
         return 1.0
+    # Karma may be 0 or negative, where a quotient would say nothing about the distance.
     return high / low if low > 0 else math.inf
 
 
 def _summarised(info: Any, at: RowPlace) -> str:
+    """Return the prompt for a post or an article, in the words of the paper."""
     if not isinstance(info, dict):
         raise at.fault(f"{rows.kind(info)} in info", "an object with subreddit, title and post, or with article")
     if info.get("post") is None and info.get("article") is not None:
@@ -83,16 +90,18 @@ def _summarised(info: Any, at: RowPlace) -> str:
 
 
 def _shp_id(row: Row) -> str | None:
-    """The post and, where the row names them, its two answers: one post has many pairs."""
+    """Return the id of the post with the ids of its two answers, if given: a post has many pairs."""
     parts = [str(row[key]) for key in SHP_IDS if isinstance(row.get(key), str | int)]
     return "-".join(parts) or row.get("id")
 
 
 def _tldr_id(row: Row) -> Any:
+    """Return the row's id, or the id of the post."""
     return row.get("id") or (row["info"].get("id") if isinstance(row.get("info"), dict) else None)
 
 
 def _lists_of_texts(row: Row) -> bool:
+    """Return True if both sides are lists with a text in at least one; lists of messages are another format."""
     sides = [row.get("chosen"), row.get("rejected")]
     lists = [side for side in sides if isinstance(side, list)]
     return len(lists) == 2 and any(isinstance(entry, str) for side in lists for entry in side)

@@ -1,4 +1,4 @@
-"""Many responses to one prompt, with a rank or a score each: every pair becomes a judgment."""
+"""Rankings: many responses to a prompt, each with a rank or a score; every pair becomes a judgment."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,14 @@ from .turns import Turns, turns
 
 
 def convert_ranked(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A prompt and K completions with a rank (lower is better) or a score (higher is better); ranks win over scores.
+    """Convert a prompt and K completions with a rank (lower is better) or a score (higher is better).
 
-    Every pair with different places becomes a judgment, whose margin is the difference of the scores where they agree
-    with the order. Completions with the same text stay, and the `identical` policy decides about their judgments.
+    Ranks win over scores. Every pair with different places becomes a judgment; the margin is the difference of scores
+    that agree with the order. Completions with the same text stay: the `identical` policy decides about the judgments.
     """
     completions = rows.objects(row, "completions", 'a list of {"content": ..., "score" or "rank": ...}', at)
     contents = [rows.field(entry, "content", at) for entry in completions]
+    # Plain text throughout stays text, as in `pairs`; a single list of messages makes every text a turn.
     plain = all(isinstance(text, str) for text in (rows.field(row, "prompt", at), *contents))
     prompt = turns(row["prompt"], "text" if plain else "user", "prompt", at)
     sides = [turns(text, "text" if plain else "assistant", "response", at) for text in contents]
@@ -26,10 +27,10 @@ def convert_ranked(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """An instruction of UltraFeedback (Cui et al. 2023) with its completions, ranked by `overall_score`.
+    """Convert an instruction of UltraFeedback (Cui et al. 2023) with its completions, ranked by `overall_score`.
 
-    Where one completion lacks that, all of the row are ranked by `fine-grained_score`, so that only scores of one kind
-    are compared. The system prompt that each completion was drawn with is not part of what is judged.
+    If a completion lacks `overall_score`, the whole row is ranked by `fine-grained_score`, so that only scores of the
+    same kind are compared. The system prompt of each completion is not part of the judged conversation.
     """
     completions = rows.objects(row, "completions", 'a list of {"response": ..., "overall_score": ...}', at)
     answers = [rows.text(entry, "response", at) for entry in completions]
@@ -43,7 +44,11 @@ def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
 def ranking(
     prompt: Turns, sides: Sequence[Turns], ranks: Sequence[float | None], scores: Sequence[float | None], at: RowPlace
 ) -> Comparison | Rejected:
-    """The comparison of responses by their ranks, where all have one, or else by their scores."""
+    """Return the comparison of K responses by their ranks, if all have a rank, or else by their scores.
+
+    Returns:
+        The comparison; or a rejection for fewer than two responses, a missing score, or equal places throughout.
+    """
     order = _order(ranks, scores)
     if len(sides) < 2:
         return Rejected(at.row, "one_response", f"{len(sides)} completions")
@@ -57,17 +62,19 @@ def ranking(
 
 
 def _order(ranks: Sequence[float | None], scores: Sequence[float | None]) -> tuple[float, ...]:
-    """How many completions are better than each one: by rank where all have one, else by score, else nothing."""
+    """Count the better completions for each completion: by rank if all have a rank, else by score, else ()."""
     lower = [rank for rank in ranks if rank is not None]
     higher = [-score for score in scores if score is not None]
     places = lower if len(lower) == len(scores) else higher
     if len(places) < len(scores):
         return ()
+    # Equal places share the count of the first: the reversed loop leaves the lowest index of each place.
     first = {place: index for index, place in reversed(list(enumerate(sorted(places))))}
     return tuple(float(first[place]) for place in places)
 
 
 def _judgments(order: Sequence[float], scores: Sequence[float | None], ties: bool) -> Iterator[Judgment]:
+    """Yield a judgment for every pair with different places, and for equal places if `ties`."""
     for first, second in itertools.combinations(range(len(order)), 2):
         better, worse = (first, second) if order[first] <= order[second] else (second, first)
         margin = agreeing(scores[better], scores[worse])

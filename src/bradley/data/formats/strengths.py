@@ -1,4 +1,4 @@
-"""HelpSteer: two responses and how strongly one of them is preferred, from -3 (the first) to 3 (the second)."""
+"""HelpSteer: two responses and the strength of the preference, from -3 (the first) to 3 (the second)."""
 
 import re
 
@@ -9,11 +9,13 @@ from .base import Format, comparison, has
 from .turns import Turns, turns
 
 MARKED_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")
+"""Marker between the turns of a prompt in HelpSteer2."""
 STRONGEST = 3
+"""Largest strength of a preference."""
 
 
 def convert_helpsteer2(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A row of HelpSteer2-Preference (Wang et al. 2024). A prompt of several turns marks each but the first."""
+    """Convert a row of HelpSteer2-Preference (Wang et al. 2024). A prompt of several turns marks each but the first."""
     first, *marked = MARKED_TURN.split(rows.text(row, "prompt", at))
     roles = {"User": "user", "Assistant": "assistant"}
     later = (Message(roles[name], text) for name, text in zip(marked[::2], marked[1::2], strict=True))
@@ -25,7 +27,7 @@ def convert_helpsteer2(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def convert_helpsteer3(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A row of HelpSteer3-Preference (Wang et al. 2025); `overall_preference` is the strength."""
+    """Convert a row of HelpSteer3-Preference (Wang et al. 2025); `overall_preference` is the strength."""
     context = rows.field(row, "context", at, "messages")
     if not isinstance(context, list):
         raise at.fault(f"{rows.kind(context)} in context", "messages")
@@ -35,7 +37,11 @@ def convert_helpsteer3(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def _by_strength(row: Row, key: str, prompt: Turns, answers: list[str], at: RowPlace) -> Comparison | Rejected:
-    """The strength becomes margin or weight by `strength_as`; 0 is a tie or no judgment by `equal_scores`."""
+    """Return the comparison of two answers, judged by the strength of the row.
+
+    The strength becomes margin or weight by `strength_as`. A strength of 0 is a tie or no judgment by `equal_scores`.
+    """
+    # `number_between` passes null, and a missing strength must stop the run, not count as a tie.
     rows.field(row, key, at, "a number")
     strength = rows.number_between(row, key, -STRONGEST, STRONGEST, at) or 0.0
     if not strength and at.settings.equal_scores == "skip":
@@ -45,6 +51,7 @@ def _by_strength(row: Row, key: str, prompt: Turns, answers: list[str], at: RowP
     if at.settings.strength_as == "margin":
         judgment = Judgment(better, 1 - better, probability, margin=abs(strength))
     else:
+        # A tie has the strength 0, and a weight must be positive.
         judgment = Judgment(better, 1 - better, probability, weight=abs(strength) or 1.0)
     responses = [Response((Message("assistant", answer),)) for answer in answers]
     return comparison(prompt, responses, [judgment], at)

@@ -1,4 +1,4 @@
-"""Pairs that come as token ids: no template touches them, and nothing is added."""
+"""Pairs given as token ids: no template rewrites the ids, and no token is added."""
 
 from ...records import Comparison, Message, Rejected, Response
 from .. import rows
@@ -11,21 +11,22 @@ NAMES = (
     ("chosen_input_ids", "rejected_input_ids"),
     ("input_ids_chosen", "input_ids_rejected"),
 )
-"""What TRL calls the two sides, now and in older releases."""
+"""TRL's names for the two sides, now and in older releases."""
 
 
 def convert_ids(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """Token ids of a chosen and a rejected text, with or without those of the prompt.
+    """Convert token ids of a chosen and a rejected text, with or without the prompt's ids.
 
-    Without `prompt_ids`, both texts are whole: their longest common beginning is the prompt, less what would leave one
-    of them without an id of its own. With `prompt_ids`, either both begin with these, and the repetition goes, or
-    neither does, and they are the responses alone.
+    Without `prompt_ids`, both texts are whole. Their longest common beginning is the prompt, but each side keeps at
+    least its last id. With `prompt_ids`, either both sides begin with the prompt, and the repetition is cut, or neither
+    side does, and both are responses alone.
 
     Raises:
-        DataError: ids that are no whole numbers from 0 on, or prompt ids that only one side begins with.
+        DataError: ids that are no whole numbers from 0 on, or prompt ids at the beginning of a single side.
     """
     better, worse = next((names for names in NAMES if names[0] in row), NAMES[0])
     chosen, rejected = _ids(row, better, at), _ids(row, worse, at)
+    # The score is read at a response's last token, so the split never takes the last id of a side.
     if row.get("prompt_ids") is None:
         at.notes["inferred_prompts"] += 1
         cut = shared(chosen[:-1], rejected[:-1])
@@ -40,6 +41,7 @@ def convert_ids(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def _ids(row: Row, key: str, at: RowPlace) -> list[int]:
+    """Return the token ids under `key`; raise `DataError` for anything but whole numbers from 0 on."""
     ids = rows.field(row, key, at, "a list of token ids")
     if not isinstance(ids, list):
         raise at.fault(f"{rows.kind(ids)} in {key}", "a list of token ids")
@@ -50,14 +52,17 @@ def _ids(row: Row, key: str, at: RowPlace) -> list[int]:
 
 
 def _after(prompt: list[int], chosen: list[int], rejected: list[int], at: RowPlace) -> tuple[list[int], list[int]]:
+    """Cut a prompt repeated by both sides."""
     start = len(prompt)
     repeats = [side[:start] == prompt for side in (chosen, rejected)]
+    # With a repetition in a single side, nobody can tell whether the other side is whole or cut.
     if repeats[0] != repeats[1]:
         raise at.fault("prompt_ids that only one side begins with", "them in front of both sides or of none")
     return (chosen[start:], rejected[start:]) if repeats[0] else (chosen, rejected)
 
 
 def _message(ids: list[int]) -> Message:
+    # As decimal text, ids pass through hashes, filters and the table like the words of any message.
     return Message("ids", " ".join(map(str, ids)))
 
 

@@ -1,4 +1,4 @@
-"""Turns of a conversation, checked: what a row calls messages, and the orders that chat templates can render."""
+"""Turns of a conversation: parsing of messages, and checks of the order of roles against chat templates."""
 
 import json
 from typing import Any
@@ -10,16 +10,22 @@ from ..rows import Row, RowPlace
 Turns = tuple[Message, ...]
 
 CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
+"""Roles allowed in a row; `text` and `ids` are roles of bradley alone."""
 LAST_ROLES = ("assistant", "text", "ids")
+"""Roles allowed in the last turn, the judged turn."""
 WANTED = '{"role": "user", "content": "..."}'
 INSTEAD = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
-"""Keys of a turn that may stand without content, as a bare call of a tool does."""
+"""Keys that allow a turn without content, such as a bare tool call."""
 EXTRA = ("name", "tool_call_id", *INSTEAD)
-"""Keys of a turn that chat templates read besides role and content; other keys describe the turn and are not read."""
+"""Keys read by chat templates besides role and content; other keys describe the turn and are not read."""
 
 
 def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:
-    """Text as one turn of `plain_role`, or a list of messages, of which a response has at least one."""
+    """Return text as a turn of `plain_role`, or a list of messages as turns; a response needs at least one message.
+
+    Raises:
+        DataError: anything but text or messages.
+    """
     if isinstance(value, str):
         return (Message(plain_role, value),)
     if not isinstance(value, list) or (not value and what == "response"):
@@ -29,7 +35,11 @@ def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:
 
 
 def check_order(turns: Turns, at: RowPlace) -> None:
-    """Stop at an order of roles that chat templates refuse; two turns of one speaker in a row occur in real data."""
+    """Raise `DataError` for an order of roles that chat templates refuse.
+
+    Two turns in a row by the same speaker occur in real data and pass.
+    """
+    # A template's own refusal comes only during tokenization, after all rows were read.
     roles = [turn.role for turn in turns]
     found = f"the roles {', '.join(roles)}"
     if "system" in roles[1:]:
@@ -41,8 +51,10 @@ def check_order(turns: Turns, at: RowPlace) -> None:
 
 
 def _message(entry: Any, what: str, at: RowPlace) -> Message:
+    """Return a checked turn; raise `DataError` for an unknown role or a value of another type."""
     if not isinstance(entry, dict):
         raise at.fault(f"{rows.kind(entry)} in a message of the {what}", WANTED)
+    # Sorted, because extra keys enter the prompt's hash: the order of keys in a file must not change the prompt.
     extra = {key: entry[key] for key in sorted(EXTRA) if entry.get(key) not in (None, [])}
     bare = any(key in extra for key in INSTEAD)
     if "role" not in entry or ("content" not in entry and not bare):
@@ -57,6 +69,7 @@ def _message(entry: Any, what: str, at: RowPlace) -> Message:
 
 
 def _check_extra(extra: Row, what: str, at: RowPlace) -> None:
+    """Raise `DataError` for a value of another type than templates expect."""
     for key, value in extra.items():
         if key == "tool_calls":
             if not isinstance(value, list) or not all(isinstance(call, dict) for call in value):

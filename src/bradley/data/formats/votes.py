@@ -1,4 +1,4 @@
-"""Two responses and the votes of several annotators."""
+"""Votes: two responses and the choices of several annotators."""
 
 from collections import Counter
 from typing import Any
@@ -10,10 +10,12 @@ from .base import Format, comparison, leaning, texts_as_turns
 from .turns import Turns, turns
 
 NAMES = (("response_a", "response_b"), ("chosen", "rejected"))
+"""Names of the two responses; the first pair of names found in a row counts."""
 SIDES = {"a": 0.0, "b": 1.0, "tie": 0.5}
-"""How much of a vote goes to the second response."""
+"""Vote -> the share of the vote for the second response."""
 WANTED = 'a list of "a", "b" or "tie" (or 0 and 1), or counts such as {"a": 3, "b": 1, "tie": 1}'
 ANNOTATORS = ("normal_worker_annotations", "expert_worker_annotations")
+"""Keys of MultiPref's annotations."""
 OVERALL = {
     "A-is-clearly-better": "a",
     "A-is-slightly-better": "a",
@@ -21,10 +23,11 @@ OVERALL = {
     "B-is-slightly-better": "b",
     "B-is-clearly-better": "b",
 }
+"""MultiPref's word for a preference -> the vote."""
 
 
 def convert_votes(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """Responses a and b, or chosen and rejected, with `votes`; "a" and 0 are the first of the two."""
+    """Convert responses a and b, or chosen and rejected, with `votes`; "a" and 0 are the first response."""
     first, second = (rows.field(row, key, at) for key in next((n for n in NAMES if n[0] in row), NAMES[0]))
     given = rows.field(row, "prompt", at)
     plain = all(isinstance(text, str) for text in (given, first, second))
@@ -34,7 +37,7 @@ def convert_votes(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
-    """A row of MultiPref (Miranda et al. 2024): each annotator, expert or not, has one vote, `overall_pref`."""
+    """Convert a row of MultiPref (Miranda et al. 2024): each annotator, expert or not, has a vote, `overall_pref`."""
     answers = [rows.text(row, key, at) for key in ("completion_a", "completion_b")]
     asked = "prompt" if "prompt" in row and "text" not in row else "text"
     prompt, sides = texts_as_turns(rows.text(row, asked, at), *answers)
@@ -49,11 +52,16 @@ def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: RowPlace) -> Comparison | Rejected:
-    """Probability of the better one: its share of the votes, a tie half for each; 1 with `votes = majority`."""
+    """Return the comparison judged by votes.
+
+    The probability of the better response is its share of the votes, with a tie as half a vote for each side. With
+    `votes = majority` the probability is 1.
+    """
     second = sum(SIDES[side] * count for side, count in votes.items())
     first = votes.total() - second
     if not votes.total():
         return Rejected(at.row, "no_judgment", "no votes")
+    # Equal votes have no majority; `leaning` then follows `equal_scores`.
     if at.settings.votes == "majority" and first != second:
         first, second = float(first > second), float(second > first)
     judgments = leaning(first, second, at)
@@ -63,7 +71,9 @@ def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: RowPla
 
 
 def _count(votes: Any, at: RowPlace) -> Counter[str]:
+    """Count votes per side from a list of votes or from a table of counts."""
     if isinstance(votes, dict):
+        # Two spellings of a side, such as "a" and "A", would overwrite each other's counts.
         counts = {_side(key, at): rows.number(votes, key, at) or 0.0 for key in votes}
         if any(count < 0 or count != int(count) for count in counts.values()) or len(counts) < len(votes):
             raise at.fault(f"the counts {rows.on_one_line(votes)}", WANTED)
@@ -74,6 +84,8 @@ def _count(votes: Any, at: RowPlace) -> Counter[str]:
 
 
 def _side(vote: Any, at: RowPlace) -> str:
+    """Return "a", "b" or "tie" for a vote in any spelling."""
+    # `type` and not `isinstance`: true and false are integers in Python, and no votes.
     side = "ab"[vote] if type(vote) is int and vote in (0, 1) else str(vote).lower()
     if side not in SIDES:
         raise at.fault(f"the vote {rows.on_one_line(repr(vote))}", WANTED)
@@ -81,6 +93,7 @@ def _side(vote: Any, at: RowPlace) -> str:
 
 
 def _looks_like_votes(row: Row) -> bool:
+    """Return True if a row has votes and both responses."""
     return isinstance(row.get("votes"), list | dict) and any(a in row and b in row for a, b in NAMES)
 
 

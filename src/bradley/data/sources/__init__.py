@@ -1,4 +1,4 @@
-"""Where rows come from: what a setting names, one source after the other, with every fault named by its place.
+"""Sources of rows: resolution of a setting to files and datasets, with every fault named by its place.
 
 A source is a file, a folder of files, a folder saved with `datasets`, or a dataset of the Hub.
 """
@@ -20,18 +20,20 @@ from .saved import is_saved, saved_source
 __all__ = ["Row", "Source", "resolve"]
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w-]+")
+"""A missing path of this form may be a Hub name without the prefix; a dot in the last part would be a suffix."""
 
 
 def resolve(sources: Words) -> list[Source]:
-    """What `sources` names, in their order: files as they are, globs and folders sorted by name.
+    """Return the sources named by `sources`, in order; files of globs and folders are sorted by name.
 
-    Nothing but names and small files that describe a dataset is read here, and the Hub is not asked.
+    Only names and small files that describe a dataset are read here, and the Hub is not asked.
 
     Raises:
-        DataError: a source is missing, a glob matches nothing, or a folder holds what is no data.
+        DataError: a source is missing, a glob matches nothing, or a folder holds other files than data.
         UserError: a suffix or an option is unknown, or a source is named twice.
     """
     found = [source for given in as_list(sources) for source in _found(given)]
+    # The same rows twice would count double in training, and would leak from training into evaluation.
     seen: set[str] = set()
     for source in found:
         if source.identity in seen:
@@ -42,6 +44,7 @@ def resolve(sources: Words) -> list[Source]:
 
 
 def _found(given: str) -> list[Source]:
+    """Return the sources of an entry; raise `DataError` for files or folders that cannot be read."""
     try:
         return list(_expand(given))
     except OSError as error:
@@ -49,10 +52,12 @@ def _found(given: str) -> list[Source]:
 
 
 def _expand(given: str) -> Iterator[Source]:
+    """Yield the sources of an entry."""
     path = Path(given).expanduser()
     folder, mark, options = given.rpartition("?")
     if given.startswith(PREFIX):
         yield hub_source(given)
+    # An existing file goes before globs and options: its name may hold brackets or a question mark.
     elif path.is_file():
         yield file_source(path, given)
     elif path.is_dir():
@@ -66,6 +71,7 @@ def _expand(given: str) -> Iterator[Source]:
 
 
 def _folder(path: Path, given: str, options: str) -> Iterator[Source]:
+    """Yield the split of a saved dataset, or the data files of a folder."""
     if is_saved(path):
         yield saved_source(path, given, options)
     elif options:
@@ -76,6 +82,8 @@ def _folder(path: Path, given: str, options: str) -> Iterator[Source]:
 
 
 def _glob(path: Path, given: str) -> Iterator[Source]:
+    """Yield the files of a glob, sorted by name."""
+    # The system lists files in any order, and ids and samples depend on the order of rows.
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not found:
         raise DataError(f"{given} matches no file", f"see what is there: ls {path.parent}")
@@ -84,7 +92,7 @@ def _glob(path: Path, given: str) -> Iterator[Source]:
 
 
 def _hint(path: Path, given: str) -> str:
-    """What exists and is spelled like `path`, looking where the path first leaves what exists; or a name of the Hub."""
+    """Return a hint with a similar name beside the first missing part of `path`, or with a Hub name."""
     missing = path
     while not missing.parent.exists():
         missing = missing.parent

@@ -1,4 +1,4 @@
-"""What a source of rows is, whatever kind it has."""
+"""The source of rows: an interface common to all kinds of sources."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -14,15 +14,15 @@ Reader = Callable[[], NumberedRows]
 
 @dataclass(frozen=True)
 class Source:
-    """One file, or one split of a dataset.
+    """A file, or a split of a dataset.
 
     Attributes:
-        name: as messages name it: a path, or a dataset of the Hub as the setting writes it.
-        stem: short, for ids and as the source of rows that name none.
-        given: the entry of the setting that it came from, as written.
+        name: for messages: a path, or a dataset of the Hub as written in the setting.
+        stem: short name, for ids and as the source of rows without a source.
+        given: the entry of the setting, as written.
         identity: equal for two ways to name the same rows.
-        rows: reads the rows, numbered from 1; called anew, reads them anew.
-        digest: SHA-256 in hex: of the file as it lies on disk; of a dataset, of what identifies its rows.
+        rows: reads the rows, numbered from 1; each call reads anew.
+        digest: returns a SHA-256 in hex: of the file on disk, or of the identity of a dataset's rows.
     """
 
     name: str
@@ -34,11 +34,12 @@ class Source:
 
 
 def needed(package: str, what: str) -> Any:
-    """A module of the extra `data`, imported.
+    """Import a module of the extra `data`.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
+    # Imported on demand: pyarrow and datasets are large, and JSON and CSV need neither.
     try:
         return importlib.import_module(package)
     except ImportError as error:

@@ -18,30 +18,32 @@ from .text import decoded, lines
 Record = tuple[int, list[str]]
 
 LONGEST_CELL = 64 * 1024**2
-"""Most characters of a cell: the parser holds it at four bytes each."""
+"""Most characters of a cell: the parser holds a cell at four bytes per character."""
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+"""A JSON number: `007` and `1_000` are texts, although Python reads both as numbers."""
 TURN = {"role", "from"}
-"""Keys of a message, one of which it has."""
+"""Keys of a message; every message has at least one of these."""
 TEXTS = {
     *("prompt", "chosen", "rejected", "question", "instruction", "input", "history", "context", "post", "title"),
     *("response", "response_a", "response_b", "response1", "response2", "output", "output_1", "output_2"),
     *("answer", "answer_0", "answer_1", "completion", "summary", "text", "human_ref_A", "human_ref_B"),
 }
-"""Columns that stay text even where every answer is a number."""
+"""Columns that stay text even if every answer is a number."""
 
 
 def csv_rows(path: Path) -> NumberedRows:
-    """Rows under a header, numbered from 1 without it; commas between cells, quotes as spreadsheets write them.
+    """Read rows under a header, numbered from 1 without the header; commas between cells, quotes as in spreadsheets.
 
-    A cell is text. But a column becomes numbers where each of its cells is a JSON number or empty, true and false where
-    each is one of these in any case or empty, and messages or other JSON where each is a JSON list or object or empty;
-    an empty cell is null there. Columns called as in `TEXTS` hold what was said, and only lists of messages are read in
-    them: a response "42" stays text. The file is read twice, the first time until every column is known to be text.
+    A cell is text, unless every cell of the column is empty or of another common type: a JSON number, true or false in
+    any case, or a JSON list or object. An empty cell of such a column is null. Columns named in `TEXTS` hold prompts
+    and responses, and may become lists of messages alone: a response "42" stays text. The file is read twice, the first
+    time until every column is known to be text.
 
     Raises:
-        DataError: text that is not UTF-8, quotes that do not end, a header without names or with a name twice, or a row
-            with more or fewer cells than the header.
+        DataError: text that is not UTF-8, or quotes that do not end. Also a header without names or with a repeated
+            name, or a row with more or fewer cells than the header.
     """
+    # The type of a column depends on its last cell, and rows are passed on one by one: hence the first reading.
     readings = _readings(path)
     records = _records(path)
     header = _header(path, records)
@@ -53,27 +55,30 @@ def csv_rows(path: Path) -> NumberedRows:
 
 
 def _readings(path: Path) -> dict[str, Callable[[str], Any]]:
-    """How the cells of a column are read, for each column that is not text."""
+    """Return the function that reads a cell, for each column that is not text."""
     records = _records(path)
-    open_: dict[str, list[Callable[[str], Any]]] = {}
+    # Readings still possible for each column; a column without any is text and leaves the table.
+    possible: dict[str, list[Callable[[str], Any]]] = {}
     header = _header(path, records)
     for name in header:
-        open_[name] = [_messages] if name in TEXTS else [_number, _truth, _json]
+        possible[name] = [_messages] if name in TEXTS else [_number, _truth, _json]
+    # A column of empty cells alone fits every reading, and stays text.
     filled = set()
     for _, cells in records:
         check_stopping()
         for name, cell in zip(header, cells, strict=True):
-            if cell and name in open_:
+            if cell and name in possible:
                 filled.add(name)
-                open_[name] = [read for read in open_[name] if _reads(read, cell)]
-                if not open_[name]:
-                    del open_[name]
-        if not open_:
+                possible[name] = [read for read in possible[name] if _reads(read, cell)]
+                if not possible[name]:
+                    del possible[name]
+        if not possible:
             break
-    return {name: reads[0] for name, reads in open_.items() if name in filled}
+    return {name: reads[0] for name, reads in possible.items() if name in filled}
 
 
 def _header(path: Path, records: Iterator[Record]) -> list[str]:
+    """Return the names of the columns; raise `DataError` for missing or repeated names, or another separator."""
     line, names = next(records, (1, []))
     where = f"{path}, line {line}"
     if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), "")):
@@ -86,7 +91,8 @@ def _header(path: Path, records: Iterator[Record]) -> list[str]:
 
 
 def _records(path: Path) -> Iterator[Record]:
-    """The header and the rows, with the line where each begins; blank lines are none."""
+    """Yield the header and the rows, each with its first line; blank lines are no rows."""
+    # Python's own limit, 131,072 characters, is too short for a long conversation in a cell.
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(_texts(path), strict=True)
     width, line = 0, 1
@@ -99,20 +105,24 @@ def _records(path: Path) -> Iterator[Record]:
             hint = "correct it; a quote inside a quoted cell is written twice"
             raise DataError(f"{path}, line {line}: not CSV: {error}", hint) from error
         if cells:
+            # A row with a missing comma would otherwise put every later cell under the wrong name.
             width = width or len(cells)
             if len(cells) != width:
                 message = f"{path}, line {line}: {len(cells)} cells, and the header has {width}"
                 raise DataError(message, "correct it; a cell with a comma needs quotes around it")
             yield line, cells
+        # Cells may span lines, so the first line of the next row is known only after this row.
         line = reader.line_num + 1
 
 
 def _texts(path: Path) -> Iterator[str]:
+    """Yield the decoded lines of a file, with their line ends."""
     for number, start, raw in lines(path):
         yield decoded(raw, f"{path}, line {number}", start)
 
 
 def _reads(read: Callable[[str], Any], cell: str) -> bool:
+    """Return True if a function reads a cell without a fault."""
     try:
         read(cell)
     except (ValueError, RecursionError):
@@ -128,6 +138,7 @@ def _number(cell: str) -> int | float:
 
 
 def _truth(cell: str) -> bool:
+    # pandas writes True and False, JSON and spreadsheets write other cases.
     if cell.lower() not in ("true", "false"):
         raise ValueError(cell)
     return cell.lower() == "true"
@@ -140,6 +151,7 @@ def _json(cell: str) -> Any:
 
 
 def _messages(cell: str) -> Any:
+    # A response may itself be JSON, as code is: only a list of turns is taken for messages.
     value = _json(cell)
     if not isinstance(value, list) or not all(isinstance(turn, dict) and TURN & set(turn) for turn in value):
         raise ValueError(cell)

@@ -10,19 +10,21 @@ from .base import Source
 from .files import KINDS, file_source, known_suffix
 
 PASSED_BY = (".*", "README*", "LICENSE*", "*.md", "dataset_info.json", "dataset_infos.json", "state.json")
-"""Files that describe a dataset and hold no rows."""
+"""Patterns of files that describe a dataset and hold no rows."""
 REFUSED = {".py": "a script", **dict.fromkeys((".pkl", ".pickle", ".pt", ".bin", ".npy", ".npz"), "a pickle")}
-"""Files that may run the code of somebody else when they are read."""
+"""Suffix -> kind of file that may run another person's code during reading."""
 TRAINING = {"train", "training"}
+"""First words in names of training data."""
 HELD_OUT = {"test", "testing", "valid", "validation", "val", "dev", "eval", "evaluation"}
+"""First words in names of held-out data."""
 
 
 def folder_sources(folder: Path, given: str) -> Iterator[Source]:
-    """The data files of a folder, sorted by name; where it holds none itself, those of the folders in it.
+    """Yield the data files of a folder, sorted by name; in a folder without any, the data files of the folders inside.
 
     Raises:
-        DataError: no data files, or data files both here and in folders below; a script or a pickle, which are never
-            run or opened; a file of an unknown kind; or training and held-out files, which would become one set.
+        DataError: no data files, or data files both here and in folders below. Also a script or a pickle, never run or
+            opened, or a file of an unknown kind. Also training files beside held-out files, mixed into the same set.
     """
     files = _data_files(folder)
     if not files:
@@ -34,11 +36,13 @@ def folder_sources(folder: Path, given: str) -> Iterator[Source]:
 
 
 def _data_files(folder: Path) -> list[Path]:
+    """Return the data files of a folder, or of the folders inside."""
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     here = [child for child in children if child.is_file() and _is_data(child)]
     below = [child for child in children if child.is_dir()]
     if not here:
         return [file for child in below for file in _data_files(child)]
+    # With files on two levels, nobody can tell whether the inner folder is a part, an older copy or another set.
     deeper = [file for child in below for file in sorted(child.rglob("*")) if file.is_file() and known_suffix(file)]
     if deeper:
         message = f"{folder} holds data files, such as {here[0].name}, and a folder with more, such as {deeper[0]}"
@@ -47,7 +51,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _is_data(file: Path) -> bool:
-    """Whether a file is read, not passed by."""
+    """Return True for a data file, False for a description; raise `DataError` for any other file."""
     if any(fnmatchcase(file.name, pattern) for pattern in PASSED_BY):
         return False
     kind = REFUSED.get(file.suffix.lower())
@@ -61,8 +65,10 @@ def _is_data(file: Path) -> bool:
 
 
 def _check_splits(folder: Path, files: Sequence[Path]) -> None:
-    """Raise `DataError` where some of the files are called like training data and others like held-out data."""
+    """Raise `DataError` if some files are named like training data, and others like held-out data."""
+    # A downloaded dataset often has all splits in a folder, and training would then include the test split.
     called: dict[str, Path] = {}
+    # Only the first word of each part counts: `train-00000.jsonl` names a split, `trainer.jsonl` does not.
     for file in files:
         called |= {re.split("[^a-z]", part.lower())[0]: file for part in file.relative_to(folder).parts}
     training, held_out = ([called[word] for word in called if word in words] for words in (TRAINING, HELD_OUT))

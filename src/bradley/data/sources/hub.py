@@ -13,7 +13,9 @@ from .saved import chosen_split, dataset_rows, options
 
 PREFIX = "hub:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Form of a dataset's name, owner/name."""
 OPTIONS = ("config", "data_dir", "revision", "split")
+"""Options allowed after the `?`."""
 SCRIPT = "loading scripts are never run; many datasets have a copy without: add revision=refs/convert/parquet"
 LOG_IN = "check its name at https://huggingface.co/datasets; for a private or gated one: hf auth login"
 CORRECT = "correct config, data_dir, revision or split; its page at https://huggingface.co/datasets names them"
@@ -24,18 +26,19 @@ HINTS = {
     "RuntimeError": SCRIPT,
     "ValueError": CORRECT,
 }
-"""What to do, by the name of the exception of `datasets`, the first that fits; else `ONLINE`."""
+"""Name of an exception of `datasets` -> hint; the first name in the exception's classes counts, else `ONLINE`."""
 
 
 def hub_source(given: str) -> Source:
-    """A dataset of the Hub as a source: `hub:owner/name`, and after `?` config, data_dir, revision, split.
+    """Return a dataset of the Hub as a source: `hub:owner/name`, and after `?` config, data_dir, revision, split.
 
-    Nothing is fetched before rows or digest are asked for. A split may be sliced or added to another, as in
-    `train[:10%]` and `train+test`; without one `train` is read, or the only split. The dataset is prepared in the cache
-    of `datasets` and read from there with mapped memory: streams know neither slices nor a fingerprint.
+    Nothing is fetched before rows or digest are asked for. A split may be sliced or added to another split, as in
+    `train[:10%]` and `train+test`. Without a split, `train` is read, or the only split. The dataset is prepared in the
+    cache of `datasets` and read with mapped memory: streams have neither slices nor a fingerprint.
 
     Raises:
-        UserError: not of that form, an unknown option, or a folder here of the same name, which would be read instead.
+        UserError: a name of another form, an unknown option, or a local folder of the same name, read in the Hub's
+            place by `datasets`.
     """
     name, _, text = given.removeprefix(PREFIX).partition("?")
     if not NAME.fullmatch(name):
@@ -45,6 +48,7 @@ def hub_source(given: str) -> Source:
         message = f"{given}: there is a folder {name} here, which `datasets` would read in place of the Hub"
         raise UserError(message, f"leave out {PREFIX}, or start in another folder")
 
+    # Rows and digest share a single load: the first use downloads, and may be minutes long.
     @cache
     def dataset() -> Any:
         return _load(given, name, chosen)
@@ -52,6 +56,7 @@ def hub_source(given: str) -> Source:
     def rows() -> NumberedRows:
         yield from dataset_rows(dataset(), given)
 
+    # The fingerprint of `datasets` identifies the rows without another pass over all of them.
     def digest() -> str:
         return hashlib.sha256(f"{identity}\n{dataset()._fingerprint}".encode()).hexdigest()
 
@@ -60,11 +65,13 @@ def hub_source(given: str) -> Source:
 
 
 def _load(given: str, name: str, chosen: dict[str, str]) -> Any:
+    """Load a split into the cache of `datasets`; raise `DataError` with a hint for any failure."""
     datasets = needed("datasets", given)
     place = {key: chosen.get(key) for key in ("data_dir", "revision", "split")}
     try:
         found = datasets.load_dataset(name, name=chosen.get("config"), **place)
-    except Exception as error:  # the client of the Hub raises what each of its transports raises
+    # The Hub's client passes on the exceptions of each of its transports, so no list of kinds is complete.
+    except Exception as error:
         names = [kind.__name__ for kind in type(error).__mro__]
         hint = next((HINTS[kind] for kind in names if kind in HINTS), ONLINE)
         raise DataError(f"{given} cannot be read: {names[0]}: {one_line(error)}", hint) from error

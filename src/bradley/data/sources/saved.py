@@ -1,4 +1,4 @@
-"""A folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote, and the rows of a dataset."""
+"""Folders written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`, and the rows of a dataset."""
 
 import hashlib
 import json
@@ -12,12 +12,72 @@ from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
 from .base import NumberedRows, Source, needed
 
+BATCH_ROWS = 512
+"""Rows of a dataset in memory at a time."""
+SPLITS = "dataset_dict.json"
+"""File of a saved `DatasetDict` with the names of its splits."""
+STATE = ("state.json", "dataset_info.json")
+"""Files of a saved `Dataset`."""
 
-def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
-    """The options of `key=value&key=value`. Values are taken as they are: `%` and `+` belong to slices of splits.
+
+def is_saved(folder: Path) -> bool:
+    """Return True for a folder written by `datasets`."""
+    return (folder / SPLITS).is_file() or all((folder / name).is_file() for name in STATE)
+
+
+def saved_source(folder: Path, given: str, text: str) -> Source:
+    """Return a split of a saved dataset as a source; `text` is the text after the `?`.
 
     Raises:
-        UserError: a key that is not known or given twice, or one without a value.
+        DataError: a missing split, no choice among several splits, or a broken description.
+        UserError: another option than `split`.
+    """
+    wanted = options(text, ["split"], given).get("split", "")
+    if (folder / SPLITS).is_file():
+        split = chosen_split(_described(folder / SPLITS, "splits"), wanted, given)
+        part, name, stem = folder / split, f"{folder}?split={split}", f"{folder.resolve().name}/{split}"
+    else:
+        part, name, stem = folder, str(folder), folder.resolve().name
+        if wanted:
+            chosen_split([_described(folder / STATE[0], "_split") or "(one without a name)"], wanted, given)
+    return Source(name, stem, given, str(part.resolve()), partial(_rows, part, name), partial(_digest, part))
+
+
+def dataset_rows(dataset: Any, name: str) -> NumberedRows:
+    """Read the rows of a `datasets.Dataset`, numbered from 1, a batch in memory at a time.
+
+    Raises:
+        DataError: a dataset without rows.
+    """
+    if not len(dataset):
+        raise DataError(f"{name} holds no rows", "give a dataset with at least one row")
+    # A saved format, such as torch tensors, would hand over other types than a file's rows.
+    batches = dataset.with_format(None).iter(BATCH_ROWS)
+    rows = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
+    yield from enumerate(rows, start=1)
+
+
+def chosen_split(names: Sequence[str], wanted: str, given: str, default: str = "") -> str:
+    """Return the wanted split; without a wish, the split `default` if present, or the only split.
+
+    Raises:
+        DataError: the wanted split is missing, or no split is wanted among several.
+    """
+    listed = ", ".join(names)
+    if wanted and wanted not in names:
+        close = nearest(wanted, names, 0.0)
+        raise DataError(f"{given}: no split is called {wanted}, there are: {listed}", f"did you mean ?split={close}")
+    if wanted or default in names or len(names) == 1:
+        return wanted or (default if default in names else names[0])
+    bare = given.partition("?")[0]
+    raise DataError(f"{given} has several splits, and one is wanted: {listed}", f"write {bare}?split={names[0]}")
+
+
+def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
+    """Parse the options of `key=value&key=value`. Values stay as written: `%` and `+` belong to slices of splits.
+
+    Raises:
+        UserError: an unknown or repeated key, or a key without a value.
     """
     found: dict[str, str] = {}
     for part in filter(None, text.split("&")):
@@ -33,81 +93,28 @@ def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
     return found
 
 
-def chosen_split(names: Sequence[str], wanted: str, given: str, default: str = "") -> str:
-    """The split that is wanted by name, or `default` if there is one of that name, or the only one.
-
-    Raises:
-        DataError: it is not there, or none is wanted and there are several.
-    """
-    listed = ", ".join(names)
-    if wanted and wanted not in names:
-        close = nearest(wanted, names, 0.0)
-        raise DataError(f"{given}: no split is called {wanted}, there are: {listed}", f"did you mean ?split={close}")
-    if wanted or default in names or len(names) == 1:
-        return wanted or (default if default in names else names[0])
-    bare = given.partition("?")[0]
-    raise DataError(f"{given} has several splits, and one is wanted: {listed}", f"write {bare}?split={names[0]}")
-
-
-BATCH_ROWS = 512
-SPLITS = "dataset_dict.json"
-STATE = ("state.json", "dataset_info.json")
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether `datasets` wrote this folder."""
-    return (folder / SPLITS).is_file() or all((folder / name).is_file() for name in STATE)
-
-
-def saved_source(folder: Path, given: str, text: str) -> Source:
-    """One split of a saved dataset as a source; `text` is what follows the `?`.
-
-    Raises:
-        DataError: a split that is not there, none named where there are several, or a broken description.
-        UserError: an option that is not `split`.
-    """
-    wanted = options(text, ["split"], given).get("split", "")
-    if (folder / SPLITS).is_file():
-        split = chosen_split(_described(folder / SPLITS, "splits"), wanted, given)
-        part, name, stem = folder / split, f"{folder}?split={split}", f"{folder.resolve().name}/{split}"
-    else:
-        part, name, stem = folder, str(folder), folder.resolve().name
-        if wanted:
-            chosen_split([_described(folder / STATE[0], "_split") or "(one without a name)"], wanted, given)
-    return Source(name, stem, given, str(part.resolve()), partial(_rows, part, name), partial(_digest, part))
-
-
-def dataset_rows(dataset: Any, name: str) -> NumberedRows:
-    """The rows of a `datasets.Dataset`, numbered from 1, a batch in memory at a time.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not len(dataset):
-        raise DataError(f"{name} holds no rows", "give a dataset with at least one row")
-    batches = dataset.with_format(None).iter(BATCH_ROWS)
-    rows = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
-    yield from enumerate(rows, start=1)
-
-
 def _rows(part: Path, name: str) -> NumberedRows:
+    """Read the rows of a saved split."""
     datasets = needed("datasets", name)
     try:
         dataset = datasets.load_from_disk(str(part))
-    except Exception as error:  # what is wrong with the folder decides which of three libraries speaks
+    # The fault of the folder decides which of three libraries raises.
+    except Exception as error:
         message = f"{name} is not a whole saved dataset: {one_line(error)}"
         raise DataError(message, "save it again with save_to_disk") from error
     yield from dataset_rows(dataset, name)
 
 
 def _digest(part: Path) -> str:
-    """SHA-256 of the names and the contents of the files."""
+    """Return the SHA-256 of names and contents of the files."""
+    # Sorted, because the system lists files in any order.
     files = sorted(file for file in part.iterdir() if file.is_file())
     listed = "\n".join(f"{file.name} {sha256(file)}" for file in files)
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _described(file: Path, key: str) -> Any:
+    """Return the value of a key in a description of a saved dataset."""
     try:
         return json.loads(file.read_bytes())[key]
     except (ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,6 @@
-"""Text files, plain or .gz: their lines with the place of each, in memory that no file can break.
+"""Text files, plain or .gz: lines with line number and offset, in bounded memory whatever the file.
 
-Offsets are bytes of the text, so of a .gz file bytes after unpacking.
+Offsets are bytes of the text: for a .gz file, bytes after unpacking.
 """
 
 import io
@@ -14,14 +14,18 @@ from typing import BinaryIO, NamedTuple
 from ...errors import DataError
 
 BOM = b"\xef\xbb\xbf"
+"""Byte-order mark of UTF-8."""
 BLOCK = 128 * 1024
+"""Bytes read, and at most unpacked, at a time."""
 LONGEST = 256 * 1024**2
 """Most bytes of a line, or of a document that is read whole."""
 LARGEST_UNCHECKED = 64 * 1024**2
+"""Bytes of text below which the ratio of `LARGEST_RATIO` is not checked."""
 LARGEST_RATIO = 200
-"""A file that unpacks to more than `LARGEST_UNCHECKED` bytes and to `LARGEST_RATIO` times what was read of it is no
-data: text packs to a third or a tenth, and the format itself allows a ratio of 1032."""
+"""Most bytes of text per packed byte. A larger file is a gzip bomb, not data: text packs to a third or a tenth, and
+the format itself allows a ratio of 1032."""
 GZIP = b"\x1f\x8b"
+"""First bytes of a gzip member."""
 MAGIC = {
     GZIP: ".gz",
     b"PAR1": ".parquet",
@@ -30,6 +34,7 @@ MAGIC = {
     b"\xfd7zXZ": ".xz",
     b"\x28\xb5\x2f\xfd": ".zst",
 }
+"""First bytes -> the suffix of such files, for files under a wrong name."""
 
 
 class Line(NamedTuple):
@@ -37,8 +42,8 @@ class Line(NamedTuple):
 
     Attributes:
         number: from 1.
-        start: its offset.
-        raw: its bytes, with the line feed that ends it: only the last line may have none.
+        start: offset of the first byte.
+        raw: bytes of the line, with the line feed at the end; only the last line may lack the line feed.
     """
 
     number: int
@@ -48,15 +53,16 @@ class Line(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The text of a file, unpacked where its name ends with .gz.
+    """Open the text of a file, unpacked if the name ends with .gz.
 
     Raises:
-        DataError: the first bytes are those of another kind of file; while reading, a broken archive.
+        DataError: the first bytes show another kind of file; or, while reading, a broken archive.
     """
     with path.open("rb") as file:
         first = file.peek(8)[:8]
         if path.suffix == ".gz":
             _check_gzip(path, first)
+            # `gzip.open` has no guard against a small file that unpacks to gigabytes.
             yield io.BufferedReader(_Unpacked(path, file), BLOCK)  # type: ignore[type-var]
         else:
             check_plain(path, first)
@@ -64,18 +70,19 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """Lines of a text file, which a line feed ends and nothing else; a byte-order mark is left out.
+    """Read the lines of a text file, ended by a line feed and nothing else, without a byte-order mark.
 
     Raises:
-        DataError: what `opened` raises, or a line of more than `LONGEST` bytes.
+        DataError: as `opened`, or a line of more than `LONGEST` bytes.
     """
     with opened(path) as file:
         yield from lines_of(file, str(path))
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
-    """Lines of an open file, which messages call `name`; raises as `lines`."""
+    """Read the lines of an open file; messages call the file `name`. Raises as `lines`."""
     start = 0
+    # A byte more than allowed shows that a line is too long, without reading the rest into memory.
     for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), start=1):
         raw = line
         if number == 1 and line.startswith(BOM):
@@ -87,10 +94,10 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
 
 
 def decoded(raw: bytes, where: str, start: int, several_lines: bool = False) -> str:
-    """The text of UTF-8 bytes that lie at offset `start`; `where` names their line, unless they have several.
+    """Decode UTF-8 bytes at offset `start`; `where` names the line, unless the bytes have several lines.
 
     Raises:
-        DataError: they are none.
+        DataError: the bytes are not UTF-8.
     """
     try:
         return raw.decode("utf-8")
@@ -101,12 +108,12 @@ def decoded(raw: bytes, where: str, start: int, several_lines: bool = False) -> 
 
 
 def too_long(where: str) -> DataError:
-    """The error for a line or a document above `LONGEST`."""
+    """Return the error for a line or a document above `LONGEST`."""
     return DataError(f"{where}: more than {LONGEST} bytes in one piece", "cut it, or write one row per line")
 
 
 def check_plain(path: Path, first: bytes) -> None:
-    """Raise `DataError` where a file that should be plain text begins like another kind."""
+    """Raise `DataError` if a file that should be plain text begins like another kind of file."""
     for magic, suffix in MAGIC.items():
         if first.startswith(magic):
             hint = f"rename it: mv {path} {path}.gz" if suffix == ".gz" else "unpack it, or give it its own suffix"
@@ -114,15 +121,16 @@ def check_plain(path: Path, first: bytes) -> None:
 
 
 def _check_gzip(path: Path, first: bytes) -> None:
+    """Raise `DataError` if a file does not begin like a gzip file; an empty file is found later, as cut."""
     if first and not first.startswith(GZIP[: len(first)]):
         message = f"{path} is not a whole gzip file: it does not begin like one"
         raise DataError(message, f"if it is plain text, rename it: mv {path} {path.with_suffix('')}")
 
 
 class _Unpacked(io.RawIOBase):
-    """The text of a gzip file of one member or several, as a stream (RFC 1952; zlib checks lengths and checksums).
+    """Stream of the text of a gzip file with a member or several (RFC 1952; zlib checks lengths and checksums).
 
-    Zeros after a member are padding, as gzip itself has it.
+    Zeros after a member are padding, as in gzip itself.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -137,6 +145,7 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        # A block of packed bytes may hold no text, such as a header; an empty answer would mean the end of the file.
         text = b""
         while not text and self._fill():
             text = self._unpack(min(len(buffer), BLOCK))
@@ -146,8 +155,9 @@ class _Unpacked(io.RawIOBase):
         return len(text)
 
     def _fill(self) -> bool:
-        """Whether there is more to unpack."""
+        """Return True if packed bytes are left to unpack; raise `DataError` for a file that ends inside a member."""
         while True:
+            # Zeros are padding between and after members alone; inside a member they are data.
             if not self._inside and self._members:
                 self._packed = self._packed.lstrip(b"\0")
             if self._packed:
@@ -161,6 +171,7 @@ class _Unpacked(io.RawIOBase):
         return False
 
     def _unpack(self, most: int) -> bytes:
+        """Unpack up to `most` bytes of text, so that a bomb in a single block stays within bounds."""
         if self._members and not self._inside and not self._packed.startswith(GZIP[:1]):
             raise self._broken("something else follows its end")
         try:
@@ -168,6 +179,7 @@ class _Unpacked(io.RawIOBase):
         except zlib.error as error:
             raise self._broken(str(error)) from error
         self._inside = not self._member.eof
+        # The tail was held back by the limit; unused data belong to the next member.
         self._packed = self._member.unconsumed_tail or self._member.unused_data
         if self._member.eof:
             self._members += 1
@@ -175,10 +187,12 @@ class _Unpacked(io.RawIOBase):
         return text
 
     def _broken(self, why: str) -> DataError:
+        """Return the error for a broken archive."""
         message = f"{self._path} is not a whole gzip file: {why}, after {self._made} bytes of text"
         return DataError(message, f"copy it again, then try: gzip -t {self._path}")
 
     def _check_size(self) -> None:
+        """Raise `DataError` for a gzip bomb."""
         used = self._read - len(self._packed)
         if self._made > LARGEST_UNCHECKED and self._made > LARGEST_RATIO * used:
             message = f"{self._path}: the first {used} bytes unpack to more than {self._made}, {LARGEST_RATIO} times as"
