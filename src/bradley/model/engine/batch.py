@@ -20,7 +20,7 @@ class Batch:
 
     Attributes:
         tokens: [T] token ids, segment after segment.
-        positions: [T] place of each token in a row of prefix and response; a response continues the count of the prefix.
+        positions: [T] place of each token in the text of prefix and response; a response continues the prefix.
         segments: [S + 1] offsets of the segments; each comparison is a shared prefix, then the responses.
         prefix: [R] number of the prefix segment of each response.
         own: [R] number of the segment with a response's own tokens, never empty.
@@ -135,7 +135,7 @@ class PaddedRows(NamedTuple):
 
 
 def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
-    """Unpack a batch: every response gets the prefix back. A batch without responses becomes a single row, not pooled."""
+    """Unpack a batch: every response gets the prefix back. A batch without responses becomes a row without pooling."""
     # Without a row the backbone would not run, and this process would have no gradients to exchange.
     if not len(batch.own):
         return PaddedRows(batch.tokens[None, :1], torch.ones_like(batch.tokens[None, :1]), batch.last)

@@ -159,7 +159,7 @@ def _attending_blocks(ends: Tensor, parent: Tensor, blocks: int) -> tuple[Tensor
 
 
 def _ordered(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of key blocks [1, 1, B] of each query block, and their numbers first in each row [1, 1, B, B]."""
+    """Count the key blocks of each query block [1, 1, B], and list their numbers first in each row [1, 1, B, B]."""
     # A stable sort keeps key blocks in ascending order, as `create_block_mask` gives them.
     order = torch.argsort(pairs.to(torch.int8), dim=-1, descending=True, stable=True)
     return pairs.sum(-1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]

@@ -274,7 +274,7 @@ def _cost_in(pieces: int, span: Span) -> float:
 
 
 def _pieces(span: Span, layout: Layout) -> int:
-    """Find the cheapest number of pieces of a span; only a single text is cut, because early queries reach fewer keys."""
+    """Find the cheapest number of pieces; only a single text is cut, because its early queries reach fewer keys."""
     # The default is for the empty prefix of an unshared prompt: a span of size 0 has no pieces to try.
     most = min(span.size, MOST_PIECES) if _one_text(span, layout) else 1
     return min(range(1, most + 1), key=lambda pieces: _cost_in(pieces, span), default=1)
