@@ -86,7 +86,7 @@ def fuse_layers(network: Any, device: torch.device) -> None:
     # Liger patches by assignment into this namespace, so a copy of the namespace undoes the patch.
     code = vars(sys.modules[type(network).__module__])
     before = dict(code)
-    # The losses are for language models, and a reward model has no vocabulary to fuse over.
+    # The fused losses are for language models; a reward model has no logits over a vocabulary.
     apply_liger_kernel(network, {"cross_entropy": False, "fused_linear_cross_entropy": False})
     # Layers were replaced on the network itself. The rotary function is looked up by name at each call, and must stay.
     fused = code.get(ROTARY)

@@ -48,7 +48,7 @@ def weight_kinds(network: Any) -> dict[str, str]:
 
 
 def _kind(network: Any, name: str, in_norm: bool) -> str:
-    # The order decides: adapters and heads may contain or follow norms, and keep their own kind.
+    # The order decides overlaps: a norm inside a head counts as head.
     if ADAPTER in name:
         return "adapter"
     if is_head_weight(network, name):
