@@ -247,7 +247,7 @@ def _shown(paths: list[str]) -> str:
 
 
 def _head_module(network: Any, name: str) -> str:
-    """Return the path of the whole head of a weight, such as `score` or `bert.pooler`; PEFT replaces a head as a whole."""
+    """Return the path of the whole head of a weight, such as `score` or `bert.pooler`; PEFT replaces whole heads."""
     below = f"{network.base_model_prefix}."
     place = below if name.startswith(below) else ""
     return place + name.removeprefix(place).partition(".")[0]

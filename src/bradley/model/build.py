@@ -263,7 +263,7 @@ def reproducible_init(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the loading report and the progress bars of transformers: missing weights are checked and reported here."""
+    """Silence the loading report and progress bars of transformers: missing weights are checked and reported here."""
     from transformers.utils import logging as bars
 
     logger = logging.getLogger("transformers")
