@@ -46,9 +46,9 @@ class Adapted(NamedTuple):
 def add_adapter(network: Any, settings: Model, sha256: str) -> None:
     """Freeze a network in place except for its score head and, if requested, its norms, and add adapters.
 
-    A layer W becomes W + s B A, with A [r, in] drawn and B [out, r] zero: at first no score changes. LoRA has s = alpha
-    / r (Hu et al., 2021, arXiv:2106.09685). rsLoRA has s = alpha / sqrt(r) (Kalajdzievski, 2023, arXiv:2312.03732).
-    DoRA also trains the length of each row of W + s B A (Liu et al., 2024, arXiv:2402.09353).
+    A layer W becomes W + s B A, with A [r, in] drawn and B [out, r] zero: at first no score changes.
+    LoRA has s = alpha / r (Hu et al., 2021, arXiv:2106.09685), and rsLoRA s = alpha / sqrt(r) (Kalajdzievski, 2023,
+    arXiv:2312.03732). DoRA also trains the length of each row of W + s B A (Liu et al., 2024, arXiv:2402.09353).
 
     Args:
         sha256: hash of the weight files of the loaded network.

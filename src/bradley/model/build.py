@@ -303,8 +303,7 @@ def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> 
         revision=settings.revision,
         quantized=quantized_on(device, compute) if settings.adapter.quantize != "none" else None,
     )
-    # transformers draws missing weights at random. Only a head may be drawn: a random layer would train without an
-    # error.
+    # transformers draws missing weights at random. Only a head may be drawn: a random layer would raise no error.
     body = [name for name in missing if not is_head_weight(network, name)]
     if body:
         raise CheckpointError(

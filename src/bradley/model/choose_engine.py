@@ -71,15 +71,14 @@ def choose_engine(model: ScoreModel, wanted: str, longest: int = 0, *, compiled:
     Raises:
         UserError: the engine was given by name, and the model cannot run there, or not on this device.
     """
-    model.use("plain")
     # An error below must leave a usable model, so the model is put on `plain` first.
+    model.use("plain")
     if wanted == "plain":
         return Engine("plain")
     # Several engines often fail for the same reason, and the line on the screen has to name the reason once.
     reasons: dict[str, None] = {}  # in their order, each once
     for name in AUTO.get(model.device.type, AUTO["cuda"]) if wanted == "auto" else (wanted,):
-        # The config gives the clearest reasons and costs nothing. The trial finds the rest, such as unusual attention
-        # code.
+        # The config gives the clearest reasons at no cost. The trial finds the rest, such as unusual attention code.
         reason = next(_reasons(model, name, longest, compiled), "") or _trial(model, name)
         if not reason:
             model.use(name)

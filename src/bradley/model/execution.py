@@ -50,8 +50,7 @@ def compile_backbone(network: Any) -> None:
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
         try:
-            # The compiler runs at the first forward, long after the setting was read; the error has to name the
-            # setting.
+            # The compiler runs at the first forward, far from the setting; the error has to name the setting.
             return compiled(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
             raise UserError(
@@ -96,7 +95,7 @@ def fuse_layers(network: Any, device: torch.device) -> None:
 
 
 def _on_cuda(fused: Any, plain: Any) -> Callable[..., Any]:
-    """Return a function calling `fused` for tensors on CUDA, for lack of other kernels, and `plain` elsewhere."""
+    """Return a function calling `fused` for tensors on CUDA, as its kernels require, and `plain` for all others."""
 
     @functools.wraps(plain)
     def either(query: Any, *args: Any, **kwargs: Any) -> Any:

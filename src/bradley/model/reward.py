@@ -184,7 +184,10 @@ def is_causal(network: Any) -> bool:
 
 
 def draw_head(network: Any, seed: int) -> None:
-    """Draw a decoder's head from N(0, 1/sqrt(H + 1)) in place (Stiennon et al., 2020, arXiv:2009.01325, appendix)."""
+    """Draw a decoder's head in place, from a normal distribution with standard deviation 1/sqrt(H + 1).
+
+    After Stiennon et al. (2020, arXiv:2009.01325, appendix).
+    """
     head = getattr(network, CAUSAL_HEAD)
     # A generator of its own, on the CPU: equal seeds give equal heads on every device and process.
     source = torch.Generator().manual_seed(seed)

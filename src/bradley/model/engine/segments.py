@@ -127,8 +127,7 @@ class _CpuAttention(torch.autograd.Function):
             keys, values = _of_block(key, block), _of_block(value, block)
             for piece in block.pieces:
                 at = slice(block.start + piece.start, block.start + piece.stop)
-                # The operator behind the public function. Besides the output, the operator returns the log-sum-exp for
-                # the backward pass.
+                # The operator behind the public function also returns the log-sum-exp, needed by the backward pass.
                 part, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                     query[:, :, at],
                     keys[:, :, : piece.keys],
@@ -138,8 +137,7 @@ class _CpuAttention(torch.autograd.Function):
                 )
                 output[:, at] = part.transpose(1, 2)
                 sums.append(log_sum)
-        # One copy of query, key and value for all pieces; the backward pass slices again. Attention weights are
-        # recomputed.
+        # One copy of query, key and value for all pieces; the backward pass slices them again.
         ctx.save_for_backward(query, key, value, output, *sums)
         ctx.row, ctx.scale = row, scale
         return output
@@ -150,12 +148,10 @@ class _CpuAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """Compute the gradients of query, key and value, [1, N, T, D] each, from [1, T, N, D]."""
         query, key, value, output, *sums = ctx.saved_tensors
-        # Each query lies in one piece alone, so its gradient is written once. A prefix key collects from several
-        # blocks.
+        # Each query lies in one piece, and its gradient is written once. Prefix keys collect from several blocks.
         by_query, by_key, by_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         gradient, output = gradient.transpose(1, 2), output.transpose(1, 2)
-        # Reversed, because `sums.pop()` takes the log-sums from the end. The fixed order gives equal bits in equal
-        # runs.
+        # Reversed, because `sums.pop()` takes from the end. A fixed order of addition gives equal runs equal bits.
         for block in reversed(ctx.row.blocks):
             keys, values = _of_block(key, block), _of_block(value, block)
             by_keys, by_values = torch.zeros_like(keys), torch.zeros_like(values)

@@ -83,7 +83,7 @@ def load_model(
             has embeddings. Template, tokenizer or weights are not the ones of training.
     """
     path = Path(folder)
-    # Cheap checks before slow loading; no weight is read until names, kinds and sizes of all files are known to be safe.
+    # Cheap checks before slow loading; no weight is read until names, kinds and sizes of files are known to be safe.
     card = read_card(path)
     check_files(path, card)
     target = torch.device(device)

@@ -42,8 +42,7 @@ def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | Non
     try:
         (_save_adapter if adapted else _save_whole)(network, folder, weights)
     except SafetensorError as error:
-        # safetensors reports a full disk by its own error. As an OSError, the saver can free old checkpoints and try
-        # again.
+        # safetensors reports a full disk by its own error. After an OSError, old checkpoints are removed for a retry.
         raise OSError(str(error)) from error
     return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
 
