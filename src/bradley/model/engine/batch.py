@@ -53,7 +53,7 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
     if not len(chosen):
         return _nothing()
     counts = store.first_response[chosen + 1] - store.first_response[chosen]
-    # The store keeps one prefix segment before the responses of each comparison, so prefix g is g places further on.
+    # The store keeps one prefix segment before the responses of each comparison, and these prefixes count as segments.
     first_segment = store.first_response[chosen] + chosen
     sources = _runs(first_segment, counts + 1)
     sizes = store.segments[sources + 1] - store.segments[sources]
