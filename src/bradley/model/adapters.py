@@ -56,21 +56,21 @@ def add_adapter(network: Any, settings: Model, sha256: str) -> None:
     Raises:
         UserError: PEFT is not installed, the network lacks the targets, or the network has no norms to train.
     """
-    asked = settings.adapter
-    targets = find_targets(network, asked.targets)
+    adapter = settings.adapter
+    targets = find_targets(network, adapter.targets)
     config = import_peft().LoraConfig(
-        r=asked.rank,
-        lora_alpha=asked.alpha,
-        lora_dropout=asked.dropout,
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
         target_modules=targets,
-        use_rslora=asked.rslora,
-        use_dora=asked.dora,
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
         fan_in_fan_out=transposed(network, targets),  # PEFT would find out too, with a warning
         base_model_name_or_path=settings.path,
         revision=settings.revision or None,
     )
-    modules = trained_modules(network, norms=asked.norms)
-    inject(network, config, Adapted(settings.path, settings.revision, sha256, asked.quantize, modules))
+    modules = trained_modules(network, norms=adapter.norms)
+    inject(network, config, Adapted(settings.path, settings.revision, sha256, adapter.quantize, modules))
 
 
 def inject(network: Any, config: Any, adapted: Adapted) -> None:
@@ -106,8 +106,8 @@ def find_targets(network: Any, wanted: Words) -> list[str]:
         found = [path for path in known if in_attention(path)]
     else:
         # A set, because names may overlap, and a layer must get a single adapter.
-        chosen = {path for name in names for path in _named(network, name, known)}
-        found = [path for path in known if path in chosen]
+        named = {path for name in names for path in _named(network, name, known)}
+        found = [path for path in known if path in named]
     if not found:
         raise UserError(
             f"model.adapter.targets = {wanted}, but this {network.config.model_type} has no such layer",
@@ -248,9 +248,9 @@ def _shown(paths: list[str]) -> str:
 
 def _head_module(network: Any, name: str) -> str:
     """Return the path of the whole head of a weight, such as `score` or `bert.pooler`; PEFT replaces whole heads."""
-    below = f"{network.base_model_prefix}."
-    place = below if name.startswith(below) else ""
-    return place + name.removeprefix(place).partition(".")[0]
+    backbone = f"{network.base_model_prefix}."
+    outer = backbone if name.startswith(backbone) else ""
+    return outer + name.removeprefix(outer).partition(".")[0]
 
 
 def _take_out(network: Any, *, merge: bool) -> None:

@@ -95,8 +95,8 @@ def build_model(
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
     model = ScoreModel(network if shell else own_memory(network).to(place), compute).train()
     # The trial of an engine needs real weights on the final device; in shards the engine is chosen later.
-    chosen = place == device
-    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if chosen else Engine("plain")
+    is_final = place == device
+    engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if is_final else Engine("plain")
     return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
 
 

@@ -175,14 +175,14 @@ def _trial(model: ScoreModel, name: str) -> str:
     try:
         model.use(name)
         # Only the first response differs. A change of the second score means mixing outside of attention.
-        one, other = (_scores(model, _toy_batch(first, model.device)) for first in ((5, 6), (7, 8)))
+        scores, changed = (_scores(model, _toy_batch(first, model.device)) for first in ((5, 6), (7, 8)))
     except Refused as refused:
         reason = refused.reason
     # Model code raises all kinds of errors on unexpected rows; `auto` must then go on to the next engine.
     except (TypeError, ValueError, RuntimeError) as error:
         reason = f"does not run on packed rows: {one_line(error)}"
     else:
-        leaks = float((one - other)[1].abs()) > 1e-4 * float(one.abs().max())
+        leaks = float((scores - changed)[1].abs()) > 1e-4 * float(scores.abs().max())
         reason = "mixes tokens outside of transformers' attention interface" if leaks else ""
     model.use("plain")
     return reason
@@ -190,7 +190,7 @@ def _trial(model: ScoreModel, name: str) -> str:
 
 def _toy_batch(first: tuple[int, int], device: torch.device) -> Batch:
     """Build a batch of a prompt and two responses of two tokens each, `first` and a fixed response."""
-    none = torch.zeros(0)
+    empty = torch.zeros(0)
     return Batch(
         tokens=torch.tensor([1, 2, *first, 3, 4]),
         positions=torch.tensor([0, 1, 2, 3, 2, 3]),
@@ -198,7 +198,7 @@ def _toy_batch(first: tuple[int, int], device: torch.device) -> Batch:
         prefix=torch.tensor([0, 0]),
         own=torch.tensor([1, 2]),
         last=torch.tensor([3, 5]),
-        targets=Targets(none, none, none, none, none, none, none),
+        targets=Targets(empty, empty, empty, empty, empty, empty, empty),
     ).to(device)
 
 

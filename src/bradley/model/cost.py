@@ -26,8 +26,8 @@ def limit_for(model: ScoreModel, tokens: int, comparisons: int = 0) -> Limit:
         comparisons: most comparisons (0: only tokens count).
     """
     # A limit from the user protects memory and is strict. The default is about speed, and must not stop a run.
-    suits = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
-    return Limit(tokens or suits, comparisons, bool(tokens))
+    default = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
+    return Limit(tokens or default, comparisons, bool(tokens))
 
 
 def matrix_weights(network: Any) -> int:

@@ -22,8 +22,8 @@ def checkpoint_activations(network: Any) -> None:
     Raises:
         UserError: transformers cannot recompute the activations of this model.
     """
-    new = hasattr(network, "activation_checkpointing_enable")  # the older name is deprecated
-    enable = network.activation_checkpointing_enable if new else network.gradient_checkpointing_enable
+    has_new_name = hasattr(network, "activation_checkpointing_enable")  # the older name is deprecated
+    enable = network.activation_checkpointing_enable if has_new_name else network.gradient_checkpointing_enable
     try:
         # The reentrant form gives no gradients if the inputs of a layer need none, as above frozen embeddings.
         enable({"use_reentrant": False})

@@ -95,10 +95,10 @@ class ScoreModel(nn.Module):
         """Compute hidden states [R, H] at the pooled tokens, with each shared prefix computed once."""
         implementation = IMPLEMENTATIONS[self.engine]
         # `flex` compiles for few lengths. The added tokens follow all others and no score reads them.
-        spare = implementation.padded(len(batch.tokens)) - len(batch.tokens)
+        padding = implementation.padded(len(batch.tokens)) - len(batch.tokens)
         hidden = self.network.base_model(
-            input_ids=nn.functional.pad(batch.tokens, (0, spare), value=self.pad_id)[None],
-            position_ids=nn.functional.pad(batch.positions, (0, spare))[None],
+            input_ids=nn.functional.pad(batch.tokens, (0, padding), value=self.pad_id)[None],
+            position_ids=nn.functional.pad(batch.positions, (0, padding))[None],
             segments=implementation.row(batch, self.compute),
             use_cache=False,
         ).last_hidden_state

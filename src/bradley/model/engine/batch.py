@@ -80,15 +80,23 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
 
 def _nothing() -> Batch:
     """Build a batch of one token without a response."""
-    none, some = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    no_ids, no_numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Batch(
         tokens=torch.zeros(1, dtype=torch.int64),
         positions=torch.zeros(1, dtype=torch.int64),
         segments=torch.tensor([0, 1]),
-        prefix=none,
-        own=none,
-        last=none,
-        targets=Targets(better=none, worse=none, probability=some, margin=some, weight=some, group=none, rank=some),
+        prefix=no_ids,
+        own=no_ids,
+        last=no_ids,
+        targets=Targets(
+            better=no_ids,
+            worse=no_ids,
+            probability=no_numbers,
+            margin=no_numbers,
+            weight=no_numbers,
+            group=no_ids,
+            rank=no_numbers,
+        ),
     )
 
 

@@ -126,16 +126,16 @@ class _CpuAttention(torch.autograd.Function):
         for block in row.blocks:
             keys, values = _of_block(key, block), _of_block(value, block)
             for piece in block.pieces:
-                at = slice(block.start + piece.start, block.start + piece.stop)
+                queries = slice(block.start + piece.start, block.start + piece.stop)
                 # The operator behind the public function also returns the log-sum-exp, needed by the backward pass.
-                part, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                    query[:, :, at],
+                piece_output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                    query[:, :, queries],
                     keys[:, :, : piece.keys],
                     values[:, :, : piece.keys],
                     attn_mask=piece.mask,
                     scale=scale,
                 )
-                output[:, at] = part.transpose(1, 2)
+                output[:, queries] = piece_output.transpose(1, 2)
                 sums.append(log_sum)
         # One copy of query, key and value for all pieces; the backward pass slices them again.
         ctx.save_for_backward(query, key, value, output, *sums)
@@ -156,21 +156,23 @@ class _CpuAttention(torch.autograd.Function):
             keys, values = _of_block(key, block), _of_block(value, block)
             by_keys, by_values = torch.zeros_like(keys), torch.zeros_like(values)
             for piece in reversed(block.pieces):
-                at = slice(block.start + piece.start, block.start + piece.stop)
-                by_query[:, :, at], one, other = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                    gradient[:, :, at],
-                    query[:, :, at],
-                    keys[:, :, : piece.keys],
-                    values[:, :, : piece.keys],
-                    output[:, :, at],
-                    sums.pop(),
-                    dropout_p=0.0,
-                    is_causal=False,
-                    attn_mask=piece.mask,
-                    scale=ctx.scale,
+                queries = slice(block.start + piece.start, block.start + piece.stop)
+                by_query[:, :, queries], piece_keys, piece_values = (
+                    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                        gradient[:, :, queries],
+                        query[:, :, queries],
+                        keys[:, :, : piece.keys],
+                        values[:, :, : piece.keys],
+                        output[:, :, queries],
+                        sums.pop(),
+                        dropout_p=0.0,
+                        is_causal=False,
+                        attn_mask=piece.mask,
+                        scale=ctx.scale,
+                    )
                 )
-                by_keys[:, :, : piece.keys] += one
-                by_values[:, :, : piece.keys] += other
+                by_keys[:, :, : piece.keys] += piece_keys
+                by_values[:, :, : piece.keys] += piece_values
             _add_of_block(by_key, by_keys, block)
             _add_of_block(by_value, by_values, block)
         return by_query, by_key, by_value, None, None
@@ -287,7 +289,9 @@ def _block(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype)
     mask, count = _mask(span, layout, dtype).to(device), _pieces(span, layout)
     # Equal pieces up to rounding. Each mask is cut to the reach of its last query: the saving of cutting.
     bounds = [round(number * span.size / count) for number in range(count + 1)]
-    pieces = [Piece(a, b, mask[a:b, : span.prefix + b]) for a, b in pairwise(bounds) if b > a]
+    pieces = [
+        Piece(first, stop, mask[first:stop, : span.prefix + stop]) for first, stop in pairwise(bounds) if stop > first
+    ]
     prefix_start = layout.offsets[layout.parent[span.first]]
     return Block(layout.offsets[span.first], span.size, span.prefix, prefix_start, pieces)
 

@@ -83,13 +83,13 @@ def check_weights(folder: Path, card: dict[str, Any]) -> None:
     A card of format 1 names no files. Reading takes about a second for each gigabyte.
     """
     # Hashes tell weights of another run from the right weights of equal shapes; nothing else could.
-    known = card.get("weights_sha256")
-    if known is None:
+    expected = card.get("weights_sha256")
+    if expected is None:
         return
     found = hash_weights(folder)
-    other = next((name for name in found if found[name] != known.get(name)), None)
-    if other is not None:
+    changed = next((name for name in found if found[name] != expected.get(name)), None)
+    if changed is not None:
         raise CheckpointError(
-            f"{folder / other} is not the file that was saved with its {CARD}: weights of another run, or edited",
+            f"{folder / changed} is not the file that was saved with its {CARD}: weights of another run, or edited",
             COPY,
         )

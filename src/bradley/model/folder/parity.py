@@ -100,7 +100,7 @@ def batch_of(rows: Sequence[Sequence[int]]) -> Batch:
     sizes = np.array([size for row in rows for size in (0, len(row))], dtype=np.int64)
     ends = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.arange(len(rows))
-    none, some = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    no_ids, no_numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Batch(
         tokens=torch.tensor([id for row in rows for id in row], dtype=torch.int64),
         positions=torch.from_numpy(np.concatenate([np.arange(len(row)) for row in rows])),
@@ -108,7 +108,15 @@ def batch_of(rows: Sequence[Sequence[int]]) -> Batch:
         prefix=torch.from_numpy(2 * numbers),
         own=torch.from_numpy(2 * numbers + 1),
         last=torch.from_numpy(ends[2 * numbers + 2] - 1),
-        targets=Targets(none, none, some, some, some, torch.from_numpy(numbers), torch.full((len(rows),), torch.nan)),
+        targets=Targets(
+            no_ids,
+            no_ids,
+            no_numbers,
+            no_numbers,
+            no_numbers,
+            torch.from_numpy(numbers),
+            torch.full((len(rows),), torch.nan),
+        ),
     )
 
 

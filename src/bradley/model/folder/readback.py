@@ -29,11 +29,11 @@ def check_written(network: Any, folder: Path, weights: Mapping[str, Tensor] | No
     # Gathered tensors could be of another model than the network; their values cannot be compared, but their forms can.
     if weights is not None:
         _check_forms(own, weights)
-    needed, beside = _as_written(network, own if weights is None else weights)
-    missing = set(needed)
+    required, optional = _as_written(network, own if weights is None else weights)
+    missing = set(required)
     # Tensor by tensor, so the check needs memory for one tensor and not for a second model.
     for name, tensor in _read(folder):
-        wanted = needed.get(name, beside.get(name))
+        wanted = required.get(name, optional.get(name))
         if wanted is None or not same_bits(tensor, wanted):
             raise _lost(folder, name, "is none of the model's" if wanted is None else "holds other numbers")
         missing.discard(name)
@@ -62,9 +62,9 @@ def _as_written(network: Any, state: Mapping[str, Tensor]) -> tuple[dict[str, Te
     from transformers.core_model_loading import revert_weight_conversion
 
     # transformers may leave tied tensors out of the files, and restores them at loading.
-    spared = {*getattr(network, "all_tied_weights_keys", ()), *(network._keys_to_ignore_on_save or ())}
-    needed = {name: tensor for name, tensor in state.items() if name not in spared}
-    return revert_weight_conversion(network, needed), {name: state[name] for name in spared & state.keys()}
+    optional = {*getattr(network, "all_tied_weights_keys", ()), *(network._keys_to_ignore_on_save or ())}
+    required = {name: tensor for name, tensor in state.items() if name not in optional}
+    return revert_weight_conversion(network, required), {name: state[name] for name in optional & state.keys()}
 
 
 def _read(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -33,7 +33,7 @@ def check_intruders(folder: Path) -> None:
         CheckpointError: a possible pickle, a link out of the folder, an entry neither file nor folder, or content
             refused by `check_content`.
     """
-    home = homes(folder)
+    allowed = homes(folder)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         # Refused even beside safetensors: another program may open the file, and some loaders prefer pickles.
@@ -43,7 +43,7 @@ def check_intruders(folder: Path) -> None:
                 f"{KNOWN}: weights are read from safetensors alone",
             )
         # A link could make a loader read, and an export copy, any file of this user.
-        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in home):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
             raise CheckpointError(
                 f"{folder} holds {name}, a link to what is outside of it", f"copy the file, or {KNOWN}"
             )
@@ -63,9 +63,9 @@ def homes(folder: Path) -> list[Path]:
 
 def check_content(path: Path) -> None:
     """Raise `CheckpointError` for a file too large, JSON broken or too deep, or a template not in UTF-8."""
-    most = LARGEST_OTHER if path.name in TOKENIZERS else LARGEST.get(path.suffix, LARGEST_OTHER)
-    if most and path.stat().st_size > most:
-        raise CheckpointError(f"{path} has more than {most // MEGABYTE} MB", COPY)
+    limit = LARGEST_OTHER if path.name in TOKENIZERS else LARGEST.get(path.suffix, LARGEST_OTHER)
+    if limit and path.stat().st_size > limit:
+        raise CheckpointError(f"{path} has more than {limit // MEGABYTE} MB", COPY)
     try:
         if path.suffix == ".json":
             json.loads(path.read_bytes())

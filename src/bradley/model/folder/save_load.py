@@ -106,8 +106,8 @@ def load_model(
     choose_engine(model, engine, renderer.settings.max_tokens)
     # Last: hashes would catch most faults above, but could not say which fault.
     check_weights(path, card)
-    known = card.get("normalization")
-    return Loaded(model, renderer, None if known is None else Normalization.from_card(known))
+    normalization = card.get("normalization")
+    return Loaded(model, renderer, None if normalization is None else Normalization.from_card(normalization))
 
 
 def save_model(

@@ -76,13 +76,14 @@ def load_saved(
         CheckpointError: the weights cannot be read, or do not fit the network. An adapter has no score head, or is for
             another base model. The base model is missing. Or `base` is given for a whole model.
     """
-    known = card.get("adapter")
-    if (known is None) == (folder / ADAPTER_CONFIG).is_file():
+    adapter = card.get("adapter")
+    if (adapter is None) == (folder / ADAPTER_CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} {'has' if known is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise", COPY_AGAIN
+            f"{folder} {'has' if adapter is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise",
+            COPY_AGAIN,
         )
-    if known is not None:
-        return _load_adapter(folder, known, base, remote_code, device, compute), []
+    if adapter is not None:
+        return _load_adapter(folder, adapter, base, remote_code, device, compute), []
     check_base(folder, card, base)
     # `exact`: a saved reward model has no weights without a place, unlike a base for training.
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
@@ -97,12 +98,12 @@ def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_cod
     Raises:
         CheckpointError: the weights cannot be read, or do not fit the network.
     """
-    known = card.get("adapter")
-    if (known is None) == is_adapted(network):
-        raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
-    if known is not None:
+    adapter = card.get("adapter")
+    if (adapter is None) == is_adapted(network):
+        raise CheckpointError(f"{folder} holds {'no' if adapter is None else 'an'} adapter, unlike the run", COPY_AGAIN)
+    if adapter is not None:
         state = _read_weights(folder)
-        _check_adapter(network, state, folder, known["base"])
+        _check_adapter(network, state, folder, adapter["base"])
         return state
     saved, missing = load_saved(folder, card, remote_code=remote_code)
     own, values = tensors_to_save(network), dict(saved.state_dict())
