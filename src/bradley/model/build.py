@@ -29,13 +29,7 @@ LOADABLE = "give a folder with config.json and safetensors weights, or a Hub nam
 
 
 class Built(NamedTuple):
-    """A built reward model.
-
-    Attributes:
-        model: the model, in training mode.
-        head: a line on the origin of the head, for the screen.
-        engine: the engine of the model.
-    """
+    """A built reward model in training mode, a line for the screen on the origin of its head, and its engine."""
 
     model: ScoreModel
     head: str
@@ -389,10 +383,7 @@ def _check_folder(folder: Path, given: str) -> None:
 
 
 def _fit_vocabulary(network: Any, tokenizer: Any, *, frozen: bool) -> None:
-    """Give every token a row of the embedding.
-
-    A frozen embedding is not saved, and only the pad token may need a new row there.
-    """
+    """Give every token an embedding row; a frozen embedding is not saved, and grows for the pad token alone."""
     rows = network.get_input_embeddings().num_embeddings
     # The pad token is masked, so no score depends on its row; other new tokens would be random after loading.
     beyond = {token for token, number in tokenizer.get_vocab().items() if number >= rows} - {tokenizer.pad_token}
