@@ -1,7 +1,7 @@
-"""Low-rank adapters on a frozen backbone, through PEFT: LoRA, rsLoRA and DoRA; the score head is trained in full.
+"""Low-rank adapters on a frozen backbone, through PEFT: LoRA, rsLoRA and DoRA, with the score head trained in full.
 
-The network stays the transformers class that it was: its linear layers alone are replaced by PEFT's, which add to each
-the change that is trained. Head and norms are trained in place.
+The network keeps its transformers class. Only linear layers are replaced, by layers of PEFT adding the trained change.
+Head and norms are trained in place.
 """
 
 import re
@@ -16,14 +16,88 @@ from .reward import is_head_weight
 from .trainable import weight_kinds
 
 ALL, ATTENTION = "all-linear", "attention"
+"""Values of `model.adapter.targets` for groups of layers."""
 SHOWN = 12
+"""Most layer names in an error."""
+NAME = "default"
+"""Name of an adapter in PEFT; a network here has a single adapter."""
+PREFIX = "base_model.model."
+"""Prefix of all weight names in PEFT's files."""
+
+
+class Adapted(NamedTuple):
+    """Facts about the adapter of a network beyond PEFT's config, kept as `network.adapted`.
+
+    Attributes:
+        base: folder, Hub name or `package:NAME` of the base model, as given to the run.
+        revision: branch, tag or commit of the base model on the Hub, or ''.
+        base_sha256: hash of the base model's weight files, see `weights_hash`.
+        quantize: number format of the frozen linear layers in training, see `model.adapter.quantize`.
+        modules: full paths of the modules trained beside the adapter: head and, if requested, norms.
+    """
+
+    base: str
+    revision: str
+    base_sha256: str
+    quantize: str
+    modules: tuple[str, ...]
+
+
+def add_adapter(network: Any, settings: Model, sha256: str) -> None:
+    """Freeze a network in place except for its score head and, if requested, its norms, and add adapters.
+
+    A layer W becomes W + s B A, with A [r, in] drawn and B [out, r] zero: at first no score changes.
+    LoRA has s = alpha / r (Hu et al., 2021, arXiv:2106.09685), and rsLoRA s = alpha / sqrt(r) (Kalajdzievski, 2023,
+    arXiv:2312.03732). DoRA also trains the length of each row of W + s B A (Liu et al., 2024, arXiv:2402.09353).
+
+    Args:
+        sha256: hash of the weight files of the loaded network.
+
+    Raises:
+        UserError: PEFT is not installed, the network lacks the targets, or the network has no norms to train.
+    """
+    adapter = settings.adapter
+    targets = find_targets(network, adapter.targets)
+    config = import_peft().LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=targets,
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
+        fan_in_fan_out=transposed(network, targets),  # PEFT would find out too, with a warning
+        base_model_name_or_path=settings.path,
+        revision=settings.revision or None,
+    )
+    modules = trained_modules(network, norms=adapter.norms)
+    inject(network, config, Adapted(settings.path, settings.revision, sha256, adapter.quantize, modules))
+
+
+def inject(network: Any, config: Any, adapted: Adapted) -> None:
+    """Put the adapters of a PEFT config into a network, in place.
+
+    Only the adapters and `adapted.modules` are trained, all in float32.
+    """
+    # PEFT freezes every weight. Weights frozen by the network before, such as sinusoids, must not be thawed below.
+    free = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    config.modules_to_save = None  # PEFT would train copies of head and norms; here both are trained in place
+    import_peft().inject_adapter_in_model(config, network)
+    # With the dot: `layers.1.` must not match `layers.10.`.
+    inside = tuple(f"{module}." for module in adapted.modules)
+    for name, weight in network.named_parameters():
+        if name in free and name.startswith(inside):
+            weight.requires_grad_(True)
+        if weight.requires_grad:
+            # Small updates would round away in bfloat16.
+            weight.data = weight.data.float()
+    network.adapted = adapted
 
 
 def find_targets(network: Any, wanted: Words) -> list[str]:
-    """Full paths of the layers that `model.adapter.targets` stands for, in the order of the network.
+    """Find the layers of `model.adapter.targets`: full paths, in the order of the network.
 
     Raises:
-        UserError: a name that fits no linear layer, or layers in several kinds of places; no layer of the kind.
+        UserError: a name fits no linear layer, or layers in several kinds of places; or no layer is of the group.
     """
     known, names = linear_layers(network), as_list(wanted)
     if names == [ALL]:
@@ -31,8 +105,9 @@ def find_targets(network: Any, wanted: Words) -> list[str]:
     elif names == [ATTENTION]:
         found = [path for path in known if in_attention(path)]
     else:
-        chosen = {path for name in names for path in _named(network, name, known)}
-        found = [path for path in known if path in chosen]
+        # A set, because names may overlap, and a layer must get a single adapter.
+        named = {path for name in names for path in _named(network, name, known)}
+        found = [path for path in known if path in named]
     if not found:
         raise UserError(
             f"model.adapter.targets = {wanted}, but this {network.config.model_type} has no such layer",
@@ -41,8 +116,57 @@ def find_targets(network: Any, wanted: Words) -> list[str]:
     return found
 
 
+def trained_modules(network: Any, *, norms: bool) -> tuple[str, ...]:
+    """List the modules trained beside adapters: full paths of the head and, if requested, of the norms.
+
+    Raises:
+        UserError: no module is known as the head, or no module as a norm with norms requested.
+    """
+    kinds = weight_kinds(network)
+    heads = {_head_module(network, name) for name, kind in kinds.items() if kind == "head"}
+    found = {name.rpartition(".")[0] for name, kind in kinds.items() if kind == "norms"} if norms else set()
+    if not heads or (norms and not found):
+        raise UserError(
+            f"model.adapter: no weight of this {network.config.model_type} is known as part of its "
+            f"{'norms' if heads else 'head'}",
+            "leave model.adapter.norms off" if heads else "use --model.adapter.kind none",
+        )
+    return tuple(sorted(heads | found))
+
+
+def is_adapted(network: Any) -> bool:
+    """Return True if a network has adapters."""
+    return hasattr(network, "adapted")
+
+
+def adapter_state(network: Any) -> dict[str, Tensor]:
+    """Return all trained tensors under PEFT's names: adapters, head and norms.
+
+    The tensors are not copies: writing into the tensors loads the network.
+    """
+    # PEFT by default looks up the vocabulary of the base model, perhaps on the Hub, to decide about embeddings.
+    factors = import_peft().get_peft_model_state_dict(network, save_embedding_layers=False)
+    kinds = weight_kinds(network)
+    rest = {name: p for name, p in network.named_parameters() if p.requires_grad and kinds[name] != "adapter"}
+    return {f"{PREFIX}{name}": weight.detach() for name, weight in {**factors, **rest}.items()}
+
+
+def merged(network: Any) -> Any:
+    """Return the network with its adapters folded into its weights, a plain transformers model: W becomes W + s B A.
+
+    A network in float32 is changed in place. 4 bits cannot hold the added change, and 4-bit layers are first restored
+    in full size. A network without adapters is returned unchanged.
+    """
+    if not is_adapted(network):
+        return network
+    if network.adapted.quantize != "none":
+        network = _full_size(network)
+    _take_out(network, merge=True)
+    return network
+
+
 def linear_layers(network: Any) -> list[str]:
-    """Full paths of every `nn.Linear`, and of GPT-2's `Conv1D`, below the head."""
+    """List the full paths of every `nn.Linear`, and of GPT-2's `Conv1D`, below the head."""
     from transformers.pytorch_utils import Conv1D
 
     return [
@@ -53,14 +177,41 @@ def linear_layers(network: Any) -> list[str]:
 
 
 def in_attention(path: str) -> bool:
-    """Whether a layer lies inside an attention module, such as `h.0.attn.c_proj`; `h.0.mlp.c_proj` does not."""
+    """Return True if a layer lies in an attention module: `h.0.attn.c_proj` does, `h.0.mlp.c_proj` does not."""
+    # Without the last part: the name of the layer itself does not tell the module around the layer.
     return any("attn" in part or "attention" in part for part in path.lower().split(".")[:-1])
 
 
+def place(path: str) -> str:
+    """Replace the numbers of a path by `*`: equal places in different layers then have equal names."""
+    return re.sub(r"(?<![^.])\d+(?![^.])", "*", path)
+
+
+def transposed(network: Any, targets: list[str]) -> bool:
+    """Return True if the layers keep weights as [in, out], as GPT-2's `Conv1D` does."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(network.get_submodule(targets[0]), Conv1D)
+
+
+def import_peft() -> Any:
+    """Import the package peft, or raise `UserError`."""
+    try:
+        # Inside the function, because the import takes seconds and most runs have no adapter.
+        import peft
+    except ImportError as error:
+        raise UserError(
+            f"adapters need the package peft, which cannot be imported: {one_line(error)}",
+            'install it with `pip install "bradley[lora]"`',
+        ) from error
+    return peft
+
+
 def _named(network: Any, name: str, known: list[str]) -> list[str]:
-    """The layers whose path, or path with `*` for its numbers, is or ends in `name`."""
+    """Find the layers with `name` as their path or the end of their path; `*` stands for any number."""
     found = [path for path in known if any(f".{form}".endswith(f".{name}") for form in (path, place(path)))]
     places = sorted({place(path) for path in found})
+    # `c_proj` of GPT-2 is in attention and in feed-forward layers. Taking both silently would train another adapter.
     if len(places) > 1:
         raise UserError(
             f"model.adapter.targets: {name} fits layers in {len(places)} kinds of places: {', '.join(places)}",
@@ -84,13 +235,8 @@ def _unknown(network: Any, name: str, known: list[str]) -> UserError:
     )
 
 
-def place(path: str) -> str:
-    """A path with `*` for its numbers: the same in every layer."""
-    return re.sub(r"(?<![^.])\d+(?![^.])", "*", path)
-
-
 def _ends(paths: list[str]) -> list[str]:
-    """The last two parts of each place, once each."""
+    """List the last two parts of each place, once each."""
     return list(dict.fromkeys(".".join(place(path).split(".")[-2:]) for path in paths))
 
 
@@ -100,130 +246,15 @@ def _shown(paths: list[str]) -> str:
     return ", ".join(ends[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-NAME = "default"
-"""What PEFT calls an adapter among several; here there is one."""
-PREFIX = "base_model.model."
-"""What PEFT puts before the names of all weights in its files."""
-
-
-class Adapted(NamedTuple):
-    """What a network with adapters knows of them besides PEFT's config, under `network.adapted`.
-
-    Attributes:
-        base: folder, Hub name or `package:NAME` of the model below, as the run was given it.
-        revision: its branch, tag or commit on the Hub, if one was given.
-        base_sha256: of its files of weights.
-        quantize: how its linear layers were kept in training, see `model.adapter.quantize`.
-        modules: full paths of the modules that are trained beside the adapters: head and, if asked, norms.
-    """
-
-    base: str
-    revision: str
-    base_sha256: str
-    quantize: str
-    modules: tuple[str, ...]
-
-
-def add_adapter(network: Any, settings: Model, sha256: str) -> None:
-    """Freeze a network in place, but for its score head and, where they are asked for, its norms, and add adapters.
-
-    A layer W becomes W + s B A, with A [r, in] drawn, B [out, r] zero, and s = alpha / r, or alpha / sqrt(r) as rsLoRA
-    has it; DoRA scales each row of that to a length of its own, which is trained too. At first nothing is changed.
-
-    Args:
-        sha256: of the files of weights that the network was loaded from.
-
-    Raises:
-        UserError: PEFT is not installed, targets that the network does not have, or no norms to train.
-    """
-    asked = settings.adapter
-    targets = find_targets(network, asked.targets)
-    config = import_peft().LoraConfig(
-        r=asked.rank,
-        lora_alpha=asked.alpha,
-        lora_dropout=asked.dropout,
-        target_modules=targets,
-        use_rslora=asked.rslora,
-        use_dora=asked.dora,
-        fan_in_fan_out=transposed(network, targets),  # PEFT finds out by itself, and warns
-        base_model_name_or_path=settings.path,
-        revision=settings.revision or None,
-    )
-    modules = trained_modules(network, norms=asked.norms)
-    inject(network, config, Adapted(settings.path, settings.revision, sha256, asked.quantize, modules))
-
-
-def inject(network: Any, config: Any, adapted: Adapted) -> None:
-    """Put the adapters of a PEFT config into a network, in place; they and `adapted.modules` alone are trained.
-
-    Everything that is trained is float32.
-    """
-    free = {name for name, weight in network.named_parameters() if weight.requires_grad}
-    config.modules_to_save = None  # head and norms are trained in place, without the copies that PEFT would make
-    import_peft().inject_adapter_in_model(config, network)
-    inside = tuple(f"{module}." for module in adapted.modules)
-    for name, weight in network.named_parameters():
-        if name in free and name.startswith(inside):
-            weight.requires_grad_(True)
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    network.adapted = adapted
-
-
-def trained_modules(network: Any, *, norms: bool) -> tuple[str, ...]:
-    """Full paths of the modules of a network that are trained beside adapters: its head and, if asked, its norms.
-
-    Raises:
-        UserError: no module is known as the head, or as a norm where norms are asked for.
-    """
-    kinds = weight_kinds(network)
-    heads = {_head_module(network, name) for name, kind in kinds.items() if kind == "head"}
-    found = {name.rpartition(".")[0] for name, kind in kinds.items() if kind == "norms"} if norms else set()
-    if not heads or (norms and not found):
-        raise UserError(
-            f"model.adapter: no weight of this {network.config.model_type} is known as part of its "
-            f"{'norms' if heads else 'head'}",
-            "leave model.adapter.norms off" if heads else "use --model.adapter.kind none",
-        )
-    return tuple(sorted(heads | found))
-
-
 def _head_module(network: Any, name: str) -> str:
-    """The whole head that a weight belongs to, such as `score` or `bert.pooler`: PEFT replaces it as one."""
-    below = f"{network.base_model_prefix}."
-    place = below if name.startswith(below) else ""
-    return place + name.removeprefix(place).partition(".")[0]
-
-
-def is_adapted(network: Any) -> bool:
-    """Whether there are adapters in a network."""
-    return hasattr(network, "adapted")
-
-
-def adapter_state(network: Any) -> dict[str, Tensor]:
-    """All that was trained, under PEFT's names: adapters, head and norms. Not copies: to write into them is to load."""
-    factors = import_peft().get_peft_model_state_dict(network, save_embedding_layers=False)
-    kinds = weight_kinds(network)
-    rest = {name: p for name, p in network.named_parameters() if p.requires_grad and kinds[name] != "adapter"}
-    return {f"{PREFIX}{name}": weight.detach() for name, weight in {**factors, **rest}.items()}
-
-
-def merged(network: Any) -> Any:
-    """The network with its adapters folded into its weights, a plain transformers model again: W becomes W + s B A.
-
-    Works in place on a network in float32; one with 4-bit layers is given in full size first, since 4 bits cannot hold
-    what is added. A network without adapters is returned as it is.
-    """
-    if not is_adapted(network):
-        return network
-    if network.adapted.quantize != "none":
-        network = _full_size(network)
-    _take_out(network, merge=True)
-    return network
+    """Return the path of the whole head of a weight, such as `score` or `bert.pooler`; PEFT replaces whole heads."""
+    backbone = f"{network.base_model_prefix}."
+    outer = backbone if name.startswith(backbone) else ""
+    return outer + name.removeprefix(outer).partition(".")[0]
 
 
 def _take_out(network: Any, *, merge: bool) -> None:
-    """Put the layers back that PEFT's stand around, in place, with what these add if `merge` says so."""
+    """Restore the layers inside of PEFT's layers, in place, with the trained change folded in if `merge` is True."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for path, module in list(network.named_modules()):
@@ -235,31 +266,14 @@ def _take_out(network: Any, *, merge: bool) -> None:
 
 
 def _full_size(network: Any) -> Any:
-    """An adapted network with its 4-bit layers as float32 ones of the values that they stood for."""
+    """Turn the 4-bit layers of an adapted network into float32 layers of equal values."""
     config, adapted = network.peft_config[NAME], network.adapted
+    # Copied first: taking the adapters out removes the only other copy of the trained values.
     state = {name: weight.clone() for name, weight in adapter_state(network).items()}
     _take_out(network, merge=False)
+    # `dequantize` knows plain 4-bit layers only, so adapters come out before, and go in again after.
     network = network.dequantize().float().requires_grad_(True)
     inject(network, config, adapted._replace(quantize="none"))
     for name, weight in adapter_state(network).items():
         weight.copy_(state[name])
     return network
-
-
-def transposed(network: Any, targets: list[str]) -> bool:
-    """Whether layers keep their weights as [in, out], which GPT-2's `Conv1D` does."""
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(network.get_submodule(targets[0]), Conv1D)
-
-
-def import_peft() -> Any:
-    """The package peft, which takes seconds to import, or `UserError`."""
-    try:
-        import peft
-    except ImportError as error:
-        raise UserError(
-            f"adapters need the package peft, which cannot be imported: {one_line(error)}",
-            'install it with `pip install "bradley[lora]"`',
-        ) from error
-    return peft

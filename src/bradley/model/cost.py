@@ -1,4 +1,4 @@
-"""What comparisons cost on a model: the planner's numbers, read off the network, its engine and its device."""
+"""The cost of comparisons on a model: numbers for the planner, from the network, its engine and its device."""
 
 import math
 from typing import Any
@@ -8,23 +8,31 @@ from ..data.token_store import TokenStore
 from .reward import ScoreModel, is_head_weight
 
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 8192}
-"""Tokens of a micro-batch where the settings leave it open, by kind of device. On a CPU the activations of more fall
-out of its cache: 1,600 tokens at once train a third faster than 3,200 (hidden 384, two cores, 32 MiB)."""
+"""Tokens of a micro-batch by kind of device, if the settings give none. On a CPU the activations of larger
+micro-batches fall out of the cache: 1,600 tokens at once train a third faster than 3,200 (hidden 384, two cores, 32
+MiB)."""
 
 
 def load_on(model: ScoreModel, store: TokenStore) -> Load:
-    """The load of every comparison of a store on the model's engine."""
+    """Compute the load of every comparison of a store on the model's engine."""
     return load_of(measure(store), padded=model.engine == "plain", pairs_per_token=pairs_per_token(model.network))
 
 
 def limit_for(model: ScoreModel, tokens: int, comparisons: int = 0) -> Limit:
-    """A strict limit of `tokens`; for 0 what suits the device, and a comparison above it goes alone."""
-    suits = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
-    return Limit(tokens or suits, comparisons, bool(tokens))
+    """Return the limit of a micro-batch.
+
+    Args:
+        tokens: strict limit; for 0, the default of the device, and a larger comparison goes alone.
+        comparisons: most comparisons (0: only tokens count).
+    """
+    # A limit from the user protects memory and is strict. The default is about speed, and must not stop a run.
+    default = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cuda"])
+    return Limit(tokens or default, comparisons, bool(tokens))
 
 
 def matrix_weights(network: Any) -> int:
-    """Weights that every token is multiplied with: all matrices but the embeddings and the head."""
+    """Count the weights multiplied with every token: all matrices except embeddings and head."""
+    # An embedding is a lookup, and the head sees pooled tokens alone: neither costs a product for every token.
     embeddings = {id(p) for module in _embeddings(network) for p in module.parameters()}
     return sum(
         p.numel()
@@ -40,9 +48,9 @@ def _embeddings(network: Any) -> list[Any]:
 
 
 def pairs_per_token(network: Any) -> float:
-    """How many pairs of query and key cost as much arithmetic as the matrix products of one token.
+    """Return the number of query-key pairs with the arithmetic of one token's matrix products.
 
-    A token takes 2 W operations for W matrix weights, a pair 4 N D in each of the layers, with N heads of size D.
+    A token takes 2 W operations for W matrix weights. A pair takes 4 N D in each layer, with N heads of size D.
     """
     config = network.config.get_text_config()
     heads = getattr(config, "num_attention_heads", 0)

@@ -1,4 +1,4 @@
-"""A network without its numbers: every name and every shape, on PyTorch's `meta` device, where nothing is allocated."""
+"""The outline of a network: every name and shape, on PyTorch's `meta` device, without memory for weights."""
 
 from typing import Any
 
@@ -14,16 +14,19 @@ from .trainable import set_trainable
 
 
 def outline(settings: Model) -> Any:
-    """The network that the settings describe, on no device, with what is trained marked as such.
+    """Build the network of the settings on the `meta` device, with trained weights marked.
 
-    A vocabulary that is to be learned counts as `model.vocab_size`, the most that it can have. Of a model with a path
-    the config is read and no weight.
+    A vocabulary still to be learned counts as `model.vocab_size`, the upper bound. For a model with a path, only the
+    config is read.
 
     Raises:
-        BradleyError: settings that make no classifier, a folder without a config, or no such layers to adapt.
+        BradleyError: settings without a classifier, a folder without a config, or no layers to adapt by the given
+            names.
     """
     if settings.adapter.kind != "none":
+        # A missing package must be reported before the config is read, perhaps from the Hub.
         import_peft()
+    # Adapters are added inside too: their factors would otherwise be drawn, and take memory.
     with torch.device("meta"):
         network = _of_path(settings) if settings.path else from_config(settings, _tokenizer(settings))[0]
         if settings.adapter.kind == "none":
@@ -36,11 +39,12 @@ def outline(settings: Model) -> Any:
 def _tokenizer(settings: Model) -> Any:
     if settings.tokenizer != "train":
         return load_tokenizer(settings.tokenizer, settings.trust_remote_code)
+    # Learning a vocabulary would read all texts; names and shapes need only its size.
     return _Learned(settings.vocab_size)
 
 
 class _Learned:
-    """As much of a tokenizer as the config of a network asks for."""
+    """Stand-in for a tokenizer to be learned, with as much as the config of a network asks for."""
 
     bos_token_id = eos_token_id = pad_token_id = None
 

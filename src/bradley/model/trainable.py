@@ -1,4 +1,4 @@
-"""Which weights of a network are trained, and how many there are of each kind."""
+"""The trained weights of a network, and the number of weights by kind."""
 
 from typing import Any
 
@@ -8,25 +8,26 @@ from ..errors import UserError
 from .reward import is_head_weight
 
 ADAPTER = ".lora_"
-"""What the names of all weights of an adapter contain, and no others'."""
+"""Part of the name of every adapter weight, and of no other weight."""
 TRAINED = {
     "all": {"head", "norms", "rest"},
     "head": {"head"},
     "head_and_norms": {"head", "norms"},
 }
-"""`model.trainable` -> the kinds of weights that it trains."""
+"""`model.trainable` -> kinds of trained weights."""
 
 
 def set_trainable(network: Any, trainable: str) -> None:
-    """Freeze every weight in place that `trainable`, a key of `TRAINED`, does not name.
+    """Freeze in place every weight outside of `trainable`, a key of `TRAINED`.
 
-    What a network keeps frozen by itself, such as a table of sinusoids, stays so.
+    Weights frozen by the network's own code, such as a table of sinusoids, stay frozen.
 
     Raises:
-        UserError: the network has no weights of a kind that is asked for.
+        UserError: the network has no weights of a requested kind.
     """
     kinds = weight_kinds(network)
     wanted = TRAINED[trainable]
+    # Without this check, `head` on a network with an unknown head would train nothing at all.
     absent = wanted - {"rest"} - set(kinds.values())
     if absent and trainable != "all":
         raise UserError(
@@ -35,16 +36,19 @@ def set_trainable(network: Any, trainable: str) -> None:
             "use --model.trainable all",
         )
     for name, parameter in network.named_parameters():
+        # Never thawed, only frozen: a table of sinusoids must not become a trained weight.
         parameter.requires_grad_(parameter.requires_grad and kinds[name] in wanted)
 
 
 def weight_kinds(network: Any) -> dict[str, str]:
-    """The kind of each weight by its name: `adapter`, `head`, `norms` or `rest`; a norm inside a head is head."""
+    """Return the kind of each weight by name: `adapter`, `head`, `norms` or `rest`; a norm inside a head is `head`."""
+    # By identity of the parameters: names of norms differ between architectures.
     norms = {id(p) for module in network.modules() if is_norm(module) for p in module.parameters(recurse=False)}
     return {name: _kind(network, name, id(weight) in norms) for name, weight in network.named_parameters()}
 
 
 def _kind(network: Any, name: str, in_norm: bool) -> str:
+    # The order decides overlaps: a norm inside a head counts as head.
     if ADAPTER in name:
         return "adapter"
     if is_head_weight(network, name):
@@ -53,10 +57,10 @@ def _kind(network: Any, name: str, in_norm: bool) -> str:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer: a scale and perhaps a shift, one number per feature, nothing below it.
+    """Return True if a module is a normalisation layer: a leaf with a scale and perhaps a shift, a number per feature.
 
-    Transformers writes its own, from `LlamaRMSNorm` to `T5LayerNorm`, without a class in common; the shape of the
-    weights tells them from blocks that are only named after the norm in them.
+    The norms of transformers, from `LlamaRMSNorm` to `T5LayerNorm`, have no class in common. The shape of the weights
+    tells norms from blocks merely named after a norm inside.
     """
     named = isinstance(module, nn.LayerNorm | nn.RMSNorm) or "norm" in type(module).__name__.lower()
     leaf = next(module.children(), None) is None
@@ -64,7 +68,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def count_weights(network: Any) -> dict[str, tuple[int, int]]:
-    """Numbers of each kind of weight that the network has: (trained, all)."""
+    """Count the numbers in each kind of weight: kind -> (trained, all)."""
     kinds = weight_kinds(network)
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in network.named_parameters():
@@ -75,6 +79,6 @@ def count_weights(network: Any) -> dict[str, tuple[int, int]]:
 
 
 def _size(parameter: Any) -> int:
-    """Numbers in a weight; one in 4 bits is stored two to a byte and remembers its shape."""
+    """Count the numbers in a weight; a weight in 4 bits stores two numbers in a byte and remembers the shape."""
     state = getattr(parameter, "quant_state", None)
     return int(parameter.numel() if state is None else state.shape.numel())

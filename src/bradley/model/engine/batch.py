@@ -1,6 +1,6 @@
-"""One micro-batch as tensors, always packed: each prompt once, no padding.
+"""One micro-batch as tensors, always packed: each shared prompt once, no padding.
 
-Legend: T tokens, S segments, R responses, J judgments, G comparisons of the micro-batch.
+Legend: T tokens, S segments, R responses, J judgments, G comparisons of the micro-batch, L tokens of a padded row.
 """
 
 from dataclasses import dataclass, fields
@@ -16,16 +16,16 @@ from ...losses import Targets
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed comparisons.
+    """Packed comparisons of a micro-batch.
 
     Attributes:
         tokens: [T] token ids, segment after segment.
-        positions: [T] place of each token in its own sequence; a response continues its prefix.
-        segments: [S + 1] offsets of the segments; each comparison is its shared prefix, then its responses.
-        prefix: [R] segment of the prefix that a response continues.
-        own: [R] segment of the response's own tokens, never empty.
-        last: [R] index into `tokens` of the token that is pooled.
-        targets: what was judged of the responses.
+        positions: [T] place of each token in the text of prefix and response; a response continues the prefix.
+        segments: [S + 1] offsets of the segments; each comparison is a shared prefix, then the responses.
+        prefix: [R] number of the prefix segment of each response.
+        own: [R] number of the segment with a response's own tokens, never empty.
+        last: [R] index into `tokens` of the pooled token.
+        targets: judgments of the responses.
     """
 
     tokens: Tensor
@@ -37,60 +37,76 @@ class Batch:
     targets: Targets
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
         return Batch(**moved)
 
 
 def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray) -> Batch:
-    """The comparisons `chosen` of a store as one batch.
+    """Build a batch from the comparisons `chosen` of a store.
 
     Args:
-        chosen: [G] comparison numbers, in the order they are to lie in. None of them makes a token without a response:
-            a process that is short of work still takes part in each exchange of gradients, which are zero.
-        judgment_weights: [all J of the store] effective weights, see `TokenStore.judgment_weights`.
+        chosen: [G] comparison numbers, in the order of the batch. No numbers give one token without a response: a
+            process without work still takes part in each exchange of gradients, with zeros.
+        judgment_weights: effective weights of all judgments of the store, see `TokenStore.judgment_weights`.
     """
     if not len(chosen):
         return _nothing()
     counts = store.first_response[chosen + 1] - store.first_response[chosen]
+    # The store keeps one prefix segment before the responses of each comparison, and these prefixes count as segments.
     first_segment = store.first_response[chosen] + chosen
     sources = _runs(first_segment, counts + 1)
     sizes = store.segments[sources + 1] - store.segments[sources]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
+    # The same numbering within the batch: `counts + 1` segments per comparison, its prefix first.
     group = np.repeat(np.arange(len(chosen)), counts)
     prefix = (np.cumsum(counts + 1) - (counts + 1))[group]
     own = np.arange(len(group)) + group + 1
+    # A response takes the positions of a row of its own. Without the shift its positions would restart at 0.
     shift = np.zeros(len(sizes), dtype=np.int64)
     shift[own] = sizes[prefix]
     return Batch(
+        # Copied out of the memory-mapped store: uint32 there, int64 for the embedding.
         tokens=torch.from_numpy(store.tokens[_runs(store.segments[sources], sizes)].astype(np.int64)),
         positions=torch.from_numpy(_runs(shift, sizes)),
         segments=torch.from_numpy(offsets),
         prefix=torch.from_numpy(prefix),
         own=torch.from_numpy(own),
+        # Pooling by stored offset: pad and end token may share an id, and a search by id would pool another token.
         last=torch.from_numpy(offsets[own + 1] - 1),
         targets=_targets(store, chosen, counts, group, judgment_weights),
     )
 
 
 def _nothing() -> Batch:
-    none, some = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    """Build a batch of one token without a response."""
+    no_ids, no_numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Batch(
         tokens=torch.zeros(1, dtype=torch.int64),
         positions=torch.zeros(1, dtype=torch.int64),
         segments=torch.tensor([0, 1]),
-        prefix=none,
-        own=none,
-        last=none,
-        targets=Targets(better=none, worse=none, probability=some, margin=some, weight=some, group=none, rank=some),
+        prefix=no_ids,
+        own=no_ids,
+        last=no_ids,
+        targets=Targets(
+            better=no_ids,
+            worse=no_ids,
+            probability=no_numbers,
+            margin=no_numbers,
+            weight=no_numbers,
+            group=no_ids,
+            rank=no_numbers,
+        ),
     )
 
 
 def _targets(
     store: TokenStore, chosen: np.ndarray, counts: np.ndarray, group: np.ndarray, weights: np.ndarray
 ) -> Targets:
+    """Build the targets of the chosen comparisons, with responses numbered within the batch."""
     judged = store.first_judgment[chosen + 1] - store.first_judgment[chosen]
     rows = _runs(store.first_judgment[chosen], judged)
+    # The store counts responses within their comparison; losses index the scores of the whole batch.
     start = np.repeat(np.cumsum(counts) - counts, judged)
     return Targets(
         better=torch.from_numpy(start + store.better[rows]),
@@ -104,7 +120,8 @@ def _targets(
 
 
 def _runs(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The integers start, start + 1, ..., of each run, one run after another."""
+    """Return the integers start, start + 1, ... of each run, one run after another."""
+    # Run k fills the places from ends[k] - sizes[k]; the shift from there to its start is the same for the whole run.
     ends = np.cumsum(sizes)
     return np.asarray(np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes - starts, sizes))
 
@@ -115,7 +132,8 @@ class PaddedRows(NamedTuple):
     Attributes:
         input_ids: [R, L] with `pad_id` beyond the end.
         attention_mask: [R, L] int64, 1 on tokens.
-        last: [R] column of the pooled token. By stored length, never by token id, which may occur anywhere in a text.
+        last: [R] column of the pooled token, from the stored length. A search by token id would fail, because any id
+            may occur in a text.
     """
 
     input_ids: Tensor
@@ -124,7 +142,8 @@ class PaddedRows(NamedTuple):
 
 
 def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
-    """Unpack a batch: every response gets its prefix back. Without any, one row is run, and none of it pooled."""
+    """Unpack a batch: every response gets the prefix back. A batch without responses becomes a row without pooling."""
+    # Without a row the backbone would not run, and this process would have no gradients to exchange.
     if not len(batch.own):
         return PaddedRows(batch.tokens[None, :1], torch.ones_like(batch.tokens[None, :1]), batch.last)
     start = batch.segments[:-1]
@@ -133,11 +152,13 @@ def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
     length = prefix_size + own_size
     column = torch.arange(int(length.max()), device=length.device)[None, :]
     in_prefix = column < prefix_size[:, None]
+    # Right padding keeps the positions of tokens: left padding would shift the tables of GPT-2 and others.
     source = torch.where(
         in_prefix,
         start[batch.prefix][:, None] + column,
         start[batch.own][:, None] + column - prefix_size[:, None],
     )
     real = column < length[:, None]
+    # Columns beyond the end of a row may point past the batch; clamped reads are replaced by `pad_id`.
     ids = batch.tokens[source.clamp(max=len(batch.tokens) - 1)]
     return PaddedRows(torch.where(real, ids, pad_id), real.long(), length - 1)

@@ -1,7 +1,8 @@
-"""Attention over a packed row on CUDA, by FlexAttention: one compiled kernel that skips what nobody attends to.
+"""The engine `flex`: attention over a packed row on CUDA, by one compiled FlexAttention kernel.
 
-The row is padded to one of few lengths, so that one kernel serves many batches. The padding is a segment of its own: it
-attends to itself, and nothing attends to it.
+The kernel skips blocks of tokens without any attending pair. The row is padded to one of few lengths, and one kernel
+serves many batches. The padding is a segment of its own: padding attends to itself, and no other token attends to the
+padding.
 
 Legend: T tokens of the padded row, N attention heads, M key and value heads, D head size, S segments, B blocks of
 tokens.
@@ -21,19 +22,20 @@ from .contract import Refused, attention
 
 NAME = "bradley_flex"
 BLOCK = 128
-"""Tokens of a block, the unit in which FlexAttention skips: its kernels are built for this one."""
+"""Tokens of a block, the unit of skipping; the kernels of FlexAttention are built for this size."""
 LENGTHS = 16
-"""Lengths of a padded row between one power of two and the next: at most a sixteenth of a long row is padding."""
+"""Lengths of a padded row between a power of two and the next: at most a sixteenth of a long row is padding."""
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
+"""Smallest and largest head size of the kernels."""
 
 
 class FlexRow(NamedTuple):
-    """How a packed row is attended to, worked out once for all layers.
+    """Attention pattern of a packed row, computed once per micro-batch and shared by all layers.
 
     Attributes:
-        mask: the pairs of blocks that attend, and the rule inside those that do so in part.
-        longest: tokens of the longest response, its prefix included.
-        dtype: what attention is computed in.
+        mask: attending pairs of blocks, and the rule inside partly attending pairs.
+        longest: tokens of the longest response, prefix included.
+        dtype: dtype of the attention arithmetic.
     """
 
     mask: BlockMask
@@ -42,85 +44,43 @@ class FlexRow(NamedTuple):
 
 
 def missing(device: torch.device, dtype: torch.dtype) -> str:
-    """What stands in the way of this attention, or ''."""
+    """Return the reason against this attention on `device` in `dtype`, or ''."""
     return "" if device.type == "cuda" else f"is on {device.type}, where FlexAttention has no backward pass"
 
 
 def padded(tokens: int) -> int:
-    """The length that a row of `tokens` tokens is padded to: a multiple of `BLOCK` that grows with the row."""
+    """Return the padded length of a row of `tokens` tokens: a multiple of `BLOCK`, in steps growing with the row."""
+    # The next power of two in 2 * LENGTHS steps: finer steps mean more lengths, coarser steps more padding.
     step = max(BLOCK, (1 << (tokens - 1).bit_length()) // (2 * LENGTHS))
     return -(-tokens // step) * step
 
 
 def flex_row_of(batch: Batch, dtype: torch.dtype) -> FlexRow:
-    """The block mask of a batch."""
+    """Build the attention pattern of a batch."""
     longest = int(batch.positions.max()) + 1
     length = padded(len(batch.tokens))
+    # The padding becomes the last segment: outside of all segments, its tokens would have no rule.
     ends = pad(batch.segments[1:], (0, 1), value=length)
+    # Prefixes and padding continue no segment; -1 equals no segment number in the rule.
     parent = torch.full_like(ends, -1)
     parent[batch.own] = batch.prefix
     return FlexRow(_block_mask(ends, parent, length), longest, dtype)
 
 
-def _block_mask(ends: Tensor, parent: Tensor, length: int) -> BlockMask:
-    """The mask of a row, from its segments alone: the T x T pairs of a long row would not fit into memory.
-
-    Args:
-        ends: [S] where each segment ends; the last is the padding.
-        parent: [S] the segment that each continues, or -1.
-    """
-    tokens = torch.arange(length, device=ends.device)
-    segment = torch.searchsorted(ends, tokens, right=True)
-    some, full = _attending_blocks(ends, parent, length // BLOCK)
-    return BlockMask.from_kv_blocks(
-        *_ordered(some & ~full), *_ordered(full), BLOCK_SIZE=BLOCK, mask_mod=_rule(segment, parent[segment])
-    )
-
-
-def _rule(segment: Tensor, parent: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Whether a query attends to a key: in its own segment up to itself, and to all of the one that this continues."""
-
-    def attends(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        own = (segment[key] == segment[query]) & (key <= query)
-        return own | (segment[key] == parent[query])
-
-    return attends
-
-
-def _attending_blocks(ends: Tensor, parent: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
-    """[B, B] each: whether some query of a block attends to some key of another, and whether all do to all."""
-    starts = pad(ends[:-1], (1, 0))
-    first = BLOCK * torch.arange(blocks, device=ends.device)[:, None]
-    tokens = (ends.minimum(first + BLOCK) - starts.maximum(first)).clamp(min=0)  # [B, S] of each segment in each block
-    has, continues = (tokens > 0).float(), parent >= 0
-    own = has @ has.T > 0
-    prefix = has @ (has[:, parent] * continues).T > 0
-    some = (own & (first >= first.T)) | prefix
-    seen = (tokens + tokens[:, parent] * continues == BLOCK).float()
-    # counts of segments, at most BLOCK, which the bfloat16 of autocast holds exactly
-    full = (first > first.T) & (has @ seen.T == has.sum(1, keepdim=True))
-    return some, full
-
-
-def _ordered(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """How many key blocks each query block has, and their numbers first in its row, as FlexAttention reads them."""
-    order = torch.argsort(pairs.to(torch.int8), dim=-1, descending=True, stable=True)
-    return pairs.sum(-1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]
-
-
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, segments: FlexRow, scaling: float | None, dropout: float
 ) -> Tensor:
-    """Attention of one layer over a packed row, see `packing.attention`.
+    """Compute the attention of one layer over a packed row, see `contract.attention`.
 
     Raises:
-        Refused: the model asks for something that this kernel does not do.
+        Refused: the model requests a feature unknown to the kernel.
     """
     size = query.shape[3]
     if not SMALLEST_HEAD <= size <= LARGEST_HEAD:
         raise Refused(f"has attention heads of size {size}, and flex takes {SMALLEST_HEAD} to {LARGEST_HEAD}", "flex")
     if dropout:
         raise Refused("drops attention weights, which flex cannot", "flex")
+    # Uncompiled, FlexAttention forms the whole T x T matrix. Inside a compiled model, the kernel is part of the model.
     kernel: Any = flex_attention if torch.compiler.is_compiling() else _compiled()
     output: Tensor = kernel(
         *(tensor.to(segments.dtype) for tensor in (query, key, value)),
@@ -132,10 +92,74 @@ def _attend(
 
 
 attend = attention("flex", _attend)
-"""What transformers calls."""
+"""Attention function registered with transformers."""
 
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
-    """The kernel, compiled once for all layers, models and lengths; inside a compiled model it is part of that."""
+    """Return the kernel, compiled once for all layers, models and lengths."""
     return torch.compile(flex_attention)
+
+
+def _block_mask(ends: Tensor, parent: Tensor, length: int) -> BlockMask:
+    """Build the mask of a row from its segments alone: the T x T pairs of a long row would not fit into memory.
+
+    Args:
+        ends: [S] end of each segment in the row; the last segment is the padding.
+        parent: [S] number of the prefix continued by each segment, or -1.
+    """
+    tokens = torch.arange(length, device=ends.device)
+    # Segments are sorted by place; `right=True` skips the empty prefixes of unshared prompts.
+    segment = torch.searchsorted(ends, tokens, right=True)
+    some, full = _attending_blocks(ends, parent, length // BLOCK)
+    # `create_block_mask` would evaluate the rule for all T x T pairs. Full blocks skip the rule inside the kernel.
+    return BlockMask.from_kv_blocks(
+        *_ordered(some & ~full), *_ordered(full), BLOCK_SIZE=BLOCK, mask_mod=_rule(segment, parent[segment])
+    )
+
+
+def _rule(segment: Tensor, parent: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Build the rule of attention for FlexAttention.
+
+    A query attends to its own segment up to itself, and to the whole prefix of its segment.
+
+    Args:
+        segment: [T] segment of each token.
+        parent: [T] prefix of each token's segment, or -1.
+    """
+
+    def attends(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = (segment[key] == segment[query]) & (key <= query)
+        return own | (segment[key] == parent[query])
+
+    return attends
+
+
+def _attending_blocks(ends: Tensor, parent: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    """Find the pairs of query block and key block with attention, without any T x T tensor.
+
+    Returns:
+        Two masks [B, B]: some query attends to some key; every query attends to every key.
+    """
+    starts = pad(ends[:-1], (1, 0))
+    # Sums over segments stand for pairs of tokens: B x S numbers instead of T x T.
+    first = BLOCK * torch.arange(blocks, device=ends.device)[:, None]
+    tokens = (ends.minimum(first + BLOCK) - starts.maximum(first)).clamp(min=0)  # [B, S] of each segment in each block
+    # Parent -1 would index the last segment; `continues` sets these entries to 0.
+    has, continues = (tokens > 0).float(), parent >= 0
+    own = has @ has.T > 0
+    prefix = has @ (has[:, parent] * continues).T > 0
+    # A prefix is earlier in the row than its responses, so only pairs inside a segment need the causal test.
+    some = (own & (first >= first.T)) | prefix
+    seen = (tokens + tokens[:, parent] * continues == BLOCK).float()
+    # A key block is full for a query block if each segment there sees all BLOCK keys. Earlier blocks only: on the
+    # diagonal causality hides pairs. Counts are at most BLOCK, exact even in the bfloat16 of autocast.
+    full = (first > first.T) & (has @ seen.T == has.sum(1, keepdim=True))
+    return some, full
+
+
+def _ordered(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Count the key blocks of each query block [1, 1, B], and list their numbers first in each row [1, 1, B, B]."""
+    # A stable sort keeps key blocks in ascending order, as `create_block_mask` gives them.
+    order = torch.argsort(pairs.to(torch.int8), dim=-1, descending=True, stable=True)
+    return pairs.sum(-1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]

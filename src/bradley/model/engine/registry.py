@@ -1,4 +1,4 @@
-"""The ways to run a packed row through a backbone: one attention each, behind one interface."""
+"""The registry of engines for packed rows: one attention implementation each, behind one interface."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,16 +13,16 @@ from .contract import Refused, Row
 
 
 class Implementation(NamedTuple):
-    """An attention that reads each prefix once.
+    """An attention implementation, computing each shared prefix once.
 
     Attributes:
-        attention: the name under which transformers knows it.
-        attend: the function of that name, called by every layer.
-        row: what attends to what in a batch, for attention computed in a dtype; handed to `attend` as `segments`.
-        missing: why it cannot run on a device in a dtype, or ''.
-        padded: the length to which it wants a row of so many tokens padded.
-        compiles: whether the backbone around it can be compiled.
-        drops: whether it can drop attention weights.
+        attention: name of the implementation in transformers' attention interface.
+        attend: function registered under this name, called by every layer.
+        row: (batch, dtype of attention) to the attention pattern, passed to `attend` as `segments`.
+        missing: (device, dtype) to the reason against running there, or ''.
+        padded: tokens of a row to the length after padding.
+        compiles: True if the backbone around the attention can be compiled.
+        drops: True if the attention can drop weights.
     """
 
     attention: str
@@ -35,26 +35,33 @@ class Implementation(NamedTuple):
 
 
 IMPLEMENTATIONS = {
-    # its spans are Python numbers, so that a compiled backbone would be compiled anew for every batch
+    # `segments` slices by Python numbers: torch.compile would compile the backbone anew for every batch.
+    # The CUDA kernels cannot drop attention weights; `segments` can, through PyTorch's public function.
     "segments": Implementation(segments.NAME, segments.attend, blocks.segments_of, compiles=False, drops=True),
     "flex": Implementation(flex.NAME, flex.attend, flex.flex_row_of, flex.missing, flex.padded),
     "varlen": Implementation(varlen.NAME, varlen.attend, varlen.sequences_of, varlen.missing),
 }
-"""`model.engine` -> how it runs; `plain` is none of them."""
+"""`model.engine` -> implementation. `plain` has no entry: padded rows keep the attention of transformers."""
 
 
 def replace_attention(network: Any, engine: str, name: str) -> None:
-    """Have every attention layer of a network run the function registered under `name`, one of these or another.
+    """Make every attention layer of a network call the function registered under `name`.
+
+    Args:
+        engine: named in the error.
+        name: an attention of `IMPLEMENTATIONS`, or of transformers, such as `sdpa`.
 
     Raises:
-        Refused: its attention does not go through transformers' interface.
+        Refused: the attention of the network bypasses transformers' interface.
     """
     from transformers import AttentionInterface
 
+    # Models outside of the interface must still reach `plain`, their own attention, without an error.
     if network.config._attn_implementation == name:
         return
     if not network._can_set_attn_implementation():
         raise Refused("has attention outside of transformers' interface", engine)
+    # Registration is global and idempotent. It happens here because importing transformers takes seconds.
     for implementation in IMPLEMENTATIONS.values():
         AttentionInterface.register(implementation.attention, implementation.attend)
     network.set_attn_implementation(name)

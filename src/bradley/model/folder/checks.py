@@ -1,4 +1,4 @@
-"""What is checked of a model folder before and after its weights are read: each fault has an error of its own."""
+"""Checks of a model folder before and after its weights are read: each fault has an error of its own."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from .safety import COPY, check_intruders
 
 
 def check_files(folder: Path, card: dict[str, Any]) -> None:
-    """Look at the files of a model folder without reading their weights.
+    """Check the files of a model folder without reading their weights.
 
     Raises:
-        CheckpointError: what `check_intruders` refuses; a weight file that the card names and that is not there, or one
-            that is damaged; a config of more than one label.
+        CheckpointError: unsafe files, see `check_intruders`; a weight file of the card is missing or damaged; or a
+            config has more than one label.
     """
     check_intruders(folder)
     for name in card.get("weights_sha256", {}):
@@ -27,7 +27,8 @@ def check_files(folder: Path, card: dict[str, Any]) -> None:
 
 
 def check_base(folder: Path, card: dict[str, Any], base: str) -> None:
-    """Raise `CheckpointError` for a place of the base model of an adapter where the folder holds a whole model."""
+    """Raise `CheckpointError` if a base model is given for a folder with a whole model."""
+    # Ignoring the base would let the caller believe in scores of another model.
     if base and card.get("adapter") is None:
         raise CheckpointError(f"base = {base}, but {folder} holds a whole model", "leave base out")
 
@@ -36,6 +37,7 @@ def _check_readable(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        # Opening compares the header with the length of the file, and finds a truncated file without reading weights.
         with safe_open(path, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
@@ -44,12 +46,13 @@ def _check_readable(path: Path) -> None:
 
 def _check_labels(folder: Path) -> None:
     path = folder / "config.json"
-    if not path.is_file():  # an adapter has the config of its base; what else lacks one is refused by the loader
+    if not path.is_file():  # an adapter has the config of its base; other folders are refused by the loader
         return
     try:
         config = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is broken: {one_line(error)}", COPY) from error
+    # transformers saves the names of labels instead of their number. Without both, a wrong head fails at loading.
     labels = config.get("num_labels") or len(config.get("id2label") or {}) or 1
     if labels != 1:
         raise CheckpointError(
@@ -59,9 +62,10 @@ def _check_labels(folder: Path) -> None:
 
 
 def check_vocabulary(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Raise `CheckpointError` for a tokenizer that knows more tokens than the model has embeddings.
+    """Raise `CheckpointError` if a tokenizer has more tokens than the model has embeddings.
 
-    Its file is asked: to what it holds transformers may add a token of the model's kind, which no text of ours becomes.
+    The tokenizer's file is counted. transformers may add a token of the model's kind to a loaded tokenizer, and no text
+    here becomes this token.
     """
     from tokenizers import Tokenizer
 
@@ -74,17 +78,18 @@ def check_vocabulary(network: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def check_weights(folder: Path, card: dict[str, Any]) -> None:
-    """Raise `CheckpointError` for weight files that are not those that were saved with the card.
+    """Raise `CheckpointError` unless the weight files are the files saved with the card.
 
-    A card of format 1 names none. Reading takes about a second for each gigabyte.
+    A card of format 1 names no files. Reading takes about a second for each gigabyte.
     """
-    known = card.get("weights_sha256")
-    if known is None:
+    # Hashes tell weights of another run from the right weights of equal shapes; nothing else could.
+    expected = card.get("weights_sha256")
+    if expected is None:
         return
     found = hash_weights(folder)
-    other = next((name for name in found if found[name] != known.get(name)), None)
-    if other is not None:
+    changed = next((name for name in found if found[name] != expected.get(name)), None)
+    if changed is not None:
         raise CheckpointError(
-            f"{folder / other} is not the file that was saved with its {CARD}: weights of another run, or edited",
+            f"{folder / changed} is not the file that was saved with its {CARD}: weights of another run, or edited",
             COPY,
         )

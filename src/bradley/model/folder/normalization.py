@@ -1,4 +1,7 @@
-"""Scores in units of a reference set: its mean and standard deviation, measured once, kept with the model."""
+"""Normalization: scores in units of a reference set.
+
+Mean and standard deviation of the set are measured once and kept with the model.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,13 +16,13 @@ from ...records import ScoredComparison
 
 
 class Normalization(NamedTuple):
-    """What scores of a model are like over a reference set.
+    """Distribution of a model's scores over a reference set.
 
     Attributes:
         set: name of the reference set.
-        n: responses in it, each counted once however often it is judged.
-        sha256: of the ids and token ids of its comparisons.
-        mean, std: of the n scores; the standard deviation is that of the set itself (divided by n).
+        n: responses in the set, each counted once, however often judged.
+        sha256: hash of the ids and token ids of the comparisons, see `store_hash`.
+        mean, std: of the n scores; the standard deviation of the set itself (divided by n).
     """
 
     set: str
@@ -30,10 +33,10 @@ class Normalization(NamedTuple):
 
     @classmethod
     def from_card(cls, value: Any) -> Self:
-        """The inverse of `_asdict`.
+        """Read a normalization from a card: the inverse of `_asdict`.
 
         Raises:
-            CheckpointError: not what `add_normalization` writes.
+            CheckpointError: the value was not written by `add_normalization`.
         """
         try:
             known = cls(**value)
@@ -44,11 +47,12 @@ class Normalization(NamedTuple):
             ) from error
 
     def apply(self, rows: Sequence[ScoredComparison]) -> list[ScoredComparison]:
-        """The rows with (score - mean) / std for each score.
+        """Return the rows with (score - mean) / std for each score.
 
         Raises:
-            CheckpointError: every score of the reference set was the same, so that there is no unit.
+            CheckpointError: all scores of the reference set were equal, and there is no unit.
         """
+        # Written as a negation, so a standard deviation of NaN fails too.
         if not self.std > 0:
             raise CheckpointError(
                 f"the scores of the reference set {self.set} have the standard deviation {self.std}",
@@ -58,17 +62,20 @@ class Normalization(NamedTuple):
 
 
 def measure(name: str, store: TokenStore, rows: Sequence[ScoredComparison]) -> Normalization:
-    """The normalization of a reference set from the scored rows of its store."""
+    """Measure the normalization of a reference set, from the scored rows of its store."""
+    # float64: the unit is fixed for ever, and must not depend on rounding in a long float32 sum.
     scores = np.array([score for row in rows for score in row.scores], dtype=np.float64)
     return Normalization(name, len(scores), store_hash(store), float(scores.mean()), float(scores.std()))
 
 
 def store_hash(store: TokenStore) -> str:
-    """SHA-256 of the ids and the token ids of every comparison, in order; how prefixes are shared does not matter."""
+    """Compute SHA-256 of ids and token ids of every comparison, in order, however prefixes are shared."""
     digest = hashlib.sha256()
     for number, info in enumerate(store.info):
+        # The separator and the lengths below keep fields apart: no two sets give the same bytes.
         digest.update(f"{info.id}\x1f".encode("utf-8", "surrogatepass"))
         for response in range(int(store.first_response[number + 1] - store.first_response[number])):
+            # Little-endian on every machine, so the hash of a set is the same everywhere.
             ids = store.response_ids(number, response).astype("<u4")
             digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
     return digest.hexdigest()

@@ -1,5 +1,6 @@
-"""The parity sample: a few real conversations, kept in the card with their ids and scores, so that any copy of a model,
-in any library or server, can be held to what was trained.
+"""The parity sample: a few real conversations in the card of a model, with token ids and scores.
+
+Any copy of the model, in any library or server, can be held to the scores of training.
 """
 
 import contextlib
@@ -18,19 +19,20 @@ from ..reward import ScoreModel, compute_name
 from .card import FLOAT32
 
 SIZE = 8
+"""Conversations of the sample."""
 CANDIDATES = 64
-"""Comparisons that are looked at for the sample."""
+"""Comparisons considered for the sample."""
 LONGEST = 512
-"""Most tokens of a conversation in the sample, as long as there is a shorter one."""
+"""Most tokens of a conversation in the sample, unless all candidates are longer."""
 
 
 class Conversation(NamedTuple):
-    """A prompt with one response.
+    """A prompt with a response.
 
     Attributes:
-        messages: turns as a chat template wants them, the response last. Of plain text under `raw` the role is `text`,
-            of token ids it is `ids`.
-        ids: the token ids that training reads.
+        messages: turns for a chat template, the response last. The role is `text` for plain text under `raw`, and `ids`
+            for token ids.
+        ids: token ids, as read in training.
     """
 
     messages: list[dict[str, str]]
@@ -38,11 +40,12 @@ class Conversation(NamedTuple):
 
 
 def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> list[Conversation]:
-    """About `SIZE` different conversations of `comparisons`: mostly short, one long, one of several turns if there is.
+    """Draw about `SIZE` different conversations: mostly short, a long conversation, and several turns if possible.
 
-    Left out are those that no call of a plain tokenizer renders alike (tools and template arguments, special tokens
-    written out in a message) and those that a limit cuts; so there may be none.
+    Conversations rendered differently by a plain tokenizer are left out: tools, template arguments, and special tokens
+    written out in a message. Conversations cut by a limit are left out too. The sample may be empty.
     """
+    # Few candidates: every candidate is rendered, and the data may have millions of rows.
     places = generator(seed, "parity").choice(len(comparisons), min(CANDIDATES, len(comparisons)), replace=False)
     rows = [row for row in (comparisons[place] for place in sorted(places.tolist())) if _is_plain(row)]
     rendered = renderer.comparisons(rows)
@@ -50,51 +53,11 @@ def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> li
     return _choose(sorted(found, key=lambda conversation: len(conversation.ids)))
 
 
-def _is_plain(row: Comparison) -> bool:
-    return not row.template_args and not any(m.extra for r in row.responses for m in (*row.prompt, *r.messages))
-
-
-def _conversations(row: Comparison, rendered: Rendered, renderer: Renderer) -> Iterator[Conversation]:
-    limits = renderer.settings
-    if rendered.control_tokens or 0 < limits.max_prompt_tokens < rendered.prompt_tokens:
-        return
-    prompt = [_turn(message, "user", renderer) for message in row.prompt]
-    for response, ids in zip(row.responses, rendered.ids, strict=True):
-        if 0 < len(ids) <= limits.max_tokens:
-            yield Conversation([*prompt, *(_turn(m, "assistant", renderer) for m in response.messages)], ids)
-
-
-def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, str]:
-    """A turn as JSON; plain text has the role that a chat template reads it as."""
-    named = message.role != "text" or renderer.template is None
-    return {"role": message.role if named else plain_role, "content": message.content}
-
-
-def conversation_ids(messages: Sequence[dict[str, str]], renderer: Renderer) -> list[int]:
-    """The token ids that training reads of a conversation of the sample."""
-    if messages[0]["role"] == "ids":
-        return written_ids(messages)
-    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-    return renderer.ids([renderer.text(turns[:-1], turns[-1:])])[0]
-
-
-def written_ids(messages: Sequence[dict[str, str]]) -> list[int]:
-    """The token ids that turns of the role `ids` write out as numbers."""
-    return [int(word) for turn in messages for word in turn["content"].split()]
-
-
-def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:
-    fitting = [each for each in by_length if len(each.ids) <= LONGEST] or by_length[:1]
-    several = [each for each in fitting if sum(turn["role"] == "user" for turn in each.messages) > 1]
-    wanted = {tuple(each.ids): each for each in (*fitting[-1:], *several[:1], *fitting)}
-    return sorted(list(wanted.values())[:SIZE], key=lambda each: len(each.ids))
-
-
 def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]:
-    """What a card says in `parity`: each conversation with its score as the model computes, and in float32 arithmetic.
+    """Score the sample for the key `parity` of a card: as the model computes, and in float32 arithmetic.
 
-    The second is what other libraries can be held to closely: bfloat16 rounds otherwise in each of them. The model is
-    left as it was.
+    Other libraries can be held closely to float32 alone, because bfloat16 rounds differently in each of them. The model
+    is left as before.
     """
     rows = [conversation.ids for conversation in sample]
     scores = score_ids(model, rows)
@@ -108,7 +71,7 @@ def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]
 
 
 def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
-    """The scores of rows of token ids, in evaluation mode, as one batch; the model is left as it was."""
+    """Score rows of token ids in evaluation mode, as a single batch; the model is left as before."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -119,9 +82,9 @@ def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
 
 @contextlib.contextmanager
 def in_float32(model: ScoreModel) -> Iterator[None]:
-    """Let a model compute in float32 on its plain path for a while."""
+    """Let a model compute in float32 on its plain path, inside a `with` block."""
     compute, engine = model.compute, model.engine
-    if compute != torch.float32:  # else its own engine is held to float32 already
+    if compute != torch.float32:  # a float32 model keeps its engine, already held to `plain`
         model.compute = torch.float32
         model.use("plain")
     try:
@@ -132,11 +95,12 @@ def in_float32(model: ScoreModel) -> Iterator[None]:
 
 
 def batch_of(rows: Sequence[Sequence[int]]) -> Batch:
-    """Rows of token ids as a batch of comparisons of one response each, which share nothing and judge nothing."""
+    """Build a batch from rows of token ids: comparisons of a single response, without shared prefix or judgment."""
+    # Each row is an empty prefix and a response, as `collate` makes of a lone response.
     sizes = np.array([size for row in rows for size in (0, len(row))], dtype=np.int64)
     ends = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.arange(len(rows))
-    none, some = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    no_ids, no_numbers = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Batch(
         tokens=torch.tensor([id for row in rows for id in row], dtype=torch.int64),
         positions=torch.from_numpy(np.concatenate([np.arange(len(row)) for row in rows])),
@@ -144,5 +108,56 @@ def batch_of(rows: Sequence[Sequence[int]]) -> Batch:
         prefix=torch.from_numpy(2 * numbers),
         own=torch.from_numpy(2 * numbers + 1),
         last=torch.from_numpy(ends[2 * numbers + 2] - 1),
-        targets=Targets(none, none, some, some, some, torch.from_numpy(numbers), torch.full((len(rows),), torch.nan)),
+        targets=Targets(
+            no_ids,
+            no_ids,
+            no_numbers,
+            no_numbers,
+            no_numbers,
+            torch.from_numpy(numbers),
+            torch.full((len(rows),), torch.nan),
+        ),
     )
+
+
+def conversation_ids(messages: Sequence[dict[str, str]], renderer: Renderer) -> list[int]:
+    """Return the token ids of a sample conversation, as read in training."""
+    if messages[0]["role"] == "ids":
+        return written_ids(messages)
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+    return renderer.ids([renderer.text(turns[:-1], turns[-1:])])[0]
+
+
+def written_ids(messages: Sequence[dict[str, str]]) -> list[int]:
+    """Return the token ids written out as numbers in turns of the role `ids`."""
+    return [int(word) for turn in messages for word in turn["content"].split()]
+
+
+def _is_plain(row: Comparison) -> bool:
+    return not row.template_args and not any(m.extra for r in row.responses for m in (*row.prompt, *r.messages))
+
+
+def _conversations(row: Comparison, rendered: Rendered, renderer: Renderer) -> Iterator[Conversation]:
+    limits = renderer.settings
+    # A plain tokenizer reads a written-out special token as the token itself, and would give other ids.
+    if rendered.control_tokens or 0 < limits.max_prompt_tokens < rendered.prompt_tokens:
+        return
+    prompt = [_turn(message, "user", renderer) for message in row.prompt]
+    for response, ids in zip(row.responses, rendered.ids, strict=True):
+        if 0 < len(ids) <= limits.max_tokens:
+            yield Conversation([*prompt, *(_turn(m, "assistant", renderer) for m in response.messages)], ids)
+
+
+def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, str]:
+    """Return a turn as JSON; plain text gets the role given by the chat template."""
+    named = message.role != "text" or renderer.template is None
+    return {"role": message.role if named else plain_role, "content": message.content}
+
+
+def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:
+    # Long conversations would make the card large and each check slow.
+    fitting = [each for each in by_length if len(each.ids) <= LONGEST] or by_length[:1]
+    several = [each for each in fitting if sum(turn["role"] == "user" for turn in each.messages) > 1]
+    # A long row shows faults of positions, several turns show pooling at an earlier end token. A dict drops duplicates.
+    wanted = {tuple(each.ids): each for each in (*fitting[-1:], *several[:1], *fitting)}
+    return sorted(list(wanted.values())[:SIZE], key=lambda each: len(each.ids))

@@ -1,4 +1,4 @@
-"""A model folder that says what it is: weights, tokenizer, and in `bradley.json` how text becomes a score."""
+"""Saving and loading a model folder: weights, tokenizer, and in `bradley.json` the steps from text to score."""
 
 import contextlib
 import hashlib
@@ -30,18 +30,84 @@ from .readback import check_written
 from .weights import load_saved, save_network
 
 TEMPLATE = "bradley_template.jinja"
+"""File with the chat template of training."""
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
-"""Text whose ids a loaded tokenizer must reproduce: common words, blanks, digits, punctuation, other scripts."""
+"""Text with known ids for a loaded tokenizer: common words, blanks, digits, punctuation, other scripts."""
 DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
-"""What a model may compute in, by its name in a card."""
+"""Dtypes of the arithmetic, by their names in a card."""
 
 
 class Loaded(NamedTuple):
-    """A model ready to score, the renderer it was trained with, and the unit of its scores if the folder gives one."""
+    """A loaded reward model.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        renderer: the renderer of training, from conversations to token ids.
+        normalization: the unit of the scores, or None if the folder has none.
+    """
 
     model: ScoreModel
     renderer: Renderer
     normalization: Normalization | None = None
+
+
+def load_model(
+    folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto", base: str = ""
+) -> Loaded:
+    """Load a model folder as trained: the same token ids, dtype and pooled token.
+
+    Example:
+        import bradley
+
+        row = {"prompt": "What is 2 + 2?", "chosen": "4", "rejected": "5"}
+        loaded = bradley.load_model("runs/quickstart/model")
+        scored = bradley.score_comparisons(loaded, list(bradley.to_comparisons([row])))
+        print(scored[0].scores)  # (score of chosen, score of rejected)
+
+    Args:
+        folder: model folder of a run, an export or a checkpoint.
+        device: device of the weights and the arithmetic, such as `cpu` or `cuda`.
+        trust_remote_code: run code of the model from the folder.
+        engine: as the setting `model.engine`.
+        base: place of an adapter's base model, if moved since training.
+
+    Returns:
+        Model in evaluation mode, giving float32 scores [R] of R responses, with its renderer and the unit of its
+        scores.
+
+    Raises:
+        UserError: `engine` is given by name, and the model cannot run there, or not on this device.
+        CheckpointError: the folder is missing, has no readable `bradley.json`, or holds a pickle or a damaged weight
+            file. The model has more than one label, no head (scores would be random), or a weight missing or without a
+            place. The device does not compute in the dtype of training. The tokenizer has more tokens than the model
+            has embeddings. Template, tokenizer or weights are not the ones of training.
+    """
+    path = Path(folder)
+    # Cheap checks before slow loading; no weight is read until names, kinds and sizes of files are known to be safe.
+    card = read_card(path)
+    check_files(path, card)
+    target = torch.device(device)
+    compute = _trained_dtype(card, target, folder)
+    network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
+    # transformers has drawn a missing head at random, and scores would look normal.
+    if any(is_head_weight(network, name) for name in missing):
+        raise CheckpointError(
+            f"{folder} has no trained score head ({', '.join(missing)} missing)",
+            "scores would be random: retrain or re-export",
+        )
+    if missing:
+        raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
+    # Copied out of the mapped file: equal weights then give the bits of training.
+    model = ScoreModel(own_memory(network).to(target), compute).eval()
+    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
+    check_vocabulary(network, tokenizer, path)
+    # Before the engine, because the engine needs the longest rendered response.
+    renderer = _trained_renderer(card, path, tokenizer, model.causal)
+    choose_engine(model, engine, renderer.settings.max_tokens)
+    # Last: hashes would catch most faults above, but could not say which fault.
+    check_weights(path, card)
+    normalization = card.get("normalization")
+    return Loaded(model, renderer, None if normalization is None else Normalization.from_card(normalization))
 
 
 def save_model(
@@ -51,11 +117,15 @@ def save_model(
     facts: dict[str, Any],
     sample: Sequence[Conversation] = (),
 ) -> None:
-    """Write a model folder, whole or not at all; plain transformers loads it to the same scores.
+    """Write a model folder, whole or not at all; plain transformers loads the folder to the same scores.
 
     Args:
-        facts: what else the card should say, such as step and data.
-        sample: conversations that the card keeps with their scores, for `bradley.verify` to compute again.
+        facts: further entries of the card, such as step and data.
+        sample: conversations kept in the card with their scores, for `bradley.verify` to compute again.
+
+    Raises:
+        DiskError: the folder cannot be written.
+        CheckpointError: the files do not hold the tensors of the model.
     """
     replace_folder(folder, lambda target: write_model(target, model, renderer, facts, sample))
 
@@ -68,22 +138,25 @@ def write_model(
     sample: Sequence[Conversation] = (),
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Fill an empty folder as `save_model` does. Nothing is synced; the caller makes the folder whole or absent.
+    """Fill an empty folder as `save_model` does, without syncing; the caller makes the folder whole or absent.
 
     Args:
-        weights: those of `tensors_to_save`, where the model holds shards of them; then no sample can be scored.
+        weights: tensors by the names of `tensors_to_save`, if the model holds shards; no sample can be scored then.
 
     Raises:
-        CheckpointError: what was written is not what the model computes with.
+        CheckpointError: the files do not hold the tensors of the model.
     """
+    # Scored by the engine in training, so a later loader is held to the numbers of the run.
     parity = {"parity": measure(model, sample)} if sample else {}
     of_weights = save_network(model.network, folder, weights)
+    # Read back now: a save damaged by the disk would otherwise be found when it is the only copy.
     check_written(model.network, folder, weights)
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    # The card comes last, because it holds hashes of files written before.
     card = {
         "format": FORMAT,
         "render": renderer.settings.model_dump(),
@@ -101,9 +174,41 @@ def write_model(
     write_card(folder, card)
 
 
+def add_normalization(folder: Path, normalization: Normalization) -> None:
+    """Write the unit of a model's scores into its card, once: later scores never change the meaning of earlier ones.
+
+    Raises:
+        CheckpointError: the folder has a unit already, or no readable card.
+    """
+    card = read_card(folder)
+    # A second unit would silently change the meaning of scores already written with the first.
+    if "normalization" in card:
+        raise CheckpointError(
+            f"{folder} has a normalization already, measured on {card['normalization']['set']}",
+            "it is never overwritten: train again, or normalize the scores in your own code",
+        )
+    write_card(folder, {**card, "normalization": normalization._asdict()})
+
+
+def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:
+    """Compute SHA-256 of the rules from text to ids: the chat template, and the whole tokenizer."""
+    tokenizer = renderer.tokenizer
+    # A slow tokenizer has no serialized rules; its vocabulary and the probe stand for them.
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    special = json.dumps([str(tokenizer.special_tokens_map), _probe_ids(renderer)])
+    return {
+        "template": _template_hash(renderer.template),
+        "rules": hashlib.sha256((rules + special).encode()).hexdigest(),
+    }
+
+
 @contextlib.contextmanager
 def _with_template(renderer: Renderer) -> Iterator[Any]:
-    """The tokenizer with the chat template of training, so that whoever uses it alone renders alike; `raw` has none."""
+    """Give the tokenizer the chat template of training, inside a `with` block; `raw` has none.
+
+    A program using the saved tokenizer alone then renders alike.
+    """
     tokenizer, template = renderer.tokenizer, renderer.template
     own = tokenizer.chat_template
     tokenizer.chat_template = None if template is None else without_clock(template, renderer.settings.date)
@@ -113,50 +218,12 @@ def _with_template(renderer: Renderer) -> Iterator[Any]:
         tokenizer.chat_template = own
 
 
-def load_model(
-    folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto", base: str = ""
-) -> Loaded:
-    """A model folder as it was trained: same ids, same dtype, same pooled token.
-
-    Args:
-        engine: as the setting `model.engine`.
-        base: where the base model of an adapter is, if no longer where the run found it.
-
-    Raises:
-        UserError: `engine` is given by name, and the model cannot take it, or not on this device.
-        CheckpointError: no folder, no readable `bradley.json`, a pickle, a damaged weight file, more than one label, a
-            missing head (scores would be random), a weight that is missing or has no place, a device that does not
-            compute in the dtype of training, a tokenizer of more tokens than there are embeddings, a template or
-            tokenizer that is not the one of training, or weights that are not.
-    """
-    path = Path(folder)
-    card = read_card(path)
-    check_files(path, card)
-    target = torch.device(device)
-    compute = _trained_dtype(card, target, folder)
-    network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
-    if any(is_head_weight(network, name) for name in missing):
-        raise CheckpointError(
-            f"{folder} has no trained score head ({', '.join(missing)} missing)",
-            "scores would be random: retrain or re-export",
-        )
-    if missing:
-        raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
-    model = ScoreModel(own_memory(network).to(target), compute).eval()
-    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
-    check_vocabulary(network, tokenizer, path)
-    renderer = _trained_renderer(card, path, tokenizer, model.causal)
-    choose_engine(model, engine, renderer.settings.max_tokens)
-    check_weights(path, card)
-    known = card.get("normalization")
-    return Loaded(model, renderer, None if known is None else Normalization.from_card(known))
-
-
 def _trained_renderer(card: dict[str, Any], folder: Path, tokenizer: Any, causal: bool) -> Renderer:
-    """The renderer of training, or an error where a card does not give it."""
+    """Build the renderer of training, or raise an error if the card does not say how."""
     try:
         template = {"raw": "raw", TEMPLATE: str(folder / TEMPLATE)}[card["template"]]
         renderer = Renderer(tokenizer, Render(**{**card["render"], "template": template}), causal=causal)
+        # Hash and probe together: a template may be unchanged while the tokenizer under it is not.
         found = _template_hash(renderer.template), _probe_ids(renderer)
         same = found == (card["template_sha256"], card["probe"]["ids"])
     except (KeyError, TypeError, ValueError, UserError, DataError) as error:
@@ -171,23 +238,8 @@ def _trained_renderer(card: dict[str, Any], folder: Path, tokenizer: Any, causal
     return renderer
 
 
-def add_normalization(folder: Path, normalization: Normalization) -> None:
-    """Write the unit of a model's scores into its card, once: a later set of scores never changes what they mean.
-
-    Raises:
-        CheckpointError: the folder has one already, or no readable card.
-    """
-    card = read_card(folder)
-    if "normalization" in card:
-        raise CheckpointError(
-            f"{folder} has a normalization already, measured on {card['normalization']['set']}",
-            "it is never overwritten: train again, or normalize the scores in your own code",
-        )
-    write_card(folder, {**card, "normalization": normalization._asdict()})
-
-
 def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> torch.dtype:
-    """The dtype that the model was trained in, or an error where `device` would compute in another one."""
+    """Return the dtype of training, or raise an error if `device` would compute in another dtype."""
     name = card.get("compute")
     if not isinstance(name, str) or name not in DTYPES:
         raise CheckpointError(
@@ -206,19 +258,7 @@ def _template_hash(template: str | None) -> str | None:
     return None if template is None else hashlib.sha256(template.encode()).hexdigest()
 
 
-def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:
-    """SHA-256 of what decides how text becomes ids: the chat template, and the whole tokenizer."""
-    tokenizer = renderer.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
-    special = json.dumps([str(tokenizer.special_tokens_map), _probe_ids(renderer)])
-    return {
-        "template": _template_hash(renderer.template),
-        "rules": hashlib.sha256((rules + special).encode()).hexdigest(),
-    }
-
-
 def _probe_ids(renderer: Renderer) -> list[int]:
-    """The ids of a fixed conversation, the pooled one last."""
+    """Return the ids of a fixed conversation, the pooled token last."""
     text = renderer.text((Message("user", PROBE),), (Message("assistant", PROBE),))
     return renderer.ids([text])[0]

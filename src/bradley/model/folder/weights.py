@@ -1,4 +1,4 @@
-"""The weights of a model folder: a whole network, or adapters in PEFT's format and where their base model is."""
+"""The weights of a model folder: a whole network, or an adapter in PEFT's format and the place of its base model."""
 
 import json
 from collections.abc import Mapping
@@ -17,23 +17,24 @@ from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .checks import check_base
 
 CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
-"""What a card says of the model below an adapter, under the names of `Adapted`."""
+"""Entries of a card about the base model of an adapter, under the names of `Adapted`."""
 CPU = torch.device("cpu")
 COPY_AGAIN = "copy the whole model folder again"
 GIVE_BASE = 'base="FOLDER" in Python, --base FOLDER of `bradley score`, `verify` and `export`'
+"""Ways to give the place of a base model, for hints."""
 
 
 def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
-    """Write the weights of a network into a folder, with the config that loads them.
+    """Write the weights of a network into a folder, with the config for loading.
 
     Args:
-        weights: those of `tensors_to_save`, where the network itself holds shards of them.
+        weights: tensors by the names of `tensors_to_save`, if the network itself holds shards.
 
     Returns:
-        What the card has to say of them: nothing of a whole network; of an adapter, under `adapter`, its base model.
+        Entries for the card: none for a whole network; for an adapter its base model, under `adapter`.
 
     Raises:
-        OSError: they cannot be written; of a full disk safetensors says so by an error of its own.
+        OSError: the weights cannot be written, a full disk included.
     """
     from safetensors import SafetensorError
 
@@ -41,50 +42,18 @@ def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | Non
     try:
         (_save_adapter if adapted else _save_whole)(network, folder, weights)
     except SafetensorError as error:
+        # safetensors reports a full disk by its own error. After an OSError, old checkpoints are removed for a retry.
         raise OSError(str(error)) from error
     return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
 
 
 def tensors_to_save(network: Any) -> dict[str, Tensor]:
-    """What a folder keeps of a network, by name: all of it, or what was trained beside adapters. Not copies."""
+    """Return the tensors of a network kept by a folder, by name: all, or with an adapter the trained ones.
+
+    The tensors are not copies.
+    """
     state: dict[str, Tensor] = adapter_state(network) if is_adapted(network) else network.state_dict()
     return state
-
-
-def _save_whole(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
-    with quiet_transformers():
-        # transformers takes each tensor out of the dictionary as it writes it: another save may need them again
-        network.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
-
-
-def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
-    from safetensors.torch import save_file
-
-    state = {name: weight.contiguous().cpu() for name, weight in (weights or adapter_state(network)).items()}
-    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
-
-
-def _card(adapted: Adapted) -> dict[str, str]:
-    return {key: getattr(adapted, key) for key in CARD_KEYS}
-
-
-def _sizes(network: Any) -> dict[str, int]:
-    """What a run may have changed in its base model that is in none of its weights: rows for the pad token."""
-    pad = network.config.get_text_config().pad_token_id
-    return {"vocabulary": network.get_input_embeddings().num_embeddings, "pad_token_id": pad}
-
-
-def _peft_config(network: Any) -> dict[str, Any]:
-    """`adapter_config.json`, in which head and norms are modules that PEFT replaces whole."""
-    values = network.peft_config[NAME].to_dict()
-    changes = {
-        "target_modules": sorted(values["target_modules"]),
-        "modules_to_save": list(network.adapted.modules),
-        "task_type": "SEQ_CLS",
-        "inference_mode": True,
-    }
-    return {**values, **changes}
 
 
 def load_saved(
@@ -96,43 +65,45 @@ def load_saved(
     device: torch.device = CPU,
     compute: torch.dtype = torch.float32,
 ) -> tuple[Any, list[str]]:
-    """The network of a model folder in float32, without dropout, and the names of the weights it did not find.
+    """Load the network of a model folder in float32, without dropout, and list the missing weights by name.
 
     Args:
-        card: the folder's `bradley.json`.
-        device, compute: where it will run, and in what, which 4-bit layers have to know.
-        base: where the base model of an adapter is, if no longer where the run found it.
+        card: `bradley.json` of the folder.
+        base: place of an adapter's base model, if moved since training.
+        device, compute: device and dtype of the later arithmetic, needed by 4-bit layers at loading.
 
     Raises:
-        CheckpointError: weights that cannot be read, or are not those of the network; an adapter without a score head
-            or for another base model; a base model that is not there; `base` for a folder that needs none.
+        CheckpointError: the weights cannot be read, or do not fit the network. An adapter has no score head, or is for
+            another base model. The base model is missing. Or `base` is given for a whole model.
     """
-    known = card.get("adapter")
-    if (known is None) == (folder / ADAPTER_CONFIG).is_file():
+    adapter = card.get("adapter")
+    if (adapter is None) == (folder / ADAPTER_CONFIG).is_file():
         raise CheckpointError(
-            f"{folder} {'has' if known is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise", COPY_AGAIN
+            f"{folder} {'has' if adapter is None else 'lacks'} {ADAPTER_CONFIG}, and its card says otherwise",
+            COPY_AGAIN,
         )
-    if known is not None:
-        return _load_adapter(folder, known, base, remote_code, device, compute), []
+    if adapter is not None:
+        return _load_adapter(folder, adapter, base, remote_code, device, compute), []
     check_base(folder, card, base)
+    # `exact`: a saved reward model has no weights without a place, unlike a base for training.
     return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
 
 
 def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, Tensor]:
-    """The tensors that a model folder has for `tensors_to_save` of the network of the run that saved it.
+    """Read the tensors of a model folder for `tensors_to_save` of the saving run's network.
 
     Args:
-        card: the folder's `bradley.json`.
+        card: `bradley.json` of the folder.
 
     Raises:
-        CheckpointError: weights that cannot be read, or are not those of the network.
+        CheckpointError: the weights cannot be read, or do not fit the network.
     """
-    known = card.get("adapter")
-    if (known is None) == is_adapted(network):
-        raise CheckpointError(f"{folder} holds {'no' if known is None else 'an'} adapter, unlike the run", COPY_AGAIN)
-    if known is not None:
+    adapter = card.get("adapter")
+    if (adapter is None) == is_adapted(network):
+        raise CheckpointError(f"{folder} holds {'no' if adapter is None else 'an'} adapter, unlike the run", COPY_AGAIN)
+    if adapter is not None:
         state = _read_weights(folder)
-        _check_adapter(network, state, folder, known["base"])
+        _check_adapter(network, state, folder, adapter["base"])
         return state
     saved, missing = load_saved(folder, card, remote_code=remote_code)
     own, values = tensors_to_save(network), dict(saved.state_dict())
@@ -141,16 +112,57 @@ def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_cod
     return values
 
 
+def _save_whole(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    with quiet_transformers():
+        # transformers removes tensors from the dictionary while writing, and a second attempt needs all of them.
+        network.save_pretrained(folder, state_dict=None if weights is None else dict(weights))
+
+
+def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+    from safetensors.torch import save_file
+
+    # safetensors refuses views with gaps.
+    state = {name: weight.contiguous().cpu() for name, weight in (weights or adapter_state(network)).items()}
+    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _card(adapted: Adapted) -> dict[str, str]:
+    return {key: getattr(adapted, key) for key in CARD_KEYS}
+
+
+def _sizes(network: Any) -> dict[str, int]:
+    """Return the changes to a base model outside of its weights: rows of the embedding, and the pad token."""
+    # A pad token absent from the base adds a row; an adapter does not save embeddings, so the card keeps the size.
+    pad = network.config.get_text_config().pad_token_id
+    return {"vocabulary": network.get_input_embeddings().num_embeddings, "pad_token_id": pad}
+
+
+def _peft_config(network: Any) -> dict[str, Any]:
+    """Build the content of `adapter_config.json`, with head and norms as modules replaced whole by PEFT."""
+    values = network.peft_config[NAME].to_dict()
+    changes = {
+        # A set in PEFT; sorted, equal runs write equal bytes.
+        "target_modules": sorted(values["target_modules"]),
+        "modules_to_save": list(network.adapted.modules),
+        "task_type": "SEQ_CLS",
+        "inference_mode": True,
+    }
+    return {**values, **changes}
+
+
 def _load_adapter(
     folder: Path, known: Any, base: str, remote_code: bool, device: torch.device, compute: torch.dtype
 ) -> Any:
-    state, config = _read_weights(folder), _read_config(folder)  # before the base, which takes longer
+    # Both before the base model, because loading the base takes longer than finding a fault here.
+    state, config = _read_weights(folder), _read_config(folder)
     adapted = _adapted(folder, known)._replace(modules=tuple(sorted(config.modules_to_save or ())))
     quantized = _quantized(folder, adapted.quantize, device, compute)
     network = _load_base(folder, adapted, base, remote_code, quantized)
     _fit(network, known, folder)
     try:
         with reproducible_init(0):
+            # The drawn factors are overwritten below; the fixed seed only spares the global generator.
             inject(network, config, adapted)
     except (ValueError, RuntimeError) as error:
         raise _other_base(folder, base or adapted.base, one_line(error)) from error
@@ -159,7 +171,7 @@ def _load_adapter(
 
 
 def _quantized(folder: Path, quantize: str, device: torch.device, compute: torch.dtype) -> dict[str, Any] | None:
-    """How to load the base model, the way in which it was trained on."""
+    """Return loading arguments for a base model in the number format of training."""
     if quantize == "none":
         return None
     try:
@@ -193,18 +205,19 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_config(folder: Path) -> Any:
-    """PEFT's config of an adapter."""
+    """Read PEFT's config of an adapter."""
     peft = import_peft()
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{folder / ADAPTER_CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
+    # PEFT would freeze the adapters of a config for inference, and a resumed run trains them.
     config.inference_mode = False
     return config
 
 
 def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, quantized: dict[str, Any] | None) -> Any:
-    """The base model below an adapter: the one it was trained on and no other."""
+    """Load the base model below an adapter: the base model of training and no other."""
     path, revision = (base, "") if base else (adapted.base, adapted.revision)
     try:
         network, _ = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
@@ -214,6 +227,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
             f"the base model of the adapter {folder} cannot be loaded: {error.message}",
             f"give the place of the base model: {GIVE_BASE}",
         ) from error
+    # Another base of equal shapes would load without an error and give other scores.
     if found != adapted.base_sha256:
         raise _other_base(folder, path, f"its weights have the hash {found[:12]}, wanted {adapted.base_sha256[:12]}")
     return network
@@ -226,7 +240,7 @@ def _other_base(folder: Path, base: str, why: str) -> CheckpointError:
 
 
 def _fit(network: Any, known: Any, folder: Path) -> None:
-    """Give a base model the rows and the pad token that the run gave it; no score depends on those rows."""
+    """Give a base model the embedding rows and the pad token of the run; no score depends on the added rows."""
     try:
         rows, pad = int(known["vocabulary"]), int(known["pad_token_id"])
     except (TypeError, ValueError, KeyError) as error:
@@ -246,12 +260,13 @@ def _fill(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> No
 
 
 def _check_adapter(network: Any, state: dict[str, Tensor], folder: Path, base: str) -> None:
-    """Raise `CheckpointError` unless the tensors of an adapter's file are those of a network."""
+    """Raise `CheckpointError` unless an adapter's file holds exactly the trained tensors of the network."""
     if not any(is_head_weight(network, name.removeprefix(PREFIX)) for name in state):
         raise CheckpointError(
             f"{folder} holds an adapter without a score head", "scores would be random: retrain or re-export"
         )
     own = adapter_state(network)
+    # Both directions: PEFT itself would ignore unknown tensors and leave missing ones as drawn.
     for word, names in (("lacks", own.keys() - state.keys()), ("has unexpected", state.keys() - own.keys())):
         if names:
             raise CheckpointError(
