@@ -1,4 +1,4 @@
-"""The GPU's own account of a run: load, memory, temperature and power, read by a thread through NVML."""
+"""Read load, memory, temperature and power of a GPU during a run, by a thread, through NVML."""
 
 import importlib.util
 import threading
@@ -13,37 +13,15 @@ from ...errors import UserError
 GIB = 2**30
 
 
-def check_gpu(seconds: float, device: torch.device) -> None:
-    """Raise `UserError` where readings were asked for and cannot be had."""
-    if not seconds:
-        return
-    if device.type != "cuda":
-        raise UserError(f"log.gpu_seconds = {seconds:g}, but the run is on {device}", "use --log.gpu_seconds 0")
-    if importlib.util.find_spec("pynvml") is None:
-        raise UserError(
-            f"log.gpu_seconds = {seconds:g}, and the package nvidia-ml-py is not installed",
-            'type `pip install "bradley[gpu]"`',
-        )
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError as error:
-        raise UserError(
-            f"log.gpu_seconds = {seconds:g}, but NVML does not answer: {one_line(error)}", "use --log.gpu_seconds 0"
-        ) from error
-
-
 class GpuMeter:
-    """Readings of one GPU every few seconds, averaged between the lines of `timing.jsonl`.
+    """Readings of a GPU every few seconds, averaged between the lines of `timing.jsonl`.
 
-    Readings that this GPU does not offer are named in `gpu/not_supported`; those that fail on the way are counted in
-    `gpu/failed`, and training goes on. With `seconds` = 0 there is no thread, and `read` is empty.
+    `gpu/not_supported` names readings missing on this GPU. `gpu/failed` counts failed readings, and training continues.
+    With `seconds` = 0 no thread runs, and `read` returns an empty dict.
 
     Args:
         seconds: between two readings.
-        device: the CUDA device that the run is on.
+        device: the CUDA device of the run.
     """
 
     def __init__(self, seconds: float, device: torch.device) -> None:
@@ -57,10 +35,11 @@ class GpuMeter:
             self._thread.start()
 
     def read(self) -> dict[str, Any]:
-        """Means and maxima since the last reading as `gpu/<figure>_mean` and `_max`, and `gpu/samples`."""
+        """Return means and maxima since the last call as `gpu/<figure>_mean` and `_max`, and `gpu/samples`."""
         if self._thread is None:
             return {}
         with self._lock:
+            # Swapped under the lock: a reading between the copy and the reset would be lost.
             rows, failed = self._rows, self._failed
             self._reset()
         figures: dict[str, Any] = {"gpu/samples": len(rows), "gpu/failed": failed}
@@ -77,6 +56,7 @@ class GpuMeter:
             import pynvml
 
             self._ended.set()
+            # NVML must outlive the thread's last reading.
             self._thread.join()
             self._thread = None
             pynvml.nvmlShutdown()
@@ -102,11 +82,45 @@ class GpuMeter:
             self._rows.append(row)
 
 
+def check_gpu(seconds: float, device: torch.device) -> None:
+    """Check before a run that readings can be had.
+
+    Args:
+        seconds: between two readings; 0: none.
+        device: of the run.
+
+    Raises:
+        UserError: the run is not on CUDA, `nvidia-ml-py` is missing, or NVML does not answer.
+    """
+    if not seconds:
+        return
+    if device.type != "cuda":
+        raise UserError(f"log.gpu_seconds = {seconds:g}, but the run is on {device}", "use --log.gpu_seconds 0")
+    if importlib.util.find_spec("pynvml") is None:
+        raise UserError(
+            f"log.gpu_seconds = {seconds:g}, and the package nvidia-ml-py is not installed",
+            'type `pip install "bradley[gpu]"`',
+        )
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise UserError(
+            f"log.gpu_seconds = {seconds:g}, but NVML does not answer: {one_line(error)}", "use --log.gpu_seconds 0"
+        ) from error
+
+
 Readers = dict[str, Callable[[], float]]
+"""Function by figure, returning the present value."""
 
 
 def _readers(device: torch.device) -> Readers:
-    """What is read, by name with its unit. The GPU is found by its UUID: NVML does not know CUDA_VISIBLE_DEVICES."""
+    """Return readers by figure, with the unit in the name.
+
+    NVML ignores CUDA_VISIBLE_DEVICES and numbers all GPUs of the machine. The UUID finds the right GPU.
+    """
     import pynvml as nvml
 
     nvml.nvmlInit()
@@ -124,7 +138,7 @@ def _readers(device: torch.device) -> Readers:
 
 
 def _supported(readers: Readers) -> tuple[Readers, list[str]]:
-    """The readers that this GPU has, and the names of the others."""
+    """Return the readers supported by this GPU, and the names of the others."""
     import pynvml
 
     missing = []
