@@ -75,7 +75,7 @@ def check_weights(group: ProcessGroup, model: nn.Module, part: int = 0) -> None:
     if group.size == 1:
         return
     weights = dict(model.named_parameters())
-    # Bit sums are compared, not floats: a flipped low bit counts, and an exchange takes 8 bytes per weight tensor.
+    # Bit sums are compared, not floats: a flipped low bit counts, and the exchange takes an integer per weight.
     sums = torch.stack([bit_sum(local(weight)) for weight in weights.values()]).tolist()
     rows = group.gather([part, sums])
     found = []

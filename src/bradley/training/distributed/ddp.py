@@ -76,6 +76,7 @@ class DDP(InRounds):
             # DDP waits for the gradient of every weight. Without this option, a weight out of reach would stop the next
             # step.
             find_unused_parameters=leaves_out(model),
+            # Otherwise gradients exist twice: in `weight.grad`, and in DDP's buckets.
             gradient_as_bucket_view=True,
         )
         self.ddp.register_comm_hook(None, _sum)

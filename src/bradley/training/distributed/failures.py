@@ -39,7 +39,7 @@ def failure_of(error: BaseException, rank: int) -> Failure:
     Secrets are removed here: other machines have other variables, and could not recognise the secrets of this process.
     """
     if isinstance(error, BradleyError):
-        # A subclass defined by a plugin is unknown to the other processes; the nearest known base class keeps the exit
+        # Subclasses outside `errors`, such as a plugin's, are no key of `KINDS`; the nearest base class keeps the exit
         # code.
         kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
         return {"rank": rank, "kind": kind, "message": redact(error.message), "hint": redact(error.hint)}

@@ -18,6 +18,31 @@ from .strategy import Strategy
 from .watchdog import Watchdog
 
 
+@contextlib.contextmanager
+def watched(strategy: Strategy, folder: Path, seconds: float) -> Iterator[None]:
+    """End this process if the block makes no progress, see `Watchdog`; a single process is not watched.
+
+    The other processes, and `status.json` of the run folder, get the reason.
+
+    Args:
+        strategy: of the run; gets the watchdog.
+        folder: the run folder.
+        seconds: least limit without progress; 0: none.
+    """
+    group = strategy.group
+    log = folder / "logs" / f"rank-{group.rank}.log"
+
+    def tell(what: str) -> None:
+        hint = f"the stacks of its threads are in {log}; with --resume the run goes on from its last checkpoint"
+        error = RankError(f"process {group.rank} of {group.size}: {what}", hint)
+        # The status comes first. After `report` the other processes end, and the launcher may end this process, too.
+        write_status(folder, "failed", error.exit_code, error.message, error.hint)
+        report(group.store, error, group.rank)
+
+    with Watchdog(seconds if group.size > 1 else 0, log, tell) as strategy.watchdog:
+        yield
+
+
 def log_apart(folder: Path, group: ProcessGroup) -> None:
     """Redirect stdout and stderr of this process to `logs/rank-N.log`, unless this is the main process.
 
@@ -44,28 +69,3 @@ def hide_secrets() -> None:
         for handler in getattr(logger, "handlers", ()):  # a logger that nobody has asked for has none
             if redacted := streams.get(id(getattr(handler, "stream", None))):
                 handler.setStream(redacted)
-
-
-@contextlib.contextmanager
-def watched(strategy: Strategy, folder: Path, seconds: float) -> Iterator[None]:
-    """End this process if the block makes no progress, see `Watchdog`; a single process is not watched.
-
-    The other processes, and `status.json` of the run folder, get the reason.
-
-    Args:
-        strategy: of the run; gets the watchdog.
-        folder: the run folder.
-        seconds: least limit without progress; 0: none.
-    """
-    group = strategy.group
-    log = folder / "logs" / f"rank-{group.rank}.log"
-
-    def tell(what: str) -> None:
-        hint = f"the stacks of its threads are in {log}; with --resume the run goes on from its last checkpoint"
-        error = RankError(f"process {group.rank} of {group.size}: {what}", hint)
-        # The status is written before the report: once the others know the reason, the launcher may end this process.
-        write_status(folder, "failed", error.exit_code, error.message, error.hint)
-        report(group.store, error, group.rank)
-
-    with Watchdog(seconds if group.size > 1 else 0, log, tell) as strategy.watchdog:
-        yield

@@ -75,11 +75,11 @@ class Trace:
 class Divergence:
     """Detector of divergence, fed with every step of a run.
 
-    A run has diverged if
+    A run has diverged in any of three cases:
 
-    - for `PATIENCE` steps the running loss is above max(`GROWTH` times the first loss, `FLOOR`); or
-    - for `PATIENCE` steps after the warm-up all scores are equal; or
-    - for `RECOVERY` steps after the warm-up the running accuracy is at chance, after a fall by `FALL` or an explosion
+    - The running loss is above max(`GROWTH` times the first loss, `FLOOR`) for `PATIENCE` steps.
+    - All scores are equal for `PATIENCE` steps after the warm-up.
+    - The running accuracy is at chance for `RECOVERY` steps after the warm-up, after a fall by `FALL` or an explosion
       (`BLOWN`).
 
     Args:

@@ -85,8 +85,8 @@ class Guard:
             DivergedError: a non-finite number, and no further step may be skipped; or the run has diverged.
         """
         pieces, self._pieces = self._pieces, []
-        # Loss and norm are looked at once per step, after the reduction. A look per micro-batch would make the GPU wait
-        # each time.
+        # Loss and norm are looked at once per step, after the reduction. A look per micro-batch would wait for the GPU
+        # once more each time.
         if math.isfinite(sums.loss) and math.isfinite(norm):
             self.memory_guard.leave(step)
             self._stop_if_diverged(step, sums)

@@ -119,6 +119,7 @@ def check_trackers(settings: Log) -> None:
             )
         if names.count(name) > 1:
             raise UserError(f"log.trackers names {name} twice", f"leave one {name} out")
+        # The package is only looked up here: an import takes seconds, and this check runs before everything else.
         if name in PACKAGES and importlib.util.find_spec(name) is None:
             raise UserError(
                 f"log.trackers names {name}, and the package {name} is not installed",

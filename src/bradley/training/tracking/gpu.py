@@ -73,6 +73,7 @@ class GpuMeter:
         import pynvml
 
         try:
+            # A driver may fail for a moment. Readings are a side matter and must not end hours of training.
             row = {name: reader() for name, reader in self._readers.items()}
         except pynvml.NVMLError:
             with self._lock:

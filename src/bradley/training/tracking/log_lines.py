@@ -131,6 +131,7 @@ DEFINED = (
     *(f"eval_train_probe_{name}" for name in OF_EVALUATION),
 )
 """Names of the metric definitions."""
+# Space or line end on both sides: otherwise `train_loss` would also match inside another name.
 METRIC_DEFINITIONS: list[dict[str, str]] = [
     {"Name": name, "Regex": rf"(?:^|\s){name}={NUMBER}(?:\s|$)"} for name in DEFINED
 ]
