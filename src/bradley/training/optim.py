@@ -52,14 +52,12 @@ def make_optimizer(model: ScoreModel, settings: Optim) -> torch.optim.Optimizer:
 
 
 def parameter_groups(model: ScoreModel, settings: Optim) -> list[dict[str, Any]]:
-    """Put each trained weight into exactly a single group: backbone with decay, backbone without, head with, head
-    without.
+    """Put each trained weight into a single group: backbone or head, with or without decay.
 
     Decay acts on matrices only, of the backbone or of the head: biases and norms have no size to keep small.
 
     Returns:
-        Groups for an optimizer: `params`, `name` (`backbone` or `head`), `lr`, `weight_decay`. Empty groups are left
-            out.
+        Groups for an optimizer, without empty groups: `params`, `name` (`backbone` or `head`), `lr`, `weight_decay`.
 
     Raises:
         UserError: weight decay, or a rate of the head's own, would act on no weight or on all weights.

@@ -24,8 +24,7 @@ from ..objective import share_of_step
 Pieces = Iterable[tuple[int, np.ndarray]]
 """Micro-batches of a step: number in the step, and [G] comparisons."""
 Trial = Callable[[int, np.ndarray], tuple[float, float]]
-"""Run comparisons as the micro-batch of this number; return their share of the step's loss, and their gradient's norm.
-"""
+"""Run comparisons as the micro-batch of this number; return their share of the step's loss, and the gradient norm."""
 Exchange = Callable[[list[str]], list[str]]
 """Send the lines of this process to all processes, and return the lines of all processes."""
 

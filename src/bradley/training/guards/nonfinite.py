@@ -68,8 +68,7 @@ class Guard:
         self._pieces: list[tuple[int, np.ndarray]] = []
 
     def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
-        """Note the start of a micro-batch: number `piece` of the step, or -1 for an empty micro-batch keeping processes
-        in step."""
+        """Note the start of a micro-batch: number `piece` of the step, or -1 for an empty micro-batch."""
         self.memory_guard.enter(step, piece, chosen)
         self._pieces.append((piece, chosen))
 
