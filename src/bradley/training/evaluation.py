@@ -145,11 +145,11 @@ class Evaluator:
         if summary is None:
             return True
         accuracy, nll = _or_nothing(summary["accuracy"]["value"]), summary["nll"]
-        key = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
+        rank = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
         # Strictly better only: on equal figures the earlier, less trained step stays the best.
-        better = self.best is None or key > self.best
+        better = self.best is None or rank > self.best
         if better:
-            self.best = key
+            self.best = rank
         return better
 
     def _out_of_patience(self, summary: dict[str, Any] | None, step: int) -> bool:
@@ -221,7 +221,8 @@ def _or_nothing(value: float | None) -> float:
 
 def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
     parts = [
-        f"{name} accuracy {percent(s['accuracy'])} nll {s['nll']:.4f}" + (" DEGENERATE" if s["degenerate"] else "")
-        for name, s in figures.items()
+        f"{name} accuracy {percent(summary['accuracy'])} nll {summary['nll']:.4f}"
+        + (" DEGENERATE" if summary["degenerate"] else "")
+        for name, summary in figures.items()
     ]
     return f"step {step:>6}  " + "  |  ".join(parts) + ("  (best so far)" if improved else "")

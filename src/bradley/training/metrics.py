@@ -45,9 +45,9 @@ class StepSums:
     @classmethod
     def from_json(cls, known: Mapping[str, dict[str, Any]]) -> Self:
         """Return sums with the given attributes, as from `vars`."""
-        made = cls()
-        vars(made).update(known)
-        return made
+        sums = cls()
+        vars(sums).update(known)
+        return sums
 
     def add(self, terms: Mapping[str, Term], scores: Tensor, targets: Targets, beta: float) -> Self:
         """Add a micro-batch: the terms of the objective, and figures of the judgments.

@@ -79,8 +79,9 @@ def check_weights(group: ProcessGroup, model: nn.Module, part: int = 0) -> None:
     sums = torch.stack([bit_sum(local(weight)) for weight in weights.values()]).tolist()
     rows = group.gather([part, sums])
     found = []
-    for one in sorted({own for own, _ in rows}):
-        found += _apart(list(weights), {rank: each for rank, (own, each) in enumerate(rows) if own == one}, group.size)
+    for shard in sorted({own for own, _ in rows}):
+        copies = {rank: each for rank, (own, each) in enumerate(rows) if own == shard}
+        found += _apart(list(weights), copies, group.size)
     if found:
         hint = "a fault of memory or of a device: look at its machine, then go on with --resume"
         raise DivergedError("; ".join(found), hint)

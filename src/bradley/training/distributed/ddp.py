@@ -98,11 +98,11 @@ class DDP(InRounds):
     def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
         """Yield as `InRounds.share` does; gradients are exchanged only in the last round."""
         last = len(plan.rounds(step, self.group.size)) - 1
-        for place, piece in enumerate(super().share(plan, step)):
+        for place, micro_batch in enumerate(super().share(plan, step)):
             # `no_sync` accumulates gradients locally. An exchange in every round would multiply the traffic by the
             # number of rounds.
             with contextlib.nullcontext() if place == last else self.ddp.no_sync():
-                yield piece
+                yield micro_batch
 
 
 def leaves_out(model: ScoreModel) -> bool:

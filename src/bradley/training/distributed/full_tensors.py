@@ -25,8 +25,8 @@ Form = dict[str, Any]
 
 def local(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor: the shard, or a plain tensor unchanged."""
-    kept: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return kept
+    shard: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return shard
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
@@ -38,10 +38,10 @@ def full_tensor(tensor: Tensor) -> Tensor:
 def bit_sum(tensor: Tensor) -> Tensor:
     """Return the int64 sum of a tensor's bit patterns: any single changed number changes the sum; several changes may
     cancel."""
-    kept = tensor.detach().contiguous()
+    numbers = tensor.detach().contiguous()
     # Integer addition is exact, hence equal in any order, on any device. A float sum would lose low bits and depend on
     # order.
-    return kept.view(INTEGERS[kept.element_size()]).sum(dtype=torch.int64)
+    return numbers.view(INTEGERS[numbers.element_size()]).sum(dtype=torch.int64)
 
 
 def cut_like(value: Tensor, like: Any) -> Tensor:

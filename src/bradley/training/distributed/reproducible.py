@@ -193,15 +193,15 @@ class Reproducible(Strategy):
         whole = self.part_gradients[0]
         for first, stop in buckets([weight.numel() for weight in self.weights]):
             rows = [
-                torch.cat([part.reshape(-1) for part in value[first:stop]])
-                for value in self.part_gradients[: counts[rank]]
+                torch.cat([weight.reshape(-1) for weight in gradient[first:stop]])
+                for gradient in self.part_gradients[: counts[rank]]
             ]
-            sizes = [part.numel() for part in whole[first:stop]]
+            sizes = [weight.numel() for weight in whole[first:stop]]
             # Every process sums a slice of equal length, hence a length rounded up to a multiple of P.
             flat = whole[first].new_empty(-(-sum(sizes) // self.group.size) * self.group.size)
             merge(self.group, rows, counts, flat)
-            for part, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
-                part.copy_(values.view(part.shape))
+            for weight, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
+                weight.copy_(values.view(weight.shape))
         return whole
 
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
@@ -227,12 +227,12 @@ def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     Yields:
         First weight and end.
     """
-    first = part_gradients = 0
+    first = filled = 0
     for place, size in enumerate(sizes):
-        if part_gradients and part_gradients + size > BUCKET:
+        if filled and filled + size > BUCKET:
             yield first, place
-            first, part_gradients = place, 0
-        part_gradients += size
+            first, filled = place, 0
+        filled += size
     if first < len(sizes):
         yield first, len(sizes)
 

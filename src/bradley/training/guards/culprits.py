@@ -52,13 +52,13 @@ def culprits(trial: Trial, pieces: Pieces) -> list[Culprit]:
         pieces: micro-batches of this process.
     """
     found = []
-    for piece, chosen in pieces:
+    for number, comparisons in pieces:
         # Processes run empty micro-batches to keep pace with each other; an empty micro-batch names nothing.
-        if not len(chosen) or all(map(math.isfinite, (first := trial(piece, chosen)))):
+        if not len(comparisons) or all(map(math.isfinite, (figures := trial(number, comparisons)))):
             continue
         # Comparisons can be finite alone and overflow together. The whole micro-batch is then the smallest known cause.
-        alone = [g for g in chosen if not all(map(math.isfinite, trial(piece, np.array([g]))))]
-        found.append(Culprit(piece, np.array(alone) if alone else chosen, *first))
+        failing = [g for g in comparisons if not all(map(math.isfinite, trial(number, np.array([g]))))]
+        found.append(Culprit(number, np.array(failing) if failing else comparisons, *figures))
     return found
 
 

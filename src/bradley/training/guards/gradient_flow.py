@@ -150,21 +150,21 @@ def part_in_scores(model: ScoreModel, batch: Batch, weight: nn.Parameter) -> str
     """
     # A generator of its own leaves the global random state alone, hence the run's dropout stays the same.
     source = torch.Generator().manual_seed(seed_for(0, "movement"))
-    kept = full_tensor(weight).detach().clone()
-    size = max(NUDGE, float(kept.square().mean().sqrt()))
+    original = full_tensor(weight).detach().clone()
+    size = max(NUDGE, float(original.square().mean().sqrt()))
     # Noise is drawn on the CPU and added to the full weight: all processes must perturb by the same numbers.
     before = _scores(model, batch)
-    assign(weight, kept + torch.randn(kept.shape, generator=source).to(kept) * size)
+    assign(weight, original + torch.randn(original.shape, generator=source).to(original) * size)
     after = _scores(model, batch)
-    assign(weight, kept)
+    assign(weight, original)
     change = after - before
     largest = float(change.abs().max())
     # Scores come from float32 sums. Equal mathematics still differ by this share of the largest score.
     rounding = ROUNDING[torch.float32] * float(torch.stack([before, after]).abs().max())
     if largest <= rounding:
         return "none"
-    apart = float(change.max() - change.min())
-    return "constant" if apart <= rounding + TOLERANCE[torch.float32] * largest else "other"
+    spread = float(change.max() - change.min())
+    return "constant" if spread <= rounding + TOLERANCE[torch.float32] * largest else "other"
 
 
 def _scores(model: ScoreModel, batch: Batch) -> Tensor:

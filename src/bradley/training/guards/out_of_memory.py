@@ -134,24 +134,24 @@ def probe(
     Returns:
         The peak in words; '' on a device without memory statistics.
     """
-    model, chosen, step = replay.model, heaviest(replay.plan), replay.plan.step(1)
-    memory_guard.probe(chosen)
+    model, comparisons, step = replay.model, heaviest(replay.plan), replay.plan.step(1)
+    memory_guard.probe(comparisons)
     # A resumed optimizer has its state in memory already. A new optimizer allocates the state only at the first update,
     # hence the reserve.
     size = 0 if optimizer.state else optimizer_bytes(optimizer, config)
     size += (gradients - 1) * sum(local(w).nbytes for w in model.parameters() if w.requires_grad)
-    kept = torch.empty(size, dtype=torch.uint8, device=model.device)
+    reserve = torch.empty(size, dtype=torch.uint8, device=model.device)
     # The first backward pass allocates the gradients. Only the second shows activations and gradients in memory
     # together.
     for _ in range(2):
-        replay.backward(step, 0, chosen)
+        replay.backward(step, 0, comparisons)
     model.zero_grad(set_to_none=True)
-    del kept
+    del reserve
     if model.device.type != "cuda":
         return ""
     peak = torch.cuda.max_memory_allocated(model.device) / GIB
     total = torch.cuda.get_device_properties(model.device).total_memory / GIB
-    return f"{peak:.2f} of {total:.2f} GiB for the largest micro-batch, {len(chosen)} comparisons"
+    return f"{peak:.2f} of {total:.2f} GiB for the largest micro-batch, {len(comparisons)} comparisons"
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer, config: Config) -> int:

@@ -58,9 +58,9 @@ class Timer:
             sizes: of all comparisons.
             micro_batches: [G] comparisons of each micro-batch.
         """
-        for chosen in micro_batches:
-            self.unique_tokens += int(sizes.tokens[chosen].sum())
-            self.padded_tokens += int(sizes.longest[chosen].max()) * int(sizes.rows[chosen].sum())
+        for comparisons in micro_batches:
+            self.unique_tokens += int(sizes.tokens[comparisons].sum())
+            self.padded_tokens += int(sizes.longest[comparisons].max()) * int(sizes.rows[comparisons].sum())
 
     def read(self) -> dict[str, Any]:
         """Return the figures since the last call, as fields of a `timing` event."""
