@@ -1,4 +1,4 @@
-"""Evaluation while training: every named set, rows kept at step 0, best and last, and the verdict on selection."""
+"""Evaluate during training: score every set, keep rows of step 0, best and last, select the best step, and stop."""
 
 import json
 import math
@@ -23,20 +23,16 @@ from .tracking.distributions import distributions
 from .tracking.samples import Chosen, sample_rows
 
 
-def steps_between(settings: Eval, num_steps: int) -> int:
-    """Steps between evaluations of a run."""
-    return settings.every or math.ceil(num_steps / 10)
-
 
 class Verdict(NamedTuple):
-    """What one evaluation decided.
+    """Decisions of an evaluation.
 
     Attributes:
-        events: kind and fields of what is to be written: for each set its figures, samples and score distributions.
-        facts: figures that go with the checkpoint.
-        improved: whether this is the best checkpoint so far.
-        stop: why training is to stop here; '' where it is to go on.
-        line: one line for the screen.
+        events: kind and fields of events to write: for each set figures, samples and score distributions.
+        facts: figures stored with the checkpoint.
+        improved: True if this is the best checkpoint up to now.
+        stop: reason to stop training here; '' to continue.
+        line: a line for the screen.
     """
 
     events: list[tuple[str, Event]]
@@ -47,16 +43,20 @@ class Verdict(NamedTuple):
 
 
 class Evaluator:
-    """Evaluates named stores and remembers which step was best on `valid`.
+    """Evaluator of named stores, with memory of the best step on `valid`.
 
     Without a validation set nothing is selected: the newest step counts as the best.
 
     Args:
-        samples: by set, the comparisons that are shown with texts and scores at every evaluation.
+        stores: by set name.
+        settings: section `train` of the configuration.
+        loss: section `loss`, for beta and judgment weights.
+        folder: for the scored rows, `RUN/eval`.
+        samples: by set, the comparisons shown with texts and scores at every evaluation.
 
     Attributes:
-        summaries: figures by label ("best", "last") and set; `shown` likewise the rows of the samples.
-        best_step, best: the best step and its figures, by which it is the best; `best` is None before the first.
+        summaries: figures by label ("best", "last") and set; `shown` likewise, with the rows of the samples.
+        best_step, best: the best step and the figures deciding the rank; `best` is None before the first evaluation.
         stop_best, waited: the best figure for early stopping, and evaluations since.
     """
 
@@ -81,8 +81,19 @@ class Evaluator:
         self.waited = 0
 
     def run(self, model: ScoreModel, step: int, strategy: Strategy | None = None) -> Verdict:
-        """Score every set with the model as it stands; of several processes one writes the rows."""
+        """Score every set with the present weights; of several processes, only the main process writes rows.
+
+        Args:
+            model: of the run.
+            step: optimizer steps taken.
+            strategy: shares the scoring among processes; None: this process alone.
+
+        Raises:
+            DivergedError: a score is not finite.
+            StopRequested: the process was asked to stop.
+        """
         budget = self.settings.micro_batch_tokens
+        # Every process gets all rows, hence all processes reach the same verdict without another exchange.
         rows = {name: score_store(model, store, budget, strategy) for name, store in self.stores.items()}
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
@@ -97,16 +108,16 @@ class Evaluator:
         return Verdict(events, _facts(figures), improved, self._stop(figures, step), _line(step, figures, improved))
 
     def state(self) -> dict[str, Any]:
-        """What selection and stopping know so far, as values of JSON."""
+        """Return the memory of selection and stopping as JSON values."""
         return {name: getattr(self, name) for name in EVALUATOR_FIELDS}
 
     def restore(self, known: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from the result of `state`."""
         for name in EVALUATOR_FIELDS:
             setattr(self, name, known[name])
 
     def unreached(self) -> str:
-        """That the probe has not reached `train.past_interpolation`, in words; '' where it has, or need not."""
+        """Return a sentence if the probe missed `train.past_interpolation`; '' if reached, or not asked for."""
         wanted, value = self.settings.past_interpolation, self._probability(self.summaries["last"])
         if not wanted or value >= wanted:
             return ""
@@ -122,7 +133,7 @@ class Evaluator:
 
     @staticmethod
     def _probability(figures: dict[str, dict[str, Any]]) -> float:
-        """Mean probability of the probe's labels; 0 where it has no decided judgment, which is never enough."""
+        """Return the mean probability of the probe's labels; 0 without a decided judgment, never enough to stop."""
         return float(figures.get(PROBE, {}).get("mean_probability") or 0.0)
 
     def _summary(self, name: str, rows: list[ScoredComparison], step: int) -> dict[str, Any]:
@@ -133,16 +144,19 @@ class Evaluator:
         if summary is None:
             return True
         accuracy, nll = _or_nothing(summary["accuracy"]["value"]), summary["nll"]
-        key = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
-        better = self.best is None or key > self.best
+        rank = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
+        # Strictly better only: on equal figures the earlier, less trained step stays the best.
+        better = self.best is None or rank > self.best
         if better:
-            self.best = key
+            self.best = rank
         return better
 
     def _out_of_patience(self, summary: dict[str, Any] | None, step: int) -> bool:
         metric = self.settings.early_stopping
         if metric == "off" or summary is None or step == 0:
             return False
+        # `best` moves with any gain, `stop_best` only with a gain of `min_delta`. Otherwise endless tiny gains would
+        # never stop a run.
         value = -summary["nll"] if metric == "nll" else _or_nothing(summary["accuracy"]["value"])
         if self.stop_best is None or value > self.stop_best + self.settings.min_delta:
             self.stop_best, self.waited = value, 0
@@ -151,8 +165,17 @@ class Evaluator:
         return self.waited >= self.settings.patience
 
 
+def steps_between(settings: Eval, num_steps: int) -> int:
+    """Return the steps between evaluations of a run: the setting, or a tenth of the run."""
+    return settings.every or math.ceil(num_steps / 10)
+
+
 def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -> None:
-    """Raise `DivergedError` naming the first comparison whose score is not a number."""
+    """Check the scores of an evaluated set.
+
+    Raises:
+        DivergedError: names the first comparison with a non-finite score.
+    """
     bad = next((row.id for row in rows if not all(map(math.isfinite, row.scores))), None)
     if bad is not None:
         raise DivergedError(
@@ -162,14 +185,14 @@ def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -
 
 
 def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> None:
-    """Scored rows as JSON lines, whole or not at all."""
+    """Write scored rows as JSON lines, whole or not at all."""
     write_text(path, "".join(json.dumps(row.to_json()) + "\n" for row in rows))
 
 
 def _events(
     name: str, summary: dict[str, Any], rows: Sequence[ScoredComparison], shown: list[dict[str, Any]]
 ) -> Iterator[tuple[str, Event]]:
-    """What one set gives to the writers; no samples where none are shown, no distribution where nothing is decided."""
+    """Yield the events of a set; no samples if none are shown, no distribution if no judgment is decided."""
     yield "eval", {"set": name, **eval_figures(name, summary)}
     if spread := distributions(rows):
         yield "scores", {"set": name, **spread}
@@ -191,12 +214,14 @@ def _facts(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _or_nothing(value: float | None) -> float:
+    # A set of ties alone has no accuracy, and must lose against every other evaluation.
     return -math.inf if value is None else value
 
 
 def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
     parts = [
-        f"{name} accuracy {percent(s['accuracy'])} nll {s['nll']:.4f}" + (" DEGENERATE" if s["degenerate"] else "")
-        for name, s in figures.items()
+        f"{name} accuracy {percent(summary['accuracy'])} nll {summary['nll']:.4f}"
+        + (" DEGENERATE" if summary["degenerate"] else "")
+        for name, summary in figures.items()
     ]
     return f"step {step:>6}  " + "  |  ".join(parts) + ("  (best so far)" if improved else "")

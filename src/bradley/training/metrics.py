@@ -1,13 +1,13 @@
-"""The figures of a run while it trains, and the one schema of the events that carry them.
+"""Compute the figures of a run during training, and define the schema of all events.
 
-Every event has `kind` and `step`; all but the first kind have `episode` and `epoch` too.
+Every event has `kind` and `step`; all kinds except `start` have `episode` and `epoch`, too.
 
     start     once: `config`, the resolved settings, and `data/<split>/<part>_tokens_<figure>`
-    train     `train/rm/<name>` of one step, `train_window/rm/<name>` of the last steps
+    train     `train/rm/<name>` of a step, `train_window/rm/<name>` of the last steps
     eval      `set`, `eval/<set>/rm/<name>`
     samples   `set`, `rows`: a few comparisons with texts and scores, see `samples.py`
-    timing    seconds by phase, rates, memory; nothing in it is reproducible, see `timing.py`
-    scores    `set`, `chosen`, `rejected`: how the scores are distributed, see `distributions.py`
+    timing    seconds by phase, rates, memory; never reproducible, see `timing.py`
+    scores    `set`, `chosen`, `rejected`: distributions of scores, see `distributions.py`
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,14 +21,20 @@ from ..errors import UserError
 from ..losses import Targets, Term, bradley_terry
 
 Event = dict[str, Any]
+"""Fields of an event by key, as JSON values."""
 
 
 class StepSums:
-    """Sums over the micro-batches of one optimizer step, or of several steps; divided once, when they are read.
+    """Sums over the micro-batches of a step, or of several steps, divided only when read.
 
-    Each figure has a unit, and is divided by the total of its unit: the objective's terms and the metrics they bring by
-    what the terms say, `nll` by judgment weight, everything else by the number of decided judgments (ties aside). A
-    mean of means never occurs, so no figure depends on how a step was cut or on a short last one.
+    Each figure has a unit, and is divided by the total of the unit. The objective's terms, and the terms' own metrics,
+    name their unit. `nll` is divided by judgment weight; all other figures are divided by the number of decided
+    judgments, without ties.
+
+    A mean of means never occurs. No figure depends on the cut into micro-batches or on a short last micro-batch.
+
+    Args:
+        totals: of the step; None for an empty sum.
     """
 
     def __init__(self, totals: Totals | None = None) -> None:
@@ -38,16 +44,22 @@ class StepSums:
 
     @classmethod
     def from_json(cls, known: Mapping[str, dict[str, Any]]) -> Self:
-        """Sums from their attributes, as `vars` gives them."""
-        made = cls()
-        vars(made).update(known)
-        return made
+        """Return sums with the given attributes, as from `vars`."""
+        sums = cls()
+        vars(sums).update(known)
+        return sums
 
     def add(self, terms: Mapping[str, Term], scores: Tensor, targets: Targets, beta: float) -> Self:
-        """Add one micro-batch: the terms of the objective, and the judgments of its `scores` [R].
+        """Add a micro-batch: the terms of the objective, and figures of the judgments.
+
+        Args:
+            terms: of the objective, by name.
+            scores: [R] of the responses.
+            targets: J judgments of the scores.
+            beta: scale of the score difference.
 
         Raises:
-            UserError: two terms bring a metric of one name, or one that is taken.
+            UserError: two metrics share a name, or a metric takes a reserved name.
         """
         scores, decided = scores.detach(), targets.probability != 0.5
         rows = [("nll", "judgment_weight", bradley_terry(scores, targets, beta=beta).sum)]
@@ -55,6 +67,8 @@ class StepSums:
         rows += [(f"term/{name}", term.unit, term.sum) for name, term in terms.items()]
         rows += [(name, term.unit, value) for term in terms.values() for name, value in term.metrics.items()]
         self.totals["decided"] += float(decided.sum())
+        # A single transfer for all figures: every transfer waits for the GPU. float64 keeps small shares visible in
+        # sums over long windows.
         values = torch.stack([value.detach().double() for _, _, value in rows]).tolist()
         _stop_if_repeated([name for name, _, _ in rows])
         for (name, unit, _), value in zip(rows, values, strict=True):
@@ -63,7 +77,7 @@ class StepSums:
         return self
 
     def merge(self, others: "Iterable[StepSums]") -> Self:
-        """Add the sums and the totals of other steps."""
+        """Add the sums and totals of other steps or micro-batches."""
         for other in others:
             self.units |= other.units
             for mine, theirs in ((self.sums, other.sums), (self.totals, other.totals)):
@@ -72,16 +86,17 @@ class StepSums:
         return self
 
     def mean(self, name: str) -> float:
-        """One figure: its sum over the total of its unit."""
+        """Return a figure: the sum over the total of the figure's unit."""
         return self.sums[name] / self.totals[self.units[name]]
 
     @property
     def loss(self) -> float:
-        """The objective: its terms, each divided by the total of its unit, added up."""
+        """Value of the objective: the sum over terms of (sum / total of the term's unit)."""
         return sum(self.mean(name) for name in self._terms())
 
     def figures(self, prefix: str) -> Event:
-        """The means, under `<prefix>/rm/<name>`; those without a judgment or response to average over are left out."""
+        """Return the means under `<prefix>/rm/<name>`, without figures whose total is 0."""
+        # A single term equals the loss, and would only repeat it.
         single = self._terms() if len(self._terms()) == 1 else []
         names = [name for name in self.sums if name not in single and self.totals[self.units[name]]]
         return {f"{prefix}/rm/loss": self.loss, **{f"{prefix}/rm/{name}": self.mean(name) for name in names}}
@@ -90,31 +105,13 @@ class StepSums:
         return [name for name in self.sums if name.startswith("term/")]
 
 
-def _stop_if_repeated(names: list[str]) -> None:
-    taken = ("loss", "lr", "lr_head", "grad_norm")
-    repeated = next((name for name in names if names.count(name) > 1 or name in taken), None)
-    if repeated is not None:
-        raise UserError(f"two figures of a train line are called {repeated}", "rename the metric of your loss term")
-
-
-def _of_judgments(scores: Tensor, targets: Targets, decided: Tensor, beta: float) -> dict[str, Tensor]:
-    """One entry per decided judgment, under the name of each figure that averages over them."""
-    chosen, rejected = scores[targets.better[decided]].double(), scores[targets.worse[decided]].double()
-    margin = chosen - rejected
-    probability = torch.sigmoid(beta * margin)
-    return {
-        "accuracy": (margin > 0).double() + 0.5 * (margin == 0),
-        "chosen_rewards": chosen,
-        "rejected_rewards": rejected,
-        "reward_margin": margin,
-        "mean_probability": probability,
-        "share_above_99": (probability > 0.99).double(),
-    }
-
-
 def eval_figures(name: str, summary: Mapping[str, Any]) -> Event:
-    """One evaluation as event fields `eval/<name>/rm/...`, from `evaluate.summarize`; what it could not compute is
-    None, and `calibration_bins` is a list."""
+    """Return an evaluation as event fields `eval/<name>/rm/...`.
+
+    Args:
+        name: of the set.
+        summary: from `evaluate.summarize`. Missing figures are None; `calibration_bins` is a list.
+    """
     accuracy, margin, lengths = summary["accuracy"], summary["margin"], summary["length_difference"]
     rows = {
         "accuracy": accuracy["value"],
@@ -146,10 +143,33 @@ def eval_figures(name: str, summary: Mapping[str, Any]) -> Event:
 
 
 def length_fields(report: Mapping[str, Any]) -> Event:
-    """Lengths of every split as `data/<split>/<part>_tokens_<figure>`, from the data report."""
+    """Return the lengths of every split as `data/<split>/<part>_tokens_<figure>`, from the data report."""
     return {
         f"data/{name}/{part}_tokens_{figure}": value
         for name, split in report["splits"].items()
         for part in ("prompt", "response", "total")
         for figure, value in split["tokens"][part].items()
+    }
+
+
+def _stop_if_repeated(names: list[str]) -> None:
+    taken = ("loss", "lr", "lr_head", "grad_norm")
+    repeated = next((name for name in names if names.count(name) > 1 or name in taken), None)
+    if repeated is not None:
+        raise UserError(f"two figures of a train line are called {repeated}", "rename the metric of your loss term")
+
+
+def _of_judgments(scores: Tensor, targets: Targets, decided: Tensor, beta: float) -> dict[str, Tensor]:
+    """Return an entry per decided judgment, under the name of each averaged figure."""
+    # float64 from here on: the difference of two large, close float32 scores keeps its digits in all sums.
+    chosen, rejected = scores[targets.better[decided]].double(), scores[targets.worse[decided]].double()
+    margin = chosen - rejected
+    probability = torch.sigmoid(beta * margin)
+    return {
+        "accuracy": (margin > 0).double() + 0.5 * (margin == 0),
+        "chosen_rewards": chosen,
+        "rejected_rewards": rejected,
+        "reward_margin": margin,
+        "mean_probability": probability,
+        "share_above_99": (probability > 0.99).double(),
     }

@@ -1,4 +1,4 @@
-"""What each optimizer keeps of a weight between steps."""
+"""Compute the memory of each optimizer's state, per weight tensor."""
 
 import math
 from collections.abc import Callable
@@ -6,11 +6,34 @@ from collections.abc import Callable
 from ..errors import UserError
 
 Options = dict[str, object]
+"""Settings of `optim.options`."""
 Shape = tuple[int, ...]
+"""Shape of a weight."""
 FLOAT = 4
+"""Bytes of a float32: states are float32, also for bfloat16 arithmetic."""
 BLOCK, WHOLE_BELOW = 256, 4096
-"""bitsandbytes keeps one float32 scale for each so many 8-bit numbers, and weights of fewer numbers than that in
-float32."""
+"""bitsandbytes keeps a float32 scale for each `BLOCK` 8-bit numbers. The state of weights below `WHOLE_BELOW` numbers
+stays in float32."""
+
+
+def state_bytes(name: str, options: Options, shape: Shape) -> int:
+    """Return the bytes of an optimizer's state for a single weight.
+
+    Args:
+        name: of the optimizer, as in `optim.name`.
+        options: as in `optim.options`.
+        shape: of the weight, or of this process's shard.
+
+    Raises:
+        UserError: the class has no known state.
+    """
+    # A guess would let `bradley plan` promise a run that ends at the first update.
+    if name not in BYTES_PER_WEIGHT:
+        raise UserError(
+            f"optim.name = {name}: what it keeps of a weight is not known here",
+            f"known: {', '.join(BYTES_PER_WEIGHT)}",
+        )
+    return BYTES_PER_WEIGHT[name](shape, options)
 
 
 def _adam(shape: Shape, options: Options) -> int:
@@ -22,14 +45,15 @@ def _rmsprop(shape: Shape, options: Options) -> int:
 
 
 def _adafactor(shape: Shape, options: Options) -> int:
-    """A row and a column of second moments for each matrix (Shazeer and Stern, 2018, arXiv:1804.04235)."""
+    """Return the bytes of a row and a column of second moments (Shazeer and Stern, 2018, arXiv:1804.04235)."""
+    # Vectors cannot be factored; their second moments stay full.
     if len(shape) < 2:
         return FLOAT * math.prod(shape)
     return FLOAT * (math.prod(shape[:-1]) + math.prod(shape[:-2]) * shape[-1])
 
 
 def _adam_8bit(shape: Shape, options: Options) -> int:
-    """Two numbers of 8 bits for each (Dettmers et al., 2022, arXiv:2110.02861)."""
+    """Return the bytes of two 8-bit moments per number (Dettmers et al., 2022, arXiv:2110.02861)."""
     size = math.prod(shape)
     return 2 * FLOAT * size if size < WHOLE_BELOW else 2 * size + 2 * FLOAT * math.ceil(size / BLOCK)
 
@@ -54,18 +78,4 @@ BYTES_PER_WEIGHT: dict[str, Callable[[Shape, Options], int]] = {
     "Rprop": _times(2),
     "SGD": lambda shape, options: FLOAT * math.prod(shape) * bool(options.get("momentum")),
 }
-"""`optim.name` -> bytes that the class keeps of a weight of some shape, scalars such as a step count aside."""
-
-
-def state_bytes(name: str, options: Options, shape: Shape) -> int:
-    """Bytes that an optimizer keeps of one weight.
-
-    Raises:
-        UserError: a class whose states are not known here.
-    """
-    if name not in BYTES_PER_WEIGHT:
-        raise UserError(
-            f"optim.name = {name}: what it keeps of a weight is not known here",
-            f"known: {', '.join(BYTES_PER_WEIGHT)}",
-        )
-    return BYTES_PER_WEIGHT[name](shape, options)
+"""`optim.name` -> bytes of the state for a weight of some shape, without scalars such as a step count."""

@@ -1,4 +1,4 @@
-"""How an error of one process becomes an error of all: the first cause is what everyone says."""
+"""Turn an error of a single process into an error of all processes, who then report the first cause."""
 
 import contextlib
 import json
@@ -17,25 +17,30 @@ from ...common.text import one_line
 from ...errors import BradleyError, Preempted, RankError
 
 CAUSE = "bradley/first-failure"
-"""Key of the store under which the first process that fails says why."""
+"""Key of the store for the reason given by the first failing process."""
 WAIT_FOR_CAUSE = timedelta(seconds=2)
-"""How long a process that lost another one waits for it to say why."""
+"""Time for another, lost process to give a reason."""
 GRACE_SECONDS = 10.0
-"""How long a process may take to find out by itself that another one has failed."""
+"""Time for a process to notice by an exchange of data that another process has failed."""
 POLL_SECONDS = 1.0
+"""Seconds between two looks at the store."""
 
 Failure = dict[str, Any]
+"""An error as JSON values: rank, kind, message, hint."""
 KINDS: dict[str, type[BradleyError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BradleyError)
 }
+"""Classes of errors by name, to rebuild an error from a `Failure`."""
 
 
 def failure_of(error: BaseException, rank: int) -> Failure:
-    """An error as JSON values. The exit code of a bug, which has none, is 1.
+    """Return an error as JSON values. A bug has no exit code of its own and gets 1.
 
-    Secrets are left out here, because other machines have other variables and would not know them.
+    Secrets are removed here: other machines have other variables, and could not recognise the secrets of this process.
     """
     if isinstance(error, BradleyError):
+        # Subclasses outside `errors`, such as a plugin's, are no key of `KINDS`; the nearest base class keeps the exit
+        # code.
         kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
         return {"rank": rank, "kind": kind, "message": redact(error.message), "hint": redact(error.hint)}
     if isinstance(error, StopRequested):
@@ -46,12 +51,13 @@ def failure_of(error: BaseException, rank: int) -> Failure:
 
 
 def error_of(failure: Failure, size: int) -> BradleyError:
-    """What every other process raises: an error of the same class, so that all end with one exit code."""
+    """Return the error for every other process: of the same class, for the same exit code."""
     return KINDS[failure["kind"]](f"process {failure['rank']} of {size}: {failure['message']}", failure["hint"])
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error says that an exchange with the other processes broke off or took too long."""
+    """Return True if an error means that an exchange with other processes broke off or took too long."""
+    # gloo and NCCL raise plain RuntimeErrors for a lost process, told from bugs by their text alone.
     text = str(error)
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "Gloo", "NCCL", "Connection closed"))
@@ -59,25 +65,27 @@ def is_lost(error: BaseException) -> bool:
 
 
 def report(store: Any, error: BaseException, rank: int) -> None:
-    """Leave a cause for the others, unless another process was first, or who kept the store is gone: then all others
-    find out as this one has.
+    """Leave this process's failure in the store, unless another process was first.
+
+    A lost store is ignored: all other processes then notice the loss as this process has.
     """
+    # Only the first value is kept: later failures are mostly consequences of the first.
     with contextlib.suppress(RuntimeError):
         store.compare_set(CAUSE, "", json.dumps(failure_of(error, rank)))
 
 
 def cause(store: Any, wait: timedelta = WAIT_FOR_CAUSE) -> Failure | None:
-    """What the process that failed first has said, waiting for it a little; None where it fell silent."""
+    """Return the failure left by the first failing process, after a short wait; None if no process left a reason."""
     try:
         store.wait([CAUSE], wait)
         found: Failure = json.loads(store.get(CAUSE))
-    except RuntimeError:  # nothing came in time, or who kept the store is gone
+    except RuntimeError:  # no reason came in time, or the process holding the store is gone
         return None
     return found
 
 
 def lost(size: int) -> RankError:
-    """The error where a process is gone and nobody knows why."""
+    """Return the error for a missing process without a known reason."""
     return RankError(
         f"one of the {size} processes of the run is gone, or has not answered in time",
         "its log may say why: logs/rank-N.log in the run folder; with --resume it goes on from its last checkpoint",
@@ -85,7 +93,14 @@ def lost(size: int) -> RankError:
 
 
 class Listener:
-    """Ends this process where another one has failed and this one waits for it in vain, as it may inside NCCL."""
+    """Thread that ends this process if another process has failed and this process waits for the other in vain, for
+    example inside NCCL.
+
+    Args:
+        store: holds the reason of the first failing process.
+        rank: of this process.
+        size: number of processes.
+    """
 
     def __init__(self, store: Any, rank: int, size: int) -> None:
         self.store, self.rank, self.size = store, rank, size
@@ -99,12 +114,15 @@ class Listener:
                 if not self.store.check([CAUSE]):
                     continue
             except RuntimeError:
-                return  # who kept the store is gone, which the next exchange will find
+                return  # the process holding the store is gone; the next exchange will fail and say so
+            # The main thread gets time to fail in order, with closed files. Only a thread stuck in a collective is cut
+            # off.
             found = cause(self.store)
             if found is None or found["rank"] == self.rank or self.closed.wait(GRACE_SECONDS):
                 return
             error = error_of(found, self.size)
             print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
+            # `sys.exit` would end only this thread; the main thread may hang in NCCL for ever.
             os._exit(error.exit_code)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A watchdog over what the processes of a run do together."""
+"""Give each process a log of its own, and end a process that makes no progress."""
 
 import contextlib
 import logging
@@ -18,38 +18,16 @@ from .strategy import Strategy
 from .watchdog import Watchdog
 
 
-def log_apart(folder: Path, group: ProcessGroup) -> None:
-    """Send what this process writes to stdout and stderr to `logs/rank-N.log` from here on, unless it is the main one.
-
-    It stays so until the process ends: what libraries and a crash have to say comes after everything else. The stacks
-    of a crash go into the file as they are, whatever Python writes without the secrets in it.
-    """
-    if group.is_main:
-        return
-    (folder / "logs").mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with open(folder / "logs" / f"rank-{group.rank}.log", "ab", opener=opener) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    hide_secrets()
-
-
-def hide_secrets() -> None:
-    """Have stdout and stderr redacted from here on, also for loggers that keep the stream they began with."""
-    streams = {id(bare): Redacted(bare) for bare in (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr) if bare}
-    sys.stdout, sys.stderr = streams[id(sys.stdout)], streams[id(sys.stderr)]
-    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
-        for handler in getattr(logger, "handlers", ()):  # a logger that nobody has asked for has none
-            if redacted := streams.get(id(getattr(handler, "stream", None))):
-                handler.setStream(redacted)
-
-
 @contextlib.contextmanager
 def watched(strategy: Strategy, folder: Path, seconds: float) -> Iterator[None]:
-    """End this process where the block makes no progress, see `Watchdog`; a process alone waits for nobody.
+    """End this process if the block makes no progress, see `Watchdog`; a single process is not watched.
 
-    The others, and `status.json` of the run folder, are told why.
+    The other processes, and `status.json` of the run folder, get the reason.
+
+    Args:
+        strategy: of the run; gets the watchdog.
+        folder: the run folder.
+        seconds: least limit without progress; 0: none.
     """
     group = strategy.group
     log = folder / "logs" / f"rank-{group.rank}.log"
@@ -57,8 +35,37 @@ def watched(strategy: Strategy, folder: Path, seconds: float) -> Iterator[None]:
     def tell(what: str) -> None:
         hint = f"the stacks of its threads are in {log}; with --resume the run goes on from its last checkpoint"
         error = RankError(f"process {group.rank} of {group.size}: {what}", hint)
+        # The status comes first. After `report` the other processes end, and the launcher may end this process, too.
         write_status(folder, "failed", error.exit_code, error.message, error.hint)
         report(group.store, error, group.rank)
 
     with Watchdog(seconds if group.size > 1 else 0, log, tell) as strategy.watchdog:
         yield
+
+
+def log_apart(folder: Path, group: ProcessGroup) -> None:
+    """Redirect stdout and stderr of this process to `logs/rank-N.log`, unless this is the main process.
+
+    The redirection lasts until the process ends: the last words of libraries and of a crash come after everything else.
+    Stacks of a crash enter the file unchanged; secrets are removed from all text written by Python.
+    """
+    if group.is_main:
+        return
+    (folder / "logs").mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(folder / "logs" / f"rank-{group.rank}.log", "ab", opener=opener) as file:
+        # File descriptors, not `sys.stdout`: C++ libraries such as NCCL and a crash write past Python.
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    hide_secrets()
+
+
+def hide_secrets() -> None:
+    """Redact stdout and stderr from here on, also for loggers holding the original streams."""
+    streams = {id(bare): Redacted(bare) for bare in (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr) if bare}
+    sys.stdout, sys.stderr = streams[id(sys.stdout)], streams[id(sys.stderr)]
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):  # a logger that nobody has asked for has none
+            if redacted := streams.get(id(getattr(handler, "stream", None))):
+                handler.setStream(redacted)

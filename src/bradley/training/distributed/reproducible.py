@@ -1,4 +1,4 @@
-"""Gradients and figures added up in one fixed order: the same bits for any number of processes.
+"""Sum gradients and figures in a fixed order: the same bits for any number of processes.
 
 Legend: P processes, N numbers in a bucket.
 """
@@ -22,34 +22,40 @@ from .process_group import ProcessGroup
 from .strategy import Strategy
 
 BUCKET = 1 << 23
-"""Numbers of a gradient that are exchanged at a time, 32 MiB of them."""
+"""Numbers of a gradient exchanged at a time: 32 MiB in float32."""
 
 Gradients = list[Tensor]
-"""One tensor for each weight that is trained, in the order of the model's."""
+"""A tensor for each trained weight, in the model's order."""
 
 
 class Reproducible(Strategy):
-    """Processes with a copy of the model each, that add up gradients in an order of which nobody can tell how many
-    there are: sums of floats depend on their order, and the same additions give the same bits.
+    """Data-parallel replicas that sum gradients in a fixed order.
 
-        gradient of a part  = ((micro-batch 1 + micro-batch 2) + micro-batch 3) + ...     in its own sum, from zero
+    Floating-point addition depends on order; this order does not depend on the number of processes, so 1, 2 and 8 of
+    them give identical bits.
+
+        gradient of a part  = ((micro-batch 1 + micro-batch 2) + micro-batch 3) + ...     in a separate sum, from zero
         gradient of a step  = ((part 1 + part 2) + part 3) + ...
 
-    What the micro-batches and the parts of a step are does not depend on the processes either. Each runs neighbouring
-    parts. The first adds them up as they come, and so does one that is alone, which holds two gradients, however many
-    micro-batches a step has. The others keep one for each of their parts. At the end each process adds up a slice of
-    all numbers, and gives the sums to the others.
+    Micro-batches and parts of a step do not depend on the number of processes either. Each process runs neighbouring
+    parts. Process 0 accumulates its parts as it goes, so a single process never holds more than two gradients. The
+    others keep one gradient per part. At the end of a step each process sums a slice of all numbers, and sends the sums
+    to the other processes.
 
-    Gradients stay in the same memory from step to step. Those that autograd makes lie scattered among activations, and
-    the holes that they leave between them are of no use to a larger micro-batch.
+    Gradients keep the same memory from step to step. Gradients allocated by autograd lie scattered among activations,
+    and the holes in between are useless for a larger micro-batch.
 
     Args:
-        parts: of a step, at most.
+        group: the processes.
+        model: in training mode, with the same weights in all processes.
+        parts: parts of a step, at most.
 
     Attributes:
-        held: the gradients of the parts that this process has done in this step, or their sum if it has the first.
-        room: memory for gradients that is not in use.
-        part: that of the gradient of a part which has begun, if it has several micro-batches.
+        ranges: for each process, the first part and the end of the parts in this step.
+        part_gradients: gradients of the parts finished by this process in this step; on process 0, their sum.
+        spare: memory for gradients, free for use.
+        part: memory of the running part's gradient, if the part has several micro-batches.
+        touched: for each weight, True if a part of this process has reached the weight.
     """
 
     def __init__(self, group: ProcessGroup, model: ScoreModel, parts: int = Parallel().parts) -> None:
@@ -63,23 +69,30 @@ class Reproducible(Strategy):
         self.touched = [False] * len(self.weights)
 
     def describe(self) -> str:
-        """In words, for the screen and the record."""
+        """Return the strategy in words, for the screen and the run record."""
         if self.group.size == 1:
             return "one process, the same bits as several"
         return f"{self.group.size} processes with a copy of the model each, the same bits as one"
 
     @property
     def gradients(self) -> int:
-        """As `gradients_held` has it."""
+        """Gradients held by a process, at most; see `gradients_held`."""
         return gradients_held(self.parts, self.group.size)
 
     @property
     def order(self) -> str:
-        """That of the parts."""
+        """Order of the sum: part after part."""
         return f"canonical, up to {self.parts} parts"
 
     def share(self, plan: Plan, step: Step) -> Iterator[tuple[int, np.ndarray]]:
-        """The micro-batches of this process, neighbours in their order."""
+        """Yield this process's micro-batches, neighbours in the order of the step.
+
+        Yields:
+            Number in the step, and [G] comparisons.
+
+        Raises:
+            StopRequested: this process is alone, and was asked to stop.
+        """
         self.sums = []
         shares = plan.parts(step, self.parts, self.group.size)
         self.ranges = list(pairwise([0, *accumulate(map(len, shares))]))
@@ -90,13 +103,17 @@ class Reproducible(Strategy):
                 if self._stops():
                     return
                 yield number, step.micro_batches[number]
+                # After the first micro-batch of several, autograd adds the rest in place, into memory outliving the
+                # part.
                 if self.part is None and number + 1 < stop:
                     self._move()
             self._close()
 
     def _stops(self) -> bool:
-        """Whether this process leaves off here, between two micro-batches; alone it raises at once, with others all
-        agree in the next exchange.
+        """Return True if this process stops here, between two micro-batches.
+
+        A single process raises at once. Several processes agree in the next exchange, lest the others wait for a
+        missing process.
         """
         self.watchdog.heartbeat()
         if self.group.size == 1:
@@ -104,18 +121,21 @@ class Reproducible(Strategy):
         return bool(signals.requested())
 
     def _move(self) -> None:
-        """Have the rest of a part added to the gradient of its first micro-batch in memory of our own."""
+        """Let autograd add the rest of a part to the first micro-batch's gradient, in memory of this strategy."""
         self.part = self._room()
         for weight, own in zip(self.weights, self.part, strict=True):
             if weight.grad is not None:
                 weight.grad = own.copy_(weight.grad)
 
     def _room(self) -> Gradients:
+        """Return memory for a gradient, from `spare` if possible."""
         return self.spare.pop() if self.spare else [torch.empty_like(weight) for weight in self.weights]
 
     def _close(self) -> None:
-        """Take the gradient of a part from the weights."""
+        """Take the gradient of a finished part from the weights."""
         self.touched = [was or weight.grad is not None for was, weight in zip(self.touched, self.weights, strict=True)]
+        # Only the first process may add parts at once: its sum is the beginning of the fixed order. Later parts wait
+        # for the sum so far.
         if self.part_gradients and self.ranges[self.group.rank][0] == 0:
             self._add_to(self.part_gradients[0])
             self.spare += [self.part] if self.part else []
@@ -126,47 +146,66 @@ class Reproducible(Strategy):
         self.part = None
 
     def _add_to(self, total: Gradients) -> None:
+        """Add the weights' gradients to `total`."""
         for weight, value in zip(self.weights, total, strict=True):
-            value += 0.0 if weight.grad is None else weight.grad  # 0 as others add it, which makes a 0 of -0
+            # Other processes hold zeros for a weight without gradient, and add them in `merge`. Adding 0.0 turns -0.0
+            # into 0.0; skipping the addition would give other bits.
+            value += 0.0 if weight.grad is None else weight.grad
 
     def _kept_in(self, own: Gradients) -> Gradients:
+        """Copy the weights' gradients into `own`, with zeros for missing gradients."""
         for weight, value in zip(self.weights, own, strict=True):
             if weight.grad is None:
                 value.zero_()
+            # After `_move`, autograd's gradient is `value` already.
             elif weight.grad is not value:
                 value.copy_(weight.grad)
         return own
 
     def reduce(self) -> list[StepSums]:
-        """Add up what is left over the processes; a weight that no part has reached stays without gradient."""
+        """End a step: sum the gradients over the processes, and return the figures of every micro-batch.
+
+        A weight reached by no part stays without gradient.
+
+        Raises:
+            StopRequested: a process was asked to stop.
+        """
         found = super().reduce()
+        # An optimizer skips a weight without gradient, but decays a weight with gradient 0. All processes must
+        # therefore agree.
         touched = [any(each) for each in zip(*self.group.gather(self.touched), strict=True)]
         whole = self.part_gradients[0] if self.group.size == 1 else self._merged()
         for weight, gradient, reached in zip(self.weights, whole, touched, strict=True):
             weight.grad = gradient if reached else None
-        self.spare += self.part_gradients  # the gradient of this step is done with before the next one begins
+        # The optimizer uses the gradient before the next step begins, hence the memory is free by then.
+        self.spare += self.part_gradients
         self.part_gradients = []
         return found
 
     def _merged(self) -> Gradients:
+        """Return the sums over all processes, computed bucket by bucket to bound the memory of the exchange."""
         rank = self.group.rank
+        # The process with the first part has summed its parts already, and brings a single row. An idle process brings
+        # none.
         counts = [stop - first if first else min(stop, 1) for first, stop in self.ranges]
         self.part_gradients = self.part_gradients or [self._room()]
-        whole = self.part_gradients[0]  # a bucket of it is read before it is written
+        # The result overwrites the first gradient, which saves another copy. Each bucket is read before being written.
+        whole = self.part_gradients[0]
         for first, stop in buckets([weight.numel() for weight in self.weights]):
             rows = [
-                torch.cat([part.reshape(-1) for part in value[first:stop]])
-                for value in self.part_gradients[: counts[rank]]
+                torch.cat([weight.reshape(-1) for weight in gradient[first:stop]])
+                for gradient in self.part_gradients[: counts[rank]]
             ]
-            sizes = [part.numel() for part in whole[first:stop]]
+            sizes = [weight.numel() for weight in whole[first:stop]]
+            # Every process sums a slice of equal length, hence a length rounded up to a multiple of P.
             flat = whole[first].new_empty(-(-sum(sizes) // self.group.size) * self.group.size)
             merge(self.group, rows, counts, flat)
-            for part, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
-                part.copy_(values.view(part.shape))
+            for weight, values in zip(whole[first:stop], torch.split(flat[: sum(sizes)], sizes), strict=True):
+                weight.copy_(values.view(weight.shape))
         return whole
 
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
-        """The micro-batches of an evaluation, dealt out by cost."""
+        """Yield this process's micro-batches of an evaluation, dealt out by cost."""
         for number in deal(cost, self.group.size)[:, self.group.rank].tolist():
             if self._stops():
                 return
@@ -175,31 +214,41 @@ class Reproducible(Strategy):
 
 
 def gradients_held(parts: int, processes: int) -> int:
-    """Gradients that a process holds at most: the sum so far and that of a part, or one for each of its parts."""
+    """Return the gradients held by a process at most: the sum and a part's if alone, else a gradient per part."""
     return min(parts, 2) if processes == 1 else math.ceil(parts / processes)
 
 
 def buckets(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of neighbouring weights, each of about `BUCKET` numbers, or of one weight that is larger."""
-    first = part_gradients = 0
+    """Yield runs of neighbouring weights, each of about `BUCKET` numbers or of a single larger weight.
+
+    Args:
+        sizes: numbers in each weight.
+
+    Yields:
+        First weight and end.
+    """
+    first = filled = 0
     for place, size in enumerate(sizes):
-        if part_gradients and part_gradients + size > BUCKET:
+        if filled and filled + size > BUCKET:
             yield first, place
-            first, part_gradients = place, 0
-        part_gradients += size
+            first, filled = place, 0
+        filled += size
     if first < len(sizes):
         yield first, len(sizes)
 
 
 def merge(group: ProcessGroup, rows: Sequence[Tensor], counts: Sequence[int], whole: Tensor) -> None:
-    """Add up one bucket over the processes, which all get the sum.
+    """Sum a bucket over the processes, and give the sum to all.
 
-        process p gets slice p of every row, adds these up in the order of processes and rows, and gives all the sum
+        process p gets slice p of every row, sums the slices in the order of processes and rows, and sends out the sum
+
+    An all-reduce would be shorter, but the order of addition then depends on the backend and on P.
 
     Args:
-        rows: [N] each of this process.
-        counts: of rows of every process.
-        whole: [N rounded up to a multiple of P] where the sum is written.
+        group: the processes.
+        rows: [N] each, of this process.
+        counts: number of rows of every process.
+        whole: [N rounded up to a multiple of P] receives the sum.
     """
     size, length = group.size, len(whole) // group.size
     sent = whole.new_zeros((size, len(rows), length))
@@ -209,6 +258,8 @@ def merge(group: ProcessGroup, rows: Sequence[Tensor], counts: Sequence[int], wh
     dist.all_to_all_single(
         received.view(-1), sent.view(-1), [count * length for count in counts], [len(rows) * length] * size
     )
+    # One addition after another, in the order of the parts. `sum` over a dimension may choose another order on each
+    # device.
     total = received[0]
     for row in received[1:]:
         total += row

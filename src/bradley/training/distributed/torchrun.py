@@ -1,8 +1,8 @@
-"""torchrun as `bradley launch` starts it: `python -m bradley.training.distributed.torchrun REPORT ARGUMENTS`.
+"""Run torchrun for `bradley launch`: `python -m bradley.training.distributed.torchrun REPORT ARGUMENTS`.
 
-torchrun's own exit code is 1 whatever happened. REPORT says how each rank of this machine ended, the first first:
-`{"ranks": [{"rank": 1, "pid": 4711, "code": -9}], "error": ""}`, where a negative code is a signal, and `error` is
-what kept torchrun itself from its work.
+torchrun's own exit code is always 1 after a failure. REPORT lists the end of each rank of this machine, the first
+failure first: `{"ranks": [{"rank": 1, "pid": 4711, "code": -9}], "error": ""}`. A negative code is a signal. `error` is
+the reason if torchrun itself failed.
 """
 
 import json
@@ -19,9 +19,10 @@ from ...common.text import one_line
 
 
 def main() -> None:
-    """Run torchrun; ends with code 1 where a rank failed."""
+    """Run torchrun; exit with code 1 if a rank failed."""
     report, arguments = Path(sys.argv[1]), sys.argv[2:]
-    logging.disable(logging.ERROR)  # a page of it for each failure, and the launcher says in one line what was first
+    # torchrun logs a page for each failure. The launcher names the first cause in a single line.
+    logging.disable(logging.ERROR)
     try:
         run(parse_args(arguments))  # type: ignore[no-untyped-call]
     except (ChildFailedError, RendezvousError) as error:

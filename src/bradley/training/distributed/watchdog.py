@@ -1,7 +1,7 @@
-"""A thread that ends a process of a run which makes no progress: one that waits for another that will never answer.
+"""End a process of a run that makes no progress, from a thread: for example a process waiting for a dead process.
 
-A collective operation with a process that hangs waits for as long as PyTorch lets it, which is minutes to for ever, and
-the GPUs of a whole job with it. Where each process ends itself, the launcher can go on from the last checkpoint.
+A collective operation with a hanging process waits until PyTorch's timeout, from minutes to for ever, and blocks all
+GPUs of the job. If each process ends early, the launcher can resume from the last checkpoint.
 """
 
 import contextlib
@@ -22,29 +22,31 @@ from ...common.files import opener
 from ...errors import RankError
 
 STEPS = 50
-"""Steps that the median is of."""
+"""Number of recent steps in the median."""
 FEWEST_STEPS = 3
-"""Steps that have to be known before a run counts as warm."""
+"""Measured steps before a run counts as warm."""
 TIMES_MEDIAN = 5.0
-"""How many times the median step is too long."""
+"""Multiple of the median step time that counts as too long."""
 SLOW_FACTOR = 10.0
-"""How much longer the first steps may take, and the work of `Watchdog.slow`."""
+"""Factor on the limit for the first steps, and for the work inside `Watchdog.slow`."""
 STDERR = 2
+"""File descriptor of stderr, also if `sys.stderr` is replaced."""
 LAST_WORDS_SECONDS = 10.0
-"""What is left for saying why, before the process ends in any case."""
+"""Seconds left for the report before the process ends in any case."""
 
 
 class Watchdog:
-    """Ends this process with the exit code of `RankError` after too long without a `heartbeat`.
+    """Timer that ends this process, with the exit code of `RankError`, after too long a time without `heartbeat`.
 
-    Too long is `seconds`, or `TIMES_MEDIAN` times the median of the last `STEPS` steps where that is more; a run that
-    is not warm yet may take longer. The stacks of all threads go to the log and to stderr first. It waits for the first
-    beat, and sleeps while the process itself is stopped: a job that a scheduler suspends and wakes again is not ended.
+    The limit is the larger of `seconds` and `TIMES_MEDIAN` times the median of the last `STEPS` steps. A run that is
+    not warm yet may take longer. Before the end, the stacks of all threads go to the log and to stderr. The timer
+    starts with the first heartbeat, and pauses while the process is suspended: a job suspended and woken by a scheduler
+    is not ended.
 
     Args:
-        seconds: 0 turns it off.
-        log: file that the stacks are added to; its folder is made where it is missing.
-        on_hang: takes what happened, in one line, before the process ends.
+        seconds: least limit; 0 turns the watchdog off.
+        log: file to append the stacks to; a missing folder is made.
+        on_hang: called with a line about the cause, before the process ends.
         leave: ends the process.
     """
 
@@ -79,11 +81,12 @@ class Watchdog:
             self._thread.join()
 
     def heartbeat(self) -> None:
-        """Say that there is progress: after every micro-batch, in training and in evaluation."""
+        """Report progress: after every micro-batch, in training and in evaluation."""
         self._last_beat = time.monotonic()
 
     def step(self) -> None:
-        """Say that an optimizer step is done. It counts from the step before, without what else came between."""
+        """Report the end of an optimizer step, and measure the time since the step before, without slow work in
+        between."""
         self.heartbeat()
         if self._last_step is not None and self._last_beat is not None:
             self._steps.append(self._last_beat - self._last_step)
@@ -91,7 +94,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def slow(self) -> Iterator[None]:
-        """Around work without beats that may take longer than a step, such as saving: it is no part of the next one."""
+        """Allow a longer silence inside the block, for work such as saving; the block's time counts for no step."""
         self.heartbeat()
         self._factor = SLOW_FACTOR
         try:
@@ -102,12 +105,14 @@ class Watchdog:
 
     @property
     def limit(self) -> float:
-        """Seconds without a beat after which the process ends."""
+        """Seconds without heartbeat before the process ends."""
+        # The first steps compile kernels and fill caches, and a median of so few says little.
         if len(self._steps) < FEWEST_STEPS:
             return SLOW_FACTOR * self.seconds
         return self._factor * max(self.seconds, TIMES_MEDIAN * median(self._steps))
 
     def _watch(self) -> None:
+        # Short pauses keep the end within a tenth of the limit, and let the thread stop with the block.
         pause = min(1.0, self.seconds / 10)
         while not self._done.is_set():
             before = time.monotonic()
@@ -115,19 +120,21 @@ class Watchdog:
             now = time.monotonic()
             if self._last_beat is None:
                 continue
-            if now - before > pause + self.seconds / 2:  # this process was stopped, so nothing could beat
+            # A wait much longer than `pause` means that this process was suspended and could not beat.
+            if now - before > pause + self.seconds / 2:
                 self.heartbeat()
             elif now - self._last_beat > self.limit:
                 self._end(now - self._last_beat)
                 return
 
     def _end(self, silent: float) -> None:
-        # A full or lost disk may hold up what follows; this thread of faulthandler's ends the process all the same.
+        # A full or lost disk may block the lines below. This thread of faulthandler ends the process all the same.
         faulthandler.dump_traceback_later(LAST_WORDS_SECONDS, exit=True)
         what = f"no progress for {silent:.0f} seconds, more than the limit of {self.limit:.0f}"
         print(f"error: {what}; this is what every thread was at:", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(file=STDERR)
         try:
+            # stderr comes first: the log may lie on a disk that is the very cause of the hang.
             self._note(what)
             self.on_hang(what)
         finally:

@@ -1,7 +1,7 @@
-"""Which comparisons a loss or gradient that is not finite comes from: the micro-batches of a step again, and each
-alone.
+"""Find the comparisons behind a non-finite loss or gradient: run the micro-batches of the failed step again, then each
+comparison alone.
 
-Only a step that failed is run again, so that a step that does not costs nothing for it.
+Only a failed step is run again; healthy steps cost nothing extra.
 """
 
 import math
@@ -22,21 +22,20 @@ from ..distributed.full_tensors import full_tensor
 from ..objective import share_of_step
 
 Pieces = Iterable[tuple[int, np.ndarray]]
-"""Micro-batches of a step: their number in it, and their comparisons."""
+"""Micro-batches of a step: number in the step, and [G] comparisons."""
 Trial = Callable[[int, np.ndarray], tuple[float, float]]
-"""Runs comparisons as one micro-batch of this number: its share of the loss of the step, and the norm of its
-gradient."""
+"""Run comparisons as the micro-batch of this number; return their share of the step's loss, and the gradient norm."""
 Exchange = Callable[[list[str]], list[str]]
-"""Gives the lines of this process to all others, and returns those of all of them."""
+"""Send the lines of this process to all processes, and return the lines of all processes."""
 
 
 class Culprit(NamedTuple):
-    """Comparisons whose loss or gradient is not finite.
+    """Comparisons with a non-finite loss or gradient.
 
     Attributes:
         piece: number of their micro-batch in the step.
-        comparisons: those that are not finite alone; all of the micro-batch where none is.
-        loss, norm: of the micro-batch.
+        comparisons: comparisons failing alone; all of the micro-batch if each alone is finite.
+        loss, norm: figures of the micro-batch.
     """
 
     piece: int
@@ -46,42 +45,60 @@ class Culprit(NamedTuple):
 
 
 def culprits(trial: Trial, pieces: Pieces) -> list[Culprit]:
-    """What is not finite among the micro-batches of a step; empty where none of them is so again."""
+    """Return the culprits among the micro-batches of a step; empty if the failure does not repeat.
+
+    Args:
+        trial: as of `Replay.trial`.
+        pieces: micro-batches of this process.
+    """
     found = []
-    for piece, chosen in pieces:
-        if not len(chosen) or all(map(math.isfinite, (first := trial(piece, chosen)))):
+    for number, comparisons in pieces:
+        # Processes run empty micro-batches to keep pace with each other; an empty micro-batch names nothing.
+        if not len(comparisons) or all(map(math.isfinite, (figures := trial(number, comparisons)))):
             continue
-        alone = [g for g in chosen if not all(map(math.isfinite, trial(piece, np.array([g]))))]
-        found.append(Culprit(piece, np.array(alone) if alone else chosen, *first))
+        # Comparisons can be finite alone and overflow together. The whole micro-batch is then the smallest known cause.
+        failing = [g for g in comparisons if not all(map(math.isfinite, trial(number, np.array([g]))))]
+        found.append(Culprit(number, np.array(failing) if failing else comparisons, *figures))
     return found
 
 
 def culprits_in_turn(trial: Trial, pieces: Pieces, exchange: Exchange, rank: int) -> list[Culprit]:
-    """The same for processes that can only run the model together, because none of them has all weights: while one of
-    them runs its own, the others run nothing beside it. So whatever is not finite is of the process whose turn it is.
+    """Return this process's culprits, as `culprits` does, if no process holds all weights.
+
+    Such processes can run the model only together. They take turns: during a turn, the other processes run empty
+    micro-batches. A non-finite value therefore comes from the process whose turn runs.
+
+    Args:
+        trial, pieces: as of `culprits`.
+        exchange: called by all processes at the same moments.
+        rank: of this process.
     """
 
     def announced(piece: int, chosen: np.ndarray) -> tuple[float, float]:
+        # The other processes wait in `exchange`. A line means a further trial; no line ends the turn.
         exchange(["one more"])
         return trial(piece, chosen)
 
     found: list[Culprit] = []
+    # Each process sends a single line here, hence the number of lines is the number of processes.
     for turn in range(len(exchange([""]))):
         if turn == rank:
             found = culprits(announced, pieces)
             exchange([])
         else:
             while exchange([]):
+                # Forward and backward passes gather the shards of all processes. Without this empty run, the active
+                # process would wait for ever.
                 trial(-1, NOTHING)
     return found
 
 
 class Replay(NamedTuple):
-    """What it takes to run comparisons of a job outside of its loop, by the same arithmetic.
+    """Runner of a job's comparisons outside the training loop, with the loop's arithmetic.
 
     Attributes:
-        weights: [J] effective weights of the judgments of the store.
-        seed: of the run; dropout draws what it drew in the loop.
+        weights: [J] effective weights of the store's judgments.
+        seed: of the run; dropout repeats the loop's draws.
     """
 
     model: ScoreModel
@@ -92,9 +109,14 @@ class Replay(NamedTuple):
     seed: int
 
     def backward(self, step: Step, piece: int, chosen: np.ndarray) -> float:
-        """Add the gradient of comparisons as micro-batch `piece` to what is there; their share of the step's loss."""
+        """Add the gradient of comparisons, as micro-batch `piece`, to the existing gradients.
+
+        Returns:
+            The comparisons' share of the step's loss.
+        """
         totals = self.plan.totals(step)
         batch = collate(self.store, chosen, self.weights).to(self.model.device)
+        # The seed must equal the loop's. Another dropout mask could hide the overflow, and blame the machine.
         torch.manual_seed(seed_for(self.seed, "dropout", step.number, piece))
         scores = self.model(batch)
         part = share_of_step([loss(scores, batch.targets) for loss in self.losses.values()], totals)
@@ -102,16 +124,17 @@ class Replay(NamedTuple):
         return float(part.detach())
 
     def trial(self, step: Step, heartbeat: Callable[[], object] = lambda: None) -> Trial:
-        """Runs comparisons from gradients of 0, and leaves none behind.
+        """Return a function running comparisons from gradients of 0, and leaving no gradient behind.
 
         Args:
-            beat: called before each run, of which there may be many.
+            heartbeat: called before each run, to keep the watchdog quiet during many runs.
         """
 
         def run(piece: int, chosen: np.ndarray) -> tuple[float, float]:
             heartbeat()
             self.model.zero_grad(set_to_none=True)
             loss = self.backward(step, piece, chosen)
+            # Under FSDP2 the norm is a sharded tensor: all processes must call `full_tensor` together.
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
             self.model.zero_grad(set_to_none=True)
             return loss, float(full_tensor(norm))

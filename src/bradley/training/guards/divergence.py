@@ -1,8 +1,8 @@
-"""When a run counts as diverged: a rule on the figures of its steps, without a tensor in it.
+"""Rule for divergence, on the figures of each step, without tensors.
 
-The rule looks at what a run has been, and not only at what it is. Labels that cannot be learned keep a model at chance
-for a whole run, shuffled ones and a hidden prompt are meant to, and a narrow model may stand on a plateau for epochs:
-none of them has diverged.
+The rule reads the run's history, not only the present step. Three kinds of run stay at chance or on a plateau, and none
+has diverged: runs on labels beyond learning, such as shuffled labels; runs with a hidden prompt; and small models
+waiting on a plateau for epochs.
 """
 
 import math
@@ -10,28 +10,35 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 PATIENCE = 20
-"""Steps in a row for which a run must be out of range, or have equal scores."""
+"""Steps in a row before an out-of-range loss, or equal scores, count as divergence."""
 RECOVERY = 50
-"""Steps in a row that it must be at chance: some models find their way back from a first step that was too long."""
+"""Steps in a row at chance before a run counts as diverged: some models recover from a first step of excessive length.
+"""
 GROWTH, FLOOR = 3.0, 5.0
-"""A loss is out of range above this many times that of the first step, and above this many nats."""
+"""A loss is out of range above `GROWTH` times the first step's loss, and above `FLOOR` nats."""
 BLOWN = 10.0
-"""A single step whose loss is so many times out of range is no matter of its comparisons: that would take pairs that
-are wrong by 50 nats on average."""
+"""Factor on the limit above which a single loss counts as an explosion. Comparisons alone cannot explain such a loss:
+their margins would have to be wrong by 50 nats on average."""
 RATE, COVERED = 0.1, 1000
-"""Weight of a new step in running means; for the accuracy less where steps are small, so that it covers about so many
-comparisons: 32 alone have a standard error of 9 points, these of 1.6."""
+"""Weight of a new step in running means, and comparisons covered by the running accuracy. Small steps get a smaller
+weight in the accuracy, because 32 comparisons alone have a standard error of 9 points, and 1000 have 1.6."""
 CHANCE, FALL = 0.55, 0.15
-"""A running accuracy up to the first is chance, and one that fell by the second to there was none before: nine standard
-errors, so that a model of 60 % never does both by luck."""
+"""Running accuracy up to `CHANCE` counts as chance, and a drop by `FALL` to chance as a fall. The drop is nine standard
+errors: a model of 60 % never does both by luck."""
 SAME = 1e-5
-"""A likelihood this close to ln 2, in nats, is that of equal scores: margins of 0.001 are seldom so close, and never
-for `PATIENCE` steps."""
+"""Distance from ln 2, in nats, within which a likelihood means equal scores. Margins of 0.001 are seldom as close, and
+never for `PATIENCE` steps."""
 
 
 class Figures(NamedTuple):
-    """What the rule is told of a step, before its update: the objective, the plain Bradley-Terry likelihood, the share
-    of decided judgments that are ranked as labelled, and the number of comparisons."""
+    """Figures of a step before its update, as read by the rule.
+
+    Attributes:
+        loss: the objective.
+        nll: the plain Bradley-Terry negative log-likelihood, in nats.
+        accuracy: share of decided judgments ranked as labelled.
+        comparisons: number of comparisons in the step.
+    """
 
     loss: float
     nll: float
@@ -41,15 +48,16 @@ class Figures(NamedTuple):
 
 @dataclass
 class Trace:
-    """What the rule remembers of a run, in plain values.
+    """Memory of the rule, in plain values for a checkpoint.
 
     Attributes:
         start: loss of the first step; None before.
-        loss: running mean of the loss, each step's cut at twice the limit, so that a single one never carries it there.
-        out: steps in a row with that mean out of range; `same` with equal scores; `low` at chance after a fall.
-        blown_at, blown: the last step that was `BLOWN`, and its loss; 0 where none was.
+        loss: running mean of the loss. Each step's loss is cut at twice the limit, lest a single step carry the mean
+            out of range.
+        out: steps in a row with the mean out of range; `same` with equal scores; `low` at chance after a fall.
+        blown_at, blown: the last step above `BLOWN`, and its loss; 0 if none.
         accuracy: running mean.
-        best_at, best: the step at which it was highest, and how high.
+        best_at, best: the step of the highest running accuracy, and the value.
     """
 
     start: float | None = None
@@ -65,14 +73,14 @@ class Trace:
 
 
 class Divergence:
-    """Follows a run and says when it has diverged.
+    """Detector of divergence, fed with every step of a run.
 
-    It has, when
+    A run has diverged in any of three cases:
 
-    - for `PATIENCE` steps the running loss is above max(`GROWTH` times that of the first step, `FLOOR`); or
-    - for `PATIENCE` steps after the warm-up all scores are equal; or
-    - for `RECOVERY` steps after it the running accuracy is at chance, although it was better by `FALL`, or a single
-      loss was `BLOWN`.
+    - The running loss is above max(`GROWTH` times the first loss, `FLOOR`) for `PATIENCE` steps.
+    - All scores are equal for `PATIENCE` steps after the warm-up.
+    - The running accuracy is at chance for `RECOVERY` steps after the warm-up, after a fall by `FALL` or an explosion
+      (`BLOWN`).
 
     Args:
         warmup: steps of the warm-up.
@@ -83,28 +91,33 @@ class Divergence:
         self.trace = Trace()
 
     def look(self, step: int, figures: Figures) -> str:
-        """Why the run counts as diverged at this step; '' where it does not."""
+        """Return the reason if the run counts as diverged at this step, or ''."""
         trace, after = self.trace, step > self.warmup
         if trace.start is None:
+            # The first loss sets the scale: a ranking of 16 responses begins at ln 16! = 30.7 nats, a pair at 0.69.
             trace.start = trace.loss = figures.loss
         limit = max(GROWTH * trace.start, FLOOR)
         self._follow(step, figures, limit)
         trace.out = trace.out + 1 if trace.loss > limit else 0
+        # A score head initialised to zero gives equal scores until its learning rate has risen, hence no count during
+        # the warm-up.
         trace.same = trace.same + 1 if after and abs(figures.nll - math.log(2)) < SAME else 0
         trace.low = trace.low + 1 if after and self._fallen() else 0
         return self._reason(limit)
 
     def state(self) -> dict[str, Any]:
-        """All that must be known to go on, as JSON values."""
+        """Return the memory of the rule as JSON values, for `restore`."""
         return asdict(self.trace)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from the result of `state`."""
         self.trace = Trace(**state)
 
     def _follow(self, step: int, figures: Figures, limit: float) -> None:
         trace, rate = self.trace, min(RATE, 2 * figures.comparisons / COVERED)
+        # Without the cut, a single loss of 1e6 would keep the mean out of range for ninety healthy steps.
         trace.loss += RATE * (min(figures.loss, 2 * limit) - trace.loss)
+        # An exponential mean of weight r covers about 2 / r steps, hence 2 n / `COVERED` for steps of n comparisons.
         trace.accuracy += rate * (figures.accuracy - trace.accuracy)
         if trace.accuracy > trace.best:
             trace.best_at, trace.best = step, trace.accuracy
@@ -113,6 +126,7 @@ class Divergence:
 
     def _fallen(self) -> bool:
         trace = self.trace
+        # Chance alone is no fault: shuffled labels and hard data stay there for a whole run.
         return trace.accuracy <= CHANCE and (trace.best - trace.accuracy >= FALL or trace.blown_at > 0)
 
     def _reason(self, limit: float) -> str:

@@ -1,7 +1,7 @@
-"""What stands between a gradient and the optimizer: numbers that are not finite, and runs that have diverged.
+"""Checks between the gradient and the optimizer: non-finite numbers, and runs that have diverged.
 
-Everything here is decided by figures of the whole step, which every process has alike, so that all of them stop, or
-skip, at the same step.
+All checks read figures of the whole step. Every process has the same figures, hence all processes stop, or skip, at the
+same step.
 """
 
 import math
@@ -20,26 +20,30 @@ from .divergence import Divergence, Figures
 from .out_of_memory import MemoryGuard
 
 MOST_SKIPPED, SKIPPED_WITHIN = 3, 1000
-"""So many steps may be skipped among so many."""
+"""At most `MOST_SKIPPED` steps may be skipped within `SKIPPED_WITHIN` steps."""
 SHOWN = 3
+"""Comparisons named for a culprit, at most."""
 
 
 class Guard:
-    """Looks at every step before the optimizer moves.
+    """Check of every step before the optimizer's update.
 
-    A step whose loss or gradient is not finite ends the run or, with `optim.skip_nonfinite`, is passed over: no weight
-    moves, while steps, order and randomness go on as if it had.
+    A step with a non-finite loss or gradient ends the run. With `optim.skip_nonfinite` the step is skipped instead: no
+    weight moves, while steps, order and randomness continue as after an update.
 
     Args:
-        again: runs comparisons of a step once more.
-        known: of a run that goes on, what `state` gave.
-        exchange, rank: of the processes of a run.
-        narrow: whether this process can run comparisons by itself, else all do so in turn.
-        beat: says that there is progress while comparisons are run again.
+        config: of the run.
+        replay: runs comparisons of a step again.
+        known: result of `state`, for a resumed run.
+        exchange: as of `culprits_in_turn`.
+        rank: of this process.
+        runs_alone: True if this process holds all weights and needs no other process to run the model.
+        heartbeat: tells the watchdog about progress while comparisons run again.
 
     Attributes:
-        skipped: for each step that was passed over, `step`, `loss`, `grad_norm` and `causes`, in lines.
-        diverged: why the run counts as diverged, where `train.divergence_stop` lets it go on; '' where it does not.
+        skipped: for each skipped step, `step`, `loss`, `grad_norm` and the lines of `causes`.
+        diverged: reason for divergence if `train.divergence_stop` lets the run continue; '' before divergence.
+        memory_guard: explains running out of memory.
     """
 
     def __init__(
@@ -64,26 +68,32 @@ class Guard:
         self._pieces: list[tuple[int, np.ndarray]] = []
 
     def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
-        """A micro-batch begins: number `piece` of the step, or -1 where it is there only to keep processes in step."""
+        """Note the start of a micro-batch: number `piece` of the step, or -1 for an empty micro-batch."""
         self.memory_guard.enter(step, piece, chosen)
         self._pieces.append((piece, chosen))
 
     def allows(self, step: Step, sums: StepSums, norm: float) -> bool:
-        """Whether the optimizer may move on a step whose last micro-batch has ended.
+        """Return True if the optimizer may move, after the last micro-batch of a step.
 
         Args:
-            sums, norm: figures and gradient norm of the whole step.
+            step: the finished step.
+            sums: figures of the whole step.
+            norm: gradient norm of the whole step, before clipping.
 
         Raises:
-            DivergedError: not finite, and no more steps may be skipped; or the run has diverged.
+            DivergedError: a non-finite number, and no further step may be skipped; or the run has diverged.
         """
         pieces, self._pieces = self._pieces, []
+        # Loss and norm are looked at once per step, after the reduction. A look per micro-batch would wait for the GPU
+        # once more each time.
         if math.isfinite(sums.loss) and math.isfinite(norm):
             self.memory_guard.leave(step)
             self._stop_if_diverged(step, sums)
             return True
+        # A collective call: every process reaches this line, because all have seen the same loss and norm.
         lines = self.exchange([self._line(culprit) for culprit in self._culprits(step, pieces)])
         self.memory_guard.leave(step)
+        # The skipped steps come from the checkpoint, too: a resume must not reset the count.
         recent = 1 + sum(entry["step"] > step.number - SKIPPED_WITHIN for entry in self.skipped)
         if not self.config.optim.skip_nonfinite or recent > MOST_SKIPPED:
             raise self._not_finite(step, sums.loss, norm, lines, recent)
@@ -92,20 +102,21 @@ class Guard:
         return False
 
     def passed_over(self) -> str:
-        """The last step that was skipped, in lines."""
+        """Return the lines of the screen about the last skipped step."""
         last = self.skipped[-1]
         said = f"skipped      step {last['step']}: loss {last['loss']}, gradient norm {last['grad_norm']}"
         return "\n".join([said, *last["causes"]])
 
     def facts(self) -> dict[str, Any]:
-        """What belongs into the results of a run."""
+        """Return the guard's entries for the results of a run."""
         return {"skipped_steps": self.skipped, "diverged": self.diverged}
 
     def state(self) -> dict[str, Any]:
-        """All that must be known to go on, as JSON values."""
+        """Return the guard's memory as JSON values, for a resumed run."""
         return {**self.facts(), "divergence": self.divergence.state()}
 
     def _stop_if_diverged(self, step: Step, sums: StepSums) -> None:
+        # A step of ties alone has no accuracy, and says nothing about learning. A divergence is reported once.
         if self.diverged or not sums.totals["decided"]:
             return
         figures = Figures(sums.loss, sums.mean("nll"), sums.mean("accuracy"), len(step.comparisons))
@@ -146,5 +157,5 @@ class Guard:
 
 
 def _number(value: float) -> float | str:
-    """A number as JSON has it: one that is not finite as text."""
+    """Return a finite number as such, and a non-finite number as text: JSON has no NaN."""
     return value if math.isfinite(value) else str(value)

@@ -1,5 +1,6 @@
-"""Running out of memory: what was being run, and the budget to try. A budget is never changed silently: people compare
-runs by their settings.
+"""Explain running out of memory: the work under way, and a budget to try.
+
+Budgets never change silently, because people compare runs by their settings.
 """
 
 import contextlib
@@ -19,23 +20,17 @@ from ..optimizer_bytes import state_bytes
 from .culprits import Replay
 
 SHOWN = 3
+"""Comparisons named in an error, at most."""
 WORDS = ("not enough memory: you tried to allocate", "out of memory", "can't allocate memory")
-"""What PyTorch says in a plain RuntimeError on a CPU, and by way of some CUDA libraries."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory has run out, of the machine or of the device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+"""Texts of a plain RuntimeError about memory, from PyTorch on a CPU and from some CUDA libraries."""
 
 
 class MemoryGuard:
-    """Knows what a run is at, and says so when its memory runs out.
+    """Record of the work under way, for the error raised when memory runs out.
 
     Attributes:
-        where: in words.
-        chosen: [G] comparisons of the micro-batch that is being run; empty outside of one.
+        where: the work under way, in words.
+        chosen: [G] comparisons of the running micro-batch; empty between micro-batches.
     """
 
     def __init__(self, config: Config, plan: Plan, store: TokenStore) -> None:
@@ -44,20 +39,20 @@ class MemoryGuard:
         self.chosen = np.zeros(0, dtype=np.int64)
 
     def enter(self, step: Step, piece: int, chosen: np.ndarray) -> None:
-        """A micro-batch begins."""
+        """Note the start of micro-batch `piece` of a step, with comparisons [G] `chosen`."""
         self.where, self.chosen = f"micro-batch {piece + 1} of step {step.number}", chosen
 
     def probe(self, chosen: np.ndarray) -> None:
-        """The largest micro-batch of a run is tried before its first step."""
+        """Note the trial of the run's largest micro-batch, before the first step."""
         self.where, self.chosen = "the largest micro-batch of the run, tried before it begins", chosen
 
     def leave(self, step: Step) -> None:
-        """The last micro-batch of a step has ended."""
+        """Note the end of the last micro-batch of a step."""
         self.where, self.chosen = f"the update of step {step.number}, or in what follows it", self.chosen[:0]
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn running out of memory inside the block into an error that names comparisons, shapes and budgets.
+        """Turn exhausted memory inside the block into an error naming comparisons, shapes and budgets.
 
         Raises:
             OutOfMemoryError: memory ran out. Any other exception passes through.
@@ -84,7 +79,7 @@ class MemoryGuard:
         )
 
     def _names(self) -> str:
-        """The comparisons, the largest first: those are what to look at."""
+        """Return the first ids, the largest comparisons first: the largest are the likely cause."""
         largest = self.chosen[np.argsort(-self.plan.load.tokens[self.chosen], kind="stable")]
         more = len(largest) - SHOWN
         return ", ".join(self.store.info[int(g)].id for g in largest[:SHOWN]) + (
@@ -98,10 +93,15 @@ class MemoryGuard:
         return int(load.tokens[self.chosen].sum())
 
     def _advice(self) -> str:
-        """The budget to try: half of what did not fit, no less than the largest comparison, which is never split."""
+        """Return the budget to try: half of the failed micro-batch.
+
+        The largest comparison is the lower bound, because comparisons are never split.
+        """
         load = self.plan.load
         if not len(self.chosen):
             return "use an optimizer that keeps less, or model.adapter.kind = lora; see `bradley plan CONFIG --memory`"
+        # Halving keeps the number of retries small. A budget below the largest comparison would end the run at the
+        # start.
         tokens, largest = self._tokens(), int(load.tokens.max())
         wanted = max(tokens // 2, largest)
         if len(self.chosen) > 1 and wanted < tokens:
@@ -119,33 +119,49 @@ class MemoryGuard:
 def probe(
     replay: Replay, optimizer: torch.optim.Optimizer, gradients: int, config: Config, memory_guard: MemoryGuard
 ) -> str:
-    """Run the largest micro-batch forward and backward, twice, so that gradients add up as in a step of several, beside
-    as much memory as the optimizer and other gradients will keep. No weight, gradient or state is left changed.
+    """Run the largest micro-batch before the first step, and leave no weight, gradient or state changed.
+
+    The micro-batch runs forward and backward twice, accumulating gradients as a step of several micro-batches does.
+    Memory for the optimizer's state and for other gradients is reserved meanwhile.
 
     Args:
-        gradients: held at once, see `Team.gradients`.
-        room: is told what is being run, so that it can say so when memory runs out.
+        replay: runs the comparisons.
+        optimizer: of the run, before or after its first step.
+        gradients: held at once, see `Strategy.gradients`.
+        config: of the run.
+        memory_guard: notes the trial, for the error raised when memory runs out.
 
     Returns:
-        The peak in words; '' on a device that does not count.
+        The peak in words; '' on a device without memory statistics.
     """
-    model, chosen, step = replay.model, heaviest(replay.plan), replay.plan.step(1)
-    memory_guard.probe(chosen)
+    model, comparisons, step = replay.model, heaviest(replay.plan), replay.plan.step(1)
+    memory_guard.probe(comparisons)
+    # A resumed optimizer has its state in memory already. A new optimizer allocates the state only at the first update,
+    # hence the reserve.
     size = 0 if optimizer.state else optimizer_bytes(optimizer, config)
     size += (gradients - 1) * sum(local(w).nbytes for w in model.parameters() if w.requires_grad)
-    kept = torch.empty(size, dtype=torch.uint8, device=model.device)
+    reserve = torch.empty(size, dtype=torch.uint8, device=model.device)
+    # The first backward pass allocates the gradients. Only the second shows activations and gradients in memory
+    # together.
     for _ in range(2):
-        replay.backward(step, 0, chosen)
+        replay.backward(step, 0, comparisons)
     model.zero_grad(set_to_none=True)
-    del kept
+    del reserve
     if model.device.type != "cuda":
         return ""
     peak = torch.cuda.max_memory_allocated(model.device) / GIB
     total = torch.cuda.get_device_properties(model.device).total_memory / GIB
-    return f"{peak:.2f} of {total:.2f} GiB for the largest micro-batch, {len(chosen)} comparisons"
+    return f"{peak:.2f} of {total:.2f} GiB for the largest micro-batch, {len(comparisons)} comparisons"
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer, config: Config) -> int:
-    """Bytes that the optimizer of a run will keep once it has taken a step."""
+    """Return the bytes held by this process for the run's optimizer, once the optimizer has taken a step."""
     shapes = [tuple(local(weight).shape) for group in optimizer.param_groups for weight in group["params"]]
     return sum(state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in shapes)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an exception reports exhausted memory, of the machine or of the device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)

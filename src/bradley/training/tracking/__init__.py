@@ -1,6 +1,6 @@
-"""One stream of events, many writers: files in the run folder always, trackers where they are asked for.
+"""Send a single stream of events to many writers: files in the run folder always, trackers on request.
 
-The events are described in `metrics.py`. A writer takes the kinds that it has a place for.
+`metrics.py` describes the events. Each writer takes the kinds of events with a place in the writer's output.
 """
 
 import contextlib
@@ -20,20 +20,24 @@ from .wandb import WeightsAndBiases
 
 
 class Writer(Protocol):
-    """Something that events go to. It is made of the run folder, the configuration and, for a run that goes on, what
-    `sync` said when the checkpoint was written; None begins."""
+    """Receiver of events.
+
+    A writer is made of the run folder, the configuration and a position. The position is the result of `sync` at the
+    checkpoint of a resumed run, or None for a new run.
+    """
 
     def event(self, event: Event) -> None:
-        """Write one event."""
+        """Write an event, or ignore an event of another kind."""
 
     def sync(self) -> Any:
-        """Bring what was written to the disk, and say how far that is, as a value of JSON."""
+        """Bring all output to the disk, and return the position in the output as a JSON value."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Release resources; no event follows."""
 
 
 Factory = Callable[[Path, Config, Any], Writer]
+"""Makes a writer of the run folder, the configuration and the position to resume at."""
 FILES: dict[str, Factory] = {
     "metrics": lambda folder, config, at: JsonLines(folder / "metrics.jsonl", ("train", "eval"), at),
     "table": lambda folder, config, at: CsvTable(folder / "metrics.csv", at),
@@ -41,20 +45,70 @@ FILES: dict[str, Factory] = {
     "samples": lambda folder, config, at: JsonLines(folder / "eval" / "samples.jsonl", ("samples",), at),
     "distributions": lambda folder, config, at: JsonLines(folder / "eval" / "distributions.jsonl", ("scores",), at),
 }
-"""The writers of every run."""
+"""Writers of every run, by name."""
 TRACKERS: dict[str, Factory] = {
     "tensorboard": lambda folder, config, at: TensorBoard(folder / "tensorboard", at),
     "wandb": lambda folder, config, at: WeightsAndBiases(folder, config.log.project, at),
     "rm_diag": lambda folder, config, at: RmDiag(),
     "key_value": lambda folder, config, at: KeyValue(),
 }
-"""Every tracker by its name in `log.trackers`."""
+"""Trackers by their name in `log.trackers`."""
 PACKAGES = ("tensorboard", "wandb")
-"""Trackers that need a package of the same name, which the extra of that name installs."""
+"""Trackers in need of a package of the same name; the extra of the same name installs the package."""
+
+
+class Writers:
+    """All writers of a run, used as a single writer.
+
+    Args:
+        writers: by name.
+    """
+
+    def __init__(self, writers: dict[str, Writer]) -> None:
+        self._writers = writers
+
+    def write(self, event: Event) -> None:
+        """Pass an event to every writer."""
+        for writer in self._writers.values():
+            writer.event(event)
+
+    def sync(self) -> dict[str, Any]:
+        """Bring all output to the disk, and return the position of each writer by name."""
+        return {name: writer.sync() for name, writer in self._writers.items()}
+
+
+@contextlib.contextmanager
+def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | None = None) -> Iterator[Writers]:
+    """Open the writers of a run, and close all of them at the end of the block, also after an error.
+
+    Args:
+        folder: the run folder.
+        config: of the run.
+        positions: result of `Writers.sync` at the checkpoint of a resumed run. A writer without position starts anew.
+
+    Raises:
+        UserError: a tracker cannot start.
+        CheckpointError: a file is shorter than at the checkpoint.
+        DiskError: a file cannot be written.
+    """
+    factories = {**FILES, **{name: TRACKERS[name] for name in as_list(config.log.trackers)}}
+    known = positions or {}
+    # If a later tracker fails to start, the stack still closes the writers opened before.
+    with contextlib.ExitStack() as stack:
+        yield Writers(
+            {
+                name: stack.enter_context(contextlib.closing(make(folder, config, known.get(name))))
+                for name, make in factories.items()
+            }
+        )
 
 
 def check_trackers(settings: Log) -> None:
-    """Raise `UserError` for a tracker that does not exist, is named twice, or whose package is missing."""
+    """Check the names in `log.trackers` before a run starts.
+
+    Raises:
+        UserError: a tracker does not exist or is named twice, or a tracker's package is missing.
+    """
     names = as_list(settings.trackers)
     for name in names:
         if name not in TRACKERS:
@@ -65,47 +119,9 @@ def check_trackers(settings: Log) -> None:
             )
         if names.count(name) > 1:
             raise UserError(f"log.trackers names {name} twice", f"leave one {name} out")
+        # The package is only looked up here: an import takes seconds, and this check runs before everything else.
         if name in PACKAGES and importlib.util.find_spec(name) is None:
             raise UserError(
                 f"log.trackers names {name}, and the package {name} is not installed",
                 f'type `pip install "bradley[{name}]"`',
             )
-
-
-class Writers:
-    """Every writer of a run as one."""
-
-    def __init__(self, writers: dict[str, Writer]) -> None:
-        self._writers = writers
-
-    def write(self, event: Event) -> None:
-        """Give an event to each of them."""
-        for writer in self._writers.values():
-            writer.event(event)
-
-    def sync(self) -> dict[str, Any]:
-        """Bring all of it to the disk, and say how far each writer is, by its name."""
-        return {name: writer.sync() for name, writer in self._writers.items()}
-
-
-@contextlib.contextmanager
-def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | None = None) -> Iterator[Writers]:
-    """The writers of a run; they are closed however the block ends.
-
-    Args:
-        positions: for a run that goes on, `Writers.sync` of its checkpoint. A writer that is new begins.
-
-    Raises:
-        UserError: a tracker cannot start.
-        CheckpointError: a file lacks what the checkpoint knows of it.
-        DiskError: a file cannot be written.
-    """
-    factories = {**FILES, **{name: TRACKERS[name] for name in as_list(config.log.trackers)}}
-    known = positions or {}
-    with contextlib.ExitStack() as stack:
-        yield Writers(
-            {
-                name: stack.enter_context(contextlib.closing(make(folder, config, known.get(name))))
-                for name, make in factories.items()
-            }
-        )

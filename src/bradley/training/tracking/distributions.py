@@ -1,4 +1,4 @@
-"""How the scores of an evaluation set are distributed: quantiles, and a histogram whose edges fit between steps."""
+"""Describe the scores of an evaluation set: quantiles, and histograms whose edges match between steps."""
 
 import math
 from collections.abc import Sequence
@@ -11,16 +11,21 @@ from ...evaluate.moments import QUANTILES
 from ...records import ScoredComparison
 
 MOST_BINS = 40
+"""Bins of a histogram, at most."""
 
 
 def distributions(rows: Sequence[ScoredComparison]) -> dict[str, Any]:
-    """Scores of the better and of the worse response over decided judgments, each with `n`, `mean`, `std`, `min`,
-    `max`, `p05` to `p95`, and a histogram: B + 1 `edges` and B `counts`.
+    """Describe the scores of the better and of the worse response over decided judgments.
 
-    Both have the same edges, as do other sets and steps wherever theirs overlap and are as wide: see `bin_edges`.
+    Each side has `n`, `mean`, `std`, `min`, `max`, `p05` to `p95`, and a histogram: B + 1 `edges` and B `counts`. Both
+    sides share their edges. Histograms of other sets and steps share edges, too, in overlapping ranges of equal width:
+    see `bin_edges`.
+
+    Args:
+        rows: scored comparisons of a set.
 
     Returns:
-        {"chosen": ..., "rejected": ...}, or {} where no judgment is decided.
+        {"chosen": ..., "rejected": ...}, or {} if no judgment is decided.
     """
     table = judgment_table(rows)
     sides = {"chosen": table.chosen[table.decided], "rejected": table.rejected[table.decided]}
@@ -31,19 +36,28 @@ def distributions(rows: Sequence[ScoredComparison]) -> dict[str, Any]:
 
 
 def bin_edges(values: Floats) -> Floats:
-    """Edges of at most `MOST_BINS` + 1 bins over `values`: multiples of a width that is a power of two.
+    """Return edges of at most `MOST_BINS` + 1 bins over `values`: multiples of a width that is a power of two.
 
-    So a histogram of one step can be drawn over that of another, and bins of the finer one never straddle an edge of
-    the coarser one.
+    Histograms of different steps can therefore be drawn over each other. A bin of the finer histogram never straddles
+    an edge of the coarser histogram.
+
+    Args:
+        values: scores, in any order.
+
+    Returns:
+        [B + 1] edges, ascending.
     """
     low, high = float(values.min()), float(values.max())
-    span = max(high - low, 2.0**-20 * max(1.0, abs(low), abs(high)))  # equal scores have a bin that floats can tell
+    # Equal scores have a span of 0. The least span keeps the two edges of their bin apart as floats.
+    span = max(high - low, 2.0**-20 * max(1.0, abs(low), abs(high)))
+    # Powers of two and their multiples are exact floats, hence edges of different steps are equal to the last bit.
     width = 2.0 ** math.ceil(math.log2(span / MOST_BINS))
     first, last = math.floor(low / width), math.floor(high / width) + 1
     return np.arange(first, last + 1, dtype=np.float64) * width
 
 
 def _distribution(scores: Floats, edges: Floats) -> dict[str, Any]:
+    # Sums of floats depend on order. Sorted scores give the same bits in whatever order rows arrive.
     ordered = np.sort(scores)
     return {
         "n": len(ordered),

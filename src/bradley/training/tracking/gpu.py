@@ -1,4 +1,4 @@
-"""The GPU's own account of a run: load, memory, temperature and power, read by a thread through NVML."""
+"""Read load, memory, temperature and power of a GPU during a run, by a thread, through NVML."""
 
 import importlib.util
 import threading
@@ -13,8 +13,86 @@ from ...errors import UserError
 GIB = 2**30
 
 
+class GpuMeter:
+    """Readings of a GPU every few seconds, averaged between the lines of `timing.jsonl`.
+
+    `gpu/not_supported` names readings missing on this GPU. `gpu/failed` counts failed readings, and training continues.
+    With `seconds` = 0 no thread runs, and `read` returns an empty dict.
+
+    Args:
+        seconds: between two readings.
+        device: the CUDA device of the run.
+    """
+
+    def __init__(self, seconds: float, device: torch.device) -> None:
+        self.seconds = seconds
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._reset()
+        if seconds:
+            self._readers, self._not_supported = _supported(_readers(device))
+            self._thread = threading.Thread(target=self._run, name="gpu meter", daemon=True)
+            self._thread.start()
+
+    def read(self) -> dict[str, Any]:
+        """Return means and maxima since the last call as `gpu/<figure>_mean` and `_max`, and `gpu/samples`."""
+        if self._thread is None:
+            return {}
+        with self._lock:
+            # Swapped under the lock: a reading between the copy and the reset would be lost.
+            rows, failed = self._rows, self._failed
+            self._reset()
+        figures: dict[str, Any] = {"gpu/samples": len(rows), "gpu/failed": failed}
+        if self._not_supported:
+            figures["gpu/not_supported"] = self._not_supported
+        for name in self._readers if rows else ():
+            values = [row[name] for row in rows]
+            figures |= {f"gpu/{name}_mean": sum(values) / len(values), f"gpu/{name}_max": max(values)}
+        return figures
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            import pynvml
+
+            self._ended.set()
+            # NVML must outlive the thread's last reading.
+            self._thread.join()
+            self._thread = None
+            pynvml.nvmlShutdown()
+
+    def _reset(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._failed = 0
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.seconds):
+            self._sample()
+
+    def _sample(self) -> None:
+        import pynvml
+
+        try:
+            # A driver may fail for a moment. Readings are a side matter and must not end hours of training.
+            row = {name: reader() for name, reader in self._readers.items()}
+        except pynvml.NVMLError:
+            with self._lock:
+                self._failed += 1
+            return
+        with self._lock:
+            self._rows.append(row)
+
+
 def check_gpu(seconds: float, device: torch.device) -> None:
-    """Raise `UserError` where readings were asked for and cannot be had."""
+    """Check before a run that readings can be had.
+
+    Args:
+        seconds: between two readings; 0: none.
+        device: of the run.
+
+    Raises:
+        UserError: the run is not on CUDA, `nvidia-ml-py` is missing, or NVML does not answer.
+    """
     if not seconds:
         return
     if device.type != "cuda":
@@ -35,78 +113,15 @@ def check_gpu(seconds: float, device: torch.device) -> None:
         ) from error
 
 
-class GpuMeter:
-    """Readings of one GPU every few seconds, averaged between the lines of `timing.jsonl`.
-
-    Readings that this GPU does not offer are named in `gpu/not_supported`; those that fail on the way are counted in
-    `gpu/failed`, and training goes on. With `seconds` = 0 there is no thread, and `read` is empty.
-
-    Args:
-        seconds: between two readings.
-        device: the CUDA device that the run is on.
-    """
-
-    def __init__(self, seconds: float, device: torch.device) -> None:
-        self.seconds = seconds
-        self._ended, self._lock = threading.Event(), threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._reset()
-        if seconds:
-            self._readers, self._not_supported = _supported(_readers(device))
-            self._thread = threading.Thread(target=self._run, name="gpu meter", daemon=True)
-            self._thread.start()
-
-    def read(self) -> dict[str, Any]:
-        """Means and maxima since the last reading as `gpu/<figure>_mean` and `_max`, and `gpu/samples`."""
-        if self._thread is None:
-            return {}
-        with self._lock:
-            rows, failed = self._rows, self._failed
-            self._reset()
-        figures: dict[str, Any] = {"gpu/samples": len(rows), "gpu/failed": failed}
-        if self._not_supported:
-            figures["gpu/not_supported"] = self._not_supported
-        for name in self._readers if rows else ():
-            values = [row[name] for row in rows]
-            figures |= {f"gpu/{name}_mean": sum(values) / len(values), f"gpu/{name}_max": max(values)}
-        return figures
-
-    def close(self) -> None:
-        """End the thread."""
-        if self._thread is not None:
-            import pynvml
-
-            self._ended.set()
-            self._thread.join()
-            self._thread = None
-            pynvml.nvmlShutdown()
-
-    def _reset(self) -> None:
-        self._rows: list[dict[str, float]] = []
-        self._failed = 0
-
-    def _run(self) -> None:
-        while not self._ended.wait(self.seconds):
-            self._sample()
-
-    def _sample(self) -> None:
-        import pynvml
-
-        try:
-            row = {name: reader() for name, reader in self._readers.items()}
-        except pynvml.NVMLError:
-            with self._lock:
-                self._failed += 1
-            return
-        with self._lock:
-            self._rows.append(row)
-
-
 Readers = dict[str, Callable[[], float]]
+"""Function by figure, returning the present value."""
 
 
 def _readers(device: torch.device) -> Readers:
-    """What is read, by name with its unit. The GPU is found by its UUID: NVML does not know CUDA_VISIBLE_DEVICES."""
+    """Return readers by figure, with the unit in the name.
+
+    NVML ignores CUDA_VISIBLE_DEVICES and numbers all GPUs of the machine. The UUID finds the right GPU.
+    """
     import pynvml as nvml
 
     nvml.nvmlInit()
@@ -124,7 +139,7 @@ def _readers(device: torch.device) -> Readers:
 
 
 def _supported(readers: Readers) -> tuple[Readers, list[str]]:
-    """The readers that this GPU has, and the names of the others."""
+    """Return the readers supported by this GPU, and the names of the others."""
     import pynvml
 
     missing = []

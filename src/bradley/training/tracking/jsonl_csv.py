@@ -1,4 +1,4 @@
-"""The writers of the run folder: JSON lines, and a table with the column names of older systems."""
+"""Write the figures of a run folder: JSON lines, and a table with the column names of older systems."""
 
 import contextlib
 import csv
@@ -16,27 +16,28 @@ from ..metrics import Event
 
 
 class JsonLines:
-    """A file of one JSON object per line, written at once, so that a plot can be made of a run that is under way.
+    """File with a JSON object per line, written at once: a plot of a running run needs every line.
 
     Args:
-        kinds: the kinds of events that it takes; an event without a kind is always taken.
-        keep: bytes of an existing file to go on after; None: a new file.
+        path: of the file.
+        kinds: kinds of events to write; an event without kind is always written.
+        keep: bytes of an existing file to continue after; None: a new file.
     """
 
     def __init__(self, path: Path, kinds: Sequence[str] = (), keep: int | None = None) -> None:
         self._file, self._kinds = AppendFile(path, keep), kinds
 
     def event(self, event: Event) -> None:
-        """Append one event.
+        """Append an event.
 
         Raises:
-            DiskError: the line could not be written; training must not go on unlogged.
+            DiskError: the line could not be written; training must not continue unlogged.
         """
         if event.get("kind") in (*self._kinds, None):
             self._file.write(json.dumps(event) + "\n")
 
     def sync(self) -> int:
-        """Bring every line to the disk, and say how many bytes there are."""
+        """Bring every line to the disk, and return the size of the file in bytes."""
         return self._file.sync()
 
     def close(self) -> None:
@@ -81,35 +82,37 @@ COLUMNS: dict[str, str] = {
     "eval_len_diff_std": "eval/{set}/rm/length_difference_std",
     "eval_calib_bins_json": "eval/{set}/rm/calibration_bins",
 }
-"""Every column of `metrics.csv` and the key of the event that it shows; `{set}` is the event's own set."""
+"""Columns of `metrics.csv`, and the event's key for each; `{set}` is the event's own set."""
 
 
 class CsvTable:
-    """`metrics.csv`: one row per train line and per evaluated set, blank where an event has no value.
+    """`metrics.csv`: a row per train line and per evaluated set, blank for missing values.
 
-    The columns are known before the first event, numbers are written in full, and each row is there at once. Rows
-    of evaluations have the set's name in `set`; those with `valid` are what the older systems wrote.
+    The columns are known before the first event. Numbers are written in full, and each row is written at once. Rows of
+    evaluations have the set's name in `set`; rows with `valid` are the rows of the older systems.
 
     Args:
-        keep: bytes of an existing file to go on after; None: a new file.
+        path: of the file.
+        keep: bytes of an existing file to continue after; None: a new file.
     """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:
         self._file = AppendFile(path, keep)
         if keep is None:
+            # A resumed table has its header already.
             self._append(list(COLUMNS))
 
     def event(self, event: Event) -> None:
         """Append a row.
 
         Raises:
-            DiskError: it could not be written.
+            DiskError: the row could not be written.
         """
         if event["kind"] in ("train", "eval"):
             self._append([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()])
 
     def sync(self) -> int:
-        """Bring every row to the disk, and say how many bytes there are."""
+        """Bring every row to the disk, and return the size of the file in bytes."""
         return self._file.sync()
 
     def close(self) -> None:
@@ -127,13 +130,14 @@ def _cell(value: Any) -> Any:
 
 
 class AppendFile:
-    """Text, piece after piece; what was written is with the system at once, and on disk after `sync`.
+    """Text file that only grows. The system holds a text after `write`; the disk holds the text after `sync`.
 
     Args:
-        keep: bytes of an existing file to go on after, what follows them is cut off; None: a new file.
+        path: of the file.
+        keep: bytes of an existing file to continue after, with the rest cut off; None: a new file.
 
     Raises:
-        DiskError: it cannot be opened; a new file exists already.
+        DiskError: the file cannot be opened, or a new file exists already.
         CheckpointError: the file is shorter than `keep`.
     """
 
@@ -143,9 +147,11 @@ class AppendFile:
             self._handle = disk.create(path) if keep is None else disk.reopen(path)
             if keep is not None:
                 self._cut(keep)
-            sync(path.parent)  # a synced file without a name is lost as well
+            # Syncing a file does not sync the file's name. Without the folder's sync, a power cut loses both.
+            sync(path.parent)
 
     def _cut(self, keep: int) -> None:
+        # Lines after the checkpoint belong to steps about to be repeated. Kept lines would appear twice after a resume.
         size = os.fstat(self._handle).st_size
         if size < keep:
             self.close()
@@ -159,23 +165,25 @@ class AppendFile:
         """Append text, whole or not at all.
 
         Raises:
-            DiskError: it could not be written.
+            DiskError: the text could not be written.
         """
         with disk_errors(self.path):
             before = os.fstat(self._handle).st_size
             try:
                 self._append(memoryview(text.encode("utf-8")))
             except OSError:
-                with contextlib.suppress(OSError):  # what went wrong first is what has to be told
+                # A full disk may take half of a line, and half a line is no JSON. The first error is the one to report.
+                with contextlib.suppress(OSError):
                     disk.cut(self._handle, before)
                 raise
 
     def _append(self, data: memoryview) -> None:
+        # The system may take fewer bytes than given, for example just before a disk is full.
         while data:
             data = data[disk.write(self._handle, data) :]
 
     def sync(self) -> int:
-        """Bring all of it to the disk, and say how many bytes it has: what `keep` may be.
+        """Bring all text to the disk, and return the size in bytes, a valid `keep`.
 
         Raises:
             DiskError: the disk refuses.
@@ -185,7 +193,7 @@ class AppendFile:
             return os.fstat(self._handle).st_size
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; further calls do nothing."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

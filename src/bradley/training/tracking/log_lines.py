@@ -1,4 +1,4 @@
-"""Figures as lines on stderr, for programs that read them from a log. They come whatever `--quiet` says of talk."""
+"""Print figures as lines on stderr, for programs reading a log. `--quiet` does not silence these lines."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from typing import Any
 from ..metrics import Event
 
 PREFIX = "RM_DIAG"
+"""First word of a diagnosis line."""
 SUMMARY: dict[str, str] = {
     "loss": "loss",
     "accuracy": "accuracy",
@@ -15,6 +16,7 @@ SUMMARY: dict[str, str] = {
     "ece": "ece",
     "auroc": "auroc",
 }
+"""Entries of a `RM_DIAG` line at the top level, and the name of each figure in the event."""
 GROUPS: dict[str, dict[str, str]] = {
     "delta_stats": {
         "mean": "reward_margin",
@@ -38,12 +40,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "len_diff_std": "length_difference_std",
     },
 }
-"""What stands in a `RM_DIAG` line, and the name of the figure in the event."""
+"""Nested entries of a `RM_DIAG` line by group, and the name of each figure in the event."""
 
 
 class RmDiag:
-    """One line `RM_DIAG {...}` per evaluated set: `step`, `split`, the figures of `SUMMARY` and of `GROUPS`, and
-    `calibration_bins`; null where a figure cannot be computed."""
+    """Tracker `rm_diag`: a line `RM_DIAG {...}` per evaluated set.
+
+    The JSON object holds `step`, `split`, the figures of `SUMMARY` and `GROUPS`, and `calibration_bins`. Figures
+    without a value are null.
+    """
 
     def event(self, event: Event) -> None:
         """Print the line of an evaluation."""
@@ -51,14 +56,18 @@ class RmDiag:
             _print(f"{PREFIX} {json.dumps(diagnosis(event))}")
 
     def sync(self) -> None:
-        """A log goes on where it is."""
+        """Do nothing: a log has no position."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def diagnosis(event: Event) -> dict[str, Any]:
-    """The content of a `RM_DIAG` line."""
+    """Return the content of a `RM_DIAG` line.
+
+    Args:
+        event: of kind `eval`.
+    """
 
     def named(names: dict[str, str]) -> dict[str, Any]:
         return {name: event[f"eval/{event['set']}/rm/{key}"] for name, key in names.items()}
@@ -73,10 +82,12 @@ def diagnosis(event: Event) -> dict[str, Any]:
 
 
 class KeyValue:
-    """One line `step=10 episode=80 train_loss=0.69 ...` per train line and per evaluated set: numbers alone.
+    """Tracker `key_value`: a line `step=10 episode=80 train_loss=0.69 ...` per train line and per evaluated set, with
+    numbers only.
 
-    A name is the key of the event without its `rm`, in the letters a-z, digits and underscores: `train/rm/loss` is
-    `train_loss`, `eval/valid/rm/accuracy` is `eval_valid_accuracy`. `METRIC_DEFINITIONS` reads the lines.
+    A name is the event's key without `rm`, in the letters a-z, digits and underscores. For example, `train/rm/loss`
+    becomes `train_loss`, and `eval/valid/rm/accuracy` becomes `eval_valid_accuracy`. `METRIC_DEFINITIONS` reads the
+    lines.
     """
 
     def event(self, event: Event) -> None:
@@ -86,25 +97,28 @@ class KeyValue:
             _print(" ".join(f"{name}={value!r}" for name, value in values.items()))
 
     def sync(self) -> None:
-        """A log goes on where it is."""
+        """Do nothing: a log has no position."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def plain_name(key: str) -> str:
-    """A key of an event as a name of [a-z0-9_]."""
+    """Return an event's key as a name of [a-z0-9_]."""
     return re.sub("[^a-z0-9]+", "_", key.lower().replace("/rm/", "/")).strip("_")
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of an event is one that a tracker of numbers takes."""
+    """Return True if an event's value is a number for trackers; booleans are not numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 NUMBER = "([-+]?[0-9][-+.0-9e]*)"
+"""Regular expression for a number in Python's notation."""
 OF_TRAINING = ("loss", "nll", "accuracy", "chosen_rewards", "rejected_rewards", "reward_margin", "mean_probability")
+"""Figures of training with a metric definition."""
 OF_EVALUATION = (*OF_TRAINING, "auroc", "ece")
+"""Figures of evaluation with a metric definition."""
 DEFINED = (
     "step",
     "episode",
@@ -116,12 +130,16 @@ DEFINED = (
     *(f"eval_valid_{name}" for name in OF_EVALUATION),
     *(f"eval_train_probe_{name}" for name in OF_EVALUATION),
 )
+"""Names of the metric definitions."""
+# Space or line end on both sides: otherwise `train_loss` would also match inside another name.
 METRIC_DEFINITIONS: list[dict[str, str]] = [
     {"Name": name, "Regex": rf"(?:^|\s){name}={NUMBER}(?:\s|$)"} for name in DEFINED
 ]
-"""The metrics of a key_value log as clusters such as SageMaker want them: a name, and a regular expression whose one
-group is the number. SageMaker takes 40 of them at most."""
+"""Metrics of a `key_value` log in the form of clusters such as SageMaker: a name, and a regular expression whose group
+is the number. SageMaker takes at most 40 definitions."""
 
 
 def _print(line: str) -> None:
+    # Readers follow the log while the run is under way; an unflushed line would reach them late, or never after a
+    # crash.
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A few comparisons of each evaluation set, the same ones every time, to be read with the model's scores of them."""
+"""Show a few comparisons of each evaluation set, always the same, with the model's scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,25 +11,45 @@ from ...report.details import VERDICTS
 SHOWN = 44
 """Characters of each text on the screen."""
 Chosen = dict[int, Comparison]
-"""Comparisons by their place in their set."""
+"""Comparisons by their index in their set."""
 
 
 def choose(sets: Mapping[str, Sequence[Comparison]], count: int, seed: int) -> dict[str, Chosen]:
-    """`count` comparisons of every set, or all where there are fewer; the same ones for the same seed."""
+    """Draw the samples of every set: `count` comparisons, or all of a smaller set; the same for the same seed.
+
+    Args:
+        sets: comparisons by set name.
+        count: samples per set; 0 draws none.
+        seed: of the run.
+    """
     return {name: _choose(rows, min(count, len(rows)), seed, name) for name, rows in sets.items() if count}
 
 
-def _choose(rows: Sequence[Comparison], count: int, seed: int, name: str) -> Chosen:
-    places = generator(seed, "samples", name).choice(len(rows), count, replace=False)
-    return {place: rows[place] for place in sorted(places.tolist())}
-
-
 def sample_rows(chosen: Chosen, scored: Sequence[ScoredComparison]) -> list[dict[str, Any]]:
-    """The first judgment of each comparison: id, texts, both scores, and whether the model agrees.
+    """Return the first judgment of each sample: id, texts, both scores, and the model's agreement.
 
-    `correct` is None where the label or the scores are tied. `scored` has a row for every comparison of the set.
+    `correct` is None if the label or the scores are tied.
+
+    Args:
+        chosen: the samples of a set.
+        scored: a row for every comparison of the set.
     """
     return [_sample(comparison, scored[place]) for place, comparison in chosen.items()]
+
+
+def sample_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the samples as lines for the screen: scores, agreement, end of the prompt, start of both responses."""
+    return [
+        f"  {row['chosen_score']:+8.3f} {row['rejected_score']:+8.3f}  {VERDICTS[row['correct']]:<5}  "
+        f"{_end(row['prompt'])} | {_start(row['chosen'])} | {_start(row['rejected'])}"
+        for row in rows
+    ]
+
+
+def _choose(rows: Sequence[Comparison], count: int, seed: int, name: str) -> Chosen:
+    # The set's name is part of the seed, hence a further set leaves the samples of the others unchanged.
+    places = generator(seed, "samples", name).choice(len(rows), count, replace=False)
+    return {place: rows[place] for place in sorted(places.tolist())}
 
 
 def _sample(comparison: Comparison, row: ScoredComparison) -> dict[str, Any]:
@@ -44,15 +64,6 @@ def _sample(comparison: Comparison, row: ScoredComparison) -> dict[str, Any]:
         "rejected_score": worse,
         "correct": None if judgment.tie or better == worse else better > worse,
     }
-
-
-def sample_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The samples for the screen, one line each: scores, agreement, the end of the prompt, how the responses begin."""
-    return [
-        f"  {row['chosen_score']:+8.3f} {row['rejected_score']:+8.3f}  {VERDICTS[row['correct']]:<5}  "
-        f"{_end(row['prompt'])} | {_start(row['chosen'])} | {_start(row['rejected'])}"
-        for row in rows
-    ]
 
 
 def _start(text: str) -> str:

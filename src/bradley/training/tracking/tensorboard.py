@@ -1,4 +1,4 @@
-"""The tracker `tensorboard`: event files in the run folder."""
+"""Tracker `tensorboard`: event files in the run folder."""
 
 import json
 from pathlib import Path
@@ -10,22 +10,24 @@ from .log_lines import is_number
 
 
 class TensorBoard:
-    """Scalars by step, the configuration and the samples as text, the scores as histograms.
+    """Writer of scalars by step, the configuration and samples as text, and scores as histograms.
 
     Args:
-        folder: where the event files go, `RUN/tensorboard`.
-        at: the last step that counts, of a run that goes on; TensorBoard leaves out what was written of later ones.
+        folder: of the event files, `RUN/tensorboard`.
+        at: last valid step of a resumed run; TensorBoard hides later steps written before.
     """
 
     def __init__(self, folder: Path, at: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        # Event files cannot be cut like `metrics.jsonl`. `purge_step` makes readers drop the steps about to be
+        # repeated.
         self._writer: Any = SummaryWriter(str(folder), purge_step=None if at is None else at + 1)
         share_rights(folder)
         self._step = at or 0
 
     def event(self, event: Event) -> None:
-        """Write one event of any kind."""
+        """Write an event of any kind."""
         self._step = step = event["step"]
         for key, value in scalars(event).items():
             self._writer.add_scalar(key, value, step)
@@ -36,10 +38,11 @@ class TensorBoard:
         elif event["kind"] == "scores":
             for side in ("chosen", "rejected"):
                 self._histogram(f"scores/{event['set']}/{side}", event[side], step)
+        # The default flush every two minutes would lose the newest figures in a crash.
         self._writer.flush()
 
     def sync(self) -> int:
-        """The last step that was written."""
+        """Return the last written step."""
         return self._step
 
     def close(self) -> None:
@@ -62,16 +65,17 @@ class TensorBoard:
 
 
 def scalars(event: Event) -> dict[str, float]:
-    """The numbers of an event, for trackers that file them under its step."""
+    """Return the numbers of an event, except `step`."""
     return {key: value for key, value in event.items() if key != "step" and is_number(value)}
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Samples as a Markdown table, a row each."""
+    """Return samples as a Markdown table, a row each."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *([_cell(value) for value in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _cell(value: Any) -> str:
+    # A bar or a line break in a text would end the cell.
     return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")

@@ -1,4 +1,5 @@
-"""Where the time goes: seconds per phase, token rates, peak memory. Never reproducible, so kept out of the metrics."""
+"""Measure seconds per phase, token rates and peak memory. Figures of time are never reproducible, hence kept out of the
+metrics."""
 
 import contextlib
 import re
@@ -16,15 +17,16 @@ from ...data.micro_batches import Sizes
 from .gpu import GpuMeter
 
 STATUS = Path("/proc/self/status")
-"""Where Linux says what a process has held at most."""
+"""Linux' report on this process, with the peak of resident memory."""
 
 
 class Timer:
-    """Adds up seconds by phase and tokens, from one reading to the next.
+    """Sum of seconds by phase and of tokens, between two calls of `read`.
 
     Args:
+        device: of the run.
         gpu_seconds: between two readings of the GPU (0: none).
-        before: seconds that the run has taken already.
+        before: seconds of the run before a resume.
     """
 
     def __init__(self, device: torch.device, gpu_seconds: float = 0.0, before: float = 0.0) -> None:
@@ -40,21 +42,28 @@ class Timer:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Time the block as part of a phase."""
         started = time.perf_counter()
         yield
         if self.device.type == "cuda":
-            torch.cuda.synchronize()  # kernels run behind the clock otherwise
+            # CUDA kernels run asynchronously. Without the wait, their time would fall into a later phase.
+            torch.cuda.synchronize()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def count(self, sizes: Sizes, micro_batches: Sequence[np.ndarray]) -> None:
-        """Count the tokens of a step, of all processes: once, and as the padded rows of the plain engine."""
-        for chosen in micro_batches:
-            self.unique_tokens += int(sizes.tokens[chosen].sum())
-            self.padded_tokens += int(sizes.longest[chosen].max()) * int(sizes.rows[chosen].sum())
+        """Count the tokens of a step over all processes: unique tokens, and tokens of padded rows as the plain engine
+        runs.
+
+        Args:
+            sizes: of all comparisons.
+            micro_batches: [G] comparisons of each micro-batch.
+        """
+        for comparisons in micro_batches:
+            self.unique_tokens += int(sizes.tokens[comparisons].sum())
+            self.padded_tokens += int(sizes.longest[comparisons].max()) * int(sizes.rows[comparisons].sum())
 
     def read(self) -> dict[str, Any]:
-        """Figures since the last reading, as the fields of a `timing` event."""
+        """Return the figures since the last call, as fields of a `timing` event."""
         elapsed = time.perf_counter() - self.since
         row = {
             "seconds_since_start": time.perf_counter() - self.began,
@@ -76,7 +85,9 @@ class Timer:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**30
         status = STATUS.read_text(encoding="utf-8") if STATUS.is_file() else ""
-        if found := re.search(r"VmHWM:\s+(\d+) kB", status):  # getrusage counts the process before this program, too
+        # getrusage also counts memory from before `exec`, such as the memory of a large parent process.
+        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
             return int(found[1]) / 2**20
-        unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        # `ru_maxrss` is in bytes on macOS, and in KiB elsewhere.
+        unit = 1 if sys.platform == "darwin" else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

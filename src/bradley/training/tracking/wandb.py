@@ -1,4 +1,4 @@
-"""The tracker `wandb`: Weights & Biases, in the mode that the variable WANDB_MODE names."""
+"""Tracker `wandb`: Weights & Biases, in the mode of the variable WANDB_MODE."""
 
 import sys
 from pathlib import Path
@@ -12,23 +12,23 @@ from .tensorboard import scalars
 
 
 class WeightsAndBiases:
-    """Scalars by step, the configuration, the samples as tables, the scores as histograms.
+    """Writer of scalars by step, the configuration, samples as tables, and scores as histograms.
 
     Args:
-        folder: the run folder; its name is the run's, and wandb keeps its files in `wandb/` below it.
-        project: where the run is filed.
-        at: the id of a run that goes on.
+        folder: the run folder. The folder's name is the run's name, and wandb keeps files in `wandb/` inside.
+        project: of the run.
+        at: wandb's id of a resumed run.
 
     Raises:
-        UserError: wandb cannot start, for want of a key or of a network.
+        UserError: wandb cannot start, for lack of a key or of a network.
     """
 
     def __init__(self, folder: Path, project: str, at: str | None = None) -> None:
         import wandb
 
         self._files = folder / "wandb"
-        # What is printed stays out of it, because lines of other trackers and of the console are not wandb's to keep,
-        # and so does what it would note of the machine: command line, user, paths.
+        # wandb would copy the console, with lines of other trackers, and note command line, user and paths of the
+        # machine. A tracker on somebody else's server must not get such details.
         settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_meta=True)
         try:
             self._run: Any = wandb.init(
@@ -40,7 +40,7 @@ class WeightsAndBiases:
             ) from error
 
     def event(self, event: Event) -> None:
-        """Log one event of any kind."""
+        """Log an event of any kind."""
         import wandb
 
         fields: dict[str, Any] = dict(scalars(event))
@@ -57,11 +57,13 @@ class WeightsAndBiases:
         self._run.log(fields, step=event["step"])
 
     def sync(self) -> str:
-        """The id of the run, by which it goes on."""
+        """Return the id of the run, needed to resume."""
         return str(self._run.id)
 
     def close(self) -> None:
-        """Finish the run; as failed, if an exception is on its way."""
+        """Finish the run, as failed during an exception."""
+        # `close` gets no exception as argument; `sys.exc_info` still sees the exception that unwinds the writers.
         self._run.finish(exit_code=int(sys.exc_info()[0] is not None))
-        if self._files.is_dir():  # a run that is disabled has no files
+        # With WANDB_MODE=disabled wandb writes no files.
+        if self._files.is_dir():
             share_rights(self._files)
