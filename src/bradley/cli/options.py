@@ -44,7 +44,7 @@ class SettingsCommand(click.Command):
         loose, args = loose_settings(args, {name for param in self.get_params(ctx) for name in param.opts})
         for name in loose:
             self.refuse_unchosen(ctx, name)
-        # click passes each parameter to the callback by name. Without the `pop` every callback would have to name all settings.
+        # click passes each parameter to the callback by name. Without `pop` a callback would have to name all settings.
         rest = super().parse_args(ctx, args)
         given = {dotted(option): ctx.params.pop(str(option.name)) for option in self.settings}
         ctx.params["overrides"] = {name: text for name, text in given.items() if text is not None} | loose

@@ -1,4 +1,49 @@
-"""All figures of an evaluation set, computed from scored rows alone."""
+"""All figures of an evaluation set, computed from scored rows alone: the keys of `summarize`.
+
+Below, d is the score of the better response minus the score of the worse response, and p the label: the probability of
+the better response.
+
+Counts:
+
+- `comparisons`, `judgments`, `prompts`, `truncated` (comparisons with a truncated response).
+- `ties_labelled`: judgments with p = 0.5. All other judgments are decided.
+
+Accuracies, each a dict of `value`, `low`, `high` (95 %, clustered by prompt), `n`, `clusters`, and `naive_low`,
+`naive_high` (as if judgments were independent):
+
+- `accuracy`: share of decided judgments with d > 0, equal scores counting 1/2.
+- `length`: accuracy of "the longer response wins" by response tokens.
+- `above_length`: `accuracy` minus the accuracy of the better of "longer wins" and "shorter wins". The difference
+  is paired.
+- `random`: 0.5, a plain number: the accuracy of guessing.
+- `ceiling`: accuracy of the scores of the data source on these labels; None unless every row has source scores.
+- `by_tag`: {tag: {value: accuracy}} and `by_source`: {source: accuracy}, for 2 to 30 distinct values.
+
+Likelihood and calibration:
+
+- `nll`: p * softplus(-beta * d) + (1 - p) * softplus(beta * d) in nats, over all judgments. The average is the
+  average of training. `weight_by = "prompt"` averages by judgment weight inside each comparison, then over
+  comparisons; `"pair"` averages by judgment weight over all.
+- `nll_per_comparison`, `nll_per_judgment`: both averages, under either setting.
+- `calibration`: `ece` and `bins` of sigmoid(beta * d) over all judgments (see `calibration`).
+
+Scores, over decided judgments; every standard deviation divides by n:
+
+- `margin`: `mean`, `std`, `p05`, `p50`, `p95` of d, and `negative_share`, the share of d < 0.
+- `chosen_reward`, `rejected_reward`, and both with `_std`: mean scores and their standard deviations.
+- `auroc`: probability that the better response of a judgment scores above the worse response of any judgment.
+- `mean_probability`: mean of sigmoid(beta * d); `share_above_99`: share of sigmoid(beta * d) above 0.99.
+- `tie_rate`: share of equal scores.
+- `degenerate`: True if two or more judgments are decided and all of their d are equal, as with constant scores.
+  Equal means up to `ROUNDING` times the largest score.
+- `max_abs_score`: largest absolute score of any response.
+
+Lengths, in response tokens; correlations are Pearson's, None if a side is constant:
+
+- `length_correlation`: of score and length, over the judged responses.
+- `margin_length_correlation`: of d and the extra tokens of the better response, over decided judgments.
+- `length_difference`: mean and std of the extra tokens.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,56 +61,17 @@ from .moments import mean, weighted_mean
 from .rewards import reward_figures
 
 ROUNDING = 1e-6
-"""Share of the largest score below which score differences count as rounding. Padding alone moves scores by 2e-7."""
+"""Share of the largest score below which differences count as rounding: scores of the same hidden state differ by less.
+Padding alone moves scores by 2e-7."""
 
 
 def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by: str = "prompt") -> dict[str, Any]:
     """Compute every figure of an evaluation set as plain values ready for JSON; figures without data are None.
 
     The order of the rows, and of the responses within a row, changes nothing. Every judgment counts once, regardless
-    of the number of judgments in its comparison, except in `nll`. Below, d is the score of the better response minus
-    the score of the worse response, and p the label: the probability of the better response.
+    of the number of judgments in its comparison, except in `nll`. The main keys are `accuracy`, `nll`, `calibration`,
+    `margin`, `auroc`, `length` and `by_tag`; `help("bradley.evaluate.summary")` explains every key with its formula.
 
-    Counts:
-
-    - `comparisons`, `judgments`, `prompts`, `truncated` (comparisons with a truncated response).
-    - `ties_labelled`: judgments with p = 0.5. All other judgments are decided.
-
-    Accuracies, each a dict of `value`, `low`, `high` (95 %, clustered by prompt), `n`, `clusters`, and `naive_low`,
-    `naive_high` (as if judgments were independent):
-
-    - `accuracy`: share of decided judgments with d > 0, equal scores counting 1/2.
-    - `length`: accuracy of "the longer response wins" by response tokens.
-    - `above_length`: `accuracy` minus the accuracy of the better of "longer wins" and "shorter wins". The difference
-      is paired.
-    - `random`: 0.5, a plain number: the accuracy of guessing.
-    - `ceiling`: accuracy of the scores of the data source on these labels; None unless every row has source scores.
-    - `by_tag`: {tag: {value: accuracy}} and `by_source`: {source: accuracy}, for 2 to 30 distinct values.
-
-    Likelihood and calibration:
-
-    - `nll`: p * softplus(-beta * d) + (1 - p) * softplus(beta * d) in nats, over all judgments. The average is the
-      average of training. `weight_by = "prompt"` averages by judgment weight inside each comparison, then over
-      comparisons; `"pair"` averages by judgment weight over all.
-    - `nll_per_comparison`, `nll_per_judgment`: both averages, under either setting.
-    - `calibration`: `ece` and `bins` of sigmoid(beta * d) over all judgments (see `calibration`).
-
-    Scores, over decided judgments; every standard deviation divides by n:
-
-    - `margin`: `mean`, `std`, `p05`, `p50`, `p95` of d, and `negative_share`, the share of d < 0.
-    - `chosen_reward`, `rejected_reward`, and both with `_std`: mean scores and their standard deviations.
-    - `auroc`: probability that the better response of a judgment scores above the worse response of any judgment.
-    - `mean_probability`: mean of sigmoid(beta * d); `share_above_99`: share of sigmoid(beta * d) above 0.99.
-    - `tie_rate`: share of equal scores.
-    - `degenerate`: True if two or more judgments are decided and all of their d are equal, as with constant scores.
-      Equal means up to `ROUNDING` times the largest score.
-    - `max_abs_score`: largest absolute score of any response.
-
-    Lengths, in response tokens; correlations are Pearson's, None if a side is constant:
-
-    - `length_correlation`: of score and length, over the judged responses.
-    - `margin_length_correlation`: of d and the extra tokens of the better response, over decided judgments.
-    - `length_difference`: mean and std of the extra tokens.
     Args:
         rows: scored comparisons of the set.
         beta: factor of score differences in the loss.
