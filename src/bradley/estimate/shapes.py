@@ -28,10 +28,9 @@ def network_of(network: Any, quantize: str = "none") -> Network:
     weights = dict(network.named_parameters())
     layers = _layers(network)
     paths = linear_layers(network)
-
     linear = {id(network.get_submodule(path).weight) for path in paths}
     frozen = [p for p in weights.values() if not p.requires_grad]
-    # An outline on the meta device is never quantized; layers to be quantized are told by being linear and frozen.
+    # An outline holds every weight in full, so layers to be quantized by the run are told by being linear and frozen.
     small = sum(p.numel() for p in frozen if id(p) in linear) if quantize != "none" else 0
     units = [*layers, *(module for module in network.modules() if isinstance(module, nn.Embedding))]
     return Network(
