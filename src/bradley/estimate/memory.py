@@ -163,9 +163,9 @@ def kept_per_token(network: Network, setup: Setup) -> float:
     if not network.trains_backbone:
         return 0.0
     # The last normalisation lies outside the layers, and the backward pass needs its input too.
-    one, last = layer_keeps(network.layer, setup), norm_keeps(network.layer.norms[:1])
-    kept = MASTER * network.layer.hidden * network.layers + one if setup.checkpointing else one * network.layers
-    return kept + last
+    layer, final_norm = layer_keeps(network.layer, setup), norm_keeps(network.layer.norms[:1])
+    kept = MASTER * network.layer.hidden * network.layers + layer if setup.checkpointing else layer * network.layers
+    return kept + final_norm
 
 
 def layer_keeps(layer: Layer, setup: Setup) -> float:

@@ -62,13 +62,13 @@ def estimate_run(config: Config, *, timing: bool = True) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> str:
     """Format the result of `estimate_run` as lines."""
     known, tokens = found["schedule"], found["tokens"]
-    pieces = f"{known['micro_batches'] / found['steps']:.1f} in a step ({known['fewest']} to {known['most']})"
+    per_step = f"{known['micro_batches'] / found['steps']:.1f} in a step ({known['fewest']} to {known['most']})"
     busy = ", ".join(f"{100 * share:.1f} % of {n}" for n, share in known["busy"].items())
     lines = [
         ("data", f"{found['comparisons']:,} comparisons, {found['judgments']:,} judgments"),
         ("engine", found["engine"]),
         ("steps", f"{found['steps']:,} of {found['batch_size']} comparisons, {found['steps_per_epoch']:,} per epoch"),
-        ("micro-batches", f"{known['micro_batches']:,}, {pieces}, the largest of {known['largest']:,} tokens"),
+        ("micro-batches", f"{known['micro_batches']:,}, {per_step}, the largest of {known['largest']:,} tokens"),
         ("tokens", f"{known['tokens']:,} in the run, padding included; of one pass over the data:"),
         ("", f"{tokens['once']:,} with each prompt once"),
         ("", f"{tokens['responses']:,} with its prompt before every response"),
@@ -117,13 +117,13 @@ def seconds(made: Prepared, cost: float) -> dict[str, float]:
 
 def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict[str, float]:
     """Measure seconds per unit of cost, forward and backward (`train`) and forward alone (`evaluate`)."""
-    found = [piece for step in islice(plan.steps(), TIMED) for piece in step.micro_batches]
-    found = [found[int(k)] for k in np.linspace(0, len(found) - 1, min(TIMED, len(found)))]
+    first = [micro_batch for step in islice(plan.steps(), TIMED) for micro_batch in step.micro_batches]
+    timed = [first[int(k)] for k in np.linspace(0, len(first) - 1, min(TIMED, len(first)))]
     weights = store.judgment_weights("pair")
     spent = {"train": 0.0, "evaluate": 0.0}
     # The first micro-batch runs twice and counts once: its first time includes compilation and the first use of memory.
-    for number, chosen in enumerate([found[0], *found]):
-        batch = collate(store, chosen, weights).to(model.device)
+    for number, micro_batch in enumerate([timed[0], *timed]):
+        batch = collate(store, micro_batch, weights).to(model.device)
         for kind in spent:
             began = time.perf_counter()
             with torch.set_grad_enabled(kind == "train"):
@@ -135,7 +135,7 @@ def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict
             float(scores.detach().sum())
             spent[kind] += (time.perf_counter() - began) * (number > 0)
     model.zero_grad()
-    cost = sum(float(plan.load.cost[chosen].sum()) for chosen in found)
+    cost = sum(float(plan.load.cost[micro_batch].sum()) for micro_batch in timed)
     return {kind: took / cost for kind, took in spent.items()}
 
 

@@ -31,14 +31,14 @@ def network_of(network: Any, quantize: str = "none") -> Network:
     linear = {id(network.get_submodule(path).weight) for path in paths}
     frozen = [p for p in weights.values() if not p.requires_grad]
     # An outline holds every weight in full, so layers to be quantized by the run are told by being linear and frozen.
-    small = sum(p.numel() for p in frozen if id(p) in linear) if quantize != "none" else 0
+    to_quantize = sum(p.numel() for p in frozen if id(p) in linear) if quantize != "none" else 0
     units = [*layers, *(module for module in network.modules() if isinstance(module, nn.Embedding))]
     return Network(
         trained=tuple(tuple(p.shape) for p in weights.values() if p.requires_grad),
-        frozen=sum(p.numel() for p in frozen) - small,
-        quantized=small,
+        frozen=sum(p.numel() for p in frozen) - to_quantize,
+        quantized=to_quantize,
         matrices=sum(p.numel() for p in weights.values() if id(p) in linear and p.requires_grad),
-        frozen_matrices=sum(p.numel() for p in frozen if id(p) in linear) - small,
+        frozen_matrices=sum(p.numel() for p in frozen if id(p) in linear) - to_quantize,
         unit=max(sum(p.numel() for p in unit.parameters()) for unit in units),
         trains_backbone=any(p.requires_grad for name, p in weights.items() if not is_head_weight(network, name)),
         layers=len(layers),

@@ -45,9 +45,9 @@ def calibration(table: JudgmentTable, beta: float) -> dict[str, Any]:
     confidence: Floats = expit(beta * np.abs(table.margin))
     correct = _correctness(table)
     # Searching the inner edges alone puts a confidence of exactly 1 into the last bin instead of an eleventh.
-    place = np.searchsorted(EDGES[1:-1], confidence, side="right")
+    bin_index = np.searchsorted(EDGES[1:-1], confidence, side="right")
     bins = [
-        {"low": low, "high": high, **_bin(confidence[place == number], correct[place == number])}
+        {"low": low, "high": high, **_bin(confidence[bin_index == number], correct[bin_index == number])}
         for number, (low, high) in enumerate(pairwise(EDGES))
     ]
     return {"ece": _expected_error(bins), "bins": bins}

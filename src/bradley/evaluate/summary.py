@@ -128,10 +128,10 @@ def _likelihood(table: JudgmentTable, beta: float, weight_by: str) -> dict[str, 
     members = defaultdict(list)
     for index, row in enumerate(table.row):
         members[row].append(index)
-    each = [weighted_mean(nll[index], table.weight[index]) for index in members.values()]
-    per_comparison, per_judgment = mean(np.array(each)), weighted_mean(nll, table.weight)
-    chosen = per_judgment if weight_by == "pair" else per_comparison
-    return {"nll": chosen, "nll_per_comparison": per_comparison, "nll_per_judgment": per_judgment}
+    per_row = [weighted_mean(nll[index], table.weight[index]) for index in members.values()]
+    per_comparison, per_judgment = mean(np.array(per_row)), weighted_mean(nll, table.weight)
+    selected = per_judgment if weight_by == "pair" else per_comparison
+    return {"nll": selected, "nll_per_comparison": per_comparison, "nll_per_judgment": per_judgment}
 
 
 def _ceiling(rows: Sequence[ScoredComparison]) -> dict[str, Any] | None:

@@ -50,11 +50,11 @@ def rotary(config: Json) -> Json:
     if not isinstance(known, dict):
         return {}
     nested = any(isinstance(value, dict) for value in known.values())
-    chosen = known.get("full_attention", {}) if nested else known
-    moved = {key: chosen[key] for key in MOVED if key in chosen}
-    if nested or chosen.get("rope_type", "default") == "default":
+    rope = known.get("full_attention", {}) if nested else known
+    moved = {key: rope[key] for key in MOVED if key in rope}
+    if nested or rope.get("rope_type", "default") == "default":
         return moved
-    return {**moved, "rope_scaling": {key: value for key, value in chosen.items() if key != "rope_theta"}}
+    return {**moved, "rope_scaling": {key: value for key, value in rope.items() if key != "rope_theta"}}
 
 
 def without_local_paths(card: Mapping[str, Any]) -> dict[str, Any]:
