@@ -1,4 +1,4 @@
-"""How the command line says what is wrong."""
+"""Error output of the command line."""
 
 import os
 import signal
@@ -15,15 +15,18 @@ from ..errors import BradleyError, Preempted, RankError, UserError
 
 
 def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
-    """Print an error on stderr, one line for each of its problems, then the hint; return its exit code.
+    """Print an error on stderr, a line for each problem, then the hint; return the exit code of the error.
 
-    Under `--json` it is one object on one line: `event` is `error`, `code` the exit code, `what` the message, `where`
-    the folder that was given as --output, if any, and `fix` the hint. Of several processes the main one speaks for all,
-    except where one has lost it; what a launcher knows better it says.
+    Under `--json` the output is a single object on a single line: `event` is `error`, `code` the exit code, `what` the
+    message, `where` the folder given as --output, if any, and `fix` the hint. The main process prints for all
+    processes. An error about a lost process is printed by every process noticing the loss, or by the launcher alone
+    if the run has a launcher.
 
     Args:
-        args: the command line.
+        args: command line.
     """
+    # The main process may be the lost one, so every survivor prints a RankError. A launcher knows which process was
+    # lost; beside its message the guesses of the survivors would only confuse.
     lost = isinstance(error, RankError)
     if (lost and LAUNCHED in os.environ) or not (lost or is_main_process()):
         return error.exit_code
@@ -39,8 +42,9 @@ def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
 
 
 def leave_when_asked() -> None:
-    """Until a run listens to them itself, have signals that ask it to stop end this process with the exit code for
-    that: nothing has been done that could be lost. Handlers that somebody has set stay.
+    """Let stop signals end this process with the exit code of `Preempted` until a run installs its own handlers.
+
+    Before a run has begun, no work can be lost. Handlers set by other code stay in place.
     """
     for number in signals.signals():
         if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler):
@@ -48,22 +52,24 @@ def leave_when_asked() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
+    # An exception raised here would surface in the middle of any import, where a library may swallow it.
     signals.say_early(number)
     os._exit(Preempted.exit_code)
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that talks, of those that torchrun has started."""
+    """Return True if this is the printing process among the processes started by torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:
-    """A usage error of click's in a command line, in our words."""
+    """Translate a usage error of click into a `UserError` with a hint, such as the closest known option."""
     command = error.ctx.command_path if error.ctx else "bradley"
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return UserError("no command given", f"type `{command} --help`")
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return UserError(f"command line: {error.format_message().rstrip('.')}", f"type `{command} --help`")
+    # Options of `train` before the `--` are read as options of the launcher, a frequent slip with a simple fix.
     if command.endswith("launch local") and "train" in args and "--" not in args:
         return UserError(
             f"command line: {error.option_name}: no option of `{command}`",

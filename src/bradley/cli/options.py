@@ -1,6 +1,6 @@
-"""A click command whose options are the settings of `config`, one `--section.field` for each.
+"""A click command with the settings of `config` as options, `--section.field` for each setting.
 
-The options are made when the command is invoked, so that `bradley --help` loads neither pydantic nor the settings.
+Options are made when the command is invoked: `bradley --help` loads neither pydantic nor the settings.
 """
 
 from collections import deque
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class SettingsCommand(click.Command):
-    """A command that takes settings as options and is called with those given as `overrides`, dotted name -> text.
+    """A command with settings as options. The callback gets the given settings as `overrides`, dotted name -> text.
 
     Args:
-        choose: whether a setting is an option of this command, by its dotted name.
+        choose: predicate over dotted names; True makes the setting an option of this command.
     """
 
     def __init__(self, *args: Any, choose: Callable[[str], bool] = lambda name: True, **kwargs: Any) -> None:
@@ -29,28 +29,29 @@ class SettingsCommand(click.Command):
 
     @cached_property
     def settings(self) -> list[click.Option]:
-        """One option for each setting that the command takes."""
+        """Options for the settings chosen for this command."""
         from ..config import Config
         from ..config.fields import settings_of
 
         return [setting_option(setting) for setting in settings_of(Config).values() if self.choose(setting.name)]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own parameters, then the settings."""
+        """List the parameters of the command, then the settings."""
         return [*super().get_params(ctx), *self.settings]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and gather the settings among the options."""
+        """Parse a command line and gather the settings in `overrides`."""
         loose, args = loose_settings(args, {name for param in self.get_params(ctx) for name in param.opts})
         for name in loose:
             self.refuse_unchosen(ctx, name)
+        # click passes each parameter to the callback by name. Without `pop` a callback would have to name all settings.
         rest = super().parse_args(ctx, args)
         given = {dotted(option): ctx.params.pop(str(option.name)) for option in self.settings}
         ctx.params["overrides"] = {name: text for name, text in given.items() if text is not None} | loose
         return rest
 
     def refuse_unchosen(self, ctx: click.Context, name: str) -> None:
-        """Raise `UserError` for a setting that exists, but not in this command."""
+        """Raise `UserError` for an existing setting that is no option of this command."""
         from ..config import Config
         from ..config.fields import find_setting, settings_of
 
@@ -61,7 +62,7 @@ class SettingsCommand(click.Command):
             )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The command's own options, then the settings under the head of their section."""
+        """Write the options of the command, then the settings under the heads of their sections."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
@@ -74,12 +75,12 @@ class SettingsCommand(click.Command):
 
 
 def dotted(param: click.Parameter) -> str:
-    """The name of an option as it is typed, without the dashes."""
+    """Name of an option as typed, without the dashes."""
     return param.opts[0].removeprefix("--")
 
 
 def setting_option(setting: "Setting") -> click.Option:
-    """The option of one setting; its help is the setting's docstring and its default."""
+    """Make the option of a setting; the help text is the docstring and the default of the setting."""
     entry = f"One entry: --{setting.name}.NAME VALUE." if setting.table else ""
     default = f"[default: {setting.shown_default}]" if setting.shown_default else ""
     return click.Option(
@@ -90,22 +91,28 @@ def setting_option(setting: "Setting") -> click.Option:
 
 
 def loose_settings(args: list[str], known: set[str]) -> tuple[dict[str, str], list[str]]:
-    """Dotted options that are no option of click's, and all other arguments.
+    """Separate dotted options unknown to click from all other arguments.
 
-    They are the entries of tables (`--model.config.hidden_size 64`), and slips, which are passed on like settings so
-    that they are reported together with the mistakes of the file.
+    Unknown dotted options are entries of tables (`--model.config.hidden_size 64`) or typing mistakes. Mistakes are
+    passed on like settings, and are reported together with the mistakes of the configuration file.
+
+    Args:
+        args: command line.
+        known: options known to click, with their dashes.
 
     Raises:
-        UserError: such an option without a value.
+        UserError: a dotted option has no value.
     """
     loose: dict[str, str] = {}
     rest: list[str] = []
     queue = deque(args)
+    # Arguments after `--` belong to another command and may look like settings, so the loop stops there.
     while queue and queue[0] != "--":
         arg = queue.popleft()
         name, equals, value = arg.partition("=")
         if name in known or not name.startswith("--") or "." not in name:
             rest.append(arg)
+        # A value beginning with `--` needs `=`: read greedily, it would swallow the next option.
         elif equals or (queue and not queue[0].startswith("--")):
             loose[name.removeprefix("--")] = value if equals else queue.popleft()
         else:

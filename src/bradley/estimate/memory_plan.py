@@ -1,4 +1,4 @@
-"""The memory of a run before it starts, from its settings alone: no data are read, and no weight is allocated."""
+"""Memory preview of a run from settings alone: no data are read, and no weight is allocated."""
 
 from typing import Any
 
@@ -14,18 +14,26 @@ from .memory import MODES, PARTS, Setup, memory_of
 from .shapes import network_of
 
 PER_NODE = 8
-"""Processes among which `hybrid` shards where nothing is said: those of one node."""
+"""Default number of processes sharing a copy of the model under `hybrid`: the processes of a node."""
 FASTEST = {"cpu": "segments", "cuda": "varlen"}
-"""What `model.engine = auto` takes where the model allows it."""
+"""Engine of `model.engine = auto` by kind of device, for decoders."""
 
 
 def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
-    """What each process of a run holds at its peak, as plain values; see `show_memory`.
+    """Compute the peak memory of each process of a run, as plain values; see `show_memory`.
 
-    Counted for a micro-batch that fills the budget, and on a CPU for as many partial gradients as one process needs.
+    The count assumes a micro-batch filling the token budget. With gradients summed in a fixed order, the default on a
+    CPU, all partial gradients of a process count.
+
+    Args:
+        config: settings of the run.
+        processes: number of processes.
+
+    Returns:
+        Settings relevant to memory, numbers of parameters, and `bytes`: mode -> part -> bytes, see `memory_of`.
 
     Raises:
-        BradleyError: settings that make no model, or one whose memory is not known.
+        BradleyError: the settings make no model, or the memory of the model or the optimizer is unknown.
     """
     device = device_of(config)
     drawn = outline(config.model)
@@ -48,19 +56,41 @@ def plan_memory(config: Config, processes: int = 1) -> dict[str, Any]:
     }
 
 
+def show_memory(found: dict[str, Any]) -> str:
+    """Format the result of `plan_memory` as lines: a summary, then a table of GiB by part and mode."""
+    modes = found["bytes"]
+    head = [
+        f"{found['parameters']:,} parameters, {found['trained']:,} trained by {found['optimizer']}",
+        f"{found['compute']} on {found['device']}, engine {found['engine']}, micro-batches of "
+        f"{found['micro_batch_tokens']:,} tokens"
+        + (", gradient checkpointing" if found["gradient_checkpointing"] else ""),
+        f"gradients held at once where each process has a copy of the model: {found['partial_gradients']}",
+        f"GiB in each of {found['processes']} processes, computed and not measured:",
+    ]
+    width = max(map(len, modes)) + 2
+    table = ["".join([f"{'':<14}", *(f"{mode:>{width}}" for mode in modes)])]
+    for part in (*PARTS, "total"):
+        table.append("".join([f"{part:<14}", *(f"{row[part] / GIB:>{width}.3f}" for row in modes.values())]))
+    return "\n".join([*head, *table])
+
+
 def device_of(config: Config) -> str:
-    """The kind of device that is planned for, which need not be in this machine."""
+    """Kind of device to plan for; the device need not exist in this machine."""
     named = config.train.device
+    # Layers in 4 bits run on CUDA alone, so they decide even on a machine without a GPU.
     if config.model.adapter.quantize != "none" or (named == "auto" and torch.cuda.is_available()):
         return "cuda"
     return "cpu" if named == "auto" else named
 
 
 def setup_of(config: Config, device: str, processes: int, *, causal: bool) -> Setup:
-    """What the settings decide, for one process.
+    """Collect the settings relevant to memory, for a single process.
 
     Args:
-        causal: whether the network is a decoder; encoders run on padded rows.
+        config: settings of the run.
+        device: `cpu` or `cuda`.
+        processes: number of processes.
+        causal: True for a decoder; encoders run on padded rows.
     """
     precision, model = config.model.precision, config.model
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device == "cuda")
@@ -78,44 +108,27 @@ def setup_of(config: Config, device: str, processes: int, *, causal: bool) -> Se
 
 
 def in_fixed_order(config: Config, device: str) -> bool:
-    """Whether copies of the model add up their gradients in the order that no number of processes changes."""
+    """Return True if data-parallel replicas sum gradients in an order independent of the number of processes."""
     wanted = config.parallel.canonical
     return wanted == "on" or (wanted == "auto" and device == "cpu")
 
 
 def partial_gradients(config: Config, processes: int) -> int:
-    """Gradients that a process holds at most where parts of a step are added up in a fixed order."""
+    """Most gradients held by a process if parts of a step are summed in a fixed order."""
     return gradients_held(min(config.train.batch_size, config.parallel.parts), processes)
 
 
 def modes_of(processes: int, per_copy: int = PER_NODE) -> tuple[str, ...]:
-    """The modes that differ for so many processes."""
+    """Modes with different memory for a number of processes."""
     if processes == 1:
         return MODES[:1]
     return MODES if processes > per_copy else MODES[:3]
 
 
 def in_mode(setup: Setup, mode: str, processes: int, per_copy: int = PER_NODE) -> Setup:
-    """The setup of one of so many processes. What is sharded is reduced by the collectives, in their order."""
+    """Adapt a setup to a mode and a number of processes."""
     if mode == "replicate":
         return setup
     shards = min(processes, per_copy) if mode == "hybrid" else processes
+    # Collectives sum sharded gradients in an order of their own, so no partial gradients are held.
     return setup._replace(mode=mode, shards=shards, partial_gradients=1)
-
-
-def show_memory(found: dict[str, Any]) -> str:
-    """The plan of a run's memory in lines."""
-    modes = found["bytes"]
-    head = [
-        f"{found['parameters']:,} parameters, {found['trained']:,} trained by {found['optimizer']}",
-        f"{found['compute']} on {found['device']}, engine {found['engine']}, micro-batches of "
-        f"{found['micro_batch_tokens']:,} tokens"
-        + (", gradient checkpointing" if found["gradient_checkpointing"] else ""),
-        f"gradients held at once where each process has a copy of the model: {found['partial_gradients']}",
-        f"GiB in each of {found['processes']} processes, computed and not measured:",
-    ]
-    width = max(map(len, modes)) + 2
-    table = ["".join([f"{'':<14}", *(f"{mode:>{width}}" for mode in modes)])]
-    for part in (*PARTS, "total"):
-        table.append("".join([f"{part:<14}", *(f"{row[part] / GIB:>{width}.3f}" for row in modes.values())]))
-    return "\n".join([*head, *table])

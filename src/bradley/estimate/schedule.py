@@ -1,4 +1,4 @@
-"""What a run will be, before it starts: its schedule, what sharing prompts saves, and about how long it takes."""
+"""Preview of a run: schedule, tokens saved by sharing prompts, and estimated time."""
 
 import math
 import time
@@ -23,19 +23,22 @@ from ..training.build import Prepared, default_cache, prepare
 from ..training.evaluation import steps_between
 
 TIMED = 6
-"""Micro-batches that are timed, spread over the first steps."""
+"""Number of timed micro-batches, spread over the first steps."""
 PROCESSES = (1, 2, 4, 8)
+"""Numbers of processes with a forecast of their load balance."""
 
 
 def estimate_run(config: Config, *, timing: bool = True) -> dict[str, Any]:
-    """The schedule of a run, as plain values; see `show`.
+    """Compute the schedule of a run as plain values; see `show`.
 
     Args:
-        timing: whether a few micro-batches are run to estimate seconds.
+        config: settings of the run.
+        timing: True runs a few micro-batches to estimate seconds.
 
     Raises:
-        BradleyError: whatever would stop the run before its first step.
+        BradleyError: any error stopping the run before the first step.
     """
+    # The run's own preparation, so that the forecast is the plan of the run and no second computation of it.
     made = prepare(config, {}, default_cache())
     plan = replace(made.plan, num_steps=config.train.stop_after or made.plan.num_steps)
     known, peers = schedule(plan, PROCESSES), peer_tokens(made.train, config.seed)
@@ -56,63 +59,16 @@ def estimate_run(config: Config, *, timing: bool = True) -> dict[str, Any]:
     }
 
 
-def grouping(made: Prepared) -> dict[str, Any]:
-    """Comparisons, judgments and tokens of one pass under the other value of `data.group_by`, on the same engine."""
-    config = made.config
-    other = "none" if config.data.group_by == "prompt" else "prompt"
-    rows = load_splits(config.data.model_copy(update={"group_by": other}), config.seed).train
-    renderer = Renderer(make_tokenizer(config.model, rows), config.render, causal=made.renderer.causal)
-    store = build_store(rows, renderer, training=True, cache=default_cache())
-    return {
-        "group_by": other,
-        "comparisons": len(store),
-        "judgments": len(store.better),
-        "tokens": int(load_on(made.built.model, store).tokens.sum(dtype=np.int64)),
-        "tokens_now": int(made.plan.load.tokens.sum(dtype=np.int64)),
-    }
-
-
-def seconds(made: Prepared, cost: float) -> dict[str, float]:
-    """About how long training and evaluation take here, from a few micro-batches of the first steps."""
-    rates = time_micro_batches(made.built.model, made.train, made.plan)
-    model, every = made.built.model, steps_between(made.config.eval, made.plan.num_steps)
-    evaluations = 1 + math.ceil((made.config.train.stop_after or made.plan.num_steps) / every)
-    scored = sum(float(load_on(model, split).cost.sum()) for split in made.evals.values()) * evaluations
-    scored += float(load_on(model, made.test).cost.sum()) if made.test else 0.0
-    return {"train": cost * rates["train"], "evaluate": scored * rates["evaluate"]}
-
-
-def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict[str, float]:
-    """Seconds per unit of cost, forward and backward (`train`) and forward alone (`evaluate`)."""
-    found = [piece for step in islice(plan.steps(), TIMED) for piece in step.micro_batches]
-    found = [found[int(k)] for k in np.linspace(0, len(found) - 1, min(TIMED, len(found)))]
-    weights = store.judgment_weights("pair")
-    spent = {"train": 0.0, "evaluate": 0.0}
-    for number, chosen in enumerate([found[0], *found]):  # the first warms up
-        batch = collate(store, chosen, weights).to(model.device)
-        for kind in spent:
-            began = time.perf_counter()
-            with torch.set_grad_enabled(kind == "train"):
-                scores = model(batch)
-                if kind == "train":
-                    scores.square().sum().backward()  # what a loss costs besides is nothing
-            float(scores.detach().sum())  # waits for the device
-            spent[kind] += (time.perf_counter() - began) * (number > 0)
-    model.zero_grad()
-    cost = sum(float(plan.load.cost[chosen].sum()) for chosen in found)
-    return {kind: took / cost for kind, took in spent.items()}
-
-
 def show(found: dict[str, Any]) -> str:
-    """A forecast in lines."""
+    """Format the result of `estimate_run` as lines."""
     known, tokens = found["schedule"], found["tokens"]
-    pieces = f"{known['micro_batches'] / found['steps']:.1f} in a step ({known['fewest']} to {known['most']})"
+    per_step = f"{known['micro_batches'] / found['steps']:.1f} in a step ({known['fewest']} to {known['most']})"
     busy = ", ".join(f"{100 * share:.1f} % of {n}" for n, share in known["busy"].items())
     lines = [
         ("data", f"{found['comparisons']:,} comparisons, {found['judgments']:,} judgments"),
         ("engine", found["engine"]),
         ("steps", f"{found['steps']:,} of {found['batch_size']} comparisons, {found['steps_per_epoch']:,} per epoch"),
-        ("micro-batches", f"{known['micro_batches']:,}, {pieces}, the largest of {known['largest']:,} tokens"),
+        ("micro-batches", f"{known['micro_batches']:,}, {per_step}, the largest of {known['largest']:,} tokens"),
         ("tokens", f"{known['tokens']:,} in the run, padding included; of one pass over the data:"),
         ("", f"{tokens['once']:,} with each prompt once"),
         ("", f"{tokens['responses']:,} with its prompt before every response"),
@@ -127,7 +83,64 @@ def show(found: dict[str, Any]) -> str:
     return "\n".join(f"{name:<14} {text}" for name, text in lines)
 
 
+def grouping(made: Prepared) -> dict[str, Any]:
+    """Count comparisons, judgments and tokens of an epoch under the other value of `data.group_by`, same engine."""
+    config = made.config
+    # Tokens count as the engine runs them: shared prompts promise more than an engine with padding can save.
+    other = "none" if config.data.group_by == "prompt" else "prompt"
+    rows = load_splits(config.data.model_copy(update={"group_by": other}), config.seed).train
+    renderer = Renderer(make_tokenizer(config.model, rows), config.render, causal=made.renderer.causal)
+    store = build_store(rows, renderer, training=True, cache=default_cache())
+    return {
+        "group_by": other,
+        "comparisons": len(store),
+        "judgments": len(store.better),
+        "tokens": int(load_on(made.built.model, store).tokens.sum(dtype=np.int64)),
+        "tokens_now": int(made.plan.load.tokens.sum(dtype=np.int64)),
+    }
+
+
+def seconds(made: Prepared, cost: float) -> dict[str, float]:
+    """Estimate the seconds of training and evaluation on this machine from a few micro-batches of the first steps.
+
+    Args:
+        made: prepared run.
+        cost: cost of all training steps, in token equivalents of matrix products.
+    """
+    rates = time_micro_batches(made.built.model, made.train, made.plan)
+    model, every = made.built.model, steps_between(made.config.eval, made.plan.num_steps)
+    evaluations = 1 + math.ceil((made.config.train.stop_after or made.plan.num_steps) / every)
+    scored = sum(float(load_on(model, split).cost.sum()) for split in made.evals.values()) * evaluations
+    scored += float(load_on(model, made.test).cost.sum()) if made.test else 0.0
+    return {"train": cost * rates["train"], "evaluate": scored * rates["evaluate"]}
+
+
+def time_micro_batches(model: ScoreModel, store: TokenStore, plan: Plan) -> dict[str, float]:
+    """Measure seconds per unit of cost, forward and backward (`train`) and forward alone (`evaluate`)."""
+    first = [micro_batch for step in islice(plan.steps(), TIMED) for micro_batch in step.micro_batches]
+    timed = [first[int(k)] for k in np.linspace(0, len(first) - 1, min(TIMED, len(first)))]
+    weights = store.judgment_weights("pair")
+    spent = {"train": 0.0, "evaluate": 0.0}
+    # The first micro-batch runs twice and counts once: its first time includes compilation and the first use of memory.
+    for number, micro_batch in enumerate([timed[0], *timed]):
+        batch = collate(store, micro_batch, weights).to(model.device)
+        for kind in spent:
+            began = time.perf_counter()
+            with torch.set_grad_enabled(kind == "train"):
+                scores = model(batch)
+                if kind == "train":
+                    # Any function of the scores will do: the cost of a loss beside the backbone is nothing.
+                    scores.square().sum().backward()
+            # Reading a number waits for the device; CUDA would otherwise return before the work is done.
+            float(scores.detach().sum())
+            spent[kind] += (time.perf_counter() - began) * (number > 0)
+    model.zero_grad()
+    cost = sum(float(plan.load.cost[micro_batch].sum()) for micro_batch in timed)
+    return {kind: took / cost for kind, took in spent.items()}
+
+
 def _grouping_line(other: dict[str, Any], judgments: int) -> str:
+    # Tokens per judgment, because the two ways may keep different numbers of judgments.
     change = 100 * (other["tokens"] / other["judgments"] / (other["tokens_now"] / judgments) - 1)
     return (
         f"data.group_by = {other['group_by']} would make {other['comparisons']:,} comparisons of "
@@ -144,7 +157,7 @@ def _time_line(known: dict[str, float] | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `12 min`, `3.4 h`: about this long."""
+    """Format a rough time: `42 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""The shapes that memory depends on, read off a network, which may be one on PyTorch's `meta` device."""
+"""Shapes relevant to memory, read from a network. A network on the `meta` device of PyTorch suffices."""
 
 import math
 from typing import Any
@@ -12,31 +12,33 @@ from ..model.trainable import ADAPTER, is_norm
 from .memory import Layer, Network
 
 KEEPS = {"NewGELUActivation": 4, "QuickGELUActivation": 2}
-"""Tensors that activation functions written in Python keep for their gradients; one kernel keeps its input alone."""
+"""Tensors kept for gradients by activation functions written in Python. A fused kernel keeps only the input."""
 
 
 def network_of(network: Any, quantize: str = "none") -> Network:
-    """The shapes of a classifier.
+    """Read the shapes of a classifier.
 
     Args:
-        quantize: `nf4` counts the frozen linear layers as kept in 4 bits, whatever they are now.
+        network: a transformers model for sequence classification, with or without adapters.
+        quantize: `nf4` counts frozen linear layers as kept in 4 bits, regardless of their present dtype.
 
     Raises:
-        UserError: its layers are not built from linear layers, as those with experts or convolutions are not.
+        UserError: the layers are not built from linear layers, as in models with experts or convolutions.
     """
     weights = dict(network.named_parameters())
     layers = _layers(network)
     paths = linear_layers(network)
     linear = {id(network.get_submodule(path).weight) for path in paths}
     frozen = [p for p in weights.values() if not p.requires_grad]
-    small = sum(p.numel() for p in frozen if id(p) in linear) if quantize != "none" else 0
+    # An outline holds every weight in full, so layers to be quantized by the run are told by being linear and frozen.
+    to_quantize = sum(p.numel() for p in frozen if id(p) in linear) if quantize != "none" else 0
     units = [*layers, *(module for module in network.modules() if isinstance(module, nn.Embedding))]
     return Network(
         trained=tuple(tuple(p.shape) for p in weights.values() if p.requires_grad),
-        frozen=sum(p.numel() for p in frozen) - small,
-        quantized=small,
+        frozen=sum(p.numel() for p in frozen) - to_quantize,
+        quantized=to_quantize,
         matrices=sum(p.numel() for p in weights.values() if id(p) in linear and p.requires_grad),
-        frozen_matrices=sum(p.numel() for p in frozen if id(p) in linear) - small,
+        frozen_matrices=sum(p.numel() for p in frozen if id(p) in linear) - to_quantize,
         unit=max(sum(p.numel() for p in unit.parameters()) for unit in units),
         trains_backbone=any(p.requires_grad for name, p in weights.items() if not is_head_weight(network, name)),
         layers=len(layers),
@@ -45,7 +47,7 @@ def network_of(network: Any, quantize: str = "none") -> Network:
 
 
 def _layers(network: Any) -> Any:
-    """The list of layers of a backbone."""
+    """List of layers of a backbone."""
     wanted = network.config.get_text_config().num_hidden_layers
     found = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
     if not found:
@@ -54,8 +56,11 @@ def _layers(network: Any) -> Any:
 
 
 def _layer(network: Any, layer: Any) -> Layer:
-    """Projections in the order in which a layer has them: those that read H come first, inside attention and
-    outside."""
+    """Shapes of a layer.
+
+    Projections come in the order of the layer: projections of H come first, inside attention and in the feed-forward
+    layer.
+    """
     config = network.config.get_text_config()
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -66,6 +71,7 @@ def _layer(network: Any, layer: Any) -> Layer:
     attention, rest = [p for p in own if in_attention(p)], [p for p in own if not in_attention(p)]
     if not attention or len(rest) < 2:
         raise _unknown(network, "its layers are not made of linear layers")
+    # A gate is a third projection, or part of the first projection, whose output then has 2 F numbers instead of F.
     first, down = network.get_submodule(rest[0]), network.get_submodule(rest[-1])
     inner = _size(down, 0)
     return Layer(
@@ -86,30 +92,34 @@ def _layer(network: Any, layer: Any) -> Layer:
 
 
 def _size(module: Any, side: int) -> int:
-    """Numbers that a linear layer reads (0) or writes (1), whichever way its weight lies."""
+    """Input size (0) or output size (1) of a linear layer, for either layout of the weight."""
     module = getattr(module, "base_layer", module)
     if isinstance(module, nn.Linear):
         return int((module.in_features, module.out_features)[side])
-    return int(module.weight.shape[side])  # GPT-2's Conv1D
+    # Conv1D of GPT-2 stores its weight as [in, out], the transpose of nn.Linear.
+    return int(module.weight.shape[side])
 
 
 def _kept(network: Any, paths: list[str]) -> int:
-    """How many of these layers need their input for the gradient of a weight, of an adapter in them at least."""
+    """Number of layers in `paths` keeping the input for the gradient of a weight, of the layer or of an adapter."""
     return sum(any(p.requires_grad for p in _owner(network, path).parameters()) for path in paths)
 
 
 def _owner(network: Any, path: str) -> Any:
-    """The layer itself, or the one of PEFT's that stands around it."""
+    """The layer of `path`, or the PEFT layer wrapping the layer."""
     return network.get_submodule(path.removesuffix(".base_layer"))
 
 
 def _norms(layer: Any, heads: int, key_heads: int, hidden: int) -> Any:
-    """(numbers per token, tensors kept) of each norm of a layer: its input and, if it is written in Python and its
-    scale is trained, what it made of it."""
+    """Yield (numbers per token, tensors kept) of each norm of a layer.
+
+    Every norm keeps the input. A norm written in Python with a trained scale keeps the normalised input too.
+    """
     for name, module in layer.named_modules():
         if not is_norm(module):
             continue
         width = math.prod(next(module.parameters()).shape)
+        # Norms of single heads run once for each head of queries or of keys; their width tells them from layer norms.
         times = 1 if width == hidden else heads if name.rpartition(".")[2].startswith("q") else key_heads
         fused = isinstance(module, nn.LayerNorm | nn.RMSNorm)
         trained = any(p.requires_grad for p in module.parameters())

@@ -1,4 +1,4 @@
-"""Means with 95 % confidence intervals, for judgments that are not independent because they share a prompt."""
+"""Means with 95 % confidence intervals clustered by prompt: judgments sharing a prompt are not independent."""
 
 import math
 from collections.abc import Sequence
@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 UNBOUNDED = (-math.inf, math.inf)
+"""Bounds of values without a limited range."""
 PROPORTION = (0.0, 1.0)
+"""Bounds of shares."""
 
 
 class Interval(NamedTuple):
     """A mean and its confidence interval.
 
     Attributes:
-        value: the mean of the `n` values; nan where there are none.
-        low, high: ends of the interval; nan where there are no values.
-        n: how many values.
-        clusters: how many independent groups they come from.
+        value: mean of the `n` values; nan without values.
+        low, high: ends of the interval; nan without values.
+        n: number of values.
+        clusters: number of independent groups among the values.
     """
 
     value: float
@@ -34,18 +36,24 @@ def clustered_mean(
     bounds: tuple[float, float] = UNBOUNDED,
     confidence: float = 0.95,
 ) -> Interval:
-    """Mean of `values` [n] with the cluster-robust (sandwich) interval over `clusters` [n], the group of each value.
+    """Mean of `values` [n] with the cluster-robust (sandwich) interval over `clusters` [n].
 
     With G clusters and u_g the sum of (value - mean) over cluster g,
 
         SE^2 = G / (G - 1) * sum_g u_g^2 / n^2,    interval = mean +- t(G - 1) * SE,
 
-    clipped to `bounds`, the range in which a value can lie (Liang and Zeger 1986; Cameron and Miller 2015). The order
-    of the values changes no bit of the result.
+    clipped to `bounds` (Liang and Zeger 1986; Cameron and Miller 2015). The order of the values changes no bit of the
+    result.
 
-    Where the formula says nothing: no values give nan throughout; one cluster gives the whole of `bounds`; values that
-    all lie on one bound, where the formula's width is 0, give the exact binomial interval (Clopper and Pearson 1934)
-    that counts each cluster as one trial.
+    Cases outside the formula: no values give nan throughout; a single cluster gives all of `bounds`. If all values lie
+    on the same bound, the width of the formula is 0. The result is then the exact binomial interval (Clopper and
+    Pearson 1934), each cluster counting as a single trial.
+
+    Args:
+        values: numbers to average.
+        clusters: group of each value, such as a prompt key.
+        bounds: smallest and largest possible value.
+        confidence: coverage of the interval.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0:
@@ -57,7 +65,7 @@ def clustered_mean(
 
 
 def naive_mean(values: ArrayLike, bounds: tuple[float, float] = UNBOUNDED, confidence: float = 0.95) -> Interval:
-    """`clustered_mean` as if every value were independent: what most published intervals are."""
+    """Compute `clustered_mean` as if every value were independent, like most published intervals."""
     sample = np.asarray(values, dtype=np.float64)
     return clustered_mean(sample, np.arange(sample.size), bounds, confidence)
 
@@ -65,7 +73,10 @@ def naive_mean(values: ArrayLike, bounds: tuple[float, float] = UNBOUNDED, confi
 def interval_dict(
     values: ArrayLike, clusters: Sequence[Any] | NDArray[Any], bounds: tuple[float, float] = PROPORTION
 ) -> dict[str, float | int | None]:
-    """The clustered interval and the naive one beside it, ready for JSON: what is not finite becomes None."""
+    """Clustered and naive interval of `values` [n], ready for JSON: numbers that are not finite become None.
+
+    The keys are the fields of `Interval`, then `naive_low` and `naive_high`.
+    """
     robust, naive = clustered_mean(values, clusters, bounds), naive_mean(values, bounds)
     figures = {**robust._asdict(), "naive_low": naive.low, "naive_high": naive.high}
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
@@ -74,12 +85,15 @@ def interval_dict(
 def _ends(
     sample: NDArray[np.float64], mean: float, codes: NDArray[np.intp], bounds: tuple[float, float], alpha: float
 ) -> tuple[float, float]:
+    """Ends of the interval; `codes` [n] numbers the clusters from 0, and alpha is 1 - confidence."""
+    # scipy loads inside functions throughout: importing it takes long, and `bradley --help` must answer at once.
     from scipy.stats import t as student
 
     floor, ceiling = bounds
     groups = int(codes.max()) + 1
     if groups == 1:
         return bounds
+    # Values all on a bound have residuals of 0. The formula would claim certainty after a handful of prompts.
     if bool(np.all(sample == ceiling)):
         return floor + (ceiling - floor) * (alpha / 2) ** (1 / groups), ceiling
     if bool(np.all(sample == floor)):
@@ -89,7 +103,9 @@ def _ends(
 
 
 def _standard_error(sample: NDArray[np.float64], mean: float, codes: NDArray[np.intp]) -> float:
-    order = np.lexsort((sample, codes))  # one order of summation, whatever the order of the rows
+    """Cluster-robust standard error of the mean, SE in `clustered_mean`."""
+    # Floating-point sums depend on their order. Sorting first gives equal bits for any order of the rows.
+    order = np.lexsort((sample, codes))
     residuals = np.bincount(codes[order], weights=sample[order] - mean)
     groups = len(residuals)
     return math.sqrt(groups / (groups - 1) * math.fsum(residuals**2)) / sample.size

@@ -1,4 +1,4 @@
-"""Scored comparisons as one flat table of judgments, the form that every figure is computed from."""
+"""Scored comparisons as a flat table of judgments, the common input of all figures."""
 
 import math
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ class JudgmentTable:
     """One entry per judgment, in the order of the rows; all arrays [J].
 
     Attributes:
-        row: index of the judgment's comparison.
-        prompt: key of its prompt, the cluster of every interval.
+        row: index of the comparison.
+        prompt: key of the prompt, the cluster of every interval.
         probability, weight: as labelled.
         chosen, rejected: scores of the better and of the worse response.
-        extra_tokens: response tokens of the better response minus those of the worse one.
+        extra_tokens: response tokens of the better response minus response tokens of the worse response.
     """
 
     row: NDArray[np.intp]
@@ -36,26 +36,27 @@ class JudgmentTable:
 
     @property
     def margin(self) -> Floats:
-        """Score of the better response minus that of the worse one."""
+        """Score of the better response minus the score of the worse response [J]."""
         return self.chosen - self.rejected
 
     @property
     def decided(self) -> NDArray[np.bool_]:
-        """Which judgments prefer one response: all but labelled ties."""
+        """Mask [J] of judgments preferring a response: all but labelled ties."""
         decided: NDArray[np.bool_] = self.probability != 0.5
         return decided
 
     def select(self, keep: NDArray[np.bool_]) -> Self:
-        """The judgments for which `keep` [J] holds, in the same order."""
+        """Select the judgments with True in `keep` [J], in the same order."""
         return replace(self, **{name: getattr(self, name)[keep] for name in self.__slots__})
 
 
 def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
-    """The judgments of `rows`, flat.
+    """Flatten the judgments of `rows` into a table.
 
     Raises:
         DataError: a score is not a finite number.
     """
+    # A nan would spread through every mean, and the summary would show None without naming the comparison.
     for row in rows:
         if not all(math.isfinite(score) for score in row.scores):
             raise DataError(
@@ -75,7 +76,7 @@ def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
 
 
 def half_ties(difference: Floats) -> Floats:
-    """1 where the difference is positive, 0 where it is negative, 1/2 where it is zero; same shape."""
+    """Indicator of a positive difference: 1 for positive, 0 for negative, 1/2 for zero; same shape."""
     result: Floats = (np.sign(difference) + 1.0) / 2.0
     return result
 

@@ -1,4 +1,4 @@
-"""What length alone explains: of the labels, and of the scores."""
+"""Length bias: how much of the labels and of the scores response length alone explains."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +12,9 @@ from .moments import correlation, deviation, mean
 
 
 def length_figures(rows: Sequence[ScoredComparison], decided: JudgmentTable) -> dict[str, Any]:
-    """Length rules and correlations, by the names that `summarize` gives them. Lengths are response tokens."""
+    """Length rules and correlations under the names of `summarize`. Lengths are counts of response tokens."""
     longer = half_ties(decided.extra_tokens)
+    # The better rule is chosen on this very set, which can only favour the rule and never the model.
     rule = longer if (mean(longer) or 0.0) >= 0.5 else 1.0 - longer
     gain = half_ties(decided.margin) - rule
     return {
@@ -26,7 +27,10 @@ def length_figures(rows: Sequence[ScoredComparison], decided: JudgmentTable) -> 
 
 
 def length_rule(figures: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
-    """The better of "longer wins" and "shorter wins" on a set, from its summary, and its accuracy."""
+    """Choose the better of "longer wins" and "shorter wins" from the summary of a set; return name and accuracy.
+
+    The accuracy is None if the summary has no length figures.
+    """
     length = figures.get("length")
     if not length or length["value"] is None or length["value"] >= 0.5:
         return "longer wins", length
@@ -35,7 +39,8 @@ def length_rule(figures: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]
 
 
 def _score_and_length(rows: Sequence[ScoredComparison]) -> float | None:
-    """Correlation of score and length over responses that a judgment names, each counted once."""
+    """Correlation of score and length over judged responses, each counted once."""
+    # The set comprehension drops repeats: a response in three judgments would otherwise weigh three times.
     judged = [(row, i) for row in rows for i in {i for j in row.judgments for i in (j.better, j.worse)}]
     scores = np.array([row.scores[i] for row, i in judged], dtype=np.float64)
     return correlation(scores, np.array([row.response_tokens[i] for row, i in judged], dtype=np.float64))

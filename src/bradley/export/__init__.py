@@ -1,1 +1,1 @@
-"""A trained model as a folder for other programs: transformers, TRL, vLLM, OpenRLHF, and the Hub."""
+"""Export of a trained model as a folder for other programs: transformers, TRL, vLLM, OpenRLHF, and the Hub."""

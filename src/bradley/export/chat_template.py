@@ -1,7 +1,8 @@
-"""The rendering of a model as one chat template that depends on nothing but the messages.
+"""Frozen chat templates: the rendering of a model as a single template depending on the messages alone.
 
-Other programs know no settings of ours: they fill the tokenizer's chat template with the messages. So the system turn,
-the template arguments, the date, the special tokens around a raw text and its end token are written into the template.
+Other programs know no settings of bradley, and fill the chat template of the tokenizer with the messages. The export
+therefore writes all settings into the template: the system turn, the template arguments, the date, the end token, and
+the special tokens around a raw text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,36 +16,83 @@ from ..errors import CheckpointError, UserError
 
 Turns = Sequence[Mapping[str, str]]
 DAYS = "2024-02-29", "2031-11-05"
-"""Two days that differ in every part of a date."""
+"""Two days with different values in every part of a date."""
 NO_DATE = "raise_exception('the chat template writes a date, and the model was trained without one')"
-"""What stands for a date where training had none, and a conversation that asks for it was refused."""
+"""Replacement of a date call in a template trained without a date: training refused conversations asking for a date."""
 OPENING = MARKERS["assistant"].rstrip()
-"""What `raw` writes before a response that is still to come."""
+"""Text of `raw` before a response still to be written."""
 RAW = (
     "{{% set markers = {markers} %}}{{{{ {start} }}}}"
     "{{% for message in messages %}}{{{{ markers[message['role']] + message['content'] }}}}{{% endfor %}}"
     "{{% if not add_generation_prompt %}}{{{{ {end} }}}}"
     "{{% elif messages and messages[-1]['role'] != 'text' %}}{{{{ {opening} }}}}{{% endif %}}"
 )
+"""Chat template of `raw`, for `str.format`: doubled braces become the braces of Jinja."""
 
 
 def frozen_chat_template(renderer: Renderer) -> str:
-    """A chat template that needs neither settings nor a clock to render conversations as `renderer` does.
+    """Write a chat template rendering conversations like `renderer`, without settings and without a clock.
 
-    What a row of data gives the template besides its messages still wins over the arguments of the settings.
+    Template arguments given by a row of data still override the arguments of the settings.
     """
     if renderer.template is None:
         return _system(renderer) + _raw(renderer)
     day = renderer.settings.date
+    # Dates are frozen first: later steps add text around the template, and a system prompt may quote a date call.
     text = without_clock(renderer.template, day) if day else CALL.sub(NO_DATE, renderer.template)
     if renderer.eos is not None:
         text = _ended(text, str(renderer.tokenizer.eos_token))
     return "".join(_argument(*item) for item in renderer.settings.template_kwargs.items()) + _system(renderer) + text
 
 
+def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[str, Any]) -> None:
+    """Render conversations on two days and compare the texts.
+
+    Args:
+        template: Jinja text.
+        conversations: lists of turns, each with `role` and `content`.
+        names: special tokens by name, as given to a template by transformers.
+
+    Raises:
+        UserError: the texts differ.
+        CheckpointError: the template refuses a conversation.
+    """
+    # A call through another name escapes the replacement of date calls. Moving the clock finds every case.
+    for turns in conversations:
+        for opens in (False, True):
+            if len({_on_day(template, turns, names, day, opens) for day in DAYS}) > 1:
+                raise UserError(
+                    "the chat template writes today's date, so scores would drift from day to day",
+                    "write a date into a copy of the template, and train with that: --render.template FILE",
+                )
+
+
+def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence[Sequence[int]]) -> None:
+    """Compare the token ids of transformers alone with the ids of training.
+
+    Args:
+        tokenizer: tokenizer with the frozen chat template.
+        conversations: lists of turns, each with `role` and `content`.
+        expected: ids of each conversation in training.
+
+    Raises:
+        CheckpointError: ids differ: no chat template can express the rendering of this model.
+    """
+    for turns, ids in zip(conversations, expected, strict=True):
+        found = tokenizer.apply_chat_template([dict(turn) for turn in turns], return_dict=True)["input_ids"]
+        if list(found) != list(ids):
+            alike = common_prefix(list(found), list(ids))
+            raise CheckpointError(
+                f"transformers alone reads a conversation of {len(turns)} turns as other tokens than training did: "
+                f"they are alike up to the {alike}th of {len(ids)}",
+                "use the model folder through bradley, which reads it as training did",
+            )
+
+
 def _raw(renderer: Renderer) -> str:
-    """The transcript of `raw`, with the special tokens that the tokenizer puts around a text."""
+    """Template of the transcript of `raw`, with the special tokens added by the tokenizer around a text."""
     tokenizer = renderer.tokenizer
+    # Tokenizers do not say which tokens they add, so the two encodings of a letter are compared.
     bare, whole = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
     place = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
     start, end = whole[:place], whole[place + len(bare) :]
@@ -55,6 +103,8 @@ def _raw(renderer: Renderer) -> str:
 
 
 def _system(renderer: Renderer) -> str:
+    """Jinja code putting the system prompt before conversations without a system turn, or ""."""
+    # `ascii` escapes quotes, newlines and non-ASCII text into a literal read by Jinja like by Python.
     prompt = renderer.settings.system_prompt
     if not prompt:
         return ""
@@ -66,33 +116,16 @@ def _system(renderer: Renderer) -> str:
 
 
 def _argument(name: str, value: Any) -> str:
+    """Jinja code setting a template argument unless the caller gave a value."""
     return f"{{% if {name} is not defined or {name} is none %}}{{% set {name} = {value!a} %}}{{% endif %}}\n"
 
 
 def _ended(text: str, end: str) -> str:
-    """A template that writes `end` where its text does not end with it, except before a response."""
-    whole = text.removesuffix("\n")  # which Jinja takes off the end of a template, but not off the end of a block
+    """Add the token `end` to texts not ending with this token, except before a response."""
+    # Jinja removes a newline at the end of a template, but not at the end of a block, so the newline goes here.
+    whole = text.removesuffix("\n")
     close = f"{{{{ '' if add_generation_prompt or rendered.endswith({end!a}) else {end!a} }}}}"
     return f"{{% set rendered %}}\n{whole}{{%+ endset %}}{{{{ rendered }}}}{close}"
-
-
-def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[str, Any]) -> None:
-    """Render conversations on two days.
-
-    Args:
-        names: the special tokens, as transformers gives them to a template.
-
-    Raises:
-        UserError: the texts differ.
-        CheckpointError: the template refuses a conversation.
-    """
-    for turns in conversations:
-        for opens in (False, True):
-            if len({_on_day(template, turns, names, day, opens) for day in DAYS}) > 1:
-                raise UserError(
-                    "the chat template writes today's date, so scores would drift from day to day",
-                    "write a date into a copy of the template, and train with that: --render.template FILE",
-                )
 
 
 def _on_day(template: str, turns: Turns, names: Mapping[str, Any], day: str, opens: bool) -> str:
@@ -101,26 +134,10 @@ def _on_day(template: str, turns: Turns, names: Mapping[str, Any], day: str, ope
     values = {"documents": None, "tools": None, **names, CLOCK: frozen_clock(day), "add_generation_prompt": opens}
     try:
         return str(_compile_jinja_template(template).render(values, messages=[dict(turn) for turn in turns]))
-    except Exception as error:  # jinja2 raises whatever the template raises
+    # jinja2 lets every exception of a template through, of any class.
+    except Exception as error:
         roles = ", ".join(turn["role"] for turn in turns)
         raise CheckpointError(
             f"the chat template refuses a conversation with the roles {roles}: {one_line(error)}",
             "train with another template: --render.template FILE",
         ) from error
-
-
-def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence[Sequence[int]]) -> None:
-    """Compare what transformers alone makes of conversations with their ids at training.
-
-    Raises:
-        CheckpointError: they differ: no chat template can say how the texts of this model are read.
-    """
-    for turns, ids in zip(conversations, expected, strict=True):
-        found = tokenizer.apply_chat_template([dict(turn) for turn in turns], return_dict=True)["input_ids"]
-        if list(found) != list(ids):
-            alike = common_prefix(list(found), list(ids))
-            raise CheckpointError(
-                f"transformers alone reads a conversation of {len(turns)} turns as other tokens than training did: "
-                f"they are alike up to the {alike}th of {len(ids)}",
-                "use the model folder through bradley, which reads it as training did",
-            )

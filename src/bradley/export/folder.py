@@ -1,4 +1,4 @@
-"""`bradley export`: a trained model as a folder that any loader reads to the scores that were trained, or nothing."""
+"""`bradley export`: a trained model as a folder giving the scores of training in any loader, or no folder at all."""
 
 import contextlib
 import json
@@ -26,19 +26,22 @@ from .metadata import server_config, without_local_paths
 from .model_card import model_card
 
 FIGURES = "figures"
+"""Folder of the pictures inside an export."""
 PICTURES = ("training", "scores", "calibration", "lengths")
-"""Figures of a run that its model card shows, of those that there are."""
+"""Figures of a run shown by the model card, if present."""
 Json = dict[str, Any]
 
 
 class Exported(NamedTuple):
-    """A folder that was written and proven.
+    """A written and verified export.
 
     Attributes:
-        dtype: of the backbone's weights; a score head is float32 always.
-        merged: whether adapters were folded into the weights.
-        largest_difference, tolerance: of the scores of the parity sample from those in training, and what is allowed.
-        checks: what a fresh process found.
+        folder: the exported folder.
+        dtype: dtype of the weights of the backbone; the score head is always float32.
+        merged: True if adapters were merged into the weights.
+        largest_difference: largest difference between scores of the parity sample after export and in training.
+        tolerance: largest difference explained by rounding.
+        checks: results of the checks in a fresh process.
     """
 
     folder: Path
@@ -49,39 +52,9 @@ class Exported(NamedTuple):
     checks: list[Check]
 
     def to_json(self) -> Json:
-        """The same as plain values."""
+        """Convert to plain values ready for JSON."""
         checks = [{**check._asdict(), "passed": check.passed} for check in self.checks]
         return {**self._asdict(), "folder": str(self.folder), "checks": checks}
-
-
-def describe(exported: Exported, url: str = "") -> str:
-    """What was written, in a few lines."""
-    lines = [
-        ("exported", str(exported.folder)),
-        ("weights", exported.dtype + (", adapters folded in" if exported.merged else "")),
-        ("scores", f"up to {exported.largest_difference:.0e} from training, {exported.tolerance:.0e} allowed"),
-        ("verified", f"{len(exported.checks)} checks in a fresh process passed; `bradley verify` shows each"),
-        *([("hub", url)] if url else []),
-    ]
-    return "\n".join(f"{name:<12} {text}" for name, text in lines)
-
-
-class ExportSource(NamedTuple):
-    """What is exported: a model folder that was loaded, its card, its run if known, and how it is to be written."""
-
-    folder: Path
-    loaded: Loaded
-    card: Json
-    run: RunData | None
-    dtype: str
-    adapter: bool
-    trust: bool
-    base: str
-
-    @property
-    def base_of_written(self) -> str:
-        """`base` for an adapter that stays one; a whole model needs none."""
-        return self.base if self.adapter else ""
 
 
 def export_model(
@@ -98,27 +71,90 @@ def export_model(
 
     Args:
         run: a run folder, or a model folder.
-        folder: where to; must be empty or absent.
-        dtype: of the backbone's weights, `float32` or `bfloat16`.
-        adapter: write the adapters alone, for PEFT, instead of folding them into their base.
-        place: what the model card tells people to load (by default the folder's name).
-        trust_remote_code: run the model code that the folder names.
-        base: where the base model of an adapter is, if no longer where the run found it.
+        folder: folder to write; must be empty or absent.
+        dtype: dtype of the weights of the backbone, `float32` or `bfloat16`.
+        adapter: True writes the adapters alone, for PEFT, instead of merging adapters into the base.
+        place: name for loading the model in the model card; the default is the name of the folder.
+        trust_remote_code: True runs the model code named by the folder.
+        base: place of the base model of an adapter, if moved since the run.
 
     Raises:
-        UserError: an unknown dtype, a folder that holds files, `adapter` for a model without, or with another dtype,
-            or a template that writes today's date.
-        CheckpointError: no model there, one that cannot score, or scores of the written folder that are not its own.
-        DiskError: it cannot be written.
+        UserError: the dtype is unknown, `folder` holds files, or the chat template writes today's date. Also raised if
+            `adapter` meets a model without an adapter, or a dtype other than float32.
+        CheckpointError: no model found, the model cannot score, or the written folder gives other scores.
+        DiskError: the folder cannot be written.
+
+    Example:
+
+        import bradley
+
+        exported = bradley.export_model("runs/first", "exported/first", dtype="bfloat16")
+        print(exported.largest_difference, exported.tolerance)
     """
     folder = Path(folder)
     _check_request(folder, dtype, adapter)
     source = _open(Path(run), dtype, adapter, trust_remote_code, base)
     _freeze(source)
+    # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
     written: list[Exported] = []
     place = place or folder.resolve().name
     replace_folder(folder, lambda target: written.append(_fill(target, source, folder, place)))
     return written[0]
+
+
+def describe(exported: Exported, url: str = "") -> str:
+    """Format an export as a few lines, with the URL of an upload if given."""
+    lines = [
+        ("exported", str(exported.folder)),
+        ("weights", exported.dtype + (", adapters folded in" if exported.merged else "")),
+        ("scores", f"up to {exported.largest_difference:.0e} from training, {exported.tolerance:.0e} allowed"),
+        ("verified", f"{len(exported.checks)} checks in a fresh process passed; `bradley verify` shows each"),
+        *([("hub", url)] if url else []),
+    ]
+    return "\n".join(f"{name:<12} {text}" for name, text in lines)
+
+
+def find_model(run: Path) -> tuple[Path, Path | None]:
+    """Find the model folder of a path, and the run folder around the model folder, if any.
+
+    Raises:
+        CheckpointError: neither the path nor its folder `model` holds a `bradley.json`.
+    """
+    inside = run / "model"
+    model = inside if (inside / CARD).is_file() else run
+    if not (model / CARD).is_file():
+        raise CheckpointError(
+            f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
+            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
+        )
+    # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
+    around = model.resolve().parent
+    known = model.name == "model" and (around / "metrics.jsonl").is_file()
+    return model, around if known else None
+
+
+class ExportSource(NamedTuple):
+    """Source and options of an export.
+
+    Attributes:
+        folder, loaded, card: the model folder, the model loaded from the folder, and the content of `bradley.json`.
+        run: the run around the model folder, if known.
+        dtype, adapter, trust, base: as for `export_model`; `trust` is `trust_remote_code`.
+    """
+
+    folder: Path
+    loaded: Loaded
+    card: Json
+    run: RunData | None
+    dtype: str
+    adapter: bool
+    trust: bool
+    base: str
+
+    @property
+    def base_of_written(self) -> str:
+        """Place of the base model for loading the export: `base` for an adapter, "" for a full model."""
+        return self.base if self.adapter else ""
 
 
 def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
@@ -130,25 +166,8 @@ def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
         raise UserError(f"{folder} already holds files", "give another folder, or remove it")
 
 
-def find_model(run: Path) -> tuple[Path, Path | None]:
-    """The model folder that a path stands for, and the run folder around it, if any.
-
-    Raises:
-        CheckpointError: neither holds a `bradley.json`.
-    """
-    inside = run / "model"
-    model = inside if (inside / CARD).is_file() else run
-    if not (model / CARD).is_file():
-        raise CheckpointError(
-            f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
-            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
-        )
-    around = model.resolve().parent
-    known = model.name == "model" and (around / "metrics.jsonl").is_file()
-    return model, around if known else None
-
-
 def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> ExportSource:
+    """Load the model, its card and its run, and refuse models without a parity sample."""
     model, around = find_model(run)
     card = read_card(model)
     if not card.get("parity", {}).get("rows"):
@@ -163,8 +182,9 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> Expor
 
 
 def _freeze(source: ExportSource) -> None:
-    """Give the tokenizer the chat template of the exported folder, held to the ids of the parity sample."""
+    """Replace the chat template of the tokenizer by a frozen template, checked against the ids of the parity sample."""
     renderer = source.loaded.renderer
+    # Rows of token ids were never rendered, so no template can be checked against them.
     rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
     template = frozen_chat_template(renderer)
     turns = [row["messages"] for row in rows]
@@ -174,10 +194,11 @@ def _freeze(source: ExportSource) -> None:
 
 
 def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
-    """Write everything into a temporary folder, and prove it there."""
+    """Write all files of an export into the temporary folder `target`, and verify the result."""
     _write_weights(target, source)
     renderer = source.loaded.renderer
     renderer.tokenizer.save_pretrained(target)
+    # The frozen template serves other programs; bradley itself reads the original template beside its settings.
     if renderer.template is not None:
         (target / TEMPLATE).write_text(renderer.template, encoding="utf-8")
     exported = _measured(target, source)
@@ -187,7 +208,8 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
 
 
 def _write_weights(target: Path, source: ExportSource) -> None:
-    """The weights, and for a whole model its `config.json`."""
+    """Write the weights, and the `config.json` of a full model."""
+    # Adapter files are copied byte for byte; saving again could only change them.
     if source.adapter:
         for name in (ADAPTER_CONFIG, *source.card["weights_sha256"]):
             shutil.copyfile(source.folder / name, target / name)
@@ -204,25 +226,27 @@ def _write_weights(target: Path, source: ExportSource) -> None:
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     config = server_config(config, text=text, pad=inner.pad_token_id, dtype=source.dtype)
     write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
-    network.to("meta")  # frees it: from here on only what was written counts
+    # Frees the memory for the model loaded next. From here on only the written files count.
+    network.to("meta")
 
 
 def cast_body(network: Any, dtype: torch.dtype) -> None:
-    """Round every weight that is not part of the score head to `dtype`, in place."""
+    """Round every weight outside the score head to `dtype`, in place."""
     for name, weight in network.named_parameters():
         if not is_head_weight(network, name):
             weight.data = weight.data.to(dtype)
 
 
 def _measured(target: Path, source: ExportSource) -> Exported:
-    """Write the card with the scores that the written weights give to the parity sample, and compare those of training.
+    """Score the parity sample with the written weights, compare with training, and write the card with the new scores.
 
     Raises:
-        CheckpointError: they are further apart than rounding explains.
+        CheckpointError: the scores differ by more than rounding explains.
     """
     known = source.card["parity"]["rows"]
     card = without_local_paths({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
     card["weights_sha256"] = hash_weights(target)
+    # Loading needs a card. The second write, below, adds the scores measured with this first card.
     write_card(target, card)
     loaded = load_model(target, engine="plain", trust_remote_code=source.trust, base=source.base_of_written)
     parity = measure(loaded.model, [Conversation(row["messages"], row["ids"]) for row in known])
@@ -242,14 +266,16 @@ def _measured(target: Path, source: ExportSource) -> Exported:
 
 
 def _float32_scores(rows: Sequence[Json]) -> list[float]:
+    # Cards of runs in bfloat16 hold a second score in float32 arithmetic, comparable across libraries.
     return [row[FLOAT32] if FLOAT32 in row else row["score"] for row in rows]
 
 
 def _copy_figures(target: Path, run: RunData | None) -> list[str]:
-    """Copy the figures and results of a run; returns the paths of the figures inside the folder."""
+    """Copy figures and results of a run; return the paths of the figures inside the folder."""
     if run is None:
         return []
-    with contextlib.suppress(FileNotFoundError):  # of a run that was stopped before its end
+    # A run stopped before its end has no results.
+    with contextlib.suppress(FileNotFoundError):
         shutil.copyfile(run.folder / "results.json", target / "results.json")
     pictures = [path for name in PICTURES if (path := run.folder / "plots" / f"{name}.png").is_file()]
     for picture in pictures:
@@ -259,6 +285,8 @@ def _copy_figures(target: Path, run: RunData | None) -> list[str]:
 
 
 def _proven(target: Path, folder: Path, source: ExportSource) -> list[Check]:
+    """Verify the written folder in a fresh process; errors name `folder`, the final place."""
+    # In this process, settings and patches of bradley could make a broken folder look sound.
     checks = verify(target, trust_remote_code=source.trust, base=source.base_of_written)
     if (error := failure(folder, checks)) is not None:
         hint = "nothing was written; `bradley verify` tells whether the model that was trained is sound"

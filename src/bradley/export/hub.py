@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: a folder as a model repository, and everything that can be wrong about that found early."""
+"""Upload to the Hugging Face Hub: a folder as a model repository, with all requirements checked before training."""
 
 import contextlib
 import os
@@ -12,31 +12,29 @@ from ..config import repo_problem
 from ..errors import HubError, UserError
 
 STALE = ["*.safetensors", "*.safetensors.index.json", "adapter_config.json", "figures/*"]
-"""Files of an earlier export that a new one replaces or must not leave behind."""
+"""Files of an earlier export to remove from the repository: a new export replaces the files or has no such files."""
 TOKENS = "https://huggingface.co/settings/tokens"
 
 
-def check_hub(name: str, private: bool = False) -> None:
-    """Find out whether a folder can be pushed to `name`; nothing is written. Without a name nothing is asked.
+def publish_run(run: Path, name: str, *, private: bool = False, trust_remote_code: bool = False) -> str:
+    """Export the model of a run and upload the export as `name`, with card and figures; return the URL.
 
     Raises:
-        UserError: no name of the form owner/name, no token, one that cannot write, an owner that is neither its user
-            nor an organisation of theirs, or `private` for a repository that is public.
-        HubError: the Hub cannot be reached.
+        BradleyError: the export fails, see `export_model`, or the upload, see `push`. The run stays unchanged.
     """
-    if not name:
-        return
-    if problem := repo_problem(name):
-        raise UserError(f"{name!r} {problem}", "give the name of a repository, such as your-name/reward-model")
-    _check_token(name)
-    if private:
-        _check_private(name)
+    from .folder import export_model
+
+    # The temporary folder lies in the run folder, on a disk already holding the weights; /tmp may be too small.
+    with tempfile.TemporaryDirectory(dir=run, prefix=".tmp-push-") as place:
+        folder = Path(place) / name.rpartition("/")[2]
+        exported = export_model(run, folder, place=name, trust_remote_code=trust_remote_code)
+        return push(exported.folder, name, private=private)
 
 
 def push(folder: Path, name: str, *, private: bool = False, message: str = "Upload a reward model") -> str:
-    """Upload a folder as the model repository `name`, which is made if need be; returns the URL of its page.
+    """Upload a folder as the model repository `name`, made if missing; return the URL of the page.
 
-    Weights and figures of an earlier upload that the folder does not hold are removed; other files stay.
+    Weights and figures of an earlier upload missing in the folder are removed from the repository; other files stay.
 
     Raises:
         UserError: as `check_hub`.
@@ -48,6 +46,24 @@ def push(folder: Path, name: str, *, private: bool = False, message: str = "Uplo
         url = api.create_repo(name, private=private, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message=message, delete_patterns=STALE)
     return str(url)
+
+
+def check_hub(name: str, private: bool = False) -> None:
+    """Check name, token and owner of an upload; nothing is written. An empty name is not checked.
+
+    Raises:
+        UserError: the name is not owner/name, or the token is missing or cannot write. Also raised if the owner is
+            neither the user of the token nor an organisation of the user, or if `private` meets a public repository.
+        HubError: the Hub cannot be reached.
+    """
+    # Called before training: an upload refused afterwards would waste the hours of the run.
+    if not name:
+        return
+    if problem := repo_problem(name):
+        raise UserError(f"{name!r} {problem}", "give the name of a repository, such as your-name/reward-model")
+    _check_token(name)
+    if private:
+        _check_private(name)
 
 
 def _check_token(name: str) -> None:
@@ -67,6 +83,7 @@ def _check_token(name: str) -> None:
 
 
 def _check_rights(name: str, user: dict[str, Any]) -> None:
+    # Tokens with fine-grained rights have another role and pass here; the Hub itself then decides at the upload.
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise UserError(f"nothing can be pushed to {name}: the token only reads", f"make one that writes at {TOKENS}")
     owners = [user["name"], *(org["name"] for org in user.get("orgs", []))]
@@ -79,7 +96,7 @@ def _check_rights(name: str, user: dict[str, Any]) -> None:
 
 
 def _check_private(name: str) -> None:
-    """A repository keeps the visibility that it was made with, whatever is asked for later."""
+    """Raise `UserError` for a public repository: an upload does not change the visibility of a repository."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -102,8 +119,9 @@ def _api() -> Any:
 
 @contextlib.contextmanager
 def _hub_errors(what: str, *others: type[Exception]) -> Iterator[None]:
-    """Turn whatever the client of the Hub raises into a `HubError`, except the kinds in `others`."""
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # the client that it uses, httpx or httpx2
+    """Turn every error of the client of the Hub into a `HubError`, except the classes in `others`."""
+    # The client uses either httpx or httpx2, so the exception class has to come from the client.
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     try:
         yield
@@ -111,17 +129,3 @@ def _hub_errors(what: str, *others: type[Exception]) -> Iterator[None]:
         raise
     except (OSError, httpx.HTTPError, ValueError, RuntimeError) as error:
         raise HubError(f"{what}: {one_line(error)}", "check the network and the token, and try again") from error
-
-
-def publish_run(run: Path, name: str, *, private: bool = False, trust_remote_code: bool = False) -> str:
-    """Export the model of a run and upload it as `name`, with its card and the figures of the run; returns its URL.
-
-    Raises:
-        BradleyError: it cannot be exported, see `export_model`, or uploaded, see `push`; the run is as it was.
-    """
-    from .folder import export_model
-
-    with tempfile.TemporaryDirectory(dir=run, prefix=".tmp-push-") as place:
-        folder = Path(place) / name.rpartition("/")[2]
-        exported = export_model(run, folder, place=name, trust_remote_code=trust_remote_code)
-        return push(exported.folder, name, private=private)

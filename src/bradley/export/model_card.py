@@ -1,4 +1,4 @@
-"""The model card: the `README.md` of an exported folder, from its `bradley.json` and the files of its run."""
+"""Model card: the `README.md` of an exported folder, from `bradley.json` and the files of the run."""
 
 import json
 import re
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
+"""Pattern of owner/name."""
 DASH = "-"
 COUNTS = ("comparisons", "judgments", "prompts")
+"""Counts of a split shown by the card."""
 
 
 def model_card(card: Mapping[str, Any], run: RunData | None, place: str, figures: list[str]) -> str:
-    """The text of a model card, with front matter that the Hub reads.
+    """Write the text of a model card, with front matter for the Hub.
 
     Args:
-        card: the content of `bradley.json`, with `export`.
-        run: the run that trained the model, where it is known: the results with their intervals are read from it.
-        place: what loads the model: `owner/name` on the Hub, or the name of the exported folder.
-        figures: pictures in the folder, relative to it.
+        card: content of `bradley.json`, with `export`.
+        run: the training run, if known: source of the results with their intervals.
+        place: name for loading the model: `owner/name` on the Hub, or the name of the exported folder.
+        figures: pictures, by paths relative to the exported folder.
     """
     model = card.get("config", {}).get("model", {})
     base = str(model.get("path", ""))
@@ -44,19 +46,22 @@ def model_card(card: Mapping[str, Any], run: RunData | None, place: str, figures
 
 
 def _front(card: Mapping[str, Any], base: str) -> list[str]:
-    """Lines of YAML; JSON is YAML, so every value is safe whatever it holds."""
+    """Lines of YAML front matter."""
     adapter = "adapter" in card
     values: Json = {
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-classification",
         "tags": ["reward-model", "bradley"],
     }
+    # A relative path such as models/base looks like a name on the Hub, and only an existing folder tells the two apart.
     if HUB_NAME.fullmatch(base) and not Path(base).exists():
         values |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
+    # JSON is valid YAML, so any text is quoted safely.
     return [f"{key}: {json.dumps(value)}" for key, value in values.items()]
 
 
 def _facts(card: Mapping[str, Any], run: RunData | None, base: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) of each known fact about the model."""
     export = card["export"]
     if "config" in card:
         yield "base", _cell(base)
@@ -72,14 +77,15 @@ def _facts(card: Mapping[str, Any], run: RunData | None, base: str) -> Iterator[
 
 
 def _split(name: str, split: Json) -> list[str]:
-    """Name, sources, counts, and what was left out of a split."""
+    """Row of a split: name, sources, counts, and counts of rows left out by reason."""
     sources = ", ".join(source["path"] for source in split["sources"]) or "split off"
     lost = ", ".join(f"{count:,} {reason}" for reason, count in split["left_out"].items()) or "none"
     return [name, _cell(sources), *(f"{split[key]:,}" for key in COUNTS), _cell(lost)]
 
 
 def _sets(card: Mapping[str, Any], run: RunData | None) -> Iterator[list[str]]:
-    """Name, accuracy, the length rule, likelihood and counts of each evaluated set, the most telling first."""
+    """Yield name, accuracy, length baseline, likelihood and counts of each evaluated set, the most telling first."""
+    # Without results the card still holds the figures of its checkpoint, but no length baseline and no cluster counts.
     if run is None or not run.results:
         for name, figures in card.get("evaluation", {}).items():
             accuracy = {**figures, "value": figures["accuracy"]}
@@ -98,6 +104,7 @@ def _nll(figures: Json) -> str:
 
 
 def _interval(figure: Mapping[str, Any]) -> str:
+    """Format an accuracy with its interval, in percent."""
     if figure["value"] is None:
         return DASH
     value, low, high = (100 * figure[key] for key in ("value", "low", "high"))
@@ -105,7 +112,7 @@ def _interval(figure: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text inside a table: no bar, no line break."""
+    """Escape a text for a cell of a Markdown table: no bar, no line break."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -113,6 +120,7 @@ def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
+    # Strict, unlike the report page: a published card with a hole is worse than an error.
     environment = Environment(
         loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

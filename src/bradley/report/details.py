@@ -1,4 +1,4 @@
-"""The figures behind the headline: calibration in words, and a table of what else was measured on each set."""
+"""Figures behind the headline: calibration in words, and a table of further figures of each set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,39 +9,22 @@ from .filters import percent, score, three
 VERDICTS = {True: "right", False: "wrong", None: "tie"}
 
 
-def last_samples(lines: Sequence[Json]) -> list[Json]:
-    """By set, the samples of its last step: `set`, `step`, `right`, `n` (ties aside) and `rows`, each with a `verdict`.
-
-    `lines` are those of `eval/samples.jsonl`, in the order in which they were written.
-    """
-    newest = {line["set"]: line for line in lines}
-    return [_set(line) for line in newest.values() if line["rows"]]
-
-
-def _set(line: Json) -> Json:
-    rows = [{**row, "verdict": VERDICTS[row.get("correct")]} for row in line["rows"]]
-    verdicts = [row["verdict"] for row in rows]
-    return {
-        "set": line["set"],
-        "step": line["step"],
-        "right": verdicts.count("right"),
-        "n": len(verdicts) - verdicts.count("tie"),
-        "rows": rows,
-    }
-
-
 class Detail(NamedTuple):
-    """A row of the table: its name, what it means, and one value per set as it is written."""
+    """A row of the table: name, meaning, and a formatted value per set."""
 
     name: str
     meaning: str
     values: list[str]
 
 
-def _plus_minus(mean: Any, deviation: Any) -> str:
-    return f"{score(mean)} ± {score(deviation).removeprefix('+')}"
+def details(sets: Mapping[str, Json]) -> list[Detail]:
+    """Fill in the table of `DETAILS` from summaries by set."""
+    return [
+        Detail(name, meaning, [write(each) for each in sets.values()]) for name, (meaning, write) in DETAILS.items()
+    ]
 
 
+# Summaries of earlier versions lack some figures, hence `get`: a missing figure becomes a dash, and the page appears.
 DETAILS: dict[str, tuple[str, Callable[[Json], str]]] = {
     "AUROC": (
         "how often a random chosen response scores above a random rejected one, of any prompt",
@@ -86,22 +69,16 @@ DETAILS: dict[str, tuple[str, Callable[[Json], str]]] = {
 }
 
 
-def details(sets: Mapping[str, Json]) -> list[Detail]:
-    """The table of `DETAILS` for summaries by set."""
-    return [
-        Detail(name, meaning, [write(each) for each in sets.values()]) for name, (meaning, write) in DETAILS.items()
-    ]
-
-
 def has_bins(figures: Json) -> bool:
-    """Whether a summary says how well calibrated the model is."""
+    """Return True if a summary holds a calibration error."""
     return (figures.get("calibration") or {}).get("ece") is not None
 
 
 def calibration_sentences(figures: Json) -> list[str]:
-    """The calibration in one sentence; none where it is not known."""
+    """Calibration as a list of a single sentence; empty if unknown."""
     if not has_bins(figures):
         return []
+    # Empty bins hold None instead of means.
     bins = [entry for entry in figures["calibration"]["bins"] if entry["n"]]
     judgments = sum(entry["n"] for entry in bins)
     confidence, accuracy = (
@@ -112,5 +89,34 @@ def calibration_sentences(figures: Json) -> list[str]:
     return [f"Its probabilities are off by {ece} on average (ECE, ten bins): over all judgments {claim}."]
 
 
+def last_samples(lines: Sequence[Json]) -> list[Json]:
+    """Samples of each set at its last evaluated step: `set`, `step`, `right`, `n` (ties aside) and `rows`.
+
+    Each row gets a `verdict`: right, wrong or tie.
+
+    Args:
+        lines: lines of `eval/samples.jsonl`, in the order of the file.
+    """
+    # Later lines overwrite earlier lines of the same set, which leaves the last step.
+    newest = {line["set"]: line for line in lines}
+    return [_set(line) for line in newest.values() if line["rows"]]
+
+
+def _plus_minus(mean: Any, deviation: Any) -> str:
+    return f"{score(mean)} ± {score(deviation).removeprefix('+')}"
+
+
 def _difference(difference: Json) -> str:
     return _plus_minus(difference.get("mean"), difference.get("std"))
+
+
+def _set(line: Json) -> Json:
+    rows = [{**row, "verdict": VERDICTS[row.get("correct")]} for row in line["rows"]]
+    verdicts = [row["verdict"] for row in rows]
+    return {
+        "set": line["set"],
+        "step": line["step"],
+        "right": verdicts.count("right"),
+        "n": len(verdicts) - verdicts.count("tie"),
+        "rows": rows,
+    }

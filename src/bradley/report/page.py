@@ -1,4 +1,4 @@
-"""A run folder as one self-contained HTML page, and its figures as files."""
+"""A run folder as a self-contained HTML page, and figures as files."""
 
 import re
 from collections.abc import Iterator
@@ -20,9 +20,90 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+THEMED = {style.INK: "var(--ink)", style.MUTED: "var(--muted)", style.GRID: "var(--grid)"} | {
+    style.BLUE: "var(--blue)",
+    style.ORANGE: "var(--orange)",
+}
+"""Colours of figures -> variables of `page.css`, which have other values in a dark theme."""
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` into a run folder and return the path of the page.
+
+    The page needs no other file: no script, no remote asset, and a content policy forbids both. All texts of the data
+    set are escaped.
+
+    Raises:
+        UserError: `run_folder` is not a run folder, or matplotlib is not installed.
+        DataError: a file of the run is broken.
+        DiskError: the page could not be written.
+
+    Example:
+
+        from pathlib import Path
+
+        import bradley
+
+        print(bradley.write_report(Path("runs/first")))  # runs/first/report.html
+    """
+    run = read_run(run_folder)
+    path = run.folder / "report.html"
+    page = _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run))
+    # Texts of data sets may hold lone surrogates, which UTF-8 cannot encode; `write_text` would raise on them.
+    write_bytes(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
+    """Write the figures of a run into its folder `plots/`, each as PNG and SVG, and return all paths.
+
+    Every run has the figure `training`. The others depend on the data of the run: `rewards`, `terms` of the objective,
+    the overfitting `gap`, `scores` over the evaluations, token `lengths`, `calibration`.
+
+    Args:
+        run_folder: folder of a run.
+        x: axis of the curves, an entry of `plots.AXES`: `step`, `episode`, `epoch` or `minutes`. The default is the
+            step. Without `x`, `rewards` are drawn over the episode, and over the minutes too (`rewards-minutes`) if
+            the run timed its steps.
+
+    Raises:
+        UserError: the run has no values of `x`, or as for `write_report`.
+        DataError, DiskError: as for `write_report`.
+
+    Example:
+
+        from pathlib import Path
+
+        import bradley
+
+        for path in bradley.plot_run(Path("runs/first"), x="epoch"):
+            print(path)  # runs/first/plots/training.png, ...
+    """
+    run = read_run(run_folder)
+    return [path for name, figure in file_figures(run, x) for path in _write(run.folder / "plots" / name, figure)]
+
+
+def plot_csv(path: Path, x: str = "step") -> tuple[Path, Columns]:
+    """Draw every numeric column of a CSV file over the column `x`, as a PNG beside the file.
+
+    Returns:
+        The path of the PNG, and the columns, including the names of columns left out.
+
+    Raises:
+        UserError: as for `read_columns`, or matplotlib is not installed.
+        DataError: as for `read_columns`.
+        DiskError: the figure could not be written.
+    """
+    columns = read_columns(path, x)
+    png = path.with_suffix(".png")
+    if png == path:
+        raise UserError(f"{path} is called like the picture that would be drawn of it", "rename it to end with .csv")
+    write_bytes(png, style.png_bytes(plots.table_figure(columns)))
+    return png, columns
+
 
 def file_figures(run: RunData, x: str | None = None) -> Iterator[tuple[str, "Figure"]]:
-    """Name and figure of everything that `plots/` shows, over the axis `x`; see `page.plot_run`."""
+    """Yield name and figure of each file in `plots/`, over the axis `x`; see `plot_run`."""
     events, timing, axis = run.events, run.timing, x or "step"
     yield "training", plots.training_figure(events, axis, timing)
     yield from _rewards(run, x)
@@ -36,14 +117,14 @@ def file_figures(run: RunData, x: str | None = None) -> Iterator[tuple[str, "Fig
 
 
 def course_figures(run: RunData) -> Iterator["Figure"]:
-    """The curves of the training, one panel each."""
+    """Yield the training curves for the page, a panel each."""
     yield from plots.training_panels(run.events).values()
     if plots.term_names(run.events):
         yield plots.terms_figure(run.events)
 
 
 def outcome_figures(run: RunData) -> Iterator["Figure"]:
-    """What came of the training, one panel each: gap, scores, calibration, lengths."""
+    """Yield the figures of the trained model, a panel each: gap, scores, lengths, calibration."""
     sets = summaries(run)
     name = primary_set(sets) or ""
     rows = scored_rows(run, name)
@@ -60,9 +141,18 @@ def outcome_figures(run: RunData) -> Iterator["Figure"]:
 
 
 def length_figures(run: RunData) -> Iterator[tuple[str, "Figure"]]:
-    """Every split and the lengths of its texts in tokens."""
+    """Yield each split with a figure of its text lengths in tokens."""
     for name, histograms in plots.split_histograms(run.data_report).items():
         yield name, plots.token_lengths_figure({name: histograms}, "Token lengths")
+
+
+def _rewards(run: RunData, x: str | None) -> Iterator[tuple[str, "Figure"]]:
+    if not plots.has_rewards(run.events):
+        return
+    axis = "episode" if any("episode" in event for event in run.events) else "step"
+    yield "rewards", plots.rewards_figure(run.events, x or axis, run.timing)
+    if x is None and run.timing:
+        yield "rewards-minutes", plots.rewards_figure(run.events, "minutes", run.timing)
 
 
 def _without_axis(run: RunData) -> Iterator[tuple[str, "Figure"]]:
@@ -75,72 +165,6 @@ def _without_axis(run: RunData) -> Iterator[tuple[str, "Figure"]]:
         yield "calibration", plots.reliability_figure(sets[name]["calibration"], f"Calibration on {name}")
 
 
-def _rewards(run: RunData, x: str | None) -> Iterator[tuple[str, "Figure"]]:
-    if not plots.has_rewards(run.events):
-        return
-    axis = "episode" if any("episode" in event for event in run.events) else "step"
-    yield "rewards", plots.rewards_figure(run.events, x or axis, run.timing)
-    if x is None and run.timing:
-        yield "rewards-minutes", plots.rewards_figure(run.events, "minutes", run.timing)
-
-
-THEMED = {style.INK: "var(--ink)", style.MUTED: "var(--muted)", style.GRID: "var(--grid)"} | {
-    style.BLUE: "var(--blue)",
-    style.ORANGE: "var(--orange)",
-}
-
-
-def write_report(run_folder: Path) -> Path:
-    """Write `report.html` into a run folder and return its path.
-
-    The page needs nothing beside itself: no script, no remote asset, and a policy that forbids both. Texts of the data
-    set are escaped, whatever they hold.
-
-    Raises:
-        UserError: `run_folder` is not a run folder, or matplotlib is not installed.
-        DataError: a file of the run is broken.
-        DiskError: the page could not be written.
-    """
-    run = read_run(run_folder)
-    path = run.folder / "report.html"
-    page = _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run))
-    write_bytes(path, page.encode("utf-8", "replace"))  # data sets hold lone surrogates, which UTF-8 does not
-    return path
-
-
-def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
-    """Write the figures of a run into its `plots/`, each as PNG and SVG, and return their paths.
-
-    Always `training`; as far as the run has what they show, `rewards`, `terms` of the objective, the overfitting `gap`,
-    `scores` over the evaluations, token `lengths` and `calibration`. `x` is what the curves are drawn over, one
-    of `plots.AXES`. Without it that is the step, except for `rewards`: they are drawn over the episode, and over the
-    minutes too where the run timed its steps (`rewards-minutes`).
-
-    Raises:
-        UserError: the run does not say where on `x` its steps lie. The rest as `write_report`.
-    """
-    run = read_run(run_folder)
-    return [path for name, figure in file_figures(run, x) for path in _write(run.folder / "plots" / name, figure)]
-
-
-def plot_csv(path: Path, x: str = "step") -> tuple[Path, Columns]:
-    """Draw every numeric column of a CSV file over its column `x`, as a PNG beside it.
-
-    Returns:
-        The path of the PNG, and the columns, which say what was left out.
-
-    Raises:
-        UserError, DataError: as `read_columns`; matplotlib is not installed.
-        DiskError: the figure could not be written.
-    """
-    columns = read_columns(path, x)
-    png = path.with_suffix(".png")
-    if png == path:
-        raise UserError(f"{path} is called like the picture that would be drawn of it", "rename it to end with .csv")
-    write_bytes(png, style.png_bytes(plots.table_figure(columns)))
-    return png, columns
-
-
 def _write(stem: Path, figure: "Figure") -> list[Path]:
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     write_bytes(png, style.png_bytes(figure))
@@ -149,23 +173,26 @@ def _write(stem: Path, figure: "Figure") -> list[Path]:
 
 
 def _figures(run: RunData) -> list[list["Markup"]]:
-    """Two groups: the curves of the training, and what came of it."""
+    """Figures of the page in two groups: training curves, and the trained model."""
     groups = [course_figures(run), outcome_figures(run)]
     return [[_inline(figure, f"f{i}-{k}-") for k, figure in enumerate(group)] for i, group in enumerate(groups)]
 
 
 def _lengths(run: RunData) -> dict[str, "Markup"]:
-    """The token lengths of each split, by its name."""
+    """Figures of the token lengths, by name of the split."""
     return {name: _inline(figure, f"l{i}-") for i, (name, figure) in enumerate(length_figures(run))}
 
 
 def _inline(figure: "Figure", prefix: str) -> "Markup":
-    """The figure in the colours of the page, its ids apart from other figures'. matplotlib has escaped its texts."""
+    """Embed a figure in the page: colours become variables of the page, and ids get `prefix`."""
     from markupsafe import Markup
 
+    # Element ids count for the whole page: without prefixes a figure would refer to the clip paths of another figure.
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", style.svg_text(figure))
+    # Colours as variables let figures follow the dark theme of the page.
     for colour, variable in THEMED.items():
         text = text.replace(colour, variable)
+    # Marked as safe, because matplotlib has escaped all texts of the figure.
     return Markup(text)
 
 
@@ -173,6 +200,7 @@ def _template() -> "Template":
     from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     folder = FileSystemLoader(Path(__file__).parent)
+    # Chainable: a run of an earlier version lacks some entries, and the page must appear with dashes nevertheless.
     environment = Environment(loader=folder, autoescape=True, undefined=ChainableUndefined, trim_blocks=True)
     environment.filters.update(FILTERS, examples=examples)
     return environment.get_template("page.html.jinja")

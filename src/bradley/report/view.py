@@ -1,4 +1,4 @@
-"""What the page says: a run as the plain values that the template writes out, every judgment in words made here."""
+"""Content of the report page: a run as plain values for the template, including every verdict in words."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,30 +16,8 @@ DEGENERATE = "Degenerate: every score difference is the same, whatever the respo
 SELECTED = "The best step was chosen on this set, which flatters it a little."
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A horizontal axis of accuracies, for charts that keep their text size at any width."""
-
-    low: float
-    high: float
-
-    def x(self, value: float) -> str:
-        """The place of `value` on the axis, as a percentage of its width."""
-        return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
-
-    def width(self, low: float, high: float) -> str:
-        """The share of the axis from `low` to `high`, as a percentage."""
-        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round accuracies inside the axis."""
-        step = 0.1 if self.high - self.low > 0.3 else 0.05
-        return [i * step for i in range(21) if self.low + 0.02 < i * step < self.high - 0.02]
-
-
 def page_context(run: RunData) -> Json:
-    """The variables of the template, except the figures."""
+    """Collect the variables of the template, except the figures."""
     sets = summaries(run)
     name = primary_set(sets)
     return {
@@ -61,30 +39,62 @@ def page_context(run: RunData) -> Json:
 
 
 def summaries(run: RunData) -> dict[str, Json]:
-    """The figures of each evaluated set, the most telling first: from `results.json`, else from the scored rows."""
+    """Summaries of each evaluated set: from `results.json`, else computed from scored rows.
+
+    The order is `test`, `valid`, other sets by name, `train_probe`: the most telling set first.
+    """
     known = run.results.get("sets") or _from_rows(run)
     order = {"test": 0, "valid": 1, "train_probe": 3}
     return {name: known[name] for name in sorted(known, key=lambda name: (order.get(name, 2), name))}
 
 
 def primary_set(sets: Mapping[str, Json]) -> str | None:
-    """The set that the verdict is about: the first that counted a judgment."""
+    """Name of the set for the verdict: the first with a decided judgment; None without such a set."""
     return next((name for name, figures in sets.items() if figures["accuracy"]["n"]), None)
 
 
 def scored_rows(run: RunData, name: str) -> list[ScoredComparison]:
-    """The rows of one set, scored by the best model, or by the last where there is no best."""
+    """Rows of a set, scored by the best model, or by the last model of a run without a best model."""
     return run.evals.get(f"{name}-best") or run.evals.get(f"{name}-last") or []
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A horizontal axis of accuracies, for charts with the same text size at any width.
+
+    Attributes:
+        low, high: accuracies at the ends of the axis.
+    """
+
+    low: float
+    high: float
+
+    def x(self, value: float) -> str:
+        """Position of `value` on the axis, as a percentage of the width."""
+        return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
+
+    def width(self, low: float, high: float) -> str:
+        """Share of the axis from `low` to `high`, as a percentage."""
+        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round accuracies inside the axis."""
+        step = 0.1 if self.high - self.low > 0.3 else 0.05
+        return [i * step for i in range(21) if self.low + 0.02 < i * step < self.high - 0.02]
+
+
 def _from_rows(run: RunData) -> dict[str, Json]:
+    """Summaries computed from scored rows, for a run without `results.json`."""
     loss = run.config.get("loss", {})
     settings = {"beta": loss.get("beta", 1.0), "weight_by": loss.get("weight_by", "prompt")}
+    # Rows of step 0 are scores before training, and would be shown as a result.
     names = {stem.removesuffix("-best").removesuffix("-last") for stem in run.evals if not stem.endswith("-step-0")}
     return {name: summarize(scored_rows(run, name), **settings) for name in names}
 
 
 def _facts(run: RunData) -> list[tuple[str, str]]:
+    """Facts under the title: (name, value), unknown facts left out."""
     model = run.config.get("model", {})
     origin = model.get("path") or f"{model.get('config', {}).get('model_type', 'unknown')}, from scratch"
     facts = {
@@ -105,6 +115,7 @@ def _known(value: Any, write: Any) -> str | None:
 
 
 def _verdict(name: str, figures: Json, best: Json | None) -> Json:
+    """Headline of the page: accuracy beside its rivals, in a chart and in sentences."""
     rule, length = length_rule(figures)
     rows = [("this model", "model", figures["accuracy"]), (rule, "rival", length)]
     if figures.get("ceiling"):
@@ -127,6 +138,7 @@ def _verdict(name: str, figures: Json, best: Json | None) -> Json:
 
 
 def _against_chance(accuracy: Json) -> str:
+    # Only the whole interval on a side of 0.5 decides: the value alone would call noise better than chance.
     if accuracy["low"] > 0.5:
         return "Better than chance."
     if accuracy["high"] < 0.5:
@@ -155,14 +167,15 @@ def _against_ceiling(figures: Json) -> list[str]:
 
 
 def _scale(intervals: Sequence[Json]) -> Scale:
-    """An axis that holds chance and every interval, 40 % to 80 % at least."""
+    """Axis with room for chance and every interval, from 40 % to 80 % at least."""
     ends = [interval[end] for interval in intervals for end in ("low", "high") if interval[end] is not None]
+    # A fixed minimal range keeps small differences small to the eye.
     low, high = min([0.4, *ends]), max([0.8, *ends])
     return Scale(max(0.0, low - 0.02), min(1.0, high + 0.02))
 
 
 def _history(events: Sequence[Json]) -> Json:
-    """Accuracy and NLL by step and set."""
+    """Figures of all evaluations by step and set."""
     names = list(dict.fromkeys(event["set"] for event in events if event["kind"] == "eval"))
     steps: dict[int, dict[str, Json]] = {}
     for event in events:
@@ -174,6 +187,7 @@ def _history(events: Sequence[Json]) -> Json:
 
 
 def _groups(name: str, figures: Json) -> list[Json]:
+    """Tables of accuracy by tag and by source, the least accurate value first."""
     tables = {**figures.get("by_tag", {}), "source": figures.get("by_source", {})}
     return [
         {"set": name, "tag": tag, "rows": rows, "scale": _scale([row for _, row in rows])}

@@ -23,7 +23,6 @@ from .tracking.distributions import distributions
 from .tracking.samples import Chosen, sample_rows
 
 
-
 class Verdict(NamedTuple):
     """Decisions of an evaluation.
 

@@ -1,4 +1,4 @@
-"""Figures: pure functions from tables to matplotlib figures."""
+"""Figures: pure functions from tables to matplotlib figures. Files are written by `report.page`."""
 
 from .curves import AXES
 from .distributions import (

@@ -1,4 +1,4 @@
-"""A CSV file of anybody's as numbers by column, for figures."""
+"""Numeric columns of any CSV file, for figures."""
 
 import csv
 import math
@@ -8,12 +8,17 @@ from pathlib import Path
 from ...errors import DataError, UserError
 
 MOST_PANELS = 200
-"""A picture of more panels would be higher than a PNG may be."""
+"""Most panels of a picture. More panels would exceed the largest height of a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The values of one column for one value of `set`: x and y of equal length, in the order of the file."""
+    """A line to draw: the values of a column for a value of `set`.
+
+    Attributes:
+        name: value of `set`; "" without such a column.
+        x, y: points, of equal length, in the order of the file.
+    """
 
     name: str
     x: list[float]
@@ -22,12 +27,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What can be drawn of a table.
+    """Drawable columns of a table.
 
     Attributes:
-        x: name of the column over which the others are drawn.
-        lines: by column, one line for each value of the column `set`, a single one where there is no such column.
-        left_out: why a column is not drawn, by its name: "empty" or "not numeric".
+        x: name of the column on the horizontal axis.
+        lines: lines by column, a line for each value of the column `set`; a single line without a column `set`.
+        left_out: reason by column left out: "empty" or "not numeric".
     """
 
     x: str
@@ -36,11 +41,13 @@ class Columns:
 
 
 def read_columns(path: Path, x: str = "step") -> Columns:
-    """The numeric columns of a CSV file over its column `x`. Blank cells and nan are skipped, empty columns left out.
+    """Read the numeric columns of a CSV file over the column `x`.
+
+    Blank cells, nan and infinite values are skipped; columns without a number are left out.
 
     Raises:
-        UserError: there is no such file, or it has no column `x`.
-        DataError: it is not a table, a row has no number in `x`, or no column can be drawn.
+        UserError: no such file, or the file has no column `x`.
+        DataError: the file is not a table, a row has no number in `x`, or no column can be drawn.
     """
     header, rows = _read(path)
     if x not in header:
@@ -61,8 +68,9 @@ def read_columns(path: Path, x: str = "step") -> Columns:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row with the number of its line; a row has as many cells as the header."""
+    """Read the header, and each row with its line number; all rows have as many cells as the header."""
     try:
+        # Spreadsheets begin UTF-8 files with a byte order mark; plain utf-8 would read it as part of the first name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
@@ -96,6 +104,7 @@ def _number(cell: str) -> float | None:
 
 
 def _why_not(cells: list[str]) -> str:
+    """Reason to leave a column out, or ""."""
     values = [_number(cell) for cell in cells if cell]
     if None in values:
         return "not numeric"

@@ -1,4 +1,4 @@
-"""The events of a run as lines over one of four axes."""
+"""Events of a run as curves over step, episode, epoch or minutes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,31 @@ AXES = {
     "epoch": "epoch",
     "minutes": "minutes since the start",
 }
-"""What figures of training can be drawn over, and how the axis is labelled."""
+"""Axes of training figures: name -> label."""
 
 
 class Series(NamedTuple):
-    """A line to draw: x and y of equal length, in order of the step."""
+    """Points of a curve: x and y of equal length, ordered by step."""
 
     x: list[float]
     y: list[float]
 
 
 class Curves:
-    """The figures of a run over the axis `x`, one of `AXES`.
+    """Curves of a run over the axis `x`.
 
     Args:
         events: lines of `metrics.jsonl`.
-        timing: lines of `timing.jsonl`, for `minutes` alone. A step between two of them lies between their times; a
-            step after the last one has no time yet and is left out.
+        x: axis, an entry of `AXES`.
+        timing: lines of `timing.jsonl`, needed for `minutes` alone. Times of steps between two lines are interpolated.
+            A step after the last line has no time yet and is left out.
+
+    Attributes:
+        label: label of the axis.
+        held_out: name of the set drawn beside the train curve.
 
     Raises:
-        UserError: `x` is no axis, or nothing says where on it the steps lie.
+        UserError: `x` is no axis, or the run has no values of `x`.
     """
 
     def __init__(self, events: Sequence[Event], x: str = "step", timing: Sequence[Event] = ()) -> None:
@@ -48,35 +53,35 @@ class Curves:
             raise UserError(f"the run does not say at which {x} its steps lie", "give --x step")
 
     def place(self, step: int) -> float | None:
-        """Where `step` lies on the axis; None where that is not known."""
+        """Position of `step` on the axis; None if unknown."""
         return self._places.get(step)
 
     def series(self, kind: str, key: str) -> Series:
-        """The finite values of one figure of the events of one kind."""
+        """Finite values of the figure `key` in events of a kind, `train` or `eval`."""
         values = finite_by_step(self.events, kind, key)
         steps = [step for step in sorted(values) if step in self._places]
         return Series([self._places[step] for step in steps], [values[step] for step in steps])
 
     def names(self, kind: str, prefix: str) -> list[str]:
-        """What follows `prefix` in the keys of the events of one kind, in order of first appearance."""
+        """Ends of all keys beginning with `prefix` in events of a kind, in order of first appearance."""
         keys = dict.fromkeys(key for event in self.events if event["kind"] == kind for key in event)
         return [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
 
 
 def finite_by_step(events: Sequence[Event], kind: str, key: str) -> dict[int, float]:
-    """One figure by step, where it is a finite number."""
+    """Finite values of the figure `key` by step, in events of a kind."""
     return {event["step"]: float(event[key]) for event in events if event["kind"] == kind and finite(event.get(key))}
 
 
 def main_set(events: Sequence[Event]) -> str:
-    """The set whose curve stands beside the train curve: `valid`, or the first other one where there is no `valid`."""
+    """Name of the set drawn beside the train curve: `valid`, or else the first set other than `train_probe`."""
     names = [event["set"] for event in events if event["kind"] == "eval"]
     others = [name for name in names if name != "train_probe"]
     return "valid" if "valid" in names or not others else str(others[0])
 
 
 def finite(value: object) -> bool:
-    """Whether `value` is a number that can be drawn."""
+    """Return True if `value` is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -85,10 +90,13 @@ def _places(events: Sequence[Event], x: str) -> dict[int, float]:
 
 
 def _minutes(events: Sequence[Event], timing: Sequence[Event]) -> dict[int, float]:
+    """Minutes since the start by step, interpolated between lines of `timing.jsonl`."""
     seconds = {0: 0.0} if timing else {}
-    for line in timing:  # the last step has a second line, after its evaluation
+    # The last step has a second line, after its evaluation: `setdefault` keeps the time of the step alone.
+    for line in timing:
         seconds.setdefault(line["step"], float(line["seconds_since_start"]))
     known = sorted(seconds)
+    # `np.interp` would repeat the last known time for later steps and draw a vertical line.
     steps = [step for step in {event["step"] for event in events} if known and step <= known[-1]]
     places = np.interp(steps, known, [seconds[step] / 60 for step in known]) if steps else []
     return dict(zip(steps, map(float, places), strict=True))

@@ -1,4 +1,4 @@
-"""What the figures share: panels, titles, names at the ends of lines."""
+"""Building blocks of figures: panels, titles, names at the ends of lines."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 MINUS = "\u2212"
 TICKS = 6
-"""Most intervals between the numbers on an x axis."""
+"""Most intervals between the numbers on an x axis. More would overlap in a panel of this width."""
 APART = 0.08
-"""Least distance of two labels, as a share of the height of a panel."""
+"""Smallest distance of two labels, as a share of the height of a panel."""
 
 
 def panel_grid(panels: int, columns: int = 2) -> tuple["Figure", list["Axes"]]:
-    """A figure of `panels` panels, at most `columns` wide; places without a panel stay blank."""
+    """Make a figure of `panels` panels, at most `columns` wide; unused places stay blank."""
     columns = min(columns, max(panels, 1))
     rows = math.ceil(max(panels, 1) / columns)
     figure = new_figure((columns * PANEL_SIZE[0], rows * PANEL_SIZE[1]))
@@ -32,7 +32,7 @@ def panel_grid(panels: int, columns: int = 2) -> tuple["Figure", list["Axes"]]:
 
 
 def single(draw: Callable[..., None], *arguments: Any) -> "Figure":
-    """A figure of one panel, drawn by `draw(axis, *arguments)`."""
+    """Make a figure of a single panel, drawn by `draw(axis, *arguments)`."""
     with figure_style():
         figure, (axis,) = panel_grid(1)
         draw(axis, *arguments)
@@ -40,7 +40,7 @@ def single(draw: Callable[..., None], *arguments: Any) -> "Figure":
 
 
 def titles(axis: "Axes", title: str, x: str, y: str) -> None:
-    """Title and axis labels of a panel; few and short numbers on x, so that none touches the next."""
+    """Set title and axis labels of a panel; few and short numbers on x keep neighbours apart."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_title(title)
@@ -52,12 +52,17 @@ def titles(axis: "Axes", title: str, x: str, y: str) -> None:
 
 
 def line_looks() -> Iterator[dict[str, Any]]:
-    """Colour and line style of one line after the other, without end; no pair comes twice among the first 24."""
+    """Yield colour and line style of each next line, without end; the first 24 pairs are all different."""
     return ({"color": colour, "linestyle": style} for style, colour in cycle(product(("-", "--", ":", "-."), PALETTE)))
 
 
 def label_ends(axis: "Axes", lines: Sequence[tuple[str, Series, str]]) -> None:
-    """Write each name right of the end of its line, far enough apart to read. A line is (name, series, colour)."""
+    """Write each name right of the end of its line, far enough apart to read.
+
+    Args:
+        axis: a panel with its final y limits: positions are shares of the present height.
+        lines: (name, series, colour) of each line.
+    """
     low, high = axis.get_ylim()
     ends = sorted(((line.y[-1] - low) / (high - low), name, colour) for name, line, colour in lines if line.y)
     places = spread_out([end for end, _, _ in ends])
@@ -66,10 +71,11 @@ def label_ends(axis: "Axes", lines: Sequence[tuple[str, Series, str]]) -> None:
 
 
 def spread_out(ends: Sequence[float], apart: float = APART) -> list[float]:
-    """Places at least `apart` from each other, close to `ends`, which are in order.
+    """Positions at least `apart` from each other, close to the ascending `ends`.
 
-    Ends that crowd are spaced evenly about their mean; a group that then touches the next one joins it.
+    Crowded ends are spaced evenly about their mean; a group touching the next group joins the next group.
     """
+    # Joining must look back repeatedly: a grown group may now touch a group before it.
     groups: list[list[float]] = []
     for end in ends:
         groups.append([end])
@@ -80,18 +86,19 @@ def spread_out(ends: Sequence[float], apart: float = APART) -> list[float]:
 
 
 def compact(value: float) -> str:
-    """A round number in few characters: 5000, 12.5k, 2M."""
+    """Format a round number in few characters: 5000, 12.5k, 2M."""
     scaled = [(1e6, "M", 1e6), (1e4, "k", 1e3), (0.0, "", 1.0)]
     name, unit = next((name, unit) for least, name, unit in scaled if abs(value) >= least)
     return f"{value / unit:g}{name}".replace("-", MINUS)
 
 
 def short(value: float) -> str:
-    """A number with three significant digits and a true minus sign."""
+    """Format a number with three significant digits and a true minus sign."""
     return f"{value:.3g}".replace("-", MINUS)
 
 
 def _bottom(group: Sequence[float], apart: float) -> float:
+    """Position of the lowest label of a group spaced evenly about its mean."""
     return sum(group) / len(group) - apart * (len(group) - 1) / 2
 
 

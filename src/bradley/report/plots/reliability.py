@@ -1,4 +1,4 @@
-"""The reliability diagram: are judgments that the model calls 80 % likely right in 80 % of cases?"""
+"""Reliability diagram: judgments predicted with 80 % probability should be right in 80 % of cases."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,23 @@ if TYPE_CHECKING:
 
 
 Bin = Mapping[str, Any]
+"""Entry of `bins` of `evaluate.calibration`."""
 
 
 def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration") -> "Figure":
-    """Accuracy over confidence of each bin with its diagonal, and below it how many judgments each bin holds.
+    """Draw accuracy over confidence of each bin with the diagonal, and below the number of judgments in each bin.
 
-    `calibration` holds `ece` and the `bins` of `evaluate.calibration`; the shaded strip of a bin is its error, which
-    the ECE averages over judgments.
+    The shaded strip of a bin is the error of the bin; the ECE averages this error over judgments.
+
+    Args:
+        calibration: `ece` and `bins`, see `evaluate.calibration`.
+        title: title of the figure; the ECE is added.
     """
     bins = calibration["bins"]
     with figure_style():
         figure = new_figure((PANEL_SIZE[0], 1.35 * PANEL_SIZE[1]))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        # Empty bins have no mean to draw, but belong to the counts below.
         _draw_accuracy(above, [entry for entry in bins if entry["n"]])
         _draw_counts(below, bins)
         ece = "" if calibration["ece"] is None else f", ECE {calibration['ece']:.3f}"

@@ -1,6 +1,6 @@
-"""The look of every figure, and figures to SVG and PNG.
+"""Style of all figures, and conversion of figures to SVG and PNG.
 
-Colours are those of Okabe and Ito (2008), which stay apart under every common colour blindness; two lines are blue and
+The colours are from Okabe and Ito (2008): distinguishable under every common colour blindness. Two lines are blue and
 vermillion.
 """
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, BLUE, ORANGE = "#1f2328", "#6e7781", "#dfe3e8", "#0072b2", "#d55e00"
 GREEN, PURPLE, AMBER, SKY = "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
+"""Colours of lines, in the order of use."""
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
@@ -36,8 +37,11 @@ STYLE: dict[Any, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
+    # Text as text: the page applies its own font, and a figure stays small and searchable.
     "svg.fonttype": "none",
+    # Element ids are hashes with a random salt by default. A fixed salt gives the same bytes for the same run.
     "svg.hashsalt": "bradley",
+    # Names from data sets may hold dollar signs, which matplotlib would read as formulas.
     "text.parse_math": False,
     "xtick.color": GRID,
     "xtick.labelcolor": MUTED,
@@ -49,7 +53,8 @@ PANEL_SIZE = (4.6, 2.8)
 
 
 def new_figure(size: tuple[float, float]) -> "Figure":
-    """An empty figure of `size` inches, apart from pyplot and its global state."""
+    """Make an empty figure of `size` inches, without the global state of pyplot."""
+    # pyplot keeps every figure alive until it is closed, and picks a backend that may want a display.
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout="constrained")
@@ -57,7 +62,7 @@ def new_figure(size: tuple[float, float]) -> "Figure":
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """The settings that figures are built and written under.
+    """Apply `STYLE` while figures are built and written.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -71,16 +76,17 @@ def figure_style() -> Iterator[None]:
 
 
 def svg_text(figure: "Figure") -> str:
-    """The figure as an `<svg>` element without prolog or metadata; the same figure gives the same text."""
+    """Convert a figure to an `<svg>` element without prolog or metadata; the same figure gives the same text."""
     buffer = io.StringIO()
     with figure_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
+    # The page embeds the element inside HTML, where an XML prolog is not allowed.
     return re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def png_bytes(figure: "Figure", dpi: int = 160) -> bytes:
-    """The figure as PNG on white, `dpi` pixels per inch."""
+    """Convert a figure to PNG on white, `dpi` pixels per inch; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with figure_style():
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Any table of numbers over steps."""
+"""Figure of any table of numbers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 FEW_POINTS = 30
-"""A line of fewer points shows where they are."""
+"""A line with fewer points gets a marker at each point."""
 
 
 def table_figure(columns: Columns) -> "Figure":
-    """Every column in a panel of its own, two panels wide; several lines in a panel carry their names."""
+    """Draw every column in a panel, two panels wide; several lines in a panel are named in a legend."""
     with figure_style():
         figure, axes = panel_grid(len(columns.lines))
         for axis, (name, lines) in zip(axes, columns.lines.items(), strict=True):
@@ -27,6 +27,7 @@ def table_figure(columns: Columns) -> "Figure":
 
 
 def _draw(axis: "Axes", lines: Sequence[Line]) -> None:
+    # Not strict: `line_looks` never ends.
     for line, look in zip(lines, line_looks(), strict=False):
         axis.plot(line.x, line.y, marker="o" if len(line.x) < FEW_POINTS else "", markersize=3, **look)
     if len(lines) > 1:
