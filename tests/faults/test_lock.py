@@ -15,7 +15,8 @@ import pytest
 from bradley.common import signals
 from bradley.errors import RunFolderError
 from bradley.runs import lock
-from bradley.runs.lock import LOCK, read_owner, run_lock
+from bradley.runs.layout import LOCK
+from bradley.runs.lock import read_owner, run_lock
 
 from . import harness
 from .results import record

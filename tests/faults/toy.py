@@ -44,11 +44,12 @@ class Toy:
         return float(np.abs(gradient).sum())
 
 
-def write_toy(folder: Path, model: Any, renderer: Any, facts: dict[str, Any], *rest: Any) -> None:
+def write_toy(folder: Path, model: Any, renderer: Any, facts: dict[str, Any], *rest: Any) -> dict[str, str]:
     """What `write_model` does for a model: a large file that nobody synced, and a card."""
     with io.BufferedWriter(disk.Raw(disk.create(folder / "model.safetensors"), "w")) as file:
         file.write(model.weights.tobytes())
     write_text(folder / "bradley.json", json.dumps(facts))
+    return {}
 
 
 def load_toy(folder: Path, toy: Toy) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import subprocess
 import pytest
 
 from bradley.errors import CheckpointError
-from bradley.runs.starts import ATTEMPTS, MOST, count_start, forget_starts
+from bradley.runs.layout import MOST, count_start, forget_starts
+from bradley.runs.layout import STARTS as ATTEMPTS
 
 
 def test_five_starts_at_one_step_are_the_most(tmp_path):

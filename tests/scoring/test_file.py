@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bradley.cli.main import run
+from bradley.common.processes import Rank, rank_from
 from bradley.errors import RankError
 from bradley.scoring import file
-from bradley.scoring.file import Ranks, ahead, batched
+from bradley.scoring.file import ahead, batched
 from bradley.scoring.parts import Parts
 from bradley.scoring.reward_model import RewardModel
 from tests.scoring.conftest import read, rows, write
@@ -264,9 +265,9 @@ def test_bad_command_lines(folder, tmp_path, monkeypatch, capsys, words, code, m
 
 
 def test_torchrun_says_who_this_process_is(monkeypatch):
-    assert Ranks.from_environment() == (0, 1, 0)
+    assert rank_from(os.environ) == Rank()
     as_rank(monkeypatch, 3, 4)
-    assert Ranks.from_environment() == (3, 4, 3)
+    assert rank_from(os.environ) == Rank(3, 4, 3, 4)
 
 
 def test_batches_and_reading_ahead_keep_order():

@@ -9,7 +9,8 @@ import torch
 
 from bradley.config import Config
 from bradley.errors import CheckpointError
-from bradley.runs.manifest import MANIFEST, write_manifest
+from bradley.runs.layout import MANIFEST
+from bradley.runs.manifest import write_manifest
 from bradley.training.run import train
 from tests.helpers import changed, counting_rows, tiny_run
 from tests.security.artefacts import DEEP, beside, deep, edited, pickled, torch_zip

@@ -10,6 +10,7 @@ import click
 
 from ..common import signals
 from ..common.console import LAUNCHED, write_event
+from ..common.processes import is_main_process
 from ..common.secrets import redact
 from ..errors import BradleyError, Preempted, RankError, UserError
 
@@ -55,11 +56,6 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     # An exception raised here would surface in the middle of any import, where a library may swallow it.
     signals.say_early(number)
     os._exit(Preempted.exit_code)
-
-
-def is_main_process() -> bool:
-    """Return True if this is the printing process among the processes started by torchrun."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:

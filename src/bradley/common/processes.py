@@ -1,13 +1,63 @@
-"""Child processes: end with the parent, and tests for running processes."""
+"""Processes: the rank given by torchrun, ends with the parent, and tests for running processes."""
 
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UserError
 
 PR_SET_PDEATHSIG = 1
 """Option number of Linux's `prctl(2)` for setting the signal sent to a process when the parent ends."""
+
+
+class Rank(NamedTuple):
+    """Place of a process among the processes of a command.
+
+    Attributes:
+        rank: number of the process, from 0.
+        size: number of processes.
+        local_rank, local_size: the same among the processes of this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+
+def rank_from(environment: Mapping[str, str]) -> Rank:
+    """Read the rank set by torchrun: `rank_from(os.environ)`; a single process if nothing is set.
+
+    Raises:
+        UserError: the variables name no process of a group.
+    """
+    if not {"RANK", "WORLD_SIZE"} <= set(environment):
+        return Rank()
+    given = {name: environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+    try:
+        rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
+        found = Rank(rank, size, int(given["LOCAL_RANK"] or rank), int(given["LOCAL_WORLD_SIZE"] or size))
+    except ValueError:
+        found = Rank(-1)
+    if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size):
+        shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
+        raise UserError(
+            f"the environment names no process of a run: {shown}",
+            "start with `torchrun --nproc_per_node N -m bradley train ...`, or unset RANK and WORLD_SIZE",
+        )
+    return found
+
+
+def is_main_process() -> bool:
+    """Return True in the process that speaks for all processes started by torchrun.
+
+    A broken environment counts as the main process: somebody has to say what is wrong.
+    """
+    return os.environ.get("RANK", "0") == "0"
 
 
 def die_with_parent(parent: int) -> None:

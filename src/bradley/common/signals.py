@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from .processes import is_main_process
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 """Stop signals of schedulers and terminals; SIGHUP means a closed terminal. Windows has neither SIGUSR1 nor SIGHUP."""
 
@@ -65,7 +67,7 @@ def signals() -> list[int]:
 
 def say_early(number: int) -> None:
     """Report a signal ending this process before the run, from a signal handler of the main process."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         # A handler may interrupt a `print` at any byte: `os.write` avoids the stream's buffer and lock.
         os.write(2, f"error: stopped by {signal.Signals(number).name} before the run had begun\n".encode())
 

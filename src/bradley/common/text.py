@@ -1,6 +1,6 @@
 """Short texts for messages: an error on a line, the nearest known word, an accuracy with the confidence interval."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .secrets import redact
@@ -28,7 +28,13 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
-def percent(accuracy: dict[str, Any]) -> str:
+def and_more(names: Sequence[str], shown: int) -> str:
+    """Join the first `shown` names, and count the rest: `and_more(["a", "b", "c"], 2)` is `a, b and 1 more`."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+def percent_interval(accuracy: dict[str, Any]) -> str:
     """Format an accuracy with the 95 % interval: `71.3 % [68.0, 74.5]`, or a dash if no judgment is decided."""
     if accuracy["value"] is None:
         return "-"

@@ -19,7 +19,7 @@ from .columns import Columns, mixed
 from .table import Selection
 
 EXAMPLES = 5
-NOTHING = np.zeros(0, dtype=np.uint64)
+NO_TOPICS = np.zeros(0, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ True for a judgment at fault. Values for judgments already removed are ignored."
 
 
 def apply_filters(
-    rows: Selection, policies: dict[str, Policy], eval_topics: np.ndarray = NOTHING
+    rows: Selection, policies: dict[str, Policy], eval_topics: np.ndarray = NO_TOPICS
 ) -> tuple[Selection, dict[str, Finding]]:
     """Apply policies to comparisons, in the order of `CHECKS`.
 

@@ -17,7 +17,7 @@ from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison
-from .filters import CHECKS, NOTHING, apply_filters, group_by_prompt
+from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import Numbered, choose_format, convert_rows, idle_settings
 from .report import SplitReport
 from .rows import Row, RowPlace
@@ -215,7 +215,7 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
             # figure wrong.
             del policies["leaked"]
         others = topics if name == "train" else selecting
-        known = np.concatenate([NOTHING, *(topics[other] for other in others)])
+        known = np.concatenate([NO_TOPICS, *(topics[other] for other in others)])
         split.left, findings = apply_filters(split.left, policies, known)
         split.account.findings = {check: asdict(finding) for check, finding in findings.items()}
     if "test" in splits and data.leaked != "keep":

@@ -14,11 +14,11 @@ import numpy as np
 from ..common.signals import check as check_stopping
 from ..config import Data
 from ..records import Rejected
+from .filters import EXAMPLES
 from .formats import ASKED_FOR
 from .rows import on_one_line
 from .table import Selection
 
-EXAMPLES = 5
 SOURCES_SHOWN = 8
 BARS = "▁▂▃▄▅▆▇█"
 

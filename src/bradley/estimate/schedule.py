@@ -151,12 +151,11 @@ def _grouping_line(other: dict[str, Any], judgments: int) -> str:
 def _time_line(known: dict[str, float] | None) -> str:
     if known is None:
         return "not estimated"
-    return (
-        f"about {duration(known['train'])} of training and {duration(known['evaluate'])} of evaluation on this machine"
-    )
+    train, evaluate = rough_duration(known["train"]), rough_duration(known["evaluate"])
+    return f"about {train} of training and {evaluate} of evaluation on this machine"
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Format a rough time: `42 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -19,6 +19,7 @@ from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
 from ..model.weight_files import ADAPTER_CONFIG
+from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
@@ -120,7 +121,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     Raises:
         CheckpointError: neither the path nor its folder `model` holds a `bradley.json`.
     """
-    inside = run / "model"
+    inside = run / MODEL
     model = inside if (inside / CARD).is_file() else run
     if not (model / CARD).is_file():
         raise CheckpointError(
@@ -129,7 +130,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
         )
     # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
     around = model.resolve().parent
-    known = model.name == "model" and (around / "metrics.jsonl").is_file()
+    known = model.name == MODEL and (around / METRICS).is_file()
     return model, around if known else None
 
 
@@ -276,8 +277,8 @@ def _copy_figures(target: Path, run: RunData | None) -> list[str]:
         return []
     # A run stopped before its end has no results.
     with contextlib.suppress(FileNotFoundError):
-        shutil.copyfile(run.folder / "results.json", target / "results.json")
-    pictures = [path for name in PICTURES if (path := run.folder / "plots" / f"{name}.png").is_file()]
+        shutil.copyfile(run.folder / RESULTS, target / RESULTS)
+    pictures = [path for name in PICTURES if (path := run.folder / PLOTS / f"{name}.png").is_file()]
     for picture in pictures:
         (target / FIGURES).mkdir(exist_ok=True)
         shutil.copyfile(picture, target / FIGURES / picture.name)

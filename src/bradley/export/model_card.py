@@ -125,4 +125,4 @@ def _template() -> "Template":
         loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["py"] = lambda text: json.dumps(text)
-    return environment.get_template("modelcard.md.jinja")
+    return environment.get_template("model_card.md.jinja")

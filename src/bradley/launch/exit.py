@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import EXIT_CODES, BradleyError, Preempted, RankError
+from ..runs.layout import STATUS
 
-STATUS = "status.json"
-"""File of the run folder holding the state of the run."""
 CONSEQUENCES = (RankError.exit_code, Preempted.exit_code)
 """Exit codes of a rank that may follow from the earlier loss of another rank."""
 LOOK = "see its messages above, and logs/ of the run folder"

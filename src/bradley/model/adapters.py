@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..common.text import nearest, one_line
+from ..common.text import and_more, nearest, one_line
 from ..config import Model, Words, as_list
 from ..errors import UserError
 from .reward import is_head_weight
@@ -242,8 +242,7 @@ def _ends(paths: list[str]) -> list[str]:
 
 def _shown(paths: list[str]) -> str:
     ends = _ends(paths)
-    more = len(ends) - SHOWN
-    return ", ".join(ends[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return and_more(ends, SHOWN)
 
 
 def _head_module(network: Any, name: str) -> str:

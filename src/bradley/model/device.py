@@ -1,4 +1,4 @@
-"""The use of a CPU by a run: as many threads as may run at once, and freed memory kept for the next layer."""
+"""The device of a run; on a CPU as many threads as may run at once, and freed memory kept for the next layer."""
 
 import ctypes
 import math
@@ -8,10 +8,31 @@ from pathlib import Path
 
 import torch
 
+from ..errors import UserError
+
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """File of Linux with a container's share of CPU time: microseconds of CPU time for each period of the clock."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of settings of `mallopt` in glibc."""
+
+
+def choose_device(name: str, setting: str = "train.device =", option: str = "--train.device") -> torch.device:
+    """Choose the device called `auto`, `cpu` or `cuda`; `auto` takes CUDA if available.
+
+    Args:
+        setting, option: names of the setting in the message and in the hint.
+
+    Raises:
+        UserError: CUDA was asked for and is not available.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{setting} cuda, but PyTorch sees no CUDA device", f"use {option} cpu")
+    return torch.device("cuda" if takes_cuda(name) else "cpu" if name == "auto" else name)
+
+
+def takes_cuda(name: str) -> bool:
+    """Return True if the device called `auto`, `cpu` or `cuda` is a GPU on this machine."""
+    return name == "cuda" or (name == "auto" and torch.cuda.is_available())
 
 
 def set_threads(wanted: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..common.files import write_bytes, write_text
 from ..errors import UserError
+from ..runs.layout import PLOTS, REPORT
 from ..runs.reader import RunData, read_run
 from . import plots
 from .details import has_bins
@@ -47,7 +48,7 @@ def write_report(run_folder: Path) -> Path:
         print(bradley.write_report(Path("runs/first")))  # runs/first/report.html
     """
     run = read_run(run_folder)
-    path = run.folder / "report.html"
+    path = run.folder / REPORT
     page = _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run))
     # Texts of data sets may hold lone surrogates, which UTF-8 cannot encode; `write_text` would raise on them.
     write_bytes(path, page.encode("utf-8", "replace"))
@@ -80,7 +81,7 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
             print(path)  # runs/first/plots/training.png, ...
     """
     run = read_run(run_folder)
-    return [path for name, figure in file_figures(run, x) for path in _write(run.folder / "plots" / name, figure)]
+    return [path for name, figure in file_figures(run, x) for path in _write(run.folder / PLOTS / name, figure)]
 
 
 def plot_csv(path: Path, x: str = "step") -> tuple[Path, Columns]:

@@ -4,11 +4,9 @@ import re
 from pathlib import Path
 
 from ..common.files import OLD
+from .layout import INDEX
 
 BAD = ".bad-"
-
-
-INDEX = "index.json"
 
 
 def leftovers(folder: Path) -> bool:

@@ -23,8 +23,8 @@ from ..common.console import to_stderr
 from ..common.files import disk_errors
 from ..common.processes import alive
 from ..errors import RunFolderError
+from .layout import CHECKPOINTS, LOCK
 
-LOCK = ".lock"
 BEAT_SECONDS = 10.0
 """Between two touches of the lock."""
 STALE_SECONDS = 60.0
@@ -108,7 +108,7 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
 
 def refuse_link(folder: Path) -> None:
     """Raise `RunFolderError` for a run folder that is a link: what it leads to may be another's."""
-    for place in (folder, folder / "checkpoints"):
+    for place in (folder, folder / CHECKPOINTS):
         if place.is_symlink():
             raise RunFolderError(f"{place} is a link to {os.readlink(place)}", "give the folder itself as --output")
 

@@ -6,13 +6,14 @@ It is written last, so a folder without it is no checkpoint, and what it does no
 import errno
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, sha256, write_text
 from ..errors import CheckpointError
+from .layout import MANIFEST
 
-MANIFEST = "manifest.json"
 FORMAT = 1
 MOST_BYTES = 2**24
 """A manifest is never larger; what is comes from elsewhere, and is not read into memory."""
@@ -22,14 +23,21 @@ class DamagedError(CheckpointError):
     """A checkpoint is not what was written: the message names the file, what was expected and what was found."""
 
 
-def write_manifest(folder: Path, step: int, best: int, facts: dict[str, Any]) -> None:
-    """Write down what a folder holds.
+def write_manifest(
+    folder: Path, step: int, best: int, facts: dict[str, Any], known: Mapping[str, str] | None = None
+) -> None:
+    """Write size and SHA-256 of every file of a folder.
 
     Args:
-        best: the step of the best checkpoint so far, which may be this one.
-        facts: figures of its evaluation, as plain JSON values.
+        best: step of the best checkpoint so far, which may be this one.
+        facts: figures of the evaluation at this step, as plain JSON values.
+        known: SHA-256 of files by name, computed just before, so that large files are read once less.
     """
-    files = {name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in contents(folder).items()}
+    known = known or {}
+    files = {
+        name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size}
+        for name, path in contents(folder).items()
+    }
     content = {"format": FORMAT, "step": step, "files": files, "best": best, "facts": facts}
     write_text(folder / MANIFEST, _signed(content))
 

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from ..errors import DataError, UserError
 from ..records import ScoredComparison
+from .layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, EXAMPLES, METRICS, TIMING
 
 Json = dict[str, Any]
 T = TypeVar("T")
-DISTRIBUTIONS, SAMPLES = OTHER_LINES = ("distributions.jsonl", "samples.jsonl")
-"""Files in `eval/` that hold no scored rows."""
+OTHER_LINES = (EVAL_DISTRIBUTIONS, EVAL_SAMPLES)
+"""Files in `eval/` without scored rows."""
 SIDES = {"chosen": dict, "rejected": dict}
 
 
@@ -51,23 +52,23 @@ def read_run(folder: Path) -> RunData:
         DataError: a file is broken; the message names it and the line.
     """
     folder = Path(folder)
-    metrics = folder / "metrics.jsonl"
+    metrics = folder / METRICS
     if not metrics.is_file():
         raise UserError(
             f"{folder} is not a run folder: it has no metrics.jsonl",
             "give the folder that `bradley train` wrote, such as runs/NAME",
         )
     objects = ("config", "environment", "data_report", "results")
-    scored = sorted(path for path in (folder / "eval").glob("*.jsonl") if path.name not in OTHER_LINES)
+    scored = sorted(path for path in (folder / EVAL).glob("*.jsonl") if path.name not in OTHER_LINES)
     return RunData(
         folder=folder,
         **{name: _read_json(folder / f"{name}.json", dict) for name in objects},
         events=sorted(read_lines(metrics, _event, growing=True), key=lambda event: event["step"]),
-        timing=_read_some(folder / "timing.jsonl", {"step": int, "seconds_since_start": int | float}),
-        distributions=_read_some(folder / "eval" / DISTRIBUTIONS, {"step": int, "set": str, **SIDES}),
-        samples=_read_some(folder / "eval" / SAMPLES, {"step": int, "set": str, "rows": list}),
+        timing=_read_some(folder / TIMING, {"step": int, "seconds_since_start": int | float}),
+        distributions=_read_some(folder / EVAL / EVAL_DISTRIBUTIONS, {"step": int, "set": str, **SIDES}),
+        samples=_read_some(folder / EVAL / EVAL_SAMPLES, {"step": int, "set": str, "rows": list}),
         evals={path.stem: list(read_lines(path, ScoredComparison.from_json)) for path in scored},
-        examples=_read_json(folder / "examples.json", list),
+        examples=_read_json(folder / EXAMPLES, list),
     )
 
 

@@ -10,10 +10,8 @@ from ..common.other_trainers import shards_of
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import leftovers
+from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD
 from .status import read_state
-
-RECORD = "run.json"
-"""What the run is, and every time that it was begun or gone on with."""
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -30,13 +28,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
-    if leftovers(folder / "checkpoints"):
+    if leftovers(folder / CHECKPOINTS):
         raise CheckpointError(
             f"{folder} holds checkpoints, and {RECORD}, which says of what run, is missing",
             f"copy the whole run folder; or give another --output, with --model.path {folder}/checkpoints/step-NNNNNN "
             "to begin with these weights",
         )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoints").is_dir():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKPOINTS).is_dir():
         shards = shards_of(folder)
         advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
         holds = f"a checkpoint of {shards.trainer}" if shards else "files"
@@ -48,13 +46,13 @@ def is_finished(folder: Path, config: Config) -> bool:
     """Whether exactly this run has ended well in a folder, so that nothing is left to do."""
     if read_state(folder) != "done":
         return False
-    known = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    known = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return bool(known == json.loads(config.model_dump_json()))
 
 
 def refuse_trained(folder: Path) -> None:
     """Raise `CheckpointError` for a folder whose run has got beyond step 0, and thus had checkpoints, and has none."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     steps = [_step(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
     if max(steps, default=0) > 0:
         raise CheckpointError(

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.text import percent
+from ..common.text import percent_interval
 from ..evaluate.length import length_rule
 from ..records import ScoredComparison
-from .layout import SELECTION
+from .layout import EVAL, MODEL, REPORT, RESULTS, SELECTION, rows_file
 from .reader import read_lines
 
 
 def interval(figure: dict[str, Any]) -> str:
     """`71.3 % [68.0, 74.5], n = 812 of 400 prompts`: an accuracy with its 95 % interval, clustered by prompt."""
-    return f"{percent(figure)}, n = {figure['n']} of {figure['clusters']} prompts"
+    return f"{percent_interval(figure)}, n = {figure['n']} of {figure['clusters']} prompts"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Run:
     @property
     def model(self) -> Path:
         """The folder of the best model."""
-        return self.folder / "model"
+        return self.folder / MODEL
 
     def rows(self, name: str = SELECTION, label: str = "best") -> list[ScoredComparison]:
         """The scored rows of one evaluation set at `step-0`, `best` or `last`."""
@@ -39,7 +39,7 @@ class Run:
         name = self.results["headline"]
         figures = self.results["sets"].get(name)
         lines = self._figures(name, figures) if figures else [("accuracy", "no evaluation set, so nothing is known")]
-        lines += [("model", f"{self.model}  ({self.results['compute']})"), ("report", str(self.folder / "report.html"))]
+        lines += [("model", f"{self.model}  ({self.results['compute']})"), ("report", str(self.folder / REPORT))]
         return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
     def _figures(self, name: str, figures: dict[str, Any]) -> list[tuple[str, str]]:
@@ -59,9 +59,9 @@ class Run:
 
 def read_results(folder: Path) -> Run:
     """A run that has ended."""
-    return Run(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    return Run(folder, json.loads((folder / RESULTS).read_text(encoding="utf-8")))
 
 
 def read_rows(folder: Path, name: str, label: str) -> list[ScoredComparison]:
     """The scored rows of one evaluation of a run folder."""
-    return list(read_lines(folder / "eval" / f"{name}-{label}.jsonl", ScoredComparison.from_json))
+    return list(read_lines(folder / EVAL / rows_file(name, label), ScoredComparison.from_json))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..common.files import disk_errors, remove_file, write_text
 from ..errors import CheckpointError
+from .layout import STARTS
 
-ATTEMPTS = "attempts.json"
 MOST = 5
 """Starts in a row without a new checkpoint, after which a person has to look."""
 
@@ -25,7 +25,7 @@ def count_start(folder: Path, step: int | None) -> int:
         CheckpointError: this would be more than `MOST`.
         DiskError: it cannot be written down.
     """
-    path = folder / ATTEMPTS
+    path = folder / STARTS
     starts = _starts_at(path, step)
     if starts >= MOST:
         where = "before the first checkpoint" if step is None else f"after the checkpoint of step {step}"
@@ -39,7 +39,7 @@ def count_start(folder: Path, step: int | None) -> int:
 
 def forget_starts(folder: Path) -> None:
     """Start counting anew, after an end that was no crash."""
-    remove_file(folder / ATTEMPTS)
+    remove_file(folder / STARTS)
 
 
 def _starts_at(path: Path, step: int | None) -> int:

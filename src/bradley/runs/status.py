@@ -9,8 +9,8 @@ from ..common.files import write_text
 from ..common.secrets import redact
 from ..common.signals import StopRequested
 from ..errors import BradleyError, DivergedError, Preempted, RankError, RunFolderError
+from .layout import STATUS
 
-FILE = "status.json"
 STATES: dict[type[BaseException], str] = {Preempted: "preempted", DivergedError: "diverged"}
 """What an error makes of a run, where that is not `failed`."""
 
@@ -40,19 +40,19 @@ def reported(folder: Path) -> Iterator[None]:
 def write_status(folder: Path, state: str, code: int | None = None, what: str = "", fix: str = "") -> None:
     """Replace the status of a run folder. Messages of other libraries may quote a key or a password; none is kept."""
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
-    write_text(folder / FILE, json.dumps(status) + "\n")
+    write_text(folder / STATUS, json.dumps(status) + "\n")
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:
     """Say how a run ended whose main process could not, as it was killed or has only seen what followed."""
-    if not (folder / FILE).is_file():
+    if not (folder / STATUS).is_file():
         return
-    known = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
     if known["state"] == "running" or known["code"] == code == RankError.exit_code:
         write_status(folder, "failed", code, what, fix)
 
 
 def read_state(folder: Path) -> str:
     """The state of a run folder, '' where it says none."""
-    path = folder / FILE
+    path = folder / STATUS
     return str(json.loads(path.read_text(encoding="utf-8"))["state"]) if path.is_file() else ""

@@ -18,7 +18,7 @@ from ..model.folder.save_load import Loaded, load_model
 from ..model.reward import ScoreModel
 from ..records import Comparison, ScoredComparison
 
-NOTHING = np.zeros(0, dtype=np.int64)
+NO_COMPARISONS = np.zeros(0, dtype=np.int64)
 """Comparison numbers of an empty micro-batch."""
 
 
@@ -147,7 +147,7 @@ def _scored(
         with torch.no_grad():
             for number in numbers:
                 # Processes gather sharded weights together: a process without work joins with an empty batch.
-                comparisons = pieces[number] if number >= 0 else NOTHING
+                comparisons = pieces[number] if number >= 0 else NO_COMPARISONS
                 scores = model(collate(store, comparisons, weights).to(model.device)).tolist()
                 found += [(number, scores)] if number >= 0 else []
     finally:

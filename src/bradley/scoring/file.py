@@ -16,14 +16,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+
 from ..common.console import Bar, Console
 from ..common.files import sha256
+from ..common.processes import Rank, rank_from
 from ..data.rows import Row, RowPlace
 from ..data.sources.files import known_suffix, read_rows
 from ..data.sources.json_rows import objects_of
 from ..data.sources.text import lines, lines_of
 from ..errors import DataError, UserError
-from ..model.device import keep_freed_memory, set_threads
+from ..model.device import choose_device, keep_freed_memory, set_threads
 from ..model.folder.save_load import load_model
 from .output import json_lines
 from .parts import Counts, Parts, added, count, summary
@@ -56,26 +59,6 @@ class How:
     best_of: bool = False
     prefix: str = ""
     part_rows: int = 512
-
-
-class Ranks(NamedTuple):
-    """Place of this process among the processes of torchrun; each process takes every `world`-th part.
-
-    Attributes:
-        rank: number of this process, from 0.
-        world: number of processes.
-        local: number of this process on the machine, from 0.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local: int = 0
-
-    @classmethod
-    def from_environment(cls) -> "Ranks":
-        """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process if unset."""
-        rank, world, local = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        return cls(rank, max(world, 1), local)
 
 
 def score_file(
@@ -114,11 +97,11 @@ def score_file(
         CheckpointError: an unusable model folder.
         RankError: another process was lost.
     """
-    how, ranks, began = how or How(), Ranks.from_environment(), time.perf_counter()
+    how, ranks, began = how or How(), rank_from(os.environ), time.perf_counter()
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
     total = None if source == STREAM else count_rows(Path(source))
-    scorer = load_scorer(model, how, pick_device(device, ranks), trust_remote_code, base)
+    scorer = load_scorer(model, how, use_device(device, ranks.local_rank), trust_remote_code, base)
     work = Work(scorer, how, "stdin" if source == STREAM else source)
     console = Console(progress if ranks.rank == 0 else "quiet")
     if parts is None:
@@ -132,14 +115,14 @@ def score_file(
     return summary(counts, time.perf_counter() - began, output) if ranks.rank == 0 else {}
 
 
-def check_streams(source: str, output: str, ranks: Ranks, restart: bool) -> None:
+def check_streams(source: str, output: str, ranks: Rank, restart: bool) -> None:
     """Raise `UserError` for streams or `--restart` with several processes, and `DataError` for a missing source."""
     # Processes would take rows of a shared stream from each other, or remove new parts of each other.
-    if ranks.world > 1 and STREAM in (source, output):
+    if ranks.size > 1 and STREAM in (source, output):
         raise UserError("several processes cannot share stdin or stdout", "give files as INPUT and -o OUTPUT")
-    if ranks.world > 1 and restart:
+    if ranks.size > 1 and restart:
         raise UserError(
-            f"--restart with {ranks.world} processes", f"remove what is there: rm -rf {output} {output}.parts"
+            f"--restart with {ranks.size} processes", f"remove what is there: rm -rf {output} {output}.parts"
         )
     if restart and output == STREAM:
         raise UserError("--restart has no effect with -o -", "leave one of them out")
@@ -147,18 +130,15 @@ def check_streams(source: str, output: str, ranks: Ranks, restart: bool) -> None
         raise DataError(f"{source} is not a file", "give a .jsonl, .jsonl.gz or .parquet file, or - for stdin")
 
 
-def pick_device(name: str, ranks: Ranks) -> str:
-    """Choose the device of this process; `auto` takes CUDA if available. For a CPU, set threads and memory reuse.
+def use_device(name: str, local_rank: int) -> str:
+    """Choose the device of this process, one GPU for each; on a CPU, set threads and keep freed memory.
 
     Raises:
         UserError: `cuda` without a CUDA device.
     """
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda, but PyTorch sees no CUDA device", "use --device cpu")
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return f"cuda:{ranks.local % torch.cuda.device_count()}"
+    device = choose_device(name, "--device", "--device")
+    if device.type == "cuda":
+        return f"cuda:{local_rank % torch.cuda.device_count()}"
     set_threads(0)
     keep_freed_memory()
     return "cpu"
@@ -230,7 +210,7 @@ class Work(NamedTuple):
         return written, count([at for at, _ in part.rows], results)
 
 
-def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ranks, console: Console) -> Counts:
+def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Rank, console: Console) -> Counts:
     """Write this process's missing parts; the first process waits for the other processes and joins all parts."""
     if ranks.rank == 0:
         parts.forget_failures()
@@ -238,7 +218,7 @@ def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ra
         written = write_parts(work, parts, source, total, ranks, console)
     except BaseException as error:
         # Without a report the first process would wait half an hour for parts that never come.
-        if ranks.world > 1:
+        if ranks.size > 1:
             parts.fail(ranks.rank, str(error) or type(error).__name__)
         else:
             parts.remove_if_empty()
@@ -255,7 +235,7 @@ def parts_of(rows: int, how: How) -> int:
     return -(-rows // how.part_rows)
 
 
-def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Ranks, console: Console) -> int:
+def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Rank, console: Console) -> int:
     """Score and write the missing parts of this process.
 
     Args:
@@ -266,7 +246,7 @@ def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks:
     """
     size, written = work.how.part_rows, 0
     todo = None if total is None else parts.missing(parts_of(total, work.how))
-    mine = None if todo is None else {number for number in todo if number % ranks.world == ranks.rank}
+    mine = None if todo is None else {number for number in todo if number % ranks.size == ranks.rank}
     left = None if mine is None or total is None else sum(min(size, total - number * size) for number in mine)
     batches = ((n, rows) for n, rows in batched(numbered_rows(source), size) if mine is None or n in mine)
     with console.progress(left, "scoring") as bar:

@@ -20,7 +20,7 @@ from ..model.build import Built
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
 from ..records import Comparison, Message, ScoredComparison
-from ..runs.layout import SELECTION
+from ..runs.layout import CONFIG, CONFIG_TOML, DATA_REPORT, ENVIRONMENT, EVAL, SAMPLES, SELECTION
 from .build import Prepared
 from .checkpoints.identity import versions
 from .evaluation import Evaluator
@@ -72,13 +72,13 @@ def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
     """Write the files that are known before the first step."""
     config = prepared.config
     if source:
-        write_text(folder / "config.toml", redact(source))  # a comment may hold what no setting may
-    write_text(folder / "config.json", _json(config.model_dump(mode="json")))
-    write_text(folder / "environment.json", _json(environment(prepared)))
-    write_text(folder / "data_report.json", _json(prepared.splits.report))
+        write_text(folder / CONFIG_TOML, redact(source))  # a comment may hold what no setting may
+    write_text(folder / CONFIG, _json(config.model_dump(mode="json")))
+    write_text(folder / ENVIRONMENT, _json(environment(prepared)))
+    write_text(folder / DATA_REPORT, _json(prepared.splits.report))
     if config.log.samples:
-        write_text(folder / "samples.json", _json(decoded(prepared, config.log.samples)))
-    make_folder(folder / "eval")
+        write_text(folder / SAMPLES, _json(decoded(prepared, config.log.samples)))
+    make_folder(folder / EVAL)
 
 
 def decoded(prepared: Prepared, count: int) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from ..data.render import Renderer
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
-from ..errors import UserError
 from ..model.build import Built
 from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
-from ..model.device import keep_freed_memory, set_threads
+from ..model.device import choose_device, keep_freed_memory, set_threads
 from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
 from ..runs.lock import RunLock
@@ -219,19 +218,6 @@ def make_job(prepared: Prepared, folder: Path, console: Console, lock: RunLock |
         strategy=prepared.strategy,
         lengths=length_fields(prepared.splits.report),
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to train on; `auto` takes CUDA where there is one.
-
-    Raises:
-        UserError: CUDA was asked for and is not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device = cuda, but PyTorch sees no CUDA device", "use --train.device cpu")
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common.files import write_text
-from ..common.text import percent
+from ..common.text import percent_interval
 from ..config import Eval, Loss, Train
 from ..data.token_store import TokenStore
 from ..errors import DivergedError
@@ -219,7 +219,7 @@ def _or_nothing(value: float | None) -> float:
 
 def _line(step: int, figures: dict[str, dict[str, Any]], improved: bool) -> str:
     parts = [
-        f"{name} accuracy {percent(summary['accuracy'])} nll {summary['nll']:.4f}"
+        f"{name} accuracy {percent_interval(summary['accuracy'])} nll {summary['nll']:.4f}"
         + (" DEGENERATE" if summary["degenerate"] else "")
         for name, summary in figures.items()
     ]

@@ -17,7 +17,7 @@ from ..model.folder.tolerance import Check, Sample, compare_ids
 from ..model.folder.weights import read_tensors, tensors_to_save
 from ..model.reward import ScoreModel, compute_name
 from ..records import ScoredComparison
-from ..runs.layout import SELECTION
+from ..runs.layout import EVAL, MODEL, SELECTION, TEST, rows_file
 from ..runs.run import read_rows
 from ..scoring.core import score_store
 from .build import Prepared
@@ -34,7 +34,7 @@ def publish_best(job: Job, prepared: Prepared) -> None:
     Raises:
         CheckpointError: it cannot be loaded, or scores otherwise. Then there is no `model/`; the checkpoints are whole.
     """
-    folder = job.checkpoints.publish(job.folder / "model")
+    folder = job.checkpoints.publish(job.folder / MODEL)
     try:
         _load_published(job, prepared, folder)
     except CheckpointError as error:
@@ -84,7 +84,7 @@ def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
     """
     if prepared.test is None:
         return None
-    model, strategy, folder = prepared.built.model, prepared.strategy, job.folder / "model"
+    model, strategy, folder = prepared.built.model, prepared.strategy, job.folder / MODEL
     budget = prepared.config.train.micro_batch_tokens
     if strategy.group.size == 1:
         return score_store(load_back(prepared, folder, str(model.device)), prepared.test, budget)
@@ -113,9 +113,9 @@ def final_figures(
     headline = SELECTION if SELECTION in sets else next(iter(sets), "test")
     shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
     if headline in shown:
-        add_normalization(folder / "model", measure(headline, prepared.evals[headline], shown[headline]))
+        add_normalization(folder / MODEL, measure(headline, prepared.evals[headline], shown[headline]))
     if test is not None:
-        write_rows(folder / "eval" / "test-best.jsonl", test)
+        write_rows(folder / EVAL / rows_file(TEST, "best"), test)
         loss = prepared.config.loss
         sets["test"] = summarize(test, beta=loss.beta, weight_by=loss.weight_by)
         headline, shown = "test", {**shown, "test": test}

@@ -11,15 +11,16 @@ from torch import Tensor
 from ..model.folder.card import read_card
 from ..model.folder.safety import check_intruders
 from ..model.folder.weights import read_tensors, tensors_to_save
+from ..runs.layout import EVAL, METRICS, METRICS_CSV, STATE, TENSORBOARD, TIMING
 from ..runs.record import refuse_trained, write_record
 from .build import Prepared
 from .checkpoints.identity import check_identity, identity, parents, shown
-from .checkpoints.state import FOLDER, Saved, read_saved, restore_rows
+from .checkpoints.state import Saved, read_saved, restore_rows
 from .distributed.full_tensors import load_optimizer, spread_tensors
 from .job import Job
 from .progress import Progress
 
-WRITTEN = ("metrics.jsonl", "metrics.csv", "timing.jsonl", "eval", "tensorboard")
+WRITTEN = (METRICS, METRICS_CSV, TIMING, EVAL, TENSORBOARD)
 """What a process may leave behind that ended before its first checkpoint."""
 
 
@@ -89,7 +90,7 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
         strategy.group.on_main(lambda: refuse_trained(job.folder))
         return None
     step, saved = known[0], Saved(*known[1:])
-    folder = job.checkpoints.path(step) / FOLDER
+    folder = job.checkpoints.path(step) / STATE
     spread_tensors(tensors_to_save(network), weights, strategy.group)
     weights.clear()  # gives the memory back before the optimizer is read
     if "optim.name" not in changed:  # another optimizer keeps other things

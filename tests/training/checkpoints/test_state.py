@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from bradley.errors import CheckpointError
-from bradley.training.checkpoints.state import FOLDER, STATE, read_saved, save_state
+from bradley.runs.layout import STATE as FOLDER
+from bradley.training.checkpoints.state import STATE_FILE, read_saved, save_state
 from bradley.training.distributed.full_tensors import load_optimizer, optimizer_state
 from bradley.training.distributed.sharded_files import SHARDS
 from bradley.training.loop import fit
@@ -95,12 +96,12 @@ def test_a_state_that_says_other_shards_than_there_are_is_refused(tmp_path):
     values, tensors = optimizer_state(made.model, made.optimizer)
     optimizer = {**values, **made.strategy.save_optimizer(folder, tensors)}
     save_state(folder, Progress().to_json(), made.evaluator.state(), optimizer, made.evaluator.folder)
-    state = json.loads((folder / STATE).read_text())
+    state = json.loads((folder / STATE_FILE).read_text())
     (folder / SHARDS).mkdir()
     save_file({"w/step": torch.zeros(2)}, folder / SHARDS / "shard.safetensors")
     for form, fits in (({"shape": [2], "dtype": "float32"}, True), ({"shape": [3], "dtype": "float32"}, False)):
         state["optimizer"]["shards"] = {"w/step": form}
-        (folder / STATE).write_text(json.dumps(state))
+        (folder / STATE_FILE).write_text(json.dumps(state))
         if fits:
             assert read_saved(tmp_path / "checkpoint").optimizer["tensors"] == {"w/step": form}
         else:

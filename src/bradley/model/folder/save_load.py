@@ -137,11 +137,14 @@ def write_model(
     facts: dict[str, Any],
     sample: Sequence[Conversation] = (),
     weights: Mapping[str, Tensor] | None = None,
-) -> None:
+) -> dict[str, str]:
     """Fill an empty folder as `save_model` does, without syncing; the caller makes the folder whole or absent.
 
     Args:
         weights: tensors by the names of `tensors_to_save`, if the model holds shards; no sample can be scored then.
+
+    Returns:
+        SHA-256 of each weight file by name, so that a caller need not read gigabytes again for them.
 
     Raises:
         CheckpointError: the files do not hold the tensors of the model.
@@ -157,6 +160,7 @@ def write_model(
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
     # The card comes last, because it holds hashes of files written before.
+    digests = hash_weights(folder)
     card = {
         "format": FORMAT,
         "render": renderer.settings.model_dump(),
@@ -166,12 +170,13 @@ def write_model(
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
-        "weights_sha256": hash_weights(folder),
+        "weights_sha256": digests,
         **of_weights,
         **facts,
         **parity,
     }
     write_card(folder, card)
+    return digests
 
 
 def add_normalization(folder: Path, normalization: Normalization) -> None:

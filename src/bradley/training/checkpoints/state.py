@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 from ...common.files import disk_errors, write_bytes
 from ...common.text import one_line
 from ...errors import CheckpointError
+from ...runs.layout import EVAL, STATE
 from ..distributed.full_tensors import Form
 from ..distributed.sharded_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
 from ..progress import EVALUATOR_FIELDS, Progress
 
-FOLDER = "training"
-"""The folder of the state inside a checkpoint."""
-STATE, ROWS = "state.json", "eval"
+STATE_FILE, ROWS = "state.json", EVAL
 KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
 """Scored rows that go with the evaluator's figures."""
 
@@ -41,7 +40,7 @@ def save_state(
     """
     state = {"progress": progress, "evaluator": evaluator, "optimizer": optimizer}
     with disk_errors(folder):
-        (folder / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        (folder / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
         (folder / ROWS).mkdir()
         for pattern in KEPT_ROWS:
             for path in rows.glob(pattern):
@@ -67,9 +66,9 @@ def read_saved(checkpoint: Path) -> Saved:
     Raises:
         CheckpointError: it has none that can be read.
     """
-    folder = checkpoint / FOLDER
+    folder = checkpoint / STATE
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         known = state["optimizer"]
         values = {name: dict(entry) for name, entry in known["state"].items()}
         optimizer = {"state": values, "groups": known["groups"], "tensors": _forms(folder, known)}
@@ -88,11 +87,11 @@ def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
     if "shards" not in known:
         return forms_in_whole(folder / WHOLE)
     if known["shards"] and known["shards"] != forms_in_shards(folder / SHARDS):
-        raise ValueError(f"{SHARDS} holds other tensors than {STATE} says")
+        raise ValueError(f"{SHARDS} holds other tensors than {STATE_FILE} says")
     return dict(known["shards"])
 
 
 def restore_rows(checkpoint: Path, folder: Path) -> None:
     """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
-    for path in (checkpoint / FOLDER / ROWS).iterdir():
+    for path in (checkpoint / STATE / ROWS).iterdir():
         write_bytes(folder / path.name, path.read_bytes())

@@ -34,13 +34,11 @@ from ...data.render import Renderer
 from ...errors import CheckpointError, DiskFullError
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
-from ...runs.checkpoints import BAD, INDEX, leftovers, steps_in
+from ...runs.checkpoints import BAD, leftovers, steps_in
+from ...runs.layout import INDEX, MANIFEST, STATE, step_folder
 from ...runs.lock import RunLock
-from ...runs.manifest import MANIFEST, DamagedError, read_manifest, size_of, verify, write_manifest
+from ...runs.manifest import DamagedError, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
-
-STATE = "training"
-"""The subfolder of a checkpoint that only a resume reads."""
 
 
 class Found(NamedTuple):
@@ -53,12 +51,20 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Draft:
-    """A checkpoint that is being written: its step, its folder, the facts of its evaluation, the index with it."""
+    """A checkpoint that is being written.
+
+    Attributes:
+        folder: draft folder, renamed when everything is in the folder.
+        facts: figures of the evaluation at this step.
+        index: the index with this checkpoint.
+        digests: SHA-256 of the weight files by name.
+    """
 
     step: int
     folder: Path
     facts: dict[str, Any]
     index: dict[str, dict[str, Any]]
+    digests: dict[str, str]
 
 
 class Checkpoints:
@@ -123,12 +129,13 @@ class Checkpoints:
         last = {"step": step, **facts}
         index = {"last": last, "best": last if best else self.index.get("best", last)}
         known, sample = self.provenance
-        self.draft = Draft(step, begin_folder(self.path(step)), facts, index)
-        folder = self.draft.folder
+        folder, digests = begin_folder(self.path(step)), dict[str, str]()
+        self.draft = Draft(step, folder, facts, index, digests)
         try:
             with disk_errors(self.path(step)):
                 scored = sample if weights is None else ()
-                write_model(folder, model, renderer, {"step": step, "evaluation": facts, **known}, scored, weights)
+                card = {"step": step, "evaluation": facts, **known}
+                digests.update(write_model(folder, model, renderer, card, scored, weights))
                 make_folder(folder / STATE)
         except BaseException:
             self.discard()
@@ -145,7 +152,7 @@ class Checkpoints:
         assert draft is not None
         # The manifest comes last: a folder without one is no checkpoint, however far a crash let the others get.
         with disk_errors(self.path(draft.step)):
-            write_manifest(draft.folder, draft.step, draft.index["best"]["step"], draft.facts)
+            write_manifest(draft.folder, draft.step, draft.index["best"]["step"], draft.facts, draft.digests)
         self._bytes = max(self._bytes, bytes_in(draft.folder))
         commit_folder(draft.folder, self.path(draft.step))
         self.draft, self.index = None, draft.index
@@ -199,7 +206,7 @@ class Checkpoints:
 
     def path(self, step: int) -> Path:
         """The folder of one step."""
-        return self.folder / f"step-{step:06d}"
+        return self.folder / step_folder(step)
 
     def newest(self) -> Found | None:
         """The newest checkpoint that is whole, as is the best one that it names; None where there never was one.

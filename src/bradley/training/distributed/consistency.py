@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ...common.files import TEMPORARY, remove_file, write_text
+from ...common.text import and_more
 from ...errors import DivergedError, UserError
 from .full_tensors import bit_sum, local
 from .process_group import ProcessGroup
@@ -115,5 +116,4 @@ def _apart(names: list[str], copies: Mapping[int, list[int]], size: int) -> list
     who = f"process {ranks[0]}" if len(ranks) == 1 else f"processes {', '.join(ranks[:-1])} and {ranks[-1]}"
     what = "are not those of the others" if known else "differ, and no majority tells which of them are right"
     differ = [name for name, *sums in zip(names, *copies.values(), strict=True) if len(set(sums)) > 1]
-    more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
-    return [f"weights of {who} of {size} {what}: {', '.join(differ[:SHOWN])}{more}"]
+    return [f"weights of {who} of {size} {what}: {and_more(differ, SHOWN)}"]

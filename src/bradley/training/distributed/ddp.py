@@ -21,7 +21,7 @@ from ...data.plan import Plan, Step
 from ...model.engine.batch import Batch
 from ...model.folder.parity import batch_of
 from ...model.reward import ScoreModel
-from ...scoring.core import NOTHING
+from ...scoring.core import NO_COMPARISONS
 from .process_group import ProcessGroup
 from .strategy import Strategy
 
@@ -43,7 +43,7 @@ class InRounds(Strategy):
         """
         self.sums = []
         for number in self._meeting(plan.rounds(step, self.group.size)):
-            yield number, step.micro_batches[number] if number >= 0 else NOTHING
+            yield number, step.micro_batches[number] if number >= 0 else NO_COMPARISONS
 
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
         """Yield this process's micro-batches of an evaluation, equally many in each process."""

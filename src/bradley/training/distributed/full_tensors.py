@@ -13,10 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
+from ...model.folder.readback import INTEGERS
 from .process_group import ProcessGroup
 
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer dtypes for the bits of a number, by bytes of the number."""
 State = dict[str, Any]
 """An optimizer's state by weight: `state` of each weight, and the weights' names in each of the `groups`."""
 Form = dict[str, Any]

@@ -7,53 +7,23 @@ exchanges may take as long as the slowest checkpoint, and break off at once wher
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from ...common.processes import Rank, rank_from
 from ...config import Parallel
-from ...errors import DiskFullError, UserError
+from ...errors import DiskFullError
 from ...launch.local import INIT_METHOD
+from ...model.device import takes_cuda
 from .failures import Listener, cause, error_of, failure_of, is_lost, lost, report
 
 FOREVER = timedelta(days=30)
 """For what one process may do while all others wait: tokenising, writing a checkpoint."""
-
-
-class Rank(NamedTuple):
-    """Which process this is, of how many: in the run, and on this machine."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-
-def rank_from(environment: Mapping[str, str]) -> Rank:
-    """The place that torchrun gives a process in its environment; the only one where nothing was given.
-
-    Raises:
-        UserError: not the numbers of a process.
-    """
-    if not {"RANK", "WORLD_SIZE"} <= set(environment):
-        return Rank()
-    given = {name: environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
-    try:
-        rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
-        found = Rank(rank, size, int(given["LOCAL_RANK"] or rank), int(given["LOCAL_WORLD_SIZE"] or size))
-    except ValueError:
-        found = Rank(-1)
-    if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size):
-        shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
-        raise UserError(
-            f"the environment names no process of a run: {shown}",
-            "start with `torchrun --nproc_per_node N -m bradley train ...`, or unset RANK and WORLD_SIZE",
-        )
-    return found
 
 
 ALONE = Rank()
@@ -231,7 +201,7 @@ def open_group(
     if process.size == 1:
         yield ProcessGroup()
         return
-    on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    on_cuda = takes_cuda(device)
     init = init or os.environ.get(INIT_METHOD, "env://")
     store = _join(process, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
     group = ProcessGroup(process, dist.new_group(backend="gloo", timeout=FOREVER), store)

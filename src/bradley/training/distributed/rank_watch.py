@@ -11,6 +11,7 @@ from ...common.disk import FOLDER_MODE
 from ...common.files import opener
 from ...common.secrets import Redacted
 from ...errors import RankError
+from ...runs.layout import LOGS, rank_log
 from ...runs.status import write_status
 from .failures import report
 from .process_group import ProcessGroup
@@ -30,7 +31,7 @@ def watched(strategy: Strategy, folder: Path, seconds: float) -> Iterator[None]:
         seconds: least limit without progress; 0: none.
     """
     group = strategy.group
-    log = folder / "logs" / f"rank-{group.rank}.log"
+    log = folder / LOGS / rank_log(group.rank)
 
     def tell(what: str) -> None:
         hint = f"the stacks of its threads are in {log}; with --resume the run goes on from its last checkpoint"
@@ -51,10 +52,10 @@ def log_apart(folder: Path, group: ProcessGroup) -> None:
     """
     if group.is_main:
         return
-    (folder / "logs").mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    (folder / LOGS).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    with open(folder / "logs" / f"rank-{group.rank}.log", "ab", opener=opener) as file:
+    with open(folder / LOGS / rank_log(group.rank), "ab", opener=opener) as file:
         # File descriptors, not `sys.stdout`: C++ libraries such as NCCL and a crash write past Python.
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -17,7 +17,7 @@ from ...data.token_store import TokenStore
 from ...losses import Loss
 from ...model.engine.batch import collate
 from ...model.reward import ScoreModel
-from ...scoring.core import NOTHING
+from ...scoring.core import NO_COMPARISONS
 from ..distributed.full_tensors import full_tensor
 from ..objective import share_of_step
 
@@ -89,7 +89,7 @@ def culprits_in_turn(trial: Trial, pieces: Pieces, exchange: Exchange, rank: int
             while exchange([]):
                 # Forward and backward passes gather the shards of all processes. Without this empty run, the active
                 # process would wait for ever.
-                trial(-1, NOTHING)
+                trial(-1, NO_COMPARISONS)
     return found
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...common.seeds import seed_for
+from ...common.text import and_more
 from ...config import Optim
 from ...errors import CheckpointError
 from ...model.choose_engine import ROUNDING, TOLERANCE
@@ -182,5 +183,4 @@ def _scores(model: ScoreModel, batch: Batch) -> Tensor:
 
 def named(names: Sequence[str]) -> str:
     """Return the first few names, and the number of the remaining names."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return and_more(names, SHOWN)

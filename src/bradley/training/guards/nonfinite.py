@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.text import and_more
 from ...config import Config
 from ...data.plan import Step
 from ...errors import DivergedError
@@ -136,12 +137,10 @@ class Guard:
         sizes = self.plan.load.sizes
         names = [
             f"{self.store.info[int(g)].id} ({sizes.rows[g]} responses of up to {sizes.longest[g]} tokens)"
-            for g in culprit.comparisons[:SHOWN]
+            for g in culprit.comparisons
         ]
-        more = len(culprit.comparisons) - SHOWN
-        shown = ", ".join(names) + (f" and {more} more" if more > 0 else "")
         figures = f"loss {culprit.loss}, gradient norm {culprit.norm}"
-        return f"process {self.rank}, micro-batch {culprit.piece + 1}: {figures}; comparisons: {shown}"
+        return f"process {self.rank}, micro-batch {culprit.piece + 1}: {figures}; comparisons: {and_more(names, SHOWN)}"
 
     def _not_finite(self, step: Step, loss: float, norm: float, lines: list[str], recent: int) -> DivergedError:
         what = "gradient" if math.isfinite(loss) else "loss"

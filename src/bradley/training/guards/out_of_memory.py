@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ...common.text import GIB, one_line
+from ...common.text import GIB, and_more, one_line
 from ...config import Config
 from ...data.plan import Plan, Step
 from ...data.schedule import heaviest
@@ -81,10 +81,7 @@ class MemoryGuard:
     def _names(self) -> str:
         """Return the first ids, the largest comparisons first: the largest are the likely cause."""
         largest = self.chosen[np.argsort(-self.plan.load.tokens[self.chosen], kind="stable")]
-        more = len(largest) - SHOWN
-        return ", ".join(self.store.info[int(g)].id for g in largest[:SHOWN]) + (
-            f" and {more} more" if more > 0 else ""
-        )
+        return and_more([self.store.info[int(g)].id for g in largest], SHOWN)
 
     def _tokens(self) -> int:
         load = self.plan.load

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ...common.text import nearest
 from ...config import Config, Log, as_list
 from ...errors import UserError
+from ...runs.layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, METRICS, METRICS_CSV, TENSORBOARD, TIMING
 from ..metrics import Event
 from .jsonl_csv import CsvTable, JsonLines
 from .log_lines import KeyValue, RmDiag
@@ -39,15 +40,15 @@ class Writer(Protocol):
 Factory = Callable[[Path, Config, Any], Writer]
 """Makes a writer of the run folder, the configuration and the position to resume at."""
 FILES: dict[str, Factory] = {
-    "metrics": lambda folder, config, at: JsonLines(folder / "metrics.jsonl", ("train", "eval"), at),
-    "table": lambda folder, config, at: CsvTable(folder / "metrics.csv", at),
-    "timing": lambda folder, config, at: JsonLines(folder / "timing.jsonl", ("timing",), at),
-    "samples": lambda folder, config, at: JsonLines(folder / "eval" / "samples.jsonl", ("samples",), at),
-    "distributions": lambda folder, config, at: JsonLines(folder / "eval" / "distributions.jsonl", ("scores",), at),
+    "metrics": lambda folder, config, at: JsonLines(folder / METRICS, ("train", "eval"), at),
+    "table": lambda folder, config, at: CsvTable(folder / METRICS_CSV, at),
+    "timing": lambda folder, config, at: JsonLines(folder / TIMING, ("timing",), at),
+    "samples": lambda folder, config, at: JsonLines(folder / EVAL / EVAL_SAMPLES, ("samples",), at),
+    "distributions": lambda folder, config, at: JsonLines(folder / EVAL / EVAL_DISTRIBUTIONS, ("scores",), at),
 }
 """Writers of every run, by name."""
 TRACKERS: dict[str, Factory] = {
-    "tensorboard": lambda folder, config, at: TensorBoard(folder / "tensorboard", at),
+    "tensorboard": lambda folder, config, at: TensorBoard(folder / TENSORBOARD, at),
     "wandb": lambda folder, config, at: WeightsAndBiases(folder, config.log.project, at),
     "rm_diag": lambda folder, config, at: RmDiag(),
     "key_value": lambda folder, config, at: KeyValue(),

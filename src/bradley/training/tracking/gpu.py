@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from ...common.text import one_line
+from ...common.text import GIB, one_line
 from ...errors import UserError
-
-GIB = 2**30
 
 
 class GpuMeter:

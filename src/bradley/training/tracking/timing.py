@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.text import GIB
 from ...data.micro_batches import Sizes
 from .gpu import GpuMeter
 
@@ -83,11 +84,11 @@ class Timer:
 
     def _peak_gib(self) -> float:
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**30
+            return torch.cuda.max_memory_allocated() / GIB
         status = STATUS.read_text(encoding="utf-8") if STATUS.is_file() else ""
         # getrusage also counts memory from before `exec`, such as the memory of a large parent process.
         if found := re.search(r"VmHWM:\s+(\d+) kB", status):
             return int(found[1]) / 2**20
         # `ru_maxrss` is in bytes on macOS, and in KiB elsewhere.
         unit = 1 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB

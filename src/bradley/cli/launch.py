@@ -1,0 +1,64 @@
+"""`bradley launch`: a run on several processes."""
+
+import functools
+
+import click
+
+
+@click.group()
+def launch() -> None:
+    """Train on several processes."""
+
+
+@launch.command()
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="N",
+    help="Processes on this machine: one for each GPU.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="How often to go on from the last checkpoint after a process was lost.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Machines that take part; this command runs on each of them.",
+)
+@click.option(
+    "--node-rank",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Which of them this is, counted from 0.",
+)
+@click.option("--rendezvous", default="", metavar="HOST:PORT", help="Where they meet: a free port of machine 0.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- train CONFIG --output DIR ...")
+def local(
+    processes: int, max_restarts: int, nodes: int, node_rank: int, rendezvous: str, command: tuple[str, ...]
+) -> None:
+    """Train in several processes of this machine, or as one machine of several.
+
+    Everything after -- is a command line of `bradley train`. SIGTERM, SIGINT, SIGUSR1 and SIGHUP reach every process,
+    which save and stop; the exit code is that of the run. Only a process that died or fell silent leads to a restart.
+    """
+    from ..launch.exit import RunError
+    from ..launch.local import Nodes, training_job
+    from ..launch.local import launch as run_job
+
+    job = training_job(command, processes, Nodes(nodes, node_rank, rendezvous))
+    ended = run_job(job, max_restarts, functools.partial(click.echo, err=True))
+    if ended.code:
+        if ended.told and node_rank == 0:
+            raise click.exceptions.Exit(ended.code)
+        raise RunError(ended.code, ended.what, ended.fix)

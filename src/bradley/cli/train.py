@@ -1,0 +1,93 @@
+"""`bradley train` and `bradley plan`: a run, and a preview of one."""
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from ..common.processes import is_main_process
+from ..errors import UserError
+from .options import SettingsCommand
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run folder [default: runs/NAME-TIME]."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it if there is none.")
+@click.option("--allow-change", default="", metavar="NAMES", help="Settings that may differ from the original run.")
+@click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, progress as JSON lines.")
+def train(
+    config: Path,
+    output: Path | None,
+    resume: bool,
+    allow_change: str,
+    sanity: bool,
+    quiet: bool,
+    as_json: bool,
+    overrides: dict[str, str],
+) -> None:
+    """Train, evaluate and report one reward model.
+
+    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP
+    save the run and end it with exit code 75; the same command with --resume goes on, bit for bit as if nothing had
+    happened.
+    """
+    from ..config.load import load_config
+
+    if quiet and as_json:
+        raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
+    if resume and output is None:
+        raise UserError("--resume needs the folder of the run", "add --output DIR")
+    if allow_change and not resume:
+        raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
+    settings = load_config(config, overrides)
+    from ..training.run import train as train_model
+
+    finished = train_model(
+        settings,
+        output=output or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
+        progress="json" if as_json else "quiet" if quiet else "bar",
+        sanity=sanity,
+        source=config.read_text(encoding="utf-8-sig"),
+        resume=resume,
+        allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
+    )
+    if is_main_process():
+        click.echo(json.dumps({"folder": str(finished.folder), **finished.results}) if as_json else finished.summary())
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
+@click.option("--memory", is_flag=True, help="Say instead what each process will hold, without data or weights.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, help="Of the run, for --memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: bool, overrides: dict[str, str]) -> None:
+    """Preview a run: steps, tokens, memory, time.
+
+    Steps, micro-batches and tokens; what sharing prompts saves over padded pairs, and what data.group_by would; the
+    balance over processes, the longest comparison, and about how long it takes. CONFIG and settings are those of
+    `bradley train`.
+    """
+    from ..config.load import load_config
+
+    settings = load_config(config, overrides)
+    if memory:
+        if no_timing:
+            raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")
+        from ..estimate.memory_plan import plan_memory, show_memory
+
+        room = plan_memory(settings, processes)
+        click.echo(json.dumps(room) if as_json else show_memory(room))
+        return
+    if processes != 1:
+        raise UserError("--processes has no effect without --memory", "add --memory, or leave it out")
+    from ..estimate.schedule import estimate_run, show
+
+    found = estimate_run(settings, timing=not no_timing)
+    click.echo(json.dumps(found) if as_json else show(found))
