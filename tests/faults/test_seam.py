@@ -9,12 +9,12 @@ from . import harness, seam
 
 SOURCE = Path(bradley.__file__).parent
 DURABLE = (
-    "files.py",
-    "training/checkpoint.py",
-    "training/manifest.py",
-    "training/attempts.py",
-    "training/writers/append.py",
-    "training/writers/files.py",
+    "common/files.py",
+    "runs/claim.py",
+    "runs/manifest.py",
+    "runs/starts.py",
+    "training/checkpoints/store.py",
+    "training/tracking/jsonl_csv.py",
 )
 """What `disk` is meant for. The lock is no durable write: it means nothing after its process."""
 CHANGES = {
@@ -50,7 +50,7 @@ def test_a_planted_bypass_is_found():
 
 def test_every_function_of_the_seam_is_replaced_by_the_bench():
     """A call that `seam.CALLS` does not know would be no point at which a run can end."""
-    tree = ast.parse((SOURCE / "disk.py").read_text())
+    tree = ast.parse((SOURCE / "common" / "disk.py").read_text())
     assert {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} == set(seam.CALLS)
 
 

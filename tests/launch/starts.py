@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 DRIVER = """
 import sys
 from pathlib import Path
-from bradley.launch.local import Job, launch
+from bradley.launch.local import LaunchJob, launch
 toy, output, scenario = sys.argv[1:]
 ended = launch(LaunchJob([toy, output, scenario], Path(output), 2), max_restarts=2)
 print(ended, flush=True)

@@ -17,7 +17,7 @@ STEPS = 12
 MACHINE = """
 import sys
 from pathlib import Path
-from bradley.launch.local import Job, Nodes, launch
+from bradley.launch.local import LaunchJob, Nodes, launch
 number, place, output, *command = sys.argv[1:]
 ended = launch(LaunchJob(command, Path(output), 1, Nodes(2, int(number), place)), max_restarts=2)
 print(ended, flush=True)

@@ -10,7 +10,7 @@ from bradley.model import device
 
 FAULTS = """
 import resource, torch
-from bradley.cpu import keep_freed_memory
+from bradley.model.device import keep_freed_memory
 {first}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

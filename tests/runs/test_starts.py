@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from bradley.errors import CheckpointError
-from bradley.runs.layout import MOST, count_start, forget_starts
 from bradley.runs.layout import STARTS as ATTEMPTS
+from bradley.runs.starts import MOST, count_start, forget_starts
 
 
 def test_five_starts_at_one_step_are_the_most(tmp_path):

@@ -27,7 +27,7 @@ from tests.scoring.conftest import read, rows, write
 
 KILLED_AT_SYNC = """
 import os, signal, sys
-from bradley.cli import run
+from bradley.cli.main import run
 sync, seen = os.fsync, []
 def fsync(handle):
     seen.append(handle)

@@ -125,13 +125,13 @@ def test_what_a_checkpoint_will_take_is_told_by_the_first_which_has_no_optimizer
     tmp_path, monkeypatch, optimizer, first, grace, warned
 ):
     """AdamW keeps two numbers for each weight. By this clock a save takes `first`, later 4 s, all else nothing."""
-    said, now, save = [], [0.0], Checkpoints.save
+    said, now, commit = [], [0.0], Checkpoints.commit
 
-    def saved(*given, **named):
-        save(*given, **named)
+    def committed(*given):
+        commit(*given)
         now[0] += 4.0 if now[0] else first
 
-    monkeypatch.setattr(Checkpoints, "save", saved)
+    monkeypatch.setattr(Checkpoints, "commit", committed)
     monkeypatch.setattr("bradley.training.saver.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr("bradley.common.console.Console.warn", lambda console, text: said.append(text))
     settings = {**SETTINGS, "optim": {"lr": 1e-3, "name": optimizer}, "checkpoint": {"grace_seconds": grace}}

@@ -263,7 +263,11 @@ class RankWatcher:
 
     def ranks(self) -> list[int]:
         """Process ids of the ranks without an orderly end: running, or lost."""
-        return [int(path.read_text()) for path in self.folder.glob(f"{RANK}*")]
+        found = []
+        for path in self.folder.glob(f"{RANK}*"):
+            with contextlib.suppress(FileNotFoundError):  # ended as it should since the folder was listed
+                found.append(int(path.read_text()))
+        return found
 
     def started(self) -> bool:
         """Return True if any rank has ever started."""

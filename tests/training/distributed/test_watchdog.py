@@ -113,7 +113,7 @@ def test_it_ends_the_process_where_its_log_cannot_be_written(tmp_path):
 HANG = """
 import time
 from pathlib import Path
-from bradley.training.watchdog import Watchdog
+from bradley.training.distributed.watchdog import Watchdog
 with Watchdog({seconds}, Path({log!r})) as dog:
     for _ in range(4):
         dog.step()
