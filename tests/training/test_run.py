@@ -10,9 +10,8 @@ from bradley.errors import BradleyError, DataError, RunFolderError, UserError
 from bradley.model.folder.save_load import load_model
 from bradley.runs.claim import make_run_folder
 from bradley.training.run import train, with_sanity
-from tests.helpers import comparisons, tiny_run
-
-SETTINGS = tiny_run(log={"every": 1})
+from tests.helpers import comparisons
+from tests.training.small_runs import SETTINGS, rows
 
 
 @pytest.fixture(autouse=True)
@@ -24,19 +23,6 @@ def own_cache(tmp_path, monkeypatch):
 def no_pages(monkeypatch):
     """Figures and report left out, which take longer than the run."""
     monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
-
-
-def rows(count, prefix=""):
-    return [
-        {
-            "prompt": f"{prefix} What follows {i}?",
-            "chosen": f"The number {i + 1} follows.",
-            "rejected": f"Nobody knows what number follows {i}.",
-            "id": f"{prefix}{i}",
-            "set": "even" if i % 2 == 0 else "odd",
-        }
-        for i in range(count)
-    ]
 
 
 def test_rows_in_memory_become_a_run_folder(tmp_path):
