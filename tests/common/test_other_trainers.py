@@ -68,6 +68,7 @@ def test_a_run_of_the_trainer_is_no_run_to_go_on_with_and_its_newest_checkpoint_
     assert f"{tmp_path}/checkpoint-100/zero_to_fp32.py" in caught.value.hint
 
 
+@pytest.mark.transformers
 def test_whole_weights_beside_shards_are_used(tmp_path):
     tiny_model(LLAMA, TOKENIZER).network.save_pretrained(tmp_path)
     wanted = load(tmp_path).model.state_dict()

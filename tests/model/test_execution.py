@@ -14,6 +14,8 @@ from bradley.model.engine.batch import collate
 from bradley.model.folder.save_load import load_model, save_model
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
 TOKENIZER = tokenizer_for(ROWS)
 STORE = store_for(ROWS, TOKENIZER)

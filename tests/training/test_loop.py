@@ -16,6 +16,8 @@ from bradley.training.loop import fit
 from tests.helpers import GPT2
 from tests.training.jobs import VALID, config, job, lines, one_step_gradient
 
+pytestmark = pytest.mark.transformers
+
 
 def flat(value):
     """The values of a field: itself, or those of the calibration bins in it."""

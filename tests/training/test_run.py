@@ -25,6 +25,7 @@ def no_pages(monkeypatch):
     monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
 
 
+@pytest.mark.transformers
 def test_rows_in_memory_become_a_run_folder(tmp_path):
     run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), test=rows(10, "t"), output=tmp_path / "run")
     names = {path.name for path in run.folder.iterdir()}

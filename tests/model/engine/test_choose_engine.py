@@ -11,6 +11,8 @@ from bradley.model.engine.registry import IMPLEMENTATIONS
 from tests.helpers import BERT, tiny_model
 from tests.model.engine.engines import SHAPES, STORE, TOKENIZER, attention, use
 
+pytestmark = pytest.mark.transformers
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 H100, T4 = (9, 0), (7, 5)
 

@@ -38,6 +38,8 @@ from tests.model.engine.engines import (
 )
 from tests.training.jobs import config, job, lines
 
+pytestmark = pytest.mark.transformers
+
 LONG = {**LLAMA, "max_position_embeddings": 1024}
 
 

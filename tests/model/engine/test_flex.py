@@ -23,6 +23,8 @@ from tests.model.engine.engines import (
     use,
 )
 
+pytestmark = pytest.mark.transformers
+
 LONG = st.lists(
     st.tuples(st.integers(0, 600), st.lists(st.integers(1, 300), min_size=1, max_size=6)), min_size=1, max_size=4
 )

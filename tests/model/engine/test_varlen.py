@@ -28,6 +28,8 @@ from tests.model.engine.engines import (
     use,
 )
 
+pytestmark = pytest.mark.transformers
+
 
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch):
