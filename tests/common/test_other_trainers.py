@@ -85,6 +85,7 @@ def test_other_folders_hold_no_shards(tmp_path):
     assert shards_of(tmp_path / "absent") is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_the_command_for_shards_of_fsdp_makes_a_model_folder_that_loads(tmp_path):
     """Run as it is printed, with Accelerate's own tool."""

@@ -8,8 +8,6 @@ import torch
 
 from bradley.model import device
 
-pytestmark = pytest.mark.transformers
-
 FAULTS = """
 import resource, torch
 from bradley.model.device import keep_freed_memory
