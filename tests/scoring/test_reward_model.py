@@ -95,7 +95,7 @@ def test_what_cannot_be_scored_is_named(folder, model):
 
 
 def test_rewards_of_the_texts_that_trl_decodes(model):
-    """What its trainer passes for prompts without roles, in the order of a step: two completions to each prompt."""
+    """Arguments as its trainer passes them for prompts without roles: two completions to each prompt."""
     prompts = [text for text in ("the river runs", "a stone bridge") for _ in range(2)]
     completions = ["", " under", "<|user|>counts", " trees\n trees"]
     given = {"completion_ids": [[5]] * 4, "trainer_state": object(), "log_extra": print, "log_metric": print}

@@ -27,7 +27,7 @@ def no_pages(monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run with figures and report, for tests that only read it."""
+    """A run with figures and report, for tests that only read the folder."""
     place = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRADLEY_CACHE", str(place / "cache"))
