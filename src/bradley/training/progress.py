@@ -63,9 +63,16 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """As values of JSON, which keeps every number exactly."""
-        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "guard", "writers", "seconds")}
-        window = [vars(sums) for sums in self.window]
-        return {"place": asdict(self.position), "movement": self.gradient_flow, "window": window, **shown}
+        return {
+            "place": asdict(self.position),
+            "window": [vars(sums) for sums in self.window],
+            "evaluated": self.evaluated,
+            "stop": self.stop,
+            "movement": self.gradient_flow,
+            "guard": self.guard,
+            "writers": self.writers,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> Self:
