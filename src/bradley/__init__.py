@@ -159,9 +159,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(f".{HOMES[name]}", __name__), name)
     if name == "__version__":
-        from importlib.metadata import version
+        from .common.version import version
 
-        return version("bradley")
+        return version()
     raise AttributeError(f"module 'bradley' has no attribute {name!r}")
 
 
