@@ -58,8 +58,8 @@ def versions() -> dict[str, str]:
     return {
         "bradley": version(),
         "python": platform.python_version(),
-        "torch": torch.version(),
-        "transformers": transformers.version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
     }
 
 
