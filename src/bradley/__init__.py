@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    EXIT_CODES,
     BradleyError,
     CheckpointError,
     DataError,
     DiskError,
     DivergedError,
     HubError,
+    Preempted,
     RankError,
     RunFolderError,
     UserError,
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
     from .runs.run import Run
     from .scoring.core import score_comparisons
     from .scoring.reward_model import RewardModel
+    from .training.tracking.log_lines import METRIC_DEFINITIONS
 
 
 __all__ = [
+    "EXIT_CODES",
+    "METRIC_DEFINITIONS",
     "BradleyError",
     "CheckpointError",
     "Comparison",
@@ -48,6 +53,7 @@ __all__ = [
     "Judgment",
     "Message",
     "Model",
+    "Preempted",
     "RankError",
     "Rejected",
     "Render",
@@ -73,6 +79,7 @@ __all__ = [
 HOMES = {
     "Config": "config",
     "Data": "config",
+    "METRIC_DEFINITIONS": "training.tracking.log_lines",
     "Model": "config",
     "Render": "config",
     "RewardModel": "scoring.reward_model",
