@@ -170,16 +170,16 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 # on the batch size; the gradients add up to the gradient of the step.
                 with timer.phase("backward"):
                     part.backward()  # type: ignore[no-untyped-call]
-                # Figures stay separate per micro-batch: `reduce` returns them in the order of the step, whichever process
-                # ran the micro-batch. Another order would round the sums differently.
+                # Figures stay separate per micro-batch: `reduce` returns them in the order of the step, from whichever
+                # process. Another order would round the sums differently.
                 strategy.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
             # From here on every process knows the figures of the whole step, hence all processes decide alike. A
             # process deciding alone would leave the others waiting in the next collective call.
             with timer.phase("reduce"):
                 sums = StepSums(totals).merge(strategy.reduce())
             # Clip the summed gradient: clipping per micro-batch would let the cut change the direction of the step.
-            # Clipping precedes the guard, because the guard needs the norm. A non-finite norm spoils all gradients here,
-            # and the guard discards them.
+            # Clipping precedes the guard, because the guard needs the norm. A non-finite norm spoils all gradients, but
+            # then the guard lets none of them reach the weights.
             norm = strategy.clip(config.optim.max_grad_norm)
             # The guard precedes the optimizer: after an update with a NaN, weights and moments stay NaN, and so does
             # every later checkpoint.
@@ -196,7 +196,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                 gradient_flow.wait(step.number)
                 job.console.say(guard.passed_over())
             # None, not zeros: the optimizer skips a weight without gradient, but decays a weight with gradient 0. The
-            # reproducible strategy also needs the memory back: the next step writes new gradients into the same tensors.
+            # reproducible strategy also needs the memory back: the next step writes gradients into the same tensors.
             job.optimizer.zero_grad(set_to_none=True)
             # ---------------------------------------------------------------------------------------------------------
             strategy.watchdog.step()
@@ -211,7 +211,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             # A loop, not `maxlen`: the window may come from a checkpoint, with a larger `log.window` than now.
             while len(window) > config.log.window:
                 window.popleft()
-            # Steps with an evaluation are logged too: plots and readers compare train and eval figures of a step.
+            # Steps with an evaluation are logged too: train and eval figures then exist at the same step.
             if step.number in (1, num_steps) or 0 in (step.number % config.log.every, step.number % eval_every):
                 if moves:
                     write(position.event("train", train_figures(sums, window, rates, norm)))
