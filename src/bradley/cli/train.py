@@ -83,8 +83,8 @@ def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: b
             raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")
         from ..estimate.memory_plan import plan_memory, show_memory
 
-        room = plan_memory(settings, processes)
-        click.echo(json.dumps(room) if as_json else show_memory(room))
+        needed = plan_memory(settings, processes)
+        click.echo(json.dumps(needed) if as_json else show_memory(needed))
         return
     if processes != 1:
         raise UserError("--processes has no effect without --memory", "add --memory, or leave it out")

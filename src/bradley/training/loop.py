@@ -67,13 +67,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         DiskError: a checkpoint cannot be written; earlier checkpoints are whole.
         Preempted: the process was asked to stop; a checkpoint of the last whole step is on the disk.
     """
-    config, plan, strategy, group, progress = (
-        job.config,
-        job.plan,
-        job.strategy,
-        job.strategy.group,
-        progress or Progress(),
-    )
+    config, plan, strategy, group = job.config, job.plan, job.strategy, job.strategy.group
+    progress = progress or Progress()
     position, window = progress.position, progress.window
     # `stop_after` shortens the run, not the plan: rates and evaluations follow all steps of the plan. A stopped run is
     # therefore the beginning of the full run, bit for bit.
@@ -81,20 +76,9 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
     eval_every = steps_between(config.eval, plan.num_steps)
     gradient_flow = GradientFlow(job.model, num_steps, plan.num_steps, config.optim, progress.gradient_flow)
     replay = Replay(job.model, job.losses, job.store, job.weights, plan, config.seed)
-    # The guard runs the micro-batches of a failed step again, to name comparisons. Without heartbeats meanwhile, the
-    # watchdog would end the process in the middle of the search.
-    heartbeat = strategy.watchdog.heartbeat
-    guard = Guard(
-        config,
-        replay,
-        progress.guard,
-        exchange=group.all_of,
-        rank=group.rank,
-        runs_alone=strategy.runs_alone,
-        heartbeat=heartbeat,
-    )
+    guard = make_guard(job, replay, progress)
     # Contexts close in reverse order. `saving_when_asked` writes a checkpoint as it closes, and needs writers and timer
-    # still open.
+    # still open. Processes other than the main process write into no file: lines would mix.
     with contextlib.ExitStack() as stack:
         writers = stack.enter_context(
             open_writers(job.folder, config, progress.writers) if group.is_main else contextlib.nullcontext(Writers({}))
@@ -112,31 +96,18 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         stack.enter_context(saver.saving_when_asked())
         stack.enter_context(guard.memory_guard.explained())
 
-        def evaluate() -> None:
-            with timer.phase("evaluate"):
-                verdict = job.evaluator.run(job.model, position.step, strategy)
-            # Events before the checkpoint: a resume cuts the output files at the sizes noted in the checkpoint. Events
-            # written later would be lost.
-            for kind, fields in verdict.events:
-                write(position.event(kind, fields))
-            # The verdict before the checkpoint: a run resumed from here would otherwise evaluate again, or train past
-            # an early stop.
-            progress.evaluated, progress.stop = True, verdict.stop
-            saver.save(verdict.facts, best=verdict.improved)
-            job.console.say(verdict.line)
-
         # The largest micro-batch may come late in a run. Tried here, a budget above the memory of the GPU fails within
         # seconds, before any work is lost.
         if job.model.device.type == "cuda" and position.step < num_steps and not progress.stop:
             job.console.say(
-                f"memory       {probe(replay, job.optimizer, job.strategy.gradients, config, guard.memory_guard)}"
+                f"memory       {probe(replay, job.optimizer, strategy.gradients, config, guard.memory_guard)}"
             )
         while True:
-            # Evaluation stands at the top, not after the step: step 0, later steps and resumed runs take the same path.
+            # Evaluation is at the top, not after the step: step 0, later steps and resumed runs take the same path.
             # A run stopped after a step and before its evaluation makes up for the evaluation when resumed.
-            evaluated_here = position.step in (0, num_steps) or position.step % eval_every == 0
-            if evaluated_here and not progress.evaluated:
-                evaluate()
+            is_due = position.step in (0, num_steps) or position.step % eval_every == 0
+            if is_due and not progress.evaluated:
+                evaluate(job, progress, saver, writers, timer)
             if progress.stop or position.step >= num_steps:
                 break
             # ---------------------------------------------------------------------------------------------------------
@@ -152,15 +123,15 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             timer.count(plan.load.sizes, step.micro_batches)
             # `share` sends a heartbeat per micro-batch, and looks for stop requests. A request ends the step before the
             # optimizer moves; the checkpoint then holds the step before.
-            for piece, chosen in strategy.share(plan, step):
+            for number, comparisons in strategy.share(plan, step):
                 # Noted before memory is taken: an out-of-memory error names these comparisons, and the guard runs them
                 # again if the step fails.
-                guard.enter(step, piece, chosen)
+                guard.enter(step, number, comparisons)
                 with timer.phase("data"):
-                    batch = collate(job.store, chosen, job.weights).to(job.model.device)
+                    batch = collate(job.store, comparisons, job.weights).to(job.model.device)
                 # Dropout depends on run, step and micro-batch alone. With a single seed per run, another number of
                 # processes, a resume, or a replay of a failed step would draw other masks.
-                torch.manual_seed(seed_for(config.seed, "dropout", step.number, piece))
+                torch.manual_seed(seed_for(config.seed, "dropout", step.number, number))
                 with timer.phase("forward"):
                     # Through the strategy, not the model: DDP sums gradients only after a forward pass of its wrapper.
                     scores = strategy.forward(batch)
@@ -172,7 +143,7 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
                     part.backward()  # type: ignore[no-untyped-call]
                 # Figures stay separate per micro-batch: `reduce` returns them in the order of the step, from whichever
                 # process. Another order would round the sums differently.
-                strategy.collect(piece, StepSums().add(terms, scores, batch.targets, config.loss.beta))
+                strategy.collect(number, StepSums().add(terms, scores, batch.targets, config.loss.beta))
             # From here on every process knows the figures of the whole step, hence all processes decide alike. A
             # process deciding alone would leave the others waiting in the next collective call.
             with timer.phase("reduce"):
@@ -223,6 +194,45 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
         # seconds would be missing.
         write(position.event("timing", timer.read()))
     return Outcome(position.step, progress.stop or ending(job), guard.facts())
+
+
+def evaluate(job: Job, progress: Progress, saver: Saver, writers: Writers, timer: Timer) -> None:
+    """Score the evaluation sets with the present weights, write the events, and save a checkpoint.
+
+    Raises:
+        DivergedError: a score is not finite.
+        DiskError: the checkpoint cannot be written.
+        StopRequested: the process was asked to stop; the evaluation counts as not made.
+    """
+    position = progress.position
+    with timer.phase("evaluate"):
+        verdict = job.evaluator.run(job.model, position.step, job.strategy)
+    # Events before the checkpoint: a resume cuts the output files at the sizes noted in the checkpoint. Events written
+    # later would be lost.
+    for kind, fields in verdict.events:
+        writers.write(position.event(kind, fields))
+    # The verdict before the checkpoint: a run resumed from here would otherwise evaluate again, or train past an early
+    # stop.
+    progress.evaluated, progress.stop = True, verdict.stop
+    saver.save(verdict.facts, best=verdict.improved)
+    job.console.say(verdict.line)
+
+
+def make_guard(job: Job, replay: Replay, progress: Progress) -> Guard:
+    """Return the guard of a run, with the memory of a resumed run."""
+    strategy = job.strategy
+    # The guard runs the micro-batches of a failed step again, to name comparisons. Without heartbeats meanwhile, the
+    # watchdog would end the process in the middle of the search.
+    heartbeat = strategy.watchdog.heartbeat
+    return Guard(
+        job.config,
+        replay,
+        progress.guard,
+        exchange=strategy.group.all_of,
+        rank=strategy.group.rank,
+        runs_alone=strategy.runs_alone,
+        heartbeat=heartbeat,
+    )
 
 
 def train_figures(sums: StepSums, window: Iterable[StepSums], rates: dict[str, float], norm: float) -> Event:

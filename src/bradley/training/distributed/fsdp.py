@@ -147,13 +147,13 @@ def make_mesh(group: ProcessGroup, settings: Parallel, device: str) -> DeviceMes
     if settings.mode != "hybrid":
         return init_device_mesh(device, (group.size,), mesh_dim_names=("shard",))
     # By default a copy per machine: the exchange of weights then stays inside the machine.
-    one = settings.processes_per_copy or group.process.local_size
-    if group.size % one:
+    per_copy = settings.processes_per_copy or group.process.local_size
+    if group.size % per_copy:
         raise UserError(
-            f"parallel.mode = hybrid: {group.size} processes do not divide into copies over {one} each",
+            f"parallel.mode = hybrid: {group.size} processes do not divide into copies over {per_copy} each",
             "set parallel.processes_per_copy to a divisor of the number of processes",
         )
-    return init_device_mesh(device, (group.size // one, one), mesh_dim_names=("copy", "shard"))
+    return init_device_mesh(device, (group.size // per_copy, per_copy), mesh_dim_names=("copy", "shard"))
 
 
 def shard(model: ScoreModel, mesh: DeviceMesh, *, reshard: bool) -> None:
