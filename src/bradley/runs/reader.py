@@ -57,7 +57,7 @@ def read_run(folder: Path) -> RunData:
         DataError: a file is broken; the message names file and line.
 
     Example:
-        run = bradley.read_run("runs/x")
+        run = bradley.read_run(Path("runs/x"))
         losses = {event["step"]: event["train/rm/loss"] for event in run.events if event["kind"] == "train"}
         print(losses, len(run.evals["valid-best"]))
     """

@@ -251,8 +251,8 @@ def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config
         config: `eval.train_probe` is the size, `seed` the seed.
     """
     size = min(config.eval.train_probe, len(kept))
-    chosen = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
-    return [comparisons[int(kept.number[i])] for i in sorted(chosen.tolist())]
+    indices = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
+    return [comparisons[int(kept.number[i])] for i in sorted(indices.tolist())]
 
 
 def default_cache() -> Path:

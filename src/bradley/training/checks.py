@@ -48,17 +48,17 @@ def check_positions(network: Any, max_tokens: int) -> None:
     """
     # A longer text would index past a table of learned positions: an IndexError on a CPU, a failed assertion on a GPU.
     text_config = network.config.get_text_config()
-    places = getattr(text_config, "max_position_embeddings", None)
+    positions = getattr(text_config, "max_position_embeddings", None)
     tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
     offsets = [module.padding_idx + 1 for module in tables if getattr(module, "padding_idx", None) is not None]
-    if places is not None and places <= 0:
+    if positions is not None and positions <= 0:
         return  # XLNet has -1 for no limit
-    if places is not None:
-        places -= max(offsets, default=0)  # RoBERTa counts positions from `padding_idx + 1`
-    if places is not None and max_tokens > places:
+    if positions is not None:
+        positions -= max(offsets, default=0)  # RoBERTa counts positions from `padding_idx + 1`
+    if positions is not None and max_tokens > positions:
         raise UserError(
-            f"render.max_tokens = {max_tokens}, but the model has {places} positions",
-            f"use --render.max_tokens {places} or less",
+            f"render.max_tokens = {max_tokens}, but the model has {positions} positions",
+            f"use --render.max_tokens {positions} or less",
         )
 
 

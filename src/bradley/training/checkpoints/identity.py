@@ -48,8 +48,8 @@ def identity(
         order: order in which gradients are summed, see `Strategy.order`.
     """
     base = weights_hash(config.model.path, config.model.revision) if config.model.path else "built from model.config"
-    # The CPU's instruction set counts: other vector widths sum in another order.
     cuda = model.device.type == "cuda"
+    # The CPU's instruction set counts: other vector widths sum in another order.
     hardware = (
         torch.cuda.get_device_name() if cuda else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     )
