@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bradley.data import filters as cleaning
 from bradley.data.columns import number_of, topic
-from bradley.data.filters import CHECKS, NOTHING
+from bradley.data.filters import CHECKS, NO_TOPICS
 from bradley.data.table import select
 from bradley.errors import DataError
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
@@ -24,7 +24,7 @@ def row(name, prompt, *texts, judged=((0, 1),), **fields):
     return Comparison(name, prompt_key(turns), turns, responses, judgments, **fields)
 
 
-def clean(rows, policies, topics=NOTHING):
+def clean(rows, policies, topics=NO_TOPICS):
     left, findings = cleaning.apply_filters(select(rows), policies, topics)
     return list(left), findings
 
@@ -41,7 +41,7 @@ def count_judgments(rows):
     return sum(len(row.judgments) for row in rows)
 
 
-def apply(rows, check, policy="drop", topics=NOTHING):
+def apply(rows, check, policy="drop", topics=NO_TOPICS):
     left, findings = clean(rows, {check: policy}, topics)
     finding = findings[check]
     assert len(rows) == len(left) + finding.dropped

@@ -6,7 +6,7 @@ import pytest
 
 from bradley.cli.main import run
 from bradley.config import Config
-from bradley.estimate.schedule import duration, estimate_run, show
+from bradley.estimate.schedule import estimate_run, rough_duration, show
 from bradley.training.run import train
 from tests.helpers import LLAMA, needs_data
 
@@ -98,7 +98,7 @@ def test_the_command_prints_lines_or_one_object(tmp_path, capsys):
 
 
 def test_durations_are_in_the_unit_that_suits():
-    assert [duration(s) for s in (0.6, 89, 91, 5300, 5400, 90_000)] == [
+    assert [rough_duration(s) for s in (0.6, 89, 91, 5300, 5400, 90_000)] == [
         "1 s",
         "89 s",
         "2 min",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ... import __version__
 from ...common.text import nearest
+from ...common.version import version
 from ...config import Config, Section
 from ...data.load import Splits
 from ...data.render import Renderer
@@ -175,7 +175,7 @@ def versions() -> dict[str, str]:
     import transformers
 
     return {
-        "bradley": __version__,
+        "bradley": version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
