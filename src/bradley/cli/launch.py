@@ -24,7 +24,7 @@ def launch() -> None:
     default=0,
     show_default=True,
     metavar="N",
-    help="How often to go on from the last checkpoint after a process was lost.",
+    help="Restarts from the last checkpoint after a process is lost.",
 )
 @click.option(
     "--nodes",
@@ -40,9 +40,11 @@ def launch() -> None:
     default=0,
     show_default=True,
     metavar="K",
-    help="Which of them this is, counted from 0.",
+    help="Number of this machine, from 0.",
 )
-@click.option("--rendezvous", default="", metavar="HOST:PORT", help="Where they meet: a free port of machine 0.")
+@click.option(
+    "--rendezvous", default="", metavar="HOST:PORT", help="Meeting point of the machines: a free port of machine 0."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- train CONFIG --output DIR ...")
 def local(
     processes: int, max_restarts: int, nodes: int, node_rank: int, rendezvous: str, command: tuple[str, ...]

@@ -17,10 +17,10 @@ from ..errors import UserError
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the weights below the score head, which stays float32.",
+    help="Type of the weights below the score head; the head stays float32.",
 )
 @click.option("--adapter", is_flag=True, help="Write the LoRA adapter alone, for PEFT, instead of folding it in.")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--push", default="", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face Hub as well.")
 @click.option("--private", is_flag=True, help="Make that repository a private one.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
@@ -48,7 +48,7 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 @click.option(
     "--over-long",
     type=click.Choice(["error", "skip", "truncate_prompt", "truncate_response"]),
-    help="What happens above the model's limits [default: what it was evaluated with].",
+    help="Policy for responses above the model's limits [default: the policy of its evaluation].",
 )
 @click.option("--best-of", is_flag=True, help="Write the best response of each row instead of all.")
 @click.option("--normalize", is_flag=True, help="Scores in the unit of the reference set that the model names.")
@@ -88,7 +88,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 @click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
 @click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")

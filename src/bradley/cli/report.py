@@ -13,7 +13,7 @@ from ..runs.layout import METRICS
 @click.option(
     "--x",
     type=click.Choice(["step", "episode", "epoch", "minutes"]),
-    help="What curves are drawn over [default: step; for rewards the episode, and the minutes too].",
+    help="Axis of the curves [default: step; for rewards the episode, and the minutes too].",
 )
 def plot(path: Path, x: str | None) -> None:
     """Redraw a run's figures and report, or draw the columns of a CSV file.

@@ -65,8 +65,8 @@ def train(
 @click.command(cls=SettingsCommand)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
-@click.option("--memory", is_flag=True, help="Say instead what each process will hold, without data or weights.")
-@click.option("--processes", type=click.IntRange(min=1), default=1, help="Of the run, for --memory.")
+@click.option("--memory", is_flag=True, help="Print the memory of each process instead, without data or weights.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, help="Processes of the run, for --memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: bool, overrides: dict[str, str]) -> None:
     """Preview a run: steps, tokens, memory, time.

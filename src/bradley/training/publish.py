@@ -43,7 +43,7 @@ def publish_best(job: Job, prepared: Prepared) -> None:
         remove_folder(folder)
         step = job.checkpoints.path(job.checkpoints.index["best"]["step"])
         raise CheckpointError(
-            f"the best model is no model that can be used, and {folder} was removed: {error.message}",
+            f"the exported best model failed its check, and {folder} was removed: {error.message}",
             f"the checkpoints are whole; `bradley verify {step}` says in which ways that one can be loaded",
         ) from error
 

@@ -146,7 +146,9 @@ def train_prepared(
     # A disk too small for the checkpoints must show before the first step, not after hours at the first save.
     prepared.strategy.group.on_main(lambda: check_disk(job, begun=progress.begun))
     prepared.strategy.group.on_main(lambda: describe_run(prepared, job.folder, source))
-    outcome = run_loop(job, progress)
+    # The loop seeds torch for every micro-batch, and a caller of `bradley.train` may draw random numbers afterwards.
+    with torch.random.fork_rng(), watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
+        outcome = fit(job, progress)
     test = publish(prepared, job)
     return finish(prepared, job, outcome, test, began - before)
 
@@ -162,13 +164,6 @@ def begin_or_resume(
     if progress is None:
         group.on_main(lambda: begin(prepared, job.folder))
     return progress or Progress()
-
-
-def run_loop(job: Job, progress: Progress) -> Outcome:
-    """Run the training loop under the watchdog, and leave the caller's random state unchanged."""
-    # The loop seeds torch for every micro-batch, and a caller of `bradley.train` may draw random numbers afterwards.
-    with torch.random.fork_rng(), watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
-        return fit(job, progress)
 
 
 def publish(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:

@@ -90,11 +90,12 @@ class Saver:
         grace, more = self.job.config.checkpoint.grace_seconds, growth(self.job)
         if 0 < grace < seconds * more and not self.warned:
             self.warned = True
-            later = f"; with the optimizer's state it will take about {seconds * more:.1f} s" if more > 1 else ""
+            takes = f"will take about {seconds * more:.1f} s with the optimizer's state" if more > 1 else "takes"
+            took = f" ({seconds:.1f} s without)" if more > 1 else f" {seconds:.1f} s"
             self.job.console.warn(
-                f"warning      a checkpoint took {seconds:.1f} s{later}; checkpoint.grace_seconds = {grace:g}: killed "
-                "so soon after it was asked to stop, the run loses what it did since the checkpoint before; have it "
-                "given more time, or save more often (checkpoint.every, checkpoint.minutes)"
+                f"warning      a checkpoint {takes}{took}, more than checkpoint.grace_seconds = {grace:g}: if the "
+                "scheduler kills the run that soon, work since the last checkpoint is lost; ask for a longer grace "
+                "period, or save more often (checkpoint.every, checkpoint.minutes)"
             )
 
     def save_on_schedule(self) -> None:
