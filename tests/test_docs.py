@@ -287,3 +287,37 @@ def test_the_scales_that_the_flag_map_gives_for_ludics_terms_hold():
     assert smoothed.item() == pytest.approx(binary_cross_entropy_with_logits(chosen - rejected, label).item(), rel=1e-5)
     penalty = 2 * 0.1 * LOSSES["score_penalty"](scores, targets).sum / 10
     assert penalty.item() == pytest.approx(0.1 * (chosen.square().mean() + rejected.square().mean()).item(), rel=1e-5)
+
+
+WAY = re.compile(r"^\d+\. `([\w/]+\.py)`: `(?:\w+\.)?(\w+)` ", re.M)
+
+
+@pytest.mark.parametrize(("heading", "most"), [("a configuration to the step", 10), ("a checkpoint to the disk", 10)])
+def test_the_ways_through_the_code_are_true(heading, most):
+    """Each function is where the page says, and is called by one that the page names before."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition(f"### The way of {heading}")[2]
+    way = WAY.findall(section.partition("\n##")[0])
+    assert 0 < len(way) <= most
+    bodies: list[str] = []
+    for file, name in way:
+        text = (ROOT / "src" / "bradley" / file).read_text(encoding="utf-8")
+        found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == name]
+        assert found, f"{file} has no {name}"
+        called = re.compile(rf"\b{name}\b")
+        assert not bodies or any(called.search(body) for body in bodies), f"nothing before calls {name}"
+        bodies.append(ast.get_source_segment(text, found[0]) or "")
+
+
+def test_every_folder_and_every_file_of_the_tour_is_there():
+    """A name in the third column is a module or a folder in that row's folder, `FORMATS` and file names aside."""
+    page, source = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), ROOT / "src" / "bradley"
+    tour = page.partition("### Every folder")[2].partition("\nTwo arms")[0]
+    rows = re.findall(r"^\| `([\w/]+)/` \|[^|]*\|([^|]*)\|", tour, re.M)
+    folders = {path.parent.relative_to(source).as_posix() for path in source.rglob("__init__.py")} - {"."}
+    assert {name for name, _ in rows} | {"report/plots"} == folders
+    for folder, files in rows:
+        named = [name.rstrip("/") for name in re.findall(r"`([\w/]+)`", files) if name != "FORMATS"]
+        missing = [
+            n for n in named if not (source / folder / n).is_dir() and not (source / folder / f"{n}.py").exists()
+        ]
+        assert not missing, f"{folder}/ has no {missing}"

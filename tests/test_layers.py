@@ -4,6 +4,7 @@ Each check is a function from a source tree to a list of complaints, so that a p
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,35 @@ LAZY = {
 }
 EARLY = {"torch": TENSOR_ARM, "pydantic": {"config"}}
 """Heavy packages are imported inside functions, except these, in these parts."""
+GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
+PLAIN_NAMES = """
+    bradley __main__ errors records losses
+    common files disk signals secrets seeds console plugins processes text version other_trainers
+    config base data model run fields aliases toml load
+    cli main options train launch report models
+    sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
+    rows table columns filters split token_report chat_template special_tokens tokenizer encoder render truncate
+    token_store micro_batches plan schedule synthetic preview
+    runs layout reader record status lock starts manifest checkpoints claim
+    evaluate summary intervals judgments calibration groups length moments rewards worst
+    page view details plots curves distributions drawing style table training
+    build reward adapters trainable execution outline device cost choose_engine weight_files
+    engine batch registry contract segments flex varlen
+    save_load card checks safety weights readback parity tolerance normalization
+    scoring core scorer file parts output reward_model
+    loop job evaluation objective optim metrics progress saver resume publish announce optimizer_bytes
+    guards nonfinite culprits divergence gradient_flow out_of_memory
+    store state identity
+    tracking jsonl_csv log_lines tensorboard wandb timing gpu samples distributed
+    process_group strategy ddp fsdp reproducible full_tensors sharded_files consistency failures watchdog rank_watch
+    torchrun
+    estimate memory shapes memory_plan
+    export metadata model_card
+    verify plain rescore server local rank exit
+    """
+NAMES = set(PLAIN_NAMES.split())
+"""Module names that a newcomer knows or guesses; any other name needs an entry in the glossary."""
+HEADLESS = re.compile(r"(Whether|What|How|Why|Where)\b")
 MAX_LINES = 400
 MACHINERY = {"config.fields", "config.aliases", "config.load", "config.toml"}
 """Modules of `config` that read settings and declare none."""
@@ -223,6 +253,28 @@ def long_files(root: Path) -> list[str]:
     return [f"{name} has {count} lines" for name, count in counts.items() if count > MAX_LINES]
 
 
+def headless(root: Path) -> list[str]:
+    """Docstrings that open with a clause instead of a verb or a noun."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    complaints = []
+    for name, path in modules(root).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, owners) and HEADLESS.match(text := ast.get_docstring(node) or ""):
+                complaints.append(f"{name}:{getattr(node, 'lineno', 1)} opens with {text.split()[0]}")
+    return complaints
+
+
+def unknown_names(root: Path) -> list[str]:
+    """Modules whose names stand neither in `NAMES` nor in the glossary, in the singular or the plural."""
+    terms = {re.sub(r"[ -]+", "_", term.lower()) for term in re.findall(r"^\*\*(.+?)\*\*:", GLOSSARY.read_text(), re.M)}
+    names = {name.rpartition(".")[2] for name in modules(root)} - {"__init__"}
+    return [
+        f"{name}: give it an entry in docs/glossary.md"
+        for name in sorted(names - NAMES)
+        if name.removesuffix("s") not in terms and name not in terms
+    ]
+
+
 CHECKS: list[Callable[[Path], list[str]]] = [
     wrong_arrows,
     torch_outside,
@@ -231,27 +283,29 @@ CHECKS: list[Callable[[Path], list[str]]] = [
     silent_fields,
     idle_fields,
     long_files,
+    headless,
+    unknown_names,
 ]
 CLEAN = {
     "__init__.py": "def train():\n    from .training.run import train\n",
     "errors.py": "",
     "config.py": 'import pydantic\nclass Data:\n    limit: int = 0\n    """How many."""\n',
     "data/__init__.py": "",
-    "data/load.py": "from ..config import Data\nfrom .clean import x\nprint(Data().limit)\n",
-    "data/clean.py": "x = 1\n",
+    "data/load.py": "from ..config import Data\nfrom .split import x\nprint(Data().limit)\n",
+    "data/split.py": "x = 1\n",
     "model/__init__.py": "",
-    "model/net.py": "import torch\nfrom bradley.data import load\n",
+    "model/reward.py": "import torch\nfrom bradley.data import load\n",
     "training/__init__.py": "",
-    "training/run.py": "import torch.nn\nfrom ..model import net\nfrom .. import __version__\n",
+    "training/run.py": "import torch.nn\nfrom ..model import reward\nfrom .. import __version__\n",
     "cli.py": "def go():\n    import rich\n    from .training import run\n",
     "__main__.py": "from .cli import go\n",
 }
 PLANTED = [
-    (wrong_arrows, "data/bad.py", "def f():\n    from ..model import net\n", "data.bad:2 imports model.net"),
+    (wrong_arrows, "data/bad.py", "def f():\n    from ..model import reward\n", "data.bad:2 imports model.reward"),
     (wrong_arrows, "data/bad.py", "import bradley.evaluate.x\n", "data.bad:1 imports evaluate.x"),
     (wrong_arrows, "errors.py", "from .config import Data\n", "errors:1 imports config"),
     (wrong_arrows, "runs/x.py", "from ..training import run\n", "runs.x:1 imports training.run"),
-    (wrong_arrows, "launch/x.py", "from ..model import net\n", "launch.x:1 imports model.net"),
+    (wrong_arrows, "launch/x.py", "from ..model import reward\n", "launch.x:1 imports model.reward"),
     (wrong_arrows, "evaluate/x.py", "from ..data.load import y\n", "evaluate.x:1 imports data.load"),
     (wrong_arrows, "evaluate/x.py", "from bradley import training\n", "evaluate.x:1 imports training"),
     (wrong_arrows, "report/__init__.py", "from ..scoring import y\n", "report:1 imports scoring"),
@@ -272,8 +326,8 @@ PLANTED = [
     ),
     (early_imports, "report/x.py", "from matplotlib import pyplot\n", "report.x:1 imports matplotlib at the top"),
     (early_imports, "data/bad.py", "from pydantic import Field\n", "data.bad:1 imports pydantic at the top"),
-    (cycles, "data/clean.py", "def f():\n    from . import load\n", "data.load imports itself through others"),
-    (cycles, "data/clean.py", "from bradley.data.load import y\n", "data.clean imports itself through others"),
+    (cycles, "data/split.py", "def f():\n    from . import load\n", "data.load imports itself through others"),
+    (cycles, "data/split.py", "from bradley.data.load import y\n", "data.split imports itself through others"),
     (silent_fields, "config.py", "class Data:\n    limit: int = 0\n", "Data.limit has no docstring"),
     (silent_fields, "config.py", "class A:\n    x: int\n    y: int\n    '''Why.'''\n", "A.x has no docstring"),
     (silent_fields, "config/data.py", "class A:\n    x: int\n", "A.x has no docstring"),
@@ -281,6 +335,9 @@ PLANTED = [
     (idle_fields, "data/load.py", "d.limit = 3\n", "Data.limit is read nowhere"),
     (idle_fields, "data/load.py", "'limit'\n", "Data.limit is read nowhere"),
     (long_files, "data/bad.py", "x = 1\n" * 401, "data.bad has 401 lines"),
+    (headless, "data/bad.py", 'def f():\n    """Whether it is."""\n', "data.bad:1 opens with Whether"),
+    (headless, "data/bad.py", '"""How rows are read."""\n', "data.bad:1 opens with How"),
+    (unknown_names, "data/blame.py", "", "blame: give it an entry in docs/glossary.md"),
 ]
 
 
@@ -321,8 +378,8 @@ def test_getattr_and_type_checking_blocks_are_understood(tmp_path: Path) -> None
 
 
 def test_a_field_read_by_the_keys_of_an_imported_table_is_not_idle(tmp_path: Path) -> None:
-    reader = "from .clean import TABLE\nfor name in TABLE:\n    getattr(d, name)\n"
-    files = CLEAN | {"data/load.py": reader, "data/clean.py": "TABLE = {'limit': 1}\n"}
+    reader = "from .split import TABLE\nfor name in TABLE:\n    getattr(d, name)\n"
+    files = CLEAN | {"data/load.py": reader, "data/split.py": "TABLE = {'limit': 1}\n"}
     assert idle_fields(plant(tmp_path, files)) == []
     files["data/load.py"] = reader.replace("getattr", "print")
     assert idle_fields(plant(tmp_path, files)) == ["Data.limit is read nowhere"]

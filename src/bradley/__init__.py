@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    EXIT_CODES,
     BradleyError,
     CheckpointError,
     DataError,
     DiskError,
     DivergedError,
     HubError,
+    Preempted,
     RankError,
     RunFolderError,
     UserError,
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
     from .runs.run import Run
     from .scoring.core import score_comparisons
     from .scoring.reward_model import RewardModel
+    from .training.tracking.log_lines import METRIC_DEFINITIONS
 
 
 __all__ = [
+    "EXIT_CODES",
+    "METRIC_DEFINITIONS",
     "BradleyError",
     "CheckpointError",
     "Comparison",
@@ -48,6 +53,7 @@ __all__ = [
     "Judgment",
     "Message",
     "Model",
+    "Preempted",
     "RankError",
     "Rejected",
     "Render",
@@ -73,6 +79,7 @@ __all__ = [
 HOMES = {
     "Config": "config",
     "Data": "config",
+    "METRIC_DEFINITIONS": "training.tracking.log_lines",
     "Model": "config",
     "Render": "config",
     "RewardModel": "scoring.reward_model",
@@ -159,9 +166,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(import_module(f".{HOMES[name]}", __name__), name)
     if name == "__version__":
-        from importlib.metadata import version
+        from .common.version import version
 
-        return version("bradley")
+        return version()
     raise AttributeError(f"module 'bradley' has no attribute {name!r}")
 
 

@@ -15,6 +15,7 @@ import pytest
 import bradley
 from bradley.common.console import Console
 from bradley.training import run as run_module
+from bradley.training import saver
 from bradley.training.checkpoints.store import Checkpoints, Found
 from bradley.training.progress import Position
 from tests.helpers import GPT2, changed
@@ -61,17 +62,17 @@ def follow(tell: Callable[[str, Any], None]) -> list[int]:
     """Tell of every step that is taken, every save that begins and that has returned, and of the step that a run goes
     on from; the latter are listed too.
     """
-    move, save, newest = Position.move, Checkpoints.save, Checkpoints.newest
+    move, save, newest = Position.move, saver.save_checkpoint, Checkpoints.newest
     began: list[int] = []
 
     def moved(self: Position, *given: Any) -> None:
         move(self, *given)
         tell("trained", self.step)
 
-    def saved(self: Checkpoints, step: int, *given: Any, **named: Any) -> None:
-        tell("saving", step)
-        save(self, step, *given, **named)
-        tell("saved", step)
+    def saved(job: Any, taken: saver.Snapshot) -> None:
+        tell("saving", taken.step)
+        save(job, taken)
+        tell("saved", taken.step)
 
     def found(self: Checkpoints) -> Found | None:
         result = newest(self)
@@ -80,7 +81,7 @@ def follow(tell: Callable[[str, Any], None]) -> list[int]:
         return result
 
     Position.move = moved  # type: ignore[method-assign]
-    Checkpoints.save, Checkpoints.newest = saved, found  # type: ignore[method-assign]
+    saver.save_checkpoint, Checkpoints.newest = saved, found  # type: ignore[method-assign]
     return began
 
 

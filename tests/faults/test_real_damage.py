@@ -32,14 +32,14 @@ def stopped(wanted):
 
 
 def die_after(step):
-    save = real.Checkpoints.save
+    save = real.saver.save_checkpoint
 
-    def saved(self, at, *given, **named):
-        save(self, at, *given, **named)
-        if at == step:
+    def saved(job, taken):
+        save(job, taken)
+        if taken.step == step:
             seam.die()
 
-    real.Checkpoints.save = saved
+    real.saver.save_checkpoint = saved
 
 
 def cases(stopped):

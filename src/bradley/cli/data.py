@@ -1,4 +1,4 @@
-"""`bradley data`: preference files, inspected."""
+"""`bradley data`: inspect preference files before training."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from ..errors import UserError
 from .options import SettingsCommand
 
 ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "model.trust_remote_code")
-"""What `bradley data` takes beside the settings of data and render."""
+"""Options of `bradley data` besides the settings of the sections data and render."""
 
 
 @click.command(
@@ -23,8 +23,8 @@ ALSO_OF_DATA = ("seed", "model.path", "model.tokenizer", "model.vocab_size", "mo
 def data(files: tuple[str, ...], tokens: bool, as_json: bool, overrides: dict[str, str]) -> None:
     """Inspect preference files: format, counts, lengths, samples.
 
-    Format, counts by reason, lengths, and the first rows as a model would read them. Token counts need
-    --model.tokenizer or --model.path.
+    Shows the detected format, counts with a reason for every dropped row, lengths, and the first rows as read by a
+    model. Token counts need --model.tokenizer or --model.path.
     """
     from ..config.load import data_settings
     from ..data.preview import preview, show

@@ -1,4 +1,4 @@
-"""`bradley launch`: a run on several processes."""
+"""`bradley launch`: train in several processes, on one or several machines."""
 
 import functools
 
@@ -24,7 +24,7 @@ def launch() -> None:
     default=0,
     show_default=True,
     metavar="N",
-    help="How often to go on from the last checkpoint after a process was lost.",
+    help="Restarts from the last checkpoint after a process is lost.",
 )
 @click.option(
     "--nodes",
@@ -40,17 +40,20 @@ def launch() -> None:
     default=0,
     show_default=True,
     metavar="K",
-    help="Which of them this is, counted from 0.",
+    help="Number of this machine, from 0.",
 )
-@click.option("--rendezvous", default="", metavar="HOST:PORT", help="Where they meet: a free port of machine 0.")
+@click.option(
+    "--rendezvous", default="", metavar="HOST:PORT", help="Meeting point of the machines: a free port of machine 0."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- train CONFIG --output DIR ...")
 def local(
     processes: int, max_restarts: int, nodes: int, node_rank: int, rendezvous: str, command: tuple[str, ...]
 ) -> None:
-    """Train in several processes of this machine, or as one machine of several.
+    """Train in several processes on this machine, or on several machines.
 
-    Everything after -- is a command line of `bradley train`. SIGTERM, SIGINT, SIGUSR1 and SIGHUP reach every process,
-    which save and stop; the exit code is that of the run. Only a process that died or fell silent leads to a restart.
+    Arguments after -- are a command line of `bradley train`. SIGTERM, SIGINT, SIGUSR1 and SIGHUP are passed on to every
+    process; the processes save the run and stop. The exit code is the exit code of the run. Only a dead or hanging
+    process causes a restart.
     """
     from ..launch.exit import RunError
     from ..launch.local import Nodes, training_job
@@ -59,6 +62,7 @@ def local(
     job = training_job(command, processes, Nodes(nodes, node_rank, rendezvous))
     ended = run_job(job, max_restarts, functools.partial(click.echo, err=True))
     if ended.code:
+        # The main process of the run has printed the error already, but only on the first machine.
         if ended.told and node_rank == 0:
             raise click.exceptions.Exit(ended.code)
         raise RunError(ended.code, ended.what, ended.fix)

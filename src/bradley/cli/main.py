@@ -1,6 +1,6 @@
-"""The command line: every command, and how a command ends. Results go to stdout, talk to stderr.
+"""Entry of the command line: the list of commands, errors and exit codes. Results go to stdout, messages to stderr.
 
-Everything heavy is imported inside the commands, so that `bradley --help` answers at once.
+Heavy modules are imported inside the commands: `bradley --help` answers at once.
 """
 
 import os
@@ -19,10 +19,11 @@ from .train import plan, train
 
 
 def run(args: Sequence[str]) -> int:
-    """Run one command line and return its exit code (see `errors.EXIT_CODES`); bugs keep their traceback."""
+    """Run a command line and return the exit code (see `errors.EXIT_CODES`); bugs keep their traceback."""
     try:
         with cli.make_context("bradley", list(args)) as context:
             cli.invoke(context)
+            # Flushed here: a broken pipe found at the exit of Python could no longer be handled.
             sys.stdout.flush()
     except click.exceptions.Exit as leave:
         return leave.exit_code

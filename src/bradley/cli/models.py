@@ -1,4 +1,4 @@
-"""`bradley export`, `verify` and `score`: what is done with a finished model folder."""
+"""`bradley export`, `verify` and `score`: commands on a finished model folder."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ from ..errors import UserError
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the weights below the score head, which stays float32.",
+    help="Type of the weights below the score head; the head stays float32.",
 )
 @click.option("--adapter", is_flag=True, help="Write the LoRA adapter alone, for PEFT, instead of folding it in.")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--push", default="", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face Hub as well.")
 @click.option("--private", is_flag=True, help="Make that repository a private one.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
@@ -28,14 +28,15 @@ from ..errors import UserError
 def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **options: Any) -> None:
     """Write a trained model for transformers, TRL, vLLM and OpenRLHF.
 
-    RUN is a run folder, or the model folder in it; DIR must be empty or absent. It gets weights, tokenizer, frozen chat
-    template and a model card, once a fresh process has found that it gives the scores that were trained.
+    RUN is a run folder or a model folder; DIR must be empty or absent. DIR receives weights, tokenizer, frozen chat
+    template and a model card. Before DIR appears, a fresh process must reproduce the trained scores from the files.
     """
     if private and not push:
         raise UserError("--private has no effect without --push", "add --push OWNER/NAME, or leave it out")
     from ..export.hub import check_hub
     from ..export.hub import push as upload
 
+    # Before the export, which takes minutes: a wrong name or token is known at once.
     check_hub(push, private)
     from ..export.folder import describe, export_model
 
@@ -47,23 +48,25 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_json: bool) -> None:
-    """Prove that a model folder gives the scores of its training.
+    """Prove that a model folder gives the scores measured in training.
 
-    DIR is a model folder: `model/` of a run, or an export. A fresh process scores the conversations that its
-    bradley.json keeps, through plain transformers and through bradley, in float32 and bfloat16, 1 and 8 at a time,
-    padded right and left; the largest difference of each is held to what rounding explains. The exit code is 4 where
-    one fails.
+    DIR is a model folder: `model/` of a run, or an export. A fresh process scores the sample conversations stored in
+    bradley.json: with plain transformers and with bradley, in float32 and bfloat16, in batches of 1 and 8, padded on
+    the right and on the left. The largest difference of each check must be within rounding. The exit code is 4 if a
+    check fails.
 
-    URL is OpenRLHF's http://HOST:PORT/get_reward, or /classify or /pooling of vLLM.
+    With --against, a running server gives the scores instead. URL is OpenRLHF's http://HOST:PORT/get_reward, or
+    /classify or /pooling of vLLM.
     """
     from ..verify import failure
     from ..verify import verify as check
 
     checks = check(folder, against, trust_remote_code=trust_remote_code, base=base)
+    # Printed before the error: a failed check is understood beside the checks that passed.
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
     if (error := failure(folder, checks)) is not None:
@@ -77,7 +80,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 @click.option(
     "--over-long",
     type=click.Choice(["error", "skip", "truncate_prompt", "truncate_response"]),
-    help="What happens above the model's limits [default: what it was evaluated with].",
+    help="Policy for responses above the model's limits [default: the policy of its evaluation].",
 )
 @click.option("--best-of", is_flag=True, help="Write the best response of each row instead of all.")
 @click.option("--normalize", is_flag=True, help="Scores in the unit of the reference set that the model names.")
@@ -85,7 +88,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 @click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
 @click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
-@click.option("--base", default="", metavar="DIR", help="Where the base model of an adapter is, if it has moved.")
+@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -93,8 +96,9 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Score conversations with a model folder.
 
-    INPUT is a file of rows, or - for JSON lines on stdin: messages, a prompt with a response or several, or pairs. Each
-    row is written with its scores, in order. A run that was cut off goes on where it stopped when it is started again.
+    INPUT is a file of rows, or - for JSON lines on stdin. A row holds messages, a prompt with one or several responses,
+    or a pair. OUTPUT receives every row with scores added, in the same order. After an interruption, the same command
+    continues where scoring stopped.
     """
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
@@ -107,5 +111,6 @@ def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **o
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
     found = score_file(model, source, output, how, progress=progress, **run)
+    # With `-o -` stdout carries the scored rows, so the summary goes to stderr.
     if found and not (quiet and output == "-"):
         click.echo(json.dumps(found) if as_json else show(found), err=output == "-")

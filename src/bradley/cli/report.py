@@ -1,4 +1,4 @@
-"""`bradley plot` and `bradley configs`: what a run or a folder shows."""
+"""`bradley plot` and `bradley configs`: redraw figures, and list configurations."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from ..runs.layout import METRICS
 @click.option(
     "--x",
     type=click.Choice(["step", "episode", "epoch", "minutes"]),
-    help="What curves are drawn over [default: step; for rewards the episode, and the minutes too].",
+    help="Axis of the curves [default: step; for rewards the episode, and the minutes too].",
 )
 def plot(path: Path, x: str | None) -> None:
     """Redraw a run's figures and report, or draw the columns of a CSV file.
 
-    RUN is the folder that `bradley train` wrote; nothing else is read. Of FILE.csv every numeric column is drawn over
-    its column `step`, into FILE.png; a column `set` splits the lines.
+    RUN is a folder written by `bradley train`; no other file is read. For FILE.csv, every numeric column is drawn over
+    the column `step`, into FILE.png; a column `set` splits the lines by set.
     """
     if path.is_file() or path.suffix == ".csv":
         from ..report.page import plot_csv
@@ -29,6 +29,7 @@ def plot(path: Path, x: str | None) -> None:
         for name, reason in columns.left_out.items():
             click.echo(f"not drawn: {name}, {reason}", err=True)
         return
+    # Checked before matplotlib is imported, which takes seconds or may be missing.
     if not (path / METRICS).is_file():
         raise UserError(
             f"{path} is not a run folder: it has no metrics.jsonl", "give the folder that `bradley train` wrote"

@@ -1,4 +1,4 @@
-"""`bradley train` and `bradley plan`: a run, and a preview of one."""
+"""`bradley train` and `bradley plan`: train a reward model, and preview a run."""
 
 import json
 import time
@@ -33,9 +33,9 @@ def train(
 ) -> None:
     """Train, evaluate and report one reward model.
 
-    CONFIG is a TOML file; every setting in it can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP
-    save the run and end it with exit code 75; the same command with --resume goes on, bit for bit as if nothing had
-    happened.
+    CONFIG is a TOML file; every setting can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the
+    run and end the command with exit code 75. The same command with --resume continues the run, bit for bit as without
+    the interruption.
     """
     from ..config.load import load_config
 
@@ -46,6 +46,7 @@ def train(
     if allow_change and not resume:
         raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
     settings = load_config(config, overrides)
+    # Imported after all checks: torch and transformers load for seconds, and a mistyped setting is reported at once.
     from ..training.run import train as train_model
 
     finished = train_model(
@@ -64,15 +65,15 @@ def train(
 @click.command(cls=SettingsCommand)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
-@click.option("--memory", is_flag=True, help="Say instead what each process will hold, without data or weights.")
-@click.option("--processes", type=click.IntRange(min=1), default=1, help="Of the run, for --memory.")
+@click.option("--memory", is_flag=True, help="Print the memory of each process instead, without data or weights.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, help="Processes of the run, for --memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: bool, overrides: dict[str, str]) -> None:
     """Preview a run: steps, tokens, memory, time.
 
-    Steps, micro-batches and tokens; what sharing prompts saves over padded pairs, and what data.group_by would; the
-    balance over processes, the longest comparison, and about how long it takes. CONFIG and settings are those of
-    `bradley train`.
+    Shows steps, micro-batches and tokens, the balance over processes, the longest comparison, and the approximate time.
+    Also shows the savings of shared prompts over padded pairs, and the possible savings of data.group_by. With
+    --memory, shows the memory of each process instead. CONFIG and settings are the same as for `bradley train`.
     """
     from ..config.load import load_config
 
@@ -82,8 +83,8 @@ def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: b
             raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")
         from ..estimate.memory_plan import plan_memory, show_memory
 
-        room = plan_memory(settings, processes)
-        click.echo(json.dumps(room) if as_json else show_memory(room))
+        needed = plan_memory(settings, processes)
+        click.echo(json.dumps(needed) if as_json else show_memory(needed))
         return
     if processes != 1:
         raise UserError("--processes has no effect without --memory", "add --memory, or leave it out")

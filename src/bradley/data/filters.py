@@ -1,4 +1,7 @@
-"""Policies about faulty comparisons, and grouping of comparisons by prompt.
+"""Filters: policies that drop faulty comparisons, and grouping of comparisons by prompt.
+
+Rows also leave a split in three other modules: `formats` (unreadable rows), `split` (caps, samples, mixtures) and
+`truncate` (token limits). `report` counts every loss.
 
 All checks are passes over columns of hashes; no text is read again. Two responses have the same text if all messages
 are equal, role by role and to the byte. Comparisons without a prompt, or with a blank prompt, share nothing: see

@@ -1,4 +1,7 @@
-"""Calibration: agreement of predicted probabilities with observed accuracy, in bins of confidence."""
+"""Calibration: agreement of predicted probabilities with observed accuracy, in bins of confidence.
+
+This module measures and changes no score. The unit of a model's scores is set in `model/folder/normalization.py`.
+"""
 
 import math
 from itertools import pairwise

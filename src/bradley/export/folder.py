@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .. import __version__
 from ..common.files import replace_folder, write_text
+from ..common.version import version
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import CARD, FLOAT32, hash_weights, read_card, write_card
 from ..model.folder.parity import Conversation, measure
@@ -262,7 +262,7 @@ def _measured(target: Path, source: ExportSource) -> Exported:
         )
     folded = "adapter" in source.card and not source.adapter
     facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
-    write_card(target, {**card, "parity": parity, "export": {"bradley": __version__, "dtype": source.dtype, **facts}})
+    write_card(target, {**card, "parity": parity, "export": {"bradley": version(), "dtype": source.dtype, **facts}})
     return Exported(target, source.dtype, folded, check.largest, check.allowed, [])
 
 

@@ -1,4 +1,4 @@
-"""Names in the folder `checkpoints/` of a run, without reading a tensor."""
+"""Names in the folder `checkpoints/` of a run, read without opening a tensor."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,17 @@ from ..common.files import OLD
 from .layout import INDEX
 
 BAD = ".bad-"
+"""Prefix in the name of a damaged checkpoint."""
 
 
 def leftovers(folder: Path) -> bool:
-    """Whether a folder of checkpoints holds any, whole or not, or the index of some."""
+    """Return True if a folder of checkpoints holds a checkpoint, whole or not, or an index."""
+    # Damaged checkpoints count, too: a run that has reached a checkpoint must never begin again at step 0.
     return any(any(folder.glob(name)) for name in ("step-*", f"{BAD}step-*", f"{OLD}step-*", INDEX))
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps of a folder of checkpoints by their names, in order, whole or not."""
+    """Return the steps of a folder of checkpoints in ascending order, by name only; the content is not checked."""
+    # From step 1,000,000 on, names have seven digits, and the order of names is no longer the order of steps.
     names = (re.fullmatch(r"step-(\d{6,})", path.name) for path in folder.glob("step-*"))
     return sorted(int(name[1]) for name in names if name)

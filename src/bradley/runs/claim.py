@@ -1,7 +1,7 @@
-"""One run's claim to its folder: refusals first, then the lock, the count of starts, and the record of earlier starts.
+"""Claim a run folder for one run: refusals first, then the lock, the count of starts, and the record of earlier starts.
 
-A new run makes its folder only after everything else was checked, so that bad input leaves nothing half written. A
-resumed run locks its folder before anything that could crash, so that a crash loop is noticed.
+A new run makes the folder only after every other check: bad input leaves nothing half written. A resumed run locks the
+folder before anything that could crash: a crash loop is noticed.
 """
 
 import contextlib
@@ -21,26 +21,28 @@ from .record import is_finished, read_record
 from .starts import count_start, forget_starts
 
 WAIT_SECONDS = 90.0
-"""Time that a resumed run waits for a process of another machine holding the folder, which may be dead."""
+"""Longest wait of a resumed run for a process of another machine, in seconds. Such a process may be dead, and after
+`STALE_SECONDS` (60) without a touch the lock is free.
+"""
 
 
 class Processes(Protocol):
-    """The processes of a run: the main one acts on the disk, the others wait for the outcome."""
+    """Processes of a run: the main process acts on the disk, the other processes wait for the outcome."""
 
     def on_main(self, act: Callable[[], object]) -> None:
-        """Have the main process do something; where it fails, all fail alike."""
+        """Call `act` in the main process while the others wait; a failure is raised in every process."""
 
     def from_main(self, make: Callable[[], Any]) -> Any:
-        """Return what the main process makes, a value of JSON, in all processes."""
+        """Call `make` in the main process, and return the result, a JSON value, in every process."""
 
 
 class Claim:
-    """A run folder in the hands of one run; every process of the run has the object, the main one holds the lock.
+    """Claim of one run on a run folder. Every process of the run has a claim; only the main process holds the lock.
 
     Attributes:
         record: content of `run.json` of the run to resume; None for a new run.
-        ended: True if exactly this run has ended well already, so that nothing is left to do.
-        lock: held by the main process, None elsewhere and before `begin`.
+        ended: True if exactly this run has already ended well, and nothing is left to do.
+        lock: lock of the folder; None in all processes but the main process, and before the folder is locked.
     """
 
     def __init__(
@@ -63,12 +65,13 @@ class Claim:
 
     @property
     def threads(self) -> int:
-        """CPU threads of the run to resume; 0 for a new run. Other threads would sum in another order."""
+        """Number of CPU threads of the run to resume; 0 for a new run. Another number would sum in another order."""
         return int(self.record["identity"]["threads"]["number"]) if self.record else 0
 
     def resume_locked(self) -> None:
-        """Lock the folder of a run to resume, and count the start at once, so that a crash loop is noticed even if the
-        next line crashes. A new run, or an ended one, locks nothing here.
+        """Lock a resumed run's folder for this process, and count the start at once.
+
+        A crash loop is then noticed even if the next line crashes. A new run, or an ended run, locks nothing here.
 
         Raises:
             RunFolderError: another process holds the folder.
@@ -77,10 +80,11 @@ class Claim:
         if self.record is None or self.ended:
             return
         self.processes.on_main(lambda: self._lock(WAIT_SECONDS))
-        self._look()  # another process may have trained on, or ended the run, before it gave the lock free
+        # Another process may have continued or ended the run before releasing the lock.
+        self._look()
 
     def begin(self) -> None:
-        """Make the folder of a new run, lock it and count the start. A resumed run holds its lock already.
+        """Make and lock the folder of a new run, and count the start. A resumed run already holds the lock.
 
         Raises:
             RunFolderError: another run was first.
@@ -90,14 +94,20 @@ class Claim:
             self.processes.on_main(self._make)
 
     def done(self) -> None:
-        """Forget the count of starts: the run has ended, which is no crash."""
+        """Forget the count of starts: the run has ended without a crash."""
         self.processes.on_main(lambda: forget_starts(self.folder))
 
     def _look(self) -> None:
+        # One process decides for all: processes with different answers would wait for each other without end.
         self.record, self.ended = self.processes.from_main(self._found)
 
     def _found(self) -> tuple[dict[str, Any] | None, bool]:
-        """Return the record of a run to resume and True if that run has ended; raise for a folder unfit for the run."""
+        """Return the record of the run to resume, or None, and True if exactly this run has already ended.
+
+        Raises:
+            RunFolderError: the folder is in use, or unfit for this run.
+            CheckpointError: the record cannot be read.
+        """
         if not self.resume:
             refuse_used(self.folder)
             return None, False
@@ -110,6 +120,7 @@ class Claim:
 
     def _lock(self, wait_seconds: float) -> None:
         self.lock = self._stack.enter_context(run_lock(self.folder, wait_seconds, self.say))
+        # Another run may have begun after the first look and ended before this lock: its record must not be replaced.
         if self.record is None:
             refuse_begun(self.folder)
         self._stack.enter_context(counted(self.folder))
@@ -119,23 +130,27 @@ class Claim:
 def claim(
     folder: Path, config: Config, processes: Processes, *, resume: bool, say: Callable[[str], None]
 ) -> Iterator[Claim]:
-    """Claim a run folder for the time of the block; refusals come before anything is written.
+    """Claim a run folder inside a `with` block; refusals come before anything is written.
 
+    Args:
+        folder: the run folder, existing or not.
+        config: settings of the run, compared with the settings of an ended run.
+        processes: processes of the run.
+        resume: True to resume the run in the folder, if any.
+        say: prints a line of warning.
+
+    Raises:
+        RunFolderError: the folder is not free, or holds other files than a run.
+        CheckpointError: the record cannot be read.
+        Preempted: the process was asked to stop outside of training.
+
+    Example:
         with claim(folder, config, group, resume=resume, say=console.warn) as claimed:
             claimed.resume_locked()
             ...  # load and check everything
             claimed.begin()
             ...  # train
             claimed.done()
-
-    Args:
-        resume: go on with the run in the folder, if there is one.
-        say: prints a line of warning.
-
-    Raises:
-        RunFolderError: the folder is not free, or holds something else than a run.
-        CheckpointError: the record cannot be read.
-        Preempted: the process was asked to stop outside of training.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(preempted(folder))
@@ -144,7 +159,10 @@ def claim(
 
 @contextlib.contextmanager
 def preempted(folder: Path) -> Iterator[None]:
-    """Give a request to stop before the first step, or after the last, its exit code: nothing was to be saved."""
+    """Turn a stop request before the first step, or after the last step, into `Preempted`.
+
+    Nothing is lost outside of training. The exit code is the same as for a stop in training: a scheduler requeues both.
+    """
     try:
         yield
     except StopRequested as asked:
@@ -156,10 +174,11 @@ def preempted(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counted(folder: Path) -> Iterator[None]:
-    """Count a start until one ends as it should; a request to stop and a refusal of the user's input are such ends."""
+    """Count a start, and forget the count after an orderly end: success, a stop request, or refused user input."""
     count_start(folder, max(steps_in(folder / CHECKPOINTS), default=None))
     try:
         yield
+    # Any other error, and a killed process, may return at every start: the count stays.
     except (Preempted, StopRequested, UserError):
         forget_starts(folder)
         raise
@@ -167,7 +186,8 @@ def counted(folder: Path) -> Iterator[None]:
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise `RunFolderError` for a folder that is not empty: a run is never overwritten. A living writer is named."""
+    """Raise `RunFolderError` for a folder with files: a run is never overwritten. The error names a living writer."""
+    # The writer comes first: the hint to wait is better than the hint to remove the files of a living process.
     if owner := holder(folder):
         raise busy(folder, owner)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -175,16 +195,16 @@ def refuse_used(folder: Path) -> None:
 
 
 def refuse_begun(folder: Path) -> None:
-    """Raise `RunFolderError` for a folder in which another process has begun a run since this one looked."""
+    """Raise `RunFolderError` if another process has begun a run in the folder since the first look."""
     if read_record(folder) is not None:
         raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output")
 
 
 def make_run_folder(folder: Path, *, again: bool = False) -> None:
-    """Make a run folder; of several runs that found the place free, one gets the folder.
+    """Make a run folder; if several runs found the place free, exactly one run gets the folder.
 
     Args:
-        again: accept a folder that an earlier process had made and not got as far as a record.
+        again: True to accept a folder left by an earlier process that ended before writing a record.
 
     Raises:
         RunFolderError: another run was first.
@@ -193,7 +213,7 @@ def make_run_folder(folder: Path, *, again: bool = False) -> None:
     with disk_errors(folder, "made"):
         make_folder(folder)
         try:
-            # Making a folder that must not exist is atomic on every file system, so this line decides who is first.
+            # Making a folder that must not exist is atomic on every file system: this line decides which run is first.
             disk.mkdir(folder / CHECKPOINTS)
         except FileExistsError:
             if not again:

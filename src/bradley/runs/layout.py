@@ -1,19 +1,23 @@
-"""File names of a run folder, each spelled here alone.
+"""File names of a run folder. No other module spells a file name of a run folder.
 
 runs/NAME/
-  run.json                   record: identity of the run, and every start       (runs/record)
-  status.json                state of the run, for programs watching            (runs/status)
-  .lock  attempts.json       who writes; starts without a new checkpoint        (runs/lock, runs/starts)
-  config.toml  config.json   configuration as given, and as resolved
-  environment.json           versions, device, engine
-  data_report.json           where every row and token went
-  samples.json               first rows of every set, decoded
-  metrics.jsonl  metrics.csv  timing.jsonl
-  eval/                      scored rows, samples and distributions of evaluations
-  checkpoints/step-NNNNNN/   model folder, `training/`, `manifest.json`         (runs/checkpoints, runs/manifest)
-  model/                     the best model
-  results.json  examples.json  plots/  report.html
-  logs/  tensorboard/
+  run.json                   Identity of the run, and every start (runs/record).
+  status.json                State of the run, for watching programs (runs/status).
+  .lock                      Process writing in the folder (runs/lock).
+  attempts.json              Count of starts without a new checkpoint (runs/starts).
+  config.toml, config.json   Configuration as given, and as resolved.
+  environment.json           Versions, device, engine.
+  data_report.json           Use of every row and token.
+  samples.json               First rows of every set, decoded.
+  metrics.jsonl              Events of training and evaluation; `metrics.csv` is a table of the main figures.
+  timing.jsonl               Seconds and tokens of every phase.
+  eval/                      Scored rows, samples and distributions of evaluations.
+  checkpoints/step-NNNNNN/   Model folder, `training/`, `manifest.json` (runs/checkpoints, runs/manifest).
+  model/                     The best model.
+  results.json               Final figures of every evaluation set.
+  examples.json              Judgments with the largest errors, with texts.
+  plots/, report.html        Figures and report.
+  logs/, tensorboard/        Output of every further process; events for TensorBoard.
 """
 
 RECORD, STATUS = "run.json", "status.json"
@@ -23,32 +27,32 @@ DATA_REPORT, SAMPLES = "data_report.json", "samples.json"
 METRICS, METRICS_CSV, TIMING = "metrics.jsonl", "metrics.csv", "timing.jsonl"
 EVAL = "eval"
 EVAL_SAMPLES, EVAL_DISTRIBUTIONS = "samples.jsonl", "distributions.jsonl"
-"""Files in `eval/` without scored rows."""
+"""Files in `eval/` other than scored rows."""
 CHECKPOINTS, INDEX, MANIFEST, STATE = "checkpoints", "index.json", "manifest.json", "training"
-"""The folder of checkpoints, its index, and in each checkpoint the manifest and the folder for a resume."""
+"""Folder of checkpoints with its index; in each checkpoint, the manifest and the folder with the training state."""
 MODEL = "model"
 RESULTS, EXAMPLES = "results.json", "examples.json"
 PLOTS, REPORT = "plots", "report.html"
 LOGS, TENSORBOARD = "logs", "tensorboard"
 
 SELECTION = "valid"
-"""Evaluation set that selects the best checkpoint; every other set is only reported."""
+"""Evaluation set selecting the best checkpoint; every other set is only reported."""
 PROBE = "train_probe"
-"""Evaluation set drawn from the training comparisons; a high figure on this set says that they are interpolated."""
+"""Evaluation set drawn from the training comparisons; high accuracy here means interpolated training data."""
 TEST = "test"
-"""Evaluation set scored once, at the end."""
+"""Evaluation set scored a single time, at the end."""
 
 
 def rows_file(name: str, label: str) -> str:
-    """File in `eval/` with the scored rows of set `name` at `step-0`, `best` or `last`."""
+    """Return the name of the file in `eval/` with the scored rows of set `name` at `step-0`, `best` or `last`."""
     return f"{name}-{label}.jsonl"
 
 
 def step_folder(step: int) -> str:
-    """Folder in `checkpoints/` of one step: `step-000120`."""
+    """Return the name of a step's folder in `checkpoints/`: `step-000120`."""
     return f"step-{step:06d}"
 
 
 def rank_log(rank: int) -> str:
-    """File in `logs/` with the output of one process."""
+    """Return the name of the file in `logs/` with the output of process `rank`."""
     return f"rank-{rank}.log"

@@ -1,8 +1,8 @@
-"""One writer per run folder: a locked file that says who writes, and that is touched as long as that process lives.
+"""Lock of a run folder, for a single writer: a locked file naming the writer, touched as long as the writer lives.
 
-On one machine the system's own lock (`flock`) decides, and it is gone with its process, however that ended: a number of
-a process that was given out again misleads nobody. Between machines that do not share such locks the time of the last
-touch decides. Both times that are compared come from the file server, so clocks may differ.
+On one machine the lock of the operating system (`flock`) decides. The system drops a `flock` when the process ends, for
+any reason, so a reused process id misleads nobody. Between machines without shared locks, the time of the last touch
+decides. Both compared times come from the file server: clocks may differ.
 """
 
 import contextlib
@@ -26,21 +26,23 @@ from ..errors import RunFolderError
 from .layout import CHECKPOINTS, LOCK
 
 BEAT_SECONDS = 10.0
-"""Between two touches of the lock."""
+"""Seconds between two touches of the lock."""
 STALE_SECONDS = 60.0
-"""A lock of another machine that was not touched for so long has lost its process."""
+"""Seconds without a touch after which a lock of another machine counts as abandoned."""
 LOOK_SECONDS = 0.2
+"""Seconds between two attempts to get the lock."""
 SAME_HOST_SECONDS = 1.0
-"""How long a process of this machine is waited for: enough for one that is ending. The system's lock says that it
-lives, so that waiting for more would tell nothing."""
+"""Longest wait for a process of this machine, in seconds: enough for a process that is ending. `flock` shows that the
+process lives, and a longer wait would show nothing new.
+"""
 
 
 class RunLock:
-    """A lock that is held.
+    """Held lock of a run folder, touched by a thread until the release.
 
     Attributes:
-        folder: of the run.
-        owner: `host`, `pid`, `started` (local time) and a `token` that no other process has.
+        folder: the run folder.
+        owner: `host`, `pid`, `started` (local time), and a `token` unique to this process.
     """
 
     def __init__(self, folder: Path, handle: int) -> None:
@@ -53,18 +55,21 @@ class RunLock:
         }
         self._handle = handle
         self._ended = threading.Event()
+        # Written in place: `flock` belongs to the open file, and a renamed new file would leave the lock behind.
         disk.cut(handle, 0)
         disk.write(handle, json.dumps(self.owner).encode())
+        # A daemon thread: the end of the process must never wait for the next touch.
         self._beating = threading.Thread(target=self._beat, name="run lock", daemon=True)
         self._beating.start()
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):  # a file server that is away for a moment; `check` tells what it led to
+            # The file server may be away for a moment; `check` finds out if the folder was taken over meanwhile.
+            with contextlib.suppress(OSError):
                 os.utime(self._handle)
 
     def check(self) -> None:
-        """Raise `RunFolderError` where another process has taken the folder over, as from one that had stood still."""
+        """Raise `RunFolderError` if another process has taken over the folder after a long pause of this process."""
         owner = read_owner(self.folder / LOCK)
         if owner.get("token") != self.owner["token"]:
             raise RunFolderError(
@@ -73,10 +78,12 @@ class RunLock:
             )
 
     def release(self) -> None:
-        """Give the folder free; the file goes, unless it is another's by now."""
+        """Release the folder, and remove the lock file unless another process owns the file by now."""
         self._ended.set()
+        # After the close, a late touch could reach another file that got the same handle number.
         self._beating.join()
         with disk_errors(self.folder / LOCK):
+            # The close comes last: the close ends `flock`, and the file of the next owner could be removed.
             if read_owner(self.folder / LOCK).get("token") == self.owner["token"]:
                 disk.unlink(self.folder / LOCK)
             os.close(self._handle)
@@ -84,18 +91,19 @@ class RunLock:
 
 @contextlib.contextmanager
 def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] = to_stderr) -> Iterator[RunLock]:
-    """Hold a run folder, which must exist, for the time of the block.
+    """Hold the lock of an existing run folder inside a `with` block.
 
     Args:
-        wait_seconds: how long to wait for a process that seems to live; an automatic resume gives 90, so that a lock of
-            a machine that went away becomes stale meanwhile. One of this machine is waited for `SAME_HOST_SECONDS`.
-        say: is told of a lock that was taken over from a dead process.
+        folder: the run folder.
+        wait_seconds: longest wait for a process that seems to live. A resume waits 90 s, and the lock of a lost machine
+            is stale by then. The wait for a process of this machine is at most `SAME_HOST_SECONDS`.
+        say: prints a line about a wait, or about the lock of a dead process taken over.
 
     Raises:
-        RunFolderError: another process holds it, by host, process and start; or the folder is a link. No file is
-            changed.
+        RunFolderError: another process holds the lock, named by host, process id and start; or the folder is a link. No
+            file is changed.
         DiskError: the lock cannot be written.
-        StopRequested: asked to stop while it waits.
+        StopRequested: the process was asked to stop during the wait.
     """
     refuse_link(folder)
     with disk_errors(folder / LOCK):
@@ -107,23 +115,21 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
 
 
 def refuse_link(folder: Path) -> None:
-    """Raise `RunFolderError` for a run folder that is a link: what it leads to may be another's."""
+    """Raise `RunFolderError` if the run folder or its `checkpoints/` is a link: the target may have another owner."""
     for place in (folder, folder / CHECKPOINTS):
         if place.is_symlink():
             raise RunFolderError(f"{place} is a link to {os.readlink(place)}", "give the folder itself as --output")
 
 
 def holder(folder: Path) -> dict[str, Any]:
-    """The owner of a run folder's lock, if that is a process of this machine that lives; nothing otherwise.
-
-    The lock itself is not tried: whoever wants it at this moment would find it taken.
-    """
+    """Return the owner of a run folder's lock if the owner is a living process of this machine, else {}."""
+    # `flock` is not tried: an attempt would hold the lock for a moment, and refuse another process wanting the lock.
     owner = read_owner(folder / LOCK) if (folder / LOCK).is_file() else {}
     return owner if owner.get("host") == socket.gethostname() and alive(owner["pid"]) else {}
 
 
 def busy(folder: Path, owner: dict[str, Any]) -> RunFolderError:
-    """The error for a folder that somebody holds."""
+    """Build the error for a run folder held by another process."""
     return RunFolderError(
         f"{folder} is being written by {describe(owner)}",
         "wait for that process or end it; to train beside it, give another --output",
@@ -138,29 +144,38 @@ def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> 
             if owner:
                 say(f"{folder}: the lock of {describe(owner)} is taken over, as that process is gone")
             return RunLock(folder, handle)
+        # `flock` proves that an owner on this machine lives; an owner elsewhere may be dead, and shows by age alone.
         here = lives and owner.get("host") == socket.gethostname()
         if time.monotonic() >= began + (min(wait_seconds, SAME_HOST_SECONDS) if here else wait_seconds):
             raise busy(folder, owner)
         if not here and not waiting:
             waiting = True
             say(f"{folder} seems to be written by {describe(owner)}: waiting for up to {wait_seconds:.0f} s")
+        # Without this check, a stopped job would wait up to 90 s more and be killed by the scheduler.
         signals.check()
         time.sleep(LOOK_SECONDS)
 
 
 def _attempt(path: Path) -> tuple[int | None, dict[str, Any], bool]:
-    """The open file of a lock that was got, or None; who has it, or had it and is gone; whether the system says that
-    the owner lives.
+    """Try once to get the lock, without waiting.
+
+    Returns:
+        Handle of the locked file, or None without success; the present or former owner; True if `flock` shows that the
+        owner lives.
     """
+    # O_NOFOLLOW: through a planted link, another file would be emptied. O_CLOEXEC: a child inheriting the handle would
+    # keep `flock` after the end of this process.
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, disk.FILE_MODE)
     with contextlib.ExitStack() as unless_got:
         unless_got.callback(os.close, handle)
         locked = _flock(handle)
         if locked is False:
             return None, read_owner(path), True
+        # The former owner may have removed the file between our open and our lock; then the lock protects nothing.
         if not _same_file(handle, path):
             return None, {}, False
         owner = read_owner(path)
+        # `flock` may not reach other machines: for an owner elsewhere, only the time of the last touch counts.
         elsewhere = locked is None or owner.get("host") != socket.gethostname()
         if owner and elsewhere and _age(path) < STALE_SECONDS:
             return None, owner, False
@@ -169,7 +184,7 @@ def _attempt(path: Path) -> tuple[int | None, dict[str, Any], bool]:
 
 
 def _flock(handle: int) -> bool | None:
-    """Whether the system's lock was got; None where the disk has no such locks, and only the touches tell."""
+    """Try `flock`: True if acquired, False if held by another process, None on a disk without such locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -182,7 +197,7 @@ def _flock(handle: int) -> bool | None:
 
 
 def _same_file(handle: int, path: Path) -> bool:
-    """Whether a name still is that of an open file: its owner may have removed it between our opening and locking."""
+    """Return True if the name still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat(follow_symlinks=False))
     except FileNotFoundError:
@@ -190,7 +205,8 @@ def _same_file(handle: int, path: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a lock was touched, both times by the clock of the file server."""
+    """Return the seconds since the last touch of a lock; both times are of the file server's clock."""
+    # A new file shows the server's present time; the clock of this machine may be minutes off.
     probe = path.with_name(f".tmp-{path.name}-{secrets.token_hex(8)}")
     os.close(disk.create(probe))
     try:
@@ -200,7 +216,7 @@ def _age(path: Path) -> float:
 
 
 def read_owner(path: Path) -> dict[str, Any]:
-    """Who wrote a lock; nothing where there is none, or one that was cut short."""
+    """Return the owner written in a lock file; {} if the file is absent or was cut short."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -208,7 +224,7 @@ def read_owner(path: Path) -> dict[str, Any]:
 
 
 def describe(owner: dict[str, Any]) -> str:
-    """Host, process and start of the owner of a lock, in words."""
+    """Describe the owner of a lock in words: host, process id and start."""
     if not owner:
         return "another process that has not said its name yet"
     return f"process {owner.get('pid')} on {owner.get('host')}, started {owner.get('started')}"

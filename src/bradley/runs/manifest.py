@@ -1,6 +1,7 @@
-"""`manifest.json` of a checkpoint: size and SHA-256 of every file in its folder, and a SHA-256 of its own.
+"""Manifest of a checkpoint, `manifest.json`: size and SHA-256 of every file, and a SHA-256 of the manifest itself.
 
-It is written last, so a folder without it is no checkpoint, and what it does not name belongs to none.
+The manifest is written last. A folder without a manifest is no checkpoint, and a file not named there belongs to no
+checkpoint.
 """
 
 import errno
@@ -15,24 +16,28 @@ from ..errors import CheckpointError
 from .layout import MANIFEST
 
 FORMAT = 1
+"""Version of the manifest's fields."""
 MOST_BYTES = 2**24
-"""A manifest is never larger; what is comes from elsewhere, and is not read into memory."""
+"""Largest size of a manifest in bytes. A larger file comes from elsewhere, and is not read into memory."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint is not what was written: the message names the file, what was expected and what was found."""
+    """Checkpoint differing from the written checkpoint; the message names the file, the expected and the found hash."""
 
 
 def write_manifest(
     folder: Path, step: int, best: int, facts: dict[str, Any], known: Mapping[str, str] | None = None
 ) -> None:
-    """Write size and SHA-256 of every file of a folder.
+    """Write the manifest of a folder: size and SHA-256 of every file.
 
     Args:
-        best: step of the best checkpoint so far, which may be this one.
+        folder: draft of the checkpoint, complete but for the manifest.
+        step: optimizer steps taken.
+        best: step of the best checkpoint so far, possibly this checkpoint.
         facts: figures of the evaluation at this step, as plain JSON values.
-        known: SHA-256 of files by name, computed just before, so that large files are read once less.
+        known: SHA-256 of files by name, computed just before.
     """
+    # The card already holds the hashes of the weight files; hashing again would read gigabytes a second time.
     known = known or {}
     files = {
         name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size}
@@ -48,11 +53,12 @@ def _signed(content: dict[str, Any]) -> str:
 
 
 def contents(folder: Path) -> dict[str, Path]:
-    """Every file below a checkpoint's folder by its name there, without the manifest and what a system hides in it.
+    """Find every file below a checkpoint's folder, by relative name, without the manifest and hidden files.
 
     Raises:
-        DamagedError: a link, which may lead to anything.
+        DamagedError: a file is a link, and may lead to anything.
     """
+    # Hidden files are left out: macOS and NFS put files such as `.DS_Store` and `.nfs*` into folders.
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -64,17 +70,18 @@ def contents(folder: Path) -> dict[str, Path]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint; the files that it names are not looked at.
+    """Read the manifest of a checkpoint, without reading the files named there.
 
     Raises:
-        DamagedError: no manifest, or not the one that was written.
-        CheckpointError: a later bradley wrote it.
+        DamagedError: the manifest is missing, or was changed.
+        CheckpointError: a later bradley wrote the manifest.
     """
     path = folder / MANIFEST
     text = _text(path)
     try:
         content = dict(json.loads(text))
         digest = content.pop("sha256")
+        # The text is compared, not only the values: every changed byte counts as damage, even a blank.
         whole = text == _signed(content)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedError(f"{path} is no manifest: {error!r}") from error
@@ -95,20 +102,26 @@ def _text(path: Path) -> str:
     with disk_errors(path, "read"):
         if path.stat().st_size > MOST_BYTES:
             raise DamagedError(f"{path} has more than {MOST_BYTES:,} bytes")
-        return path.read_bytes().decode("utf-8", errors="replace")  # not as text: that would take \r for \n
+        # `read_text` would turn \r into \n and hide a damaged byte.
+        return path.read_bytes().decode("utf-8", errors="replace")
 
 
 def verify(folder: Path, step: int) -> dict[str, Any]:
-    """The manifest of a checkpoint, after every file was read again.
+    """Hash every file of a checkpoint again, compare with the manifest, and return the manifest.
+
+    Args:
+        folder: the checkpoint.
+        step: step expected from the folder's name.
 
     Raises:
-        DamagedError: a file is missing, changed, or none of this checkpoint.
-        CheckpointError: a later bradley wrote it.
-        DiskError: it may not be read.
+        DamagedError: a file is missing, changed, or no part of this checkpoint.
+        CheckpointError: a later bradley wrote the checkpoint.
+        DiskError: a file may not be read.
     """
     with disk_errors(folder, "read"):
         manifest = read_manifest(folder)
         found = contents(folder)
+        # A copied or renamed folder may carry the manifest of another step, with every hash correct.
         if manifest["step"] != step:
             raise DamagedError(f"{folder / MANIFEST}: expected step {step}, found {manifest['step']}")
         for name in sorted({*manifest["files"], *found}):
@@ -123,11 +136,13 @@ def _hash(path: Path) -> str:
     try:
         return sha256(path)
     except OSError as error:
+        # EIO is a bad block: damage, like a wrong hash, and the checkpoint before may be whole. Other errors concern
+        # the whole disk or the rights.
         if error.errno != errno.EIO:
             raise
         return f"unreadable: {error.strerror}"
 
 
 def size_of(manifest: dict[str, Any]) -> int:
-    """Bytes of all files that a manifest names."""
+    """Return the bytes of all files named in a manifest."""
     return sum(entry["bytes"] for entry in manifest["files"].values())

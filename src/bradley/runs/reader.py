@@ -1,4 +1,4 @@
-"""A run folder as plain values: the one reader of what training writes."""
+"""Read a run folder as plain values; no other module parses the files written by training."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -13,22 +13,24 @@ from .layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, EXAMPLES, METRICS, T
 Json = dict[str, Any]
 T = TypeVar("T")
 OTHER_LINES = (EVAL_DISTRIBUTIONS, EVAL_SAMPLES)
-"""Files in `eval/` without scored rows."""
+"""Files in `eval/` other than scored rows."""
 SIDES = {"chosen": dict, "rejected": dict}
+"""Histograms in a line of `distributions.jsonl`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """What a run wrote. Only `events` must be there; a part that is missing is empty.
+    """Content of a run folder. Only `events` is required; every other missing part is empty.
 
     Attributes:
-        config, environment, data_report, results: the JSON files of these names.
+        folder: the run folder.
+        config, environment, data_report, results: content of the JSON files with these names.
         events: lines of `metrics.jsonl`, each with a `kind` ("train" or "eval") and a `step`, in order of step.
-        timing: lines of `timing.jsonl`: `step` and `seconds_since_start` at least.
-        distributions: lines of `eval/distributions.jsonl`: `step`, `set`, and a histogram of `chosen` and `rejected`.
-        samples: lines of `eval/samples.jsonl`: `step`, `set` and `rows`, comparisons with their texts and scores.
-        evals: scored rows by name of their file, such as "valid-best".
-        examples: entries of `examples.json`, the worst first.
+        timing: lines of `timing.jsonl`, each with at least `step` and `seconds_since_start`.
+        distributions: lines of `eval/distributions.jsonl`: `step`, `set`, and histograms of `chosen` and `rejected`.
+        samples: lines of `eval/samples.jsonl`: `step`, `set`, and `rows`, comparisons with texts and scores.
+        evals: scored rows by file name without ending, such as "valid-best".
+        examples: entries of `examples.json`, the largest error first.
     """
 
     folder: Path
@@ -45,11 +47,19 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
-    """Read the run in `folder`.
+    """Read a run folder, of a finished or a running run.
+
+    Args:
+        folder: folder written by `bradley.train` or `bradley train`, such as `runs/x`.
 
     Raises:
-        UserError: `folder` is not a run folder: it has no `metrics.jsonl`.
-        DataError: a file is broken; the message names it and the line.
+        UserError: `folder` is not a run folder, because `metrics.jsonl` is missing.
+        DataError: a file is broken; the message names file and line.
+
+    Example:
+        run = bradley.read_run(Path("runs/x"))
+        losses = {event["step"]: event["train/rm/loss"] for event in run.events if event["kind"] == "train"}
+        print(losses, len(run.evals["valid-best"]))
     """
     folder = Path(folder)
     metrics = folder / METRICS
@@ -72,54 +82,19 @@ def read_run(folder: Path) -> RunData:
     )
 
 
-def _event(line: Json) -> Json:
-    if line["kind"] not in ("train", "eval") or not isinstance(line["step"], int):
-        raise ValueError(f'kind is {line["kind"]!r} and step {line["step"]!r}, wanted "train" or "eval" and an integer')
-    if line["kind"] == "eval" and not isinstance(line["set"], str):
-        raise ValueError(f"set is {line['set']!r}, wanted a name")
-    return line
-
-
-def _read_some(path: Path, wanted: Mapping[str, Any]) -> list[Json]:
-    """The lines of a file that need not be there; each has the fields in `wanted`, of these types."""
-    if not path.is_file():
-        return []
-    return list(read_lines(path, lambda line: _checked(line, wanted), growing=True))
-
-
-def _checked(line: Json, wanted: Mapping[str, Any]) -> Json:
-    for name, kind in wanted.items():
-        if not isinstance(line[name], kind):
-            raise ValueError(f"{name} is {line[name]!r:.60}, wanted {getattr(kind, '__name__', 'a number')}")
-    return line
-
-
-def _read_json(path: Path, wanted: type[T]) -> T:
-    """The value in a JSON file, an empty one where there is no file."""
-    if not path.is_file():
-        return wanted()
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not valid JSON: {error}", "restore the file, or delete it to go on without"
-        ) from error
-    if not isinstance(value, wanted):
-        raise DataError(f"{path} holds a {type(value).__name__}, wanted a {wanted.__name__}", "restore the file")
-    return value
-
-
 def read_lines(path: Path, build: Callable[[Json], T], *, growing: bool = False) -> Iterator[T]:
-    """What `build` makes of each line of a JSONL file, blank lines skipped.
+    """Read a JSONL file line by line, and yield `build(line)` for each line; blank lines are skipped.
 
     Args:
-        growing: whether the file is written line by line: then a last line without an end, of a run that is under way
-            or was killed, is none yet.
+        path: of the file.
+        build: makes the result from the parsed line; may raise ValueError, KeyError or TypeError.
+        growing: True for a file written line by line, such as `metrics.jsonl`; an unfinished last line is skipped.
 
     Raises:
-        DataError: a line cannot be read; the message names the file and the line.
+        DataError: a line cannot be read; the message names file and line.
     """
     with path.open("rb") as file:
+        # A running or killed run may leave half of a last line. In a file written as a whole, half a line is damage.
         for number, line in enumerate(file, 1):
             if line.strip() and not (growing and not line.endswith(b"\n")):
                 yield _read_line(path, number, line, build)
@@ -133,3 +108,42 @@ def _read_line(path: Path, number: int, line: bytes, build: Callable[[Json], T])
         raise DataError(
             f"{path}, line {number} cannot be read: {detail}", "restore the file, or delete this line"
         ) from error
+
+
+def _event(line: Json) -> Json:
+    """Check the fields of an event needed by every reader."""
+    # The report and the plots index by these fields: a wrong type would end them with a bare KeyError or TypeError.
+    if line["kind"] not in ("train", "eval") or not isinstance(line["step"], int):
+        raise ValueError(f'kind is {line["kind"]!r} and step {line["step"]!r}, wanted "train" or "eval" and an integer')
+    if line["kind"] == "eval" and not isinstance(line["set"], str):
+        raise ValueError(f"set is {line['set']!r}, wanted a name")
+    return line
+
+
+def _read_some(path: Path, wanted: Mapping[str, Any]) -> list[Json]:
+    """Read the lines of an optional file; each line must have the fields in `wanted`, of these types."""
+    if not path.is_file():
+        return []
+    return list(read_lines(path, lambda line: _checked(line, wanted), growing=True))
+
+
+def _checked(line: Json, wanted: Mapping[str, Any]) -> Json:
+    for name, kind in wanted.items():
+        if not isinstance(line[name], kind):
+            raise ValueError(f"{name} is {line[name]!r:.60}, wanted {getattr(kind, '__name__', 'a number')}")
+    return line
+
+
+def _read_json(path: Path, wanted: type[T]) -> T:
+    """Read the value in a JSON file of type `wanted`; an empty value without a file."""
+    if not path.is_file():
+        return wanted()
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not valid JSON: {error}", "restore the file, or delete it to go on without"
+        ) from error
+    if not isinstance(value, wanted):
+        raise DataError(f"{path} holds a {type(value).__name__}, wanted a {wanted.__name__}", "restore the file")
+    return value

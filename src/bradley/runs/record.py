@@ -1,4 +1,4 @@
-"""`run.json`, the record of a run: its identity, and every start with the step that it began at."""
+"""Record of a run, `run.json`: the identity of the run, and the first step of every start."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from .status import read_state
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What was begun in a folder; None where nothing was, or nothing that got as far as a record.
+    """Read the record of the run in a folder; None if no run there has got as far as a record.
 
     Raises:
-        RunFolderError: a folder that holds something else.
-        CheckpointError: a record that cannot be read.
+        RunFolderError: the folder holds other files than a run.
+        CheckpointError: the record cannot be read, or is missing beside checkpoints.
     """
     path = folder / RECORD
     if path.is_file():
@@ -28,12 +28,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
+    # A copy cut short may lose the record. Beginning at step 0 would then overwrite the metrics of a trained model.
     if leftovers(folder / CHECKPOINTS):
         raise CheckpointError(
             f"{folder} holds checkpoints, and {RECORD}, which says of what run, is missing",
             f"copy the whole run folder; or give another --output, with --model.path {folder}/checkpoints/step-NNNNNN "
             "to begin with these weights",
         )
+    # A folder with `checkpoints/` alone was made by a run that ended before writing the record, and may be used.
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKPOINTS).is_dir():
         shards = shards_of(folder)
         advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
@@ -43,15 +45,19 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def is_finished(folder: Path, config: Config) -> bool:
-    """Whether exactly this run has ended well in a folder, so that nothing is left to do."""
+    """Return True if a run with exactly this configuration has ended well in the folder."""
     if read_state(folder) != "done":
         return False
+    # Through JSON on both sides: JSON turns tuples into lists, and unequal types would mean an unfinished run.
     known = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     return bool(known == json.loads(config.model_dump_json()))
 
 
 def refuse_trained(folder: Path) -> None:
-    """Raise `CheckpointError` for a folder whose run has got beyond step 0, and thus had checkpoints, and has none."""
+    """Raise `CheckpointError` for a folder without checkpoints but with metrics of a step above 0.
+
+    The evaluation at step 0 writes a checkpoint, so such a run has lost checkpoints and must not begin again at step 0.
+    """
     path = folder / METRICS
     steps = [_step(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
     if max(steps, default=0) > 0:
@@ -62,7 +68,7 @@ def refuse_trained(folder: Path) -> None:
 
 
 def _step(line: bytes) -> int:
-    """The step of a line of metrics, 0 of one that a crash cut short."""
+    """Return the step of a line of metrics; 0 for a line cut short by a crash."""
     try:
         return int(json.loads(line)["step"])
     except ValueError:

@@ -1,4 +1,4 @@
-"""How often a run was started at the same place: one that ends there every time is not started for ever."""
+"""Count of a run's starts since the last new checkpoint: a run crashing at every start is not started for ever."""
 
 import json
 import shlex
@@ -9,21 +9,22 @@ from ..errors import CheckpointError
 from .layout import STARTS
 
 MOST = 5
-"""Starts in a row without a new checkpoint, after which a person has to look."""
+"""Most starts in a row without a new checkpoint; then a person has to look."""
 
 
 def count_start(folder: Path, step: int | None) -> int:
-    """Count one more start of a run, on disk before anything can go wrong in it.
+    """Add a start to the count on disk, before anything can go wrong in this start.
 
     Args:
-        step: of the checkpoint from which it goes on; None where there is none yet.
+        folder: the run folder.
+        step: step of the newest checkpoint; None before the first checkpoint.
 
     Returns:
-        How many starts in a row began there, this one included.
+        Number of starts in a row from the same checkpoint, with this start.
 
     Raises:
-        CheckpointError: this would be more than `MOST`.
-        DiskError: it cannot be written down.
+        CheckpointError: the number would be above `MOST`.
+        DiskError: the count cannot be written.
     """
     path = folder / STARTS
     starts = _starts_at(path, step)
@@ -38,16 +39,17 @@ def count_start(folder: Path, step: int | None) -> int:
 
 
 def forget_starts(folder: Path) -> None:
-    """Start counting anew, after an end that was no crash."""
+    """Set the count back to 0, after an end without a crash."""
     remove_file(folder / STARTS)
 
 
 def _starts_at(path: Path, step: int | None) -> int:
-    """Starts counted so far at `step`; 0 where the count is of another step, or of none."""
+    """Return the starts counted so far from `step`; 0 without a count, or with a count from another step."""
     if not path.is_file():
         return 0
     with disk_errors(path, "read"):
         text = path.read_bytes()
+    # A broken count must not read as 0: a crash in the middle of every start would then never be noticed.
     try:
         known = json.loads(text)
         return int(known["starts"]) if known["step"] == step else 0

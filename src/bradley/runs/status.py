@@ -1,4 +1,7 @@
-"""`status.json`: in one small file of the run folder, how a run stands or how it ended, for programs that watch it."""
+"""Status of a run, `status.json`: running, or the end of the run with exit code, message and hint.
+
+Watching programs, such as the launcher, read this small file.
+"""
 
 import contextlib
 import json
@@ -12,19 +15,22 @@ from ..errors import BradleyError, DivergedError, Preempted, RankError, RunFolde
 from .layout import STATUS
 
 STATES: dict[type[BaseException], str] = {Preempted: "preempted", DivergedError: "diverged"}
-"""What an error makes of a run, where that is not `failed`."""
+"""State of a run ended by an error of each class; `failed` for any other error."""
 
 
 @contextlib.contextmanager
 def reported(folder: Path) -> Iterator[None]:
-    """Write that a run is running, and at the end of the block how it ended: `done`, `preempted`, `diverged` or
-    `failed`, with exit code, message and hint. What the block raises passes through.
+    """Keep the status of a run inside a `with` block; an error of the block passes through.
+
+    The state is `running`, and after the block `done`, `preempted`, `diverged` or `failed`, with exit code, message and
+    hint.
     """
     write_status(folder, "running")
     try:
         yield
+    # After this error the folder belongs to another process, and so does the status.
     except RunFolderError:
-        raise  # the folder is another process's, and so is its status
+        raise
     except BradleyError as error:
         write_status(folder, STATES.get(type(error), "failed"), error.exit_code, error.message, error.hint)
         raise
@@ -38,13 +44,26 @@ def reported(folder: Path) -> Iterator[None]:
 
 
 def write_status(folder: Path, state: str, code: int | None = None, what: str = "", fix: str = "") -> None:
-    """Replace the status of a run folder. Messages of other libraries may quote a key or a password; none is kept."""
+    """Replace the status of a run folder.
+
+    Args:
+        folder: the run folder.
+        state: `running`, `done`, `preempted`, `diverged` or `failed`.
+        code: exit code; None for a running run.
+        what: message of the error.
+        fix: hint of the error.
+    """
+    # Messages of other libraries may quote a key or a password, and a status file is read by many.
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
     write_text(folder / STATUS, json.dumps(status) + "\n")
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:
-    """Say how a run ended whose main process could not, as it was killed or has only seen what followed."""
+    """Write the status of a failed run in place of a main process that was killed, or saw only the consequences.
+
+    A status written by the run itself is replaced only if the state is still `running`, or names a lost process as
+    `code` does.
+    """
     if not (folder / STATUS).is_file():
         return
     known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
@@ -53,6 +72,6 @@ def write_last(folder: Path, code: int, what: str, fix: str) -> None:
 
 
 def read_state(folder: Path) -> str:
-    """The state of a run folder, '' where it says none."""
+    """Return the state of the run in a folder; '' without a status file."""
     path = folder / STATUS
     return str(json.loads(path.read_text(encoding="utf-8"))["state"]) if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""What a run says of itself: on screen before the first step, and in the run folder's own files."""
+"""Announce a run: lines on the screen before the first step, and files in the run folder about data and machine."""
 
 import json
 import os
@@ -28,11 +28,13 @@ from .objective import describe_objective
 from .tracking.samples import sample_lines
 
 WORST_SHOWN = 24
+"""Judgments of each evaluation set in `examples.json`."""
 POOLED_SHOWN = 3
+"""Comparisons on the screen with the pooled token."""
 
 
 def announce(prepared: Prepared, console: Console) -> None:
-    """Say what will be trained: data, losses to limits, model, objective, plan, and where three rows are pooled."""
+    """Print data, comparisons lost to limits, model, objective and plan, and the pooled token of three responses."""
     plan, config = prepared.plan, prepared.config
     console.say(describe(prepared.splits.report))
     for cause, row in prepared.train.ledger.causes.items():
@@ -50,6 +52,7 @@ def announce(prepared: Prepared, console: Console) -> None:
         f"micro-batches of up to {plan.limit.tokens} tokens; seed {config.seed}"
         + (f"; stops after {config.train.stop_after}" if config.train.stop_after else "")
     )
+    # The score is read at this token: a wrong template or a missing end token shows here before hours of training.
     for number in range(min(POOLED_SHOWN, len(prepared.train))):
         ids = prepared.train.response_ids(number, 0).tolist()
         tail = prepared.renderer.tokenizer.decode(ids[-8:])
@@ -57,7 +60,7 @@ def announce(prepared: Prepared, console: Console) -> None:
 
 
 def model_lines(built: Built) -> Iterator[str]:
-    """The model in words: size, device, dtype, head; what of it is trained, by kind; and how many GPUs stay idle."""
+    """Yield lines about the model: size, device, dtype and head; trained parameters by kind; number of visible GPUs."""
     model, counts = built.model, count_weights(built.model.network)
     size = sum(total for _, total in counts.values())
     yield f"model        {size / 1e6:.1f}M parameters on {model.device}, {compute_name(model)}; head {built.head}"
@@ -69,10 +72,17 @@ def model_lines(built: Built) -> Iterator[str]:
 
 
 def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
-    """Write the files that are known before the first step."""
+    """Write the files with contents known before the first step.
+
+    Args:
+        prepared: checked data, model and plan.
+        folder: the run folder.
+        source: text of the configuration file as given; '' without a file.
+    """
     config = prepared.config
     if source:
-        write_text(folder / CONFIG_TOML, redact(source))  # a comment may hold what no setting may
+        # Settings hold no secrets, but a comment in the file may hold a key.
+        write_text(folder / CONFIG_TOML, redact(source))
     write_text(folder / CONFIG, _json(config.model_dump(mode="json")))
     write_text(folder / ENVIRONMENT, _json(environment(prepared)))
     write_text(folder / DATA_REPORT, _json(prepared.splits.report))
@@ -82,13 +92,13 @@ def describe_run(prepared: Prepared, folder: Path, source: str) -> None:
 
 
 def decoded(prepared: Prepared, count: int) -> dict[str, Any]:
-    """The first comparisons of every split as the model reads them."""
+    """Decode the first `count` comparisons of every split from the token ids read by the model."""
     named = prepared.splits.by_name
     return {name: decoded_samples(rows, prepared.renderer, count) for name, rows in named.items()}
 
 
 def show_samples(evaluator: Evaluator, console: Console) -> None:
-    """Say how the best model scores the samples of the set that selected it, the first one where none did."""
+    """Print the best model's scores of the samples: of the selecting set, or else of the first set with samples."""
     shown = evaluator.shown["best"]
     name = SELECTION if SELECTION in shown else next(iter(shown), "")
     if name:
@@ -98,7 +108,7 @@ def show_samples(evaluator: Evaluator, console: Console) -> None:
 
 
 def environment(prepared: Prepared) -> dict[str, Any]:
-    """Versions and hardware; no environment variable, no path and no user name."""
+    """Collect versions and hardware; no environment variable, no path and no user name."""
     model = prepared.built.model
     return {
         **versions(),
@@ -117,7 +127,12 @@ def environment(prepared: Prepared) -> dict[str, Any]:
 
 
 def worst_examples(prepared: Prepared, rows: dict[str, list[ScoredComparison]]) -> list[dict[str, Any]]:
-    """The most wrongly scored judgments of each set, with their texts, worst first."""
+    """Find the judgments with the largest errors in each set, with texts, the largest error first.
+
+    Args:
+        prepared: with the texts of every set.
+        rows: scored rows by name of the set.
+    """
     texts = {"test": prepared.splits.test, "train_probe": prepared.probe, **prepared.splits.evals}
     return [
         _example(name, texts[name][number], scored[number], judgment, margin)

@@ -1,4 +1,4 @@
-"""From a configuration to a job in three steps: load the data, build the model, lay out the steps."""
+"""Build a job from a configuration in three steps: load the data, build the model, lay out the optimizer steps."""
 
 import functools
 import os
@@ -44,14 +44,21 @@ Rows = Iterable[dict[str, Any] | Comparison]
 
 
 class LoadedData(NamedTuple):
-    """Comparisons of every split, and the tokenizer that their texts go through."""
+    """Comparisons of every split, and the tokenizer for the texts."""
 
     splits: Splits
     tokenizer: Any
 
 
 class BuiltModel(NamedTuple):
-    """A model on its processes, the renderer of its texts, and its optimizer."""
+    """Model on all processes, with renderer and optimizer.
+
+    Attributes:
+        built: the model with head and engine.
+        strategy: processes training the model.
+        renderer: turns texts into token ids.
+        optimizer: of the trained weights.
+    """
 
     built: Built
     strategy: Strategy
@@ -63,8 +70,12 @@ class Layout(NamedTuple):
     """Token stores of every split, and the plan of the steps.
 
     Attributes:
+        train: token store of the training split.
         probe: training comparisons in the evaluation set `train_probe`.
-        engine: the chosen engine and its proof on this model, in words.
+        evals: token stores of the evaluation sets by name, `train_probe` included.
+        test: token store of the test split, if any.
+        plan: the comparisons in every step.
+        engine: name of the attention engine, and the result of the proof on this model, in words.
     """
 
     train: TokenStore
@@ -76,7 +87,10 @@ class Layout(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Everything that is checked before the run folder is made, so that bad input leaves nothing half written."""
+    """Checked data, model and plan of a run, before the run folder is made: bad input leaves nothing half written.
+
+    For the fields, see `LoadedData`, `BuiltModel` and `Layout`.
+    """
 
     config: Config
     splits: Splits
@@ -93,28 +107,31 @@ class Prepared(NamedTuple):
 
     @property
     def stores(self) -> dict[str, TokenStore]:
-        """Token stores that training reads, by split: all but the test split."""
+        """Token stores read in training, by split: all but the test split."""
         return {"train": self.train, **self.evals}
 
 
 def prepare(
     config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: ProcessGroup | None = None
 ) -> Prepared:
-    """Load the data, build the model, lay out the steps; each of the three checks what it reads.
+    """Load the data, build the model, and lay out the steps; each of the three checks the settings involved.
 
     Args:
+        config: settings of the run.
         rows: rows in memory by split, see `load_splits`.
-        cache: folder of token stores that later runs reuse.
-        threads: CPU threads if the settings name none (0: PyTorch's own choice).
-        group: the processes of the run, if there are several.
+        cache: folder of token stores, reused by later runs; None to keep the stores in memory.
+        threads: number of CPU threads if `train.threads` is 0 (0: PyTorch's default).
+        group: processes of the run; None for a single process.
 
     Raises:
-        BradleyError: a fault of the configuration, the data or the model.
+        BradleyError: the configuration, the data or the model has a fault.
     """
     group = group or ProcessGroup()
     device = choose_device(config.train.device)
+    # Trackers and the GPU reader are checked before the data: a missing package shows in a second, not after minutes.
     check_trackers(config.log)
     check_gpu(config.log.gpu_seconds, device)
+    # Before the model is built: the number of threads decides the order of sums, and a resume must repeat the order.
     set_threads(config.train.threads or threads)
     if device.type == "cpu":
         keep_freed_memory()
@@ -125,10 +142,10 @@ def prepare(
 
 
 def load(config: Config, rows: dict[str, Any]) -> LoadedData:
-    """Load every split and its tokenizer, from the sections `data` and `model` and the seed.
+    """Load every split and the tokenizer, from the sections `data` and `model` and the seed.
 
     Raises:
-        BradleyError: as `load_splits` and `make_tokenizer`; or a setting about a validation set that is not there.
+        BradleyError: as `load_splits` and `make_tokenizer`; or a setting needs a missing validation set.
     """
     splits = load_splits(config.data, config.seed, **rows)
     check_selection(config, splits)
@@ -137,11 +154,12 @@ def load(config: Config, rows: dict[str, Any]) -> LoadedData:
 
 
 def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.device) -> BuiltModel:
-    """Build the model and its optimizer on all processes, from `model`, `parallel`, `optim`, `render` and the seed.
+    """Build model and optimizer on all processes, from `model`, `parallel`, `optim`, `render` and the seed.
 
     Raises:
-        BradleyError: as `build_strategy` and `make_optimizer`; or a token limit above the positions of the model.
+        BradleyError: as `build_strategy` and `make_optimizer`; or the token limit exceeds the model's positions.
     """
+    # The optimizer comes last: the strategy may replace the weights by shards, and the optimizer must hold the shards.
     built, strategy = build_strategy(group, config, data.tokenizer, device)
     renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal)
     check_positions(built.model.network, config.render.max_tokens)
@@ -153,11 +171,11 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
 
     Raises:
         DataError: rendering drops more than `data.max_rejected_share` allows.
-        UserError: a comparison alone exceeds the token budget, or the objective cannot act on the data.
+        UserError: a single comparison exceeds the token budget, or the objective has nothing to learn from these data.
     """
     splits, (built, strategy, renderer, _) = data.splits, model
     store = functools.partial(build_store, renderer=renderer, cache=cache)
-    # One process of each machine renders the texts; the others then find its token stores in the cache.
+    # A single process of each machine renders the texts; the others then find the token stores in the cache.
     with strategy.group.one_first():
         train = store(splits.train, training=True)
         check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
@@ -167,6 +185,7 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
         if probe:
             evals[PROBE] = store(probe, training=False)
         test = store(splits.test, training=False) if splits.test else None
+    # Every set is checked now: a comparison above the budget in the test set would otherwise end the run at the end.
     limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):
         check_limit(split, load_on(built.model, split), limit)
@@ -188,10 +207,13 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
 
 
 def make_job(prepared: Prepared, folder: Path, console: Console, lock: RunLock | None = None) -> Job:
-    """Return the job of a run folder that exists.
+    """Make the job of an existing run folder.
 
     Args:
-        lock: of the run folder, checked before each save.
+        prepared: checked data, model and plan.
+        folder: the run folder.
+        console: for lines about the training.
+        lock: lock of the run folder, checked before each save; None without a lock.
     """
     config = prepared.config
     texts = {**prepared.splits.evals, PROBE: prepared.probe}
@@ -221,14 +243,20 @@ def make_job(prepared: Prepared, folder: Path, console: Console, lock: RunLock |
 
 
 def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config) -> list[Comparison]:
-    """A fixed, seeded sample of the comparisons that training uses, evaluated like any other set."""
+    """Draw the seeded sample of training comparisons for the evaluation set `train_probe`.
+
+    Args:
+        comparisons: of the training split.
+        kept: token store of the training split, without comparisons dropped in rendering.
+        config: `eval.train_probe` is the size, `seed` the seed.
+    """
     size = min(config.eval.train_probe, len(kept))
-    chosen = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
-    return [comparisons[int(kept.number[i])] for i in sorted(chosen.tolist())]
+    indices = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
+    return [comparisons[int(kept.number[i])] for i in sorted(indices.tolist())]
 
 
 def default_cache() -> Path:
-    """Where token stores are kept: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder."""
+    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder."""
     named = os.environ.get("BRADLEY_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return Path(named) if named else base / "bradley" / "tokens"

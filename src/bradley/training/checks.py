@@ -1,4 +1,4 @@
-"""Checks of a prepared run, each raising an error that says what to type, before the run folder is made."""
+"""Checks of a prepared run, before the run folder is made; the hint of each error names the setting to change."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from .distributed.process_group import ProcessGroup
 
 
 def check_stop(stop_after: int, plan: Plan) -> None:
-    """Raise `UserError` where training is to stop after the end of the plan."""
+    """Raise `UserError` if `train.stop_after` is beyond the last step of the plan."""
     if stop_after > plan.num_steps:
         raise UserError(
             f"train.stop_after = {stop_after}, but the plan has {plan.num_steps} steps",
@@ -27,10 +27,11 @@ def check_stop(stop_after: int, plan: Plan) -> None:
 
 
 def check_selection(config: Config, splits: Splits) -> None:
-    """Raise `UserError` for a setting about the validation set where there is none."""
+    """Raise `UserError` if a setting needs a validation set, and no validation set is given."""
     if SELECTION in splits.evals:
         return
     for name in ("early_stopping", "select_by"):
+        # Only a changed setting is refused: training without a validation set is fine with the defaults.
         if getattr(config.train, name) != type(config.train).model_fields[name].default:
             raise UserError(
                 f"train.{name} = {getattr(config.train, name)}, but there is no validation set",
@@ -39,24 +40,41 @@ def check_selection(config: Config, splits: Splits) -> None:
 
 
 def check_positions(network: Any, max_tokens: int) -> None:
-    """Raise `UserError` where the limit asks for more positions than the model has."""
+    """Raise `UserError` if `render.max_tokens` exceeds the number of positions of the model.
+
+    Args:
+        network: the backbone, with a transformers configuration.
+        max_tokens: `render.max_tokens`.
+    """
+    # A longer text would index past a table of learned positions: an IndexError on a CPU, a failed assertion on a GPU.
     text_config = network.config.get_text_config()
-    places = getattr(text_config, "max_position_embeddings", None)
+    positions = getattr(text_config, "max_position_embeddings", None)
     tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
     offsets = [module.padding_idx + 1 for module in tables if getattr(module, "padding_idx", None) is not None]
-    if places is not None and places <= 0:
-        return  # how XLNet says that there is no limit
-    if places is not None:
-        places -= max(offsets, default=0)  # RoBERTa counts its positions from the one after padding
-    if places is not None and max_tokens > places:
+    if positions is not None and positions <= 0:
+        return  # XLNet has -1 for no limit
+    if positions is not None:
+        positions -= max(offsets, default=0)  # RoBERTa counts positions from `padding_idx + 1`
+    if positions is not None and max_tokens > positions:
         raise UserError(
-            f"render.max_tokens = {max_tokens}, but the model has {places} positions",
-            f"use --render.max_tokens {places} or less",
+            f"render.max_tokens = {max_tokens}, but the model has {positions} positions",
+            f"use --render.max_tokens {positions} or less",
         )
 
 
 def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
-    """Raise `DataError` where rendering, on top of what loading lost, takes a larger share than was allowed."""
+    """Check the share of training data lost in loading and rendering together.
+
+    Args:
+        train: token store of the training split.
+        given: number of comparisons given to rendering.
+        account: report of the training split.
+        max_share: `data.max_rejected_share`.
+
+    Raises:
+        DataError: rendering drops comparisons, and the lost share exceeds `max_share`.
+    """
+    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
     before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
     if dropped and before + dropped / given > max_share:
@@ -69,7 +87,8 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:
-    """Raise `UserError` if the processes have read other data, or use another tokenizer."""
-    if group.size > 1:  # hashing all tokens costs seconds, and one process has nobody to differ from
+    """Raise `UserError` if the processes have read different data, or have different tokenizers."""
+    # Hashing all tokens costs seconds, and a single process has no other process to compare with.
+    if group.size > 1:
         hashes = {name: trained_on(store) for name, store in stores.items()}
         check_same(group, {"data": hashes, "tokenizer": rendering_hashes(renderer)})

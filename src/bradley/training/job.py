@@ -1,4 +1,4 @@
-"""A training job: what `build.py` makes, and the loop runs."""
+"""Training job: all objects used by the training loop, made by `build.py`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,20 @@ from .metrics import Event
 
 @dataclass
 class Job:
-    """Everything a training run needs, built by `build.py`.
+    """All objects used by the training loop and by a save.
 
     Attributes:
-        team: the processes that train the model.
-        losses: the objective, a sum of these, each with its weight in it.
-        store: the training comparisons; `weights` [J] are their effective judgment weights.
+        config: settings of the run.
+        folder: the run folder.
+        model, renderer, optimizer: the trained model with renderer and optimizer.
+        losses: terms of the objective by name; the objective is the sum, and each term includes the weight.
+        store: token store of the training comparisons.
+        weights: [J] effective weights of the judgments in `store`.
+        plan: the comparisons in every step.
+        evaluator: evaluates, selects the best step and decides early stopping.
+        checkpoints: folder of checkpoints.
+        console: for lines about the training.
+        strategy: processes training the model.
         lengths: token figures of every split, as fields of the first event.
     """
 
@@ -47,5 +55,5 @@ class Job:
     lengths: Event = field(default_factory=dict)
 
     def last_batch(self, step: Step) -> Batch:
-        """The last micro-batch of a step, whichever process has run it."""
+        """Collate the last micro-batch of a step, run by this process or another."""
         return collate(self.store, step.micro_batches[-1], self.weights).to(self.model.device)

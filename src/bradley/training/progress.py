@@ -1,4 +1,4 @@
-"""How far a run is: what a checkpoint keeps besides weights and optimizer, so that nothing is lost or done twice."""
+"""Progress of a run: the state kept in a checkpoint beside weights and optimizer; no step is lost or done twice."""
 
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -8,12 +8,19 @@ from ..data.plan import Plan, Step
 from .metrics import Event, StepSums
 
 EVALUATOR_FIELDS = ("best_step", "best", "stop_best", "waited", "summaries", "shown")
-"""Attributes of an evaluator that a resumed run needs."""
+"""Attributes of an evaluator saved in a checkpoint."""
 
 
 @dataclass
 class Position:
-    """Where a run is: optimizer steps taken, judgments trained on, passes over the training comparisons."""
+    """Position of a run in the plan.
+
+    Attributes:
+        step: optimizer steps taken.
+        episode: judgments trained on.
+        epoch: passes over the training comparisons.
+        seen: comparisons trained on.
+    """
 
     step: int = 0
     episode: int = 0
@@ -21,30 +28,31 @@ class Position:
     seen: int = 0
 
     def move(self, step: Step, plan: Plan) -> None:
-        """Count a step that is done."""
+        """Count a finished step."""
         self.step = step.number
         self.episode += plan.judgments_in(step)
         self.seen += len(step.comparisons)
+        # Divided anew from the exact count: adding fractions at every step would gather rounding.
         self.epoch = self.seen / len(plan)
 
     def event(self, kind: str, fields: Event) -> Event:
-        """An event of this place."""
+        """Build an event at this position."""
         return {"kind": kind, "step": self.step, "episode": self.episode, "epoch": self.epoch, **fields}
 
 
 @dataclass
 class Progress:
-    """The state of a run between two of its steps.
+    """State of a run between two steps.
 
     Attributes:
-        position: steps taken.
-        evaluated: the evaluation that is due at this place, if one is, has been made.
-        stop: why training ends here; '' where it goes on.
+        position: place in the plan.
+        evaluated: True if the evaluation at this position, if any, is done.
+        stop: reason for ending the training here; '' to continue.
         window: sums of the last steps, for the windowed figures.
-        gradient_flow: what is known of weights that move, see `GradientFlow.state`.
-        guard: what is known of steps that went wrong, see `Guard.state`.
-        writers: how far each writer is.
-        seconds: spent on the run before this process.
+        gradient_flow: state of the check of gradients, see `GradientFlow.state`.
+        guard: state of the check for failed steps, see `Guard.state`.
+        writers: position of each writer, see `Writers.sync`.
+        seconds: seconds spent on the run up to the last save, earlier processes included.
     """
 
     position: Position = field(default_factory=Position)
@@ -58,18 +66,27 @@ class Progress:
 
     @property
     def begun(self) -> bool:
-        """Whether something has been written of the run."""
+        """True after the first checkpoint of the run."""
+        # Only a save fills `writers`; on the main process every save does, because the metrics file has a position.
         return bool(self.writers)
 
     def to_json(self) -> dict[str, Any]:
-        """As values of JSON, which keeps every number exactly."""
-        shown = {name: getattr(self, name) for name in ("evaluated", "stop", "guard", "writers", "seconds")}
-        window = [vars(sums) for sums in self.window]
-        return {"place": asdict(self.position), "movement": self.gradient_flow, "window": window, **shown}
+        """Return the state as JSON values; JSON keeps every number exactly."""
+        # The names `place` and `movement` are those of older checkpoints, which must stay readable.
+        return {
+            "place": asdict(self.position),
+            "window": [vars(sums) for sums in self.window],
+            "evaluated": self.evaluated,
+            "stop": self.stop,
+            "movement": self.gradient_flow,
+            "guard": self.guard,
+            "writers": self.writers,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """Rebuild the progress from the result of `to_json`."""
         known = dict(known)
         position, flow = Position(**known.pop("place")), known.pop("movement")
         window = deque(StepSums.from_json(sums) for sums in known.pop("window"))

@@ -1,4 +1,4 @@
-"""Publish the best model of a run: copy the checkpoint, load it back, hold it to its scores, score the test split."""
+"""Publish the best model of a run: copy the checkpoint, load the copy, compare the scores, score the test split."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,30 +27,38 @@ from .job import Job
 
 
 def publish_best(job: Job, prepared: Prepared) -> None:
-    """Make `model/` of the best checkpoint, and load it as its users will: what it scores must be what the run did.
+    """Copy the best checkpoint to `model/`, load the copy as users will, and compare scores with the run's.
 
-    One of a run in shards gets its sample of scores here, from the model that is loaded back from it.
+    The model of a sharded run gets a sample of scores here, measured on the loaded copy.
 
     Raises:
-        CheckpointError: it cannot be loaded, or scores otherwise. Then there is no `model/`; the checkpoints are whole.
+        CheckpointError: the copy cannot be loaded, or gives other scores. `model/` is then removed; the checkpoints are
+            whole.
     """
     folder = job.checkpoints.publish(job.folder / MODEL)
     try:
         _load_published(job, prepared, folder)
+    # A `model/` that failed the check must not be left for a script that only looks for the folder.
     except CheckpointError as error:
         remove_folder(folder)
         step = job.checkpoints.path(job.checkpoints.index["best"]["step"])
         raise CheckpointError(
-            f"the best model is no model that can be used, and {folder} was removed: {error.message}",
+            f"the exported best model failed its check, and {folder} was removed: {error.message}",
             f"the checkpoints are whole; `bradley verify {step}` says in which ways that one can be loaded",
         ) from error
 
 
 def _load_published(job: Job, prepared: Prepared, folder: Path) -> None:
-    """Load the published model, and hold it to its sample of scores; on the CPU, beside a model that fills the GPU."""
+    """Load the published model, and compare scores with the sample in the card.
+
+    Raises:
+        CheckpointError: the model cannot be loaded, or differs by more than rounding.
+    """
     settings, card, sample = prepared.config.model, read_card(folder), job.checkpoints.provenance.sample
+    # On the CPU: the trained model may fill the GPU. A quantized model needs the kernels of the GPU.
     device = "cpu" if settings.adapter.quantize == "none" else str(prepared.built.model.device)
     loaded = load_model(folder, device, trust_remote_code=settings.trust_remote_code)
+    # A sharded model could not be scored by the main process alone at the save, and gets the sample now.
     if "parity" not in card and sample:
         write_card(folder, {**card, "parity": parity.measure(loaded.model, sample)})
     elif "parity" in card:
@@ -65,7 +73,10 @@ def _load_published(job: Job, prepared: Prepared, folder: Path) -> None:
 
 
 def _agreement(loaded: Loaded, sample: Sample, same_device: bool) -> Iterator[Check]:
-    """Token ids and scores of a loaded model against its sample; in float32, where devices and engines differ least."""
+    """Yield the checks of a loaded model's token ids and scores against the sample.
+
+    Scores are computed in float32: devices and engines differ least in float32.
+    """
     ids = [parity.conversation_ids(row["messages"], loaded.renderer) for row in sample.rows]
     yield compare_ids("the token ids of so many conversations", ids, sample.rows)
     with parity.in_float32(loaded.model):
@@ -73,14 +84,16 @@ def _agreement(loaded: Loaded, sample: Sample, same_device: bool) -> Iterator[Ch
 
 
 def load_back(prepared: Prepared, folder: Path, device: str) -> ScoreModel:
-    """The model of a run from its folder."""
+    """Load the model of a run from a model folder, with the engine of training."""
     trusted, engine = prepared.config.model.trust_remote_code, prepared.built.engine.name
     return load_model(folder, device, trust_remote_code=trusted, engine=engine).model
 
 
 def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
-    """The rows of the test split, read here, once, with the best model loaded back from its folder; all processes share
-    the work.
+    """Score the test split with the published best model; all processes call this and share the work.
+
+    Returns:
+        Rows of the test split, read for the first and only time; None without a test split.
     """
     if prepared.test is None:
         return None
@@ -88,6 +101,7 @@ def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
     budget = prepared.config.train.micro_batch_tokens
     if strategy.group.size == 1:
         return score_store(load_back(prepared, folder, str(model.device)), prepared.test, budget)
+    # Several processes put the published weights into the trained model: a model loaded anew would not be in shards.
     trusted = prepared.config.model.trust_remote_code
     read: dict[str, Tensor] = {}
 
@@ -102,17 +116,24 @@ def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
 def final_figures(
     prepared: Prepared, evaluator: Evaluator, folder: Path, test: list[ScoredComparison] | None
 ) -> tuple[dict[str, Any], dict[str, list[ScoredComparison]]]:
-    """The figures of the best model on every set, and the rows of the set that is reported first.
+    """Collect the figures of the best model on every set, and the rows of the sets with examples in the report.
 
-    The first set before the test split, `valid` where there is one, becomes the unit of the scores in the model folder.
+    The scores of `valid`, or else of the first evaluation set, become the unit of scores in the model folder.
 
     Args:
-        test: rows of the test split, if there is one.
+        prepared: checked data, model and plan.
+        evaluator: with the summaries of the best and the last evaluation.
+        folder: the run folder.
+        test: rows of the test split; None without a test split.
+
+    Returns:
+        Fields of `results.json`, and scored rows by name of the set.
     """
     sets, last = dict(evaluator.summaries["best"]), evaluator.summaries["last"]
     headline = SELECTION if SELECTION in sets else next(iter(sets), "test")
     shown = {name: read_rows(folder, name, "best") for name in (headline,) if name in sets}
     if headline in shown:
+        # The unit never comes from the test split: the model folder must not depend on test data.
         add_normalization(folder / MODEL, measure(headline, prepared.evals[headline], shown[headline]))
     if test is not None:
         write_rows(folder / EVAL / rows_file(TEST, "best"), test)

@@ -1,4 +1,4 @@
-"""Going on with a run: what was begun in a folder, whether this is the same run, and everything back in its place."""
+"""Resume a run: compare the run with the record in the folder, and restore model, optimizer and evaluations."""
 
 import functools
 import shutil
@@ -21,29 +21,21 @@ from .job import Job
 from .progress import Progress
 
 WRITTEN = (METRICS, METRICS_CSV, TIMING, EVAL, TENSORBOARD)
-"""What a process may leave behind that ended before its first checkpoint."""
-
-
-def identity_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
-    """The identity of a run that is prepared."""
-    test = {"test": prepared.test} if prepared.test is not None else {}
-    stores = {"train": prepared.train, **prepared.evals, **test}
-    return identity(prepared.config, stores, prepared.renderer, prepared.built.model, prepared.strategy.order)
-
-
-def begin(prepared: Prepared, folder: Path) -> None:
-    """Write the record of a run that begins; whatever is left of one that never reached a checkpoint is removed."""
-    for name in WRITTEN:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
+"""Output of a process that ended before the first checkpoint, removed when the run begins again."""
+PLAN = ("data", "seed", "render", "train.batch_size", "train.epochs", "train.max_steps")
+"""Settings and fields of the identity, or leading parts of names, with an influence on the comparisons in each step."""
 
 
 def compare(prepared: Prepared, record: Mapping[str, Any] | None, allowed: Sequence[str]) -> dict[str, Any]:
-    """Decide that a resume continues the same run: return the allowed differences from the record, none for a new run.
+    """Check that a resume continues the same run.
+
+    Args:
+        prepared: checked data, model and plan.
+        record: content of `run.json`; None for a new run.
+        allowed: names that may differ, see `check_identity`.
+
+    Returns:
+        The allowed differences from the record; {} for a new run.
 
     Raises:
         UserError: as `check_identity`, in every process.
@@ -58,17 +50,22 @@ def compare(prepared: Prepared, record: Mapping[str, Any] | None, allowed: Seque
 
 
 def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Mapping[str, Any]) -> Progress | None:
-    """Bring a job to the newest whole checkpoint of its folder; None if no checkpoint was ever written.
+    """Restore a job from the newest whole checkpoint of the run folder.
 
-    The main process reads the checkpoint and gives every process its part; shards of an optimizer are read by the
-    process that needs them.
+    The main process reads the weights and sends every other process the weights or a shard. Optimizer shards are read
+    by the processes needing the shards.
 
     Args:
+        prepared: checked data, model and plan.
+        job: the training job.
         record: content of `run.json`.
         changed: differences from the record, all allowed.
 
+    Returns:
+        The progress at the checkpoint; None if no checkpoint was ever written.
+
     Raises:
-        CheckpointError: checkpoints were written, and none is whole.
+        CheckpointError: checkpoints were written, and no checkpoint is whole.
     """
     strategy, network, console = job.strategy, job.model.network, job.console
     weights: dict[str, Tensor] = {}
@@ -77,6 +74,7 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
         found = job.checkpoints.newest()
         if found is None:
             return None
+        # Hashes show damage, not intent: a folder from elsewhere may hold pickles or code with correct hashes.
         check_intruders(found.folder)
         trusted = prepared.config.model.trust_remote_code
         weights.update(read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted))
@@ -92,8 +90,10 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
     step, saved = known[0], Saved(*known[1:])
     folder = job.checkpoints.path(step) / STATE
     spread_tensors(tensors_to_save(network), weights, strategy.group)
-    weights.clear()  # gives the memory back before the optimizer is read
-    if "optim.name" not in changed:  # another optimizer keeps other things
+    # The optimizer's state may need twice the memory of the weights, so the copy of the weights must go first.
+    weights.clear()
+    # The state of one kind of optimizer means nothing to another kind.
+    if "optim.name" not in changed:
         fill = functools.partial(strategy.load_optimizer, folder)
         load_optimizer(job.model, job.optimizer, saved.optimizer, fill)
     job.evaluator.restore(saved.evaluator)
@@ -104,12 +104,20 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
     return Progress.from_json(saved.progress)
 
 
-PLAN = ("data", "seed", "render", "train.batch_size", "train.epochs", "train.max_steps")
-"""Settings and fields, or parts of them, that decide which comparisons are in which step."""
+def begin(prepared: Prepared, folder: Path) -> None:
+    """Write the record of a new run, and remove the output of an earlier attempt without a checkpoint."""
+    # The writers of a new run create new files, and refuse to start if a file of the name exists.
+    for name in WRITTEN:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
 
 
 def say_what_changes(changed: Mapping[str, Any], step: int, job: Job) -> None:
-    """Say what a change means for a run that goes on after `step` that is not plain from the names."""
+    """Print the less obvious consequences of changed settings for a run resumed after `step`."""
     if any(set(PLAN) & set(parents(name)) for name in changed):
         into = step / job.plan.steps_per_epoch
         job.console.say(
@@ -119,3 +127,10 @@ def say_what_changes(changed: Mapping[str, Any], step: int, job: Job) -> None:
     if "optim.name" in changed:
         name = job.config.optim.name
         job.console.say(f"changed      the optimizer: {name} begins without what the old one had gathered")
+
+
+def identity_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Compute the identity of a prepared run."""
+    test = {"test": prepared.test} if prepared.test is not None else {}
+    stores = {"train": prepared.train, **prepared.evals, **test}
+    return identity(prepared.config, stores, prepared.renderer, prepared.built.model, prepared.strategy.order)

@@ -1,4 +1,4 @@
-"""One run, from a configuration to a folder with the model and its report. Read `train` as a list of verbs."""
+"""Run training from a configuration to a folder with the model and a report. Read `train` as a list of verbs."""
 
 import contextlib
 import importlib.util
@@ -41,7 +41,7 @@ SANITY: dict[str, dict[str, Any]] = {
     "log": {"every": 1},
     "hub": {"push": "", "private": False},
 }
-"""What `--sanity` changes: every stage runs, on 64 comparisons, in seconds; such a model is uploaded nowhere."""
+"""Settings changed by `--sanity`: every stage runs on 64 comparisons, in seconds. A sanity model is never uploaded."""
 
 
 def train(
@@ -58,36 +58,32 @@ def train(
     resume: bool = False,
     allow_change: Sequence[str] = (),
 ) -> Run:
-    """Train, evaluate and report one reward model.
+    """Train, evaluate and report a reward model; see `bradley.train` for an example.
 
     Args:
-        train, valid, test: rows or comparisons in memory, instead of the files that the configuration names.
-        eval_sets: named evaluation sets in memory, beside or instead of those in `data.eval_sets`.
-        output: the run folder, which must not hold a run yet; by default `runs/<time>`.
-        progress: `bar`, `quiet` or `json`, all on stderr.
-        sanity: run every stage on 64 comparisons, in seconds.
-        source: the configuration as it was given, kept as `config.toml`.
-        resume: go on with the run in `output`, if there is one, from its newest whole checkpoint; a run that has ended
-            is given back as it is.
-        allow_change: names of settings, or of other parts of the record `run.json`, that may differ from what was
-            begun.
+        config: settings of the run.
+        source: text of the configuration file as given, kept as `config.toml`; '' without a file.
+        train, valid, test, eval_sets, output, progress, sanity, resume, allow_change: as for `bradley.train`.
 
     Raises:
-        BradleyError: bad input, each kind with its exit code; a folder is only made once everything has been checked.
-        Preempted: asked to stop by a signal or `train.time_limit`; what was trained is saved.
+        BradleyError: bad input, each kind with a separate exit code; no folder is made before every check has passed.
+        Preempted: the process was asked to stop by a signal or `train.time_limit`; the training state is saved.
     """
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
     hub, config = config.hub, with_sanity(config) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
+    # Cheap refusals come first, the lock before anything slow, and the folder of a new run after every check.
     with open_group(config.parallel, config.train.device) as group:
         console = Console(progress if group.is_main else "quiet")
         folder = run_folder(output, group)
+        # Machines with unlike settings or code would train different models, or wait for each other without end.
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
         with (
             signals.listening(config.train.time_limit),
             claim(folder, config, group, resume=resume, say=console.warn) as claimed,
         ):
+            # A wrong token for the Hub must show now, not after hours of training; `sanity` keeps this check.
             group.on_main(lambda: check_hub(hub.push, hub.private))
             claimed.resume_locked()
             if claimed.ended:
@@ -103,7 +99,8 @@ def train(
                 job = make_job(prepared, folder, console, claimed.lock)
                 results = train_prepared(prepared, job, claimed, changed, source)
                 group.on_main(lambda: show(folder, config, console))
-                claimed.done()  # before the status says that all is done
+                # Before `underway` writes the status `done`: afterwards nothing in the folder may change.
+                claimed.done()
         return Run(folder, results)
 
 
@@ -114,13 +111,14 @@ def run_folder(output: Path | None, group: ProcessGroup) -> Path:
 
 @contextlib.contextmanager
 def underway(prepared: Prepared, folder: Path) -> Iterator[None]:
-    """Keep `status.json` of a run for the time of the block, one log for each further process, and one first cause.
+    """Keep `status.json` and the logs of the other processes, and raise the first failure, inside a `with` block.
 
     Raises:
-        UserError: a process that has to write into the run folder does not see the folder.
+        UserError: a process with files to write into the run folder does not see the folder.
         BradleyError: the first failure of any process.
     """
     group = prepared.strategy.group
+    # The status is outermost: an error of another process becomes the first cause before the status names a failure.
     prepared.strategy.check_folder(folder)
     log_apart(folder, group)
     with reported(folder) if group.is_main else contextlib.nullcontext(), group.first_cause():
@@ -133,8 +131,11 @@ def train_prepared(
     """Train in a claimed folder, from the beginning or from the newest checkpoint, and publish the best model.
 
     Args:
-        changed: differences from the run of the record, all allowed.
-        source: the configuration as given.
+        prepared: checked data, model and plan.
+        job: the training job of this folder.
+        claimed: claim on the folder.
+        changed: differences from the recorded run, all allowed.
+        source: text of the configuration file as given.
 
     Returns:
         The content of `results.json`.
@@ -142,9 +143,12 @@ def train_prepared(
     began = time.perf_counter()
     progress = begin_or_resume(prepared, job, claimed.record, changed)
     before = progress.seconds
+    # A disk too small for the checkpoints must show before the first step, not after hours at the first save.
     prepared.strategy.group.on_main(lambda: check_disk(job, begun=progress.begun))
     prepared.strategy.group.on_main(lambda: describe_run(prepared, job.folder, source))
-    outcome = run_loop(job, progress)
+    # The loop seeds torch for every micro-batch, and a caller of `bradley.train` may draw random numbers afterwards.
+    with torch.random.fork_rng(), watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
+        outcome = fit(job, progress)
     test = publish(prepared, job)
     return finish(prepared, job, outcome, test, began - before)
 
@@ -152,8 +156,9 @@ def train_prepared(
 def begin_or_resume(
     prepared: Prepared, job: Job, record: Mapping[str, Any] | None, changed: Mapping[str, Any]
 ) -> Progress:
-    """Bring the job to the newest checkpoint of the recorded run; without one, write the record of a new run."""
+    """Restore the job from the newest checkpoint of the recorded run; without a checkpoint, begin a new run."""
     group = prepared.strategy.group
+    # Swept under the lock: without the lock, the sweep would remove the drafts of a living process.
     group.on_main(lambda: sweep(job.folder))
     progress = restore(prepared, job, record, changed) if record else None
     if progress is None:
@@ -161,14 +166,13 @@ def begin_or_resume(
     return progress or Progress()
 
 
-def run_loop(job: Job, progress: Progress) -> Outcome:
-    """Run the training loop under the watchdog, with the caller's random state left alone."""
-    with torch.random.fork_rng(), watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
-        return fit(job, progress)
-
-
 def publish(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
-    """Make `model/` of the best checkpoint and score the test split with it; None without a test split."""
+    """Publish the best checkpoint as `model/`, and score the test split with this model.
+
+    Returns:
+        Rows of the test split; None without a test split.
+    """
+    # Without the watchdog: the other processes make no progress while the main process copies, loads and scores.
     job.strategy.group.on_main(lambda: publish_best(job, prepared))
     show_samples(job.evaluator, job.console)
     with watched(job.strategy, job.folder, job.config.parallel.hang_seconds):
@@ -178,9 +182,13 @@ def publish(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:
 def finish(
     prepared: Prepared, job: Job, outcome: Outcome, test: list[ScoredComparison] | None, began: float
 ) -> dict[str, Any]:
-    """Write the results of a run that has ended, and return them in every process.
+    """Write the results of an ended run, and return the results in every process.
 
     Args:
+        prepared: checked data, model and plan.
+        job: the ended job.
+        outcome: end of the training loop.
+        test: rows of the test split; None without a test split.
         began: start of the run on the clock of `time.perf_counter`, as if earlier processes had run just before.
     """
     about = {"steps": outcome.steps, "stopped": outcome.reason, **outcome.facts}
@@ -194,7 +202,8 @@ def finish(
 
 
 def show(folder: Path, config: Config, console: Console) -> None:
-    """Make what is shown of a run that has ended: its pages, and its model on the Hub."""
+    """Make the report of an ended run, and upload the model to the Hub if asked to."""
+    # The pages come first: a failed upload must not cost the report.
     write_pages(folder, console)
     upload(folder, config, console)
 
@@ -202,11 +211,13 @@ def show(folder: Path, config: Config, console: Console) -> None:
 def write_results(
     prepared: Prepared, job: Job, about: Mapping[str, Any], test: list[ScoredComparison] | None
 ) -> dict[str, Any]:
-    """Write `results.json` and `examples.json` of a run that has ended, and return the first.
+    """Write `results.json` and `examples.json` of an ended run, and return the content of `results.json`.
 
     Args:
-        about: how it ended, and what it took.
-        test: rows of the test split, if there is one.
+        prepared: checked data, model and plan.
+        job: the ended job.
+        about: steps, reason of the end, seconds, and the guard's facts.
+        test: rows of the test split; None without a test split.
     """
     final, shown = final_figures(prepared, job.evaluator, job.folder, test)
     results = {
@@ -221,10 +232,10 @@ def write_results(
 
 
 def upload(folder: Path, config: Config, console: Console) -> None:
-    """Export a finished run and push it to the Hub, where the settings name a repository.
+    """Export a finished run and push the model to the Hub, if `hub.push` names a repository.
 
     Raises:
-        BradleyError: as `publish_run`; the run is complete, and the hint says how to try again.
+        BradleyError: as `publish_run`; the run is complete, and the hint gives the command to try again.
     """
     name, private = config.hub.push, config.hub.private
     if not name:
@@ -242,10 +253,11 @@ def upload(folder: Path, config: Config, console: Console) -> None:
 
 
 def with_sanity(config: Config) -> Config:
-    """The configuration with the changes of `SANITY`."""
+    """Return the configuration with the changes in `SANITY`."""
     changes: dict[str, Section] = {
         name: getattr(config, name).model_copy(update=values) for name, values in SANITY.items()
     }
+    # `data.limit` draws its sample after composing: the default of 4,000 comparisons would be composed for 64.
     if SYNTHETIC in as_list(config.data.train):
         synthetic = config.data.synthetic.model_copy(update={"comparisons": 400})
         changes["data"] = changes["data"].model_copy(update={"synthetic": synthetic})
@@ -253,7 +265,7 @@ def with_sanity(config: Config) -> Config:
 
 
 def write_pages(folder: Path, console: Console) -> None:
-    """Plots and the report; without matplotlib the numbers stand without figures, and a line says how to get them."""
+    """Write plots and report; without matplotlib, print the command to install matplotlib instead."""
     if importlib.util.find_spec("matplotlib") is None:
         console.say('no figures and no report.html: they need `pip install "bradley[report]"`')
         return

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: on schedule, when the run is asked to stop, and one more attempt on a full disk."""
+"""Save checkpoints: on schedule, at a stop request, and with a second attempt on a full disk."""
 
 import contextlib
 import time
@@ -24,11 +24,22 @@ from .tracking import Writers
 from .tracking.timing import Timer
 
 AT_ONCE = 2
-"""Checkpoints that are on the disk together, at least: an old one goes only when the next is whole."""
+"""Least number of checkpoints on disk together: an old checkpoint is removed only after the next is whole."""
 
 
 class Saver:
-    """Writes the checkpoints of a run: model, optimizer and progress as one, at the place where the run is."""
+    """Saver of checkpoints at the present position of a run: model, optimizer and progress together.
+
+    Args:
+        job: the training job.
+        progress: state of the run, updated by the loop.
+        gradient_flow, guard: their states are saved, too.
+        writers: metrics files, synced before each checkpoint.
+        timer: measures the time of saves.
+
+    Attributes:
+        committed: step of the last checkpoint, and True if the evaluation at this step was done; None before any save.
+    """
 
     def __init__(
         self, job: Job, progress: Progress, gradient_flow: GradientFlow, guard: Guard, writers: Writers, timer: Timer
@@ -46,54 +57,64 @@ class Saver:
         """Commit a checkpoint of the present position; all processes call this.
 
         Args:
-            facts: figures of the evaluation at this position, empty without an evaluation.
+            facts: figures of the evaluation at this position; empty without an evaluation.
+            best: True if this evaluation is the best so far.
 
         Raises:
-            DiskFullError: the checkpoint does not fit, even after older ones were removed.
-            DiskError, CheckpointError, DivergedError: the checkpoint cannot be written; earlier ones are whole.
+            DiskFullError: the checkpoint does not fit, even after the removal of older checkpoints.
+            DiskError: the checkpoint cannot be written; earlier checkpoints are whole.
+            CheckpointError: the written weights differ from the model; earlier checkpoints are whole.
+            DivergedError: the processes have different weights; earlier checkpoints are whole.
         """
         job, progress, asked = self.job, self.progress, time.monotonic()
         with self.timer.phase("checkpoint"), job.strategy.watchdog.slow():
             progress.gradient_flow, progress.guard = self.gradient_flow.state(), self.guard.state()
-            # A checkpoint counts on the lines written so far: they have to be on the disk before the checkpoint is.
+            # The checkpoint records the sizes of the metrics files. Without this sync, a power cut could leave the
+            # files shorter than recorded, and no resume could fill the gap.
             progress.writers = self.writers.sync()
             progress.seconds = self.before + time.monotonic() - self.began
+            # A checkpoint of processes that drifted apart would look whole and resume with other weights.
             job.strategy.check_weights()
             save_checkpoint(job, take_snapshot(job, progress, facts, best=best))
         self.committed, self.last = (progress.position.step, progress.evaluated), time.monotonic()
         self._check_grace(self.last - asked)
 
     def _check_grace(self, seconds: float) -> None:
-        """Say, once, that a request to stop leaves no time for a checkpoint.
+        """Warn a single time if a save takes longer than `checkpoint.grace_seconds`.
 
         Args:
-            seconds: what the present one took; the first, without the state of the optimizer, says what others will.
+            seconds: duration of the present save.
         """
+        # The first save comes before the first step, without optimizer state; `growth` scales to later saves. The
+        # warning then comes while the user can still change the grace period.
         grace, more = self.job.config.checkpoint.grace_seconds, growth(self.job)
         if 0 < grace < seconds * more and not self.warned:
             self.warned = True
-            later = f"; with the optimizer's state it will take about {seconds * more:.1f} s" if more > 1 else ""
+            takes = f"will take about {seconds * more:.1f} s with the optimizer's state" if more > 1 else "takes"
+            took = f" ({seconds:.1f} s without)" if more > 1 else f" {seconds:.1f} s"
             self.job.console.warn(
-                f"warning      a checkpoint took {seconds:.1f} s{later}; checkpoint.grace_seconds = {grace:g}: killed "
-                "so soon after it was asked to stop, the run loses what it did since the checkpoint before; have it "
-                "given more time, or save more often (checkpoint.every, checkpoint.minutes)"
+                f"warning      a checkpoint {takes}{took}, more than checkpoint.grace_seconds = {grace:g}: if the "
+                "scheduler kills the run that soon, work since the last checkpoint is lost; ask for a longer grace "
+                "period, or save more often (checkpoint.every, checkpoint.minutes)"
             )
 
     def save_on_schedule(self) -> None:
-        """Commit a checkpoint if steps or minutes since the last one say so."""
+        """Commit a checkpoint if `checkpoint.every` or `checkpoint.minutes` say so; all processes call this."""
         settings, step = self.job.config.checkpoint, self.progress.position.step
         waited = (time.monotonic() - self.last) / 60
+        # Clocks differ between processes: if any process says yes, all save, because a save needs every process.
         by_clock = settings.minutes > 0 and self.job.strategy.group.any(waited >= settings.minutes)
         if by_clock or (settings.every and step % settings.every == 0):
             self.save({})
 
     @contextlib.contextmanager
     def saving_when_asked(self) -> Iterator[None]:
-        """Turn a request to stop into a checkpoint of the last whole step, and `Preempted`."""
+        """Save the last whole step at a stop request, and raise `Preempted`, inside a `with` block."""
         try:
             yield
         except StopRequested as asked:
             position = self.progress.position
+            # Saving the same state again would cost seconds, and the scheduler may kill the process within the save.
             if self.committed != (position.step, self.progress.evaluated):
                 self.save({})
             raise Preempted(
@@ -103,13 +124,14 @@ class Saver:
 
 
 class Snapshot(NamedTuple):
-    """All that a checkpoint holds, in memory, before the first file is written.
+    """Content of a checkpoint in memory, before the first file is written.
 
     Attributes:
+        step: optimizer steps taken.
         facts, best: as for `Checkpoints.begin`.
-        weights: whole weights of a model in shards, on the main process.
-        progress, evaluator, optimizer: values of JSON, as for `save_state`.
-        tensors: of the optimizer, as this process keeps them.
+        weights: full weights of a sharded model, on the main process; None for a model not in shards.
+        progress, evaluator, optimizer: JSON values, as for `save_state`.
+        tensors: the optimizer's tensors held by this process, not copies.
     """
 
     step: int
@@ -123,7 +145,7 @@ class Snapshot(NamedTuple):
 
 
 def take_snapshot(job: Job, progress: Progress, facts: dict[str, Any], *, best: bool) -> Snapshot:
-    """Gather what a checkpoint holds; all processes call this."""
+    """Gather the content of a checkpoint; all processes call this."""
     optimizer, tensors = optimizer_state(job.model, job.optimizer)
     return Snapshot(
         progress.position.step,
@@ -138,18 +160,21 @@ def take_snapshot(job: Job, progress: Progress, facts: dict[str, Any], *, best: 
 
 
 def save_checkpoint(job: Job, taken: Snapshot) -> None:
-    """Write a checkpoint, on a full disk once more after older ones have made room, then remove what need not be kept.
+    """Write a checkpoint, and remove old checkpoints; all processes call this.
+
+    On a full disk, old checkpoints are removed first, and the write is tried a second time.
 
     Raises:
         BradleyError: as `write_checkpoint` and `make_room`.
     """
+    # The snapshot serves both attempts: the weights of a sharded model are gathered a single time.
     for attempt in (1, 2):
         try:
             write_checkpoint(job, taken)
             break
         except DiskFullError:
             make_room(job, taken.step, last=attempt == 2)
-    # Older checkpoints go only now: at every instant before, a whole one was on the disk.
+    # Old checkpoints are removed only now: a crash at any earlier instant leaves a whole checkpoint on disk.
     job.strategy.group.on_main(job.checkpoints.rotate)
 
 
@@ -157,11 +182,11 @@ def write_checkpoint(job: Job, taken: Snapshot) -> None:
     """Write a checkpoint in three steps, whole or not at all; all processes call this.
 
     1. The main process writes the model into a draft folder.
-    2. Every process writes its part of the optimizer there.
-    3. The main process adds the state of the run and commits the draft.
+    2. Every process writes a part of the optimizer into the draft.
+    3. The main process adds the training state and commits the draft.
 
     Raises:
-        BradleyError: the same in every process; nothing is left of the draft.
+        BradleyError: the same class of error in every process; nothing is left of the draft.
     """
     group, checkpoints = job.strategy.group, job.checkpoints
 
@@ -178,16 +203,22 @@ def write_checkpoint(job: Job, taken: Snapshot) -> None:
         folder = Path(group.from_main(begin))
         entries = job.strategy.save_optimizer(folder, taken.tensors)
         group.on_main(commit)
+    # A draft left on a full disk would take the space needed by the second attempt.
     except BaseException:
         checkpoints.discard()
         raise
 
 
 def make_room(job: Job, step: int, *, last: bool) -> None:
-    """Remove older checkpoints after a save that did not fit; all processes call this.
+    """Remove old checkpoints after a save larger than the free space; all processes call this.
+
+    Args:
+        job: the training job.
+        step: step of the save.
+        last: True after the last attempt.
 
     Raises:
-        DiskFullError: no further attempt is left, or no checkpoint may be removed.
+        DiskFullError: no attempt is left, or no checkpoint may be removed.
     """
 
     def remove() -> None:
@@ -198,19 +229,21 @@ def make_room(job: Job, step: int, *, last: bool) -> None:
 
 
 def check_disk(job: Job, *, begun: bool) -> None:
-    """Make sure that a run can save itself.
+    """Check the free space on the disk for the checkpoints of a run.
 
     Args:
-        begun: a checkpoint of the run is there already.
+        job: the training job.
+        begun: True if a checkpoint of the run is on disk already.
 
     Raises:
-        DiskError: the disk has too little room.
+        DiskFullError: too few bytes are free.
     """
     check_space(job.folder, checkpoint_bytes(job.model.network, job.optimizer, job.config) * (AT_ONCE - begun))
 
 
 def checkpoint_bytes(network: Any, optimizer: Any, config: Config) -> int:
-    """Bytes of the tensors in a checkpoint, weights and optimizer, each whole; all else is small beside them."""
+    """Return the bytes of the full tensors in a checkpoint: weights and optimizer. Other files are small."""
+    # Computed from shapes: before the first step, the optimizer has no state to measure.
     trained = [tuple(weight.shape) for group in optimizer.param_groups for weight in group["params"]]
     return weights_bytes(network) + sum(
         state_bytes(config.optim.name, dict(config.optim.options), shape) for shape in trained
@@ -218,12 +251,12 @@ def checkpoint_bytes(network: Any, optimizer: Any, config: Config) -> int:
 
 
 def weights_bytes(network: Any) -> int:
-    """Bytes of the weights in a checkpoint."""
+    """Return the bytes of the weights in a checkpoint."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_to_save(network).values())
 
 
 def growth(job: Job) -> float:
-    """The size of later checkpoints over that of the present one: before its first step, an optimizer keeps nothing."""
+    """Return the ratio of later to present checkpoint sizes; above 1 before the first step, without optimizer state."""
     if job.optimizer.state:
         return 1.0
     network = job.model.network

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -219,19 +221,16 @@ def test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_com
     def before(rank: int) -> None:
         import errno
 
-        from bradley.training import saver
+        from bradley.training.checkpoints import state
 
-        saves = 0
-        save_state = saver.save_state
+        copyfile = shutil.copyfile
 
-        def failing(*args: Any) -> None:
-            nonlocal saves
-            saves += 1
-            if saves > 1:
+        def failing(source: Path, target: Path) -> None:
+            if "step-000000" not in str(target):
                 raise OSError(errno.ENOSPC, "No space left on device")
-            save_state(*args)
+            copyfile(source, target)
 
-        saver.save_state = failing
+        state.shutil = SimpleNamespace(copyfile=failing)
 
     results = train_together(2, tmp_path / "run", SHORT, before, **TEST)
     assert [result.code for result in results] == [7, 7], results
@@ -254,7 +253,9 @@ def test_a_process_with_other_settings_code_or_data_ends_all_with_code_2(tmp_pat
         elif what == "code":
             module.code_hash = lambda: "other"
         else:
-            module.trained_on = lambda store: "other"
+            from bradley.training import checks
+
+            checks.trained_on = lambda store: "other"
 
     results = train_together(2, tmp_path / "run", SHORT, before)
     assert [result.code for result in results] == [2, 2], results

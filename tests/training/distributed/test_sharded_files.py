@@ -288,7 +288,7 @@ def test_a_process_that_cannot_read_its_part_ends_all_with_its_error(tmp_path) -
         (tmp_path / str(group.rank)).mkdir()
         if group.is_main:
             save_file({"w": torch.zeros(2)}, tmp_path / "0" / WHOLE)
-        strategy.load(tmp_path / str(group.rank), {"w": torch.zeros(2)})
+        strategy.load_optimizer(tmp_path / str(group.rank), {"w": torch.zeros(2)})
 
     results = together(2, work)
     assert [result.code for result in results] == [CheckpointError.exit_code] * 2, results

@@ -1,6 +1,7 @@
 """Normalization: scores in units of a reference set.
 
-Mean and standard deviation of the set are measured once and kept with the model.
+Mean and standard deviation of the set are measured once and kept with the model. `evaluate/calibration.py` measures the
+calibration of probabilities.
 """
 
 import hashlib

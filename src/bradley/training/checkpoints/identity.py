@@ -1,4 +1,4 @@
-"""What makes a run this run: hashes and settings that are compared when it goes on."""
+"""Identity of a run: hashes and settings, compared at a resume; and the provenance in the card of every model."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ... import __version__
 from ...common.text import nearest
+from ...common.version import version
 from ...config import Config, Section
 from ...data.load import Splits
 from ...data.render import Renderer
@@ -26,83 +26,30 @@ from ..distributed.consistency import code_hash
 COUNTS = ("rows", "comparisons", "judgments", "responses", "prompts")
 LEFT_OUT = ("mixed_away", "capped_away", "grouped_away", "sampled_away")
 TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probability", "margin", "weight", "rank")
-"""Arrays of a store that decide what is learned from it."""
-
-
-class Provenance(NamedTuple):
-    """What a model folder says of its origin, the same at every step of a run.
-
-    Attributes:
-        facts: fields of its card: `versions`, `data`, `config`.
-        sample: conversations whose scores go into the card.
-    """
-
-    facts: dict[str, Any]
-    sample: list[Conversation]
-
-
-def provenance(config: Config, splits: Splits, renderer: Renderer, train: TokenStore) -> Provenance:
-    """The origin of a run's models; the sample is of the validation set, or of training where there is none."""
-    data = {
-        "train_sha256": trained_on(train),
-        "splits": {name: short_report(split) for name, split in splits.report["splits"].items() if "rows" in split},
-    }
-    facts = {"versions": versions(), "data": data, "config": config.model_dump(mode="json")}
-    return Provenance(facts, draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
-
-
-def versions() -> dict[str, str]:
-    """Of bradley and what computes scores for it."""
-    import transformers
-
-    return {
-        "bradley": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def short_report(split: dict[str, Any]) -> dict[str, Any]:
-    """A split of the data report in a few numbers: counts, comparisons left out by reason, and each source."""
-    reasons = {reason: entry["count"] for reason, entry in split["rejected"].items()}
-    reasons |= {check: finding["dropped"] for check, finding in split["findings"].items()}
-    reasons |= {reason: split[reason] for reason in LEFT_OUT}
-    reasons |= {cause: row["dropped"] for cause, row in split.get("tokens", {}).get("ledger", {}).items()}
-    return {
-        **{count: split[count] for count in COUNTS},
-        "left_out": {reason: count for reason, count in reasons.items() if count},
-        "sources": split["sources"],
-    }
-
-
-def trained_on(store: TokenStore) -> str:
-    """SHA-256 of what a store teaches: its token ids, and what was judged of them."""
-    digest = hashlib.sha256()
-    for name in TRAINED_ON:
-        array = np.ascontiguousarray(getattr(store, name))
-        digest.update(f"{name} {array.dtype} {len(array)}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
+"""Arrays of a token store with an influence on training."""
 FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
-"""Settings, or sections of them, that a run may change when it goes on: no number of it depends on them."""
+"""Settings, or sections of settings, free to change at a resume: no number of the run depends on these settings."""
 CIRCUMSTANCES = ("threads", "versions", "code", "hardware", "sums")
-"""What may differ when a run goes on, in rounding at most: said and recorded, and refused if `checkpoint.exact`."""
+"""Fields that may differ at a resume and change rounding at most: reported and recorded, and refused if
+`checkpoint.exact`.
+"""
 
 
 def identity(
     config: Config, data: Mapping[str, TokenStore], renderer: Any, model: ScoreModel, order: str
 ) -> dict[str, dict[str, Any]]:
-    """Everything that decides the numbers of a run, by field.
+    """Collect everything with an influence on the numbers of a run, by field.
 
     Args:
-        data: the token store of every split, by name.
-        order: in which gradients are added up, see `Team.order`.
+        config: settings of the run.
+        data: token store of every split, by name.
+        renderer: the tokenizer and chat template.
+        model: of the run.
+        order: order in which gradients are summed, see `Strategy.order`.
     """
     base = weights_hash(config.model.path, config.model.revision) if config.model.path else "built from model.config"
     cuda = model.device.type == "cuda"
+    # The CPU's instruction set counts: other vector widths sum in another order.
     hardware = (
         torch.cuda.get_device_name() if cuda else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     )
@@ -120,41 +67,21 @@ def identity(
     }
 
 
-def settings_that_count(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by dotted name, as values of JSON, without those that are `FREE`."""
-    for key in type(section).model_fields:
-        name, value = prefix + key, getattr(section, key)
-        if name in FREE:
-            continue
-        if isinstance(value, Section):
-            yield from settings_that_count(value, f"{name}.")
-        else:
-            yield name, json.loads(json.dumps(value))
-
-
-def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What differs: name -> [before, now]; a setting by its own name, anything else as `data.valid`."""
-    changed = {}
-    for field in before.keys() | now.keys():
-        old, new = before.get(field, {}), now.get(field, {})
-        for key in old.keys() | new.keys():
-            if old.get(key) != new.get(key):
-                changed[key if field == "config" else f"{field}.{key}"] = [old.get(key), new.get(key)]
-    return dict(sorted(changed.items()))
-
-
 def check_identity(
     before: Mapping[str, Any], now: Mapping[str, Any], allowed: Sequence[str], *, exact: bool
 ) -> dict[str, Any]:
-    """What differs and may, as `differences` gives it.
+    """Check that a resume continues the same run, and return the allowed differences, see `differences`.
 
     Args:
-        allowed: names of fields that may differ, each as `differences` names it or a part before a dot.
-        exact: whether circumstances count like everything else.
+        before: identity in the record of the run.
+        now: identity of the resumed run.
+        allowed: names of `differences`, or parts of names before a dot, that may differ.
+        exact: True to refuse a difference in `CIRCUMSTANCES`, too.
 
     Raises:
-        UserError: something differs that may not, one line for each field; or no field is called so.
+        UserError: a field differs without permission, with a line for each such field; or an allowed name is unknown.
     """
+    # A misspelled name would allow nothing, and the error about the difference would not say why.
     known = {name for one in (before, now) for name in names_of(one)}
     for name in allowed:
         if name not in known:
@@ -174,20 +101,106 @@ def check_identity(
     return changed
 
 
+def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare two identities, as name -> [before, now].
+
+    A setting has the dotted name of the setting, such as `optim.lr`; any other entry has the field in front, such as
+    `data.valid`.
+    """
+    changed = {}
+    for field in before.keys() | now.keys():
+        old, new = before.get(field, {}), now.get(field, {})
+        for key in old.keys() | new.keys():
+            if old.get(key) != new.get(key):
+                changed[key if field == "config" else f"{field}.{key}"] = [old.get(key), new.get(key)]
+    return dict(sorted(changed.items()))
+
+
+def settings_that_count(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting but the `FREE` settings, as a dotted name and a JSON value."""
+    for key in type(section).model_fields:
+        name, value = prefix + key, getattr(section, key)
+        if name in FREE:
+            continue
+        if isinstance(value, Section):
+            yield from settings_that_count(value, f"{name}.")
+        else:
+            # The same value read back from `run.json` must compare equal, and JSON turns tuples into lists.
+            yield name, json.loads(json.dumps(value))
+
+
 def names_of(one: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Every name that may stand in `--allow-change`."""
+    """Yield every name accepted by `--allow-change`, with repetitions."""
     for field, values in one.items():
         for key in values:
             yield from parents(key if field == "config" else f"{field}.{key}")
 
 
 def parents(name: str) -> list[str]:
-    """`a.b.c` -> `a`, `a.b`, `a.b.c`."""
+    """Split a dotted name into all leading parts: `a.b.c` -> `a`, `a.b`, `a.b.c`."""
     parts = name.split(".")
     return [".".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def shown(value: Any) -> str:
-    """A value for a message: hashes cut, texts as they are."""
+    """Format a value for a message: hashes are shortened, other texts stay unchanged."""
     text = value if isinstance(value, str) else json.dumps(value)
     return f"{text[:12]}..." if len(text) == hashlib.sha256().digest_size * 2 else text
+
+
+class Provenance(NamedTuple):
+    """Provenance recorded in the card of every model of a run, the same at every step.
+
+    Attributes:
+        facts: fields of the card: `versions`, `data`, `config`.
+        sample: conversations whose scores go into the card, see `model.folder.parity`.
+    """
+
+    facts: dict[str, Any]
+    sample: list[Conversation]
+
+
+def provenance(config: Config, splits: Splits, renderer: Renderer, train: TokenStore) -> Provenance:
+    """Collect the provenance of a run's models; the sample is drawn from the validation set, or else from training."""
+    data = {
+        "train_sha256": trained_on(train),
+        "splits": {name: short_report(split) for name, split in splits.report["splits"].items() if "rows" in split},
+    }
+    facts = {"versions": versions(), "data": data, "config": config.model_dump(mode="json")}
+    return Provenance(facts, draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of bradley, Python, torch and transformers."""
+    import transformers
+
+    return {
+        "bradley": version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def short_report(split: dict[str, Any]) -> dict[str, Any]:
+    """Summarize a split of the data report: counts, comparisons left out by reason, and every source."""
+    reasons = {reason: entry["count"] for reason, entry in split["rejected"].items()}
+    reasons |= {check: finding["dropped"] for check, finding in split["findings"].items()}
+    reasons |= {reason: split[reason] for reason in LEFT_OUT}
+    reasons |= {cause: row["dropped"] for cause, row in split.get("tokens", {}).get("ledger", {}).items()}
+    return {
+        **{count: split[count] for count in COUNTS},
+        "left_out": {reason: count for reason, count in reasons.items() if count},
+        "sources": split["sources"],
+    }
+
+
+def trained_on(store: TokenStore) -> str:
+    """Compute SHA-256 of everything in a token store with an influence on training: token ids and judgments."""
+    digest = hashlib.sha256()
+    for name in TRAINED_ON:
+        array = np.ascontiguousarray(getattr(store, name))
+        # Without names and lengths, a number moved from one array into the next would leave the hash unchanged.
+        digest.update(f"{name} {array.dtype} {len(array)}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

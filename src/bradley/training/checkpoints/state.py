@@ -1,7 +1,7 @@
-"""What a checkpoint holds beside the model, in its folder `training/`: optimizer, progress, evaluations so far.
+"""Training state of a checkpoint, in the folder `training/`: optimizer, progress, evaluations so far.
 
-Tensors are in safetensors under the names of their weights, everything else is JSON, so that nothing depends on the
-process that wrote it, and nothing that is read can run code.
+Tensors are stored in safetensors under the names of their weights, everything else in JSON. The files depend on no
+process, and reading the files can run no code.
 """
 
 import json
@@ -21,7 +21,7 @@ from ..progress import EVALUATOR_FIELDS, Progress
 
 STATE_FILE, ROWS = "state.json", EVAL
 KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
-"""Scored rows that go with the evaluator's figures."""
+"""Patterns of scored rows belonging to the evaluator's state."""
 
 
 def save_state(
@@ -30,17 +30,19 @@ def save_state(
     """Write the state of a run beside the optimizer's tensors.
 
     Args:
-        folder: holds the optimizer's tensors and nothing else.
-        progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
-        optimizer: all that `optimizer_state` gives but tensors, and the entries returned by `Strategy.save_optimizer`.
+        folder: folder `training/` of a draft, with the optimizer's tensors and nothing else.
+        progress, evaluator: JSON values, see `Progress.to_json` and `Evaluator.state`.
+        optimizer: result of `optimizer_state` without tensors, and the entries returned by `Strategy.save_optimizer`.
         rows: folder of the evaluator's scored rows.
 
     Raises:
-        DiskError: the disk refuses.
+        DiskError: a file cannot be written.
     """
+    # Plain writes suffice: the folder is a draft, synced as a whole before the rename makes it a checkpoint.
     state = {"progress": progress, "evaluator": evaluator, "optimizer": optimizer}
     with disk_errors(folder):
         (folder / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        # A later evaluation replaces these rows in `eval/`, and a resume from this checkpoint has to undo the change.
         (folder / ROWS).mkdir()
         for pattern in KEPT_ROWS:
             for path in rows.glob(pattern):
@@ -48,11 +50,11 @@ def save_state(
 
 
 class Saved(NamedTuple):
-    """The state of a run as its checkpoint holds it.
+    """Training state read from a checkpoint.
 
     Attributes:
-        optimizer: as `load_optimizer` takes it.
-        progress, evaluator: values of JSON, see `Progress.to_json` and `Evaluator.state`.
+        optimizer: in the form taken by `load_optimizer`.
+        progress, evaluator: JSON values, see `Progress.to_json` and `Evaluator.state`.
     """
 
     optimizer: dict[str, Any]
@@ -61,11 +63,12 @@ class Saved(NamedTuple):
 
 
 def read_saved(checkpoint: Path) -> Saved:
-    """The state that a checkpoint holds.
+    """Read the training state of a checkpoint; of the optimizer's tensors, only shape and dtype.
 
     Raises:
-        CheckpointError: it has none that can be read.
+        CheckpointError: the checkpoint has no readable state.
     """
+    # Every part is parsed here: a broken state must be found before the job, the rows and `run.json` are changed.
     folder = checkpoint / STATE
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
@@ -83,7 +86,7 @@ def read_saved(checkpoint: Path) -> Saved:
 
 
 def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
-    """The form of every tensor of an optimizer, as its files have it."""
+    """Read the form of every tensor of an optimizer from the saved files."""
     if "shards" not in known:
         return forms_in_whole(folder / WHOLE)
     if known["shards"] and known["shards"] != forms_in_shards(folder / SHARDS):
@@ -92,6 +95,6 @@ def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
 
 
 def restore_rows(checkpoint: Path, folder: Path) -> None:
-    """Copy the scored rows of a checkpoint back into the folder of the evaluator."""
+    """Copy the scored rows of a checkpoint back into the evaluator's folder."""
     for path in (checkpoint / STATE / ROWS).iterdir():
         write_bytes(folder / path.name, path.read_bytes())

@@ -1,7 +1,8 @@
-"""Checkpoints: whole folders, each with the hashes of its files, and a small index of which is best and which is last.
+"""Checkpoints of a run: whole folders with hashes of all files, and a small index of the best and the last checkpoint.
 
-A checkpoint is a model folder, beside it in `training/` what is needed to go on, and `manifest.json`. It exists from
-the rename that gives it its name; older ones go only after that, so at every instant there is a whole one.
+A checkpoint is a model folder with two additions: the training state in `training/`, and `manifest.json`. A checkpoint
+exists from the rename of the finished draft; older checkpoints are removed only afterwards. Hence at every instant
+after the first save, a whole checkpoint is on disk.
 """
 
 import json
@@ -42,7 +43,7 @@ from .identity import Provenance
 
 
 class Found(NamedTuple):
-    """A checkpoint every file of which was read again and is whole."""
+    """Whole checkpoint: every file was hashed again and matches the manifest."""
 
     step: int
     folder: Path
@@ -51,12 +52,13 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Draft:
-    """A checkpoint that is being written.
+    """Unfinished checkpoint.
 
     Attributes:
-        folder: draft folder, renamed when everything is in the folder.
+        step: optimizer steps taken.
+        folder: draft folder, renamed when complete.
         facts: figures of the evaluation at this step.
-        index: the index with this checkpoint.
+        index: next content of the index, with this checkpoint.
         digests: SHA-256 of the weight files by name.
     """
 
@@ -68,19 +70,20 @@ class Draft:
 
 
 class Checkpoints:
-    """The `checkpoints/` folder of a run: `step-NNNNNN/` for some steps, and `index.json`.
+    """Folder `checkpoints/` of a run: `step-NNNNNN/` for some steps, and `index.json`.
 
-    Index and manifests hold step numbers, not paths, so a moved run folder still reads.
+    Index and manifests hold step numbers, not paths: a moved run folder can be resumed.
 
     Args:
-        provenance: what every model of the run says of its origin.
-        keep: so many of the newest are kept, and with each of them the best one that it names.
-        say: prints a line for every checkpoint that is not used, with the reason.
+        folder: the folder, existing or not.
+        provenance: recorded in the card of every model of the run.
+        keep: number of newest checkpoints to keep, each together with the best checkpoint named in the manifest.
+        say: prints a line about every unusable checkpoint, with the reason.
         lock: of the run folder, checked before each save.
 
     Attributes:
-        index: `last` and `best`, each a step and the facts of its evaluation.
-        draft: the checkpoint that is being written.
+        index: `last` and `best`, each with a step and the facts of the evaluation at this step.
+        draft: the unfinished checkpoint; None between saves.
     """
 
     def __init__(
@@ -113,17 +116,21 @@ class Checkpoints:
         """Write the model of a checkpoint into a draft folder; `commit` or `discard` ends the draft.
 
         Args:
+            step: optimizer steps taken.
+            model: model to save.
+            renderer: the tokenizer and chat template of the model.
             facts: figures of the evaluation at this step, as plain JSON values.
-            best: True if this checkpoint is the best so far; the first one always is.
-            weights: as for `write_model`, of a model in shards; the card then has no sample of scores.
+            best: True if this checkpoint is the best so far; the first checkpoint always is.
+            weights: for a sharded model, full weights as for `write_model`; the card then has no sample of scores.
 
         Returns:
-            The empty folder `training/` of the draft, for the state of the run.
+            The empty folder `training/` of the draft, for the training state.
 
         Raises:
             DiskError: the model cannot be written; nothing is left of the draft.
-            RunFolderError: another process has taken the run folder over.
+            RunFolderError: another process has taken over the run folder.
         """
+        # A process paused for minutes may have lost the folder, and would write over the checkpoints of the new owner.
         if self.lock is not None:
             self.lock.check()
         last = {"step": step, **facts}
@@ -133,6 +140,7 @@ class Checkpoints:
         self.draft = Draft(step, folder, facts, index, digests)
         try:
             with disk_errors(self.path(step)):
+                # Scoring a sharded model needs every process, and only the main process runs this.
                 scored = sample if weights is None else ()
                 card = {"step": step, "evaluation": facts, **known}
                 digests.update(write_model(folder, model, renderer, card, scored, weights))
@@ -143,38 +151,43 @@ class Checkpoints:
         return folder / STATE
 
     def commit(self) -> None:
-        """Make the draft a checkpoint, the last one of the index.
+        """Turn the draft into the last checkpoint of the index.
 
         Raises:
-            DiskError: the draft cannot be completed. Earlier checkpoints are whole, and the draft is still there.
+            DiskError: the draft cannot be completed. Earlier checkpoints are whole, and the draft is still on disk.
         """
         draft = self.draft
         assert draft is not None
-        # The manifest comes last: a folder without one is no checkpoint, however far a crash let the others get.
+        # The manifest comes last: after a crash at any earlier point, the folder is no checkpoint.
         with disk_errors(self.path(draft.step)):
             write_manifest(draft.folder, draft.step, draft.index["best"]["step"], draft.facts, draft.digests)
         self._bytes = max(self._bytes, bytes_in(draft.folder))
         commit_folder(draft.folder, self.path(draft.step))
+        # The index follows the rename: a crash in between is harmless, because `newest` rebuilds it from the manifests.
         self.draft, self.index = None, draft.index
         self._write_index()
 
     def rotate(self) -> None:
-        """Remove checkpoints that need not be kept."""
+        """Remove every checkpoint but the newest `keep`, and the best checkpoint named by each of these."""
         self._rotate(self.keep)
 
     def discard(self) -> None:
-        """Remove the draft, if there is one."""
+        """Remove the draft, if any."""
         if self.draft is not None:
             self._bytes = max(self._bytes, bytes_in(self.draft.folder))
             discard_folder(self.draft.folder)
             self.draft = None
 
     def make_room(self) -> bool:
-        """Remove every checkpoint but the newest and the best that the newest names; True if one was removed."""
+        """Remove every checkpoint but the newest and the best named there; return True if any was removed."""
         return self._rotate(1)
 
     def refuse_size(self, step: int) -> None:
-        """Raise `DiskFullError` for a checkpoint that did not fit on the disk."""
+        """Raise `DiskFullError` for a checkpoint larger than the free space of the disk.
+
+        Args:
+            step: step of the checkpoint, for the message.
+        """
         raise DiskFullError(
             f"the checkpoint of step {step} does not fit on the disk of {self.folder}: it needs {self._bytes:,} bytes "
             f"or more, and {free_bytes(self.folder):,} are free; those before it are whole",
@@ -187,7 +200,8 @@ class Checkpoints:
             write_text(path, text)
 
     def _rotate(self, keep: int) -> bool:
-        """Remove what is neither of the newest `keep` nor the best of one of them; says whether there was anything."""
+        """Remove old checkpoints as `rotate` does, for any `keep`; return True if any was removed."""
+        # Each kept checkpoint needs the best one named there: if the newest is damaged, the one before takes over.
         steps = self._steps()
         newest = steps[-keep:]
         old = set(steps) - {*newest, *map(self._best_of, newest)}
@@ -198,28 +212,29 @@ class Checkpoints:
     def _best_of(self, step: int) -> int:
         try:
             return int(read_manifest(self.path(step))["best"])
-        except DamagedError:  # then nobody will go on from it, and nothing is kept for its sake
+        # No run will resume from a damaged checkpoint, hence nothing else is kept because of it.
+        except DamagedError:
             return step
 
     def _steps(self) -> list[int]:
         return steps_in(self.folder)
 
     def path(self, step: int) -> Path:
-        """The folder of one step."""
+        """Return the folder of a step's checkpoint."""
         return self.folder / step_folder(step)
 
     def newest(self) -> Found | None:
-        """The newest checkpoint that is whole, as is the best one that it names; None where there never was one.
+        """Find the newest whole checkpoint whose best checkpoint is whole, too; None if no checkpoint was ever written.
 
-        The order is that of the steps in the manifests; clocks and times of files mean nothing. Every file is read and
-        hashed. A checkpoint that is not whole is said, and set aside under the name `.bad-step-NNNNNN`. The index is
-        made anew from the manifests.
+        Every file is read and hashed. Steps give the order; clocks and file times mean nothing. A damaged checkpoint is
+        reported and renamed to `.bad-step-NNNNNN`. The index is rebuilt from the manifests.
 
         Raises:
-            CheckpointError: there were checkpoints, and none is whole, or none of which the best one is too; or a later
-                bradley wrote them.
-            DiskError: they may not be read, or not be set aside.
+            CheckpointError: checkpoints were written, and no checkpoint is whole together with the best checkpoint
+                named there; or a later bradley wrote the checkpoints.
+            DiskError: a checkpoint may not be read or renamed.
         """
+        # A crash between the two renames of a replacement leaves a whole checkpoint under the `.old-` name.
         for old in sorted(self.folder.glob(f"{OLD}step-*")):
             recover(self.path(int(old.name.rpartition("-")[2])))
         without_best: list[tuple[int, DamagedError]] = []
@@ -231,12 +246,14 @@ class Checkpoints:
                 continue
             try:
                 best = manifest if manifest["best"] == step else verify(self.path(manifest["best"]), manifest["best"])
+            # Set aside only once another checkpoint is usable: otherwise its weights are all that is left of the run.
             except DamagedError as error:
                 without_best.append((step, error))
                 continue
             for newer, fault in without_best:
                 self._set_aside(newer, fault)
             return self._taken(manifest, best)
+        # Damaged checkpoints are no reason to begin again at step 0: a person has to decide.
         if leftovers(self.folder):
             raise self._none_whole(without_best)
         return None
@@ -256,10 +273,12 @@ class Checkpoints:
         self.index = {"last": _entry(manifest), "best": _entry(best)}
         self._bytes = size_of(manifest)
         self._write_index()
-        self._rotate(self.keep)  # which a crash may have cut short
+        # A crash may have cut short the rotation of the last save.
+        self._rotate(self.keep)
         return Found(manifest["step"], self.path(manifest["step"]), manifest)
 
     def _set_aside(self, step: int, error: DamagedError) -> None:
+        # Renamed, not removed: a person may put back the damaged file, or use the files that are whole.
         with disk_errors(self.folder):
             place = self.folder / f"{BAD}{self.path(step).name}"
             number = 1
@@ -271,15 +290,17 @@ class Checkpoints:
         self.say(f"the checkpoint of step {step} is not used and is now called {place.name}: {error.message}")
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written or half-removed; the caller holds the lock of the run."""
+        """Remove half-written and half-removed files of a killed process; the caller must hold the lock of the run."""
         sweep_below(self.folder)
 
     def publish(self, folder: Path) -> Path:
-        """Make `folder` the best checkpoint's model (hard links where the disk has them).
+        """Copy the model of the best checkpoint to `folder`, with hard links for weights if the disk supports them.
 
         Raises:
-            CheckpointError: the best checkpoint is no longer what was written.
+            CheckpointError: a file of the best checkpoint has changed since the save.
+            DiskError: the copy cannot be written.
         """
+        # Hashed again: the best checkpoint may be hours old, and users of `model/` never see the manifest.
         step = self.index["best"]["step"]
         verify(self.path(step), step)
         replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)))
@@ -287,7 +308,7 @@ class Checkpoints:
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

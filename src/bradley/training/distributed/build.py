@@ -1,4 +1,4 @@
-"""Which team a run has, by its settings and the number of its processes."""
+"""Choose and build the parallel strategy of a run, from settings and the number of processes."""
 
 import torch
 
@@ -22,22 +22,30 @@ BY_ELEMENT = (
     "RMSprop",
     "SGD",
 )
-"""Optimizers whose step for a number depends on the gradient of that number alone, so that a shard is enough."""
+"""Optimizers working element by element: a number's step depends on the number's own gradient, so shards suffice."""
 
 
 def build_strategy(
     group: ProcessGroup, config: Config, tokenizer: object, device: torch.device
 ) -> tuple[Built, Strategy]:
-    """The model of a run, and the team that trains it; all processes have the same weights, or shards of them.
+    """Build the model of a run and the strategy training the model, with equal weights, or shards, in all processes.
+
+    Args:
+        group: the processes; all must call.
+        config: of the run.
+        tokenizer: of the run.
+        device: of the weights.
 
     Raises:
-        BradleyError: as `build_model`; settings that do not go with shards.
+        UserError: settings unfit for shards, or too many processes.
         DivergedError: the processes have built different weights.
+        BradleyError: as for `build_model`.
     """
     settings, limit = config.model, config.render.max_tokens
     if config.parallel.mode == "replicate" or group.size == 1:
         built = build_model(settings, tokenizer, config.seed, device, limit)
         strategy = copies(group, config.parallel, built.model)
+        # Every process draws or loads its own weights. Replicas with different weights would train without any error.
         strategy.check_weights()
         return built, strategy
     from .fsdp import build_in_shards
@@ -47,8 +55,13 @@ def build_strategy(
 
 
 def copies(group: ProcessGroup, settings: Parallel, model: ScoreModel) -> Strategy:
-    """The team of processes that have a whole model each."""
+    """Return the strategy for replicas: a full model in each process.
+
+    Raises:
+        UserError: as for `check_parts`.
+    """
     if is_reproducible(settings, model.device):
+        # Even a single process sums in the fixed order: its bits then equal the bits of several processes.
         check_parts(settings, group.size)
         return Reproducible(group, model, settings.parts)
     if group.size == 1:
@@ -59,12 +72,16 @@ def copies(group: ProcessGroup, settings: Parallel, model: ScoreModel) -> Strate
 
 
 def is_reproducible(settings: Parallel, device: torch.device) -> bool:
-    """Whether gradients are added up in the order that does not depend on the number of processes."""
+    """Return True if gradients are summed in a fixed order, independent of the number of processes."""
     return settings.canonical == "on" or (settings.canonical == "auto" and device.type == "cpu")
 
 
 def check_parts(settings: Parallel, processes: int) -> None:
-    """Raise `UserError` where a process could never have work."""
+    """Check that every process has work: a step has at most `parallel.parts` parts.
+
+    Raises:
+        UserError: more processes than parts.
+    """
     if processes > settings.parts:
         raise UserError(
             f"parallel.parts = {settings.parts}, and {processes} processes: {processes - settings.parts} of them would "
@@ -74,7 +91,11 @@ def check_parts(settings: Parallel, processes: int) -> None:
 
 
 def check_shards(settings: Parallel, optim: Optim, model: Model) -> None:
-    """Raise `UserError` for what cannot be trained in shards."""
+    """Check settings against training in shards.
+
+    Raises:
+        UserError: the optimizer, `model.compile` or quantization needs full weights.
+    """
     if optim.name not in BY_ELEMENT:
         raise UserError(
             f"optim.name = {optim.name} looks at whole weights, and parallel.mode = {settings.mode} cuts them",

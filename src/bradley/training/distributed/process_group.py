@@ -1,7 +1,7 @@
-"""The processes of a run: who they are, and what they say to each other beside gradients.
+"""Processes of a run, and exchanges between the processes beside gradients.
 
-Nothing here is pickled: what processes tell each other is JSON. It goes through a group of its own, on the CPU, whose
-exchanges may take as long as the slowest checkpoint, and break off at once where a process dies.
+Messages are JSON, never pickles: a pickle can run code on the receiver. Messages travel through a separate gloo group
+on the CPU. An exchange may take as long as the slowest checkpoint, and breaks off at once if a process dies.
 """
 
 import contextlib
@@ -23,18 +23,20 @@ from ...model.device import takes_cuda
 from .failures import Listener, cause, error_of, failure_of, is_lost, lost, report
 
 FOREVER = timedelta(days=30)
-"""For what one process may do while all others wait: tokenising, writing a checkpoint."""
-
-
+"""Timeout of exchanges during the work of a single process, such as tokenising or writing a checkpoint."""
 ALONE = Rank()
+"""Rank of a single process."""
 
 
 class ProcessGroup:
-    """The processes of a run; a run of one process exchanges nothing.
+    """Processes of a run; a run of a single process exchanges nothing.
+
+    All processes must call the exchanging methods, in the same order.
 
     Args:
-        control: the process group of `gather`, where there is more than one process.
-        store: where the first process that fails says why.
+        process: place of this process.
+        control: gloo group of `gather`; None for a single process.
+        store: key-value store of all processes, for the reason of the first failure.
     """
 
     def __init__(self, process: Rank = ALONE, control: Any = None, store: Any = None) -> None:
@@ -54,13 +56,18 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and talks."""
+        """True in the process that writes files and prints messages."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process gives, JSON values, in the order of the processes."""
+        """Return the values of all processes, in the order of the processes.
+
+        Args:
+            value: a JSON value.
+        """
         if self.size == 1:
             return [value]
+        # Collectives take tensors of equal size: sizes are exchanged first, then all texts are padded to the longest.
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         dist.all_gather(sizes, torch.tensor([len(data)]), group=self.control)
@@ -70,63 +77,74 @@ class ProcessGroup:
         return [json.loads(bytes(row[: int(size)].tolist())) for row, size in zip(rows, sizes, strict=True)]
 
     def all_of(self, rows: list[Any]) -> list[Any]:
-        """The rows of every process, one process after another."""
+        """Return the rows of all processes as a single list, in the order of the processes."""
         return [row for each in self.gather(rows) for row in each]
 
     def any(self, flag: bool) -> bool:
-        """Whether some process says so."""
+        """Return True if the flag of any process is True."""
         if self.size == 1:
             return flag
+        # A single collective of one number: DDP and FSDP2 ask before every round of micro-batches.
         found = torch.tensor(int(flag))
         dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
         return bool(found)
 
     def settle(self, error: BaseException | None) -> None:
-        """Agree that nobody has failed. Every process calls this, in place of raising what it has caught.
+        """Raise in every process if any process has failed. Call with a caught error, instead of raising directly.
+
+        Args:
+            error: caught by this process; None for success.
 
         Raises:
-            BradleyError: of the first process that has, in the order of the processes; it raises its own error.
+            BradleyError: the failure of the first failed process, in the order of the processes. Failed processes raise
+                their own errors.
         """
+        # A process raising alone would leave the others waiting in their next exchange.
         try:
             failures = self.gather(None if error is None else failure_of(error, self.rank))
         finally:
+            # In `finally`: a broken exchange must not hide the error of this process.
             if error is not None:
                 raise error
         for failure in filter(None, failures):
             raise error_of(failure, self.size)
 
     def agree(self, error: BaseException | None) -> None:
-        """Agree that nobody has failed, or raise an error of one class in every process, so that all react alike.
+        """Raise an error of the same class in every process if any process has failed: all then react alike.
 
-        A full disk counts least: all processes may try again only if nothing worse happened to any of them.
+        A full disk is the mildest failure: all processes may try again only if no process has a worse failure.
 
         Args:
-            error: caught by this process, or None.
+            error: caught by this process; None for success.
 
         Raises:
-            BradleyError: the worst failure; a process of the same class of failure raises its own error.
+            BradleyError: the worst failure. Processes with a failure of the same class raise their own errors.
         """
         failures = [found for found in self.gather(None if error is None else failure_of(error, self.rank)) if found]
         if not failures:
             return
         worst = next((found for found in failures if found["kind"] != DiskFullError.__name__), failures[0])
+        # The own error keeps its traceback; a process with a milder or no failure gets a copy of the worst.
         if error is not None and failure_of(error, self.rank)["kind"] == worst["kind"]:
             raise error
         raise error_of(worst, self.size) from error
 
     def on_main(self, act: Callable[[], object]) -> None:
-        """Have the main process do something while the others wait; where it fails, all fail alike.
+        """Run a function on the main process, while the others wait; a failure is raised in every process.
 
         Raises:
-            BradleyError: as `settle`.
+            BradleyError: as for `settle`.
         """
         self.settle(caught(act) if self.is_main else None)
 
     def from_main(self, make: Callable[[], Any]) -> Any:
-        """What the main process makes, a value of JSON, in all of them.
+        """Return the main process's result in every process.
+
+        Args:
+            make: called on the main process only; returns a JSON value.
 
         Raises:
-            BradleyError: as `settle`.
+            BradleyError: as for `settle`.
         """
         made: list[Any] = []
         self.on_main(lambda: made.append(make()))
@@ -134,11 +152,10 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def first_cause(self) -> Iterator[None]:
-        """Turn an exchange that broke off into the error of the process that failed first, and tell the others of an
-        error of this one's own.
+        """Turn a broken exchange into the error of the first failed process, and report own errors to the others.
 
         Raises:
-            RankError: a process is gone, and nobody knows why.
+            RankError: a process is gone, and the reason is unknown.
             BradleyError: the first error of another process.
         """
         try:
@@ -146,6 +163,7 @@ class ProcessGroup:
         except BaseException as error:
             if self.size == 1:
                 raise
+            # An own error may be the first cause. A broken exchange is only the consequence of a failure elsewhere.
             if not is_lost(error):
                 report(self.store, error, self.rank)
                 raise
@@ -154,15 +172,17 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:
-        """Let one process of each machine run the block before the others do, which then find what it left on disk.
+        """Run the block in a single process of each machine first; the others then find the results on disk.
 
         Raises:
-            BradleyError: as `settle`.
+            BradleyError: as for `settle`.
         """
+        # Two calls of `settle` in every process. First processes run the block before both calls, the others between.
         first = self.process.local_rank == 0
         if not first:
             self.settle(None)
         error = None
+        # Every error is held back until both calls are done: a missing call would leave the others waiting.
         try:
             yield
         except BaseException as caught:
@@ -172,26 +192,22 @@ class ProcessGroup:
         self.settle(error)
 
 
-def caught(act: Callable[..., object], *given: Any) -> BaseException | None:
-    """What `act` raises, if it does."""
-    try:
-        act(*given)
-    except BaseException as error:
-        return error
-    return None
-
-
 @contextlib.contextmanager
 def open_group(
     settings: Parallel, device: str = "auto", process: Rank | None = None, init: str = ""
 ) -> Iterator[ProcessGroup]:
-    """Join the processes of a run for the time of the block; without torchrun there is nothing to join.
+    """Join the processes of a run while the block runs; without torchrun the group is a single process.
 
-    A block that fails ends the others, within seconds, with the same error; the first one to fail says why.
+    A failed block ends the other processes within seconds, with the error of the first failed process.
 
     Args:
+        settings: section `parallel` of the configuration, for the timeout.
         device: `train.device`.
-        init: how the processes find each other, as in `torch.distributed` (empty: as the launcher says, or torchrun).
+        process: place of this process; None reads the variables set by torchrun.
+        init: `init_method` of `torch.distributed`; empty for the launcher's, otherwise torchrun's.
+
+    Yields:
+        The joined processes.
 
     Raises:
         RankError: a process is gone.
@@ -204,7 +220,9 @@ def open_group(
     on_cuda = takes_cuda(device)
     init = init or os.environ.get(INIT_METHOD, "env://")
     store = _join(process, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
+    # A group beside the default group: the timeout of gradients is too short for a wait during a checkpoint.
     group = ProcessGroup(process, dist.new_group(backend="gloo", timeout=FOREVER), store)
+    # gloo breaks off when a process dies, but NCCL may wait for ever. The listener ends a process stuck like this.
     listener = Listener(store, process.rank, process.size)
     try:
         with group.first_cause():
@@ -215,7 +233,8 @@ def open_group(
 
 
 def _join(process: Rank, timeout: timedelta, init: str, on_cuda: bool) -> Any:
-    """Join the process group, and return the store that all processes see."""
+    """Join the default process group, and return the store shared by all processes."""
+    # Before the first collective: NCCL takes the current device, and all ranks of a machine would share GPU 0.
     if on_cuda:
         torch.cuda.set_device(process.local_rank)
     store, _, _ = next(iter(rendezvous(init, process.rank, process.size, timeout=timeout)))
@@ -227,3 +246,12 @@ def _join(process: Rank, timeout: timedelta, init: str, on_cuda: bool) -> Any:
         timeout=timeout,
     )
     return store
+
+
+def caught(act: Callable[..., object], *given: Any) -> BaseException | None:
+    """Call a function and return the raised exception, or None."""
+    try:
+        act(*given)
+    except BaseException as error:
+        return error
+    return None

@@ -1,8 +1,9 @@
-"""The tensors of an optimizer on disk: whole in one file, or in shards, in files that each process writes for itself.
+"""Optimizer tensors on disk: full tensors in a single file, or shards in separate files of each process.
 
-Both are read by any number of processes in any mode. Shards are safetensors as `torch.distributed.checkpoint` lays them
-out for Hugging Face: the header of a file says where in the whole tensor each of its shards belongs. Its planners,
-writer and reader are used by themselves, because its `save` and `load` would send pickles between the processes.
+Any number of processes in any mode can read both layouts. Shards are safetensors in the layout of
+`torch.distributed.checkpoint` (DCP) for Hugging Face: the header of a file gives the place of each shard in the full
+tensor. DCP's planners, writer and reader are called directly. DCP's `save` and `load` would send pickles between the
+processes.
 """
 
 import contextlib
@@ -20,15 +21,21 @@ from .full_tensors import Form, form_of, local
 from .process_group import ProcessGroup
 
 WHOLE, SHARDS = "optimizer.safetensors", "optimizer"
-"""The file of whole tensors, and the folder of shards, in the folder of the state of a run."""
+"""File of full tensors, and folder of shards, inside the folder of a run's state."""
 FILE_BYTES = 2**28
-"""About so many bytes of shards go into one file. As it writes it, a process has up to three copies of that in host
-memory: the writer makes two, and shards on a GPU are one more.
+"""Approximate bytes of shards in a file.
+
+While writing, a process holds up to three copies of a file in host memory: two made by the writer, and another for
+shards on a GPU.
 """
 
 
 def write_whole(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write whole tensors into one file. Raises `DiskError` where the disk refuses."""
+    """Write full tensors into a single file.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
     from safetensors.torch import save_file
 
     with disk_errors(folder / WHOLE):
@@ -36,14 +43,22 @@ def write_whole(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup) -> None:
-    """Write what this process keeps of tensors into files of its own, in a folder that exists.
+    """Write this process's shards into separate files of an existing folder.
 
-    Of a shard with copies the first process that has it writes it, and the main process what is whole everywhere. The
-    writer goes past `disk.py` and syncs its files by itself, which only it can do on a disk of another machine; the
-    main process syncs them once more through `disk.py`, with everything in a folder that is about to get its name.
+    A shard with copies is written by the first process holding the shard. Unsharded tensors, equal everywhere, are
+    written by the main process.
+
+    DCP's writer bypasses `disk.py` and syncs the files directly: only the writing process can sync a file on another
+    machine's disk. The main process syncs the files again through `disk.py`, with all files of the draft, before the
+    draft gets the final name.
+
+    Args:
+        folder: the folder `SHARDS`.
+        tensors: all tensors of the optimizer, by name.
+        group: the processes; all must call.
 
     Raises:
-        DiskError: they cannot be written.
+        DiskError: the files cannot be written.
     """
     from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -52,33 +67,19 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGrou
     planner = DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     planner.set_up_planner(own, is_coordinator=group.is_main)
     writer = HuggingFaceStorageWriter(str(folder), file_numbers(own), save_distributed=True)
-    plan = writer.prepare_global_plan([planner.create_local_plan()] * group.size)[group.rank]  # numbers them by rank
+    # DCP numbers the files by the position of a plan in this list. Plans of other processes are not needed, so the list
+    # repeats this process's plan, and no exchange of plans takes place.
+    plan = writer.prepare_global_plan([planner.create_local_plan()] * group.size)[group.rank]
     with disk_errors(folder):
         writer.write_data(planner.finish_plan(plan), planner).wait()
 
 
-def is_first(tensor: Tensor, group: ProcessGroup) -> bool:
-    """Whether this is the first process of those that keep the same numbers of a tensor."""
-    if not hasattr(tensor, "to_local"):
-        return group.is_main
-    sharded: Any = tensor
-    places = zip(sharded.device_mesh.get_coordinate(), sharded.placements, strict=True)
-    return all(place == 0 for place, placement in places if placement.is_replicate())
-
-
-def file_numbers(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """For each tensor the number, from 1, of the file that this process writes its shard into."""
-    numbers, number, size = {}, 1, 0
-    for name, tensor in tensors.items():
-        if size >= FILE_BYTES:
-            number, size = number + 1, 0
-        numbers[name] = number
-        size += local(tensor).nbytes
-    return numbers
-
-
 def check_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `DiskError` where the files of a folder do not hold every number of the tensors."""
+    """Check that the files of a folder hold every number of the tensors.
+
+    Raises:
+        DiskError: tensors, or parts of tensors, are missing.
+    """
     wanted = {name: form_of(tensor) for name, tensor in tensors.items()}
     try:
         if forms_in_shards(folder) != wanted:
@@ -90,46 +91,19 @@ def check_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         ) from error
 
 
-def forms_in_whole(path: Path) -> dict[str, Form]:
-    """The form of every tensor in a file. Raises `CheckpointError` where it cannot be read."""
-    from safetensors.torch import load_file
-
-    with readable(path):
-        return {name: form_of(tensor) for name, tensor in sorted(load_file(path).items())}
-
-
-def forms_in_shards(folder: Path) -> dict[str, Form]:
-    """The form of every tensor of which a folder holds shards.
-
-    Raises:
-        CheckpointError: they cannot be read, or leave gaps.
-    """
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-
-    with readable(folder):
-        known: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-        forms = {}
-        for name, found in sorted(known.items()):
-            if sum(math.prod(chunk.sizes) for chunk in found.chunks) != math.prod(found.size):
-                raise CheckpointError(f"{folder} lacks a part of {name}", "copy the whole run folder, or begin anew")
-            forms[name] = {
-                "shape": list(found.size),
-                "dtype": str(found.properties.dtype).removeprefix("torch."),
-            }
-        return forms
-
-
 def read_into(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Fill tensors, or what this process keeps of them, from the folder of the state of a run.
+    """Fill tensors, full or in shards, from the folder of a run's state.
 
     Args:
-        tensors: of the forms that the files have.
+        folder: holds `WHOLE` or `SHARDS`.
+        tensors: targets by name, with the forms of the tensors in the files.
 
     Raises:
         CheckpointError: the files cannot be read.
     """
     from safetensors.torch import load_file
 
+    # DCP also reads slices of a file of full tensors, so shards are filled from both layouts.
     shards = folder / SHARDS
     if shards.is_dir() or any(hasattr(tensor, "to_local") for tensor in tensors.values()):
         read_shards(shards if shards.is_dir() else folder, tensors)
@@ -140,7 +114,7 @@ def read_into(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Fill what this process keeps of tensors from the safetensors files of a folder, of which it reads that alone.
+    """Fill this process's parts of tensors from the safetensors files of a folder, reading no other parts.
 
     Raises:
         CheckpointError: the files cannot be read.
@@ -152,16 +126,74 @@ def read_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     with readable(folder):
         metadata = reader.read_metadata()
+        # Every process plans locally, as a coordinator of nobody: DCP's `load` would exchange pickled plans.
         planner.set_up_planner(dict(tensors), metadata)
         reader.set_up_storage_reader(metadata, is_coordinator=False)
         reader.read_data(planner.finish_plan(planner.create_local_plan()), planner).wait()
 
 
+def forms_in_whole(path: Path) -> dict[str, Form]:
+    """Return the form of every tensor in a file of full tensors.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    from safetensors.torch import load_file
+
+    with readable(path):
+        return {name: form_of(tensor) for name, tensor in sorted(load_file(path).items())}
+
+
+def forms_in_shards(folder: Path) -> dict[str, Form]:
+    """Return the form of every tensor with shards in a folder.
+
+    Raises:
+        CheckpointError: the shards cannot be read, or leave gaps.
+    """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    with readable(folder):
+        known: Any = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+        forms = {}
+        for name, found in sorted(known.items()):
+            # DCP does not notice a missing shard: the numbers in the gap would stay as they were.
+            if sum(math.prod(chunk.sizes) for chunk in found.chunks) != math.prod(found.size):
+                raise CheckpointError(f"{folder} lacks a part of {name}", "copy the whole run folder, or begin anew")
+            forms[name] = {
+                "shape": list(found.size),
+                "dtype": str(found.properties.dtype).removeprefix("torch."),
+            }
+        return forms
+
+
+def is_first(tensor: Tensor, group: ProcessGroup) -> bool:
+    """Return True in the first of the processes holding the same numbers of a tensor."""
+    if not hasattr(tensor, "to_local"):
+        return group.is_main
+    sharded: Any = tensor
+    places = zip(sharded.device_mesh.get_coordinate(), sharded.placements, strict=True)
+    return all(place == 0 for place, placement in places if placement.is_replicate())
+
+
+def file_numbers(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Assign each tensor's shard to a file of this process, numbered from 1."""
+    # Small files bound the memory of the writer, which copies a whole file before writing.
+    numbers, number, size = {}, 1, 0
+    for name, tensor in tensors.items():
+        if size >= FILE_BYTES:
+            number, size = number + 1, 0
+        numbers[name] = number
+        size += local(tensor).nbytes
+    return numbers
+
+
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what readers say of files that are none of ours into a `CheckpointError`."""
+    """Turn a reader's errors about damaged or unknown files into a `CheckpointError`."""
     from safetensors import SafetensorError
 
+    # Headers are parsed without checks by the readers: damaged headers raise errors of many classes, even
+    # `RecursionError` for deeply nested JSON.
     wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError)
     try:
         yield
