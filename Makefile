@@ -3,16 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A module runs in one process, which builds its fixtures once; the longest begin first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+FAST := $(addprefix tests/,cli common config data evaluate losses report runs test_layers.py test_records.py test_tiers.py)
 
-.PHONY: quickstart test nightly lint format
+.PHONY: quickstart check test nightly lint format
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-report
 	@if [ -e runs/quickstart ]; then $(BIN)/bradley train configs/quickstart.toml; \
 	else $(BIN)/bradley train configs/quickstart.toml --output runs/quickstart; fi
 
+check: lint
+	$(PYTEST) -m "not nightly and not slow" $(FAST)
+
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 nightly: $(VENV)/.installed-dev
 	BRADLEY_FAULTS_SEEN=tests/faults/seen.jsonl $(BIN)/python -m pytest -m nightly

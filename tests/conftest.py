@@ -1,14 +1,59 @@
-"""Shared fixtures, and one CPU thread per test process: processes of a parallel run would wait for each other."""
+"""Shared fixtures, one CPU thread per test process, and long modules first.
+
+Processes of a parallel run with several threads each would wait for each other.
+"""
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+LONGEST = (
+    "launch/test_training.py",
+    "training/test_resume.py",
+    "faults/test_real_run.py",
+    "verify/test_verify.py",
+    "model/test_adapters.py",
+    "training/distributed/test_sharded_saves.py",
+    "training/distributed/test_runs.py",
+    "verify/test_moved_base.py",
+    "faults/test_disk_full.py",
+    "launch/test_local.py",
+    "estimate/test_schedule.py",
+    "faults/test_export.py",
+    "training/test_run.py",
+    "faults/test_crash.py",
+    "report/test_page.py",
+    "estimate/test_grouping.py",
+    "model/test_execution.py",
+    "model/engine/test_flex.py",
+    "training/distributed/test_ddp_fsdp.py",
+    "faults/test_stop.py",
+    "estimate/test_memory_measured.py",
+    "export/test_whole_path.py",
+    "training/distributed/test_nonfinite.py",
+    "faults/test_damage.py",
+    "model/test_device.py",
+    "model/engine/test_varlen.py",
+    "faults/test_hangup.py",
+    "model/engine/test_engine.py",
+    "benchmarks/test_trial.py",
+)
+"""Modules that take longest, which run first.
+
+With `--dist loadfile` a module is the work of one process. A long one that began last would keep the others waiting.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of `LONGEST` first; the rest keep the order of their paths."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory):
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run folder, shared by the tests that only add files to it."""
     from tests.report.runs import make_run
 

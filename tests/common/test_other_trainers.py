@@ -68,6 +68,7 @@ def test_a_run_of_the_trainer_is_no_run_to_go_on_with_and_its_newest_checkpoint_
     assert f"{tmp_path}/checkpoint-100/zero_to_fp32.py" in caught.value.hint
 
 
+@pytest.mark.transformers
 def test_whole_weights_beside_shards_are_used(tmp_path):
     tiny_model(LLAMA, TOKENIZER).network.save_pretrained(tmp_path)
     wanted = load(tmp_path).model.state_dict()
@@ -84,6 +85,7 @@ def test_other_folders_hold_no_shards(tmp_path):
     assert shards_of(tmp_path / "absent") is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_the_command_for_shards_of_fsdp_makes_a_model_folder_that_loads(tmp_path):
     """Run as it is printed, with Accelerate's own tool."""

@@ -12,6 +12,8 @@ from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE, train_tokenizer
 from bradley.errors import DataError, UserError
 from bradley.records import Comparison, Judgment, Message, Response
 
+pytestmark = pytest.mark.transformers
+
 DATED = (
     "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
     "<|system|>Today Date: {{ date_string }}<|end|>" + PLAIN_CHAT_TEMPLATE

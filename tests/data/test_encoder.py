@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from bradley.data.encoder import Encoder, common_prefix, split_head
 from bradley.data.tokenizer import load_tokenizer, train_tokenizer
 
+pytestmark = pytest.mark.transformers
+
 
 def byte_level():
     tokenizer = train_tokenizer(["the river runs under a bridge"], 320)

@@ -259,6 +259,7 @@ def test_named_evaluation_sets_in_memory():
             load(Data(), train=rows(4), eval_sets={name: rows(1)})
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_texts():
     """Texts of 40 MB altogether; what stays in memory is a few hundred bytes for each row."""
 
@@ -319,6 +320,7 @@ def test_rows_in_are_rows_used_and_rows_counted(tmp_path, kinds, limit, share, g
         assert used == [name for name in order if name.startswith("clean")]
 
 
+@pytest.mark.slow
 def test_the_human_mix_holds_what_its_notes_say():
     train, valid = (str(needs_data("human_mix", f"{name}.jsonl.gz")) for name in ("train", "val"))
     splits = load(Data(train=train, valid=valid, group_by="prompt"))

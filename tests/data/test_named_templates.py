@@ -11,6 +11,8 @@ from bradley.data.tokenizer import train_tokenizer
 from bradley.errors import CheckpointError, UserError
 from bradley.records import Message
 
+pytestmark = pytest.mark.transformers
+
 END = "<|end|>"
 SAID = ["Be kind.", "Where is Rome?", "In Italy, of course.", "And Bonn?", "In Germany."]
 

@@ -15,6 +15,8 @@ from bradley.errors import DataError
 from bradley.model.engine.batch import collate, padded_rows
 from tests.helpers import WORDS
 
+pytestmark = pytest.mark.transformers
+
 TOKENIZER = train_tokenizer([" ".join(WORDS)] * 3, 300)
 ASK, GOOD, BAD = "how deep is the river", "a tall man cannot stand in it", "very"
 USER = {"role": "user", "content": ASK}

@@ -11,6 +11,8 @@ from bradley.errors import CheckpointError, DataError, UserError
 from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 from tests.helpers import comparisons, needs_data, read_gz, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 TEMPLATES = Path(__file__).parent / "templates"
 SPECIAL = {
     "llama3": ("<|begin_of_text|>", "<|eot_id|>", ["<|start_header_id|>", "<|end_header_id|>"]),

@@ -16,6 +16,8 @@ from bradley.data.truncate import Ledger, truncate
 from bradley.errors import DataError
 from bradley.records import Comparison, Judgment, Message, Response
 
+pytestmark = pytest.mark.transformers
+
 TEMPLATES = Path(__file__).parent / "templates"
 CHAT = {
     "plain": PLAIN_CHAT_TEMPLATE,

@@ -18,6 +18,8 @@ from bradley.data.tokenizer import (
 from bradley.errors import CheckpointError, UserError
 from bradley.records import Comparison, Judgment, Message, Response
 
+pytestmark = pytest.mark.transformers
+
 
 def saved(tmp_path, **special):
     """The folder of a learned tokenizer; `special` are its special tokens."""

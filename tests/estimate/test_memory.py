@@ -20,6 +20,8 @@ from bradley.model.outline import outline
 from bradley.training.optim import make_optimizer
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [*comparisons(20), *comparisons(4, responses=4, seed=3)]
 TOKENIZER = tokenizer_for(ROWS)
 QWEN3 = {**LLAMA, "model_type": "qwen3", "head_dim": 16}

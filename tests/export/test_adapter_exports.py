@@ -13,6 +13,8 @@ from bradley.model.folder.save_load import load_model
 from bradley.scoring.core import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 pytest.importorskip("bradley.model.adapters")
 pytest.importorskip("peft")
 ROWS = comparisons(40, seed=4)

@@ -15,6 +15,8 @@ from bradley.model.folder.parity import conversation_ids
 from bradley.records import Message
 from tests.helpers import comparisons, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(6)
 TURNS = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
 LONGER = [{"role": "system", "content": "Be kind."}, *TURNS, {"role": "user", "content": " Três?\n"}, TURNS[1]]

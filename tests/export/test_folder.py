@@ -19,6 +19,8 @@ from bradley.scoring.core import score_comparisons
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA
 
+pytestmark = pytest.mark.transformers
+
 
 @pytest.fixture
 def unproven(monkeypatch):

@@ -7,6 +7,8 @@ import pytest
 from bradley.export.metadata import rotary, server_config
 from tests.helpers import GPT2, LLAMA, QWEN
 
+pytestmark = pytest.mark.transformers
+
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500000.0,

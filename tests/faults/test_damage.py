@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from . import harness, mutants, seam, toy
+from .damage import KINDS, damage
 from .results import record
 
-KINDS = ("flip", "truncate", "zero", "delete", "swap")
 NEWEST, BEFORE = "checkpoints/step-000009", "checkpoints/step-000006"
 FILES = ("model.safetensors", "bradley.json", "manifest.json", "training/optimizer.safetensors", "training/state.json")
 
@@ -27,20 +27,6 @@ def stopped():
 
 def copied(stopped, run):
     shutil.copytree(stopped, run, dirs_exist_ok=True)
-
-
-def damage(path, kind, older, rng):
-    """Damage a file; `older` is the same file of the checkpoint before."""
-    data = bytearray(path.read_bytes())
-    if kind == "flip":
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif kind == "truncate":
-        del data[rng.randrange(len(data)) :]
-    elif kind == "zero":
-        data = bytearray(len(data))
-    elif kind == "swap":
-        data = bytearray(older.read_bytes())
-    path.unlink() if kind == "delete" else path.write_bytes(data)
 
 
 def trials(count, stopped, wanted, mutant=harness.nothing):

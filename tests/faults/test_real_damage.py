@@ -9,8 +9,8 @@ import pytest
 from tests.training.interrupted import fingerprint
 
 from . import harness, real, seam
+from .damage import KINDS, damage
 from .results import record
-from .test_damage import KINDS, damage
 
 NEWEST, BEFORE = "checkpoints/step-000004", "checkpoints/step-000003"
 ASIDE = "checkpoints/.bad-step-000004"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -92,3 +93,9 @@ def end(process: "subprocess.Popen[str]", output: Path) -> None:
             os.kill(pid, signal.SIGKILL)
     process.kill()
     process.wait()
+
+
+def free_place() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"

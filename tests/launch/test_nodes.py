@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bradley.launch.local import INIT_METHOD, LaunchJob, launch
-from tests.launch.starts import Start, all_gone, environment, gone, starts, until
+from tests.launch.starts import Start, all_gone, environment, free_place, gone, starts, until
 
 LITTLE = Path(__file__).with_name("little.py")
 STEPS = 12
@@ -23,12 +22,6 @@ ended = launch(LaunchJob(command, Path(output), 1, Nodes(2, int(number), place))
 print(ended, flush=True)
 sys.exit(ended.code)
 """
-
-
-def free_place() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 def machine(number: int, place: str, output: Path, seconds: float) -> "subprocess.Popen[bytes]":

@@ -15,9 +15,8 @@ import pytest
 
 from tests.faults.results import record
 from tests.helpers import LLAMA
-from tests.launch.starts import environment, gone, until
-from tests.launch.test_nodes import free_place
-from tests.security.test_secrets import CANARIES, VARIABLES, found_in, refused
+from tests.launch.starts import environment, free_place, gone, until
+from tests.security.canaries import CANARIES, VARIABLES, found_in, refused
 from tests.training.interrupted import TIMES, fingerprint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes as Linux lists them")

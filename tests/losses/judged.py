@@ -1,5 +1,6 @@
 """Random comparisons with judgments and rankings, as a loss gets them, for tests of losses."""
 
+import math
 from dataclasses import fields, replace
 
 import numpy as np
@@ -78,3 +79,17 @@ def swapped(targets: Targets) -> Targets:
     """The same scores with every label turned round."""
     highest = targets.rank.nan_to_num().max()
     return replace(targets, better=targets.worse, worse=targets.better, rank=highest - targets.rank)
+
+
+def targets(better, worse, probability=None, weight=None, responses=None, margin=None, group=None, rank=None):
+    count = len(better)
+    size = responses or max([*better, *worse]) + 1
+    return Targets(
+        better=torch.tensor(better),
+        worse=torch.tensor(worse),
+        probability=torch.tensor(probability or [1.0] * count),
+        margin=torch.tensor(margin or [math.nan] * count),
+        weight=torch.tensor(weight or [1.0] * count),
+        group=torch.tensor(group or [0] * size),
+        rank=torch.tensor(rank or [math.nan] * size),
+    )

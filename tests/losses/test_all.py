@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.losses import LOSSES, Targets, bradley_terry
-from tests.losses.judged import VARIANTS, cut, draw, loss, swapped, totals
-from tests.losses.test_losses import targets
+from tests.losses.judged import VARIANTS, cut, draw, loss, swapped, targets, totals
 
 everywhere = pytest.mark.parametrize("variant", VARIANTS)
 seeds = st.integers(0, 2**32 - 1)

@@ -8,22 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bradley.losses import Targets, bradley_terry
-
-
-def targets(better, worse, probability=None, weight=None, responses=None, margin=None, group=None, rank=None):
-    count = len(better)
-    size = responses or max([*better, *worse]) + 1
-    return Targets(
-        better=torch.tensor(better),
-        worse=torch.tensor(worse),
-        probability=torch.tensor(probability or [1.0] * count),
-        margin=torch.tensor(margin or [math.nan] * count),
-        weight=torch.tensor(weight or [1.0] * count),
-        group=torch.tensor(group or [0] * size),
-        rank=torch.tensor(rank or [math.nan] * size),
-    )
-
+from bradley.losses import bradley_terry
+from tests.losses.judged import targets
 
 judged = st.lists(
     st.tuples(st.floats(-30, 30), st.floats(-30, 30), st.floats(0.5, 1.0), st.floats(0.1, 3.0)), min_size=1, max_size=8

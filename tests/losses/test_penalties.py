@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from bradley.losses import centering, margin_penalty, score_penalty
-from tests.losses.judged import cut, draw, totals
-from tests.losses.test_losses import targets
+from tests.losses.judged import cut, draw, targets, totals
 
 SCORES = torch.tensor([1.0, -0.5, 0.25, 2.0], dtype=torch.float64)
 PAIRS = targets([0, 2], [1, 3], group=[0, 0, 1, 1])

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.losses import bradley_terry, plackett_luce
-from tests.losses.judged import cut, draw
-from tests.losses.test_losses import targets
+from tests.losses.judged import cut, draw, targets
 
 MISSING = math.nan
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.losses import bradley_terry, davidson, rao_kupper
-from tests.losses.test_losses import targets
+from tests.losses.judged import targets
 
 models = pytest.mark.parametrize("loss", [rao_kupper, davidson])
 

@@ -20,6 +20,8 @@ from bradley.model.trainable import count_weights, is_norm
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, tiny_model
 from tests.model.adapted import BATCH, IDS, ROWS, TOKENIZER, adapted, base_model, save, scores, train
 
+pytestmark = pytest.mark.transformers
+
 pytest.importorskip("peft")
 CONFIGS = {"llama": LLAMA, "qwen2": QWEN, "gpt2": GPT2}
 NAMES = {"llama": ["q_proj", "mlp.down_proj"], "qwen2": ["q_proj", "v_proj"], "gpt2": ["c_attn", "mlp.c_proj"]}

@@ -14,6 +14,8 @@ from bradley.model.engine.batch import collate
 from bradley.model.folder.save_load import load_model, save_model
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
 TOKENIZER = tokenizer_for(ROWS)
 STORE = store_for(ROWS, TOKENIZER)
@@ -125,6 +127,25 @@ def test_recomputing_and_compiling_go_together(traced):
     assert_same(gradients(both), gradients(plain), 1e-5)
 
 
+def test_training_takes_what_was_compiled_and_evaluation_does_not(monkeypatch):
+    """A code generator whose results are off by 1: every score of training is, and none of evaluation by a bit."""
+
+    def generator(graph, _):
+        return lambda *given: [out + 1 if torch.is_floating_point(out) else out for out in graph(*given)]
+
+    torch._dynamo.reset()
+    plain = tiny_model(LLAMA, TOKENIZER, engine="plain").eval()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=generator))
+    compiled = tiny_model(LLAMA, TOKENIZER, engine="plain", compile=True).eval()
+    assert float((compiled(batch()) - plain(batch())).detach().abs().min()) > 1e-3
+    with pytest.raises(AssertionError):
+        assert_same(gradients(compiled), gradients(plain), 1e-5)
+    with torch.no_grad():
+        assert torch.equal(compiled(batch()), plain(batch()))
+    torch._dynamo.reset()
+
+
+@pytest.mark.nightly
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler on this machine")
 def test_generated_code_gives_the_same_scores():
     """The whole of `torch.compile`, on one small layer because its code generator is slow."""

@@ -11,6 +11,8 @@ from bradley.errors import UserError
 from bradley.model.execution import fuse_layers
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 TOKENIZER = tokenizer_for(comparisons(5))
 CUDA = torch.device("cuda")
 

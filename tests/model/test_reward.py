@@ -15,6 +15,8 @@ from bradley.model.engine.batch import collate, padded_rows
 from bradley.model.reward import ScoreModel, draw_head
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
 TOKENIZER = tokenizer_for(ROWS)
 STORE = store_for(ROWS, TOKENIZER)

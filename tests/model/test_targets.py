@@ -6,6 +6,8 @@ from bradley.errors import UserError
 from bradley.model.adapters import find_targets, in_attention, place
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 TOKENIZER = tokenizer_for(comparisons(4))
 GATED = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
 PROJECTIONS = [f"self_attn.{letter}_proj" for letter in "qkvo"]

@@ -10,6 +10,8 @@ from bradley.model.engine.batch import collate
 from bradley.model.trainable import count_weights, is_norm, set_trainable, weight_kinds
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(4)
 TOKENIZER = tokenizer_for(ROWS)
 STORE = store_for(ROWS, TOKENIZER)

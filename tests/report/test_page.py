@@ -232,6 +232,7 @@ def test_the_verdict_in_words(tmp_path, scores, lengths, expected):
         assert sentence.startswith(start)
 
 
+@pytest.mark.slow
 def test_plot_run_writes_png_and_svg(run_folder, monkeypatch):
     monkeypatch.setattr(style, "png_bytes", partial(style.png_bytes, dpi=40))
     paths = plot_run(run_folder)

@@ -17,6 +17,8 @@ from bradley.runs.lock import run_lock
 from tests.faults import harness, typed
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):

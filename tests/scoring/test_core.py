@@ -15,6 +15,8 @@ from bradley.records import Judgment
 from bradley.scoring.core import score_comparisons, score_store
 from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 REFERENCE = [*comparisons(6, seed=2), *comparisons(2, responses=4, seed=3)]
 OTHERS = comparisons(5, seed=9)
 TOKENIZER = tokenizer_for(REFERENCE)

@@ -94,9 +94,20 @@ def test_what_cannot_be_scored_is_named(folder, model):
         bradley.RewardModel.from_pretrained(folder, over_long="cut")
 
 
+def test_rewards_of_the_texts_that_trl_decodes(model):
+    """Arguments as its trainer passes them for prompts without roles: two completions to each prompt."""
+    prompts = [text for text in ("the river runs", "a stone bridge") for _ in range(2)]
+    completions = ["", " under", "<|user|>counts", " trees\n trees"]
+    given = {"completion_ids": [[5]] * 4, "trainer_state": object(), "log_extra": print, "log_metric": print}
+    found = model.as_reward_func()(prompts=prompts, completions=completions, **given)
+    assert len(found) == 4 and len(set(found)) == 4
+    for prompt, completion, score in zip(prompts, completions, found, strict=True):
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+        assert score == pytest.approx(model.score([turns])[0], rel=1e-4, abs=1e-6)
+
+
 @pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed")
-@pytest.mark.parametrize("plain", [True, False])
-def test_trl_trains_a_policy_on_the_rewards(model, tmp_path, plain):
+def test_trl_trains_a_policy_on_the_rewards(model, tmp_path):
     from datasets import Dataset
     from transformers import AutoConfig, AutoModelForCausalLM
     from trl import GRPOConfig, GRPOTrainer
@@ -115,7 +126,7 @@ def test_trl_trains_a_policy_on_the_rewards(model, tmp_path, plain):
         return found
 
     texts = ["the river runs", "a stone bridge", "tall trees", "birds watch"]
-    prompts = texts if plain else [[{"role": "user", "content": text}] for text in texts]
+    prompts = [[{"role": "user", "content": text}] for text in texts]
     args = GRPOConfig(
         output_dir=str(tmp_path),
         per_device_train_batch_size=4,
@@ -146,6 +157,5 @@ def test_trl_trains_a_policy_on_the_rewards(model, tmp_path, plain):
     np.testing.assert_allclose(logged, [np.mean(found) for *_, found in seen], rtol=1e-5)
     for given, completions, found in seen:
         for prompt, completion, score in zip(given, completions, found, strict=True):
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-            expected = model.score([turns if plain else [*prompt, *completion]])[0]
+            expected = model.score([[*prompt, *completion]])[0]
             assert score == pytest.approx(expected, rel=1e-4, abs=1e-6)

@@ -16,6 +16,8 @@ from bradley.scoring.scorer import Scored, Scorer, spans
 from tests.helpers import needs_data, read_gz
 from tests.scoring.conftest import MAX_TOKENS, rows
 
+pytestmark = pytest.mark.transformers
+
 LONG = " ".join(["river"] * 400)
 
 

@@ -12,18 +12,10 @@ from bradley.errors import UserError
 from bradley.training.distributed.failures import failure_of
 from bradley.training.evaluation import Evaluator
 from bradley.training.run import train
+from tests.security.canaries import CANARIES, IN_ARGUMENTS, IN_ERROR, IN_URL, VARIABLES, found_in, refused
 from tests.training.distributed.runs import train_together
-from tests.training.test_run import SETTINGS, rows
+from tests.training.small_runs import SETTINGS, rows
 
-VARIABLES = {
-    "HF_TOKEN": "hf_" + "canaryOne" * 4,
-    "WANDB_API_KEY": "c0ffee" * 6 + "beef",
-    "AWS_ACCESS_KEY_ID": "AKIACANARYCANARYCANA",
-    "AWS_SECRET_ACCESS_KEY": "canary/Four+" * 3,
-    "AWS_SESSION_TOKEN": "canary-five-" * 3,
-}
-IN_URL, IN_ARGUMENTS, IN_ERROR = "canary-six", "hf_" + "canarySeven" * 3, "canary-eight"
-CANARIES = [*VARIABLES.values(), IN_URL, IN_ARGUMENTS, IN_ERROR]
 SOURCE = f"""# fetched from https://me:{IN_URL}@host/data.jsonl with {VARIABLES["HF_TOKEN"]}
 seed = 0
 """
@@ -36,13 +28,6 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bradley", "train", "run.toml", "--token", IN_ARGUMENTS])
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-
-
-def found_in(folder):
-    """Every file below a folder that holds a canary, with which."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
-    return [(path.name, canary) for path in files for canary in CANARIES if canary.encode() in path.read_bytes()]
 
 
 def test_the_search_finds_what_is_there(tmp_path):
@@ -69,12 +54,6 @@ def test_a_run_with_its_report_and_wandb_writes_no_secret_down(tmp_path):
     folder = finished(tmp_path / "run", ["tensorboard", "wandb"])
     assert (folder / "report.html").exists() and list(folder.glob("wandb/*/*.wandb"))
     assert found_in(folder) == []
-
-
-def refused(*_):
-    """Fail with all secrets in the message."""
-    secrets = " ".join([IN_ARGUMENTS, *VARIABLES.values()])
-    raise RuntimeError(f"401 for https://me:{IN_ERROR}@host?token={IN_URL}, with {secrets}")
 
 
 def test_a_run_that_fails_with_a_secret_in_its_error_writes_none_down(tmp_path, monkeypatch):

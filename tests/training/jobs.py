@@ -1,5 +1,6 @@
 """A training job on a few random comparisons, for tests of the loop."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,7 @@ def one_step_gradient(folder, budget, **loss):
     fit(made)
     pieces = len(made.plan.step(1).micro_batches)
     return torch.cat([(a - b.detach()).flatten() for a, b in zip(before, made.model.parameters(), strict=True)]), pieces
+
+
+def lines(folder, name="metrics.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]

@@ -13,6 +13,8 @@ from bradley.training.announce import model_lines
 from tests.helpers import GPT2, LLAMA, comparisons
 from tests.model.adapted import adapted, base_model
 
+pytestmark = pytest.mark.transformers
+
 pytest.importorskip("peft")
 TRAIN, VALID, TEST = comparisons(30), comparisons(8, seed=9), comparisons(6, seed=11)
 

@@ -6,6 +6,7 @@ from bradley.data.truncate import Ledger
 from bradley.errors import DataError, UserError
 from bradley.training.build import check_losses, check_positions, objective, probe_of
 from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
+from tests.losses.judged import targets
 from tests.training.jobs import config
 
 ROWS = comparisons(30)
@@ -49,8 +50,6 @@ def test_the_probe_is_a_fixed_sample_of_what_is_trained_on():
 
 def test_beta_reaches_the_objective():
     import torch
-
-    from tests.losses.test_losses import targets
 
     scores = torch.tensor([1.0, 0.0])
     terms = [objective(config(loss={"beta": b}).loss)["bradley_terry"] for b in (1.0, 2.0)]

@@ -14,11 +14,9 @@ from bradley.model.folder.save_load import load_model
 from bradley.scoring.core import score_store
 from bradley.training.loop import fit
 from tests.helpers import GPT2
-from tests.training.jobs import VALID, config, job, one_step_gradient
+from tests.training.jobs import VALID, config, job, lines, one_step_gradient
 
-
-def lines(folder, name="metrics.jsonl"):
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+pytestmark = pytest.mark.transformers
 
 
 def flat(value):

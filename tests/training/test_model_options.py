@@ -17,6 +17,8 @@ from bradley.scoring.core import score_comparisons
 from bradley.training.announce import model_lines
 from tests.helpers import LLAMA, changed, comparisons, store_for, tiny_model, tiny_run, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 SETTINGS = tiny_run(train={"max_steps": 3}, optim={"lr": 1e-3, "warmup": 0}, eval={"every": 3})
 TRAIN, VALID, TEST = comparisons(30), comparisons(8, seed=9), comparisons(6, seed=11)
 

@@ -16,6 +16,8 @@ from bradley.training import publish
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.model.adapted import base_model
 
+pytestmark = pytest.mark.transformers
+
 TOKENIZER = tokenizer_for(comparisons(20))
 MIXTRAL = {**LLAMA, "model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 1}
 DATA = {"train": comparisons(24), "valid": comparisons(8, seed=9)}

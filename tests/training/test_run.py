@@ -10,9 +10,8 @@ from bradley.errors import BradleyError, DataError, RunFolderError, UserError
 from bradley.model.folder.save_load import load_model
 from bradley.runs.claim import make_run_folder
 from bradley.training.run import train, with_sanity
-from tests.helpers import comparisons, tiny_run
-
-SETTINGS = tiny_run(log={"every": 1})
+from tests.helpers import comparisons
+from tests.training.small_runs import SETTINGS, rows
 
 
 @pytest.fixture(autouse=True)
@@ -26,21 +25,18 @@ def no_pages(monkeypatch):
     monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
 
 
-def rows(count, prefix=""):
-    return [
-        {
-            "prompt": f"{prefix} What follows {i}?",
-            "chosen": f"The number {i + 1} follows.",
-            "rejected": f"Nobody knows what number follows {i}.",
-            "id": f"{prefix}{i}",
-            "set": "even" if i % 2 == 0 else "odd",
-        }
-        for i in range(count)
-    ]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run with figures and report, for tests that only read the folder."""
+    place = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRADLEY_CACHE", str(place / "cache"))
+        return bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), test=rows(10, "t"), output=place / "run")
 
 
-def test_rows_in_memory_become_a_run_folder(tmp_path):
-    run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), test=rows(10, "t"), output=tmp_path / "run")
+@pytest.mark.transformers
+def test_rows_in_memory_become_a_run_folder(whole):
+    run = whole
     names = {path.name for path in run.folder.iterdir()}
     assert names >= {
         "config.json", "environment.json", "data_report.json", "metrics.jsonl", "timing.jsonl", "checkpoints", "model",
@@ -58,7 +54,7 @@ def test_rows_in_memory_become_a_run_folder(tmp_path):
     assert Config(**json.loads((run.folder / "config.json").read_text())).train.batch_size == 8
 
 
-def test_comparisons_in_memory_give_the_same_bytes_twice(tmp_path):
+def test_comparisons_in_memory_give_the_same_bytes_twice(tmp_path, no_pages):
     for name in ("a", "b"):
         bradley.train(SETTINGS, train=comparisons(30), valid=comparisons(8, seed=9), output=tmp_path / name)
     for file in ("metrics.jsonl", "model/model.safetensors", "results.json", "data_report.json"):
@@ -136,7 +132,7 @@ def test_an_evaluation_set_of_ties_alone_has_an_nll_and_no_accuracy(tmp_path):
     assert "accuracy     -" in run.summary()
 
 
-def test_rows_without_a_prompt_are_clusters_of_their_own(tmp_path):
+def test_rows_without_a_prompt_are_clusters_of_their_own(tmp_path, no_pages):
     bare = [{"chosen": f"Yes, {i} it is.", "rejected": f"No {i} at all."} for i in range(30)]
     settings = {**SETTINGS, "data": {"valid_share": 0.3, "format": "preference"}}
     run = bradley.train(settings, train=bare, output=tmp_path / "run")
@@ -144,7 +140,7 @@ def test_rows_without_a_prompt_are_clusters_of_their_own(tmp_path):
     assert accuracy["clusters"] == accuracy["n"] > 3
 
 
-def test_the_evaluated_rows_do_not_depend_on_the_limit(tmp_path):
+def test_the_evaluated_rows_do_not_depend_on_the_limit(tmp_path, no_pages):
     ids = []
     for limit in (128, 24):
         settings = {**SETTINGS, "render": {"max_tokens": limit, "over_long": "truncate_response"}}
@@ -159,7 +155,7 @@ def test_of_two_runs_that_want_one_folder_the_second_is_refused(tmp_path):
         make_run_folder(tmp_path / "run")
 
 
-def test_the_callers_random_state_is_left_alone(tmp_path):
+def test_the_callers_random_state_is_left_alone(tmp_path, no_pages):
     import torch
 
     torch.manual_seed(5)
@@ -177,12 +173,12 @@ def test_cuda_where_there_is_none_is_said(tmp_path):
         bradley.train({**SETTINGS, "train": {"device": "cuda"}}, train=rows(20), output=tmp_path / "run")
 
 
-def test_what_the_run_writes_the_report_reads(tmp_path):
+def test_what_the_run_writes_the_report_reads(whole):
     """One schema: every train line and every evaluation of the run is a point of the figures."""
     from bradley.report.plots import gap_points
     from bradley.runs.reader import read_run
 
-    run = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), output=tmp_path / "run")
+    run = whole
     read = read_run(run.folder)
     train_events = [e for e in read.events if e["kind"] == "train"]
     assert [e["step"] for e in train_events] == [1, 2, 3, 4]
@@ -194,18 +190,17 @@ def test_what_the_run_writes_the_report_reads(tmp_path):
     assert run.results["sets"]["valid"] == read.results["sets"]["valid"]
 
 
-def test_named_evaluation_sets_are_reported_and_never_select(tmp_path):
+def test_named_evaluation_sets_are_reported_and_never_select(tmp_path, whole):
     extra = tmp_path / "extra.jsonl"
     extra.write_text("".join(json.dumps(row) + "\n" for row in rows(7, "x")))
     settings = {**SETTINGS, "data": {"eval_sets": {"extra": str(extra)}}}
     run = bradley.train(settings, train=rows(40), valid=rows(12, "v"), output=tmp_path / "run")
-    plain = bradley.train(SETTINGS, train=rows(40), valid=rows(12, "v"), output=tmp_path / "plain")
     assert run.results["sets"]["extra"]["accuracy"]["n"] == 7 == len(run.rows("extra", "last"))
-    assert run.results["best"] == plain.results["best"]
-    assert run.results["sets"]["valid"] == plain.results["sets"]["valid"]
+    assert run.results["best"] == whole.results["best"]
+    assert run.results["sets"]["valid"] == whole.results["sets"]["valid"]
 
 
-def test_rankings_ties_and_groups_train(tmp_path):
+def test_rankings_ties_and_groups_train(tmp_path, no_pages):
     ranked = [
         {
             "prompt": [{"role": "user", "content": f"Rank {i}."}],

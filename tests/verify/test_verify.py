@@ -41,6 +41,7 @@ def failed(folder):
     return {check.name for check in rescore(folder) if not check.passed}
 
 
+@pytest.mark.transformers
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("config", "render"),

@@ -13,9 +13,9 @@ from bradley.model.choose_engine import choose_engine, prove
 from bradley.model.engine import flex, varlen
 from bradley.model.engine.registry import IMPLEMENTATIONS
 from tests.helpers import BERT, tiny_model
-from tests.model.engine.test_engine import STORE, TOKENIZER, use
-from tests.model.engine.test_flex import SHAPES
-from tests.model.engine.test_varlen import attention
+from tests.model.engine.engines import SHAPES, STORE, TOKENIZER, attention, use
+
+pytestmark = pytest.mark.transformers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 H100, T4 = (9, 0), (7, 5)

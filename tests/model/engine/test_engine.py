@@ -13,86 +13,34 @@ from transformers import AutoModelForSequenceClassification
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, UserError
-from bradley.losses import Targets
 from bradley.model.choose_engine import choose_engine, prove
 from bradley.model.engine import segments
 from bradley.model.engine import segments as blocks
-from bradley.model.engine.batch import Batch, collate
+from bradley.model.engine.batch import collate
 from bradley.model.engine.contract import Refused
 from bradley.model.folder.save_load import load_model, save_model
 from bradley.scoring.core import score_comparisons
 from bradley.training.loop import fit
-from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
-from tests.training.jobs import config, job
-from tests.training.test_loop import lines
+from tests.helpers import BERT, LLAMA, QWEN, tiny_model
+from tests.model.engine.engines import (
+    BUILT,
+    GROUPS,
+    MODELS,
+    ROWS,
+    STORE,
+    TOKENIZER,
+    WEIGHTS,
+    YARDSTICK,
+    assert_equal_engines,
+    packed,
+    run,
+    use,
+)
+from tests.training.jobs import config, job, lines
+
+pytestmark = pytest.mark.transformers
 
 LONG = {**LLAMA, "max_position_embeddings": 1024}
-ROWS = [*comparisons(5), *comparisons(3, responses=4, seed=3)]
-TOKENIZER = tokenizer_for(ROWS)
-STORE = store_for(ROWS, TOKENIZER)
-WEIGHTS = STORE.judgment_weights("prompt")
-MODELS = {
-    "llama": LLAMA,
-    "qwen2": QWEN,
-    "mistral": {**LLAMA, "model_type": "mistral", "sliding_window": None},
-    "gpt2": GPT2,
-    "gpt2 of other scale": {**GPT2, "scale_attn_by_inverse_layer_idx": True},
-    "gpt_neox": GPT_NEOX,
-    "gemma": {**LLAMA, "model_type": "gemma", "head_dim": 8},
-}
-BUILT = {name: tiny_model(shape, TOKENIZER) for name, shape in MODELS.items()}
-
-
-def packed(groups, seed=0, vocab=300):
-    """A batch of random tokens; each group is the size of a prefix and of its responses."""
-    sizes = [size for prefix, owns in groups for size in (prefix, *owns)]
-    starts = [prefix if k else 0 for prefix, owns in groups for k in range(len(owns) + 1)]
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    first = np.cumsum([0] + [len(owns) + 1 for _, owns in groups])
-    own = np.concatenate([np.arange(len(owns)) + first[g] + 1 for g, (_, owns) in enumerate(groups)])
-    prefix = np.concatenate([np.full(len(owns), first[g]) for g, (_, owns) in enumerate(groups)])
-    none = torch.zeros(0)
-    return Batch(
-        tokens=torch.from_numpy(np.random.default_rng(seed).integers(0, vocab, offsets[-1])),
-        positions=torch.cat([torch.arange(at, at + n) for at, n in zip(starts, sizes, strict=True)]),
-        segments=torch.from_numpy(offsets),
-        prefix=torch.from_numpy(prefix),
-        own=torch.from_numpy(own),
-        last=torch.from_numpy(offsets[own + 1] - 1),
-        targets=Targets(none, none, none, none, none, none, none),
-    )
-
-
-def run(model, engine, batch):
-    """Scores, and the gradient of the sum of their squares."""
-    model.use(engine)
-    model.zero_grad()
-    scores = model(batch)
-    scores.square().sum().backward()
-    return scores.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_equal_engines(model, batch, scores=1e-5, gradient=1e-4, engine="segments"):
-    assert_equal_runs(run(model, "plain", batch), run(model, engine, batch), scores, gradient)
-
-
-def assert_equal_runs(plain, shared, scores=1e-5, gradient=1e-4):
-    assert float((plain[0] - shared[0]).abs().max()) <= scores * float(plain[0].abs().max())
-    assert plain[1].keys() == shared[1].keys()
-    whole = float(torch.stack([g.norm() for g in plain[1].values()]).norm())
-    for name, expected in plain[1].items():
-        apart = float((expected - shared[1][name]).norm())
-        assert apart <= gradient * float(expected.norm()) + 1e-6 * whole, name
-
-
-GROUPS = st.lists(
-    st.tuples(st.integers(0, 40), st.lists(st.integers(1, 30), min_size=1, max_size=8)), min_size=1, max_size=4
-)
-
-
-YARDSTICK = [(7, [3, 5, 2, 6, 4, 8]), (0, [9, 4])]
-"""Comparisons beside those that are drawn: differences are held against the largest score of a batch, and a lone score
-may be near 0, where the rounding of what cancelled out is all that is left of it."""
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -177,11 +125,6 @@ def test_every_token_goes_through_the_backbone_once():
     model(batch)
     hook.remove()
     assert seen == [(1, len(batch.tokens), 32)]
-
-
-def use(model, engine):
-    model.use(engine)
-    return model
 
 
 REFUSED = {

@@ -7,11 +7,12 @@ import torch
 from bradley.config import Model
 from bradley.model.build import build_model
 from bradley.model.choose_engine import prove
-from tests.model.engine.test_engine import STORE, TOKENIZER, assert_equal_runs, packed, run, use
-from tests.model.engine.test_flex import SHAPES, WIDE
-from tests.model.engine.test_varlen import attention
+from tests.model.engine.engines import SHAPES, STORE, TOKENIZER, WIDE, assert_equal_runs, attention, packed, run, use
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device"),
+    pytest.mark.transformers,
+]
 CUDA = torch.device("cuda")
 SIZES = [
     [(11, [3, 1, 9]), (0, [5, 6]), (40, [30, 30])],

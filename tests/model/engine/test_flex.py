@@ -10,9 +10,9 @@ from bradley.model.choose_engine import prove
 from bradley.model.engine import flex
 from bradley.model.engine.contract import Refused
 from tests.helpers import tiny_model
-from tests.model.engine.test_engine import (
+from tests.model.engine.engines import (
     GROUPS,
-    MODELS,
+    SHAPES,
     STORE,
     TOKENIZER,
     YARDSTICK,
@@ -23,15 +23,8 @@ from tests.model.engine.test_engine import (
     use,
 )
 
-WIDE = {"hidden_size": 64, "intermediate_size": 96}
-"""Heads of 16 and more, the smallest that there are kernels for."""
-SHAPES = {
-    "llama": {**MODELS["llama"], **WIDE},
-    "gpt2": {**MODELS["gpt2"], "n_embd": 64},
-    "gpt2 of other scale": {**MODELS["gpt2"], "n_embd": 64, "scale_attn_by_inverse_layer_idx": True},
-    "gpt_neox": {**MODELS["gpt_neox"], **WIDE},
-    "gemma": {**MODELS["gemma"], **WIDE, "head_dim": 32},
-}
+pytestmark = pytest.mark.transformers
+
 LONG = st.lists(
     st.tuples(st.integers(0, 600), st.lists(st.integers(1, 300), min_size=1, max_size=6)), min_size=1, max_size=4
 )

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from torch.nn.functional import scaled_dot_product_attention
 
 from bradley.errors import UserError
 from bradley.model.choose_engine import prove
@@ -14,7 +13,7 @@ from bradley.model.engine import varlen
 from bradley.model.engine.batch import collate
 from bradley.model.engine.contract import Refused
 from tests.helpers import tiny_model
-from tests.model.engine.test_engine import (
+from tests.model.engine.engines import (
     BUILT,
     GROUPS,
     MODELS,
@@ -23,26 +22,13 @@ from tests.model.engine.test_engine import (
     YARDSTICK,
     assert_equal_engines,
     assert_equal_runs,
+    attention,
     packed,
     run,
     use,
 )
 
-
-def attention(
-    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None, window_size=(-1, -1), enable_gqa=False
-):
-    """What `varlen_attn` computes: attention of each sequence alone, its last query seeing its last key."""
-    assert window_size == (-1, 0) and cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
-    assert query.is_contiguous() and len(query) == int(cu_seq_q[-1]) and len(key) == int(cu_seq_k[-1])
-    asked, answering = (sizes.diff().tolist() for sizes in (cu_seq_q, cu_seq_k))
-    assert (max(asked), max(answering)) == (max_q, max_k)
-    outputs = []
-    for q, k, v in zip(query.split(asked), key.split(answering), value.split(answering), strict=True):
-        mask = torch.ones(len(q), len(k), dtype=torch.bool).tril(len(k) - len(q))
-        heads = (tensor.transpose(0, 1) for tensor in (q, k, v))
-        outputs.append(scaled_dot_product_attention(*heads, mask, scale=scale, enable_gqa=enable_gqa).transpose(0, 1))
-    return torch.cat(outputs)
+pytestmark = pytest.mark.transformers
 
 
 @pytest.fixture(autouse=True)

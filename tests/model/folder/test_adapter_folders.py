@@ -11,6 +11,8 @@ from bradley.model.folder.save_load import load_model
 from tests.helpers import GPT2, LLAMA, tiny_model
 from tests.model.adapted import TOKENIZER, adapted, base_model, save, scores, train
 
+pytestmark = pytest.mark.transformers
+
 pytest.importorskip("peft")
 
 

@@ -22,6 +22,8 @@ from bradley.model.folder.save_load import add_normalization, load_model, save_m
 from bradley.records import Comparison, Judgment, Message, Response
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(20)
 TOKENIZER = tokenizer_for(ROWS)
 

@@ -18,6 +18,8 @@ from bradley.scoring.core import score_comparisons, score_store
 from bradley.verify.plain import needs_positions, plain_scores
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 TURNS = (Message("user", "one"), Message("assistant", "two two"), Message("user", "three"))
 ROWS = [
     Comparison(f"m{i}", f"k{i}", (*TURNS, *row.prompt), row.responses, row.judgments)

@@ -18,6 +18,8 @@ from bradley.records import Comparison, Message
 from bradley.scoring.core import score_comparisons, score_store
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(6)
 TOKENIZER = tokenizer_for(ROWS)
 

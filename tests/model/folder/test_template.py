@@ -3,12 +3,16 @@
 import datetime
 import json
 
+import pytest
+
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
 from bradley.model.folder.save_load import CARD, load_model, save_model
 from bradley.scoring.core import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
+
+pytestmark = pytest.mark.transformers
 
 DATED = "<|system|>Today is {{ strftime_now('%d %b %Y') }}.<|end|>" + PLAIN_CHAT_TEMPLATE
 

@@ -17,6 +17,8 @@ from bradley.verify.rescore import rescore
 from tests.helpers import LLAMA, comparisons, store_for, tiny_run, tokenizer_for
 from tests.training.jobs import VALID, config, job
 
+pytestmark = pytest.mark.transformers
+
 SETTINGS = tiny_run(train={"max_steps": 3}, eval={"every": 3, "train_probe": 4})
 
 

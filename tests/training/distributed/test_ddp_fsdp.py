@@ -17,6 +17,8 @@ from tests.training.distributed.processes import values
 from tests.training.distributed.steps import Trained, take_steps
 from tests.training.jobs import TOKENIZER, config
 
+pytestmark = pytest.mark.transformers
+
 SETTINGS = config(train={"micro_batch_tokens": 200, "batch_size": 8, "max_steps": 8})
 OF_DIFFERENCES = [f"train/rm/{name}" for name in ("loss", "nll", "accuracy", "reward_margin", "mean_probability")]
 """Figures that a constant added to all scores does not change: its gradient is rounding, and Adam follows that."""

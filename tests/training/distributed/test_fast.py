@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from bradley.training.guards.nonfinite import Guard
-from tests.training.distributed.runs import train_together
-from tests.training.distributed.test_runs import FIXED, TRAIN, lines, quick, stop_after  # noqa: F401
+from tests.training.distributed.runs import FIXED, TRAIN, lines, stop_after, train_together
 from tests.training.interrupted import run
 
+pytestmark = pytest.mark.usefixtures("quick")
 FAST = {**FIXED, "train": {**TRAIN, "max_steps": 9}, "eval": {"every": 9}, "parallel": {"canonical": "off"}}
 SIZES = [2, 3, 1]
 ORDERS = ["replicate over 2", "replicate over 3", "one after another"]

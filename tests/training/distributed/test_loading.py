@@ -15,6 +15,8 @@ from tests.helpers import LLAMA
 from tests.training.distributed.processes import together, values
 from tests.training.jobs import TOKENIZER
 
+pytestmark = pytest.mark.transformers
+
 CPU = torch.device("cpu")
 
 

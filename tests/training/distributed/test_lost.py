@@ -15,8 +15,9 @@ import torch.distributed as dist
 
 from bradley.training import saver
 from bradley.training.progress import Position
-from tests.training.distributed.runs import must_train, train_together
-from tests.training.distributed.test_runs import SHORT, TEST, alike, quick, short  # noqa: F401
+from tests.training.distributed.runs import SHORT, TEST, alike, must_train, train_together
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 AFTER = {"forward": 5, "reduction": 5, "evaluation": 4, "save": 4}
 """The step after which it happens; evaluations and saves follow the fourth."""
@@ -26,7 +27,7 @@ NIGHTLY = [pytest.param(part, marks=pytest.mark.nightly) for part in ("forward",
 
 
 @pytest.mark.parametrize("part", ["save", *NIGHTLY])
-def test_a_process_that_is_killed_ends_the_other_with_8_and_costs_no_bit(tmp_path, short, part: str) -> None:  # noqa: F811
+def test_a_process_that_is_killed_ends_the_other_with_8_and_costs_no_bit(tmp_path, short, part: str) -> None:
     folder, places = tmp_path / "run", tmp_path
     results = train_together(2, folder, SHORT, lambda rank: lose(rank, part, places), **TEST)
     took = time.time() - float((places / "killed").read_text())

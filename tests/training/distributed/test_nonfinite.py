@@ -13,9 +13,10 @@ from torch import Tensor
 from bradley.training import loop
 from bradley.training.guards import culprits
 from bradley.training.guards.nonfinite import SHOWN
-from tests.training.distributed.runs import must_train, train_together
-from tests.training.distributed.test_runs import SHORT, TEST, alike, lines, quick  # noqa: F401
+from tests.training.distributed.runs import SHORT, TEST, alike, lines, must_train, train_together
 from tests.training.interrupted import run
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 MANY = {**SHORT, "train": {**SHORT["train"], "batch_size": 30, "micro_batch_tokens": 900, "max_steps": 8}}
 """More comparisons to a micro-batch than a message names."""

@@ -17,40 +17,22 @@ from bradley.cli.main import complain
 from bradley.common import signals
 from bradley.errors import RankError, UserError
 from tests.faults.results import record
-from tests.helpers import LLAMA
 from tests.model.adapted import base_model
-from tests.training.distributed.runs import must_train, train_together
-from tests.training.interrupted import SETTINGS, TIMES, fingerprint, rows, run
+from tests.training.distributed.runs import (
+    FIXED,
+    SHORT,
+    TEST,
+    TRAIN,
+    alike,
+    lines,
+    must_train,
+    stop_after,
+    train_together,
+)
+from tests.training.interrupted import SETTINGS, rows, run
 
-LEFT_OUT = {*TIMES, "environment.json", "config.json"}
 POISONED = 7
-TEST = {"test": rows(9, "t")}
-TRAIN = {"batch_size": 8, "micro_batch_tokens": 150, "threads": 1}
-SHORT = {**SETTINGS, "train": {**TRAIN, "max_steps": 8}, "log": {**SETTINGS["log"], "trackers": ""}}
-FIXED = {
-    **SETTINGS,
-    "model": {"config": LLAMA, "tokenizer": "train", "vocab_size": 320},
-    "train": {**TRAIN, "max_steps": 30},
-    "eval": {"every": 10, "train_probe": 8},
-    "log": {"every": 1},
-}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick(tmp_path_factory):
-    """One cache of tokens for all runs; figures and report left out, which take longer than the run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory, quick) -> Path:
-    """The run of `SHORT` by one process."""
-    folder = tmp_path_factory.mktemp("short") / "one"
-    run(folder, SHORT, **TEST)
-    return folder
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +51,6 @@ def base(tmp_path_factory):
 def with_adapter(base: Path) -> dict[str, Any]:
     """Settings that train an adapter, with dropout."""
     return {"model": {"path": str(base), "dropout": True, "adapter": {"kind": "lora", "rank": 4, "dropout": 0.1}}}
-
-
-def alike(folder: Path) -> dict[str, str]:
-    return {name: sha for name, sha in fingerprint(folder, LEFT_OUT).items() if not name.startswith("logs/")}
-
-
-def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if line["kind"] == kind]
 
 
 def scores(folder: Path, name: str) -> np.ndarray:
@@ -190,24 +163,6 @@ def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_
         assert known["starts"][-1]["changed"] == changed
     for expected, found in zip(lines(tmp_path / "one", "train"), lines(tmp_path / "many", "train"), strict=True):
         assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=1e-5)
-
-
-def stop_after(step: int, rank: int = 0):
-    """Ask one process to stop by a signal after so many optimizer steps of the run."""
-
-    def before(own: int) -> None:
-        from bradley.training.progress import Position
-
-        move = Position.move
-
-        def counted(place: Position, *args: Any) -> None:
-            move(place, *args)
-            if place.step == step and own == rank:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        Position.move = counted
-
-    return before
 
 
 @pytest.mark.parametrize(

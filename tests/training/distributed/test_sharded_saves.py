@@ -13,8 +13,7 @@ import pytest
 from safetensors import safe_open
 from torch.distributed.checkpoint.filesystem import FileSystem
 
-from tests.training.distributed.runs import must_train, train_together
-from tests.training.distributed.test_runs import SHORT, lines, stop_after
+from tests.training.distributed.runs import SHORT, lines, must_train, stop_after, train_together
 from tests.training.interrupted import TIMES, fingerprint, run
 
 SETTINGS: dict[str, Any] = {**SHORT, "parallel": {"mode": "shard_all"}, "eval": {"every": 2, "train_probe": 8}}
