@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Render
+from bradley.data import token_store
 from bradley.data.render import Renderer
 from bradley.data.token_store import ARRAYS, build_store, store_of
-from bradley.data.truncate import Ledger, truncate
+from bradley.data.truncate import Fitted, Ledger, truncate
+from bradley.errors import DataError
 from bradley.records import Candidates
 from tests.helpers import comparisons, store_for, tokenizer_for
 
@@ -43,6 +46,47 @@ def test_each_response_owns_its_last_token(sizes, seed):
     own = np.delete(np.diff(store.segments), store.first_response[:-1] + np.arange(len(rows)))
     assert (own >= 1).all() and len(own) == sum(sizes)
     assert store.segments[-1] == len(store.tokens)
+
+
+@given(st.lists(st.lists(st.lists(st.integers(1, 2), min_size=1, max_size=6), min_size=2, max_size=4), max_size=4))
+@example([[[1, 2], [1, 2, 1]]])  # the first response is the beginning of the second
+@example([[[1], [1]], [[2, 1, 1], [2, 2]]])
+@settings(max_examples=50, deadline=None)
+def test_a_response_that_begins_another_one_keeps_its_last_token(groups):
+    """Responses share what all of them begin with, and the last token of none: a score is read there."""
+    rows = [comparisons(1, responses=len(ids))[0] for ids in groups]
+    fitted = [Fitted(ids, (), list(map(len, ids)), [False] * len(ids)) for ids in groups]
+    store = store_of(list(zip(rows, fitted, strict=True)))
+    sizes = iter(np.diff(store.segments).tolist())
+    for number, ids in enumerate(groups):
+        shared = max(n for n in range(min(map(len, ids))) if all(row[:n] == ids[0][:n] for row in ids))
+        assert [next(sizes) for _ in range(len(ids) + 1)] == [shared, *(len(row) - shared for row in ids)]
+        assert [store.response_ids(number, k).tolist() for k in range(len(ids))] == ids
+    assert not list(sizes)
+
+
+MANY = comparisons(token_store.CHUNK + 8)
+EVERYTHING = Renderer(tokenizer_for(MANY), Render(max_tokens=512), causal=True)
+
+
+@given(st.integers(1, 12), st.sets(st.integers(0, 11)), st.integers(1, 12))
+@example(len(MANY), {0, 3}, token_store.CHUNK)  # the chunk of every run: two rows go from the first, the second follows
+@example(3, {0}, 1)
+@settings(max_examples=25, deadline=None)
+def test_a_kept_comparison_has_the_number_of_its_place_among_all(count, dropped, chunk):
+    """Chunks of any size, and any rows that go: here those whose two texts are equal."""
+    rows = MANY[:count]
+    rows = [replace(row, responses=row.responses[:1] * 2) if n in dropped else row for n, row in enumerate(rows)]
+    left = [n for n in range(count) if n not in dropped]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_store, "CHUNK", chunk)
+        if not left:
+            with pytest.raises(DataError, match="no comparison is left"):
+                build_store(rows, EVERYTHING, training=True)
+            return
+        store = build_store(rows, EVERYTHING, training=True)
+    assert store.number.tolist() == left
+    assert [row.id for row in store.info] == [rows[n].id for n in left]
 
 
 def test_a_store_of_fitted_rows_in_memory_equals_the_one_on_disk():

@@ -1,5 +1,6 @@
 """One writer per run folder: a second one leaves within two seconds and changes nothing; a dead one's lock is taken."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -9,6 +10,8 @@ import signal
 import socket
 import threading
 import time
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +183,22 @@ def test_who_stood_still_while_the_folder_was_taken_is_told(run):
     assert read_owner(run / LOCK)["pid"] == 7  # and it is left to that one
 
 
+@pytest.mark.parametrize(
+    "same", [same for count in range(4) for same in combinations(("host", "pid", "started"), count)]
+)
+def test_an_owner_is_known_by_its_token_alone(run, same):
+    """Process ids come again, and two machines may have one name: another token is another owner."""
+    other = {"host": "elsewhere", "pid": 7, "started": "today", "token": "x"}
+    with run_lock(run) as held:
+        (run / LOCK).write_text(json.dumps(other | {"token": held.owner["token"]}))
+        held.check()  # the same token is the same owner
+        other |= {name: held.owner[name] for name in same}
+        (run / LOCK).write_text(json.dumps(other))
+        with pytest.raises(RunFolderError, match="was taken over by process"):
+            held.check()
+    assert read_owner(run / LOCK) == other
+
+
 def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -191,20 +210,50 @@ def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
         assert attempt(run).code == 0
 
 
-def test_a_file_that_its_owner_removes_meanwhile_is_no_lock(run, monkeypatch):
-    """Two processes would hold two files of one name, had the second one opened it before the first let go."""
-    flock, let_go = lock._flock, [True]
+def made_anew(path):
+    """Put an empty file of the same name in the place of a lock file."""
+    path.unlink()
+    path.touch()
 
-    def removed_first(handle):
-        if let_go:
-            let_go.pop()
-            (run / LOCK).unlink()
+
+def replaced(path):
+    """Give the name of a lock file to another file, without a moment in which there is none."""
+    path.with_name("other").touch()
+    path.with_name("other").replace(path)
+
+
+def before_the_first_flock(monkeypatch, act):
+    """Have something happen once, between the opening of a lock file and its `flock`."""
+    flock = lock._flock
+
+    def acted_first(handle):
+        monkeypatch.setattr(lock, "_flock", flock)
+        act()
         return flock(handle)
 
-    monkeypatch.setattr(lock, "_flock", removed_first)
+    monkeypatch.setattr(lock, "_flock", acted_first)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, made_anew, replaced])
+def test_a_file_that_has_lost_its_name_meanwhile_is_no_lock(run, monkeypatch, change):
+    """Two processes would hold two files of one name, had the second one opened it before the first let go."""
+    before_the_first_flock(monkeypatch, lambda: change(run / LOCK))
     with run_lock(run, wait_seconds=5):
-        monkeypatch.setattr(lock, "_flock", flock)
         assert attempt(run).code == 6
+
+
+def test_a_folder_that_another_one_gets_meanwhile_is_that_ones(run, monkeypatch):
+    """The file is removed and made anew by the owner that comes next, between our opening and our lock."""
+    with contextlib.ExitStack() as others:
+
+        def overtaken():
+            (run / LOCK).unlink()
+            others.enter_context(run_lock(run))
+
+        before_the_first_flock(monkeypatch, overtaken)
+        with pytest.raises(RunFolderError, match=f"is being written by process {os.getpid()} on"):
+            others.enter_context(run_lock(run, wait_seconds=0.3))
+        assert read_owner(run / LOCK)["pid"] == os.getpid()
 
 
 def test_a_lock_goes_with_its_block_however_that_ends(run):

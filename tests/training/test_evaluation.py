@@ -1,8 +1,12 @@
 """Selection, patience and the refusal of scores that are not numbers."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bradley.config import Loss, Train
 from bradley.errors import DivergedError
@@ -40,6 +44,45 @@ def test_patience_counts_evaluations_without_an_improvement_of_min_delta(tmp_pat
     made, _ = verdicts(tmp_path, monkeypatch, history, early_stopping="nll", patience=2, min_delta=0.1, select_by="nll")
     assert [v.stop for v in made] == ["", "", "", *["no improvement in 2 evaluations"] * 2]
     assert all(v.improved for v in made)
+
+
+def evaluated(history, first, evaluator, patch):
+    """Run an evaluator on `history` from step `first` on; what each evaluation decided."""
+    scored = iter(history)
+    patch.setattr(evaluation, "score_store", lambda *_: rows(next(scored)))
+    made = [evaluator.run(None, first + n) for n in range(len(history))]
+    return [(verdict.improved, verdict.stop, verdict.line) for verdict in made]
+
+
+MARGINS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), min_size=2, max_size=2)
+
+
+@given(
+    st.lists(MARGINS, min_size=1, max_size=7),
+    st.integers(0, 7),
+    st.sampled_from(["nll", "accuracy", "off"]),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from(["nll", "accuracy"]),
+)
+@example([[1, 1]] * 4, 3, "nll", 2, 0.0, "nll")  # the second evaluation without a gain comes after the resume
+@settings(max_examples=30, deadline=None)
+def test_what_is_resumed_anywhere_decides_as_if_never_interrupted(history, cut, metric, patience, min_delta, select_by):
+    """State goes through JSON; every attribute ends equal, also those that no verdict shows yet."""
+    train = Train(early_stopping=metric, patience=patience, min_delta=min_delta, select_by=select_by)
+
+    def fresh():
+        return Evaluator({"valid": None}, train, Loss(), Path(), {"valid": {0: comparisons(1)[0]}})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "write_rows", lambda *_: None)
+        whole, before, after = fresh(), fresh(), fresh()
+        expected = evaluated(history, 0, whole, patch)
+        decided = evaluated(history[:cut], 0, before, patch)
+        after.restore(json.loads(json.dumps(before.state())))
+        decided += evaluated(history[cut:], min(cut, len(history)), after, patch)
+    assert decided == expected
+    assert vars(after) == vars(whole)
 
 
 def test_off_never_stops(tmp_path, monkeypatch):

@@ -64,6 +64,28 @@ def test_two_runs_of_one_config_write_the_same_bytes(tmp_path):
     assert (tmp_path / "c" / "metrics.jsonl").read_bytes() != (tmp_path / "a" / "metrics.jsonl").read_bytes()
 
 
+def draws(folder, seed, **train):
+    """Train a little, and return the state of the random generator before each forward pass of a step."""
+    made, found = job(folder, config(seed=seed, model={"dropout": True}, train=train), GPT2), []
+
+    def look(module, _):
+        if module.training:
+            found.append(bytes(torch.get_rng_state().numpy()))
+
+    made.model.register_forward_pre_hook(look)
+    fit(made)
+    assert len(found) == sum(len(made.plan.step(n + 1).micro_batches) for n in range(made.plan.num_steps))
+    return found
+
+
+def test_no_two_micro_batches_of_any_steps_or_runs_draw_the_same_dropout(tmp_path):
+    cut = {"max_steps": 3, "micro_batch_tokens": 150}
+    first, again = (draws(tmp_path / name, 0, **cut) for name in ("first", "again"))
+    other = draws(tmp_path / "other", 1, **cut)
+    assert first == again and len(first) > 6
+    assert len({*first, *other}) == len(first) + len(other)
+
+
 def test_train_figures_equal_the_scores_of_the_step(tmp_path):
     made = job(tmp_path / "run", config(train={"max_steps": 1}))
     fresh = job(tmp_path / "fresh", config(train={"max_steps": 1}))

@@ -1,7 +1,11 @@
 """Which engine a model gets: the first that its device, its precision and its attention allow."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bradley.errors import CheckpointError, UserError
 from bradley.model import choose_engine as engine
@@ -59,6 +63,29 @@ def test_the_proof_holds_each_engine_against_plain(name, gpu, monkeypatch):
     monkeypatch.setattr(*broken[name])
     with pytest.raises(CheckpointError, match=f"the engine {name} gives other scores than plain"):
         prove(model, STORE)
+
+
+@given(st.sampled_from(["segments", "plain", "both"]), st.sampled_from([math.nan, math.inf]), st.integers(0, 6))
+@example("segments", math.nan, 0)
+@settings(max_examples=20, deadline=None)
+def test_scores_that_are_no_numbers_prove_nothing(path, value, place):
+    """NaN is above no limit, and neither is what infinite scores differ by: a proof has to be below its limit."""
+    # One score of the rows is spoilt, on the named paths; infinite on both, the difference is NaN again.
+    spoilt = {"both": ("segments", "plain")}.get(path if value != math.inf else "both", (path,))
+    model = use(plain_model(), "segments")
+
+    def spoil(module, _, scores):
+        if module.engine in spoilt:
+            scores[place % len(scores)] = value
+        return scores
+
+    assert prove(model, STORE).difference < 1e-6
+    hook = model.register_forward_hook(spoil)
+    with pytest.raises(CheckpointError, match="the engine segments gives other scores than plain"):
+        prove(model, STORE)
+    assert model.engine == "segments"
+    hook.remove()
+    assert prove(model, STORE).difference < 1e-6
 
 
 @pytest.mark.parametrize("name", ["varlen", "flex"])
