@@ -1,6 +1,7 @@
 """The choice of an engine: the first able to compute a prompt once, else `plain`; and the proof of equal scores."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -104,8 +105,8 @@ def prove(model: ScoreModel, store: TokenStore) -> Proof:
     difference = float((packed - padded).abs().max())
     spread, largest = float(padded.max() - padded.min()), float(padded.abs().max())
     allowed = TOLERANCE[model.compute] * spread + ROUNDING[model.compute] * largest
-    # Written as a negation, so a difference of NaN fails too.
-    if not difference <= allowed:
+    # Written as a negation, so a difference of NaN fails too; infinite plain scores would allow any difference.
+    if not difference <= allowed < math.inf:
         raise CheckpointError(
             f"on this model the engine {engine} gives other scores than plain: they differ by up to {difference:.1e}, "
             f"and rounding explains {allowed:.1e}",
