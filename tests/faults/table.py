@@ -12,43 +12,43 @@ from .results import read
 SEEN = Path(__file__).with_name("seen.jsonl")
 HEAD = """# What a run survives
 
-A run that is killed, loses its power or finds the disk full goes on with `bradley train CONFIG --output DIR --resume`,
-from its newest whole checkpoint, to the bytes that it would have had without the interruption.
+After a kill, a power cut or a full disk, `bradley train CONFIG --output DIR --resume` continues a run from its newest
+whole checkpoint. The resumed run ends with the same bytes as a run without interruption.
 
-- A checkpoint is written under a temporary name: model, tokenizer and state first, then `manifest.json` with the
-  SHA-256 of every file and of itself. Everything is synced, the folder gets its name, that name is synced; only then do
-  older ones go. So at every instant after the first save there is a whole one.
-- The newest `checkpoint.keep` are kept, and for each of them the best one that it names. Best and newest are step
-  numbers, so a moved folder goes on; times of files and clocks mean nothing.
-- Going on reads every file again. A checkpoint of which a byte is not what was written is named with both hashes, set
-  aside as `.bad-step-NNNNNN`, and the one before is used. Where none is left the run is refused; nothing starts from
-  zero unasked.
-- The metrics that a checkpoint counts on are on the disk before it, and a run that goes on cuts off what came after:
-  no line is missing or there twice.
-- One process writes in a run folder. A second one leaves with exit code 6 and names the first; the lock of a dead
-  process is taken over.
-- A full disk ends the run with exit code 7 after what may go has gone and a second attempt did not fit; what was there
-  before is whole.
-- After five starts in a row without a new checkpoint the sixth is refused, because something ends them all.
+- A checkpoint is written under a temporary name: the model, then the optimizer and the state of the run, last
+  `manifest.json` with the SHA-256 of every file and of the manifest. All files are synced, the folder is renamed, the
+  name is synced; only then are older checkpoints removed. So a whole checkpoint is on the disk at every instant after
+  the first save.
+- Kept are the newest `checkpoint.keep` checkpoints, and for each of them the best checkpoint named in its manifest.
+  Best and newest are step numbers, so a moved folder can be resumed; times of files and clocks mean nothing.
+- A resume reads every file. A damaged checkpoint is named with both hashes and renamed to `.bad-step-NNNNNN`, and the
+  checkpoint before is used. Without any whole checkpoint the resume is refused; no run starts from zero unasked.
+- Metrics are synced before the checkpoint that counts on them, and a resumed run cuts off later lines: no line is
+  missing, and no line is there twice.
+- A single process writes in a run folder. A second process ends with exit code 6 and names the first; the lock of a
+  dead process is taken over.
+- A full disk ends the run with exit code 7, after older checkpoints were removed and a second attempt did not fit;
+  earlier checkpoints are whole.
+- After five starts in a row without a new checkpoint the sixth start is refused: the same crash would come again.
 
-## How that is known
+## How this is known
 
-The bench in `tests/faults/` ends a run at every single call that changes the disk: by `kill -9`, half-way in a write,
-and by a power cut, after which files hold what was last synced and folders keep, lose or partly lose the names that
-were not. Two things are asked of every trial: the run that goes on ends with the same bytes, and it goes on no earlier
-than the last step whose save had returned. Programs that are wrong on purpose (the mutants) have to be found; a bench
-that lets one of them pass proves nothing. A *toy* is a run without a model that writes through the real code.
+The bench in `tests/faults/` ends a run at every single call that changes the disk: by `kill -9`, in the middle of a
+write, and by a power cut. After a power cut, files hold the content of the last sync, and folders keep, lose or partly
+lose the names not yet synced. Every trial has two conditions: the resumed run ends with the same bytes, and the resume
+starts no earlier than the last step with a finished save. The bench also has to find programs with a planted fault, the
+mutants: a bench that passes a mutant proves nothing. A *toy* is a run without a model that saves through the real code.
 
-This page is made by `python -m tests.faults.table` from what the bench has recorded.
+`python -m tests.faults.table` makes this page from the records of the bench.
 """
 KEYS = ("number", "fault", "expected", "seen")
-ELSEWHERE = """## Faults whose tests stand beside what they are about
+ELSEWHERE = """## Faults with tests in other folders
 
-| id | what is done | what it has to do | held by |
+| id | fault | expected | held by |
 |---|---|---|---|
 """
 TABLES = (
-    ("## Faults\n", "| id | what is done | what it has to do | what it did |\n|---|---|---|---|\n"),
+    ("## Faults\n", "| id | fault | expected | seen |\n|---|---|---|---|\n"),
     ("## Goals\n", "| id | measure | goal | reached |\n|---|---|---|---|\n"),
 )
 
