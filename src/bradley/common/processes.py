@@ -36,7 +36,7 @@ def rank_from(environment: Mapping[str, str]) -> Rank:
         UserError: the variables name no process of a group.
     """
     if not {"RANK", "WORLD_SIZE"} <= set(environment):
-        return Rank()
+        return Rank(local_rank=int(environment.get("LOCAL_RANK") or 0))
     given = {name: environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
     try:
         rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
@@ -57,7 +57,7 @@ def is_main_process() -> bool:
 
     A broken environment counts as the main process: somebody has to say what is wrong.
     """
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", "0") in ("", "0")
 
 
 def die_with_parent(parent: int) -> None:

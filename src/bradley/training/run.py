@@ -80,11 +80,13 @@ def train(
         # Machines with unlike settings or code would train different models, or wait for each other without end.
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
         with (
-            signals.listening(config.train.time_limit),
             claim(folder, config, group, resume=resume, say=console.warn) as claimed,
+            contextlib.ExitStack() as listening,
         ):
             # A wrong token for the Hub must show now, not after hours of training; `sanity` keeps this check.
             group.on_main(lambda: check_hub(hub.push, hub.private))
+            # From here on a signal is a request, looked at where it is safe; before, it ends a stalled network call.
+            listening.enter_context(signals.listening(config.train.time_limit))
             claimed.resume_locked()
             if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")

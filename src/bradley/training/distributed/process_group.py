@@ -120,7 +120,14 @@ class ProcessGroup:
         Raises:
             BradleyError: the worst failure. Processes with a failure of the same class raise their own errors.
         """
-        failures = [found for found in self.gather(None if error is None else failure_of(error, self.rank)) if found]
+        try:
+            found = self.gather(None if error is None else failure_of(error, self.rank))
+        except BaseException:
+            # Another process is gone: an own error says more than the broken exchange.
+            if error is not None:
+                raise error from None
+            raise
+        failures = [failure for failure in found if failure]
         if not failures:
             return
         worst = next((found for found in failures if found["kind"] != DiskFullError.__name__), failures[0])
