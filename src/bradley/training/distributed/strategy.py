@@ -19,7 +19,7 @@ from ...model.engine.batch import Batch
 from ...model.reward import ScoreModel
 from ..metrics import StepSums
 from .consistency import check_weights
-from .full_tensors import spread_tensors
+from .full_tensors import full_tensor, spread_tensors
 from .process_group import ProcessGroup
 from .sharded_files import read_into, write_whole
 from .watchdog import Watchdog
@@ -205,4 +205,4 @@ def clip(model: torch.nn.Module, max_norm: float) -> float:
     limit = max_norm if max_norm > 0 else float("inf")
     norm: Any = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
     # Over shards the norm is a sharded tensor too; `full_tensor` combines the processes' parts.
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    return float(full_tensor(norm))
