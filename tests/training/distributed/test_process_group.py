@@ -237,3 +237,36 @@ def test_an_error_stays_what_it_is_where_who_kept_the_store_is_gone() -> None:
 
     with pytest.raises(DataError, match="row 3"), ProcessGroup(Rank(1, 2), None, Gone()).first_cause():
         raise DataError("row 3 is broken", "")
+
+
+def test_a_process_lost_before_all_are_connected_ends_the_others_with_code_8(monkeypatch) -> None:
+    def refused(**given: object) -> None:
+        raise RuntimeError("Gloo connectFullMesh failed with [pair.cc:553] Connection closed by peer [127.0.0.1]:9413")
+
+    monkeypatch.setattr(dist, "new_group", refused)
+    results = together(2, lambda group: None)
+    assert [result.code for result in results] == [8, 8]
+    assert "one of the 2 processes" in results[0].error
+
+
+@pytest.mark.parametrize("exchange", ["settle", "agree"])
+def test_an_own_error_outlives_an_exchange_broken_by_a_lost_process(exchange: str) -> None:
+    def work(group: ProcessGroup) -> None:
+        group.gather(None)  # all are connected
+        if group.rank:
+            os._exit(1)
+        getattr(group, exchange)(DataError("a broken line"))
+
+    survivor = together(2, work)[0]
+    assert (survivor.error, survivor.code) == ("a broken line", 3)
+
+
+@pytest.mark.parametrize("exchange", ["settle", "agree"])
+def test_without_an_own_error_the_lost_process_is_the_error(exchange: str) -> None:
+    def work(group: ProcessGroup) -> None:
+        group.gather(None)  # all are connected
+        if group.rank:
+            os._exit(1)
+        getattr(group, exchange)(None)
+
+    assert together(2, work)[0].code == 8

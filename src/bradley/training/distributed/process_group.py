@@ -226,9 +226,15 @@ def open_group(
         return
     on_cuda = takes_cuda(device)
     init = init or os.environ.get(INIT_METHOD, "env://")
-    store = _join(process, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
-    # A group beside the default group: the timeout of gradients is too short for a wait during a checkpoint.
-    group = ProcessGroup(process, dist.new_group(backend="gloo", timeout=FOREVER), store)
+    try:
+        store = _join(process, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
+        # A group beside the default group: the timeout of gradients is too short for a wait during a checkpoint.
+        group = ProcessGroup(process, dist.new_group(backend="gloo", timeout=FOREVER), store)
+    except Exception as error:
+        # A process may die before all are connected; nobody can have reported a first cause yet.
+        if is_lost(error):
+            raise lost(process.size) from error
+        raise
     # gloo breaks off when a process dies, but NCCL may wait for ever. The listener ends a process stuck like this.
     listener = Listener(store, process.rank, process.size)
     try:
