@@ -147,6 +147,7 @@ def test_an_error_of_the_main_process_alone_ends_all() -> None:
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_that_is_killed_before_all_agree_ends_the_others_with_code_8(killed: int) -> None:
     def work(group: ProcessGroup) -> None:
+        group.gather(None)  # all are connected
         if group.rank == killed:
             os.kill(os.getpid(), signal.SIGKILL)
         group.agree(None)
@@ -207,6 +208,7 @@ def test_a_bug_in_one_process_is_named_in_the_others_with_code_1() -> None:
 
 def test_a_process_that_is_killed_ends_the_others_with_code_8() -> None:
     def work(group: ProcessGroup) -> None:
+        group.gather(None)  # all are connected
         if group.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         dist.all_reduce(torch.ones(10))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from ...common.processes import Rank, rank_from
@@ -226,10 +227,10 @@ def open_group(
         return
     on_cuda = takes_cuda(device)
     init = init or os.environ.get(INIT_METHOD, "env://")
+    timeout = timedelta(seconds=settings.timeout_seconds)
     try:
-        store = _join(process, timedelta(seconds=settings.timeout_seconds), init, on_cuda)
-        # A group beside the default group: the timeout of gradients is too short for a wait during a checkpoint.
-        group = ProcessGroup(process, dist.new_group(backend="gloo", timeout=FOREVER), store)
+        store = _join(process, timeout, init, on_cuda)
+        group = ProcessGroup(process, _control_group(timeout), store)
     except Exception as error:
         # A process may die before all are connected; nobody can have reported a first cause yet.
         if is_lost(error):
@@ -259,6 +260,15 @@ def _join(process: Rank, timeout: timedelta, init: str, on_cuda: bool) -> Any:
         timeout=timeout,
     )
     return store
+
+
+def _control_group(timeout: timedelta) -> Any:
+    """Connect all processes within the timeout, in a group whose exchanges may take for ever."""
+    # A group beside the default group: the timeout of gradients is too short for a wait during a checkpoint. Only the
+    # connecting is bounded: a process may be killed before the others know its address.
+    group = dist.new_group(backend="gloo", timeout=timeout)
+    _set_pg_timeout(FOREVER, group)
+    return group
 
 
 def caught(act: Callable[..., object], *given: Any) -> BaseException | None:
