@@ -62,13 +62,13 @@ EARLY = {"torch": TENSOR_ARM, "pydantic": {"config"}}
 GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
 PLAIN_NAMES = """
     bradley __main__ errors records losses
-    common files disk signals secrets seeds console plugins processes text version other_trainers
+    common files json_files lock disk signals secrets seeds console plugins processes text version other_trainers
     config base data model run fields aliases toml load
     cli main options train launch report models
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows table columns filters split token_report chat_template special_tokens tokenizer encoder render truncate
     token_store micro_batches plan schedule synthetic preview
-    runs layout reader record status lock starts manifest checkpoints claim
+    runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst
     page view details plots curves distributions drawing style table training
     build reward adapters trainable execution outline device cost choose_engine weight_files

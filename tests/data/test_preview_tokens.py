@@ -6,8 +6,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bradley.common.text import visible
 from bradley.config import Render
-from bradley.data.preview import RESET, token_view, token_views, visible
+from bradley.data.preview import RESET, token_view, token_views
 from bradley.data.render import Renderer
 from tests.helpers import comparisons, tokenizer_for
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from bradley.common import signals
+from bradley.common import lock, signals
+from bradley.common.lock import folder_lock, read_owner
 from bradley.errors import RunFolderError
-from bradley.runs import lock
 from bradley.runs.layout import LOCK
-from bradley.runs.lock import read_owner, run_lock
 
 from . import harness
 from .results import record
@@ -38,7 +37,7 @@ def holder(run):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        with run_lock(run):
+        with folder_lock(run):
             os.write(writer, b"x")
             signal.pause()
     os.read(reader, 1)
@@ -62,7 +61,7 @@ def attempt(run, wait=0.0):
     def work(tell):
         began = time.monotonic()
         try:
-            with run_lock(run, wait, lambda text: tell("said", text)):
+            with folder_lock(run, wait, lambda text: tell("said", text)):
                 tell("got", True)
         finally:
             tell("seconds", time.monotonic() - began)
@@ -157,7 +156,7 @@ def test_who_waits_says_so_and_stops_when_asked(run):
     with signals.listening(), pytest.raises(signals.StopRequested, match="SIGTERM"):
         timer.start()
         began = time.monotonic()
-        with run_lock(run, 30, said.append):
+        with folder_lock(run, 30, said.append):
             pytest.fail("the lock was another's")
     assert time.monotonic() - began < 5
     (line,) = said
@@ -166,7 +165,7 @@ def test_who_waits_says_so_and_stops_when_asked(run):
 
 def test_a_lock_is_touched_as_long_as_its_process_lives(run, monkeypatch):
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
-    with run_lock(run):
+    with folder_lock(run):
         os.utime(run / LOCK, (0, 0))
         deadline = time.monotonic() + 5
         while time.time() - (run / LOCK).stat().st_mtime > 5 and time.monotonic() < deadline:
@@ -175,7 +174,7 @@ def test_a_lock_is_touched_as_long_as_its_process_lives(run, monkeypatch):
 
 
 def test_who_stood_still_while_the_folder_was_taken_is_told(run):
-    with pytest.raises(RunFolderError, match="taken over by process 7 on elsewhere"), run_lock(run) as held:
+    with pytest.raises(RunFolderError, match="taken over by process 7 on elsewhere"), folder_lock(run) as held:
         held.check()
         (run / LOCK).unlink()
         elsewhere(run, 0)
@@ -189,7 +188,7 @@ def test_who_stood_still_while_the_folder_was_taken_is_told(run):
 def test_an_owner_is_known_by_its_token_alone(run, same):
     """Process ids come again, and two machines may have one name: another token is another owner."""
     other = {"host": "elsewhere", "pid": 7, "started": "today", "token": "x"}
-    with run_lock(run) as held:
+    with folder_lock(run) as held:
         (run / LOCK).write_text(json.dumps(other | {"token": held.owner["token"]}))
         held.check()  # the same token is the same owner
         other |= {name: held.owner[name] for name in same}
@@ -204,7 +203,7 @@ def test_where_the_disk_has_no_locks_the_touches_decide(run, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with run_lock(run):
+    with folder_lock(run):
         assert attempt(run).code == 6
         os.utime(run / LOCK, (0, 0))
         assert attempt(run).code == 0
@@ -238,7 +237,7 @@ def before_the_first_flock(monkeypatch, act):
 def test_a_file_that_has_lost_its_name_meanwhile_is_no_lock(run, monkeypatch, change):
     """Two processes would hold two files of one name, had the second one opened it before the first let go."""
     before_the_first_flock(monkeypatch, lambda: change(run / LOCK))
-    with run_lock(run, wait_seconds=5):
+    with folder_lock(run, wait_seconds=5):
         assert attempt(run).code == 6
 
 
@@ -248,16 +247,16 @@ def test_a_folder_that_another_one_gets_meanwhile_is_that_ones(run, monkeypatch)
 
         def overtaken():
             (run / LOCK).unlink()
-            others.enter_context(run_lock(run))
+            others.enter_context(folder_lock(run))
 
         before_the_first_flock(monkeypatch, overtaken)
         with pytest.raises(RunFolderError, match=f"is being written by process {os.getpid()} on"):
-            others.enter_context(run_lock(run, wait_seconds=0.3))
+            others.enter_context(folder_lock(run, wait_seconds=0.3))
         assert read_owner(run / LOCK)["pid"] == os.getpid()
 
 
 def test_a_lock_goes_with_its_block_however_that_ends(run):
-    with pytest.raises(ValueError, match="half-way"), run_lock(run):
+    with pytest.raises(ValueError, match="half-way"), folder_lock(run):
         assert (run / LOCK).exists()
         raise ValueError("half-way")
     assert {path.name for path in run.iterdir()} == {"metrics.jsonl"}
@@ -274,7 +273,7 @@ def race(run, count=4):
             try:
                 os.close(go[1])
                 os.read(go[0], 1)
-                with run_lock(run):
+                with folder_lock(run):
                     code = 0
                     os.write(done[1], b"x")
                     os.close(done[1])
@@ -303,9 +302,9 @@ def test_of_several_processes_one_gets_the_folder(rounds, run):
 
 def test_a_run_folder_that_is_a_link_is_refused(run, tmp_path):
     (tmp_path / "link").symlink_to(run)
-    with pytest.raises(RunFolderError, match="is a link to"), run_lock(tmp_path / "link"):
+    with pytest.raises(RunFolderError, match="is a link to"), folder_lock(tmp_path / "link"):
         pass
     (run / "checkpoints").symlink_to(tmp_path)
-    with pytest.raises(RunFolderError, match="checkpoints is a link"), run_lock(run):
+    with pytest.raises(RunFolderError, match="checkpoints is a link"), folder_lock(run):
         pass
     record("X9", "run folder or its checkpoints a link", "refused, exit 6", "as expected")

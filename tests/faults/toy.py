@@ -15,7 +15,7 @@ import numpy as np
 
 from bradley.common import disk
 from bradley.common.files import write_bytes, write_text
-from bradley.runs.lock import run_lock
+from bradley.common.lock import folder_lock
 from bradley.runs.starts import count_start, forget_starts
 from bradley.training.checkpoints import store
 from bradley.training.checkpoints.store import Checkpoints
@@ -75,7 +75,7 @@ def train_toy(
     """
     store.write_model = write_toy
     toy = Toy(size)
-    with run_lock(run, say=say):
+    with folder_lock(run, say=say):
         checkpoints = Checkpoints(run / "checkpoints", keep=keep, say=say)
         checkpoints.sweep()
         found = checkpoints.newest()

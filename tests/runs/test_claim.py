@@ -12,8 +12,8 @@ import pytest
 from safetensors.torch import load_file
 
 import bradley
+from bradley.common.lock import folder_lock
 from bradley.errors import CheckpointError, RunFolderError, UserError
-from bradley.runs.lock import run_lock
 from tests.faults import harness, typed
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, run
 
@@ -70,13 +70,13 @@ def test_a_run_that_another_process_ended_meanwhile_is_left_as_it_is(folder, mon
     @contextlib.contextmanager
     def after_another(*given):
         """The lock, which the other process has given free at its end."""
-        monkeypatch.setattr("bradley.runs.claim.run_lock", run_lock)
+        monkeypatch.setattr("bradley.runs.claim.folder_lock", folder_lock)
         run(folder)
         ended.update({p: p.read_bytes() for p in folder.rglob("*") if p.is_file()})
-        with run_lock(*given) as lock:
+        with folder_lock(*given) as lock:
             yield lock
 
-    monkeypatch.setattr("bradley.runs.claim.run_lock", after_another)
+    monkeypatch.setattr("bradley.runs.claim.folder_lock", after_another)
     assert run(folder).results["steps"] == 15
     assert ended == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
@@ -122,7 +122,7 @@ def test_another_optimizer_begins_without_the_state_of_the_old_one(folder, capsy
 
 
 def test_a_folder_that_is_in_use_names_its_user_with_and_without_resume(folder):
-    with run_lock(folder):
+    with folder_lock(folder):
         before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         for resume in (True, False):
             began = time.monotonic()

@@ -13,6 +13,17 @@ def one_line(error: Exception, most: int = 300) -> str:
     return " ".join(redact(str(error)).split())[:most]
 
 
+def visible(text: str) -> str:
+    """Escape a text for a terminal, a log line or a page: control and format characters, line breaks, and backslashes.
+
+    The result is a single line: a raw escape sequence of data, arguments or file names could rewrite the user's screen.
+
+    Example: `visible("a\\x1b[2Jb")` is `a\\\\x1b[2Jb`.
+    """
+    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Find the known word most similar in spelling to `word`, for a hint.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..common.text import visible
 from ..config import Data, Model, Render
 from ..records import Comparison, Judgment, Message
 from .load import load_splits
@@ -286,13 +287,6 @@ def pooled_line(ids: Sequence[int], renderer: Renderer) -> str:
     place = renderer.pooled_place(ids)
     text = visible(str(renderer.tokenizer.decode([ids[place]])))
     return f"scored at token {place + 1} of {len(ids)}: {text} (id {ids[place]})"
-
-
-def visible(text: str) -> str:
-    """Escape a text for a terminal: control and format characters are escaped, backslashes doubled."""
-    # Data are not trusted: a raw escape sequence in a row could rewrite the user's screen.
-    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
 
 
 def _colored(text: str, number: int, special: bool, pooled: bool) -> str:

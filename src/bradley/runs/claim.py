@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from ..common import disk
 from ..common.files import disk_errors, make_folder, sync
+from ..common.lock import FolderLock, busy, folder_lock, holder, refuse_link
 from ..common.signals import StopRequested
 from ..config import Config
 from ..errors import Preempted, RunFolderError, UserError
 from .checkpoints import steps_in
 from .layout import CHECKPOINTS
-from .lock import RunLock, busy, holder, run_lock
 from .record import is_finished, read_record
 from .starts import count_start, forget_starts
 
@@ -59,7 +59,7 @@ class Claim:
         self.resume, self.say = resume, say
         self.record: dict[str, Any] | None = None
         self.ended = False
-        self.lock: RunLock | None = None
+        self.lock: FolderLock | None = None
         self._stack = stack
         self._look()
 
@@ -119,7 +119,8 @@ class Claim:
         self._lock(0)
 
     def _lock(self, wait_seconds: float) -> None:
-        self.lock = self._stack.enter_context(run_lock(self.folder, wait_seconds, self.say))
+        refuse_link(self.folder / CHECKPOINTS)
+        self.lock = self._stack.enter_context(folder_lock(self.folder, wait_seconds, self.say))
         # Another run may have begun after the first look and ended before this lock: its record must not be replaced.
         if self.record is None:
             refuse_begun(self.folder)

@@ -3,7 +3,7 @@
 runs/NAME/
   run.json                   Identity of the run, and every start (runs/record).
   status.json                State of the run, for watching programs (runs/status).
-  .lock                      Process writing in the folder (runs/lock).
+  .lock                      Process writing in the folder (common/lock).
   attempts.json              Count of starts without a new checkpoint (runs/starts).
   config.toml, config.json   Configuration as given, and as resolved.
   environment.json           Versions, device, engine.
@@ -20,8 +20,7 @@ runs/NAME/
   logs/, tensorboard/        Output of every further process; events for TensorBoard.
 """
 
-RECORD, STATUS = "run.json", "status.json"
-LOCK, STARTS = ".lock", "attempts.json"
+RECORD, STATUS, STARTS = "run.json", "status.json", "attempts.json"
 CONFIG_TOML, CONFIG, ENVIRONMENT = "config.toml", "config.json", "environment.json"
 DATA_REPORT, SAMPLES = "data_report.json", "samples.json"
 METRICS, METRICS_CSV, TIMING = "metrics.jsonl", "metrics.csv", "timing.jsonl"

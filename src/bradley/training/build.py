@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..common.console import Console
+from ..common.lock import FolderLock
 from ..common.seeds import generator
 from ..config import Config
 from ..data.load import Splits, load_splits
@@ -24,7 +25,6 @@ from ..model.cost import limit_for, load_on
 from ..model.device import choose_device, keep_freed_memory, set_threads
 from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
-from ..runs.lock import RunLock
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
 from .checks import check_losses, check_positions, check_selection, check_stop
@@ -206,7 +206,7 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     return Layout(train, probe, evals, test, plan, engine)
 
 
-def make_job(prepared: Prepared, folder: Path, console: Console, lock: RunLock | None = None) -> Job:
+def make_job(prepared: Prepared, folder: Path, console: Console, lock: FolderLock | None = None) -> Job:
     """Make the job of an existing run folder.
 
     Args:

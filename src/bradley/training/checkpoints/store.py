@@ -31,13 +31,13 @@ from ...common.files import (
     write_text,
 )
 from ...common.files import sweep as sweep_below
+from ...common.lock import FolderLock
 from ...data.render import Renderer
 from ...errors import CheckpointError, DiskFullError
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
 from ...runs.checkpoints import BAD, leftovers, steps_in
 from ...runs.layout import INDEX, MANIFEST, STATE, step_folder
-from ...runs.lock import RunLock
 from ...runs.manifest import DamagedError, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
 
@@ -92,7 +92,7 @@ class Checkpoints:
         provenance: Provenance | None = None,
         keep: int = 2,
         say: Callable[[str], None] = to_stderr,
-        lock: RunLock | None = None,
+        lock: FolderLock | None = None,
     ) -> None:
         self.folder = folder
         self.provenance = provenance or Provenance({}, [])

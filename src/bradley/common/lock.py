@@ -1,4 +1,4 @@
-"""Lock of a run folder, for a single writer: a locked file naming the writer, touched as long as the writer lives.
+"""Lock of a folder, for a single writer: a locked file naming the writer, touched as long as the writer lives.
 
 On one machine the lock of the operating system (`flock`) decides. The system drops a `flock` when the process ends, for
 any reason, so a reused process id misleads nobody. Between machines without shared locks, the time of the last touch
@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..common import disk, signals
-from ..common.console import to_stderr
-from ..common.files import disk_errors
-from ..common.processes import alive
 from ..errors import RunFolderError
-from .layout import CHECKPOINTS, LOCK
+from . import disk, signals
+from .console import to_stderr
+from .files import disk_errors
+from .processes import alive
 
+LOCK = ".lock"
+"""Name of the lock file in a locked folder."""
 BEAT_SECONDS = 10.0
 """Seconds between two touches of the lock."""
 STALE_SECONDS = 60.0
@@ -37,11 +38,11 @@ process lives, and a longer wait would show nothing new.
 """
 
 
-class RunLock:
-    """Held lock of a run folder, touched by a thread until the release.
+class FolderLock:
+    """Held lock of a folder, touched by a thread until the release.
 
     Attributes:
-        folder: the run folder.
+        folder: the locked folder.
         owner: `host`, `pid`, `started` (local time), and a `token` unique to this process.
     """
 
@@ -90,11 +91,11 @@ class RunLock:
 
 
 @contextlib.contextmanager
-def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] = to_stderr) -> Iterator[RunLock]:
-    """Hold the lock of an existing run folder inside a `with` block.
+def folder_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] = to_stderr) -> Iterator[FolderLock]:
+    """Hold the lock of an existing folder inside a `with` block.
 
     Args:
-        folder: the run folder.
+        folder: the locked folder.
         wait_seconds: longest wait for a process that seems to live. A resume waits 90 s, and the lock of a lost machine
             is stale by then. The wait for a process of this machine is at most `SAME_HOST_SECONDS`.
         say: prints a line about a wait, or about the lock of a dead process taken over.
@@ -115,35 +116,34 @@ def run_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None] =
 
 
 def refuse_link(folder: Path) -> None:
-    """Raise `RunFolderError` if the run folder or its `checkpoints/` is a link: the target may have another owner."""
-    for place in (folder, folder / CHECKPOINTS):
-        if place.is_symlink():
-            raise RunFolderError(f"{place} is a link to {os.readlink(place)}", "give the folder itself as --output")
+    """Raise `RunFolderError` if a folder is a link: the target may have another owner."""
+    if folder.is_symlink():
+        raise RunFolderError(f"{folder} is a link to {os.readlink(folder)}", "give the folder itself as --output")
 
 
 def holder(folder: Path) -> dict[str, Any]:
-    """Return the owner of a run folder's lock if the owner is a living process of this machine, else {}."""
+    """Return the owner of a folder's lock if the owner is a living process of this machine, else {}."""
     # `flock` is not tried: an attempt would hold the lock for a moment, and refuse another process wanting the lock.
     owner = read_owner(folder / LOCK) if (folder / LOCK).is_file() else {}
     return owner if owner.get("host") == socket.gethostname() and alive(owner["pid"]) else {}
 
 
 def busy(folder: Path, owner: dict[str, Any]) -> RunFolderError:
-    """Build the error for a run folder held by another process."""
+    """Build the error for a folder held by another process."""
     return RunFolderError(
         f"{folder} is being written by {describe(owner)}",
         "wait for that process or end it; to train beside it, give another --output",
     )
 
 
-def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> RunLock:
+def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> FolderLock:
     path, began, waiting = folder / LOCK, time.monotonic(), False
     while True:
         handle, owner, lives = _attempt(path)
         if handle is not None:
             if owner:
                 say(f"{folder}: the lock of {describe(owner)} is taken over, as that process is gone")
-            return RunLock(folder, handle)
+            return FolderLock(folder, handle)
         # `flock` proves that an owner on this machine lives; an owner elsewhere may be dead, and shows by age alone.
         here = lives and owner.get("host") == socket.gethostname()
         if time.monotonic() >= began + (min(wait_seconds, SAME_HOST_SECONDS) if here else wait_seconds):

@@ -1,0 +1,97 @@
+"""JSON files that bradley reads back: one reader, and one error for every way in which such a file can be unusable."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import BradleyError, CheckpointError
+from .text import and_more, one_line
+
+MOST_BYTES = 2**28
+"""Largest JSON file read back, in bytes (256 MiB); the largest real tokenizer takes a tenth of this."""
+
+
+def read_json(
+    path: Path, shape: Any = dict[str, Any], *, error: type[BradleyError] = CheckpointError, hint: str = ""
+) -> Any:
+    """Read a JSON file and check the kind of every value.
+
+    Args:
+        shape: type of the content, such as a `TypedDict` (of typing_extensions) or `dict[str, str]`; values are never
+            converted.
+        error: class of the raised error.
+        hint: next step for the user.
+
+    Returns:
+        The content, a value of type `shape`. Keys that a `TypedDict` does not name are kept.
+
+    Raises:
+        BradleyError: of class `error`: the file is missing, may not be read, is too large, or is no JSON of this shape.
+
+    Example:
+        class Status(TypedDict):  # from typing_extensions
+            state: str
+            step: NotRequired[int]
+
+        status = read_json(run / "status.json", Status, hint="copy the whole run folder")
+    """
+    return check_shape(
+        parse_json(read_bytes(path, error=error, hint=hint), path, error, hint), shape, path, error, hint
+    )
+
+
+def read_bytes(
+    path: Path, *, most: int = MOST_BYTES, error: type[BradleyError] = CheckpointError, hint: str = ""
+) -> bytes:
+    """Read a file of bounded size.
+
+    Raises:
+        BradleyError: of class `error`: the file is missing, may not be read, is no regular file, or holds more than
+            `most` bytes.
+    """
+    try:
+        # A pipe or a device would block, or never end.
+        if path.exists() and not path.is_file():
+            raise error(f"{path} is no file", hint)
+        if path.stat().st_size > most:
+            raise error(f"{path} holds {path.stat().st_size:,} bytes, at most {most:,} can be right", hint)
+        return path.read_bytes()
+    except (OSError, ValueError) as cause:  # ValueError: a name with a null character
+        raise error(f"{path} cannot be read: {getattr(cause, 'strerror', None) or one_line(cause)}", hint) from cause
+
+
+def parse_json(data: bytes | str, path: Path, error: type[BradleyError] = CheckpointError, hint: str = "") -> Any:
+    """Parse JSON; `path` names the source in errors.
+
+    Raises:
+        BradleyError: of class `error`: no UTF-8, no JSON, nested too deeply, or a number of too many digits.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as cause:
+        raise error(f"{path} is broken: nested too deeply", hint) from cause
+    # UnicodeDecodeError and JSONDecodeError are ValueErrors, and so is the error for a number of too many digits.
+    except ValueError as cause:
+        raise error(f"{path} is broken: {one_line(cause)}", hint) from cause
+
+
+def check_shape(value: Any, shape: Any, path: Path, error: type[BradleyError] = CheckpointError, hint: str = "") -> Any:
+    """Return `value` if each part has the kind that `shape` says; `path` names the source in errors.
+
+    Raises:
+        BradleyError: of class `error`, naming the first keys with values of the wrong kind.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # The given value is returned, not the validated copy: a copy lacks the keys that a `TypedDict` does not name.
+        TypeAdapter(shape).validate_python(value, strict=True)
+    except ValidationError as cause:
+        wrong = [
+            f"{'.'.join(map(str, one['loc'])) or 'the content'}: {one['msg']}"
+            for one in cause.errors(include_url=False, include_input=False)
+        ]
+        raise error(f"{path} is broken: {one_line(ValueError(and_more(wrong, 3)))}", hint) from cause
+    except RecursionError as cause:
+        raise error(f"{path} is broken: nested too deeply", hint) from cause
+    return value
