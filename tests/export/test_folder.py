@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bradley.cli.main import run
-from bradley.errors import CheckpointError, DiskError, UserError
+from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
 from bradley.export import folder as module
 from bradley.export.folder import export_model, find_model
 from bradley.model.folder.card import hash_weights, read_card, write_card
@@ -159,11 +159,11 @@ def test_bad_requests_are_refused(tmp_path):
     refused(tmp_path, UserError, "--adapter is given, and .*m has no adapter", adapter=True)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "mine.txt").write_text("mine")
-    refused(tmp_path, UserError, "e already holds files")
+    assert refused(tmp_path, RunFolderError, "e already holds files").exit_code == 6
     (tmp_path / "e" / "mine.txt").unlink()
     (tmp_path / "e").rmdir()
     (tmp_path / "e").write_text("a file")
-    refused(tmp_path, UserError, "e already holds files")
+    refused(tmp_path, RunFolderError, "e is a file, and a folder is wanted")
 
 
 def test_an_empty_folder_may_be_filled(tmp_path, unproven):
@@ -234,7 +234,7 @@ def test_the_command_says_what_it_wrote_and_complains_in_one_line(tmp_path, unpr
     assert found["folder"] == str(tmp_path / "j") and found["dtype"] == "bfloat16"
     assert found["checks"] == [{"name": "plain", "largest": 0.0, "allowed": 1e-5, "passed": True}]
     for args, code, words in [
-        ([str(tmp_path / "m"), str(tmp_path / "e")], 2, "already holds files"),
+        ([str(tmp_path / "m"), str(tmp_path / "e")], 6, "already holds files"),
         ([str(tmp_path / "absent"), str(tmp_path / "x")], 4, "holds no model"),
         ([str(tmp_path / "m"), str(tmp_path / "x"), "--dtype", "float16"], 2, "float16"),
         ([str(tmp_path / "m"), str(tmp_path / "x"), "--private"], 2, "--private has no effect without --push"),

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..common.files import write_text
 from ..common.other_trainers import shards_of
+from ..common.ownership import is_ours
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
-from .checkpoints import leftovers
-from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD
+from .checkpoints import holds_ours
+from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS
 from .status import read_state
 
 
@@ -29,14 +30,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
     # A copy cut short may lose the record. Beginning at step 0 would then overwrite the metrics of a trained model.
-    if leftovers(folder / CHECKPOINTS):
+    if holds_ours(folder / CHECKPOINTS):
         raise CheckpointError(
             f"{folder} holds checkpoints, and {RECORD}, which says of what run, is missing",
             f"copy the whole run folder; or give another --output, with --model.path {folder}/checkpoints/step-NNNNNN "
             "to begin with these weights",
         )
-    # A folder with `checkpoints/` alone was made by a run that ended before writing the record, and may be used.
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKPOINTS).is_dir():
+    # A run that ended before writing the record has left another mark. The name `checkpoints` alone is no sign.
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder, RUN_MARKS):
         shards = shards_of(folder)
         advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
         holds = f"a checkpoint of {shards.trainer}" if shards else "files"
