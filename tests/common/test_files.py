@@ -97,7 +97,7 @@ def test_the_old_folder_goes_only_once_the_new_name_is_on_disk(tmp_path, monkeyp
         call = getattr(disk, name)
         monkeypatch.setattr(disk, name, lambda *given, _name=name, _call=call: (order.append(_name), _call(*given))[1])
     files.replace_folder(folder, lambda target: (target / "a").write_text("new"), OURS)
-    assert order == ["sync", "sync", "rename", "rename", "sync", "rename", "unlink"]
+    assert order == ["sync", "sync", "rename", "rename", "sync", "rename", "sync", "unlink"]
 
 
 def test_a_replacement_that_fails_gives_the_old_folder_its_name_back(tmp_path, monkeypatch):

@@ -380,6 +380,8 @@ def _remove_whole(folder: Path) -> None:
         return
     trash = _hidden(folder, TRASH)
     disk.rename(folder, trash)
+    # A power cut could else bring back half a folder under its name, without the mark by which it is known as ours.
+    sync(folder.parent)
     remove_tree(trash)
 
 

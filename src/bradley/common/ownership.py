@@ -83,12 +83,13 @@ def refuse_link(place: Path) -> None:
         raise RunFolderError(f"{place} is a link to {os.readlink(place)}", "give the place itself, not a link to it")
 
 
-def refuse_filled(folder: Path, leftovers: Sequence[str] = ()) -> None:
+def refuse_filled(folder: Path, leftovers: Sequence[str] = (), what: str = "already holds files") -> None:
     """Refuse a place that is neither new nor an empty folder.
 
     Args:
         folder: folder to be written.
         leftovers: names of files whose drafts, left by a killed process, do not count.
+        what: words for a folder with content.
 
     Raises:
         RunFolderError: a link, a file or another folder with content has this name.
@@ -103,7 +104,7 @@ def refuse_filled(folder: Path, leftovers: Sequence[str] = ()) -> None:
         kind = "a file" if folder.is_file() else "a device, a pipe or a socket"
         raise RunFolderError(f"{folder} is {kind}, and a folder is wanted", "give another place")
     if any(not any(is_draft(path.name, of) for of in leftovers) for path in folder.iterdir()):
-        raise RunFolderError(f"{folder} already holds files", ELSEWHERE)
+        raise RunFolderError(f"{folder} {what}", ELSEWHERE)
 
 
 def refuse_foreign(folder: Path, marks: Sequence[Mark]) -> None:
