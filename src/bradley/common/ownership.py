@@ -138,8 +138,8 @@ def refuse_input_as_output(output: Path, inputs: Iterable[Path | str]) -> None:
     for given in inputs:
         source = _resolved(Path(given))
         if str(given) and os.path.lexists(source) and (source == target or _holds(output, target, source)):
-            is_in = "is" if source == target or source.parent == source else "is, or lies in,"
-            raise RunFolderError(f"the input {given} {is_in} the output {output}", "give another output")
+            relation = "lies in" if target in source.parents else "is"
+            raise RunFolderError(f"the input {given} {relation} the output {output}", "give another output")
 
 
 def _holds(output: Path, target: Path, source: Path) -> bool:
