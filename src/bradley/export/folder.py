@@ -111,7 +111,7 @@ def export_model(
         written: list[Exported] = []
         place = place or folder.resolve().name
         replace_folder(
-            folder, lambda target: written.append(_fill(target, source, folder, place)), (), lock.owner["token"]
+            folder, lambda target: written.append(_fill(target, source, folder, place)), (), str(lock.owner["token"])
         )
     return written[0]
 
