@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from bradley.errors import DiskFullError
+from bradley.common import disk
+from bradley.errors import DiskError, DiskFullError
 
 from . import harness, toy
 from .results import record
@@ -132,3 +133,18 @@ def test_a_disk_out_of_inodes_is_said_of_a_checkpoint_too(run, monkeypatch):
     with pytest.raises(DiskFullError, match="no inode is free") as caught:
         checkpoints.refuse_size(7)
     assert "bytes" not in caught.value.message and "remove files" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "model.safetensors", "bradley.json", "manifest.json"])
+def test_an_error_of_the_disk_names_the_checkpoint_and_not_its_draft(run, monkeypatch, name):
+    create = disk.create
+
+    def failing(path):
+        if name in path.name:
+            raise OSError(5, "Input/output error")
+        return create(path)
+
+    monkeypatch.setattr(disk, "create", failing)
+    with pytest.raises(DiskError, match="checkpoints/step-000000") as caught:
+        toy.save_toy(toy.Checkpoints(run / "checkpoints"), toy.Toy(), 0, {}, best=True)
+    assert ".tmp-" not in caught.value.message and "Input/output error" in caught.value.message

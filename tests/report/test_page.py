@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -7,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bradley.errors import RunFolderError
 from bradley.evaluate.summary import summarize
 from bradley.report.page import file_figures, plot_csv, plot_run, write_report
 from bradley.report.plots import style
@@ -271,3 +273,13 @@ def test_importing_the_number_arm_loads_nothing_heavy():
     code = f"import sys, bradley.report.page, bradley.evaluate.worst; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_figures_are_not_written_through_a_link(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("plots"))
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "training.png").write_text("mine")
+    (tmp_path / "run" / "plots").symlink_to(tmp_path / "far")
+    with pytest.raises(RunFolderError, match="plots is a link to"):
+        plot_run(tmp_path / "run")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "far").iterdir()] == [("training.png", "mine")]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.files import write_bytes, write_text
+from ..common.ownership import refuse_link
 from ..errors import UserError
 from ..runs.layout import PLOTS, REPORT
 from ..runs.reader import RunData, read_run
@@ -70,6 +71,7 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
     Raises:
         UserError: the run has no values of `x`, or as for `write_report`.
         DataError, DiskError: as for `write_report`.
+        RunFolderError: `plots/` is a link.
 
     Example:
 
@@ -81,6 +83,8 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
             print(path)  # runs/first/plots/training.png, ...
     """
     run = read_run(run_folder)
+    # Through a link, figures of another owner would be replaced.
+    refuse_link(run.folder / PLOTS)
     return [path for name, figure in file_figures(run, x) for path in _write(run.folder / PLOTS / name, figure)]
 
 
