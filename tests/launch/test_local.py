@@ -60,6 +60,17 @@ def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
     assert time.monotonic() - began < 15 + 15, "15 seconds for the start of torchrun on a busy machine"
 
 
+@linux
+@pytest.mark.parametrize(
+    ("scenario", "what"), [("stands still", "stands still for"), ("hangs at its exit", "has not ended")]
+)
+def test_a_rank_that_stands_still_is_ended(tmp_path, scenario, what):
+    ended, _ = run(tmp_path / "run", scenario)
+    one = next(one for one in starts(tmp_path / "run") if one.rank == 1)
+    assert ended.code == 8 and f"rank 1 of this machine (process {one.pid}) {what}" in ended.what
+    assert all_gone(tmp_path / "run")
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("scenario", "code", "what", "tries"),

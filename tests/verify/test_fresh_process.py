@@ -55,7 +55,7 @@ def test_the_answer_of_the_pipe_counts(child):
         ("os.write(pipe, b'{\"checks\": []}')", "names no check"),
         ("os.write(pipe, b'{}')", "names no check"),
         ("os.write(pipe, b'[1]')", "is broken"),
-        ("os.write(pipe, b'{\"checks\": [{\"name\": 1}]}')", "is broken: checks.0.name"),
+        ('os.write(pipe, b\'{"checks": [{"name": 1}]}\')', "is broken: checks.0.name"),
         ("os.write(pipe, b'{\"checks\": null}')", "is broken: checks"),
         ("os.write(pipe, b'[' * 60000)", "nested too deeply"),
         ("os.write(pipe, b'\\xff')", "is broken"),
@@ -74,7 +74,7 @@ def test_no_answer_is_an_error_of_one_line(child, program, message):
 
 def test_an_error_of_the_fresh_process_keeps_its_class(child):
     for kind, code in (("DiskError", 7), ("UserError", 2), ("str", 4), ("", 4)):
-        child(f"os.write(pipe, b'{{\"error\": \"e\", \"hint\": \"h\", \"kind\": \"{kind}\"}}')")
+        child(f'os.write(pipe, b\'{{"error": "e", "hint": "h", "kind": "{kind}"}}\')')
         with pytest.raises(BradleyError) as caught:
             checks()
         assert (caught.value.exit_code, caught.value.message, caught.value.hint) == (code, "e", "h")

@@ -13,6 +13,10 @@ NOTICE_SECONDS = 2.0
 """Seconds of waiting before the wait is reported."""
 
 
+class TooLong(ValueError):
+    """Answer of more bytes than allowed."""
+
+
 def within(seconds: float, call: Callable[[], T], notice: Callable[[], object] = lambda: None) -> T:
     """Return the result of a call, or give up after a number of seconds; a stop request ends the wait at once.
 
@@ -64,13 +68,13 @@ def read_all(read: Callable[[int], bytes], most: int) -> bytes:
         most: largest number of bytes.
 
     Raises:
-        ValueError: the answer is longer.
+        TooLong: the answer is longer.
     """
     parts: list[bytes] = []
     left = most
     while part := read(2**16):
         left -= len(part)
         if left < 0:
-            raise ValueError(f"the answer holds more than {most:,} bytes")
+            raise TooLong(f"the answer holds more than {most:,} bytes")
         parts.append(part)
     return b"".join(parts)

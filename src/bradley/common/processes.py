@@ -138,14 +138,25 @@ def running(pid: int) -> bool:
     An ended process whose parent has not yet collected the exit code, a zombie, is `alive` but not running. Only Linux
     shows the difference; on other systems the result is the result of `alive`.
     """
-    state = Path(f"/proc/{pid}/stat")
     if sys.platform != "linux":
         return alive(pid)
+    found = _stat(pid)
+    return bool(found) and found[0] not in "ZX"
+
+
+def parent_of(pid: int) -> int:
+    """Return the process id of the parent of a running process; 0 for an ended process, and on other systems."""
+    found = _stat(pid)
+    return int(found[1]) if found and found[0] not in "ZX" else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and further fields that Linux shows of a process; [] for a process that is gone."""
     try:
         # The command name, in parentheses, may hold blanks and parentheses; the state follows the last parenthesis.
-        return state.read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return []
 
 
 def alive(pid: int) -> bool:

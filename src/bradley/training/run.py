@@ -16,6 +16,7 @@ from ..common.files import sweep, write_text
 from ..config import SYNTHETIC, Config, Section, as_list
 from ..errors import BradleyError, UserError
 from ..export.hub import check_hub
+from ..launch import heartbeat
 from ..records import ScoredComparison
 from ..runs.claim import Claim, claim
 from ..runs.layout import EXAMPLES, RESULTS
@@ -73,6 +74,7 @@ def train(
         raise UserError("resume = True needs the folder of the run", "give it as output")
     hub, config = config.hub, with_sanity(config) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
+    heartbeat.set_limit(config.parallel.hang_seconds)
     # A stop signal at any moment of a training that has neither finished nor failed ends as `Preempted`. From here on a
     # signal is a request, looked at where stopping is safe, and at once where this process waits for a network.
     # Cheap refusals come first, the lock before anything slow, and the folder of a new run after every check.
