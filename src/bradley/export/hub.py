@@ -203,7 +203,9 @@ def ask(
     try:
         with _bounded_client():
             return within(seconds, call, lambda: say("asking the Hub ..."))
-    except (StopRequested, *expected):
+    except StopRequested:
+        raise
+    except expected:
         raise
     # A mirror may answer anything, and the client fails on an odd answer by any exception of Python.
     except Exception as error:
@@ -252,7 +254,7 @@ def _bound_answer(response: Any) -> None:
     """Bound the bytes and the seconds of an answer, and the pause that a refusal asks for."""
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    class Bounded(httpx.SyncByteStream):  # type: ignore[misc]
+    class Bounded(httpx.SyncByteStream):
         """Stream of an answer that ends early if too long or too slow."""
 
         def __init__(self, stream: Any, most: int) -> None:
