@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -107,6 +108,24 @@ def test_a_signal_reaches_every_rank_and_the_run_is_not_started_again(tmp_path, 
         assert len(starts(output)) == 2 and all_gone(output)
     finally:
         end(process, output)
+
+
+@pytest.mark.parametrize(("begun", "code"), [(False, 75), (True, 8)])
+def test_a_rank_lost_after_a_stop_signal_is_a_loss_once_the_run_has_begun(tmp_path, begun, code):
+    output, signals = tmp_path / "run", []
+    job = toy_job(output, "killed when asked")
+
+    def ask():
+        until(lambda: (output / "ready-0").exists() and (output / "ready-1").exists())
+        if begun:
+            status.write_status(output, "running")
+        signals.append(signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    ended, started = attempt(job, job.command, signals)
+    thread.join()
+    assert (ended.code, started) == (code, True), ended
 
 
 def test_a_signal_before_the_first_rank_ends_at_once(tmp_path):

@@ -105,7 +105,16 @@ def hang_at_exit() -> None:
     say("done", 0)
 
 
+def be_killed_when_asked() -> None:
+    """Rank 1 does not hear of a stop, as in a call outside of Python, and is killed when the other one has ended."""
+    if RANK == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    (OUTPUT / f"ready-{RANK}").touch()
+    wait()
+
+
 SCENARIOS = {
+    "killed when asked": be_killed_when_asked,
     "stands still": stand_still,
     "hangs at its exit": hang_at_exit,
     "well": lambda: say("done", 0),
