@@ -62,7 +62,7 @@ EARLY = {"torch": TENSOR_ARM, "pydantic": {"config"}}
 GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
 PLAIN_NAMES = """
     bradley __main__ errors records losses
-    common files json_files lock disk ownership space trees
+    common files json_files lock disk ownership space trees child deadline
     signals secrets seeds console plugins processes text version other_trainers
     config base data model run fields aliases toml load
     cli main options train launch report models
@@ -84,7 +84,7 @@ PLAIN_NAMES = """
     torchrun
     estimate memory shapes memory_plan
     export metadata model_card
-    verify plain rescore server local rank exit
+    verify plain rescore server local rank heartbeat exit
     """
 NAMES = set(PLAIN_NAMES.split())
 """Module names that a newcomer knows or guesses; any other name needs an entry in the glossary."""

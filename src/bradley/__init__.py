@@ -3,6 +3,15 @@
 `import bradley` takes milliseconds: PyTorch, transformers and pydantic are imported by the first call using them.
 """
 
+# ruff: noqa: E402
+import sys
+
+# No code runs that the user did not name. `python -m bradley` looks for modules in the current folder first, and would
+# import a file there such as `argparse.py`. While Python locates a module given by -m, `sys.argv[0]` is "-m".
+_started = sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] and not sys.flags.safe_path else ""
+if _started.removeprefix("-m").partition(".")[0] == "bradley":
+    del sys.path[0]
+
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

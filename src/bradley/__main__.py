@@ -1,10 +1,13 @@
 """Entry point of `bradley` and `python -m bradley`."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and exit with the exit code of the command."""
+    # Inherited by every process that a library starts: none imports modules from the current folder.
+    os.environ["PYTHONSAFEPATH"] = "1"
     from .cli.errors import leave_when_asked
 
     # Set before the slow imports below: a stop signal during them still has to exit with the code for a stopped run.

@@ -13,6 +13,15 @@ TOKEN = "hf_standin"
 USER = {"type": "user", "name": "ada", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": "write"}}}
 
 
+SILENCE = b"(silence)"
+
+
+def http(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
+    """The bytes of an answer, of which `length` bytes are announced."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
 class Hub:
     """What the stand-in knows and was told.
 
@@ -22,6 +31,7 @@ class Hub:
         private: visibility by repository.
         lfs: whether weights are asked for as large files, apart from the commit.
         broken: paths that it answers with 500, or 403 for a commit.
+        raw: bytes that it answers instead, by a part of the path; `SILENCE` is no answer at all.
         calls: method and path of every request.
     """
 
@@ -32,6 +42,8 @@ class Hub:
         self.large: dict[str, bytes] = {}
         self.lfs = False
         self.broken = ""
+        self.raw: dict[str, bytes] = {}
+        self.closed = threading.Event()
         self.calls: list[str] = []
         self.url = ""
 
@@ -48,6 +60,7 @@ def running() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closed.set()
         server.shutdown()
         server.server_close()
 
@@ -127,11 +140,24 @@ class Answers(BaseHTTPRequestHandler):
             self.body()
             self.answer({"error": "the stand-in is broken here"}, 403)
             raise ConnectionAbortedError
+        for part, data in self.hub.raw.items():
+            if part in path:
+                self.answer_raw(data)
         if authorized and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self.body()
             self.answer({"error": "Invalid username or password."}, 401)
             raise ConnectionAbortedError
         return path
+
+    def answer_raw(self, data: bytes) -> None:
+        """Send bytes as they are and close the connection, or never send any."""
+        self.close_connection = True
+        self.body()
+        if data == SILENCE:
+            self.hub.closed.wait(60)
+        with contextlib.suppress(OSError):  # the client may have left
+            self.wfile.write(data.replace(b"{token}", self.headers.get("Authorization", "").encode()))
+        raise ConnectionAbortedError
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))

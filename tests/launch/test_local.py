@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -60,6 +61,17 @@ def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
     assert time.monotonic() - began < 15 + 15, "15 seconds for the start of torchrun on a busy machine"
 
 
+@linux
+@pytest.mark.parametrize(
+    ("scenario", "what"), [("stands still", "stands still for"), ("hangs at its exit", "has not ended")]
+)
+def test_a_rank_that_stands_still_is_ended(tmp_path, scenario, what):
+    ended, _ = run(tmp_path / "run", scenario)
+    one = next(one for one in starts(tmp_path / "run") if one.rank == 1)
+    assert ended.code == 8 and f"rank 1 of this machine (process {one.pid}) {what}" in ended.what
+    assert all_gone(tmp_path / "run")
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("scenario", "code", "what", "tries"),
@@ -96,6 +108,24 @@ def test_a_signal_reaches_every_rank_and_the_run_is_not_started_again(tmp_path, 
         assert len(starts(output)) == 2 and all_gone(output)
     finally:
         end(process, output)
+
+
+@pytest.mark.parametrize(("begun", "code"), [(False, 75), (True, 8)])
+def test_a_rank_lost_after_a_stop_signal_is_a_loss_once_the_run_has_begun(tmp_path, begun, code):
+    output, signals = tmp_path / "run", []
+    job = toy_job(output, "killed when asked")
+
+    def ask():
+        until(lambda: (output / "ready-0").exists() and (output / "ready-1").exists())
+        if begun:
+            status.write_status(output, "running")
+        signals.append(signal.SIGTERM)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    ended, started = attempt(job, job.command, signals)
+    thread.join()
+    assert (ended.code, started) == (code, True), ended
 
 
 def test_a_signal_before_the_first_rank_ends_at_once(tmp_path):

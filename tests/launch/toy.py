@@ -1,11 +1,14 @@
 """A rank without PyTorch that does what a test asks of it: `toy.py OUTPUT SCENARIO [--resume]`."""
 
+import atexit
 import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+from bradley.launch.heartbeat import Heartbeat
 
 OUTPUT, SCENARIO = Path(sys.argv[1]), sys.argv[2]
 RANK = int(os.environ["RANK"])
@@ -86,7 +89,34 @@ def lose_and_tell() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def stand_still() -> None:
+    """Rank 1 is suspended, a second of silence being too long, and the other one waits for it without end."""
+    Heartbeat.current.path.write_text("1")
+    if RANK == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    wait()
+
+
+def hang_at_exit() -> None:
+    """Rank 1 ends as it should, and hangs in what Python does at its exit."""
+    Heartbeat.current.path.write_text("1")
+    if RANK == 1:
+        atexit.register(wait)
+    say("done", 0)
+
+
+def be_killed_when_asked() -> None:
+    """Rank 1 does not hear of a stop, as in a call outside of Python, and is killed when the other one has ended."""
+    if RANK == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    (OUTPUT / f"ready-{RANK}").touch()
+    wait()
+
+
 SCENARIOS = {
+    "killed when asked": be_killed_when_asked,
+    "stands still": stand_still,
+    "hangs at its exit": hang_at_exit,
     "well": lambda: say("done", 0),
     "stop": stop_when_asked,
     "die": lambda: die(signal.SIGKILL),

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..common.console import Console
 from ..errors import UserError
 from .options import OutputPath
 
@@ -38,11 +39,12 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
     from ..export.hub import push as upload
 
     # Before the export, which takes minutes: a wrong name or token is known at once.
-    check_hub(push, private)
+    say = Console("json" if as_json else "bar").say
+    check_hub(push, private, say)
     from ..export.folder import describe, export_model
 
     exported = export_model(run, folder, place=push, **options)
-    url = upload(folder, push, private=private) if push else ""
+    url = upload(folder, push, private=private, say=say) if push else ""
     click.echo(json.dumps(exported.to_json() | ({"url": url} if url else {})) if as_json else describe(exported, url))
 
 

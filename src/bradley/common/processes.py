@@ -1,14 +1,20 @@
-"""Processes: the rank given by torchrun, ends with the parent, and tests for running processes."""
+"""Processes: started Python processes, the rank given by torchrun, ends with the parent, tests for running processes.
+
+No code runs that the user did not name: `safe_python` and `child_environment` make the command and the variables of
+every Python process that bradley starts. Such a process imports nothing from the current folder.
+"""
 
 import ctypes
 import os
 import signal
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from .text import visible
 
 PR_SET_PDEATHSIG = 1
 """Option number of Linux's `prctl(2)` for setting the signal sent to a process when the parent ends."""
@@ -29,25 +35,74 @@ class Rank(NamedTuple):
     local_size: int = 1
 
 
-def rank_from(environment: Mapping[str, str]) -> Rank:
-    """Read the rank set by torchrun: `rank_from(os.environ)`; a single process if nothing is set.
+def safe_python(*arguments: str) -> list[str]:
+    """Build the command of a Python process that does not look for modules in the current folder.
+
+    Start the process with the variables of `child_environment`.
+
+    Args:
+        arguments: of Python, such as `-m`, `bradley.launch.rank`.
+    """
+    return [sys.executable, "-P", *arguments]
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """Build the command of a Python process that runs a module of bradley, and ends with this process.
+
+    Args:
+        module: dotted name, run as a program.
+        arguments: of the program.
+    """
+    return safe_python("-m", "bradley.common.child", str(os.getpid()), module, *arguments)
+
+
+def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Build the variables of a started Python process: this bradley is importable, the current folder is not.
+
+    An empty or relative entry of PYTHONPATH means a folder by the place of a process, and is left out. A folder given
+    by the absolute path is named by the user, and stays.
+
+    Args:
+        environment: variables to begin with; by default those of this process.
+    """
+    given = dict(os.environ if environment is None else environment)
+    path = [entry for entry in given.pop("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    home = str(Path(__file__).resolve().parents[2])
+    # A child finds installed packages without help. Named first, their folder would hide the standard library.
+    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        path.insert(0, home)
+    # The variable reaches processes started by libraries and by torchrun; `-P` reaches one process alone.
+    return given | {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+
+
+def rank_from(environment: Mapping[str, str], command: str = "train") -> Rank:
+    """Read the rank set by torchrun: `rank_from(os.environ)`; a single process if neither rank is set.
+
+    WORLD_SIZE alone describes a machine, not a process, and counts as unset.
+
+    Args:
+        environment: variables of this process.
+        command: command of bradley, for the hint.
 
     Raises:
-        UserError: the variables name no process of a group.
+        UserError: the variables name no process of a group, or some are missing.
     """
-    if not {"RANK", "WORLD_SIZE"} <= set(environment):
-        return Rank(local_rank=int(environment.get("LOCAL_RANK") or 0))
     given = {name: environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+    if not (given["RANK"] or given["LOCAL_RANK"]) and not {"RANK", "WORLD_SIZE"} <= set(environment):
+        return Rank()
     try:
         rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
         found = Rank(rank, size, int(given["LOCAL_RANK"] or rank), int(given["LOCAL_WORLD_SIZE"] or size))
     except ValueError:
         found = Rank(-1)
     if not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size):
-        shown = ", ".join(f"{name}={value}" for name, value in given.items() if value)
+        shown = ", ".join(f"{name}={visible(value[:40])}" for name, value in given.items() if value)
+        missing = [name for name in ("RANK", "WORLD_SIZE") if not given[name]]
+        absent = f"; not set: {' and '.join(missing)}" if missing else ""
         raise UserError(
-            f"the environment names no process of a run: {shown}",
-            "start with `torchrun --nproc_per_node N -m bradley train ...`, or unset RANK and WORLD_SIZE",
+            f"the environment names no process of a run: {shown}{absent}",
+            f"start with `torchrun --nproc_per_node N -m bradley {command} ...`, or unset "
+            + " and ".join(name for name in given if name in environment),
         )
     return found
 
@@ -83,14 +138,25 @@ def running(pid: int) -> bool:
     An ended process whose parent has not yet collected the exit code, a zombie, is `alive` but not running. Only Linux
     shows the difference; on other systems the result is the result of `alive`.
     """
-    state = Path(f"/proc/{pid}/stat")
     if sys.platform != "linux":
         return alive(pid)
+    found = _stat(pid)
+    return bool(found) and found[0] not in "ZX"
+
+
+def parent_of(pid: int) -> int:
+    """Return the process id of the parent of a running process; 0 for an ended process, and on other systems."""
+    found = _stat(pid)
+    return int(found[1]) if found and found[0] not in "ZX" else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and further fields that Linux shows of a process; [] for a process that is gone."""
     try:
         # The command name, in parentheses, may hold blanks and parentheses; the state follows the last parenthesis.
-        return state.read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return []
 
 
 def alive(pid: int) -> bool:

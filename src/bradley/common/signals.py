@@ -69,7 +69,9 @@ def say_early(number: int) -> None:
     """Report a signal ending this process before the run, from a signal handler of the main process."""
     if is_main_process():
         # A handler may interrupt a `print` at any byte: `os.write` avoids the stream's buffer and lock.
-        os.write(2, f"error: stopped by {signal.Signals(number).name} before the run had begun\n".encode())
+        # An error raised in a handler would replace the exit code: stderr may be closed.
+        with contextlib.suppress(OSError):
+            os.write(2, f"error: stopped by {signal.Signals(number).name} before the run had begun\n".encode())
 
 
 class _Flag:

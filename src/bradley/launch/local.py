@@ -9,7 +9,6 @@ torchrun starts the processes and connects them. The launcher adds four features
 """
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -22,11 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common import signals as stopping
-from ..common.processes import alive, die_with_parent
+from ..common.processes import alive, child_command, child_environment, safe_python
 from ..errors import Preempted, RankError, UserError
 from ..runs.status import write_last
-from .exit import Ending, Failure, first_cause, fresh_status, stamp
-from .rank import AGENT, ENDED, RANK, resumed
+from .exit import CONSEQUENCES, GO_ON, Ending, Failure, first_cause, fresh_status, stamp
+from .heartbeat import ENDED, RANK, START_SECONDS, Silence
+from .rank import AGENT, resumed
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 8.0
@@ -126,7 +126,10 @@ def attempt(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> t
     before = stamp(job.output)
     with tempfile.TemporaryDirectory(prefix="bradley-launch-") as name:
         folder = Path(name)
-        group = RankWatcher(folder, start(job, command, folder))
+        agent = start(job, command, folder)
+        # The ranks of several machines start when all machines have met.
+        limit = START_SECONDS + (MEETING_SECONDS if job.nodes.size > 1 else 0)
+        group = RankWatcher(folder, agent, Silence(folder, job.processes, agent.pid, limit))
         try:
             group.watch(signals)
         finally:
@@ -138,20 +141,25 @@ def attempt(job: LaunchJob, command: Sequence[str], signals: Sequence[int]) -> t
         failures, error = read_report(folder)
         if error and not failures:
             return Ending(RankError.exit_code, f"the machines did not meet: {error}", "start all of them"), False
-        return first_cause(fresh_status(job.output, before), failures, group.killed), group.started()
+        status = fresh_status(job.output, before)
+        if group.silent and status.get("code", 1) in (1, *CONSEQUENCES):
+            return Ending(RankError.exit_code, group.silent, GO_ON), group.started()
+        ended = first_cause(status, failures, group.killed)
+        # A run writes its status as soon as there is something to lose. Before, a rank asked to stop ends at once, and
+        # the others see a lost rank.
+        if signals and ended.code in CONSEQUENCES and stamp(job.output) == before:
+            return Ending(Preempted.exit_code, "asked to stop before the run had begun"), group.started()
+        return ended, group.started()
 
 
 def start(job: LaunchJob, command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
     """Start torchrun in a separate process group, so that Ctrl-C reaches the ranks through the launcher alone."""
-    # `-P` keeps the working directory off the import path, where a file such as `random.py` would hide a module.
-    this_python = [sys.executable, "-P"]
-    rank = [*this_python, "-m", "bradley.launch.rank", str(folder), *command]
+    rank = safe_python("-m", "bradley.launch.rank", str(folder), *command)
     arguments = [*meeting(job, folder), "--max-restarts", "0", "--log-dir", str(folder / "logs"), "--no-python", *rank]
     agent = subprocess.Popen(
-        [*this_python, "-m", "bradley.training.distributed.torchrun", str(report_path(folder)), *arguments],
-        env=environment(job, folder),
+        child_command("bradley.training.distributed.torchrun", str(report_path(folder)), *arguments),
+        env=child_environment(environment(job, folder)),
         process_group=0,
-        preexec_fn=functools.partial(die_with_parent, os.getpid()),
     )
     (folder / AGENT).write_text(str(agent.pid))
     return agent
@@ -250,15 +258,19 @@ class RankWatcher:
     Args:
         folder: folder in which the ranks register, see `rank`.
         agent: process of torchrun.
+        silence: search for ranks that stand still.
 
     Attributes:
         killed: process ids of the ranks killed by this watcher.
+        silent: first rank found to stand still, in words; '' without such a rank.
     """
 
-    def __init__(self, folder: Path, agent: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, folder: Path, agent: "subprocess.Popen[bytes]", silence: Silence) -> None:
         self.folder = folder
         self.agent = agent
+        self.silence = silence
         self.killed: set[int] = set()
+        self.silent = ""
         self._told: set[tuple[int, int]] = set()
 
     def ranks(self) -> list[int]:
@@ -285,7 +297,8 @@ class RankWatcher:
             time.sleep(POLL_SECONDS)
             self._pass_on(signals)
             now = time.monotonic()
-            all_alive = all(map(alive, self.ranks()))
+            self._end_silent()
+            all_alive = not self.silent and all(map(alive, self.ranks()))
             deadline = float("inf") if all_alive else min(deadline, now + GRACE_SECONDS)
             if now > deadline:
                 self._kill_ranks()
@@ -312,12 +325,23 @@ class RankWatcher:
         if signals and not self.started():
             self.agent.kill()
 
+    def _end_silent(self) -> None:
+        """Kill a rank that stands still; the run then ends as after the loss of a rank."""
+        if self.silent:
+            return
+        self.silent, pids = self.silence.look()
+        for pid in pids:
+            self._kill(pid)
+
     def _kill_ranks(self) -> None:
         """Kill every remaining rank with all child processes."""
         for pid in filter(alive, self.ranks()):
-            self.killed.add(pid)
-            # torchrun makes each rank the leader of a process group, so killing the group ends child processes as well.
-            send(-pid, signal.SIGKILL)
+            self._kill(pid)
+
+    def _kill(self, pid: int) -> None:
+        self.killed.add(pid)
+        # torchrun makes each rank the leader of a process group, so killing the group ends child processes as well.
+        send(-pid, signal.SIGKILL)
 
 
 def send(pid: int, number: int) -> None:

@@ -2,7 +2,7 @@
 
 COMMAND holds the arguments of Python, and runs in this same process. FOLDER shows the launcher the state of each rank:
 `rank-N` holds the process id of local rank N, and is renamed to `ended-N` at an orderly end. A rank ending without the
-rename has failed or was lost.
+rename has failed or was lost. `beat-N` shows that the rank does not stand still, see `heartbeat`.
 """
 
 import os
@@ -12,15 +12,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from ..common.console import LAUNCHED
 from ..common.processes import die_with_parent, running
 from ..common.signals import say_early, signals
 from ..errors import Preempted
+from .heartbeat import BEAT, ENDED, RANK, Heartbeat
 
-AGENT, RANK, ENDED = "agent", "rank-", "ended-"
-"""File names in the folder: process id of torchrun, process id of a rank, and a rank after an orderly end."""
+AGENT = "agent"
+"""File in the folder with the process id of torchrun."""
 SPEAK_SECONDS = 5.0
 """Seconds a failed rank waits for rank 0 to report the cause."""
 ORDERLY = (None, 0, Preempted.exit_code)
@@ -37,25 +37,50 @@ def main() -> None:
     # torchrun restarts all ranks when a lost machine returns; the second start has to resume the run.
     if mark.exists() or ended.exists():
         command = resumed(command)
+    # Before the process is known to the launcher: a signal passed on at once must find the handlers.
+    leave_when_asked(mark, ended)
+    ended.unlink(missing_ok=True)
     register(mark)
-
-    def stop_early(asked: int, _: object) -> NoReturn:
-        say_early(asked)
-        mark.rename(ended)
-        os._exit(Preempted.exit_code)
-
-    # Until the run sets its own handlers, a stop signal may end the process at once: nothing can be lost yet.
-    for asked in signals():
-        signal.signal(asked, stop_early)
+    Heartbeat(folder / f"{BEAT}{number}")
     try:
         run(command)
     except SystemExit as leave:
         if leave.code in ORDERLY:
-            mark.rename(ended)
+            end_orderly(mark, ended)
         elif number != "0":
             let_speak(folder / f"{RANK}0")
         raise
-    mark.rename(ended)
+    end_orderly(mark, ended)
+
+
+def leave_when_asked(mark: Path, ended: Path) -> None:
+    """Let a stop signal end this process with the code of `Preempted` until the run sets handlers of its own.
+
+    Nothing can be lost yet. The first signal decides; any number of further signals changes nothing.
+    """
+    leaving: list[int] = []
+
+    def leave(asked: int, _: object) -> None:
+        # Python may run a second handler between any two lines of the first.
+        if leaving:
+            return
+        leaving.append(asked)
+        try:
+            say_early(asked)
+            end_orderly(mark, ended)
+        finally:
+            os._exit(Preempted.exit_code)
+
+    for asked in signals():
+        signal.signal(asked, leave)
+
+
+def end_orderly(mark: Path, ended: Path) -> None:
+    """Show the launcher that this process ends as intended; a second call, or a call before `register`, is no error."""
+    try:
+        mark.rename(ended)
+    except FileNotFoundError:
+        register(ended)
 
 
 def let_speak(first: Path) -> None:

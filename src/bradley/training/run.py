@@ -16,6 +16,7 @@ from ..common.files import sweep, write_text
 from ..config import SYNTHETIC, Config, Section, as_list
 from ..errors import BradleyError, UserError
 from ..export.hub import check_hub
+from ..launch import heartbeat
 from ..records import ScoredComparison
 from ..runs.claim import Claim, claim
 from ..runs.layout import EXAMPLES, RESULTS
@@ -74,20 +75,21 @@ def train(
         raise UserError("resume = True needs the folder of the run", "give it as output")
     hub, config = config.hub, with_sanity(config) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
+    heartbeat.set_limit(config.parallel.hang_seconds)
+    # A stop signal at any moment of a training that has neither finished nor failed ends as `Preempted`. From here on a
+    # signal is a request, looked at where stopping is safe, and at once where this process waits for a network.
     # Cheap refusals come first, the lock before anything slow, and the folder of a new run after every check.
-    with open_group(config.parallel, config.train.device) as group:
+    with (
+        signals.listening(config.train.time_limit),
+        open_group(config.parallel, config.train.device) as group,
+    ):
         console = Console(progress if group.is_main else "quiet")
         folder = run_folder(output, group)
         # Machines with unlike settings or code would train different models, or wait for each other without end.
         check_same(group, {"configuration": config.model_dump(mode="json"), "code": code_hash()})
-        with (
-            claim(folder, config, group, resume=resume, say=console.warn) as claimed,
-            contextlib.ExitStack() as listening,
-        ):
+        with claim(folder, config, group, resume=resume, say=console.warn) as claimed:
             # A wrong token for the Hub must show now, not after hours of training; `sanity` keeps this check.
-            group.on_main(lambda: check_hub(hub.push, hub.private))
-            # From here on a signal is a request, looked at where it is safe; before, it ends a stalled network call.
-            listening.enter_context(signals.listening(config.train.time_limit))
+            group.on_main(lambda: check_hub(hub.push, hub.private, console.say))
             claimed.resume_locked()
             if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
@@ -246,7 +248,9 @@ def upload(folder: Path, config: Config, console: Console) -> None:
     from ..export.hub import publish_run
 
     try:
-        url = publish_run(folder, name, private=private, trust_remote_code=config.model.trust_remote_code)
+        url = publish_run(
+            folder, name, private=private, trust_remote_code=config.model.trust_remote_code, say=console.say
+        )
     except BradleyError as error:
         raise type(error)(
             f"the run in {folder} is complete, but not uploaded: {error.message}",

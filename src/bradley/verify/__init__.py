@@ -1,16 +1,49 @@
 """Verification: a model folder, or a server running the model, reproduces the scores measured at saving."""
 
-import json
 import os
+import shlex
+import signal
 import subprocess
-import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NotRequired
 
-from ..errors import CheckpointError
+from typing_extensions import TypedDict
+
+from .. import errors
+from ..common import signals
+from ..common.json_files import check_shape, parse_json
+from ..common.processes import child_command, child_environment, safe_python
+from ..common.text import one_line, visible
+from ..errors import BradleyError, CheckpointError
 from ..model.folder.card import read_card
 from ..model.folder.checks import check_base
 from ..model.folder.tolerance import Check as Check
+
+POLL_SECONDS = 0.2
+KEPT_BYTES = 2**16
+"""Bytes kept of the messages of the fresh process, the last ones."""
+MOST_BYTES = 2**20
+"""Largest answer of the fresh process, in bytes."""
+MODULE = "bradley.verify.rescore"
+
+
+class Row(TypedDict):
+    """Check in the answer of the fresh process."""
+
+    name: str
+    largest: float
+    allowed: float
+
+
+class Answer(TypedDict):
+    """Answer of the fresh process: the checks, or message, hint and class of an error."""
+
+    checks: NotRequired[list[Row]]
+    error: NotRequired[str]
+    hint: NotRequired[str]
+    kind: NotRequired[str]
 
 
 def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:
@@ -54,25 +87,98 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
 def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[Check]:
     """Run `bradley.verify.rescore` in a new process and return the checks.
 
-    A new process knows only the saved files: nothing in the memory of the training process can hide a fault.
+    A new process knows only the saved files: nothing in the memory of the training process can hide a fault. The
+    process ends with this process. A stop request ends the wait: the scores of a large model take minutes.
+
+    Raises:
+        CheckpointError: the process gave no answer.
+        BradleyError: the error of the process.
+        StopRequested: this process was asked to stop.
     """
     options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
-    command = [sys.executable, "-m", "bradley.verify.rescore", *options, "--", str(folder)]
-    # The fresh process must import this bradley, installed or not, and not another version on the path.
-    home = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    code, data, said = _answer_of(options, folder)
+    if code:
+        last = (said.strip().splitlines() or ["no message"])[-1]
         raise CheckpointError(
-            f"scoring {folder} in a fresh process ended with exit code {done.returncode}: {last}",
-            f"see the whole message: {' '.join(command)}",
+            f"scoring {folder} in a fresh process ended {_in_words(code)}: {visible(one_line(ValueError(last)))}",
+            f"see the whole message: {shlex.join([*safe_python('-m', MODULE), *options, '--', str(folder)])}",
         )
-    # Libraries may print to stdout while loading; the answer is the last line.
-    answer = json.loads(done.stdout.splitlines()[-1])
+    source, hint = Path("the answer of the fresh process"), "try again; if the answer stays broken, report the folder"
+    answer: Answer = check_shape(parse_json(data, source, hint=hint), Answer, source, hint=hint)
     if "error" in answer:
-        raise CheckpointError(answer["error"], answer["hint"])
-    return [Check(**check) for check in answer["checks"]]
+        kind = vars(errors).get(answer.get("kind", ""), CheckpointError)
+        known = isinstance(kind, type) and issubclass(kind, BradleyError)
+        raise (kind if known else CheckpointError)(answer["error"], answer.get("hint", ""))
+    # No check at all would count as passed.
+    if not answer.get("checks"):
+        raise CheckpointError(f"{source} names no check", hint)
+    return [Check(row["name"], row["largest"], row["allowed"]) for row in answer["checks"]]
+
+
+def _answer_of(options: Sequence[str], folder: Path) -> tuple[int, bytes, str]:
+    """Run the fresh process; return exit code, answer, and the end of the messages."""
+    # The answer has a channel of its own. Whatever a library or the model's code prints cannot be taken for checks.
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as answers:
+        try:
+            process = subprocess.Popen(
+                child_command(MODULE, *options, f"--answer={writer}", "--", str(folder)),
+                env=child_environment(),
+                pass_fds=[writer],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            os.close(writer)
+        answer, said = Kept(answers, MOST_BYTES), Kept(process.stderr, KEPT_BYTES)
+        try:
+            while process.poll() is None:
+                signals.check()
+                answer.ended.wait(POLL_SECONDS)
+                if answer.ended.is_set():
+                    process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            data, text = answer.end(), said.end().decode("utf-8", "replace")
+    return process.returncode, data, text
+
+
+class Kept:
+    """Thread that reads a stream to the end and keeps the last bytes.
+
+    Args:
+        stream: binary file.
+        most: number of bytes to keep.
+    """
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self.stream, self.most, self.kept = stream, most, b""
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        try:
+            while part := self.stream.read1(2**16):
+                self.kept = (self.kept + part)[-self.most :]
+        finally:
+            self.ended.set()
+
+    def end(self) -> bytes:
+        """Return the kept bytes, after the end of the writing process."""
+        # A grandchild may hold the stream open for longer.
+        self.thread.join(1.0)
+        return self.kept
+
+
+def _in_words(code: int) -> str:
+    """Exit code of a process in words."""
+    if code < 0:
+        hint = ", as by a system without free memory" if code == -signal.SIGKILL else ""
+        return f"by signal {signal.Signals(-code).name}{hint}"
+    return f"with exit code {code}"
 
 
 def failure(folder: Path, checks: Sequence[Check]) -> CheckpointError | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,18 +78,21 @@ def _theirs(network: Any, tokenizer: Any, sample: Sample, dtype: str, sides: Seq
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print {"checks": [...]}, or {"error", "hint"} for an unusable folder."""
+    """Print {"checks": [...]}, or {"error", "hint", "kind"} for an unusable folder, or write it to a pipe."""
     parser = argparse.ArgumentParser(prog="python -m bradley.verify.rescore")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--base", default="")
     parser.add_argument("--trust-remote-code", action="store_true")
+    parser.add_argument("--answer", type=int, default=sys.stdout.fileno(), metavar="FILE_DESCRIPTOR")
     given = parser.parse_args(arguments)
     try:
         checks = list(rescore(given.folder, given.trust_remote_code, given.base))
         answer: dict[str, Any] = {"checks": [check._asdict() for check in checks]}
     except BradleyError as error:
-        answer = {"error": error.message, "hint": error.hint}
-    print(json.dumps(answer))
+        answer = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+    sys.stdout.flush()
+    with os.fdopen(given.answer, "w", closefd=False) as file:
+        file.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

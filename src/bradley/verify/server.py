@@ -1,22 +1,74 @@
 """Verification through a running server: the parity sample scored over HTTP, by the protocols of OpenRLHF and vLLM."""
 
-import http.client
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from ..common.text import one_line
+from typing_extensions import TypedDict
+
+from ..common.deadline import TooLong, read_all, within
+from ..common.json_files import check_shape, parse_json
+from ..common.signals import StopRequested
+from ..common.text import one_line, visible
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import BFLOAT16
 from ..model.folder.tolerance import Check, compare
 from .plain import Folder, depth, plain_text, plain_tokenizer
 
 SECONDS = 180
-"""Timeout of a request, in seconds."""
+"""Limit of a request, in seconds."""
+MOST_BYTES = 2**24
+"""Largest answer of a server, in bytes (16 MiB); a score takes about 20."""
+RIGHT_PATH = "check that the server runs a reward model, and that the path is right"
+
+
+class Rewards(TypedDict):
+    """Answer of OpenRLHF."""
+
+    rewards: list[float]
+
+
+class Probs(TypedDict):
+    """Score of a conversation in the answer of `/classify`."""
+
+    index: int
+    probs: list[float]
+
+
+class Classes(TypedDict):
+    """Answer of vLLM's `/classify`."""
+
+    data: list[Probs]
+
+
+class Pooled(TypedDict):
+    """Score of a conversation in the answer of `/pooling`."""
+
+    index: int
+    data: list[float]
+
+
+class Pooling(TypedDict):
+    """Answer of vLLM's `/pooling`."""
+
+    data: list[Pooled]
+
+
+class Served(TypedDict):
+    """Model served by vLLM."""
+
+    id: str
+
+
+class Models(TypedDict):
+    """Answer of vLLM about the served models."""
+
+    data: list[Served]
 
 
 class Question(NamedTuple):
@@ -62,24 +114,49 @@ def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
 
 def ask(url: str, questions: Sequence[Question]) -> list[float]:
     """Ask a server for the scores of conversations; raises as `check_server`."""
-    parts = urlsplit(url)
-    known = next((path for path in ASK if parts.path.rstrip("/").endswith(path)), None)
-    if known is None or parts.scheme not in ("http", "https"):
+    known = next((path for path in ASK if _path(url).endswith(path)), None)
+    if known is None:
         raise UserError(
-            f"--against {url} is no address of a reward server that is known here",
+            f"--against {_shown(url)} is no address of a reward server that is known here",
             f"give http://HOST:PORT and one of the paths {', '.join(ASK)}",
         )
-    answer: Any = ASK[known][0](url, questions)
+    request, shape, read = ASK[known]
+    wanted = f"{len(questions)} scores"
+    answer = _checked(request(url, questions), shape, url, wanted, RIGHT_PATH)
     try:
-        scores = [float(score) for score in ASK[known][1](answer)]
-        if len(scores) != len(questions) or not all(map(math.isfinite, scores)):
-            raise ValueError("not a score for each conversation")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"{url} answered {json.dumps(answer)[:120]}, wanted {len(questions)} scores",
-            "check that the server runs a reward model, and that the path is right",
-        ) from error
+        scores = [float(score) for score in read(answer)]
+    except OverflowError:  # a number of more than 300 digits
+        scores = []
+    if len(scores) != len(questions) or not all(map(math.isfinite, scores)):
+        raise _unlike(answer, url, wanted, RIGHT_PATH)
     return scores
+
+
+def _checked(answer: Any, shape: Any, url: str, wanted: str, hint: str) -> Any:
+    """Return an answer of the wanted shape, or raise `CheckpointError`."""
+    try:
+        return check_shape(answer, shape, Path(url))
+    except CheckpointError as error:
+        raise _unlike(answer, url, wanted, hint) from error
+
+
+def _unlike(answer: Any, url: str, wanted: str, hint: str) -> CheckpointError:
+    """Build the error for an answer of another kind."""
+    return CheckpointError(f"{_shown(url)} answered {json.dumps(answer)[:120]}, wanted {wanted}", hint)
+
+
+def _path(url: str) -> str:
+    """Path of an HTTP address without the last slash; '' for any other text."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.path.rstrip("/") if parts.scheme in ("http", "https") and parts.netloc else ""
+
+
+def _shown(url: str) -> str:
+    """Address for a message, without passwords, on a single line."""
+    return visible(one_line(ValueError(url), 200))
 
 
 def _queries(url: str, questions: Sequence[Question]) -> Any:
@@ -103,26 +180,26 @@ def _served(url: str) -> str:
     """Name of the first model served by vLLM."""
     parts = urlsplit(url)
     models = urlunsplit(parts._replace(path=parts.path.rstrip("/").rpartition("/")[0] + "/v1/models", query=""))
-    answer = _call(models, None)
-    try:
-        return str(answer["data"][0]["id"])
-    except (KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(
-            f"{models} answered {json.dumps(answer)[:120]}, wanted the name of a model", "check that it is vLLM"
-        ) from error
+    answer = _checked(_call(models, None), Models, models, "the name of a model", "check that it is vLLM")
+    if not answer["data"]:
+        raise _unlike(answer, models, "the name of a model", "check that it is vLLM")
+    return str(answer["data"][0]["id"])
 
 
-def _in_order(answer: Any, field: str) -> list[Any]:
-    """Scores of vLLM's answer in the order of the request, by the `index` of each row."""
-    return [row[field][0] for row in sorted(answer["data"], key=lambda row: row["index"])]
+def _in_order(answer: Any, field: str) -> list[float]:
+    """Scores of vLLM's answer in the order of the request; [] unless `index` counts the rows, with a score each."""
+    rows = sorted(answer["data"], key=lambda row: int(row["index"]))
+    if [row["index"] for row in rows] != list(range(len(rows))) or not all(row[field] for row in rows):
+        return []
+    return [row[field][0] for row in rows]
 
 
-ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Callable[[Any], list[Any]]]] = {
-    "/get_reward": (_queries, lambda answer: list(answer["rewards"])),
-    "/classify": (_inputs, lambda answer: _in_order(answer, "probs")),
-    "/pooling": (_inputs, lambda answer: _in_order(answer, "data")),
+ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Any, Callable[[Any], list[float]]]] = {
+    "/get_reward": (_queries, Rewards, lambda answer: list(answer["rewards"])),
+    "/classify": (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
+    "/pooling": (_inputs, Pooling, lambda answer: _in_order(answer, "data")),
 }
-"""End of a URL -> function for asking such a server, and function for reading the scores from the answer.
+"""End of a URL -> function for asking such a server, shape of the answer, and function for reading the scores.
 
 OpenRLHF's `/get_reward` takes {"query": [text]} and returns {"rewards": [score]}. vLLM's `/classify` and `/pooling`
 take token ids, without activation.
@@ -134,15 +211,40 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 
 def _call(url: str, body: bytes | None) -> Any:
-    """Send a request (GET without a body) and decode the JSON answer; raises as `check_server`."""
-    # The order of the handlers matters: HTTPError is a URLError, and URLError is an OSError.
-    try:
+    """Send a request (GET without a body) and decode the JSON answer; raises as `check_server`.
+
+    The only way to a server, with a limit on time and size.
+    """
+    shown = _shown(url)
+
+    def exchange() -> bytes:
         with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=SECONDS) as reply:
-            return json.loads(reply.read())
+            return read_all(reply.read1, MOST_BYTES)
+
+    try:
+        data = within(SECONDS, exchange)
+    except StopRequested:
+        raise
     except HTTPError as error:
-        said = one_line(Exception(error.read().decode("utf-8", "replace")), 200)
-        raise CheckpointError(f"{url} refused with {error.code}: {said}", "see the log of the server") from error
-    except ValueError as error:
-        raise CheckpointError(f"{url} did not answer in JSON", "check that the path is right") from error
-    except (URLError, OSError, http.client.HTTPException) as error:
-        raise UserError(f"{url} does not answer: {one_line(error)}", "start the server, or correct the URL") from error
+        raise CheckpointError(
+            f"{shown} refused with {error.code}: {_said(error)}", "see the log of the server"
+        ) from error
+    except TooLong as error:
+        raise CheckpointError(f"{shown} answered too much: {error}", RIGHT_PATH) from error
+    # An odd address or an odd server makes the client fail by any exception of Python.
+    except Exception as error:
+        reason = visible(one_line(error)) or type(error).__name__
+        raise UserError(f"{shown} does not answer: {reason}", "start the server, or correct the URL") from error
+    try:
+        return parse_json(data, Path(url))
+    except CheckpointError as error:
+        raise CheckpointError(f"{shown} did not answer in JSON", "check that the path is right") from error
+
+
+def _said(error: HTTPError) -> str:
+    """Message of a refusal, on a single line."""
+    try:
+        text = within(SECONDS, lambda: error.read(2**12)).decode("utf-8", "replace")
+    except Exception as broken:
+        text = f"the message broke off ({type(broken).__name__})"
+    return visible(one_line(Exception(text), 200))

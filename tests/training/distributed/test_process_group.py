@@ -32,6 +32,16 @@ def test_numbers_that_name_no_process_are_refused(rank: str) -> None:
         rank_from({"RANK": rank, "WORLD_SIZE": "2"})
 
 
+@pytest.mark.parametrize("given", [{"RANK": "1"}, {"RANK": "1", "LOCAL_RANK": "1"}, {"LOCAL_RANK": "2"}])
+def test_half_of_the_variables_of_torchrun_is_refused_in_words(given) -> None:
+    with pytest.raises(UserError) as caught:
+        rank_from(given, "score")
+    assert "not set:" in caught.value.message and "WORLD_SIZE" in caught.value.message
+    assert caught.value.hint.endswith("or unset " + " and ".join(given)) and "bradley score" in caught.value.hint
+    with pytest.raises(UserError, match=r"RANK=1\\x1b"):
+        rank_from({"RANK": "1\x1b[2J\nhint: x", "WORLD_SIZE": "2"})
+
+
 def test_values_of_any_length_are_gathered_in_the_order_of_processes() -> None:
     def work(group: ProcessGroup) -> object:
         own = {"rank": group.rank, "text": "é" * 1000 * group.rank, "float": 0.1 + group.rank, "none": [None, True]}
