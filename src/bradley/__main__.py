@@ -5,13 +5,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with the exit code of the command."""
-    from .cli.errors import leave_when_asked
+    from .common.signals import leave_when_asked
 
     # Set before the slow imports below: a stop signal during them still has to exit with the code for a stopped run.
-    if sys.argv[1:2] == ["train"]:
-        leave_when_asked()
+    leave_when_asked(next((arg for arg in sys.argv[1:] if not arg.startswith("-")), ""))
+    from .common.console import Lasting, open_closed_streams
+
+    open_closed_streams()
     from .cli.main import run
-    from .common.console import Lasting
     from .common.secrets import Redacted
 
     # Redaction is outermost, so tracebacks of uncaught exceptions lose their secrets before reaching the terminal.
