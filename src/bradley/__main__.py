@@ -1,5 +1,6 @@
 """Entry point of `bradley` and `python -m bradley`."""
 
+import io
 import sys
 
 
@@ -15,6 +16,9 @@ def main() -> None:
     from .cli.main import run
     from .common.secrets import Redacted
 
+    # A terminal's encoding may lack a character of a result; an escape is better than no result.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Redaction is outermost, so tracebacks of uncaught exceptions lose their secrets before reaching the terminal.
     sys.stderr = Redacted(Lasting(sys.stderr))
     sys.exit(run(sys.argv[1:]))

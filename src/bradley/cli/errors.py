@@ -56,6 +56,14 @@ def refused(error: OSError) -> DiskError:
     )
 
 
+def check_current_folder() -> None:
+    """Raise `UserError` in a folder that is gone: libraries end the process there, or name the wrong file."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the current folder cannot be used: {error.strerror}", "change to another folder") from error
+
+
 def check_arguments(args: Sequence[str]) -> None:
     """Raise `UserError` for an argument that is no text: no UTF-8, or with a null character.
 

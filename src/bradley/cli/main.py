@@ -14,7 +14,7 @@ from ..common.console import ReaderGone, Results
 from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
 from .data import data
-from .errors import check_arguments, complain, refused, usage_error
+from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .launch import launch
 from .models import export, score, verify
 from .report import configs, plot
@@ -26,6 +26,7 @@ def run(args: Sequence[str]) -> int:
     try:
         with contextlib.redirect_stdout(cast(TextIO, Results(sys.stdout))), interruptible():
             check_arguments(args)
+            check_current_folder()
             invoke(args)
     except click.exceptions.Exit as leave:
         return leave.exit_code

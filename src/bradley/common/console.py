@@ -205,6 +205,7 @@ class Results:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._failure: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
         """Forward every other attribute to the stream."""
@@ -217,6 +218,9 @@ class Results:
 
     def write(self, content: Any) -> int:
         """Write a text, or bytes if the stream takes bytes."""
+        # click tries a stream by an empty text, and a full disk refuses even that.
+        if content == "":
+            return 0
         with self._checked():
             return int(self._stream.write(content))
 
@@ -227,15 +231,17 @@ class Results:
 
     @contextlib.contextmanager
     def _checked(self) -> Iterator[None]:
+        # Again at every later call: a caller may have swallowed the first failure, and the results are gone anyway.
+        if self._failure:
+            raise self._failure
         try:
             yield
         except OSError as error:
             discard(self._stream)
-            if isinstance(error, BrokenPipeError):
-                raise ReaderGone from error
-            raise DiskError(
-                f"the output cannot be written to stdout: {error.strerror}", "free some space, or redirect it elsewhere"
-            ) from error
+            said = f"the output cannot be written to stdout: {error.strerror}"
+            gone = isinstance(error, BrokenPipeError)
+            self._failure = ReaderGone() if gone else DiskError(said, "free some space, or redirect it elsewhere")
+            raise self._failure from error
 
 
 def discard(stream: Any) -> None:

@@ -131,6 +131,8 @@ def wanted(kind: Any, limits: Iterable[Any] = (), *, far: bool = True) -> str:
         return f"{len(args)} values, each {wanted(args[0])}"
     if origin is dict:
         return "a table of named values"
+    if kind is Any:
+        return "a value of JSON"
     if kind not in PLAIN:
         return "text or a list of texts"
     parts = [
@@ -200,7 +202,11 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise NestedTooDeeply from error
+
+
+class NestedTooDeeply(ValueError):
+    """Text with more levels of brackets than the JSON reader of Python follows."""
 
 
 def unusable(value: Any) -> str:
@@ -253,5 +259,5 @@ def shown(value: Any) -> str:
         text = json.dumps(value, default=str, ensure_ascii=False)
     # Nested too deeply, a value inside itself, or a number of more digits than Python prints.
     except (RecursionError, ValueError, TypeError):
-        return f"a {type(value).__name__}"
+        return f"a value of type {type(value).__name__}"
     return visible(cut_middle(text, MOST_SHOWN), keep="\\")

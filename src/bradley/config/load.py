@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ..common.text import cut_middle
 from ..errors import UserError
 from . import Config, DataSettings, Section
-from .fields import FAR, Setting, coerce, find_setting, settings_of, shown, suggest, unusable, wanted
+from .fields import FAR, NestedTooDeeply, Setting, coerce, find_setting, settings_of, shown, suggest, unusable, wanted
 from .toml import MOST_PARTS, TomlSource, enclosing, read_toml
 
 S = TypeVar("S", bound=Section)
@@ -161,6 +161,8 @@ def _override(draft: Draft, name: str, value: Any) -> None:
     kind = get_args(setting.kind)[1] if entry else setting.kind
     try:
         value = coerce(value, kind) if isinstance(value, str) else value
+    except NestedTooDeeply:
+        return draft.wrong(name, f"nested too deeply, got {shown(value)}")
     except (ValueError, TypeError):
         return draft.unfit(name, value)
     if unusable(value):

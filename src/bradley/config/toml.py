@@ -98,7 +98,8 @@ def read_source(path: Path) -> str:
     try:
         data = read_bytes(path, most=MOST_BYTES, error=UserError)
     except UserError as error:
-        raise UserError(f"configuration {error.message}", _nearest(path)) from error
+        hint = "give a TOML file of settings" if os.path.lexists(path) else _nearest(path)
+        raise UserError(f"configuration {error.message}", hint) from error
     try:
         # Editors on Windows begin a file with a byte-order mark, and tomllib refuses the mark as a key.
         text = data.decode("utf-8-sig")
