@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bradley.common.console import Console, Lasting
+from bradley.common.console import Console, Lasting, to_stderr, write_event
 from bradley.errors import UserError
 
 
@@ -89,6 +89,21 @@ def test_a_stream_outlives_its_reader() -> None:
     stream.flush()
     assert stream.write("is there\n") == 9
     stream.close()
+
+
+@pytest.mark.parametrize("mode", ["bar", "quiet", "json"])
+def test_a_value_is_never_a_line_of_its_own(mode: str, capfd: pytest.CaptureFixture[str]) -> None:
+    console, value = Console(mode), "a\nerror: fake\r\x1b[2J\x9b\u2028\u202e\x7f\t"
+    console.warn(f"the value {value}", "a second line")
+    with console.progress(2, f"[red]{value}") as bar:
+        bar.advance(2)
+    write_event("x", text=value)
+    to_stderr(value)
+    out, err = capfd.readouterr()
+    assert out == "" and "error: fake" in err
+    assert all(line.isprintable() for line in err.split("\n"))
+    assert not any(line.startswith("error: fake") for line in err.split("\n"))
+    assert mode == "json" or "a second line" in err.split("\n")
 
 
 def test_another_error_of_a_stream_is_one() -> None:

@@ -56,7 +56,7 @@ def quoted(value: Any, most: int = MOST_QUOTED) -> str:
         return visible(cut_middle(repr(value), most), keep="\\")
     # A value nested too deeply, or a number of more digits than Python prints.
     except (RecursionError, ValueError):
-        return f"a {type(value).__name__} that cannot be shown"
+        return f"a value of type {type(value).__name__}"
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

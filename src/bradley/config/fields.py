@@ -17,9 +17,11 @@ from .toml import MOST_PARTS
 
 BOUNDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
 """Attribute of a pydantic constraint -> words for the limit."""
+MOST_DOTS = 3
+"""Most dots in the name of a setting."""
 FAR = 1000
 """Smallest bound that only a slip of the keyboard exceeds; a message names such a bound for a value that far off."""
-MOST_VALUES = 100_000
+MOST_VALUES = 1_000_000
 """Most values inside the value of a setting."""
 MOST_SHOWN = 80
 """Longest quotation of a value, in characters."""
@@ -84,8 +86,10 @@ def find_setting(name: str, settings: dict[str, Setting]) -> tuple[Setting, str]
     if name in settings:
         return settings[name], ""
     # Entries of a table have names of the user's own, so only a prefix can identify the table.
-    for setting in settings.values():
-        if setting.table and name.startswith(f"{setting.name}.") and not name.endswith("."):
+    parts = name.split(".", MOST_DOTS + 1)[: MOST_DOTS + 1]
+    for count in range(1, len(parts) + 1):
+        setting = settings.get(".".join(parts[:count]))
+        if setting and setting.table and not name.endswith("."):
             return setting, name.removeprefix(f"{setting.name}.")
     return None
 

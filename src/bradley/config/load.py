@@ -147,7 +147,7 @@ def _take(draft: Draft, name: str, value: Any) -> None:
     elif name not in draft.settings or unusable(value):
         draft.unfit(name, value)
     else:
-        draft.values[name] = dict(value) if isinstance(value, Mapping) else value
+        draft.values[name] = _copied(value)
 
 
 def _override(draft: Draft, name: str, value: Any) -> None:
@@ -173,8 +173,10 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         draft.values.pop(rival, None)
     # In an open table, dots open nested tables; elsewhere an entry's key may hold dots, such as a file name.
     path = entry.split(".") if kind is Any else [entry]
-    old = draft.values.get(setting.name, {})
-    draft.values[setting.name] = _with_entry(old, path, value) if entry else value
+    if entry:
+        _set_entry(draft.values.setdefault(setting.name, {}), path, value)
+    else:
+        draft.values[setting.name] = _copied(value)
 
 
 def _nested(name: str, outer: str) -> bool:
@@ -182,11 +184,19 @@ def _nested(name: str, outer: str) -> bool:
     return name == outer or name.startswith(f"{outer}.")
 
 
-def _with_entry(table: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """Copy a nested table with an entry set; a value in place of a needed table is replaced by a table."""
-    table = table if isinstance(table, dict) else {}
-    head, *rest = path
-    return {**table, head: _with_entry(table.get(head), rest, value) if rest else value}
+def _set_entry(table: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set an entry of a nested table; a value in place of a needed table is replaced by a table."""
+    *outer, last = path
+    for key in outer:
+        if not isinstance(table.get(key), dict):
+            table[key] = {}
+        table = table[key]
+    table[last] = value
+
+
+def _copied(value: Any) -> Any:
+    """Copy the tables of a value: an entry set later must not change the value of the caller."""
+    return {key: _copied(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def _validated(kind: type[S], draft: Draft) -> S | None:
@@ -197,7 +207,7 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     """
     nested: dict[str, Any] = {}
     for name, value in draft.values.items():
-        nested = _with_entry(nested, name.split("."), value)
+        _set_entry(nested, name.split("."), value)
     try:
         return kind.model_validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:
