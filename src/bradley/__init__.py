@@ -146,12 +146,13 @@ def train(
     from .common.ownership import named
     from .config import Config
     from .config.load import load_config, read_config
+    from .config.toml import read_source
     from .training.run import train as run
 
     source = ""
     if isinstance(config, str | Path):
         path = Path(config)
-        config, source = load_config(path, {}), path.read_text(encoding="utf-8")
+        config, source = load_config(path, {}), read_source(path)
     elif not isinstance(config, Config):
         config = read_config(config)
     folder = None if output is None else named(output)

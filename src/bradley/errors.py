@@ -5,6 +5,8 @@ names the next step. The command line prints the message as an `error:` line and
 exception is a bug in bradley and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class BradleyError(Exception):
     """Base class of errors with an exit code and a hint.
@@ -15,17 +17,23 @@ class BradleyError(Exception):
         except bradley.BradleyError as error:
             print(error.message, error.hint, error.exit_code)
 
+    Args:
+        message: the given value and the wanted value; or several problems, a text for each.
+
     Attributes:
-        message: one line with the given value and the wanted value.
+        lines: the problems. The command line prints each as a single line: a line break inside is escaped.
+        message: the problems as one text; almost always a single line.
         hint: the next step for the user, or "".
         exit_code: exit code of the command line for this class of errors.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str | Sequence[str], hint: str = "") -> None:
+        # Kept apart: joined by line breaks, a line break inside a quoted value would look like a further problem.
+        self.lines = (message,) if isinstance(message, str) else tuple(message)
+        self.message = "\n".join(self.lines)
+        super().__init__(self.message)
         self.hint = hint
 
 

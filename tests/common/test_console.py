@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bradley.common.console import Console, Lasting
+from bradley.common.console import Console, Lasting, to_stderr, write_event
 from bradley.errors import UserError
 
 
@@ -91,12 +91,30 @@ def test_a_stream_outlives_its_reader() -> None:
     stream.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("mode", ["bar", "quiet", "json"])
+def test_a_value_is_never_a_line_of_its_own(mode: str, capfd: pytest.CaptureFixture[str]) -> None:
+    console, value = Console(mode), "a\nerror: fake\r\x1b[2J\x9b\u2028\u202e\x7f\t"
+    console.warn(f"the value {value}", "a second line")
+    with console.progress(2, f"[red]{value}") as bar:
+        bar.advance(2)
+    write_event("x", text=value)
+    to_stderr(value)
+    out, err = capfd.readouterr()
+    assert out == "" and "error: fake" in err
+    assert all(line.isprintable() for line in err.split("\n"))
+    assert not any(line.startswith("error: fake") for line in err.split("\n"))
+    assert mode == "json" or "a second line" in err.split("\n")
+
+
 def test_another_error_of_a_stream_is_one() -> None:
-    with open("/dev/full", "w") as full, pytest.raises(OSError, match="No space"):
+    with open(os.devnull) as readable, pytest.raises(OSError, match="not writable"):
+        Lasting(readable).write("talk")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_message_stream_outlives_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
         stream = Lasting(full)
-        stream.write("talk")
-        try:
-            stream.flush()
-        finally:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what is buffered goes there
+        assert stream.write("talk") == 4
+        stream.flush()
+        assert stream.write("more") == 4

@@ -219,7 +219,7 @@ def test_lines_are_those_of_the_text(tmp_path: Path) -> None:
     assert source.line("nowhere") == 0
 
 
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 entries = st.recursive(
     st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),

@@ -1,18 +1,21 @@
 """Error output of the command line."""
 
 import os
-import signal
 from collections.abc import Sequence
 from itertools import pairwise
-from types import FrameType
 
 import click
 
-from ..common import signals
-from ..common.console import LAUNCHED, write_event
+from ..common.console import LAUNCHED, to_stderr, write_event
 from ..common.processes import is_main_process
 from ..common.secrets import redact
-from ..errors import BradleyError, Preempted, RankError, UserError
+from ..common.text import cut_middle, visible
+from ..errors import BradleyError, DiskError, RankError, UserError
+
+MOST_CHARACTERS = 4000
+"""Longest line of an error. A message quotes given values, and a value may be of any length."""
+MOST_LINES = 100
+"""Most problems printed of one error."""
 
 
 def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
@@ -31,31 +34,51 @@ def complain(error: BradleyError, args: Sequence[str] = ()) -> int:
     lost = isinstance(error, RankError)
     if (lost and LAUNCHED in os.environ) or not (lost or is_main_process()):
         return error.exit_code
+    # Cut after the secrets are out: half a secret would not be recognised.
+    lines = [cut_middle(redact(line), MOST_CHARACTERS) for line in error.lines[:MOST_LINES]]
+    hint = cut_middle(redact(error.hint), MOST_CHARACTERS)
+    if more := len(error.lines) - MOST_LINES:
+        lines += [f"and {more:,} more problems"] if more > 0 else []
     if "--json" in args:
         folder = dict(pairwise(args)).get("--output", "")
-        write_event("error", code=error.exit_code, what=redact(error.message), where=folder, fix=redact(error.hint))
+        write_event("error", code=error.exit_code, what="\n".join(lines), where=folder, fix=hint)
         return error.exit_code
-    for line in error.message.split("\n"):
-        click.echo(f"error: {line}", err=True)
-    if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+    to_stderr(*(f"error: {line}" for line in lines), *([f"hint: {hint}"] if hint else []))
     return error.exit_code
 
 
-def leave_when_asked() -> None:
-    """Let stop signals end this process with the exit code of `Preempted` until a run installs its own handlers.
+def refused(error: OSError) -> DiskError:
+    """Return the error for a refusal of the operating system outside of every place with a message of its own."""
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+    return DiskError(
+        f"{names or 'the operating system'}: {error.strerror or error}",
+        "check that the name is right, and that this user may read and write there",
+    )
 
-    Before a run has begun, no work can be lost. Handlers set by other code stay in place.
+
+def check_current_folder() -> None:
+    """Raise `UserError` in a folder that is gone: libraries end the process there, or name the wrong file."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the current folder cannot be used: {error.strerror}", "change to another folder") from error
+
+
+def check_arguments(args: Sequence[str]) -> None:
+    """Raise `UserError` for an argument that is no text: no UTF-8, or with a null character.
+
+    Names of files go into JSON, reports and the card of a model, and all of these hold UTF-8.
     """
-    for number in signals.signals():
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler):
-            signal.signal(number, _leave)
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    # An exception raised here would surface in the middle of any import, where a library may swallow it.
-    signals.say_early(number)
-    os._exit(Preempted.exit_code)
+    for number, arg in enumerate(args, start=1):
+        if "\0" in arg:
+            problem = "holds a null character"
+        elif not arg.isascii() and any("\ud800" <= c <= "\udfff" for c in arg):
+            problem = "is not UTF-8"
+        else:
+            continue
+        raise UserError(
+            f"command line: argument {number} {problem}: {visible(cut_middle(arg))}", "rename the file, or type it anew"
+        )
 
 
 def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:
@@ -68,7 +91,7 @@ def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:
     # Options of `train` before the `--` are read as options of the launcher, a frequent slip with a simple fix.
     if command.endswith("launch local") and "train" in args and "--" not in args:
         return UserError(
-            f"command line: {error.option_name}: no option of `{command}`",
+            f"command line: {cut_middle(error.option_name)}: no option of `{command}`",
             f"put -- before train: `{command} ... -- train ...`",
         )
     from ..config.fields import suggest
@@ -76,4 +99,5 @@ def usage_error(error: click.UsageError, args: Sequence[str] = ()) -> UserError:
     names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
     guess = suggest(error.option_name.removeprefix("--"), [name.removeprefix("--") for name in names])
     question = f"; did you mean --{guess.removeprefix('--')}?" if guess else ""
-    return UserError(f"command line: {error.option_name}: unknown option{question}", f"type `{command} --help`")
+    name = cut_middle(error.option_name)
+    return UserError(f"command line: {name}: unknown option{question}", f"type `{command} --help`")

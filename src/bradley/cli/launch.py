@@ -1,8 +1,9 @@
 """`bradley launch`: train in several processes, on one or several machines."""
 
-import functools
-
 import click
+
+from ..common import signals
+from ..common.console import to_stderr
 
 
 @click.group()
@@ -13,14 +14,14 @@ def launch() -> None:
 @launch.command()
 @click.option(
     "--processes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     required=True,
     metavar="N",
     help="Processes on this machine: one for each GPU.",
 )
 @click.option(
     "--max-restarts",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 1_000_000),
     default=0,
     show_default=True,
     metavar="N",
@@ -28,7 +29,7 @@ def launch() -> None:
 )
 @click.option(
     "--nodes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     default=1,
     show_default=True,
     metavar="N",
@@ -60,7 +61,8 @@ def local(
     from ..launch.local import launch as run_job
 
     job = training_job(command, processes, Nodes(nodes, node_rank, rendezvous))
-    ended = run_job(job, max_restarts, functools.partial(click.echo, err=True))
+    ended = run_job(job, max_restarts, to_stderr)
+    signals.ended()
     if ended.code:
         # The main process of the run has printed the error already, but only on the first machine.
         if ended.told and node_rank == 0:

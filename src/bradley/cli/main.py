@@ -3,15 +3,18 @@
 Heavy modules are imported inside the commands: `bradley --help` answers at once.
 """
 
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
 import click
 
+from ..common.console import ReaderGone, Results
+from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
 from .data import data
-from .errors import complain, usage_error
+from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .launch import launch
 from .models import export, score, verify
 from .report import configs, plot
@@ -21,10 +24,10 @@ from .train import plan, train
 def run(args: Sequence[str]) -> int:
     """Run a command line and return the exit code (see `errors.EXIT_CODES`); bugs keep their traceback."""
     try:
-        with cli.make_context("bradley", list(args)) as context:
-            cli.invoke(context)
-            # Flushed here: a broken pipe found at the exit of Python could no longer be handled.
-            sys.stdout.flush()
+        with contextlib.redirect_stdout(cast(TextIO, Results(sys.stdout))), interruptible():
+            check_arguments(args)
+            check_current_folder()
+            invoke(args)
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.UsageError as error:
@@ -33,12 +36,20 @@ def run(args: Sequence[str]) -> int:
         return complain(error, args)
     except KeyboardInterrupt:
         click.echo("error: interrupted", err=True)
-        return 130
-    except BrokenPipeError:
-        # The reader of stdout has gone, as `head` does; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return INTERRUPTED
+    except ReaderGone:
         return 1
+    # A refusal of the operating system is no bug, wherever it shows.
+    except OSError as error:
+        return complain(refused(error), args)
     return 0
+
+
+def invoke(args: Sequence[str]) -> None:
+    """Run the command of a command line, and flush its results: a broken pipe found later could not be handled."""
+    with cli.make_context("bradley", list(args)) as context:
+        cli.invoke(context)
+        sys.stdout.flush()
 
 
 @click.group(no_args_is_help=False, invoke_without_command=True)

@@ -8,12 +8,12 @@ import click
 
 from ..common.console import Console
 from ..errors import UserError
-from .options import OutputPath
+from .options import PathName
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.argument("folder", type=OutputPath(), metavar="DIR")
+@click.argument("run", type=PathName(), metavar="RUN")
+@click.argument("folder", type=PathName(), metavar="DIR")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),
@@ -49,7 +49,7 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=PathName(), metavar="DIR")
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")

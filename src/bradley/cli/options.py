@@ -3,30 +3,45 @@
 Options are made when the command is invoked: `bradley --help` loads neither pydantic nor the settings.
 """
 
+import errno
+import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..common.ownership import named
+from ..common.text import cut_middle
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..config.fields import Setting
 
 
-class OutputPath(click.Path):
-    """Path of an output; an empty text, which as a path would be the present folder, is refused."""
+class PathName(click.Path):
+    """Type of an option or argument with the name of a file or folder, existing or not."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the text as a path."""
-        return super().convert(named(value), param, ctx)
+        """Return the name as a path.
+
+        Raises:
+            click.UsageError: a name that no file can have: empty, or too long for the file system.
+        """
+        # An empty name would become `.`, the current folder.
+        if not os.fspath(value):
+            self.fail("the name is empty", param, ctx)
+        try:
+            os.lstat(value)
+        except OSError as error:
+            # Any other problem is for the reader or writer of the file, whose message says more.
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"{error.strerror}: {cut_middle(os.fspath(value))}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class SettingsCommand(click.Command):
@@ -55,24 +70,26 @@ class SettingsCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse a command line and gather the settings in `overrides`."""
         loose, args = loose_settings(args, {name for param in self.get_params(ctx) for name in param.opts})
-        for name in loose:
-            self.refuse_unchosen(ctx, name)
+        self.refuse_unchosen(ctx, loose)
         # click passes each parameter to the callback by name. Without `pop` a callback would have to name all settings.
         rest = super().parse_args(ctx, args)
         given = {dotted(option): ctx.params.pop(str(option.name)) for option in self.settings}
         ctx.params["overrides"] = {name: text for name, text in given.items() if text is not None} | loose
         return rest
 
-    def refuse_unchosen(self, ctx: click.Context, name: str) -> None:
-        """Raise `UserError` for an existing setting that is no option of this command."""
+    def refuse_unchosen(self, ctx: click.Context, names: Iterable[str]) -> None:
+        """Raise `UserError` for the first existing setting that is no option of this command."""
         from ..config import Config
         from ..config.fields import find_setting, settings_of
 
-        found = find_setting(name, settings_of(Config))
-        if found and not self.choose(found[0].name):
-            raise UserError(
-                f"command line: {name} is no option of `{ctx.command_path}`", f"type `{ctx.command_path} --help`"
-            )
+        settings = settings_of(Config)
+        for name in names:
+            found = find_setting(name, settings)
+            if found and not self.choose(found[0].name):
+                raise UserError(
+                    f"command line: {cut_middle(name)} is no option of `{ctx.command_path}`",
+                    f"type `{ctx.command_path} --help`",
+                )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, then the settings under the heads of their sections."""
@@ -129,5 +146,5 @@ def loose_settings(args: list[str], known: set[str]) -> tuple[dict[str, str], li
         elif equals or (queue and not queue[0].startswith("--")):
             loose[name.removeprefix("--")] = value if equals else queue.popleft()
         else:
-            raise UserError(f"command line: {name} was given no value", f"type: {name} VALUE")
+            raise UserError(f"command line: {cut_middle(name)} was given no value", f"type: {cut_middle(name)} VALUE")
     return loose, [*rest, *queue]

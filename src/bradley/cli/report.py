@@ -4,12 +4,18 @@ from pathlib import Path
 
 import click
 
+from ..common.console import to_stderr
+from ..common.text import cut_middle, message_line
 from ..errors import UserError
 from ..runs.layout import METRICS
+from .options import PathName
+
+LONGEST_REMARK = 200
+"""Longest first line of a configuration in the list, in characters."""
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), metavar="RUN|FILE.csv")
+@click.argument("path", type=PathName(), metavar="RUN|FILE.csv")
 @click.option(
     "--x",
     type=click.Choice(["step", "episode", "epoch", "minutes"]),
@@ -25,9 +31,9 @@ def plot(path: Path, x: str | None) -> None:
         from ..report.page import plot_csv
 
         picture, columns = plot_csv(path, x or "step")
-        click.echo(picture)
+        click.echo(message_line(str(picture)))
         for name, reason in columns.left_out.items():
-            click.echo(f"not drawn: {name}, {reason}", err=True)
+            to_stderr(f"not drawn: {name}, {reason}")
         return
     # Checked before matplotlib is imported, which takes seconds or may be missing.
     if not (path / METRICS).is_file():
@@ -37,16 +43,25 @@ def plot(path: Path, x: str | None) -> None:
     from ..report.page import plot_run, write_report
 
     for written in [*plot_run(path, x), write_report(path)]:
-        click.echo(written)
+        click.echo(message_line(str(written)))
 
 
 @click.command()
 def configs() -> None:
     """List the configurations in configs/."""
-    files = sorted(Path("configs").rglob("*.toml"))
+    from ..config.toml import read_source
+
+    def first_line(file: Path) -> str:
+        """Return the first line of a configuration; for an unusable file, the reason in the same form."""
+        try:
+            return cut_middle(read_source(file).partition("\n")[0], LONGEST_REMARK)
+        except UserError as error:
+            return f"# ({error.message.removeprefix(f'configuration {file} ').removeprefix(f'{file}: ')})"
+
+    # Texts of the paths: a sort of paths would compare parts, and a name that is no UTF-8 is shown escaped.
+    files = {message_line(str(file)): first_line(file) for file in sorted(Path("configs").rglob("*.toml"))}
     if not files:
         raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")
-    width = max(len(str(file)) for file in files)
-    for file in files:
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        click.echo(f"{file!s:<{width}}  {first.lstrip('# ')}" if first.startswith("#") else file)
+    width = max(map(len, files))
+    for name, first in files.items():
+        click.echo(f"{name:<{width}}  {message_line(first.lstrip('# '))}" if first.startswith("#") else name)

@@ -8,12 +8,15 @@ import click
 
 from ..common.processes import is_main_process
 from ..errors import UserError
-from .options import OutputPath, SettingsCommand
+from .options import PathName, SettingsCommand
+
+MOST_PROCESSES = 1_000_000
+"""Most processes of a run whose memory `bradley plan` estimates."""
 
 
 @click.command(cls=SettingsCommand)
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--output", type=OutputPath(), metavar="DIR", help="The run folder [default: runs/NAME-TIME].")
+@click.argument("config", type=PathName())
+@click.option("--output", type=PathName(), metavar="DIR", help="The run folder [default: runs/NAME-TIME].")
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it if there is none.")
 @click.option("--allow-change", default="", metavar="NAMES", help="Settings that may differ from the original run.")
 @click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")
@@ -36,6 +39,7 @@ def train(
     the interruption.
     """
     from ..config.load import load_config
+    from ..config.toml import read_source
 
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
@@ -52,7 +56,7 @@ def train(
         output=output or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
         progress="json" if as_json else "quiet" if quiet else "bar",
         sanity=sanity,
-        source=config.read_text(encoding="utf-8-sig"),
+        source=read_source(config),
         resume=resume,
         allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
     )
@@ -61,10 +65,12 @@ def train(
 
 
 @click.command(cls=SettingsCommand)
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PathName())
 @click.option("--no-timing", is_flag=True, help="Run nothing, and estimate no time.")
 @click.option("--memory", is_flag=True, help="Print the memory of each process instead, without data or weights.")
-@click.option("--processes", type=click.IntRange(min=1), default=1, help="Processes of the run, for --memory.")
+@click.option(
+    "--processes", type=click.IntRange(1, MOST_PROCESSES), default=1, help="Processes of the run, for --memory."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: bool, overrides: dict[str, str]) -> None:
     """Preview a run: steps, tokens, memory, time.

@@ -1,4 +1,8 @@
-"""Messages, warnings and progress of a running command, always on stderr, so that stdout holds results alone."""
+"""Messages, warnings and progress of a running command, always on stderr, so that stdout holds results alone.
+
+Values of data, arguments and file names are part of messages. Every message therefore passes `message_line`: a control
+character is escaped, and a line break inside a value never begins a new line of output.
+"""
 
 import contextlib
 import errno
@@ -9,7 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ..errors import UserError
+from ..errors import DiskError, UserError
+from .text import message_line
 
 LAUNCHED = "BRADLEY_LAUNCHED"
 """Environment variable set in processes of a launcher; the launcher itself reports a lost process."""
@@ -43,20 +48,21 @@ class Console:
         self.mode = mode
         self._rich: Any = None
 
-    def say(self, text: str) -> None:
-        """Print a message, above a running bar."""
+    def say(self, *lines: str) -> None:
+        """Print a message, above a running bar; each argument is one line."""
         if self.mode == "json":
-            write_event("message", text=text)
+            write_event("message", text="\n".join(lines))
         elif self.mode == "bar":
-            # Paths and texts of the data may hold [brackets], which Rich would otherwise read as markup and drop.
-            self._screen().print(text, markup=False, highlight=False, soft_wrap=True)
+            for line in lines:
+                # Paths and texts of the data may hold [brackets], which Rich would otherwise read as markup and drop.
+                self._screen().print(message_line(line), markup=False, highlight=False, soft_wrap=True)
 
-    def warn(self, text: str) -> None:
-        """Print an important message, under `quiet` too."""
+    def warn(self, *lines: str) -> None:
+        """Print an important message, under `quiet` too; each argument is one line."""
         if self.mode == "quiet":
-            to_stderr(text)
+            to_stderr(*lines)
         else:
-            self.say(text)
+            self.say(*lines)
 
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:
@@ -67,7 +73,7 @@ class Console:
             yield Events(total, description)
         else:
             with screen_progress(self._screen()) as progress:
-                yield Drawn(progress, progress.add_task(description, total=total, fields=""))
+                yield Drawn(progress, progress.add_task(message_line(description), total=total, fields=""))
 
     def _screen(self) -> Any:
         """Rich's console on the current stderr; Rich honours NO_COLOR and plain terminals."""
@@ -142,15 +148,16 @@ def screen_progress(screen: Any) -> Any:
             return Text(f"{speed:.2f}/s" if speed else "-/s")
 
     columns = (BarColumn(30), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[fields]}"), console=screen)
+    about, fields = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[fields]}"))
+    return Progress(about, *columns, fields, console=screen)
 
 
-GONE = (errno.EIO, errno.EPIPE)
-"""Error numbers of a write to a closed terminal, or to a pipe without a reader."""
+GONE = (errno.EIO, errno.EPIPE, errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a write to a closed terminal, to a pipe without a reader, or to a file on a full disk."""
 
 
 class Lasting:
-    """Stream that survives a closed terminal, so that a run continues after the terminal has gone.
+    """Stream of messages that survives a closed terminal or a full disk, so that a run continues without messages.
 
     After the first failed write, all output of this process to the same file descriptor is discarded.
     """
@@ -181,17 +188,91 @@ class Lasting:
         except OSError as error:
             if error.errno not in GONE:
                 raise
-            # Redirecting the descriptor, not only this object, also discards buffered text and output of C libraries;
-            # otherwise the interpreter's last flush would fail again and change the exit code.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+            discard(self._stream)
 
 
-def to_stderr(text: str) -> None:
-    """Print a line on stderr, for callers without a console."""
-    print(text, file=sys.stderr, flush=True)
+class ReaderGone(Exception):
+    """Reader of stdout that has closed the pipe, as `head` does after the last line it wants."""
+
+
+class Results:
+    """Stream of results, with an error of its own for a failed write: results that nobody gets are a failure.
+
+    Raises:
+        ReaderGone: on a write to a pipe without a reader.
+        DiskError: on any other failed write, such as a file on a full disk.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Forward every other attribute to the stream."""
+        return getattr(self._stream, name)
+
+    @property
+    def buffer(self) -> "Results":
+        """Stream of bytes below, with the same errors."""
+        return Results(self._stream.buffer)
+
+    def write(self, content: Any) -> int:
+        """Write a text, or bytes if the stream takes bytes."""
+        # click tries a stream by an empty text, and a full disk refuses even that.
+        if content == "":
+            return 0
+        with self._checked():
+            return int(self._stream.write(content))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with self._checked():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        # Again at every later call: a caller may have swallowed the first failure, and the results are gone anyway.
+        if self._failure:
+            raise self._failure
+        try:
+            yield
+        except OSError as error:
+            discard(self._stream)
+            said = f"the output cannot be written to stdout: {error.strerror}"
+            gone = isinstance(error, BrokenPipeError)
+            self._failure = ReaderGone() if gone else DiskError(said, "free some space, or redirect it elsewhere")
+            raise self._failure from error
+
+
+def discard(stream: Any) -> None:
+    """Discard all output of this process to the file descriptor of a stream, from here on."""
+    # Redirecting the descriptor, not only an object, also discards buffered text and output of C libraries; otherwise
+    # the interpreter's last flush would fail again and change the exit code.
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def open_closed_streams() -> None:
+    """Open each closed file descriptor of stdin, stdout and stderr to nowhere; call before anything else is opened.
+
+    The next opened file would otherwise get the number of the closed stream, and receive all that is printed.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is the closed one, because all lower numbers are open by now.
+            os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def to_stderr(*lines: str) -> None:
+    """Print lines on stderr, for callers without a console."""
+    for line in lines:
+        print(message_line(line), file=sys.stderr, flush=True)
 
 
 def write_event(event: str, **fields: Any) -> None:
     """Print an event as a JSON object on a line of stderr."""
-    print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
+    # JSON leaves DEL alone among the control characters.
+    print(json.dumps({"event": event, **fields}).replace("\x7f", "\\u007f"), file=sys.stderr, flush=True)

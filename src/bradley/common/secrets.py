@@ -15,9 +15,12 @@ IN_QUERY = re.compile(
 """`?token=...` of a URL."""
 SHAPES = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-    r"|sk-[\w-]{20,}|xox[abpr]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
+    r"|sk-[\w-]{20,}|xox[abpr]-[\w-]{10,}|eyJ[\w-]{10,2000}+\.[\w-]{10,}+\.[\w-]{10,})"
 )
-"""Tokens with a known shape: Hugging Face Hub, AWS, GitHub, OpenAI and similar services, Slack, signed web tokens."""
+"""Tokens with a known shape: Hugging Face Hub, AWS, GitHub, OpenAI and similar services, Slack, signed web tokens.
+
+The first part of a web token is bounded: a text of many beginnings would otherwise take quadratic time.
+"""
 NAMES = re.compile(r"(^|_)(token|secret|password|passwd|api_?key|access_key|secret_key|credentials?)$", re.IGNORECASE)
 """Names of environment variables holding a secret."""
 KEYS = re.compile(

@@ -6,6 +6,10 @@ from typing import Any
 from .secrets import redact
 
 GIB = 2**30
+MOST_QUOTED = 100
+"""Longest quotation of a given value in a message, in characters."""
+LONGEST_GUESSED = 100
+"""Longest word with a suggestion, in characters; no known word is nearly as long."""
 
 
 def one_line(error: Exception, most: int = 300) -> str:
@@ -13,15 +17,46 @@ def one_line(error: Exception, most: int = 300) -> str:
     return " ".join(redact(str(error)).split())[:most]
 
 
-def visible(text: str) -> str:
+def visible(text: str, keep: str = "") -> str:
     """Escape a text for a terminal, a log line or a page: control and format characters, line breaks, and backslashes.
 
     The result is a single line: a raw escape sequence of data, arguments or file names could rewrite the user's screen.
 
+    Args:
+        keep: characters to leave as they are. A whole message keeps backslashes: its values may be escaped already.
+
     Example: `visible("a\\x1b[2Jb")` is `a\\\\x1b[2Jb`.
     """
-    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
+    if text.isprintable() and ("\\" in keep or "\\" not in text):
+        return text
+    return "".join(
+        c if c in keep or (c.isprintable() and c != "\\") else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def message_line(text: str) -> str:
+    """Escape a line of a message, so that the line stays a single one; every line on stderr passes here."""
+    return visible(text, keep="\\")
+
+
+def cut_middle(text: str, most: int = MOST_QUOTED) -> str:
+    """Shorten a text to about `most` characters: the middle is left out, with the number of characters left out."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[-half:]}"
+
+
+def quoted(value: Any, most: int = MOST_QUOTED) -> str:
+    """Quote a given value in a message: on a single line, between quotation marks, and never long.
+
+    Example: `quoted("x" * 1000, most=4)` is `'x ... (998 characters left out) ... x'`.
+    """
+    try:
+        return visible(cut_middle(repr(value), most), keep="\\")
+    # A value nested too deeply, or a number of more digits than Python prints.
+    except (RecursionError, ValueError):
+        return f"a value of type {type(value).__name__}"
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -33,6 +68,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     Returns:
         The word, or "" if no known word is similar enough.
     """
+    # A comparison costs time by both lengths, and a word on the command line may be of any length.
+    if len(word) > LONGEST_GUESSED:
+        return ""
     # Imported here, because only errors need the module.
     import difflib
 

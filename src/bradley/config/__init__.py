@@ -7,11 +7,12 @@ overrides into these models.
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ..common.secrets import secret_in
+from ..common.text import message_line, quoted
 from .base import Policy, Section, Words, as_list, changed
 from .data import SYNTHETIC, Data, Render, Synthetic
 from .model import Adapter, Loss, Model, Optim
@@ -46,7 +47,7 @@ __all__ = [
 class DataSettings(Section):
     """Settings for reading and rendering data; no model is required."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Seed of everything random: order, splits, samples, initial weights."""
     data: Data = Data()
     """Comparisons, and policies about comparisons."""
@@ -60,7 +61,8 @@ class DataSettings(Section):
         # All problems at once: a run that fails its check five times costs five starts of a job.
         problems = [*self._unused_settings(), *self._contradictions()]
         if problems:
-            raise ValueError("\n".join(problems))
+            # Escaped first: pydantic takes one text, and the loader takes the problems apart at the line breaks.
+            raise ValueError("\n".join(map(message_line, problems)))
         return self
 
     def _unused_settings(self) -> Iterator[str]:
@@ -78,9 +80,10 @@ class DataSettings(Section):
         for name in self.data.eval_sets:
             if problem := name_problem(name):
                 yield f"data.eval_sets: {problem}"
+        sources = set(as_list(self.data.train))
         for source in self.data.mix:
-            if source not in as_list(self.data.train):
-                yield f"data.mix: {source!r} is no source of data.train"
+            if source not in sources:
+                yield f"data.mix: {quoted(source)} is no source of data.train"
         if self.model.path and self.model.tokenizer == "train":
             yield "model.path and model.tokenizer = train are both given: a pretrained model knows its own tokens only"
 
@@ -125,7 +128,7 @@ class Config(DataSettings):
         if "num_labels" in self.model.config:
             yield "model.config.num_labels may not be given: a reward model has one score"
         if self.hub.push and (problem := repo_problem(self.hub.push)):
-            yield f"hub.push = {self.hub.push!r} {problem}"
+            yield f"hub.push = {quoted(self.hub.push)} {problem}"
         yield from self._contradictions_of_loss()
 
     def _contradictions_of_adapter(self) -> Iterator[str]:
@@ -212,5 +215,5 @@ def name_problem(name: str) -> str:
         return f"the name {name} is taken, as are {', '.join(RESERVED)}"
     # Names become names of files, as in `valid-best.jsonl`: a slash or a dot could leave the run folder.
     if not re.fullmatch("[A-Za-z0-9_]+", name):
-        return f"a name may hold letters, digits and underscores, got {name!r}"
+        return f"a name may hold letters, digits and underscores, got {quoted(name)}"
     return ""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .base import Count, Policy, Positive, Section, Share, Words
+from .base import LARGEST, MOST_TOKENS, Count, Policy, Section, Share, Tokens, Words
 
 SYNTHETIC = "synthetic:"
 """The source of composed training data."""
@@ -13,7 +13,7 @@ SYNTHETIC = "synthetic:"
 class Synthetic(Section):
     """Preferences composed from a small grammar with a known true reward (source `synthetic:`)."""
 
-    comparisons: Positive = 4000
+    comparisons: Annotated[int, Field(gt=0, le=10_000_000)] = 4000
     """Comparisons to compose, all splits together."""
     responses: Annotated[int, Field(ge=2, le=8)] = 2
     """Responses per prompt."""
@@ -22,7 +22,7 @@ class Synthetic(Section):
     more. `threshold` flips the true order with the same probability everywhere."""
     noise_rate: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
     """Expected share of judgments whose label contradicts the true reward."""
-    length_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    length_weight: Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] = 0.0
     """Weight of the response's length in the true reward: 0 makes length a pure nuisance."""
     view: Literal["full", "prompt", "response"] = "full"
     """Texts shown to the model. `full`: everything. `prompt`: the prompt only, with unrelated responses. `response`:
@@ -53,7 +53,7 @@ class Data(Section):
     eval_sets: dict[str, Words] = {}
     """Further named evaluation sets, reported beside `valid` but never used to select. Names hold letters, digits and
     underscores, because each becomes part of a file name."""
-    mix: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = {}
+    mix: dict[str, Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]] = {}
     """Amount to use of a source, keyed by the source as `train` spells the name. Up to 1: a share of the source's
     comparisons; above 1: a number of comparisons. Samples are seeded; sources without an amount are used whole."""
     valid_share: Share = 0.05
@@ -73,7 +73,7 @@ class Data(Section):
     """Keep a seeded sample of this many comparisons of each evaluation set, the test set too (0: all)."""
     max_per_prompt: Count = 0
     """Keep a seeded sample of at most this many training comparisons of each prompt (0: all)."""
-    min_score_ratio: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 1.0
+    min_score_ratio: Annotated[float, Field(ge=1.0, le=LARGEST, allow_inf_nan=False)] = 1.0
     """Leave out rows whose two scores differ by less than this factor, in every split (format `shp`)."""
     strength_as: Literal["margin", "weight"] = "margin"
     """Use of a preference's strength. `margin`: the judgment's margin, read by the loss if `loss.margin_scale` is set.
@@ -84,7 +84,7 @@ class Data(Section):
     group_by: Literal["none", "prompt"] = "none"
     """Merging of training rows. `prompt`: rows with the same prompt become a single comparison, with responses
     deduplicated and every judgment kept."""
-    group_max_responses: Annotated[int, Field(ge=2)] = 16
+    group_max_responses: Annotated[int, Field(ge=2, le=10_000)] = 16
     """Most responses in a comparison merged by `group_by`; a prompt with more responses makes several comparisons."""
     equal_scores: Literal["skip", "tie"] = "skip"
     """Judgment of two responses with equal scores or ranks, or without a preference. `skip`: none. `tie`: a judgment
@@ -139,11 +139,11 @@ class Render(Section):
     eos: Literal["auto", "always", "never"] = "auto"
     """Append the tokenizer's end-of-sequence token to texts without this token at the end. `auto`: yes with `raw` on
     causal models; no with chat templates, because each template writes its own ending."""
-    max_tokens: Annotated[int, Field(ge=8)] = 1024
+    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 1024
     """Limit of prompt and response together, in tokens."""
-    max_prompt_tokens: Count = 0
+    max_prompt_tokens: Tokens = 0
     """Limit of the prompt alone, in tokens (0: only `max_tokens` counts)."""
-    min_response_tokens: Count = 0
+    min_response_tokens: Tokens = 0
     """Fewest tokens of a response: training comparisons with a shorter response leave (0: all stay). Evaluation keeps
     such comparisons."""
     over_long: Literal["drop", "truncate_prompt", "truncate_response"] = "truncate_prompt"

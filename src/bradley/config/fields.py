@@ -5,14 +5,26 @@ The list is read off the models of `config`, so command line, configuration file
 
 import difflib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
+from ..common.text import LONGEST_GUESSED, cut_middle, visible
 from . import Section
 from .aliases import ALIASES
+from .toml import MOST_PARTS
 
 BOUNDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
 """Attribute of a pydantic constraint -> words for the limit."""
+MOST_DOTS = 3
+"""Most dots in the name of a setting."""
+FAR = 1000
+"""Smallest bound that only a slip of the keyboard exceeds; a message names such a bound for a value that far off."""
+MOST_VALUES = 1_000_000
+"""Most values inside the value of a setting."""
+MOST_SHOWN = 80
+"""Longest quotation of a value, in characters."""
 PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """Plain type -> words for an accepted value."""
 
@@ -74,8 +86,10 @@ def find_setting(name: str, settings: dict[str, Setting]) -> tuple[Setting, str]
     if name in settings:
         return settings[name], ""
     # Entries of a table have names of the user's own, so only a prefix can identify the table.
-    for setting in settings.values():
-        if setting.table and name.startswith(f"{setting.name}.") and not name.endswith("."):
+    parts = name.split(".", MOST_DOTS + 1)[: MOST_DOTS + 1]
+    for count in range(1, len(parts) + 1):
+        setting = settings.get(".".join(parts[:count]))
+        if setting and setting.table and not name.endswith("."):
             return setting, name.removeprefix(f"{setting.name}.")
     return None
 
@@ -86,6 +100,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     The meaning is another trainer's word, the right word in a wrong section, or a slip of the keyboard.
     """
     names = list(known)
+    # A comparison costs time by both lengths, and a name may be of any length.
+    if len(name) > LONGEST_GUESSED:
+        return ""
     # Flags of other trainers come with dashes and in any case: `--learning-rate` and `learning_rate` are equal here.
     last = name.rpartition(".")[2].lower().replace("-", "_")
     # Aliases come first: the nearest spelling of another trainer's word is often a setting of another meaning.
@@ -103,26 +120,38 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return slips[0] if slips else ""
 
 
-def wanted(kind: Any, limits: Iterable[Any] = ()) -> str:
-    """Describe the accepted values of a type: `a whole number of at least 2 and of at most 8`."""
+def wanted(kind: Any, limits: Iterable[Any] = (), *, far: bool = True) -> str:
+    """Describe the accepted values of a type: `a whole number of at least 2 and of at most 8`.
+
+    Args:
+        far: True to name bounds from `FAR` on, too.
+    """
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return wanted(args[0], kind.__metadata__)
+        return wanted(args[0], kind.__metadata__, far=far)
     if origin is Literal:
         return f"{', '.join(map(str, args[:-1]))} or {args[-1]}"
     if origin is tuple:
         return f"{len(args)} values, each {wanted(args[0])}"
     if origin is dict:
         return "a table of named values"
+    if kind is Any:
+        return "a value of JSON"
     if kind not in PLAIN:
         return "text or a list of texts"
     parts = [
-        f"{words} {limit:g}"
+        f"{words} {_number(limit)}"
         for constraint in limits
         for sign, words in BOUNDS.items()
         for limit in _limits(constraint, sign)
+        if far or abs(limit) < FAR
     ]
     return PLAIN[kind] + (" " + " and ".join(parts) if parts else "")
+
+
+def _number(limit: float) -> str:
+    """Return a limit as a message prints the number: whole numbers in full, with commas."""
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def _limits(constraint: Any, sign: str) -> list[float]:
@@ -156,18 +185,83 @@ def coerce(text: str, kind: Any) -> Any:
     if origin is tuple:
         return [float(part) for part in _items(text)]
     if origin is dict:
-        return json.loads(text)
+        return _parsed(text)
     if kind is Any:
         return _json_or_text(text)
     return _items(text) if text.lstrip().startswith("[") or "," in text else text
 
 
 def _items(text: str) -> list[Any]:
-    return list(json.loads(text)) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",")]
+    return list(_parsed(text)) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",")]
 
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _parsed(text)
     except json.JSONDecodeError:
         return text
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise NestedTooDeeply from error
+
+
+class NestedTooDeeply(ValueError):
+    """Text with more levels of brackets than the JSON reader of Python follows."""
+
+
+def unusable(value: Any) -> str:
+    """Return the reason why no setting can have a value, or ''.
+
+    The run folder records settings as JSON in UTF-8; any other value could not be read back on resume. The checks of a
+    value of any shape take bounded time and memory.
+    """
+    level, count = [value], 0
+    for _ in range(MOST_PARTS):
+        count += len(level)
+        if count > MOST_VALUES:
+            return f"more than {MOST_VALUES:,} values"
+        if reason := next(filter(None, map(_unusable_alone, level)), ""):
+            return reason
+        level = [inner for outer in level for inner in _parts(outer)]
+        if not level:
+            return ""
+    return "nested too deeply"
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _unusable_alone(value: Any) -> str:
+    """Return the reason why no setting can have a value, from the value without its parts; '' for none."""
+    match value:
+        case str() | PurePath():
+            text = str(value)
+            if "\0" in text:
+                return "a null character"
+            return "text that is not UTF-8" if any("\ud800" <= c <= "\udfff" for c in text) else ""
+        case Mapping():
+            return "" if all(isinstance(key, str) for key in value) else "a key that is no text"
+        case int():
+            return "a number of more than 64 bits" if value.bit_length() > 64 else ""
+        case float():
+            return "" if math.isfinite(value) else "no finite number"
+        case None | list() | tuple():
+            return ""
+    return f"no value of JSON, but of type {type(value).__name__}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message quotes the value: as JSON on a single line, cut to about `MOST_SHOWN` characters."""
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    # Nested too deeply, a value inside itself, or a number of more digits than Python prints.
+    except (RecursionError, ValueError, TypeError):
+        return f"a value of type {type(value).__name__}"
+    return visible(cut_middle(text, MOST_SHOWN), keep="\\")

@@ -4,18 +4,22 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from ..common.text import cut_middle
 from ..errors import UserError
 from . import Config, DataSettings, Section
-from .fields import Setting, coerce, find_setting, settings_of, suggest, wanted
-from .toml import TomlSource, read_toml
+from .fields import FAR, NestedTooDeeply, Setting, coerce, find_setting, settings_of, shown, suggest, unusable, wanted
+from .toml import MOST_PARTS, TomlSource, enclosing, read_toml
 
 S = TypeVar("S", bound=Section)
 HINT = "`bradley train --help` lists every setting, its meaning and its default"
+MOST_GUESSES = 20
+"""Most unknown names with a suggestion."""
 REPLACES = {
     "train.max_steps": "train.epochs",
     "train.epochs": "train.max_steps",
@@ -61,15 +65,14 @@ def data_settings(files: Sequence[str], overrides: Mapping[str, Any]) -> DataSet
 def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any]) -> S:
     """Load a section with all sections below, from tables and dotted overrides. Raises as `load_config`."""
     draft = Draft(settings_of(kind), source, overrides)
-    for name, value in _leaves(source.table, draft.settings):
+    for name, value in _leaves(source.table, draft):
         _take(draft, name, value)
     for name, value in overrides.items():
         _override(draft, name, value)
     checked = _validated(kind, draft)
     # Unknown keys are in `problems` and not in the values, so a valid section alone is no success.
     if checked is None or draft.problems:
-        problems = [text for _, text in sorted(draft.problems, key=lambda problem: problem[0])]
-        raise UserError("\n".join(problems), HINT)
+        raise UserError([text for _, text in sorted(draft.problems, key=lambda problem: problem[0])], HINT)
     return checked
 
 
@@ -82,52 +85,69 @@ class Draft:
     overridden: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     problems: list[tuple[float, str]] = field(default_factory=list)
+    guesses: int = 0
+
+    @cached_property
+    def sections(self) -> set[str]:
+        """Names of the sections, the outermost included."""
+        return {outer for name in self.settings for outer in enclosing(name)} - set(self.settings)
+
+    @cached_property
+    def overridden_tables(self) -> set[str]:
+        """Names of the settings on the command line, and of every table around such a setting."""
+        return {outer for given in self.overridden for outer in enclosing(given)}
 
     def wrong(self, name: str, text: str) -> None:
         """Note a problem with a setting, at the place of the setting: a line of the file, or the command line."""
         # The command line sorts last (infinity), after every line of the file.
-        on_command_line = any(_nested(given, name) or _nested(name, given) for given in self.overridden)
+        on_command_line = name in self.overridden_tables or any(one in self.overridden for one in enclosing(name))
         line = 0 if on_command_line else self.source.line(name)
         place = "command line" if on_command_line else self.source.name + (f":{line}" if line else "")
-        self.problems.append((math.inf if on_command_line else line, f"{place}: {name}: {text}"))
+        self.problems.append((math.inf if on_command_line else line, f"{place}: {cut_middle(name)}: {text}"))
 
     def unknown(self, name: str) -> None:
         """Note an unknown name."""
-        guess = suggest(name, self.settings)
+        # A suggestion takes milliseconds, and a file or a command line may hold any number of mistakes.
+        self.guesses += 1
+        guess = suggest(name, self.settings) if self.guesses <= MOST_GUESSES else ""
         self.wrong(name, "unknown key" + (f"; did you mean {guess}?" if guess else ""))
 
     def unfit(self, name: str, value: Any) -> None:
         """Note a value not accepted by its setting."""
         found = find_setting(name, self.settings)
         setting, entry = found if found else (None, "")
+        reason = unusable(value)
         if setting is None:
             text = f"a section, wanted its settings as [{name}]"
-        elif entry:
-            text = f"wanted {wanted(get_args(setting.kind)[1])}"
         else:
-            text = f"wanted {wanted(setting.kind, setting.limits)}"
-        self.wrong(name, f"{text}, got {_shown(value)}")
+            kind, limits = (get_args(setting.kind)[1], []) if entry else (setting.kind, setting.limits)
+            # The limits of a number say more than the reason, where the setting has limits.
+            has_limits = kind is not Any and isinstance(value, int | float)
+            far = has_limits and FAR < abs(value) < math.inf
+            text = f"wanted {wanted(kind, limits, far=far)}" if has_limits or not reason else reason
+        self.wrong(name, f"{text}, got {shown(value)}")
 
 
-def _leaves(table: Mapping[str, Any], settings: dict[str, Setting], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(table: Mapping[str, Any], draft: Draft, prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     """Yield settings and values by dotted name; unknown tables are opened too, to name their entries."""
     for key, value in table.items():
         name = f"{prefix}{key}"
-        known_section = any(setting.startswith(f"{name}.") for setting in settings)
-        if name not in settings and isinstance(value, Mapping) and (value or known_section):
-            yield from _leaves(value, settings, f"{name}.")
+        if depth > MOST_PARTS:
+            yield name, value
+        elif name not in draft.settings and isinstance(value, Mapping) and (value or name in draft.sections):
+            yield from _leaves(value, draft, f"{name}.", depth + 1)
         else:
             yield name, value
 
 
 def _take(draft: Draft, name: str, value: Any) -> None:
     """Put a value of the file into the draft, or note the mistake."""
-    if name not in draft.settings and not any(setting.startswith(f"{name}.") for setting in draft.settings):
+    if name not in draft.settings and name not in draft.sections:
         draft.unknown(name)
-    elif name not in draft.settings or not _plain(value):
+    elif name not in draft.settings or unusable(value):
         draft.unfit(name, value)
     else:
-        draft.values[name] = dict(value) if isinstance(value, Mapping) else value
+        draft.values[name] = _copied(value)
 
 
 def _override(draft: Draft, name: str, value: Any) -> None:
@@ -135,13 +155,17 @@ def _override(draft: Draft, name: str, value: Any) -> None:
     found = find_setting(name, draft.settings)
     if found is None:
         return draft.unknown(name)
+    if unusable(name) or name.count(".") >= MOST_PARTS:
+        return draft.wrong(name, unusable(name) or f"a name of more than {MOST_PARTS} parts")
     setting, entry = found
     kind = get_args(setting.kind)[1] if entry else setting.kind
     try:
         value = coerce(value, kind) if isinstance(value, str) else value
+    except NestedTooDeeply:
+        return draft.wrong(name, f"nested too deeply, got {shown(value)}")
     except (ValueError, TypeError):
         return draft.unfit(name, value)
-    if not _plain(value):
+    if unusable(value):
         return draft.unfit(name, value)
     # An empty value, such as `--data.valid ""`, is no choice against the rival in the file.
     rival = REPLACES.get(setting.name)
@@ -149,8 +173,10 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         draft.values.pop(rival, None)
     # In an open table, dots open nested tables; elsewhere an entry's key may hold dots, such as a file name.
     path = entry.split(".") if kind is Any else [entry]
-    old = draft.values.get(setting.name, {})
-    draft.values[setting.name] = _with_entry(old, path, value) if entry else value
+    if entry:
+        _set_entry(draft.values.setdefault(setting.name, {}), path, value)
+    else:
+        draft.values[setting.name] = _copied(value)
 
 
 def _nested(name: str, outer: str) -> bool:
@@ -158,11 +184,19 @@ def _nested(name: str, outer: str) -> bool:
     return name == outer or name.startswith(f"{outer}.")
 
 
-def _with_entry(table: Any, path: list[str], value: Any) -> dict[str, Any]:
-    """Copy a nested table with an entry set; a value in place of a needed table is replaced by a table."""
-    table = table if isinstance(table, dict) else {}
-    head, *rest = path
-    return {**table, head: _with_entry(table.get(head), rest, value) if rest else value}
+def _set_entry(table: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set an entry of a nested table; a value in place of a needed table is replaced by a table."""
+    *outer, last = path
+    for key in outer:
+        if not isinstance(table.get(key), dict):
+            table[key] = {}
+        table = table[key]
+    table[last] = value
+
+
+def _copied(value: Any) -> Any:
+    """Copy the tables of a value: an entry set later must not change the value of the caller."""
+    return {key: _copied(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def _validated(kind: type[S], draft: Draft) -> S | None:
@@ -173,7 +207,7 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     """
     nested: dict[str, Any] = {}
     for name, value in draft.values.items():
-        nested = _with_entry(nested, name.split("."), value)
+        _set_entry(nested, name.split("."), value)
     try:
         return kind.model_validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:
@@ -182,7 +216,7 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     for path in dict.fromkeys(_error_path(fault["loc"], draft.settings) for fault in errors if fault["loc"]):
         draft.unfit(".".join(path), value_at(nested, list(path)))
     if not draft.problems:
-        lines = errors[0]["msg"].removeprefix("Value error, ").split("\n")
+        lines = errors[0]["msg"].removeprefix("Value error, ").split("\n")  # `_consistent` escapes line breaks inside
         draft.problems += [(0, f"{draft.source.name}: {line}") for line in lines]
     return None
 
@@ -197,21 +231,3 @@ def _error_path(place: tuple[int | str, ...], settings: dict[str, Setting]) -> t
 def value_at(nested: Any, path: list[str]) -> Any:
     """Return the value under nested keys."""
     return value_at(nested[path[0]], path[1:]) if path else nested
-
-
-def _plain(value: Any) -> bool:
-    """Return True for a value of JSON: no date, no NaN, no infinity, no other object."""
-    # The run folder records settings as JSON, so anything else could not be read back on resume.
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _plain(entry) for key, entry in value.items())
-    if isinstance(value, list | tuple):
-        return all(map(_plain, value))
-    return (
-        value is None or isinstance(value, str | int | PurePath) or (isinstance(value, float) and math.isfinite(value))
-    )
-
-
-def _shown(value: Any) -> str:
-    """Return a value as a message quotes it, cut to 80 characters."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."

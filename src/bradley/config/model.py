@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .base import NotNegative, Positive, Section, Share, Words
+from .base import MOST_STEPS, AboveZero, NotNegative, Section, Share, Words
 
 
 class Adapter(Section):
@@ -14,9 +14,9 @@ class Adapter(Section):
     """Kind of adapter. `lora` freezes the backbone and trains low-rank changes of linear layers (Hu et al., 2021),
     beside the score head (needs the extra `lora`). The model folder then holds the changes and the head, in PEFT's
     format, and not the weights of `model.path`."""
-    rank: Positive = 16
+    rank: Annotated[int, Field(gt=0, le=65_536)] = 16
     """Rank r of each low-rank change."""
-    alpha: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 32.0
+    alpha: AboveZero = 32.0
     """Scale of the low-rank changes: each change is multiplied by alpha / r."""
     dropout: Share = 0.0
     """Share of an adapter's inputs dropped in training."""
@@ -53,7 +53,7 @@ class Model(Section):
     tokenizer: str = ""
     """Tokenizer: a folder or a Hub name. Empty: the tokenizer of `path`. `train`: a byte-level BPE learned from the
     training texts."""
-    vocab_size: Annotated[int, Field(ge=300)] = 4096
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
     """Size of a tokenizer learned by `tokenizer = "train"`."""
     trainable: Literal["all", "head", "head_and_norms"] = "all"
     """Trained weights. `head`: the score head alone, on a frozen backbone. `head_and_norms`: the head and the
@@ -96,7 +96,7 @@ class Loss(Section):
     objective: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
     """Likelihood. `bradley_terry` reads judgments. `plackett_luce` reads full rankings of K responses as a series of
     choices; a comparison without a ranking counts by its judgments. The two are equal at K = 2."""
-    beta: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
+    beta: AboveZero = 1.0
     """Scale of the score difference inside the sigmoid."""
     weight_by: Literal["prompt", "pair"] = "prompt"
     """Unit of equal weight in the loss. `prompt`: every comparison, however many judgments a comparison holds. `pair`:
@@ -119,9 +119,9 @@ class Loss(Section):
     ties: Literal["half", "rao_kupper", "davidson"] = "half"
     """Likelihood of a labelled tie. `half`: half a win of either side. `rao_kupper` (Rao and Kupper, 1967) and
     `davidson` (Davidson, 1970): a third outcome beside the two wins."""
-    tie_strength: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
+    tie_strength: AboveZero = 1.0
     """Frequency of ties in the model: the threshold log(theta) of Rao and Kupper, or Davidson's nu."""
-    extra: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = {}
+    extra: dict[str, AboveZero] = {}
     """Further terms of your own, import path -> weight. `"my_losses:hinge" = 0.1` adds 0.1 times the result of the
     function `hinge(scores, targets)`, a `bradley.losses.Term`."""
 
@@ -132,7 +132,7 @@ class Optim(Section):
     name: str = "AdamW"
     """Optimizer: a class of `torch.optim`, such as AdamW, SGD, RAdam or Adafactor. Or `AdamW8bit`, whose states take a
     quarter of the memory (needs the extra `8bit`)."""
-    lr: Annotated[float, Field(gt=0.0)] = 1e-5
+    lr: AboveZero = 1e-5
     """Peak learning rate."""
     head_lr: NotNegative = 0.0
     """Peak learning rate of the score head (0: the same as `lr`)."""
@@ -143,11 +143,11 @@ class Optim(Section):
     exempt. `head`: the matrices of the score head alone."""
     betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.999)
     """Decay rates of the first and second moment, for Adam and its relatives."""
-    eps: Annotated[float, Field(gt=0.0)] = 1e-8
+    eps: AboveZero = 1e-8
     """Small number that keeps the division by the second moment finite, for Adam and its relatives."""
     options: dict[str, Any] = {}
     """Further arguments of the optimizer's class, such as `momentum = 0.9`."""
-    max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    max_grad_norm: NotNegative = 1.0
     """Largest gradient norm: gradients above are scaled down to this norm (0: no clipping)."""
     skip_nonfinite: bool = False
     """Skip a step whose loss or gradient is not finite, instead of ending the run. No weight moves; order, schedule and
@@ -157,7 +157,7 @@ class Optim(Section):
     """Shape of the learning-rate decay after the warm-up."""
     floor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Learning rate at the last step of a cosine or linear schedule, as a share of the peak."""
-    warmup: Annotated[float, Field(ge=0.0)] = 0.03
+    warmup: Annotated[float, Field(ge=0.0, le=MOST_STEPS, allow_inf_nan=False)] = 0.03
     """Length of the warm-up: below 1 a share of all steps, from 1 on a number of steps."""
     warmup_shape: Literal["linear", "quadratic"] = "linear"
     """Shape of the learning rate's rise during the warm-up."""

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import Count, NotNegative, Positive, Section, Share, Words
+from .base import MOST_STEPS, MOST_TIME, Count, NotNegative, Positive, Section, Share, Steps, Time, Words
 
 
 class Train(Section):
     """Steps, batches, selection and stopping."""
 
-    batch_size: Positive = 32
+    batch_size: Annotated[int, Field(gt=0, le=1_000_000)] = 32
     """Comparisons per optimizer step over all processes, whatever their number of responses."""
     micro_batch_tokens: Count = 0
     """Most tokens in a micro-batch, as the engine runs them: a shared prompt once, or padded rows with padding. A
@@ -19,17 +19,17 @@ class Train(Section):
     larger comparison goes alone."""
     micro_batch_comparisons: Count = 0
     """Most comparisons in a micro-batch of training, besides the limit in tokens (0: only tokens count)."""
-    epochs: Annotated[float, Field(gt=0.0)] = 1.0
+    epochs: Annotated[float, Field(gt=0.0, le=10_000.0, allow_inf_nan=False)] = 1.0
     """Passes over the training comparisons (used when `max_steps` is 0)."""
-    max_steps: Count = 0
+    max_steps: Steps = 0
     """Optimizer steps (0: as many as `epochs` needs)."""
-    stop_after: Count = 0
+    stop_after: Steps = 0
     """End the run after this many steps, on the learning-rate schedule of the whole run (0: train to the last step)."""
     early_stopping: Literal["off", "nll", "accuracy"] = "off"
     """Validation figure that ends the run when `patience` evaluations bring no improvement (`off`: none)."""
     patience: Positive = 5
     """Evaluations without improvement before an early stop."""
-    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    min_delta: NotNegative = 0.0
     """Least improvement for early stopping: only a change above this counts."""
     past_interpolation: Share = 0.0
     """End the run at the first evaluation at which the mean probability of the train probe's labels reaches this value,
@@ -43,9 +43,9 @@ class Train(Section):
     is back at chance for 50. Off: training continues, and the results say when and why the run counts as diverged."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on; `auto` takes CUDA if available."""
-    time_limit: NotNegative = 0.0
+    time_limit: Time = 0.0
     """Minutes until the run is saved and stops with exit code 75, as on SIGTERM (0: no limit)."""
-    threads: Count = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of PyTorch. 0: PyTorch's own choice, but no more than the cores available to the process and, on
     cgroup v2, the quota of its container."""
 
@@ -64,7 +64,7 @@ class Log(Section):
 
     every: Positive = 10
     """Steps between train lines in `metrics.jsonl`."""
-    window: Positive = 50
+    window: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 50
     """Steps averaged by the windowed train figures."""
     trackers: Words = ""
     """Further outputs for figures, any of these. `tensorboard`: event files (extra `tensorboard`). `wandb`: Weights &
@@ -73,10 +73,10 @@ class Log(Section):
     the log."""
     project: str = "bradley"
     """Project of the `wandb` tracker."""
-    samples: Count = 5
+    samples: Annotated[int, Field(ge=0, le=10_000)] = 5
     """Comparisons of each evaluation set shown with texts and scores at every evaluation, and dumped as read by the
     model (0: none)."""
-    gpu_seconds: NotNegative = 0.0
+    gpu_seconds: Time = 0.0
     """Seconds between readings of the GPU's load, memory and power, into `timing.jsonl` (0: none; needs the extra
     `gpu`)."""
 
@@ -86,11 +86,11 @@ class Checkpoint(Section):
 
     every: Count = 0
     """Steps between checkpoints, besides the checkpoints of evaluations (0: none)."""
-    minutes: NotNegative = 0.0
+    minutes: Time = 0.0
     """Save when the last checkpoint is this many minutes old (0: never by the clock)."""
-    keep: Positive = 2
+    keep: Annotated[int, Field(gt=0, le=MOST_STEPS)] = 2
     """Newest checkpoints to keep, besides the best. With 1, a disk that damages the only checkpoint ends the run."""
-    grace_seconds: NotNegative = 30.0
+    grace_seconds: Time = 30.0
     """Seconds between the scheduler's stop signal and SIGKILL: 30 on Kubernetes and Slurm by default, 120 on SageMaker,
     N with `#SBATCH --signal=TERM@N`. Slower checkpoints are warned about, the first of them before the first step (0:
     never)."""
@@ -111,19 +111,19 @@ class Parallel(Section):
     `shard_optimizer_and_gradients`: optimizer and gradients, with weights whole from the forward to the backward pass
     (as ZeRO-2). `shard_all`: everything, with a layer whole only while computed (as ZeRO-3). `hybrid`: `shard_all`
     among a few processes, with copies over the others."""
-    processes_per_copy: Count = 0
+    processes_per_copy: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Processes that share a copy of the model in the mode `hybrid` (0: the processes of each machine)."""
     canonical: Literal["auto", "on", "off"] = "auto"
     """Sum gradients in a fixed order that does not depend on the number of processes: 1, 2 and 8 processes give the
     same bits at equal `train.threads`. Only in the mode `replicate`. `auto`: on for a CPU; off on CUDA, because summing
     in the backward pass is faster."""
-    parts: Positive = 8
+    parts: Annotated[int, Field(gt=0, le=65_536)] = 8
     """Most parts of a step, summed one after another in the fixed order of `canonical`; within a part, gradients are
     added as computed. At most this many processes have work; best is a divisor of this number. A single process holds
     two gradients; each of P processes holds up to parts / P."""
-    timeout_seconds: Positive = 600
+    timeout_seconds: Annotated[int, Field(gt=0, le=int(MOST_TIME))] = 600
     """Seconds that an exchange of gradients may take before the run ends with exit code 8."""
-    hang_seconds: NotNegative = 60.0
+    hang_seconds: Time = 60.0
     """Seconds without progress before a process is ended with exit code 8, or five times the median step if longer (0:
     never). The stacks of its threads go to `logs/rank-N.log`. The first steps and checkpoints may take ten times as
     long. Only in runs of several processes."""

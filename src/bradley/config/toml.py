@@ -1,13 +1,40 @@
 """TOML files, read with the line of every key."""
 
-import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..common.json_files import read_bytes
+from ..common.text import cut_middle, nearest, one_line
 from ..errors import UserError
+
+MOST_BYTES = 2**20
+"""Largest configuration file, in bytes (1 MiB)."""
+TOML_HINT = 'wanted lines such as: lr = 1e-4, or: path = "x"'
+MOST_PARTS = 50
+"""Most parts of a dotted name, and most levels of a nested value; no setting of any library is nested as deeply."""
+TOKEN = re.compile(
+    r"""
+    "{3} (?: [^"\\]+ | \\.? | "(?!"") )*+ (?: "{3,5} )?
+    | '{3} (?: [^']+ | '(?!'') )*+ (?: '{3,5} )?
+    | " (?: [^"\\\n]+ | \\. )*+ "?
+    | ' [^'\n]*+ '?
+    | \#[^\n]*+
+    | [\[\]{}\n]
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""Parts of TOML that decide where a value ends: strings of both kinds, comments, brackets, line breaks.
+
+A string without an end matches too. A text of any kind therefore takes time in proportion to its length.
+"""
+DEEP = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}""")
+"""Dotted name of too many parts, in a text whose strings are empty."""
+KEY = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^="'])*=""")
+"""Key of a line with the equals sign; a quoted key may hold equals signs too."""
 
 
 class TomlSource(NamedTuple):
@@ -25,58 +52,120 @@ class TomlSource(NamedTuple):
 
     def line(self, name: str) -> int:
         """Return the line of a key, or of the nearest enclosing table; 0 for an unknown key."""
-        while name and name not in self.lines:
-            name = name.rpartition(".")[0]
-        return self.lines.get(name, 0)
+        return next((self.lines[outer] for outer in enclosing(name) if outer in self.lines), 0)
+
+
+def enclosing(name: str) -> Iterator[str]:
+    """Yield a dotted name and the names of its enclosing tables, from the inside out; at most `MOST_PARTS` names."""
+    for _ in range(MOST_PARTS):
+        if not name:
+            return
+        yield name
+        name = name.rpartition(".")[0]
 
 
 def read_toml(path: Path) -> TomlSource:
     """Read a TOML file with the line of every key.
 
     Raises:
-        UserError: no such file, not UTF-8, or not TOML.
+        UserError: as `read_source`, or not TOML.
     """
+    text = read_source(path)
+    # tomllib takes time by the square of the number of parts of a name.
+    if DEEP.search(TOKEN.sub(_emptied, text)):
+        raise UserError(f"{path}: a name of more than {MOST_PARTS} parts", TOML_HINT)
     try:
-        # Editors on Windows begin a file with a byte-order mark, and tomllib refuses the mark as a key.
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"configuration {path} cannot be read: {error.strerror}", _nearest(path)) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}", "save it as UTF-8") from error
-    try:
-        return TomlSource(tomllib.loads(text), str(path), dict(_key_lines(text)))
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # tomllib before Python 3.14 gives the line in the message alone; "at end of document" has no number.
         reason, _, place = str(error).partition(" (at ")
         found = re.match(r"line (\d+)", place)
         line = int(found[1]) if found else len(text.splitlines())
-        raise UserError(
-            f"{path}:{line}: not TOML: {reason}", 'wanted lines such as: lr = 1e-4, or: path = "x"'
-        ) from error
+        raise UserError(f"{path}:{line}: not TOML: {cut_middle(reason)}", TOML_HINT) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply", TOML_HINT) from error
+    except ValueError as error:  # a number of more digits than Python converts
+        raise UserError(f"{path}: not TOML: {one_line(error)}", TOML_HINT) from error
+    return TomlSource(table, str(path), dict(_key_lines(text)))
+
+
+def read_source(path: Path) -> str:
+    """Read the text of a configuration file; no other function opens such a file.
+
+    Raises:
+        UserError: no such file, no regular file, not readable, too large, or not UTF-8.
+    """
+    try:
+        data = read_bytes(path, most=MOST_BYTES, error=UserError)
+    except UserError as error:
+        hint = "give a TOML file of settings" if os.path.lexists(path) else _nearest(path)
+        raise UserError(f"configuration {error.message}", hint) from error
+    try:
+        # Editors on Windows begin a file with a byte-order mark, and tomllib refuses the mark as a key.
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _emptied(token: re.Match[str]) -> str:
+    """Replace a string by an empty string, and a comment by nothing."""
+    return {'"': '""', "'": '""', "#": ""}.get(token[0][0], token[0])
 
 
 def _nearest(path: Path) -> str:
-    """Return the hint for a missing configuration: a similar name beside the path or in `configs`."""
-    candidates = {file.name: file for folder in (Path("configs"), path.parent) for file in folder.glob("*.toml")}
-    guesses = difflib.get_close_matches(path.name, [*candidates, *(Path(name).stem for name in candidates)], 1, 0.6)
-    if not guesses:
+    """Return the hint for an unusable configuration: a similar name beside the path or in `configs`."""
+    candidates = {file.name: file for folder in (Path("configs"), path.parent) for file in _toml_files(folder)}
+    known = [*candidates, *(Path(name).stem for name in candidates)]
+    guess = nearest(path.name, [name for name in known if name != path.name])
+    if not guess:
         return "`bradley configs` lists the configurations of this folder"
-    return f"did you mean {candidates.get(guesses[0]) or candidates[guesses[0] + '.toml']}?"
+    return f"did you mean {candidates.get(guess) or candidates[guess + '.toml']}?"
+
+
+def _toml_files(folder: Path) -> list[Path]:
+    """List the TOML files of a folder; none if the folder is missing, closed to this user, or no name at all."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".toml")]
+    except (OSError, ValueError):
+        return []
 
 
 def _key_lines(text: str) -> Iterator[tuple[str, int]]:
-    """Yield dotted names with their lines; a repeated name keeps the last line, the line that TOML would refuse."""
+    """Yield dotted names with their lines, for a text that is TOML."""
     # tomllib keeps no positions, so each line is parsed once more as a document of its own.
     # `splitlines` would also end lines at form feeds and U+2028, which no editor counts.
-    table = ""
+    table, inside = "", _inside_values(text)
     for number, line in enumerate(text.split("\n"), start=1):
+        if number in inside:
+            continue
         if line.lstrip().startswith("["):
-            # A line inside a list of several lines may begin with a bracket too; the table then stays.
-            table = _dotted(line) or table
+            table = _dotted(line)
             yield table, number
         # A value may span lines, so a placeholder stands for the value: only the key has to parse.
-        elif "=" in line and (key := _dotted(line.partition("=")[0] + "= 0")):
+        elif (found := KEY.match(line)) and (key := _dotted(f"{found[0]} 0")):
             yield f"{table}.{key}" if table else key, number
+
+
+def _inside_values(text: str) -> set[int]:
+    """Return the lines that begin inside a value of several lines; such a line may look like a table or a key."""
+    inside: set[int] = set()
+    line, depth = 1, 0
+    for token in TOKEN.finditer(text):
+        match token[0]:
+            case "[" | "{":
+                depth += 1
+            case "]" | "}":
+                depth -= 1
+            case "\n":
+                line += 1
+                if depth:
+                    inside.add(line)
+            case string:
+                breaks = string.count("\n")
+                inside.update(range(line + 1, line + breaks + 1))
+                line += breaks
+    return inside
 
 
 def _dotted(line: str) -> str:

@@ -183,7 +183,7 @@ def _check_idle(splits: dict[str, _Split], data: Data) -> None:
     formats = {source["format"] for split in splits.values() for source in split.account.sources}
     idle = idle_settings(data, formats)
     if idle:
-        raise UserError("\n".join(idle), "leave it out, or name the format with data.format")
+        raise UserError(list(idle), "leave it out, or name the format with data.format")
 
 
 def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -> None:

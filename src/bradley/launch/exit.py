@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ GO_ON = f"{LOOK}; with --resume the run goes on from its last checkpoint"
 class RunError(BradleyError):
     """Failure of a launched run, with the exit code of the first cause."""
 
-    def __init__(self, code: int, message: str, hint: str = "") -> None:
+    def __init__(self, code: int, message: str | Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint)
         self.exit_code = code
 

@@ -19,6 +19,7 @@ from ..data.render import Renderer
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
+from ..errors import UserError
 from ..model.build import Built
 from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
@@ -256,7 +257,17 @@ def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config
 
 
 def default_cache() -> Path:
-    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder."""
-    named = os.environ.get("BRADLEY_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(named) if named else base / "bradley" / "tokens"
+    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder.
+
+    Raises:
+        UserError: no variable names a folder, and the user has no home folder.
+    """
+    if named := os.environ.get("BRADLEY_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "bradley" / "tokens"
+    except RuntimeError as error:  # no HOME, and a user without an entry in the list of users
+        raise UserError(
+            "this user has no home folder, where token stores are kept", "set BRADLEY_CACHE to a folder"
+        ) from error

@@ -95,7 +95,7 @@ def check_identity(
     if refused:
         lines = [f"{name} was {shown(old)}, and is {shown(new)} now" for name, (old, new) in refused.items()]
         raise UserError(
-            "\n".join(["this is not the run that was begun here:", *lines]),
+            ["this is not the run that was begun here:", *lines],
             f"give the same settings and data, another --output, or --allow-change {','.join(refused)}",
         )
     return changed

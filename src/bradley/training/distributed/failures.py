@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 import threading
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ... import errors
+from ...common.console import to_stderr
 from ...common.secrets import redact
 from ...common.signals import StopRequested
 from ...common.text import one_line
@@ -26,7 +26,7 @@ POLL_SECONDS = 1.0
 """Seconds between two looks at the store."""
 
 Failure = dict[str, Any]
-"""An error as JSON values: rank, kind, message, hint."""
+"""An error as JSON values: rank, kind, lines of the message, hint."""
 KINDS: dict[str, type[BradleyError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BradleyError)
 }
@@ -42,17 +42,19 @@ def failure_of(error: BaseException, rank: int) -> Failure:
         # Subclasses outside `errors`, such as a plugin's, are no key of `KINDS`; the nearest base class keeps the exit
         # code.
         kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS)
-        return {"rank": rank, "kind": kind, "message": redact(error.message), "hint": redact(error.hint)}
+        lines = [redact(line) for line in error.lines]
+        return {"rank": rank, "kind": kind, "lines": lines, "hint": redact(error.hint)}
     if isinstance(error, StopRequested):
-        return {"rank": rank, "kind": Preempted.__name__, "message": f"stopped by {error}", "hint": ""}
+        return {"rank": rank, "kind": Preempted.__name__, "lines": [f"stopped by {error}"], "hint": ""}
     message = f"{type(error).__name__}: {one_line(error) or 'no message'}"  # type: ignore[arg-type]
     hint = f"its traceback is in logs/rank-{rank}.log" if rank else "its traceback is on the screen of process 0"
-    return {"rank": rank, "kind": BradleyError.__name__, "message": message, "hint": hint}
+    return {"rank": rank, "kind": BradleyError.__name__, "lines": [message], "hint": hint}
 
 
 def error_of(failure: Failure, size: int) -> BradleyError:
     """Return the error for every other process: of the same class, for the same exit code."""
-    return KINDS[failure["kind"]](f"process {failure['rank']} of {size}: {failure['message']}", failure["hint"])
+    first, *more = failure["lines"]
+    return KINDS[failure["kind"]]([f"process {failure['rank']} of {size}: {first}", *more], failure["hint"])
 
 
 def is_lost(error: BaseException) -> bool:
@@ -121,7 +123,7 @@ class Listener:
             if found is None or found["rank"] == self.rank or self.closed.wait(GRACE_SECONDS):
                 return
             error = error_of(found, self.size)
-            print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr, flush=True)
+            to_stderr(*(f"error: {line}" for line in error.lines), f"hint: {error.hint}")
             # `sys.exit` would end only this thread; the main thread may hang in NCCL for ever.
             os._exit(error.exit_code)
 

@@ -7,7 +7,6 @@ GPUs of the job. If each process ends early, the launcher can resume from the la
 import contextlib
 import faulthandler
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -17,8 +16,10 @@ from statistics import median
 from types import TracebackType
 from typing import Self
 
+from ...common.console import to_stderr
 from ...common.disk import FOLDER_MODE
 from ...common.files import opener
+from ...common.text import message_line
 from ...errors import RankError
 
 STEPS = 50
@@ -131,7 +132,7 @@ class Watchdog:
         # A full or lost disk may block the lines below. This thread of faulthandler ends the process all the same.
         faulthandler.dump_traceback_later(LAST_WORDS_SECONDS, exit=True)
         what = f"no progress for {silent:.0f} seconds, more than the limit of {self.limit:.0f}"
-        print(f"error: {what}; this is what every thread was at:", file=sys.stderr, flush=True)
+        to_stderr(f"error: {what}; this is what every thread was at:")
         faulthandler.dump_traceback(file=STDERR)
         try:
             # stderr comes first: the log may lie on a disk that is the very cause of the hang.
@@ -144,6 +145,6 @@ class Watchdog:
     def _note(self, what: str) -> None:
         self.log.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with open(self.log, "a", encoding="utf-8", opener=opener) as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}: {what}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} process {os.getpid()}: {message_line(what)}\n")
             file.flush()
             faulthandler.dump_traceback(file=file)

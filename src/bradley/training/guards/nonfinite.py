@@ -102,11 +102,11 @@ class Guard:
         self.skipped.append({"step": step.number, **figures, "causes": lines})
         return False
 
-    def passed_over(self) -> str:
+    def passed_over(self) -> list[str]:
         """Return the lines of the screen about the last skipped step."""
         last = self.skipped[-1]
         said = f"skipped      step {last['step']}: loss {last['loss']}, gradient norm {last['grad_norm']}"
-        return "\n".join([said, *last["causes"]])
+        return [said, *last["causes"]]
 
     def facts(self) -> dict[str, Any]:
         """Return the guard's entries for the results of a run."""
@@ -150,7 +150,7 @@ class Guard:
         if recent > 1:
             said = [f"{said[0]}; {recent} such steps within {SKIPPED_WITHIN:,}, and {MOST_SKIPPED} may be skipped"]
         return DivergedError(
-            "\n".join([*said, *(lines or ["no comparison of the step gives it again: look at the machine"])]),
+            [*said, *(lines or ["no comparison of the step gives it again: look at the machine"])],
             "lower optim.lr, or look at these comparisons; the checkpoints before this step are whole",
         )
 
