@@ -7,13 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..common.signatures import say_once
 from ..errors import CheckpointError
 from ..model.folder.card import read_card
-from ..model.folder.checks import check_base
+from ..model.folder.checks import check_base, check_files
 from ..model.folder.tolerance import Check as Check
 
 
-def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:
+def verify(
+    folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "", accept_edits: bool = False
+) -> list[Check]:
     """Score the parity sample of a model folder again, in a fresh process or through a server.
 
     The fresh process runs bradley and plain transformers (PEFT for an adapter), in float32 and bfloat16, with batches
@@ -25,6 +28,7 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         against: URL of a running server to ask instead, see `server.ASK`.
         trust_remote_code: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+        accept_edits: check a folder with files edited since saving, and log their names.
 
     Returns:
         A check for each way of running the model.
@@ -35,7 +39,7 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         UserError: `against` is no URL of a known kind, or no server answers.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    card = read_card(folder, accept_edits=accept_edits)
     check_base(folder, card, base)
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
@@ -47,16 +51,18 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         from .plain import Folder
         from .server import check_server
 
+        check_files(folder, card, accept_edits)
         return check_server(Folder(folder, card, trust_remote_code, base), against)
-    return _in_fresh_process(folder, trust_remote_code, base)
+    return _in_fresh_process(folder, trust_remote_code, base, accept_edits)
 
 
-def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[Check]:
+def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str, accept_edits: bool) -> list[Check]:
     """Run `bradley.verify.rescore` in a new process and return the checks.
 
     A new process knows only the saved files: nothing in the memory of the training process can hide a fault.
     """
     options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
+    options += ["--accept-edits"] if accept_edits else []
     command = [sys.executable, "-m", "bradley.verify.rescore", *options, "--", str(folder)]
     # The fresh process must import this bradley, installed or not, and not another version on the path.
     home = str(Path(__file__).parents[2])
@@ -70,6 +76,8 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[
         )
     # Libraries may print to stdout while loading; the answer is the last line.
     answer = json.loads(done.stdout.splitlines()[-1])
+    for line in answer["said"]:
+        say_once(line)
     if "error" in answer:
         raise CheckpointError(answer["error"], answer["hint"])
     return [Check(**check) for check in answer["checks"]]
