@@ -5,6 +5,7 @@ would take unbounded time or memory is refused before a library acts on the valu
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,20 @@ def refuse_sizes(config: dict[str, Any], source: str, error: type[BradleyError] 
 def _short(value: float) -> str:
     text = str(value)
     return text if len(text) < 30 else f"{text[:12]}... ({len(text)} digits)"
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the reports and progress bars of transformers: what is missing is checked and reported here."""
+    from transformers.utils import logging as bars
+
+    logger = logging.getLogger("transformers")
+    level, shown = logger.level, bars.is_progress_bar_enabled()
+    logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            bars.enable_progress_bar()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import read_json
-from ..common.model_files import check_model_files, library_errors
+from ..common.model_files import check_model_files, library_errors, quiet_transformers
 from ..common.signals import check as check_stopping
 from ..common.signatures import CARD, COPY, TOKENIZER_FILES, Signed, check_signed
 from ..config import Model
@@ -55,7 +55,7 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
     if not checked and (folder / CARD).exists():
         check_signed(folder, read_json(folder / CARD, Signed, hint=COPY), TOKENIZER_FILES)
     loader = _loader(folder)
-    with library_errors(f"no tokenizer could be loaded from {path}", LOADABLE):
+    with quiet_transformers(), library_errors(f"no tokenizer could be loaded from {path}", LOADABLE):
         tokenizer = loader.from_pretrained(place, trust_remote_code=trust_remote_code, revision=revision or "main")
         words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
         tokenizer = with_distinct_pad(without_limits(tokenizer))

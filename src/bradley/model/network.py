@@ -6,15 +6,16 @@ ignored, because both are chosen here.
 
 import contextlib
 import copy
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
+from typing_extensions import TypedDict
 
-from ..common.model_files import check_model_files, library_errors, refuse_sizes
+from ..common.json_files import check_shape
+from ..common.model_files import CONFIG, check_model_files, library_errors, quiet_transformers, refuse_sizes
 from ..common.other_trainers import shards_of
 from ..common.text import GIB, nearest
 from ..config import Model
@@ -34,6 +35,19 @@ QUANTIZED = ("bitsandbytes",)
 """Kinds of quantized weights that load without code from the Hub."""
 DROPOUT_NAMES = ("dropout", "pdrop", "layerdrop")
 """Parts of names of dropout rates."""
+
+
+class TextConfig(TypedDict):
+    """Settings of a config that bradley itself reads; transformers checks some settings of some models alone."""
+
+    sliding_window: NotRequired[int | None]
+    layer_types: NotRequired[list[str] | None]
+    rope_parameters: NotRequired[dict[str, Any] | None]
+    num_hidden_layers: NotRequired[int]
+    is_encoder_decoder: NotRequired[bool]
+    model_type: NotRequired[str]
+
+
 SLACK = 10**8
 """Numbers that a network may have beyond four times those of its files: tables computed from the config."""
 
@@ -99,9 +113,11 @@ def load_config(path: str, place: str, *, dropout: bool, remote_code: bool, revi
         )
         for name in CHOSEN_HERE:
             setattr(config, name, None)
-        kinds = [getattr(part, "quantization_config", None) for part in (config, config.get_text_config())]
+        text = config.get_text_config()
+        kinds = [getattr(part, "quantization_config", None) for part in (config, text)]
         if not dropout:
             silence_dropout(config)
+    check_shape(vars(text), TextConfig, Path(place) / CONFIG, hint=LOADABLE)
     for kind in kinds:
         method = kind.get("quant_method") if isinstance(kind, dict) else kind
         if method is not None and method not in QUANTIZED:
@@ -261,23 +277,6 @@ def reproducible_init(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence the loading report and progress bars of transformers: missing weights are checked and reported here."""
-    from transformers.utils import logging as bars
-
-    logger = logging.getLogger("transformers")
-    level, shown = logger.level, bars.is_progress_bar_enabled()
-    logger.setLevel(logging.CRITICAL)
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if shown:
-            bars.enable_progress_bar()
 
 
 def _read(

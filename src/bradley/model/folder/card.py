@@ -86,8 +86,8 @@ class Card(TypedDict):
     """Content of a card, as far as bradley acts on an entry; cards of earlier formats lack some entries."""
 
     format: NotRequired[int]
-    render: NotRequired[dict[str, Any]]
-    template: NotRequired[str]
+    render: dict[str, Any]
+    template: str
     template_sha256: NotRequired[str | None]
     tokenization: NotRequired[Tokenization]
     probe: NotRequired[Probe]

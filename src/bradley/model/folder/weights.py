@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.model_files import library_errors
+from ...common.model_files import library_errors, quiet_transformers
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
 from ..build import check_quantize, quantized_on
 from ..finite import check_finite
-from ..network import load_network, quiet_transformers, reproducible_init
+from ..network import load_network, reproducible_init
 from ..reward import is_head_weight
 from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .checks import check_base, check_base_folder
