@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bradley.common import disk
+from bradley.common import disk, signatures
 from bradley.config.load import load_config
-from bradley.model.folder import card
 from bradley.runs import manifest
 from bradley.training import run
 from bradley.training.checkpoints.store import Checkpoints
@@ -57,7 +56,7 @@ def main() -> None:
     for owner, name, label in (
         (disk, "sync", "fsync"),
         (manifest, "sha256", "sha256"),
-        (card, "sha256", "sha256"),
+        (signatures, "sha256", "sha256"),
         (Checkpoints, "save", "save"),
         (run, "fit", "fit"),
     ):

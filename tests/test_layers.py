@@ -62,7 +62,7 @@ EARLY = {"torch": TENSOR_ARM, "pydantic": {"config"}}
 GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
 PLAIN_NAMES = """
     bradley __main__ errors records losses
-    common files json_files lock disk ownership space trees child deadline
+    common files json_files lock disk ownership space trees child deadline signatures model_files
     signals secrets seeds console plugins processes text version other_trainers
     config base data model run fields aliases toml load
     cli main options train launch report models
@@ -72,7 +72,7 @@ PLAIN_NAMES = """
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst
     page view details plots curves distributions drawing style table training
-    build reward adapters trainable execution outline device cost choose_engine weight_files
+    build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
     save_load card checks safety weights readback parity tolerance normalization
     scoring core scorer file parts output reward_model

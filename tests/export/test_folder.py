@@ -13,7 +13,7 @@ from bradley.cli.main import run
 from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
 from bradley.export import folder as module
 from bradley.export.folder import export_model, find_model
-from bradley.model.folder.card import hash_weights, read_card, write_card
+from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.save_load import load_model
 from bradley.model.folder.tolerance import Check
 from bradley.scoring.core import score_comparisons
@@ -97,8 +97,8 @@ def test_the_card_is_carried_over_and_names_the_new_weights(tmp_path, unproven):
     export_model(tmp_path / "m", tmp_path / "e", dtype="bfloat16")
     old, new = read_card(tmp_path / "m"), read_card(tmp_path / "e")
     changed = {key for key in new if new[key] != old.get(key)}
-    assert changed == {"export", "parity", "weights_sha256"} and set(old) <= set(new)
-    assert new["weights_sha256"] == hash_weights(tmp_path / "e") != old["weights_sha256"]
+    assert changed == {"export", "parity", "weights_sha256", "files_sha256", "card_sha256"} and set(old) <= set(new)
+    assert new["weights_sha256"] == hash_files(tmp_path / "e")["weights_sha256"] != old["weights_sha256"]
     assert new["export"]["dtype"] == "bfloat16" and new["export"]["merged"] is False
     again = export_model(tmp_path / "e", tmp_path / "twice")  # an export is a model folder too
     assert again.largest_difference == 0
@@ -108,7 +108,7 @@ def test_the_config_is_for_servers_and_padding_is_on_the_right(tmp_path, unprove
     saved(tmp_path / "m")
     tokenizer = tmp_path / "m" / "tokenizer_config.json"
     tokenizer.write_text(json.dumps({**json.loads(tokenizer.read_text()), "padding_side": "left"}))
-    export_model(tmp_path / "m", tmp_path / "e")
+    export_model(tmp_path / "m", tmp_path / "e", accept_edits=True)
     config = json.loads((tmp_path / "e" / "config.json").read_text())
     assert config["num_labels"] == 1 and config["problem_type"] == "regression"
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from bradley.errors import UserError
 from bradley.model import device
 
 FAULTS = """
@@ -60,3 +61,11 @@ def test_threads_are_those_asked_for_or_no_more_than_can_run(monkeypatch):
         assert torch.get_num_threads() == 2  # what it had, as OMP_NUM_THREADS may have said
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("wanted", [-1, 4097, 1_000_000, 2**63])
+def test_more_threads_than_any_machine_has_are_refused(wanted):
+    before = torch.get_num_threads()
+    with pytest.raises(UserError, match=f"train.threads = {wanted}, wanted 0 to 4096"):
+        device.set_threads(wanted)
+    assert torch.get_num_threads() == before

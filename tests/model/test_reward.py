@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bradley.config import Model
 from bradley.errors import CheckpointError, UserError
-from bradley.model.build import build_model, compute_dtype, silence_dropout
+from bradley.model.build import build_model, compute_dtype
 from bradley.model.engine.batch import collate, padded_rows
+from bradley.model.network import silence_dropout
 from bradley.model.reward import ScoreModel, draw_head
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 

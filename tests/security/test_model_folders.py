@@ -20,6 +20,8 @@ from tests.security.children import tried
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux tells it")
 MOST_MEGABYTES = 500
+ONLY_EDITED = {"weights of other numbers"}
+"""Folders that load where edits are accepted."""
 ROWS = comparisons(6)
 
 
@@ -62,11 +64,21 @@ def test_a_good_folder_loads_within_the_same_bounds(copy):
     assert found.code == 0 and found.megabytes < MOST_MEGABYTES, found
 
 
+def refused_twice(folder, name):
+    """Load a folder; an edit that a person accepts is held to everything else."""
+    try:
+        load_model(folder)
+    except CheckpointError:
+        if name in ONLY_EDITED:
+            raise
+        load_model(folder, accept_edits=True)
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_malicious_folder_is_refused(copy, tmp_path, name):
     canary = tmp_path / "canary"
     FOLDERS[name](copy, canary)
-    found = tried(lambda: load_model(copy))
+    found = tried(lambda: refused_twice(copy, name))
     assert not canary.exists()
     assert found.code == CheckpointError.exit_code, found
     assert found.megabytes < MOST_MEGABYTES, found

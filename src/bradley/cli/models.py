@@ -26,6 +26,7 @@ from .options import PathName
 @click.option("--push", default="", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face Hub as well.")
 @click.option("--private", is_flag=True, help="Make that repository a private one.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
+@click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **options: Any) -> None:
     """Write a trained model for transformers, TRL, vLLM and OpenRLHF.
@@ -53,8 +54,9 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @click.option("--against", default="", metavar="URL", help="Ask this running server instead.")
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
+@click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_json: bool) -> None:
+def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
     """Prove that a model folder gives the scores measured in training.
 
     DIR is a model folder: `model/` of a run, or an export. A fresh process scores the sample conversations stored in
@@ -68,7 +70,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
     from ..verify import failure
     from ..verify import verify as check
 
-    checks = check(folder, against, trust_remote_code=trust_remote_code, base=base)
+    checks = check(folder, against, **options)
     # Printed before the error: a failed check is understood beside the checks that passed.
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
@@ -93,6 +95,7 @@ def verify(folder: Path, against: str, base: str, trust_remote_code: bool, as_js
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+@click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object, progress as JSON lines.")
@@ -110,7 +113,7 @@ def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **o
     from ..scoring.file import How, score_file
     from ..scoring.parts import show
 
-    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base")}
+    run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base", "accept_edits")}
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
     found = score_file(model, source, output, how, progress=progress, **run)

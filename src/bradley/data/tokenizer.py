@@ -1,19 +1,22 @@
 """Tokenizers: loaded from a folder, the Hub or a Python package, or learned from the training texts."""
 
 import importlib.util
-import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import read_json
+from ..common.model_files import check_model_files, library_errors, quiet_transformers
 from ..common.signals import check as check_stopping
-from ..common.text import one_line
+from ..common.signatures import CARD, COPY, TOKENIZER_FILES, Signed, check_signed
 from ..config import Model
 from ..errors import CheckpointError, UserError
 from ..records import Comparison
 
+LOADABLE = "give a folder with tokenizer.json, or set model.tokenizer"
+"""Hint for a tokenizer impossible to load."""
 END, PAD = "<|end|>", "<|pad|>"
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>", "tool": "<|tool|>"}
 PLAIN_CHAT_TEMPLATE = (
@@ -36,30 +39,34 @@ def make_tokenizer(settings: Model, train: Iterable[Comparison]) -> Any:
     return load_tokenizer(settings.tokenizer or settings.path, settings.trust_remote_code, revision)
 
 
-def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "") -> Any:
+def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "", *, checked: bool = False) -> Any:
     """Load a transformers tokenizer, with a pad token different from the end token.
 
+    Args:
+        checked: True if the caller has compared the folder with the hashes of its card.
+
     Raises:
-        CheckpointError: transformers finds nothing to read, or the tokenizer has no words.
+        CheckpointError: transformers finds nothing to read, a file is broken or was edited since bradley saved the
+            folder, or the tokenizer has no words.
     """
     place = locate(path, "tokenizer", revision)
-    try:
-        tokenizer = _loader(Path(place)).from_pretrained(
-            place, trust_remote_code=trust_remote_code, revision=revision or "main"
-        )
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        raise CheckpointError(
-            f"no tokenizer could be loaded from {path}: {one_line(error, 200)}",
-            "give a folder with tokenizer.json, or set model.tokenizer",
-        ) from error
+    folder = Path(place)
+    check_model_files(folder)
+    if not checked and (folder / CARD).exists():
+        check_signed(folder, read_json(folder / CARD, Signed, hint=COPY), TOKENIZER_FILES)
+    loader = _loader(folder)
+    with quiet_transformers(), library_errors(f"no tokenizer could be loaded from {path}", LOADABLE):
+        tokenizer = loader.from_pretrained(place, trust_remote_code=trust_remote_code, revision=revision or "main")
+        words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+        tokenizer = with_distinct_pad(without_limits(tokenizer))
     # For a folder without tokenizer files, transformers may build an empty tokenizer; T5's holds a lone blank.
-    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+    if len(words) < 2:
         raise CheckpointError(
             f"the tokenizer of {path} has no vocabulary: the folder holds the files of a model, but not those of a "
             "tokenizer",
-            "give a folder with tokenizer.json, or set model.tokenizer",
+            LOADABLE,
         )
-    return with_distinct_pad(without_limits(tokenizer))
+    return tokenizer
 
 
 def locate(path: str, what: str = "model", revision: str = "") -> str:
@@ -116,10 +123,10 @@ def _loader(folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     settings = folder / "tokenizer_config.json"
-    if not (folder / "bradley.json").is_file() or not settings.is_file():
+    if not (folder / CARD).is_file() or not settings.is_file():
         return AutoTokenizer
-    kind = json.loads(settings.read_text(encoding="utf-8")).get("tokenizer_class")
-    return PreTrainedTokenizerFast if kind in GENERIC_CLASSES else AutoTokenizer
+    kind = read_json(settings, dict[str, Any], hint=COPY).get("tokenizer_class")
+    return PreTrainedTokenizerFast if isinstance(kind, str) and kind in GENERIC_CLASSES else AutoTokenizer
 
 
 def without_limits(tokenizer: Any) -> Any:

@@ -14,7 +14,7 @@ from ..common.lock import place_lock
 from ..common.ownership import named, refuse_filled, refuse_input_as_output
 from ..common.version import version
 from ..errors import CheckpointError, UserError
-from ..model.folder.card import CARD, FLOAT32, hash_weights, read_card, write_card
+from ..model.folder.card import CARD, FLOAT32, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
 from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
 from ..model.folder.tolerance import Check, compare
@@ -69,6 +69,7 @@ def export_model(
     place: str = "",
     trust_remote_code: bool = False,
     base: str = "",
+    accept_edits: bool = False,
 ) -> Exported:
     """Write a trained model as a folder for transformers and servers; whole, or not at all.
 
@@ -80,6 +81,7 @@ def export_model(
         place: name for loading the model in the model card; the default is the name of the folder.
         trust_remote_code: True runs the model code named by the folder.
         base: place of the base model of an adapter, if moved since the run.
+        accept_edits: True exports a model folder with files edited since saving, and logs their names.
 
     Raises:
         UserError: the dtype is unknown, or the chat template writes today's date. Also raised if `adapter` meets a
@@ -105,7 +107,7 @@ def export_model(
     with place_lock(folder) as lock:
         # Another export may have ended since the first look.
         refuse_filled(folder)
-        source = _open(Path(run), dtype, adapter, trust_remote_code, base)
+        source = _open(Path(run), dtype, adapter, trust_remote_code, base, accept_edits)
         _freeze(source)
         # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
         written: list[Exported] = []
@@ -178,16 +180,16 @@ def _check_request(dtype: str, adapter: bool) -> None:
         raise UserError(f"--adapter with --dtype {dtype}: adapters are float32 always", "leave one of them out")
 
 
-def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> ExportSource:
+def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str, accept_edits: bool) -> ExportSource:
     """Load the model, its card and its run, and refuse models without a parity sample."""
     model, around = find_model(run)
-    card = read_card(model)
+    card = read_card(model, accept_edits=accept_edits)
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{model} has no parity sample, so nothing could prove what is exported",
             "train again: models of an earlier version, and those of tool calls alone, have none",
         )
-    loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base)
+    loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base, accept_edits=accept_edits)
     if adapter and "adapter" not in card:
         raise UserError(f"--adapter is given, and {model} has no adapter", "leave --adapter out")
     return ExportSource(model, loaded, card, read_run(around) if around else None, dtype, adapter, trust, base)
@@ -257,7 +259,7 @@ def _measured(target: Path, source: ExportSource) -> Exported:
     """
     known = source.card["parity"]["rows"]
     card = without_local_paths({key: value for key, value in source.card.items() if source.adapter or key != "adapter"})
-    card["weights_sha256"] = hash_weights(target)
+    card |= hash_files(target)
     # Loading needs a card. The second write, below, adds the scores measured with this first card.
     write_card(target, card)
     loaded = load_model(target, engine="plain", trust_remote_code=source.trust, base=source.base_of_written)

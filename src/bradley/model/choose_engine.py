@@ -207,9 +207,11 @@ def _scores(model: ScoreModel, batch: Batch) -> Tensor:
     """Compute scores [R] without dropout, and leave the model as before."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        scores: Tensor = model(batch)
-    model.train(was_training)
+    try:
+        with torch.no_grad():
+            scores: Tensor = model(batch)
+    finally:
+        model.train(was_training)
     return scores
 
 

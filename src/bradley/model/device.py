@@ -12,6 +12,8 @@ from ..errors import UserError
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """File of Linux with a container's share of CPU time: microseconds of CPU time for each period of the clock."""
+MOST_THREADS = 4096
+"""Most threads given to PyTorch; no machine has as many cores for a process."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of settings of `mallopt` in glibc."""
 
@@ -39,7 +41,13 @@ def set_threads(wanted: int) -> None:
     """Give PyTorch `wanted` threads (0: PyTorch's choice, at most as many as may run at once).
 
     A thread waiting for a core holds up all other threads at the end of every operation.
+
+    Raises:
+        UserError: more threads than `MOST_THREADS`, or fewer than none; PyTorch would end the process at the first
+            operation.
     """
+    if not 0 <= wanted <= MOST_THREADS:
+        raise UserError(f"train.threads = {wanted}, wanted 0 to {MOST_THREADS}", "use --train.threads 0")
     torch.set_num_threads(wanted or min(torch.get_num_threads(), usable_cores()))
 
 

@@ -4,12 +4,10 @@ from typing import Any
 
 import torch
 
-from ..common.text import one_line
 from ..config import Model
-from ..data.tokenizer import load_tokenizer, locate
-from ..errors import CheckpointError
+from ..data.tokenizer import load_tokenizer
 from .adapters import add_adapter, import_peft
-from .build import from_config
+from .network import build_shell, from_config
 from .trainable import set_trainable
 
 
@@ -28,7 +26,7 @@ def outline(settings: Model) -> Any:
         import_peft()
     # Adapters are added inside too: their factors would otherwise be drawn, and take memory.
     with torch.device("meta"):
-        network = _of_path(settings) if settings.path else from_config(settings, _tokenizer(settings))[0]
+        network = build_shell(settings) if settings.path else from_config(settings, _tokenizer(settings))[0]
         if settings.adapter.kind == "none":
             set_trainable(network, settings.trainable)
         else:
@@ -53,18 +51,3 @@ class _Learned:
 
     def __len__(self) -> int:
         return self.size
-
-
-def _of_path(settings: Model) -> Any:
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    place, version = locate(settings.path, revision=settings.revision), settings.revision or "main"
-    trusted = settings.trust_remote_code
-    try:
-        config = AutoConfig.from_pretrained(place, num_labels=1, trust_remote_code=trusted, revision=version)
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=trusted)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"no config could be loaded from {settings.path}: {one_line(error)}",
-            "give a folder with config.json, or a Hub name owner/name",
-        ) from error

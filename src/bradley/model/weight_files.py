@@ -1,15 +1,29 @@
 """The weight files of a model folder, and their hash."""
 
-import json
+import time
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from ..common.files import sha256
+from ..common.json_files import read_json
+from ..common.model_files import COPY, file_errors
 from ..data.tokenizer import locate
+from ..errors import CheckpointError
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 """File names in transformers: a single file of weights, and the index of several files."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """File names of an adapter in PEFT."""
+SETTLED = 2 * 10**9
+"""Nanoseconds after a change until the time of a file tells the next change from this one, on every file system."""
+_hashes: dict[tuple[tuple[str, int, int, int, int], ...], str] = {}
+
+
+class Index(TypedDict):
+    """Content of the index of several weight files: the file of each tensor."""
+
+    weight_map: dict[str, str]
 
 
 def weights_hash(path: str, revision: str = "") -> str:
@@ -27,7 +41,33 @@ def weights_hash(path: str, revision: str = "") -> str:
         # The caller has loaded the model. A download here could bring files other than the loaded ones.
         place = snapshot_download(place, revision=revision or None, local_files_only=True)
     folder = Path(place)
-    return sha256(*(folder / name for name in weight_files(folder)))
+    return file_hash(*(folder / name for name in weight_files(folder)))
+
+
+def file_hash(*paths: Path) -> str:
+    """Compute SHA-256 over files as `sha256` does, once for each state of the files in this process.
+
+    Loading checks the hash of the weights, and the identity of a run holds the same hash: a file of gigabytes is read
+    once for both.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
+    with file_errors(paths[0]):
+        state = tuple((str(path), *_state(path)) for path in paths)
+        if state not in _hashes:
+            digest = sha256(*paths)
+            # A file changed just now may change again within the resolution of its time.
+            if time.time_ns() - max(changed for *_, changed in state) < SETTLED:
+                return digest
+            _hashes[state] = digest
+        return _hashes[state]
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Device, inode, size, and time of the last change, which no program can set."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -36,4 +76,14 @@ def weight_files(folder: Path) -> list[str]:
     # transformers prefers the single file if a folder has both.
     if (folder / single).is_file():
         return [single]
-    return sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+    if not (folder / index).is_file():
+        return []
+    content = read_json(folder / index, Index, hint=COPY)
+    names = sorted(set(content["weight_map"].values()))
+    for name in names:
+        # A name with a folder could lead to any file.
+        if "/" in name or "\\" in name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{folder / index} names {name[:100]!r}, and no safetensors file beside it", COPY)
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks the weight file {name}", COPY)
+    return names

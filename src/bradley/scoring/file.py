@@ -71,6 +71,7 @@ def score_file(
     restart: bool = False,
     trust_remote_code: bool = False,
     base: str = "",
+    accept_edits: bool = False,
     progress: str = "quiet",
 ) -> dict[str, Any]:
     """Score every row of a file with a model folder, and write all rows with scores in the same order.
@@ -85,6 +86,7 @@ def score_file(
         restart: replace an existing output, and remove parts of earlier work.
         trust_remote_code: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+        accept_edits: score with a folder whose files were edited since saving, and log their names.
         progress: `bar`, `quiet` or `json`, all on stderr.
 
     Returns:
@@ -101,7 +103,8 @@ def score_file(
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
     total = None if source == STREAM else count_rows(Path(source))
-    scorer = load_scorer(model, how, use_device(device, ranks.local_rank), trust_remote_code, base)
+    options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits}
+    scorer = load_scorer(model, how, use_device(device, ranks.local_rank), **options)
     work = Work(scorer, how, "stdin" if source == STREAM else source)
     console = Console(progress if ranks.rank == 0 else "quiet")
     if parts is None:
@@ -144,9 +147,9 @@ def use_device(name: str, local_rank: int) -> str:
     return "cpu"
 
 
-def load_scorer(model: Path, how: How, device: str, trust_remote_code: bool, base: str) -> Scorer:
-    """Load a model folder for scoring."""
-    loaded = load_model(model, device, trust_remote_code=trust_remote_code, base=base)
+def load_scorer(model: Path, how: How, device: str, **options: Any) -> Scorer:
+    """Load a model folder for scoring, with the options of `load_model`."""
+    loaded = load_model(model, device, **options)
     return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
 
 

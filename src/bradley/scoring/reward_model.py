@@ -47,6 +47,7 @@ class RewardModel:
         normalize: bool = False,
         trust_remote_code: bool = False,
         base: str = "",
+        accept_edits: bool = False,
     ) -> Self:
         """Load a model folder onto a device.
 
@@ -60,12 +61,15 @@ class RewardModel:
             normalize: return (score - mean) / std over the reference set named by the folder.
             trust_remote_code: run the model code in the folder.
             base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+            accept_edits: load a folder with files edited since saving, and log their names.
 
         Raises:
             CheckpointError: an unusable folder, `normalize` without a reference set, or `base` without an adapter.
             UserError: unknown `over_long`.
         """
-        loaded = load_model(Path(folder), device, trust_remote_code=trust_remote_code, base=base)
+        loaded = load_model(
+            Path(folder), device, trust_remote_code=trust_remote_code, base=base, accept_edits=accept_edits
+        )
         return cls(Scorer(loaded, over_long, token_budget, normalize))
 
     def score(self, conversations: Sequence[Conversation]) -> list[float]:

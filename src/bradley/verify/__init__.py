@@ -15,10 +15,11 @@ from .. import errors
 from ..common import signals
 from ..common.json_files import check_shape, parse_json
 from ..common.processes import child_command, child_environment, safe_python
+from ..common.signatures import say_once
 from ..common.text import one_line, visible
 from ..errors import BradleyError, CheckpointError
 from ..model.folder.card import read_card
-from ..model.folder.checks import check_base
+from ..model.folder.checks import check_base, check_files
 from ..model.folder.tolerance import Check as Check
 
 POLL_SECONDS = 0.2
@@ -38,15 +39,18 @@ class Row(TypedDict):
 
 
 class Answer(TypedDict):
-    """Answer of the fresh process: the checks, or message, hint and class of an error."""
+    """Answer of the fresh process: the checks, or message, hint and class of an error; lines to show the user."""
 
     checks: NotRequired[list[Row]]
     error: NotRequired[str]
     hint: NotRequired[str]
     kind: NotRequired[str]
+    said: NotRequired[list[str]]
 
 
-def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "") -> list[Check]:
+def verify(
+    folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "", accept_edits: bool = False
+) -> list[Check]:
     """Score the parity sample of a model folder again, in a fresh process or through a server.
 
     The fresh process runs bradley and plain transformers (PEFT for an adapter), in float32 and bfloat16, with batches
@@ -58,6 +62,7 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         against: URL of a running server to ask instead, see `server.ASK`.
         trust_remote_code: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+        accept_edits: check a folder with files edited since saving, and log their names.
 
     Returns:
         A check for each way of running the model.
@@ -68,7 +73,7 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         UserError: `against` is no URL of a known kind, or no server answers.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    card = read_card(folder, accept_edits=accept_edits)
     check_base(folder, card, base)
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
@@ -80,11 +85,12 @@ def verify(folder: Path, against: str = "", *, trust_remote_code: bool = False, 
         from .plain import Folder
         from .server import check_server
 
+        check_files(folder, card, accept_edits)
         return check_server(Folder(folder, card, trust_remote_code, base), against)
-    return _in_fresh_process(folder, trust_remote_code, base)
+    return _in_fresh_process(folder, trust_remote_code, base, accept_edits)
 
 
-def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[Check]:
+def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str, accept_edits: bool) -> list[Check]:
     """Run `bradley.verify.rescore` in a new process and return the checks.
 
     A new process knows only the saved files: nothing in the memory of the training process can hide a fault. The
@@ -96,6 +102,7 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[
         StopRequested: this process was asked to stop.
     """
     options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
+    options += ["--accept-edits"] if accept_edits else []
     code, data, said = _answer_of(options, folder)
     if code:
         last = (said.strip().splitlines() or ["no message"])[-1]
@@ -105,6 +112,8 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str) -> list[
         )
     source, hint = Path("the answer of the fresh process"), "try again; if the answer stays broken, report the folder"
     answer: Answer = check_shape(parse_json(data, source, hint=hint), Answer, source, hint=hint)
+    for line in answer.get("said", []):
+        say_once(line)
     if "error" in answer:
         kind = vars(errors).get(answer.get("kind", ""), CheckpointError)
         known = isinstance(kind, type) and issubclass(kind, BradleyError)

@@ -2,17 +2,17 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..common.text import one_line
+from ..common.model_files import COPY, library_errors
 from ..data.render import transcript
 from ..data.tokenizer import locate
-from ..errors import CheckpointError
 from ..model.folder.parity import written_ids
+from ..model.network import load_config
 from ..model.weight_files import ADAPTER_CONFIG
 from ..records import Message
 
@@ -40,15 +40,9 @@ class Folder(NamedTuple):
         return (self.path / ADAPTER_CONFIG).is_file()
 
 
-@contextlib.contextmanager
-def _loading(folder: Path) -> Iterator[None]:
+def _loading(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Turn the errors of transformers and PEFT about an unloadable folder into a `CheckpointError`."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise CheckpointError(
-            f"plain transformers cannot load {folder}: {one_line(error)}", "copy the whole model folder again"
-        ) from error
+    return library_errors(f"plain transformers cannot load {folder}", COPY)
 
 
 def plain_tokenizer(folder: Folder) -> Any:
@@ -83,12 +77,13 @@ def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int
 
 def depth(folder: Folder) -> int:
     """Read the number of layers from the model's configuration, or raise `CheckpointError`."""
-    from transformers import AutoConfig
-
     place, revision = _base(folder) if folder.adapter else (str(folder.path), "main")
-    with _loading(folder.path):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=folder.trust, revision=revision)
-    return int(config.get_text_config().num_hidden_layers)
+    return int(_config(folder, place, revision).get_text_config().num_hidden_layers)
+
+
+def _config(folder: Folder, place: str, revision: str) -> Any:
+    """Load a config without the kernels named there: no code runs that the user did not name."""
+    return load_config(place, place, dropout=True, remote_code=folder.trust, revision=revision)
 
 
 def _base(folder: Folder) -> tuple[str, str]:
@@ -114,7 +109,13 @@ def _whole(folder: Folder, dtype: torch.dtype) -> Any:
     """Load a full model."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(folder.path, dtype=dtype, trust_remote_code=folder.trust)
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder.path,
+        config=_config(folder, str(folder.path), "main"),
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=folder.trust,
+    )
 
 
 def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
@@ -124,7 +125,12 @@ def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
 
     place, revision = _base(folder)
     base = AutoModelForSequenceClassification.from_pretrained(
-        place, num_labels=1, dtype=dtype, trust_remote_code=folder.trust, revision=revision
+        place,
+        config=_config(folder, place, revision),
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=folder.trust,
+        revision=revision,
     )
     # The run may have added tokens: the adapter's embeddings fit only a base model of the same vocabulary.
     if len(tokenizer) > base.get_input_embeddings().num_embeddings:

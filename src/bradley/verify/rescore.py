@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..common.signatures import said
 from ..errors import BradleyError
 from ..model.build import computes_bfloat16
 from ..model.choose_engine import choose_engine
@@ -22,7 +23,7 @@ from .plain import Folder, depth, needs_positions, plain_ids, plain_network, pla
 SIZES = (1, 8)
 
 
-def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:
+def rescore(path: Path, trust: bool = False, base: str = "", *, accept_edits: bool = False) -> Iterator[Check]:
     """Run every check of a model folder.
 
     Bradley's checks come first, because bradley inspects a folder before opening any file in the folder.
@@ -31,11 +32,12 @@ def rescore(path: Path, trust: bool = False, base: str = "") -> Iterator[Check]:
         path: model folder.
         trust: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
+        accept_edits: check a folder with files edited since saving, and log their names.
     """
-    folder = Folder(path, read_card(path), trust, base)
+    folder = Folder(path, read_card(path, accept_edits=accept_edits), trust, base)
     cuda = torch.device("cuda") if torch.cuda.is_available() else None
     device = cuda if cuda is not None and computes_bfloat16(cuda) else torch.device("cpu")
-    loaded = load_model(path, str(device), trust_remote_code=trust, base=base)
+    loaded = load_model(path, str(device), trust_remote_code=trust, base=base, accept_edits=accept_edits)
     sample = Sample(folder.card, depth(folder))
     yield from _ours(loaded, sample)
     # Encoders score the first token, and padding on the left would replace that token.
@@ -83,13 +85,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--base", default="")
     parser.add_argument("--trust-remote-code", action="store_true")
+    parser.add_argument("--accept-edits", action="store_true")
     parser.add_argument("--answer", type=int, default=sys.stdout.fileno(), metavar="FILE_DESCRIPTOR")
     given = parser.parse_args(arguments)
     try:
-        checks = list(rescore(given.folder, given.trust_remote_code, given.base))
+        checks = list(rescore(given.folder, given.trust_remote_code, given.base, accept_edits=given.accept_edits))
         answer: dict[str, Any] = {"checks": [check._asdict() for check in checks]}
     except BradleyError as error:
         answer = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+    # The parent shows these lines: stderr of this process is read after a failure alone.
+    answer["said"] = sorted(said)
     sys.stdout.flush()
     with os.fdopen(given.answer, "w", closefd=False) as file:
         file.write(json.dumps(answer) + "\n")

@@ -15,7 +15,7 @@ from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError
 from bradley.model.engine.batch import collate
-from bradley.model.folder.card import hash_weights, read_card, write_card
+from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.normalization import Normalization
 from bradley.model.folder.parity import SIZE, draw, measure, score_ids
 from bradley.model.folder.save_load import add_normalization, load_model, save_model
@@ -154,18 +154,20 @@ def test_the_tokenizer_of_the_folder_renders_as_training_did_and_the_own_one_sta
 def test_a_card_of_the_first_format_still_loads_and_one_of_a_later_format_does_not(tmp_path):
     card = read_card(saved(tmp_path / "m"))
     old = {key: card[key] for key in card if key not in ("weights_sha256", "tokenization", "parity")}
-    write_card(tmp_path / "m", {**old, "format": 1})
+    for key in ("files_sha256", "card_sha256"):
+        del old[key]
+    (tmp_path / "m" / "bradley.json").write_text(json.dumps({**old, "format": 1}))
     assert load_model(tmp_path / "m").model.causal
     for later in (3, "2"):
         write_card(tmp_path / "m", {**card, "format": later})
-        with pytest.raises(CheckpointError, match=rf"has the format {later!r}, and this bradley knows 1 to 2"):
+        with pytest.raises(CheckpointError, match=rf"has the format {later}, and this bradley knows 1 to 2"):
             load_model(tmp_path / "m")
 
 
 def test_a_normalization_leaves_the_weights_of_the_card_valid(tmp_path):
     add_normalization(saved(tmp_path / "m"), Normalization("valid", 4, "ab" * 32, 0.5, 2.0))
     assert load_model(tmp_path / "m").normalization.mean == 0.5
-    assert read_card(tmp_path / "m")["weights_sha256"] == hash_weights(tmp_path / "m")
+    assert read_card(tmp_path / "m")["weights_sha256"] == hash_files(tmp_path / "m")["weights_sha256"]
 
 
 # ------------------------------------------------------------------------------------------------------- planted faults
@@ -198,7 +200,7 @@ FAULTS = {
     "weights that its model has no place for, such as lm_head.weight": lambda m: edit_weights(
         m, lambda t: t.update({"lm_head.weight": torch.zeros(3)})
     ),
-    "model.safetensors is not the file that was saved with its bradley.json": lambda m: edit_weights(
+    r"model.safetensors \(weights of another run, or edited\)": lambda m: edit_weights(
         m, lambda t: t["score.weight"].mul_(1.001)
     ),
     "holds pytorch_model.bin, which may be a pickle": lambda m: (m / "pytorch_model.bin").write_bytes(b"x"),
@@ -221,8 +223,17 @@ FAULTS = {
 def test_every_planted_fault_is_refused_with_a_message_of_its_own(tmp_path, message):
     folder = saved(tmp_path / "m")
     FAULTS[message](folder)
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(CheckpointError) as plain:
         load_model(folder)
+    assert plain.value.exit_code == 4
+    if "edited" in message:
+        caught = plain
+        assert load_model(folder, accept_edits=True)
+    else:
+        # An edit on purpose is still held to all that a model folder must be.
+        with pytest.raises(CheckpointError) as caught:
+            load_model(folder, accept_edits=True)
+    assert re.search(message, caught.value.message)
     assert caught.value.exit_code == 4 and caught.value.hint and "\n" not in caught.value.message
     others = [other for other in FAULTS if other != message]
     assert not any(re.search(other, caught.value.message) for other in others)

@@ -11,6 +11,7 @@ from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, DiskError
 from bradley.model.engine.batch import collate
+from bradley.model.folder.card import write_card
 from bradley.model.folder.normalization import Normalization
 from bradley.model.folder.save_load import add_normalization, load_model, save_model
 from bradley.model.reward import compute_name
@@ -33,7 +34,7 @@ def saved(folder, config=LLAMA, **render):
 
 def edit_card(folder, **changes):
     card = json.loads((folder / "bradley.json").read_text())
-    (folder / "bradley.json").write_text(json.dumps({**card, **changes}))
+    write_card(folder, {**card, **changes})
 
 
 @pytest.mark.parametrize(("config", "render"), [(LLAMA, {}), (GPT2, {"template": "raw"}), (BERT, {"template": "raw"})])
@@ -99,11 +100,11 @@ def test_a_changed_template_or_tokenizer_is_refused(tmp_path):
     original = template.read_text()
     template.write_text(original.replace("<|end|>", "<|end|>\n"))
     with pytest.raises(CheckpointError, match="not the one the model was trained with"):
-        load_model(tmp_path / "m")
+        load_model(tmp_path / "m", accept_edits=True)
     template.write_text(original)
     tokenizer_for(comparisons(40, seed=8)).save_pretrained(tmp_path / "m")
     with pytest.raises(CheckpointError, match="not the one the model was trained with"):
-        load_model(tmp_path / "m")
+        load_model(tmp_path / "m", accept_edits=True)
 
 
 def test_multi_turn_rows_score_alike_here_and_in_plain_transformers(tmp_path):
@@ -174,7 +175,7 @@ def test_a_model_is_loaded_in_the_dtype_of_its_training(tmp_path, monkeypatch, p
 def test_a_card_with_another_dtype_is_refused_and_not_read_as_float32(tmp_path, compute):
     saved(tmp_path / "m")
     edit_card(tmp_path / "m", compute=compute)
-    with pytest.raises(CheckpointError, match=rf"says compute = {compute!r}, wanted float32 or bfloat16"):
+    with pytest.raises(CheckpointError, match=r"says compute = 'float16'|compute: Input should be a valid string"):
         load_model(tmp_path / "m")
 
 
@@ -196,7 +197,7 @@ def test_a_normalization_is_written_once_and_read_back(tmp_path):
 def test_a_broken_normalization_is_refused(tmp_path, broken):
     saved(tmp_path / "m")
     edit_card(tmp_path / "m", normalization=broken)
-    with pytest.raises(CheckpointError, match="normalization of the model is broken"):
+    with pytest.raises(CheckpointError, match=r"bradley\.json is broken: normalization"):
         load_model(tmp_path / "m")
 
 

@@ -1,54 +1,158 @@
 """The card of a model folder, `bradley.json`: JSON saying how the weights turn text into a score."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
-from ...common.files import sha256, write_text
+from typing_extensions import TypedDict
+
+from ...common.files import write_text
+from ...common.json_files import read_json
+from ...common.model_files import check_name, file_errors
 from ...common.ownership import Mark
+from ...common.signatures import CARD as CARD
+from ...common.signatures import COPY, card_edits, refuse_edits, sign
+from ...common.signatures import hash_files as hash_files
 from ...errors import CheckpointError
 from .safety import check_content
 
-CARD = "bradley.json"
 MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
 """File by which a folder is known as a model of ours."""
 FORMAT = 2
 """Value of `format` in a new card; a card of an earlier format lacks later keys, and is read all the same."""
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 """Values of `compute` in a card."""
+MOST_IDS = 2**31
+"""Bound of a token id."""
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a model folder.
+class Turn(TypedDict):
+    """A turn of a sample conversation."""
+
+    role: str
+    content: str
+
+
+class SampleRow(TypedDict):
+    """A conversation of the parity sample, with its scores."""
+
+    messages: list[Turn]
+    ids: list[int]
+    score: float
+    float32: NotRequired[float]
+
+
+class Parity(TypedDict):
+    """The parity sample."""
+
+    compute: str
+    rows: list[SampleRow]
+
+
+class Tokenization(TypedDict):
+    """Rules about special tokens."""
+
+    add_special_tokens: bool
+    append_eos: int | None
+
+
+class Probe(TypedDict):
+    """A text with known ids."""
+
+    text: str
+    ids: list[int]
+
+
+class AdapterBase(TypedDict):
+    """The base model of an adapter."""
+
+    base: str
+    base_sha256: str
+    revision: str
+    quantize: str
+    vocabulary: int
+    pad_token_id: int
+
+
+class Unit(TypedDict):
+    """The normalization of scores."""
+
+    set: str
+    n: int
+    sha256: str
+    mean: float
+    std: float
+
+
+class Card(TypedDict):
+    """Content of a card, as far as bradley acts on an entry; cards of earlier formats lack some entries."""
+
+    format: NotRequired[int]
+    render: dict[str, Any]
+    template: str
+    template_sha256: NotRequired[str | None]
+    tokenization: NotRequired[Tokenization]
+    probe: NotRequired[Probe]
+    compute: NotRequired[str]
+    weights_sha256: NotRequired[dict[str, str]]
+    files_sha256: NotRequired[dict[str, str]]
+    card_sha256: NotRequired[str]
+    adapter: NotRequired[AdapterBase]
+    parity: NotRequired[Parity]
+    normalization: NotRequired[Unit]
+    export: NotRequired[dict[str, Any]]
+
+
+def read_card(folder: Path, *, accept_edits: bool = False) -> dict[str, Any]:
+    """Read the card of a model folder, and check the hash inside.
+
+    Args:
+        accept_edits: say that the card was edited, in place of an error.
 
     Raises:
-        CheckpointError: no folder, no card, a card too large or no JSON, or a card of a later format.
+        UserError: a name that is not UTF-8.
+        CheckpointError: no folder, no card, a card too large or no JSON, a value of the wrong kind, an edited card, or
+            a card of a later format.
     """
     path = folder / CARD
-    if not folder.is_dir():
+    check_name(folder)
+    with file_errors(path):
+        there, known = folder.is_dir(), path.exists()
+    if not there:
         raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
-    if not path.is_file():
+    if not known:
         raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
     # Before parsing: a huge or deeply nested file from elsewhere could exhaust memory or stack.
     check_content(path)
-    try:
-        card = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is broken: {error}", "copy the whole model folder again") from error
+    card: dict[str, Any] = read_json(path, dict[str, Any], hint=COPY)
     # A later format may give a key another meaning, and a wrong score is worse than a refusal.
     if card.get("format", 1) not in range(1, FORMAT + 1):
         raise CheckpointError(
-            f"{path} has the format {card['format']!r}, and this bradley knows 1 to {FORMAT}",
+            f"{path} has the format {str(card['format'])[:30]}, and this bradley knows 1 to {FORMAT}",
             "install the bradley that wrote it, or a later one",
         )
+    refuse_edits(folder, card_edits(card), accept_edits)
+    card = read_json(path, Card, hint=COPY)
+    _check_numbers(path, card)
     return card
 
 
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write the card of a model folder, whole or not at all."""
-    write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write the card of a model folder with the hash of its content, whole or not at all.
+
+    The hashes of the other files are those that the card names: a caller who wrote or changed files gives new hashes,
+    see `hash_files`. Hashing here would take over an edit made in between.
+    """
+    write_text(folder / CARD, json.dumps(sign(card), indent=2) + "\n")
 
 
-def hash_weights(folder: Path) -> dict[str, str]:
-    """Compute SHA-256 of each weight file of a folder, by name: the value of `weights_sha256` in a card."""
-    return {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+def _check_numbers(path: Path, card: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` for numbers of a card that no model can have."""
+    rows = card.get("parity", {}).get("rows", [])
+    ids = [*card.get("probe", {}).get("ids", []), *(id for row in rows for id in row["ids"])]
+    sizes = [card["adapter"][key] for key in ("vocabulary", "pad_token_id")] if "adapter" in card else []
+    if wrong := next((number for number in (*ids, *sizes) if not 0 <= number < MOST_IDS), None):
+        raise CheckpointError(f"{path} is broken: {str(wrong)[:30]} is no token id", COPY)
+    if any(not row["ids"] or not row["messages"] for row in rows):
+        raise CheckpointError(f"{path} is broken: a conversation of its parity sample is empty", COPY)

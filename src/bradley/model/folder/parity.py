@@ -74,9 +74,11 @@ def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
     """Score rows of token ids in evaluation mode, as a single batch; the model is left as before."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        scores: list[float] = model(batch_of(rows).to(model.device)).tolist()
-    model.train(was_training)
+    try:
+        with torch.no_grad():
+            scores: list[float] = model(batch_of(rows).to(model.device)).tolist()
+    finally:
+        model.train(was_training)
     return scores
 
 

@@ -1,8 +1,9 @@
 """Refusals of a folder from elsewhere, before a loader opens any of its files."""
 
-import json
 from pathlib import Path
 
+from ...common.json_files import parse_json, read_bytes
+from ...common.model_files import file_errors
 from ...common.text import one_line
 from ...errors import CheckpointError
 
@@ -64,13 +65,16 @@ def homes(folder: Path) -> list[Path]:
 def check_content(path: Path) -> None:
     """Raise `CheckpointError` for a file too large, JSON broken or too deep, or a template not in UTF-8."""
     limit = LARGEST_OTHER if path.name in TOKENIZERS else LARGEST.get(path.suffix, LARGEST_OTHER)
-    if limit and path.stat().st_size > limit:
+    with file_errors(path):
+        size = path.stat().st_size
+    if limit and size > limit:
         raise CheckpointError(f"{path} has more than {limit // MEGABYTE} MB", COPY)
-    try:
-        if path.suffix == ".json":
-            json.loads(path.read_bytes())
-        elif path.suffix == ".jinja":
-            path.read_text(encoding="utf-8")
     # Deeply nested JSON exhausts the stack of the parser.
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is broken: {one_line(error)}", COPY) from error
+    if path.suffix == ".json":
+        parse_json(read_bytes(path, hint=COPY), path, hint=COPY)
+    elif path.suffix == ".jinja":
+        content = read_bytes(path, hint=COPY)
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{path} is broken: {one_line(error)}", COPY) from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...common.files import replace_folder
+from ...common.model_files import check_name
 from ...common.text import one_line
 from ...config import Render
 from ...data.chat_template import without_clock
@@ -18,16 +19,18 @@ from ...data.render import Renderer
 from ...data.tokenizer import load_tokenizer
 from ...errors import CheckpointError, DataError, UserError
 from ...records import Message
-from ..build import computes_bfloat16, own_memory
+from ..build import computes_bfloat16
 from ..choose_engine import choose_engine
+from ..finite import check_finite
+from ..network import own_memory
 from ..reward import ScoreModel, compute_name, is_head_weight
-from .card import BFLOAT16, FLOAT32, FORMAT, MODEL_MARK, hash_weights, read_card, write_card
+from .card import BFLOAT16, FLOAT32, FORMAT, MODEL_MARK, hash_files, read_card, write_card
 from .card import CARD as CARD
 from .checks import check_files, check_vocabulary, check_weights
 from .normalization import Normalization
 from .parity import Conversation, measure
 from .readback import check_written
-from .weights import load_saved, save_network
+from .weights import load_saved, save_network, tensors_to_save
 
 TEMPLATE = "bradley_template.jinja"
 """File with the chat template of training."""
@@ -52,7 +55,13 @@ class Loaded(NamedTuple):
 
 
 def load_model(
-    folder: Path, device: str = "cpu", *, trust_remote_code: bool = False, engine: str = "auto", base: str = ""
+    folder: Path,
+    device: str = "cpu",
+    *,
+    trust_remote_code: bool = False,
+    engine: str = "auto",
+    base: str = "",
+    accept_edits: bool = False,
 ) -> Loaded:
     """Load a model folder as trained: the same token ids, dtype and pooled token.
 
@@ -70,6 +79,7 @@ def load_model(
         trust_remote_code: run code of the model from the folder.
         engine: as the setting `model.engine`.
         base: place of an adapter's base model, if moved since training.
+        accept_edits: load a folder with files edited since saving, and log a line naming the files.
 
     Returns:
         Model in evaluation mode, giving float32 scores [R] of R responses, with its renderer and the unit of its
@@ -80,12 +90,13 @@ def load_model(
         CheckpointError: the folder is missing, has no readable `bradley.json`, or holds a pickle or a damaged weight
             file. The model has more than one label, no head (scores would be random), or a weight missing or without a
             place. The device does not compute in the dtype of training. The tokenizer has more tokens than the model
-            has embeddings. Template, tokenizer or weights are not the ones of training.
+            has embeddings. A file was edited, swapped, damaged, removed or added since saving. A weight is NaN or
+            infinite.
     """
     path = Path(folder)
     # Cheap checks before slow loading; no weight is read until names, kinds and sizes of files are known to be safe.
-    card = read_card(path)
-    check_files(path, card)
+    card = read_card(path, accept_edits=accept_edits)
+    check_files(path, card, accept_edits)
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
     network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
@@ -99,13 +110,13 @@ def load_model(
         raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
     # Copied out of the mapped file: equal weights then give the bits of training.
     model = ScoreModel(own_memory(network).to(target), compute).eval()
-    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code)
+    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code, checked=True)
     check_vocabulary(network, tokenizer, path)
     # Before the engine, because the engine needs the longest rendered response.
     renderer = _trained_renderer(card, path, tokenizer, model.causal)
     choose_engine(model, engine, renderer.settings.max_tokens)
     # Last: hashes would catch most faults above, but could not say which fault.
-    check_weights(path, card)
+    check_weights(path, card, accept_edits)
     normalization = card.get("normalization")
     return Loaded(model, renderer, None if normalization is None else Normalization.from_card(normalization))
 
@@ -145,13 +156,16 @@ def write_model(
         weights: tensors by the names of `tensors_to_save`, if the model holds shards; no sample can be scored then.
 
     Returns:
-        SHA-256 of each weight file by name, so that a caller need not read gigabytes again for them.
+        SHA-256 of each file named in the card, so that a caller need not read gigabytes again for them.
 
     Raises:
-        CheckpointError: the files do not hold the tensors of the model.
+        CheckpointError: the files do not hold the tensors of the model, or a weight is NaN or infinite.
     """
+    check_name(folder)
     # Scored by the engine in training, so a later loader is held to the numbers of the run.
     parity = {"parity": measure(model, sample)} if sample else {}
+    # Before the first byte: weights that are no numbers are no model.
+    check_finite(tensors_to_save(model.network) if weights is None else weights, str(folder))
     of_weights = save_network(model.network, folder, weights)
     # Read back now: a save damaged by the disk would otherwise be found when it is the only copy.
     check_written(model.network, folder, weights)
@@ -161,7 +175,7 @@ def write_model(
     if template is not None:
         (folder / TEMPLATE).write_text(template, encoding="utf-8")
     # The card comes last, because it holds hashes of files written before.
-    digests = hash_weights(folder)
+    digests = hash_files(folder)
     card = {
         "format": FORMAT,
         "render": renderer.settings.model_dump(),
@@ -171,13 +185,13 @@ def write_model(
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
-        "weights_sha256": digests,
+        **digests,
         **of_weights,
         **facts,
         **parity,
     }
     write_card(folder, card)
-    return digests
+    return {name: digest for group in digests.values() for name, digest in group.items()}
 
 
 def add_normalization(folder: Path, normalization: Normalization) -> None:
@@ -187,6 +201,7 @@ def add_normalization(folder: Path, normalization: Normalization) -> None:
         CheckpointError: the folder has a unit already, or no readable card.
     """
     card = read_card(folder)
+    # Only the card is signed again: hashing the files anew would take over an edit made in between.
     # A second unit would silently change the meaning of scores already written with the first.
     if "normalization" in card:
         raise CheckpointError(

@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.text import one_line
+from ...common.model_files import library_errors, quiet_transformers
+from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
-from ..build import check_quantize, load_network, quantized_on, quiet_transformers, reproducible_init
+from ..build import check_quantize, quantized_on
+from ..finite import check_finite
+from ..network import load_network, reproducible_init
 from ..reward import is_head_weight
 from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
-from .checks import check_base
+from .checks import check_base, check_base_folder
 
 CARD_KEYS = ("base", "base_sha256", "revision", "quantize")
 """Entries of a card about the base model of an adapter, under the names of `Adapted`."""
@@ -160,12 +163,10 @@ def _load_adapter(
     quantized = _quantized(folder, adapted.quantize, device, compute)
     network = _load_base(folder, adapted, base, remote_code, quantized)
     _fit(network, known, folder)
-    try:
-        with reproducible_init(0):
-            # The drawn factors are overwritten below; the fixed seed only spares the global generator.
-            inject(network, config, adapted)
-    except (ValueError, RuntimeError) as error:
-        raise _other_base(folder, base or adapted.base, one_line(error)) from error
+    other = _other_base(folder, base or adapted.base, "")
+    with reproducible_init(0), library_errors(other.message.removesuffix(": "), other.hint):
+        # The drawn factors are overwritten below; the fixed seed only spares the global generator.
+        inject(network, config, adapted)
     _fill(network, state, folder, base or adapted.base)
     return network
 
@@ -194,23 +195,19 @@ def _adapted(folder: Path, known: Any) -> Adapted:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with library_errors(f"{folder / ADAPTER_WEIGHTS} cannot be read", COPY_AGAIN):
         state: dict[str, Tensor] = load_file(folder / ADAPTER_WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / ADAPTER_WEIGHTS} cannot be read: {one_line(error)}", COPY_AGAIN) from error
+    check_finite(state, str(folder))
     return state
 
 
 def _read_config(folder: Path) -> Any:
     """Read PEFT's config of an adapter."""
     peft = import_peft()
-    try:
+    with library_errors(f"{folder / ADAPTER_CONFIG} is broken", COPY_AGAIN):
         config = peft.LoraConfig.from_pretrained(str(folder))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG} is broken: {one_line(error)}", COPY_AGAIN) from error
     # PEFT would freeze the adapters of a config for inference, and a resumed run trains them.
     config.inference_mode = False
     return config
@@ -220,6 +217,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
     """Load the base model below an adapter: the base model of training and no other."""
     path, revision = (base, "") if base else (adapted.base, adapted.revision)
     try:
+        check_base_folder(Path(locate(path, revision=revision)))
         network, _ = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
         found = weights_hash(path, revision)
     except (CheckpointError, UserError) as error:
