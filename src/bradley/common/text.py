@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import category
 
 from .secrets import redact
 
 GIB = 2**30
+KEPT = "\n\t\u200c\u200d"
+ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of Unicode that are escaped on a page: control, format, surrogate, private and unassigned characters."""
 
 
 def one_line(error: Exception, most: int = 300) -> str:
@@ -22,6 +26,15 @@ def visible(text: str) -> str:
     """
     escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
     return "".join(escaped)
+
+
+def readable(text: str) -> str:
+    """Escape a text of several lines for a page: control and format characters, but no line break, tab or backslash.
+
+    Zero-width joiners stay: some scripts and emoji need the joiners, and joiners move no text. A second call changes
+    nothing.
+    """
+    return "".join(c if c in KEPT or category(c) not in ESCAPED else visible(c) for c in text)
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
