@@ -278,12 +278,18 @@ class Tokens(TypedDict):
     ledger: NotRequired[dict[str, dict[str, Any]] | None]
 
 
+class Reason(TypedDict):
+    """Rows of a split with a fault of a kind, in `data_report.json`."""
+
+    examples: NotRequired[list[Any]]
+
+
 class Split(TypedDict):
     """A split in `data_report.json`."""
 
     sources: NotRequired[list[SourceEntry] | None]
-    rejected: NotRequired[dict[str, dict[str, Any]] | None]
-    findings: NotRequired[dict[str, dict[str, Any]] | None]
+    rejected: NotRequired[dict[str, Reason] | None]
+    findings: NotRequired[dict[str, Reason] | None]
     tokens: NotRequired[Tokens | None]
 
 
