@@ -108,7 +108,7 @@ def test_a_changed_file_is_named_and_made_again(ended, folder, capsys, name, har
         HARM[harm](folder / name)
     if harm == "a folder":
         # A folder in the place of a file is nothing that bradley may remove.
-        with pytest.raises(BradleyError, match="examples.json"):
+        with pytest.raises(BradleyError, match=r"examples\.json"):
             run(folder)
         return
     assert run(folder).results["sets"] == read_results(ended).results["sets"]

@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": GRID,
     "ytick.labelcolor": MUTED,
 }
-MOST_CHARACTERS = 120
+MOST_CHARACTERS = 48
 """Most characters of a text in a figure: a longer name would leave no room for the panel."""
 PANEL_SIZE = (4.6, 2.8)
 """Width and height of one panel, in inches."""
