@@ -1,5 +1,6 @@
 """JSON files that bradley reads back: one reader, and one error for every way in which such a file can be unusable."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from .text import and_more, one_line
 
 MOST_BYTES = 2**28
 """Largest JSON file read back, in bytes (256 MiB); the largest real tokenizer takes a tenth of this."""
+MOST_DEPTH = 100
+"""Most levels of nested objects and lists: code that walks through a deeper value would end in a `RecursionError`."""
+MOST_DIGITS = 300
+"""Most digits of an integer: a longer integer has no float, and no number of bradley is as long."""
 
 
 def read_json(
@@ -60,14 +65,17 @@ def read_bytes(
         raise error(f"{path} cannot be read: {getattr(cause, 'strerror', None) or one_line(cause)}", hint) from cause
 
 
-def parse_json(data: bytes | str, path: Path, error: type[BradleyError] = CheckpointError, hint: str = "") -> Any:
+def parse_json(data: bytes | str, path: Path | str, error: type[BradleyError] = CheckpointError, hint: str = "") -> Any:
     """Parse JSON; `path` names the source in errors.
 
     Raises:
         BradleyError: of class `error`: no UTF-8, no JSON, nested too deeply, or a number of too many digits.
     """
     try:
-        return json.loads(data)
+        value = json.loads(data, parse_int=_integer)
+        if _too_deep(value):
+            raise RecursionError
+        return value
     except RecursionError as cause:
         raise error(f"{path} is broken: nested too deeply", hint) from cause
     # UnicodeDecodeError and JSONDecodeError are ValueErrors, and so is the error for a number of too many digits.
@@ -75,17 +83,19 @@ def parse_json(data: bytes | str, path: Path, error: type[BradleyError] = Checkp
         raise error(f"{path} is broken: {one_line(cause)}", hint) from cause
 
 
-def check_shape(value: Any, shape: Any, path: Path, error: type[BradleyError] = CheckpointError, hint: str = "") -> Any:
+def check_shape(
+    value: Any, shape: Any, path: Path | str, error: type[BradleyError] = CheckpointError, hint: str = ""
+) -> Any:
     """Return `value` if each part has the kind that `shape` says; `path` names the source in errors.
 
     Raises:
         BradleyError: of class `error`, naming the first keys with values of the wrong kind.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # The given value is returned, not the validated copy: a copy lacks the keys that a `TypedDict` does not name.
-        TypeAdapter(shape).validate_python(value, strict=True)
+        _adapter(shape).validate_python(value, strict=True)
     except ValidationError as cause:
         wrong = [
             f"{'.'.join(map(str, one['loc'])) or 'the content'}: {one['msg']}"
@@ -95,3 +105,27 @@ def check_shape(value: Any, shape: Any, path: Path, error: type[BradleyError] = 
     except RecursionError as cause:
         raise error(f"{path} is broken: nested too deeply", hint) from cause
     return value
+
+
+@functools.cache
+def _adapter(shape: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    # Kept: building takes longer than checking a line, and a file may have a line for each row of data.
+    return TypeAdapter(shape)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [child for children in inner for child in children if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True

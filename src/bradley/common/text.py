@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from unicodedata import category
 
 from .secrets import redact
 
@@ -10,6 +11,9 @@ MOST_QUOTED = 100
 """Longest quotation of a given value in a message, in characters."""
 LONGEST_GUESSED = 100
 """Longest word with a suggestion, in characters; no known word is nearly as long."""
+KEPT = "\n\t\u200c\u200d"
+ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of Unicode that are escaped on a page: control, format, surrogate, private and unassigned characters."""
 
 
 def one_line(error: Exception, most: int = 300) -> str:
@@ -57,6 +61,15 @@ def quoted(value: Any, most: int = MOST_QUOTED) -> str:
     # A value nested too deeply, or a number of more digits than Python prints.
     except (RecursionError, ValueError):
         return f"a value of type {type(value).__name__}"
+
+
+def readable(text: str) -> str:
+    """Escape a text of several lines for a page: control and format characters, but no line break, tab or backslash.
+
+    Zero-width joiners stay: some scripts and emoji need the joiners, and joiners move no text. A second call changes
+    nothing.
+    """
+    return "".join(c if c in KEPT or category(c) not in ESCAPED else visible(c) for c in text)
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -70,16 +70,21 @@ DETAILS: dict[str, tuple[str, Callable[[Json], str]]] = {
 
 
 def has_bins(figures: Json) -> bool:
-    """Return True if a summary holds a calibration error."""
-    return (figures.get("calibration") or {}).get("ece") is not None
+    """Return True if a summary holds a calibration error, and a bin with judgments."""
+    known = figures.get("calibration") or {}
+    return known.get("ece") is not None and any(filled(entry) for entry in known["bins"])
+
+
+def filled(entry: Mapping[str, Any]) -> bool:
+    """Return True for a bin with judgments; empty bins hold None instead of means."""
+    return entry["n"] > 0 and entry["confidence"] is not None and entry["accuracy"] is not None
 
 
 def calibration_sentences(figures: Json) -> list[str]:
     """Calibration as a list of a single sentence; empty if unknown."""
     if not has_bins(figures):
         return []
-    # Empty bins hold None instead of means.
-    bins = [entry for entry in figures["calibration"]["bins"] if entry["n"]]
+    bins = [entry for entry in figures["calibration"]["bins"] if filled(entry)]
     judgments = sum(entry["n"] for entry in bins)
     confidence, accuracy = (
         sum(entry["n"] * entry[name] for entry in bins) / judgments for name in ("confidence", "accuracy")

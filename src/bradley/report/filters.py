@@ -54,8 +54,9 @@ def duration(seconds: Any) -> str:
     return f"{minutes}{THIN}min" if minutes < 60 else f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
 
 
-def head(text: str) -> str:
+def head(value: Any) -> str:
     """Shorten a text to its beginning; a text at most a fifth longer stays whole."""
+    text = str(value)
     # Folding away a few last words would cost a reader a click for nothing.
     short = "\n".join(text.split("\n")[:HEAD_LINES])[:HEAD_CHARACTERS]
     return text if len(text) <= 1.2 * len(short) else short.rstrip()

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..common.files import write_bytes, write_text
 from ..common.ownership import refuse_link
+from ..common.text import readable
 from ..errors import UserError
 from ..runs.layout import PLOTS, REPORT
 from ..runs.reader import RunData, read_run
@@ -32,8 +33,8 @@ THEMED = {style.INK: "var(--ink)", style.MUTED: "var(--muted)", style.GRID: "var
 def write_report(run_folder: Path) -> Path:
     """Write `report.html` into a run folder and return the path of the page.
 
-    The page needs no other file: no script, no remote asset, and a content policy forbids both. All texts of the data
-    set are escaped.
+    The page needs no other file: no script, no remote asset, and a content policy forbids both. Every value is escaped,
+    in text, attributes and figures: markup, control characters, and characters that turn the direction of a text.
 
     Raises:
         UserError: `run_folder` is not a run folder, or matplotlib is not installed.
@@ -50,9 +51,7 @@ def write_report(run_folder: Path) -> Path:
     """
     run = read_run(run_folder)
     path = run.folder / REPORT
-    page = _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run))
-    # Texts of data sets may hold lone surrogates, which UTF-8 cannot encode; `write_text` would raise on them.
-    write_bytes(path, page.encode("utf-8", "replace"))
+    write_text(path, _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run)))
     return path
 
 
@@ -206,6 +205,17 @@ def _template() -> "Template":
 
     folder = FileSystemLoader(Path(__file__).parent)
     # Chainable: a run of an earlier version lacks some entries, and the page must appear with dashes nevertheless.
-    environment = Environment(loader=folder, autoescape=True, undefined=ChainableUndefined, trim_blocks=True)
+    # `finalize` sees each value of the page before the escape of markup: no value can be left out.
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, finalize=_shown
+    )
     environment.filters.update(FILTERS, examples=examples)
     return environment.get_template("page.html.jinja")
+
+
+def _shown(value: Any) -> Any:
+    """Escape control and format characters of a value; finished markup stays as it is."""
+    from jinja2 import Undefined
+    from markupsafe import Markup
+
+    return value if isinstance(value, Markup | Undefined) else readable(str(value))

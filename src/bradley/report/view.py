@@ -50,7 +50,7 @@ def summaries(run: RunData) -> dict[str, Json]:
 
 def primary_set(sets: Mapping[str, Json]) -> str | None:
     """Name of the set for the verdict: the first with a decided judgment; None without such a set."""
-    return next((name for name, figures in sets.items() if figures["accuracy"]["n"]), None)
+    return next((name for name, figures in sets.items() if figures["accuracy"]["value"] is not None), None)
 
 
 def scored_rows(run: RunData, name: str) -> list[ScoredComparison]:
@@ -168,7 +168,8 @@ def _against_ceiling(figures: Json) -> list[str]:
 
 def _scale(intervals: Sequence[Json]) -> Scale:
     """Axis with room for chance and every interval, from 40 % to 80 % at least."""
-    ends = [interval[end] for interval in intervals for end in ("low", "high") if interval[end] is not None]
+    known = [interval for interval in intervals if interval["value"] is not None]
+    ends = [interval[end] for interval in known for end in ("low", "high")]
     # A fixed minimal range keeps small differences small to the eye.
     low, high = min([0.4, *ends]), max([0.8, *ends])
     return Scale(max(0.0, low - 0.02), min(1.0, high + 0.02))

@@ -63,6 +63,7 @@ class Claim:
         self.ended = False
         self.lock: FolderLock | None = None
         self._stack = stack
+        self._told: set[str] = set()
         self._look()
 
     @property
@@ -117,7 +118,13 @@ class Claim:
                 return None, False
             refuse_links(self.folder)
         record = read_record(self.folder)
-        return record, record is not None and is_finished(self.folder, self.config)
+        return record, record is not None and is_finished(self.folder, self.config, self._tell)
+
+    def _tell(self, line: str) -> None:
+        """Print a line about the files of an ended run, a single time: the folder is looked at twice."""
+        if line not in self._told:
+            self._told.add(line)
+            self.say(line)
 
     def _make(self) -> None:
         make_run_folder(self.folder, again=self.resume)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, sha256, write_text
+from ..common.json_files import check_shape, parse_json
 from ..errors import CheckpointError
 from .layout import MANIFEST
+from .shapes import Manifest
 
 FORMAT = 1
 """Version of the manifest's fields."""
@@ -77,33 +79,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         CheckpointError: a later bradley wrote the manifest.
     """
     path = folder / MANIFEST
-    text = _text(path)
-    try:
-        content = dict(json.loads(text))
-        digest = content.pop("sha256")
-        # The text is compared, not only the values: every changed byte counts as damage, even a blank.
-        whole = text == _signed(content)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedError(f"{path} is no manifest: {error!r}") from error
-    if not whole:
-        found = json.loads(_signed(content))["sha256"]
-        raise DamagedError(f"{path}: expected sha256 {digest}, found {found}, or other blanks")
-    if content["format"] != FORMAT:
+    # A broken manifest is damage, like any changed file: the checkpoint before may be whole.
+    data = _data(path)
+    content = check_shape(parse_json(data, path, DamagedError), dict[str, Any], path, DamagedError)
+    digest = content.pop("sha256", None)
+    signed = _signed(content)
+    # The text is compared, not only the values: every changed byte counts as damage, even a blank.
+    if data != signed.encode():
+        found = json.loads(signed)["sha256"]
+        raise DamagedError(f"{path}: expected sha256 {digest!s:.80}, found {found}, or other blanks")
+    if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has the format {content['format']}, and this bradley knows {FORMAT}",
+            f"{path} has the format {content.get('format')!r:.40}, and this bradley knows {FORMAT}",
             "install the bradley that wrote it, or a later one",
         )
-    return content
+    manifest: dict[str, Any] = check_shape(content, Manifest, path, DamagedError)
+    return manifest
 
 
-def _text(path: Path) -> str:
+def _data(path: Path) -> bytes:
     if not path.is_file():
         raise DamagedError(f"{path}: expected a manifest, found no such file")
+    # A file that may not be read is no damage: rights concern the whole disk, and no checkpoint is set aside.
     with disk_errors(path, "read"):
         if path.stat().st_size > MOST_BYTES:
             raise DamagedError(f"{path} has more than {MOST_BYTES:,} bytes")
-        # `read_text` would turn \r into \n and hide a damaged byte.
-        return path.read_bytes().decode("utf-8", errors="replace")
+        return path.read_bytes()
 
 
 def verify(folder: Path, step: int) -> dict[str, Any]:

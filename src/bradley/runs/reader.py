@@ -1,21 +1,51 @@
 """Read a run folder as plain values; no other module parses the files written by training."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..common.json_files import check_shape, parse_json, read_json
 from ..errors import DataError, UserError
+from ..evaluate.moments import QUANTILES
 from ..records import ScoredComparison
-from .layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, EXAMPLES, METRICS, TIMING
+from .checks import refuse_damaged
+from .layout import (
+    CONFIG,
+    DATA_REPORT,
+    ENVIRONMENT,
+    EVAL,
+    EVAL_DISTRIBUTIONS,
+    EVAL_SAMPLES,
+    EXAMPLES,
+    METRICS,
+    RESULTS,
+    TIMING,
+)
+from .shapes import (
+    DataReport,
+    DistributionLine,
+    EventLine,
+    Example,
+    Results,
+    SamplesLine,
+    ScoredRow,
+    Settings,
+    TimingLine,
+)
+from .status import read_status
 
 Json = dict[str, Any]
 T = TypeVar("T")
 OTHER_LINES = (EVAL_DISTRIBUTIONS, EVAL_SAMPLES)
 """Files in `eval/` other than scored rows."""
-SIDES = {"chosen": dict, "rejected": dict}
-"""Histograms in a line of `distributions.jsonl`."""
+LARGEST = 2.0**128
+"""Bound of scores, counts and steps: scores come from float32. Sums of larger numbers would overflow in a figure."""
+GO_ON_WITHOUT = "restore the file, or delete it to go on without"
+MOST_STEPS = 2**53
+"""Bound of steps and token counts, exact as floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +84,7 @@ def read_run(folder: Path) -> RunData:
 
     Raises:
         UserError: `folder` is not a run folder, because `metrics.jsonl` is missing.
+        CheckpointError: the run has ended, and a file has changed since, or is gone.
         DataError: a file is broken; the message names file and line.
 
     Example:
@@ -68,82 +99,159 @@ def read_run(folder: Path) -> RunData:
             f"{folder} is not a run folder: it has no metrics.jsonl",
             "give the folder that `bradley train` wrote, such as runs/NAME",
         )
-    objects = ("config", "environment", "data_report", "results")
+    refuse_damaged(
+        folder, read_status(folder), CONFIG, ENVIRONMENT, DATA_REPORT, RESULTS, EXAMPLES, METRICS, TIMING, EVAL
+    )
     scored = sorted(path for path in (folder / EVAL).glob("*.jsonl") if path.name not in OTHER_LINES)
     return RunData(
         folder=folder,
-        **{name: _read_json(folder / f"{name}.json", dict) for name in objects},
-        events=sorted(read_lines(metrics, _event, growing=True), key=lambda event: event["step"]),
-        timing=_read_some(folder / TIMING, {"step": int, "seconds_since_start": int | float}),
-        distributions=_read_some(folder / EVAL / EVAL_DISTRIBUTIONS, {"step": int, "set": str, **SIDES}),
-        samples=_read_some(folder / EVAL / EVAL_SAMPLES, {"step": int, "set": str, "rows": list}),
-        evals={path.stem: list(read_lines(path, ScoredComparison.from_json)) for path in scored},
-        examples=_read_json(folder / EXAMPLES, list),
+        config=_read_json(folder / CONFIG, Settings, {}),
+        environment=_read_json(folder / ENVIRONMENT, Json, {}),
+        data_report=_checked_report(folder / DATA_REPORT, _read_json(folder / DATA_REPORT, DataReport, {})),
+        results=_read_json(folder / RESULTS, Results, {}),
+        events=sorted(read_lines(metrics, EventLine, _event, growing=True), key=lambda event: event["step"]),
+        timing=_read_some(folder / TIMING, TimingLine, _timing),
+        distributions=_read_some(folder / EVAL / EVAL_DISTRIBUTIONS, DistributionLine, _distribution),
+        samples=_read_some(folder / EVAL / EVAL_SAMPLES, SamplesLine, _step),
+        evals={path.stem: read_scored(path) for path in scored},
+        examples=_read_json(folder / EXAMPLES, list[Example], []),
     )
 
 
-def read_lines(path: Path, build: Callable[[Json], T], *, growing: bool = False) -> Iterator[T]:
+def read_lines(path: Path, shape: Any, build: Callable[[Json], T], *, growing: bool = False) -> Iterator[T]:
     """Read a JSONL file line by line, and yield `build(line)` for each line; blank lines are skipped.
 
     Args:
         path: of the file.
-        build: makes the result from the parsed line; may raise ValueError, KeyError or TypeError.
+        shape: type of a line, as for `check_shape`.
+        build: makes the result from a line of this shape; may raise ValueError or TypeError.
         growing: True for a file written line by line, such as `metrics.jsonl`; an unfinished last line is skipped.
 
     Raises:
-        DataError: a line cannot be read; the message names file and line.
+        DataError: the file or a line cannot be read; the message names file and line.
     """
-    with path.open("rb") as file:
-        # A running or killed run may leave half of a last line. In a file written as a whole, half a line is damage.
-        for number, line in enumerate(file, 1):
-            if line.strip() and not (growing and not line.endswith(b"\n")):
-                yield _read_line(path, number, line, build)
-
-
-def _read_line(path: Path, number: int, line: bytes, build: Callable[[Json], T]) -> T:
     try:
-        return build(json.loads(line))
-    except (ValueError, KeyError, TypeError) as error:
-        detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path}, line {number} cannot be read: {detail}", "restore the file, or delete this line"
-        ) from error
+        # A pipe would block.
+        if not path.is_file():
+            raise DataError(f"{path} is no file", "restore the file")
+        with path.open("rb") as file:
+            # A running or killed run may leave half of a last line. In a file written as a whole, half a line is
+            # damage.
+            for number, line in enumerate(file, 1):
+                if line.strip() and not (growing and not line.endswith(b"\n")):
+                    yield _read_line(path, number, line, shape, build)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", "restore the file") from error
+
+
+def _read_line(path: Path, number: int, line: bytes, shape: Any, build: Callable[[Json], T]) -> T:
+    where, hint = f"{path}, line {number}", "restore the file, or delete this line"
+    value = check_shape(parse_json(line, where, DataError, hint), shape, where, DataError, hint)
+    try:
+        return build(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where} is broken: {error!s:.200}", hint) from error
+
+
+def read_scored(path: Path) -> list[ScoredComparison]:
+    """Read a file of scored rows.
+
+    Raises:
+        DataError: the file or a row cannot be read; the message names file and line.
+    """
+    return list(read_lines(path, ScoredRow, _scored))
+
+
+def _scored(line: Json) -> ScoredComparison:
+    row = ScoredComparison.from_json(line)
+    # Every figure indexes by the responses: a list of another length would end the report.
+    lists = {name: getattr(row, name) for name in ("scores", "tokens", "response_tokens", "truncated", "source_scores")}
+    for name, values in lists.items():
+        if values is not None and len(values) != len(row.scores):
+            raise ValueError(f"{len(values)} {name} for {len(row.scores)} scores")
+    for judgment in row.judgments:
+        if not (0 <= judgment.better < len(row.scores) and 0 <= judgment.worse < len(row.scores)):
+            raise ValueError("a judgment names a response that is not there")
+    _bounded("a score", *row.scores, *(row.source_scores or ()))
+    _bounded("a margin or weight", *(x for j in row.judgments for x in (j.margin, j.weight) if x is not None))
+    if not all(0 <= count <= MOST_STEPS for count in (*row.tokens, *row.response_tokens)):
+        raise ValueError("a count of tokens is out of range")
+    return row
+
+
+def _bounded(what: str, *values: float) -> None:
+    """Raise `ValueError` for a number that overflows in a figure; values that are not finite are named elsewhere."""
+    if any(math.isfinite(value) and abs(value) > LARGEST for value in values):
+        raise ValueError(f"{what} is larger than {LARGEST:.0e}")
+
+
+def _step(line: Json) -> Json:
+    if not 0 <= line["step"] <= MOST_STEPS:
+        raise ValueError(f"step is {line['step']!r:.40}, wanted 0 to {MOST_STEPS:,}")
+    return line
 
 
 def _event(line: Json) -> Json:
     """Check the fields of an event needed by every reader."""
-    # The report and the plots index by these fields: a wrong type would end them with a bare KeyError or TypeError.
-    if line["kind"] not in ("train", "eval") or not isinstance(line["step"], int):
-        raise ValueError(f'kind is {line["kind"]!r} and step {line["step"]!r}, wanted "train" or "eval" and an integer')
-    if line["kind"] == "eval" and not isinstance(line["set"], str):
-        raise ValueError(f"set is {line['set']!r}, wanted a name")
-    return line
+    # The report and the plots index by these fields: a wrong value would end them with a bare KeyError.
+    if line["kind"] not in ("train", "eval"):
+        raise ValueError(f'kind is {line["kind"]!r:.60}, wanted "train" or "eval"')
+    if line["kind"] == "eval" and "set" not in line:
+        raise ValueError("no set")
+    return _step(line)
 
 
-def _read_some(path: Path, wanted: Mapping[str, Any]) -> list[Json]:
-    """Read the lines of an optional file; each line must have the fields in `wanted`, of these types."""
-    if not path.is_file():
-        return []
-    return list(read_lines(path, lambda line: _checked(line, wanted), growing=True))
+def _timing(line: Json) -> Json:
+    if not math.isfinite(line["seconds_since_start"]):
+        raise ValueError("seconds_since_start is not finite")
+    _bounded("seconds_since_start", line["seconds_since_start"])
+    return _step(line)
 
 
-def _checked(line: Json, wanted: Mapping[str, Any]) -> Json:
-    for name, kind in wanted.items():
-        if not isinstance(line[name], kind):
-            raise ValueError(f"{name} is {line[name]!r:.60}, wanted {getattr(kind, '__name__', 'a number')}")
-    return line
+def _distribution(line: Json) -> Json:
+    for name in ("chosen", "rejected"):
+        _histogram(line[name])
+        _finite(f"a quantile of {name}", [line[name][key] for key in QUANTILES if key in line[name]])
+    return _step(line)
 
 
-def _read_json(path: Path, wanted: type[T]) -> T:
-    """Read the value in a JSON file of type `wanted`; an empty value without a file."""
-    if not path.is_file():
-        return wanted()
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not valid JSON: {error}", "restore the file, or delete it to go on without"
-        ) from error
-    if not isinstance(value, wanted):
-        raise DataError(f"{path} holds a {type(value).__name__}, wanted a {wanted.__name__}", "restore the file")
+def _histogram(histogram: Json) -> None:
+    """Raise `ValueError` unless B counts of 0 or more stand between B + 1 ascending edges, or both are empty."""
+    edges, counts = histogram["edges"], histogram["counts"]
+    if not edges and not counts:
+        return
+    if len(edges) != len(counts) + 1:
+        raise ValueError(f"a histogram has {len(edges)} edges and {len(counts)} counts")
+    _finite("an edge or count of a histogram", [*edges, *counts])
+    if any(count < 0 for count in counts) or any(high <= low for low, high in itertools.pairwise(edges)):
+        raise ValueError("a histogram has a negative count, or edges that do not ascend")
+
+
+def _finite(what: str, values: list[float]) -> None:
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise ValueError(f"{what} is not a finite number")
+    _bounded(what, *values)
+
+
+def _checked_report(path: Path, report: Json) -> Json:
+    """Check the histograms of a data report."""
+    for split in (report.get("splits") or {}).values():
+        for histogram in ((split.get("tokens") or {}).get("histograms") or {}).values():
+            try:
+                _histogram(histogram)
+            except ValueError as error:
+                raise DataError(f"{path} is broken: {error}", GO_ON_WITHOUT) from error
+    return report
+
+
+def _read_some(path: Path, shape: Any, build: Callable[[Json], Json]) -> list[Json]:
+    """Read the lines of an optional file."""
+    return list(read_lines(path, shape, build, growing=True)) if path.exists() else []
+
+
+def _read_json(path: Path, shape: Any, empty: T) -> T:
+    """Read the value in a JSON file; `empty` without a file."""
+    if not path.exists():
+        return empty
+    value: T = read_json(path, shape, error=DataError, hint=GO_ON_WITHOUT)
     return value

@@ -1,18 +1,26 @@
 """Record of a run, `run.json`: the identity of the run, and the first step of every start."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, write_text
+from ..common.json_files import check_shape, parse_json, read_json
 from ..common.other_trainers import shards_of
 from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import holds_ours, leftovers
+from .checks import DONE, Damage, damages, weight_hashes, without_hashes
 from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
-from .status import read_state
+from .run import read_results
+from .shapes import EventLine, Record, Threads
+from .status import read_status
+
+HINT = "copy the whole run folder, or begin anew"
+MOST_THREADS = 4096
+"""Most threads of a recorded run; a larger number is damage, and could end the process."""
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -25,12 +33,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if not begun(folder):
         return None
-    if path.is_file():
-        try:
-            record = dict(json.loads(path.read_text(encoding="utf-8")))
-            return {**record, "identity": dict(record["identity"]), "starts": list(record["starts"])}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CheckpointError(f"{path} is broken: {error!r}", "copy the whole run folder, or begin anew") from error
+    if path.exists():
+        return _checked(path)
     # A copy cut short may lose the record. Beginning at step 0 would then overwrite the metrics of a trained model.
     if leftovers(folder / CHECKPOINTS):
         raise CheckpointError(
@@ -62,13 +66,56 @@ def begun(folder: Path) -> bool:
     return False
 
 
-def is_finished(folder: Path, config: Config) -> bool:
-    """Return True if a run with exactly this configuration has ended well in the folder."""
-    if read_state(folder) != "done":
+def _checked(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = read_json(path, Record, hint=HINT)
+    threads = check_shape(record["identity"].get("threads"), Threads, path, hint=HINT)["number"]
+    if not 1 <= threads <= MOST_THREADS:
+        raise CheckpointError(f"{path} is broken: identity.threads.number is {threads!r:.40}", HINT)
+    return record
+
+
+def is_finished(folder: Path, config: Config, say: Callable[[str], None]) -> bool:
+    """Return True if a run with exactly this configuration has ended well in the folder, and each file is whole.
+
+    Args:
+        folder: the run folder.
+        config: settings of the run.
+        say: prints a line about a damaged file, which a resume makes again; or about a run without hashes.
+
+    Raises:
+        CheckpointError: a file is damaged that no resume can make again.
+    """
+    try:
+        status = read_status(folder)
+        if status.get("state") != DONE:
+            return False
+        found = _damage(folder, status)
+    except CheckpointError as error:
+        say(f"{error.message}: the end of the run is done again")
         return False
+    if found is not None and found.final:
+        raise CheckpointError(f"{folder / found.name} {found.what}", f"put the file back; {HINT}")
+    if found is not None:
+        say(f"{folder / found.name} {found.what}: the end of the run is done again")
+        return False
+    if "files" not in status:
+        say(without_hashes(folder))
     # Through JSON on both sides: JSON turns tuples into lists, and unequal types would mean an unfinished run.
-    known = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return bool(known == json.loads(config.model_dump_json()))
+    return bool(read_json(folder / CONFIG, hint=HINT) == json.loads(config.model_dump_json()))
+
+
+def _damage(folder: Path, status: Mapping[str, Any]) -> Damage | None:
+    """Return the first damaged file of a finished run: one that no resume can make again, if any.
+
+    Raises:
+        CheckpointError: a file of a run without hashes cannot be read.
+    """
+    if "files" not in status:
+        read_results(folder)
+        read_json(folder / CONFIG, hint=HINT)
+        return next(damages(folder, weight_hashes(folder)), None)
+    found = list(damages(folder, status["files"]))
+    return next((damage for damage in found if damage.final), found[0] if found else None)
 
 
 def refuse_trained(folder: Path) -> None:
@@ -77,19 +124,22 @@ def refuse_trained(folder: Path) -> None:
     The evaluation at step 0 writes a checkpoint, so such a run has lost checkpoints and must not begin again at step 0.
     """
     path = folder / METRICS
-    steps = [_step(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-    if max(steps, default=0) > 0:
+    if not path.is_file():
+        return
+    with disk_errors(path, "read"):
+        last = max((_step(path, line) for line in path.read_bytes().splitlines()), default=0)
+    if last > 0:
         raise CheckpointError(
-            f"{folder} has metrics up to step {max(steps)}, and none of its checkpoints is there",
+            f"{folder} has metrics up to step {last}, and none of its checkpoints is there",
             "copy the whole run folder, or begin anew with another --output",
         )
 
 
-def _step(line: bytes) -> int:
+def _step(path: Path, line: bytes) -> int:
     """Return the step of a line of metrics; 0 for a line cut short by a crash."""
     try:
-        return int(json.loads(line)["step"])
-    except ValueError:
+        return int(check_shape(parse_json(line, path), EventLine, path)["step"])
+    except CheckpointError:
         return 0
 
 

@@ -4,9 +4,11 @@ import json
 import shlex
 from pathlib import Path
 
-from ..common.files import disk_errors, remove_file, write_new, write_text
+from ..common.files import remove_file, write_new, write_text
+from ..common.json_files import read_json
 from ..errors import CheckpointError
 from .layout import RECORD, STARTS
+from .shapes import Starts
 
 MOST = 5
 """Most starts in a row without a new checkpoint; then a person has to look."""
@@ -62,13 +64,8 @@ def _count(step: int | None, starts: int) -> str:
 
 def _starts_at(path: Path, step: int | None) -> int:
     """Return the starts counted so far from `step`; 0 without a count, or with a count from another step."""
-    if not path.is_file():
+    if not path.exists():
         return 0
-    with disk_errors(path, "read"):
-        text = path.read_bytes()
     # A broken count must not read as 0: a crash in the middle of every start would then never be noticed.
-    try:
-        known = json.loads(text)
-        return int(known["starts"]) if known["step"] == step else 0
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is broken: {error!r}", f"type `rm {shlex.quote(str(path))}`") from error
+    known = read_json(path, Starts, hint=f"type `rm {shlex.quote(str(path))}`")
+    return int(known["starts"]) if known["step"] == step else 0

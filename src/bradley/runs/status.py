@@ -5,14 +5,18 @@ Watching programs, such as the launcher, read this small file.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from ..common.files import write_text
+from ..common.files import disk_errors, write_text
+from ..common.json_files import read_json
 from ..common.secrets import redact
 from ..common.signals import StopRequested
-from ..errors import BradleyError, DivergedError, Preempted, RankError, RunFolderError
+from ..errors import BradleyError, CheckpointError, DivergedError, Preempted, RankError, RunFolderError
+from .checks import DONE, hash_outputs
 from .layout import STATUS
+from .shapes import Status
 
 STATES: dict[type[BaseException], str] = {Preempted: "preempted", DivergedError: "diverged"}
 """State of a run ended by an error of each class; `failed` for any other error."""
@@ -23,7 +27,7 @@ def reported(folder: Path) -> Iterator[None]:
     """Keep the status of a run inside a `with` block; an error of the block passes through.
 
     The state is `running`, and after the block `done`, `preempted`, `diverged` or `failed`, with exit code, message and
-    hint.
+    hint. The state `done` comes with the hash of every file that is read back later, see `checks`.
     """
     write_status(folder, "running")
     try:
@@ -40,10 +44,19 @@ def reported(folder: Path) -> Iterator[None]:
     except BaseException as error:
         write_status(folder, "failed", 1, f"{type(error).__name__}: {error}")
         raise
-    write_status(folder, "done", 0)
+    with disk_errors(folder, "read"):
+        files = hash_outputs(folder)
+    write_status(folder, DONE, 0, files=files)
 
 
-def write_status(folder: Path, state: str, code: int | None = None, what: str = "", fix: str = "") -> None:
+def write_status(
+    folder: Path,
+    state: str,
+    code: int | None = None,
+    what: str = "",
+    fix: str = "",
+    files: Mapping[str, str] | None = None,
+) -> None:
     """Replace the status of a run folder.
 
     Args:
@@ -52,10 +65,12 @@ def write_status(folder: Path, state: str, code: int | None = None, what: str = 
         code: exit code; None for a running run.
         what: message of the error.
         fix: hint of the error.
+        files: SHA-256 of the run's files by name, for the state `done`.
     """
     # Messages of other libraries may quote a key or a password, and a status file is read by many.
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
-    write_text(folder / STATUS, json.dumps(status) + "\n")
+    hashes = {} if files is None else {"files": dict(files)}
+    write_text(folder / STATUS, json.dumps({**status, **hashes}) + "\n")
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:
@@ -66,12 +81,23 @@ def write_last(folder: Path, code: int, what: str, fix: str) -> None:
     """
     if not (folder / STATUS).is_file():
         return
-    known = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    try:
+        known = read_status(folder)
+    # A broken status says nothing, and the failure is worth more.
+    except CheckpointError:
+        known = {"state": "running", "code": None}
     if known["state"] == "running" or known["code"] == code == RankError.exit_code:
         write_status(folder, "failed", code, what, fix)
 
 
-def read_state(folder: Path) -> str:
-    """Return the state of the run in a folder; '' without a status file."""
+def read_status(folder: Path) -> dict[str, Any]:
+    """Read the status of the run in a folder; {} without a status file.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is no status.
+    """
     path = folder / STATUS
-    return str(json.loads(path.read_text(encoding="utf-8"))["state"]) if path.is_file() else ""
+    if not path.exists():
+        return {}
+    status: dict[str, Any] = read_json(path, Status, hint="remove the file; --resume then ends the run again")
+    return status

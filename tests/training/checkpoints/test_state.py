@@ -110,5 +110,5 @@ def test_a_state_that_says_other_shards_than_there_are_is_refused(tmp_path):
 
 
 def test_a_checkpoint_without_a_state_cannot_be_gone_on_from(tmp_path):
-    with pytest.raises(CheckpointError, match="is no state of a run"):
+    with pytest.raises(CheckpointError, match=r"state\.json cannot be read"):
         read_saved(tmp_path)

@@ -18,6 +18,10 @@ AXES = {
 """Axes of training figures: name -> label."""
 
 
+LARGEST = 1e100
+"""Largest number drawn."""
+
+
 class Series(NamedTuple):
     """Points of a curve: x and y of equal length, ordered by step."""
 
@@ -81,8 +85,8 @@ def main_set(events: Sequence[Event]) -> str:
 
 
 def finite(value: object) -> bool:
-    """Return True if `value` is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Return True if `value` is a finite number, small enough for the arithmetic of an axis."""
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= LARGEST
 
 
 def _places(events: Sequence[Event], x: str) -> dict[int, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..details import filled
 from ..filters import number
 from .style import BLUE, GRID, MUTED, PANEL_SIZE, figure_style, new_figure
 
@@ -29,7 +30,7 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
         figure = new_figure((PANEL_SIZE[0], 1.35 * PANEL_SIZE[1]))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         # Empty bins have no mean to draw, but belong to the counts below.
-        _draw_accuracy(above, [entry for entry in bins if entry["n"]])
+        _draw_accuracy(above, [entry for entry in bins if filled(entry)])
         _draw_counts(below, bins)
         ece = "" if calibration["ece"] is None else f", ECE {calibration['ece']:.3f}"
         above.set_title(f"{title}{ece}")

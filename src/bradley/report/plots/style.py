@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ...common.text import readable
 from ...errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ STYLE: dict[Any, Any] = {
     "ytick.color": GRID,
     "ytick.labelcolor": MUTED,
 }
+MOST_CHARACTERS = 48
+"""Most characters of a text in a figure: a longer name would leave no room for the panel."""
 PANEL_SIZE = (4.6, 2.8)
 """Width and height of one panel, in inches."""
 
@@ -78,6 +81,7 @@ def figure_style() -> Iterator[None]:
 def svg_text(figure: "Figure") -> str:
     """Convert a figure to an `<svg>` element without prolog or metadata; the same figure gives the same text."""
     buffer = io.StringIO()
+    _escape_texts(figure)
     with figure_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
@@ -88,6 +92,22 @@ def svg_text(figure: "Figure") -> str:
 def png_bytes(figure: "Figure", dpi: int = 160) -> bytes:
     """Convert a figure to PNG on white, `dpi` pixels per inch; the same figure gives the same bytes."""
     buffer = io.BytesIO()
+    _escape_texts(figure)
     with figure_style():
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _escape_texts(figure: "Figure") -> None:
+    """Bring every text of a figure on a single line of bounded length, without control and format characters.
+
+    Names of sets, splits and columns come from data. Fonts fail on lone surrogates, and SVG forbids control characters.
+    """
+    from matplotlib.text import Text
+
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
+        text = readable(artist.get_text().replace("\n", "\\n").replace("\t", "\\t"))
+        shown = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+        if shown != artist.get_text():
+            artist.set_text(shown)

@@ -27,6 +27,8 @@ COUNTS = ("rows", "comparisons", "judgments", "responses", "prompts")
 LEFT_OUT = ("mixed_away", "capped_away", "grouped_away", "sampled_away")
 TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probability", "margin", "weight", "rank")
 """Arrays of a token store with an influence on training."""
+ADDED = ("labels",)
+"""Fields missing in the records of earlier versions, and compared only if both records have the field."""
 FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
 """Settings, or sections of settings, free to change at a resume: no number of the run depends on these settings."""
 CIRCUMSTANCES = ("threads", "versions", "code", "hardware", "sums")
@@ -56,6 +58,7 @@ def identity(
     return {
         "config": dict(settings_that_count(config)),
         "data": {name: trained_on(store) for name, store in data.items()},
+        "labels": {name: labels_of(store) for name, store in data.items()},
         "tokenizer": rendering_hashes(renderer),
         "base": {"weights": base},
         "dtype": {"compute": compute_name(model)},
@@ -109,6 +112,8 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
     """
     changed = {}
     for field in before.keys() | now.keys():
+        if field in ADDED and not (field in before and field in now):
+            continue
         old, new = before.get(field, {}), now.get(field, {})
         for key in old.keys() | new.keys():
             if old.get(key) != new.get(key):
@@ -203,4 +208,15 @@ def trained_on(store: TokenStore) -> str:
         # Without names and lengths, a number moved from one array into the next would leave the hash unchanged.
         digest.update(f"{name} {array.dtype} {len(array)}\n".encode())
         digest.update(array.data)
+    return digest.hexdigest()
+
+
+def labels_of(store: TokenStore) -> str:
+    """Compute SHA-256 of everything else in a store that the results show: ids, prompts, tags and the data's scores.
+
+    Files and their places are left out: moved data are the same data.
+    """
+    digest = hashlib.sha256()
+    for row in store.info:
+        digest.update(f"{json.dumps([row.id, row.prompt_key, row.tags, row.source_scores])}\n".encode())
     return digest.hexdigest()

@@ -9,19 +9,114 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, NotRequired
+
+from typing_extensions import TypedDict
 
 from ...common.files import disk_errors, write_bytes
+from ...common.json_files import read_json
 from ...common.text import one_line
 from ...errors import CheckpointError
 from ...runs.layout import EVAL, STATE
+from ...runs.shapes import Number
 from ..distributed.full_tensors import Form
 from ..distributed.sharded_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
 from ..progress import EVALUATOR_FIELDS, Progress
 
 STATE_FILE, ROWS = "state.json", EVAL
+HINT = "copy the whole run folder, or begin anew"
 KEPT_ROWS = ("*-best.jsonl", "*-last.jsonl")
 """Patterns of scored rows belonging to the evaluator's state."""
+
+Empty = dict[Literal["nothing"], None]
+"""{}: a state before the first save. No shape forbids every key, so a single key stays possible."""
+
+
+class Place(TypedDict):
+    """Position of a run in the plan."""
+
+    step: int
+    episode: int
+    epoch: Number
+    seen: int
+
+
+class WindowSums(TypedDict):
+    """Sums of a step, in the window of the progress."""
+
+    sums: dict[str, Number]
+    units: dict[str, str]
+    totals: dict[str, Number]
+
+
+class FlowState(TypedDict):
+    """State of the check of gradients."""
+
+    start: dict[str, int]
+    explained: list[str]
+
+
+class DivergenceState(TypedDict):
+    """Memory of the rule for divergence."""
+
+    start: NotRequired[Number | None]
+    loss: NotRequired[Number]
+    out: NotRequired[int]
+    same: NotRequired[int]
+    low: NotRequired[int]
+    blown_at: NotRequired[int]
+    blown: NotRequired[Number]
+    accuracy: NotRequired[Number]
+    best_at: NotRequired[int]
+    best: NotRequired[Number]
+
+
+class GuardState(TypedDict):
+    """State of the check for failed steps."""
+
+    skipped_steps: list[dict[str, Any]]
+    diverged: str
+    divergence: DivergenceState
+
+
+class ProgressState(TypedDict):
+    """Entry `progress` of `training/state.json`."""
+
+    place: Place
+    window: list[WindowSums]
+    evaluated: bool
+    stop: str
+    movement: FlowState | Empty
+    guard: GuardState | Empty
+    writers: dict[str, int | str | None]
+    seconds: Number
+
+
+class EvaluatorState(TypedDict):
+    """Entry `evaluator` of `training/state.json`."""
+
+    best_step: int
+    best: list[Number] | None
+    stop_best: Number | None
+    waited: int
+    summaries: dict[str, dict[str, dict[str, Any]]]
+    shown: dict[str, dict[str, list[dict[str, Any]]]]
+
+
+class OptimizerState(TypedDict):
+    """Entry `optimizer` of `training/state.json`."""
+
+    state: dict[str, dict[str, Any]]
+    groups: list[list[str]]
+    shards: NotRequired[dict[str, Any]]
+
+
+class State(TypedDict):
+    """`training/state.json` of a checkpoint."""
+
+    progress: ProgressState
+    evaluator: EvaluatorState
+    optimizer: OptimizerState
 
 
 def save_state(
@@ -70,18 +165,16 @@ def read_saved(checkpoint: Path) -> Saved:
     """
     # Every part is parsed here: a broken state must be found before the job, the rows and `run.json` are changed.
     folder = checkpoint / STATE
+    state = read_json(folder / STATE_FILE, State, hint=HINT)
+    known = state["optimizer"]
     try:
-        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        known = state["optimizer"]
-        values = {name: dict(entry) for name, entry in known["state"].items()}
-        optimizer = {"state": values, "groups": known["groups"], "tensors": _forms(folder, known)}
+        optimizer = {"state": known["state"], "groups": known["groups"], "tensors": _forms(folder, known)}
         evaluator = {name: state["evaluator"][name] for name in EVALUATOR_FIELDS}
         progress = Progress.from_json(state["progress"]).to_json()
         os.listdir(folder / ROWS)
+    # The loaders of tensors report damage by exceptions of many kinds, and each means the same here.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{folder} is no state of a run: {one_line(error)}", "copy the whole run folder, or begin anew"
-        ) from error
+        raise CheckpointError(f"{folder} is no state of a run: {one_line(error)}", HINT) from error
     return Saved(optimizer, progress, evaluator)
 
 

@@ -1,0 +1,217 @@
+"""A finished run whose files changed: named, and made again or refused; never a number, never "nothing to do"."""
+
+import errno
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bradley.errors import BradleyError, CheckpointError, UserError
+from bradley.report.page import write_report
+from bradley.runs import checks
+from bradley.runs.reader import read_run
+from bradley.runs.run import read_results
+from bradley.runs.status import read_status
+from tests.training.interrupted import fingerprint, run
+
+pytestmark = pytest.mark.slow
+MADE_AGAIN = (
+    "model/bradley.json",
+    "model/model.safetensors",
+    "model/tokenizer.json",
+    "model/config.json",
+    "results.json",
+    "config.json",
+    "environment.json",
+    "data_report.json",
+    "examples.json",
+    "eval/valid-best.jsonl",
+    "eval/train_probe-last.jsonl",
+)
+ONLY_COPY = ("run.json", "metrics.jsonl", "timing.jsonl", "eval/valid-step-0.jsonl", "eval/samples.jsonl")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def edit(path):
+    data = bytearray(path.read_bytes())
+    # A digit, if there is any: the file stays readable, and says another number.
+    place = next((i for i, byte in enumerate(data) if i > len(data) // 2 and byte in b"2345678"), len(data) // 2)
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def swap(path):
+    path.write_bytes(b"{}\n")
+
+
+def put_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+HARM = {"gone": os.unlink, "empty": lambda path: path.write_bytes(b""), "cut": cut, "edited": edit, "swapped": swap,
+        "a folder": put_folder}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path_factory, monkeypatch):
+    """One cache of tokens for all runs, and no figures."""
+    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A finished run, never changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        run(tmp_path_factory.mktemp("ended") / "run")
+    return tmp_path_factory.getbasetemp() / "ended0" / "run"
+
+
+@pytest.fixture
+def folder(ended, tmp_path):
+    return shutil.copytree(ended, tmp_path / "run")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_file_that_is_read_back_has_its_hash(ended):
+    assert set(MADE_AGAIN) | set(ONLY_COPY) <= set(read_status(ended)["files"])
+
+
+def test_a_whole_run_is_left_as_it_is(folder, capsys):
+    before = contents(folder)
+    assert run(folder).results["steps"] == 15
+    assert contents(folder) == before and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [("model/model.safetensors", "gone"), ("model/tokenizer.json", "edited"), ("results.json", "edited"),
+     ("config.json", "cut"), ("model", "gone"), ("status.json", "empty"), ("eval/valid-best.jsonl", "swapped"),
+     ("examples.json", "a folder")],
+)  # fmt: skip
+def test_a_changed_file_is_named_and_made_again(ended, folder, capsys, name, harm):
+    if name == "model":
+        shutil.rmtree(folder / name)
+    else:
+        HARM[harm](folder / name)
+    if harm == "a folder":
+        # A folder in the place of a file is nothing that bradley may remove.
+        with pytest.raises(BradleyError, match=r"examples\.json"):
+            run(folder)
+        return
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    assert f"{folder / name}" in capsys.readouterr().err.replace("\n", "")
+    assert fingerprint(folder) == fingerprint(ended)
+    assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ONLY_COPY)
+@pytest.mark.parametrize("harm", ["gone", "edited"])
+def test_a_changed_file_that_cannot_be_made_again_is_refused(folder, name, harm):
+    HARM[harm](folder / name)
+    before = contents(folder)
+    with pytest.raises(CheckpointError, match=name) as caught:
+        run(folder)
+    assert caught.value.exit_code == 4 and caught.value.hint and contents(folder) == before
+
+
+def test_without_a_checkpoint_nothing_is_made_again(folder, capsys):
+    shutil.rmtree(folder / "checkpoints")
+    assert run(folder).results["steps"] == 15
+    (folder / "model/model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="none of its checkpoints is there") as caught:
+        run(folder)
+    assert caught.value.exit_code == 4 and "model/model.safetensors is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*MADE_AGAIN[4:], *ONLY_COPY[1:]])
+@pytest.mark.parametrize("harm", HARM)
+def test_no_reader_believes_a_changed_file(folder, name, harm):
+    HARM[harm](folder / name)
+    for read in (read_run, write_report):
+        with pytest.raises(BradleyError, match=name.rpartition("/")[2]) as caught:
+            read(folder)
+        assert caught.value.exit_code in (2, 3, 4) and caught.value.hint
+    if name == "results.json":
+        with pytest.raises(CheckpointError, match=r"results\.json"):
+            read_results(folder)
+
+
+def test_rows_of_a_run_are_checked_and_a_wrong_name_is_said(folder):
+    ended = read_results(folder)
+    assert len(ended.rows("valid")) == 12
+    for name, label in (("test", "best"), ("valid", "worst"), ("../../x", "best"), ("x\x00", "best")):
+        with pytest.raises(UserError, match="holds no scored rows"):
+            ended.rows(name, label)
+    edit(folder / "eval/valid-best.jsonl")
+    with pytest.raises(CheckpointError, match=r"valid-best\.jsonl"):
+        ended.rows("valid")
+    (folder / "eval/valid-best.jsonl").unlink()
+    with pytest.raises(CheckpointError, match=r"valid-best\.jsonl is missing"):
+        ended.rows("valid")
+
+
+def forget_hashes(folder):
+    status = json.loads((folder / "status.json").read_text())
+    del status["files"]
+    (folder / "status.json").write_text(json.dumps(status))
+
+
+def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(folder, capsys):
+    forget_hashes(folder)
+    checks.say_without_hashes.cache_clear()
+    assert run(folder).results["steps"] == 15
+    assert capsys.readouterr().err.count("without hashes") == 1
+    read_run(folder)
+    write_report(folder)
+    assert capsys.readouterr().err.count("without hashes") == 1
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "model/bradley.json", "results.json", "config.json"])
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_run_of_an_earlier_version_is_made_whole_again(ended, folder, capsys, name, harm):
+    forget_hashes(folder)
+    HARM[harm](folder / name)
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    assert name in capsys.readouterr().err.replace("\n", "")
+    assert fingerprint(folder) == fingerprint(ended)
+
+
+def forbid(monkeypatch, path):
+    """Let the system refuse to open a file, as for another user; the superuser may open any."""
+    real = io.open
+
+    def refusing(file, *given, **named):
+        if isinstance(file, Path) and file == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return real(file, *given, **named)
+
+    monkeypatch.setattr(io, "open", refusing)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "hashed"),
+    [("run.json", run, True), ("metrics.jsonl", run, True), ("run.json", run, False)]
+    + [(name, read, hashed) for hashed in (True, False) for name, read in (
+        ("status.json", read_run), ("results.json", read_run), ("metrics.jsonl", read_run),
+        ("eval/valid-best.jsonl", write_report), ("results.json", read_results))],
+)  # fmt: skip
+def test_a_file_that_may_not_be_read_is_named(folder, monkeypatch, name, read, hashed):
+    if not hashed:
+        forget_hashes(folder)
+    forbid(monkeypatch, folder / name)
+    with pytest.raises(BradleyError, match="Permission denied") as caught:
+        read(folder)
+    assert caught.value.exit_code in (3, 4, 7) and name in caught.value.message
