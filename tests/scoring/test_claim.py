@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bradley.common.processes import Rank
-from bradley.errors import DiskError, RankError, RunFolderError
+from bradley.errors import DataError, DiskError, RankError, RunFolderError
 from bradley.scoring import file
 from bradley.scoring.claim import follow
 from bradley.scoring.file import How, to_file
 from bradley.scoring.parts import Parts
 from bradley.scoring.source import Input
 from tests.faults import harness, seam
-from tests.scoring.stub import PART_ROWS, Interrupted, Stub, ended_before_part, place, score, stubbed, tree, wanted
+from tests.scoring.conftest import read, write
+from tests.scoring.stub import PART_ROWS, Interrupted, Stub, ended_before_part, place, row, score, stubbed, tree, wanted
 
 __all__ = ["stubbed"]
 pytestmark = pytest.mark.usefixtures("stubbed")
@@ -466,3 +467,20 @@ def test_a_name_too_long_is_an_error_in_words(name, tmp_path):
     with pytest.raises(DiskError, match="File name too long"):
         score(tmp_path, output=name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "m1", "m10"]
+
+
+@pytest.mark.parametrize("kind", ["surrogate", "another type"])
+def test_a_value_that_parquet_refuses_ends_the_scoring_at_its_part(kind, tmp_path):
+    place(tmp_path)
+    note = {"surrogate": "\udfff", "another type": 1}[kind]
+    write(tmp_path / "in.jsonl", [row(n, note=note if n == 3 else "text") for n in range(7)])
+    calls = []
+    Stub.before = lambda: calls.append(1)
+    with pytest.raises(DataError, match=r"in\.jsonl, row 4, field note: cannot be written as Parquet"):
+        score(tmp_path, output="out.parquet")
+    assert len(calls) == 2 and Parts(tmp_path / "out.parquet").missing(4) == [1, 2, 3]
+    Stub.before = None
+    write(tmp_path / "in.jsonl", [row(n, note="text") for n in range(7)])
+    assert score(tmp_path, output="out.parquet", restart=True)["rows"] == 7
+    write(tmp_path / "in.jsonl", [row(n, note=note) for n in range(7)])
+    assert score(tmp_path)["rows"] == 7 and read(tmp_path / "out.jsonl")[3]["note"] == note

@@ -223,12 +223,28 @@ def test_a_run_folder_is_named_with_the_model_folder_inside(folder, source, tmp_
     assert f"hint: give {tmp_path}/run/model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("redirection, code, said", [("> /dev/full", 7, "No space left"), (">&-", 7, "closed")])
-def test_a_full_or_closed_stdout_is_an_error_in_words(folder, source, redirection, code, said):
-    words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu {redirection}"
+def test_a_full_stdout_is_an_error_in_words(folder, source):
+    words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu > /dev/full"
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
-    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 2 and "hint: give a file as -o" in done.stderr
+    assert done.returncode == 7
+    assert done.stderr.splitlines() == [
+        "error: stdout could not be written: No space left on device",
+        "hint: give a file as -o OUTPUT",
+    ]
+
+
+def test_a_closed_stdout_is_an_error_before_the_model_is_loaded(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert score(tmp_path / "no model", source, "-") == 7
+    assert "stdout is closed" in capsys.readouterr().err
+
+
+def test_half_of_a_surrogate_pair_is_kept_in_lines_and_refused_by_parquet(folder, tmp_path, capsys):
+    source = write(tmp_path / "in.jsonl", [rows(1)[0], {**rows(1)[0], "note": "\ud800"}])
+    assert score(folder, source, tmp_path / "out.jsonl") == 0
+    assert read(tmp_path / "out.jsonl")[1]["note"] == "\ud800"
+    assert score(folder, source, tmp_path / "out.parquet") == 3
+    assert f"error: {source}, row 2, field note: cannot be written as Parquet: " in capsys.readouterr().err
 
 
 def test_a_reader_of_stdout_that_has_gone_ends_the_command_without_a_word(folder, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from bradley.errors import DataError
 from bradley.scoring.parts import Parts
 from bradley.scoring.source import Input, InputChanged
+from tests.faults import harness
 from tests.scoring.conftest import read, write
 from tests.scoring.stub import Stub, ended_before_part, place, row, score, stubbed, wanted
 
@@ -120,6 +121,20 @@ def test_every_kind_of_file_is_watched(suffix, tmp_path):
     at_part(1, lambda: fill(rows[::-1]))
     with pytest.raises(InputChanged):
         score(tmp_path, source=str(source))
+
+
+def test_a_parquet_file_cut_short_while_being_read_ends_no_process(tmp_path):
+    place(tmp_path)
+    source = tmp_path / "in.parquet"
+    rows = [{"prompt": "Q", "response": "A" * (1 + n % 7), "note": f"{n}" * 4000} for n in range(2000)]
+    pq.write_table(pa.Table.from_pylist(rows), source, row_group_size=600, compression="none")
+    at_part(1, lambda: os.truncate(source, os.path.getsize(source) // 3))
+
+    def work(_):
+        score(tmp_path, source=str(source))
+
+    ended = harness.forked(work)
+    assert ended.code == 3 and "in.parquet changed while being scored" in ended.told[0][1]
 
 
 def test_a_file_touched_is_read_again_and_keeps_its_parts(tmp_path):
