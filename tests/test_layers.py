@@ -62,7 +62,8 @@ EARLY = {"torch": TENSOR_ARM, "pydantic": {"config"}}
 GLOSSARY = Path(__file__).parents[1] / "docs" / "glossary.md"
 PLAIN_NAMES = """
     bradley __main__ errors records losses
-    common files json_files lock disk signals secrets seeds console plugins processes text version other_trainers
+    common files json_files lock disk ownership space trees
+    signals secrets seeds console plugins processes text version other_trainers
     config base data model run fields aliases toml load
     cli main options train launch report models
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns

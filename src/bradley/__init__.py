@@ -134,6 +134,7 @@ def train(
         BradleyError: bad input, each kind with a separate exit code; no folder is made before every check has passed.
             A stop request to the process, Ctrl-C included, raises `Preempted` after the training state is saved.
     """
+    from .common.ownership import named
     from .config import Config
     from .config.load import load_config, read_config
     from .training.run import train as run
@@ -144,7 +145,7 @@ def train(
         config, source = load_config(path, {}), path.read_text(encoding="utf-8")
     elif not isinstance(config, Config):
         config = read_config(config)
-    folder = None if output is None else Path(output)
+    folder = None if output is None else named(output)
     return run(
         config,
         train=train,

@@ -73,7 +73,9 @@ class DivergedError(BradleyError):
 
 
 class RunFolderError(BradleyError):
-    """Unusable run folder: already in use, taken by another process, or without a run to resume.
+    """Unusable output: in use by another process, already used, not written by bradley, or an input.
+
+    The output is a run folder, an export, an output of scores, or a cache. Nothing there was changed.
 
     Example: `except bradley.RunFolderError: run = bradley.train("run.toml", output="runs/x", resume=True)`
     """
@@ -124,10 +126,11 @@ EXIT_CODES: dict[int, str] = {
     3: "data",
     4: "model or checkpoint unusable",
     5: "diverged or non-finite",
-    6: "run folder busy or already used",
+    6: "output busy, used, or not ours",
     7: "disk",
     8: "rank lost",
     9: "Hub out of reach or refusing",
     75: "preempted and saved",
+    143: "stopped by SIGTERM, outside of training",
 }
 """Meaning of each exit code, for every command."""

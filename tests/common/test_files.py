@@ -3,8 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from bradley.common import disk, files
+from bradley.common import disk, files, space, trees
+from bradley.common.ownership import Mark
 from bradley.errors import CheckpointError, DiskError, DiskFullError
+
+OURS = (Mark("a", frozenset()),)
+"""A folder with a file `a` is known as one of ours."""
+TOKEN = "0123456789abcdef"
 
 
 def test_writes_makes_folders_and_replaces(tmp_path):
@@ -48,10 +53,8 @@ def test_the_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_replaced_whole_and_the_old_one_stays_until_then(tmp_path):
-    from bradley.common.files import replace_folder
-
     folder = tmp_path / "model"
-    replace_folder(folder, lambda target: (target / "a").write_text("old"))
+    files.replace_folder(folder, lambda target: (target / "a").write_text("old"))
 
     def torn(target):
         (target / "a").write_text("new")
@@ -59,22 +62,20 @@ def test_a_folder_is_replaced_whole_and_the_old_one_stays_until_then(tmp_path):
         raise ValueError("half-way")
 
     with pytest.raises(ValueError, match="half-way"):
-        replace_folder(folder, torn)
+        files.replace_folder(folder, torn, OURS)
     assert (folder / "a").read_text() == "old"
-    replace_folder(folder, lambda target: (target / "b").write_text("new"))
+    files.replace_folder(folder, lambda target: (target / "b").write_text("new"), OURS)
     assert [path.name for path in folder.iterdir()] == ["b"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_copied_folder_shares_its_weights_and_nothing_else(tmp_path):
-    from bradley.common.files import copy_folder
-
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     target.mkdir()
     for name in ("model.safetensors", "config.json"):
         (source / name).write_text(name)
-    copy_folder(source, target)
+    trees.copy_folder(source, target)
     (target / "config.json").write_text("edited")
     assert (source / "config.json").read_text() == "config.json"
     assert (source / "model.safetensors").samefile(target / "model.safetensors")
@@ -95,8 +96,8 @@ def test_the_old_folder_goes_only_once_the_new_name_is_on_disk(tmp_path, monkeyp
     for name in ("rename", "sync", "unlink"):
         call = getattr(disk, name)
         monkeypatch.setattr(disk, name, lambda *given, _name=name, _call=call: (order.append(_name), _call(*given))[1])
-    files.replace_folder(folder, lambda target: (target / "a").write_text("new"))
-    assert order == ["sync", "sync", "rename", "rename", "sync", "rename", "unlink"]
+    files.replace_folder(folder, lambda target: (target / "a").write_text("new"), OURS)
+    assert order == ["sync", "sync", "rename", "rename", "sync", "rename", "sync", "unlink"]
 
 
 def test_a_replacement_that_fails_gives_the_old_folder_its_name_back(tmp_path, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_replacement_that_fails_gives_the_old_folder_its_name_back(tmp_path, m
 
     monkeypatch.setattr(disk, "rename", failing)
     with pytest.raises(DiskError, match="Input/output error"):
-        files.replace_folder(folder, lambda target: (target / "a").write_text("new"))
+        files.replace_folder(folder, lambda target: (target / "a").write_text("new"), OURS)
     assert (folder / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
 
 
@@ -123,27 +124,33 @@ def test_a_replacement_that_a_crash_cut_short_is_ended(tmp_path, new_is_there):
     if new_is_there:
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "a").write_text("new")
-    files.recover(tmp_path / "model")
+    files.recover(tmp_path / "model", OURS)
     assert os.listdir(tmp_path) == ["model"]
     assert (tmp_path / "model" / "a").read_text() == ("new" if new_is_there else "old")
 
 
 def test_sweeping_takes_what_was_half_done_and_nothing_else(tmp_path):
     for name in (
-        ".tmp-a",
-        ".trash-b",
-        "checkpoints/.tmp-step-000001/.tmp-card",
+        f".tmp-a-{TOKEN}",
+        f".trash-b-{TOKEN}",
+        f"checkpoints/.tmp-step-000001-{TOKEN}/.tmp-card-{TOKEN}",
         ".hidden",
-        "kept/.tmp-x",
+        f"kept/.tmp-{TOKEN}",
         ".old-model",
+        ".old-mine",
+        ".tmp-mine",
+        ".trash-mine",
+        f".tmp-{TOKEN[1:]}",
     ):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("x")
+    (tmp_path / ".old-model" / "a").write_text("x")
     (tmp_path / "eval").mkdir()
-    (tmp_path / "eval" / ".tmp-rows").write_text("x")
-    files.sweep(tmp_path)
+    (tmp_path / "eval" / f".tmp-rows-{TOKEN}").write_text("x")
+    files.sweep(tmp_path, OURS)
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert left == [".hidden/file", "model/file"]
+    mine = [".hidden/file", ".old-mine/file", f".tmp-{TOKEN[1:]}/file", ".tmp-mine/file", ".trash-mine/file"]
+    assert left == [*mine, "model/a", "model/file"]
 
 
 @pytest.mark.parametrize(
@@ -176,9 +183,9 @@ def test_the_free_space_is_that_of_the_disk_of_the_first_folder_that_exists(tmp_
         return SimpleNamespace(free=1000)
 
     monkeypatch.setattr("shutil.disk_usage", usage)
-    files.check_space(tmp_path / "not" / "yet", 1000)
+    space.check_space(tmp_path / "not" / "yet", 1000)
     with pytest.raises(DiskFullError, match=r"1,001 bytes are needed for .*, and 1,000 are free"):
-        files.check_space(tmp_path / "not" / "yet", 1001)
+        space.check_space(tmp_path / "not" / "yet", 1001)
     assert asked == [tmp_path, tmp_path]
 
 
@@ -193,7 +200,7 @@ def test_a_replacement_after_one_that_was_cut_short_is_as_safe_as_the_first(tmp_
         raise ValueError("half-way")
 
     with pytest.raises(ValueError, match="half-way"):
-        files.replace_folder(tmp_path / "model", torn)
+        files.replace_folder(tmp_path / "model", torn, OURS)
     assert (tmp_path / "model" / "a").read_text() == ("model" if new_is_there else ".old-model")
-    files.replace_folder(tmp_path / "model", lambda target: (target / "a").write_text("new"))
+    files.replace_folder(tmp_path / "model", lambda target: (target / "a").write_text("new"), OURS)
     assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]

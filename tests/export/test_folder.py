@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bradley.cli.main import run
-from bradley.errors import CheckpointError, DiskError, UserError
+from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
 from bradley.export import folder as module
 from bradley.export.folder import export_model, find_model
 from bradley.model.folder.card import hash_weights, read_card, write_card
@@ -159,11 +160,11 @@ def test_bad_requests_are_refused(tmp_path):
     refused(tmp_path, UserError, "--adapter is given, and .*m has no adapter", adapter=True)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "mine.txt").write_text("mine")
-    refused(tmp_path, UserError, "e already holds files")
+    assert refused(tmp_path, RunFolderError, "e already holds files").exit_code == 6
     (tmp_path / "e" / "mine.txt").unlink()
     (tmp_path / "e").rmdir()
     (tmp_path / "e").write_text("a file")
-    refused(tmp_path, UserError, "e already holds files")
+    refused(tmp_path, RunFolderError, "e is a file, and a folder is wanted")
 
 
 def test_an_empty_folder_may_be_filled(tmp_path, unproven):
@@ -171,6 +172,52 @@ def test_an_empty_folder_may_be_filled(tmp_path, unproven):
     (tmp_path / "e").mkdir()
     assert export_model(tmp_path / "m", tmp_path / "e").folder == tmp_path / "e"
     assert load_model(tmp_path / "e") and not list(tmp_path.glob(".tmp*"))
+
+
+def test_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    saved(tmp_path / "m")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "e").symlink_to(tmp_path / "far")
+    assert refused(tmp_path, RunFolderError, "e is a link to").exit_code == 6
+    (tmp_path / "e").unlink()
+    (tmp_path / "e").symlink_to(tmp_path / "nothing")
+    refused(tmp_path, RunFolderError, "e is a link to")
+
+
+def test_an_old_folder_of_somebody_else_beside_an_export_stays(tmp_path, unproven):
+    saved(tmp_path / "m")
+    (tmp_path / ".old-e").mkdir()
+    (tmp_path / ".old-e" / "thesis.txt").write_text("mine")
+    export_model(tmp_path / "m", tmp_path / "e")
+    assert (tmp_path / ".old-e" / "thesis.txt").read_text() == "mine" and (tmp_path / "e" / "bradley.json").exists()
+
+
+def test_the_next_export_removes_what_a_killed_one_left(tmp_path, unproven, monkeypatch):
+    saved(tmp_path / "m")
+    reached, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        module.verify = lambda folder, **_: (os.write(go, b"x"), signal.pause())
+        export_model(tmp_path / "m", tmp_path / "e")
+    os.read(reached, 1)
+    with pytest.raises(RunFolderError, match=f"is being written by process {child} on"):
+        export_model(tmp_path / "m", tmp_path / "e")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.glob(".tmp-e-*"))) == 1
+    export_model(tmp_path / "m", tmp_path / "e")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "m"]
+
+
+@pytest.mark.parametrize("place", [".", "../here"])
+def test_the_present_folder_may_be_filled_if_it_is_empty(place, tmp_path, unproven, monkeypatch):
+    saved(tmp_path / "m")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_model(tmp_path / "m", place)
+    assert load_model(tmp_path / "here")
+    with pytest.raises(UserError, match="the output is empty"):
+        export_model(tmp_path / "m", "")
 
 
 def test_models_that_cannot_be_proven_are_refused(tmp_path):
@@ -234,7 +281,7 @@ def test_the_command_says_what_it_wrote_and_complains_in_one_line(tmp_path, unpr
     assert found["folder"] == str(tmp_path / "j") and found["dtype"] == "bfloat16"
     assert found["checks"] == [{"name": "plain", "largest": 0.0, "allowed": 1e-5, "passed": True}]
     for args, code, words in [
-        ([str(tmp_path / "m"), str(tmp_path / "e")], 2, "already holds files"),
+        ([str(tmp_path / "m"), str(tmp_path / "e")], 6, "already holds files"),
         ([str(tmp_path / "absent"), str(tmp_path / "x")], 4, "holds no model"),
         ([str(tmp_path / "m"), str(tmp_path / "x"), "--dtype", "float16"], 2, "float16"),
         ([str(tmp_path / "m"), str(tmp_path / "x"), "--private"], 2, "--private has no effect without --push"),

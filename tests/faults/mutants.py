@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bradley.common import disk, files
+from bradley.common import disk, files, trees
 from bradley.common.signals import StopRequested
 from bradley.errors import Preempted
 from bradley.training.checkpoints import store
@@ -25,7 +25,7 @@ def no_sync() -> None:
 def no_folder_sync() -> None:
     """Content is synced, names are not."""
     real = files.sync
-    for module in (files, store, jsonl_csv):
+    for module in (files, trees, jsonl_csv):
         module.sync = lambda path: None if path.is_dir() else real(path)
 
 
@@ -42,7 +42,7 @@ def no_hashes() -> None:
 def in_place() -> None:
     """A checkpoint is written under its own name, and the one with the highest number is taken."""
 
-    def begin(folder: Path) -> Path:
+    def begin(folder: Path, *marks: Any) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         files.make_folder(folder)
         return folder
@@ -58,7 +58,7 @@ def in_place() -> None:
         return store.Found(steps[-1], folder, {})
 
     store.begin_folder = begin
-    store.commit_folder = lambda draft, folder: None
+    store.commit_folder = lambda draft, folder, *marks: None
     Checkpoints.newest = newest  # type: ignore[method-assign]
 
 
@@ -70,7 +70,7 @@ def rotate_first() -> None:
         best = self.index.get("best", {}).get("step")
         for old in self._steps():
             if old != best or named["best"]:
-                files.remove_folder(self.path(old))
+                files.remove_folder(self.path(old), store.OURS)
         return begin(self, step, *given, **named)
 
     Checkpoints.begin = early  # type: ignore[method-assign]
@@ -96,8 +96,8 @@ def unsaved_when_asked() -> None:
 
 def no_recovery() -> None:
     """A folder that was being replaced stays under its old name."""
-    files.recover = lambda folder: None
-    store.recover = lambda folder: None
+    files.recover = lambda folder, marks: None
+    store.recover = lambda folder, marks: None
 
 
 KILLED: dict[str, Callable[[], None]] = {"written in place": in_place, "rotation before the save": rotate_first}

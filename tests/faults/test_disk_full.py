@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from bradley.common.files import FULL, check_space
+from bradley.common.files import FULL
+from bradley.common.space import check_space
 from bradley.errors import DiskError
 
 from . import harness, seam

@@ -68,7 +68,7 @@ def test_an_export_is_whole_or_not_there(mode, every, source):
 def in_place(tell):
     """A program that writes an export under its own name."""
     del tell
-    module.replace_folder = lambda folder, fill: (folder.mkdir(), fill(folder))
+    module.replace_folder = lambda folder, fill, *given: (folder.mkdir(), fill(folder))
 
 
 def test_an_export_that_is_written_in_place_is_found(source):
@@ -77,7 +77,7 @@ def test_an_export_that_is_written_in_place_is_found(source):
 
         def broken(tell):
             in_place(tell)
-            seam.die_at(1)
+            seam.die_at(5)  # after the four calls of the lock
 
         assert exported(run, place / "out", broken).code < 0
         assert (place / "out").exists() and harness.bytes_of(place / "out") != wanted

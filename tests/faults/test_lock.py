@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from bradley.common import lock, signals
-from bradley.common.lock import folder_lock, read_owner
+from bradley.common.lock import LOCK, folder_lock, read_owner
 from bradley.errors import RunFolderError
-from bradley.runs.layout import LOCK
+from bradley.runs.claim import refuse_links
 
 from . import harness
 from .results import record
@@ -305,6 +305,6 @@ def test_a_run_folder_that_is_a_link_is_refused(run, tmp_path):
     with pytest.raises(RunFolderError, match="is a link to"), folder_lock(tmp_path / "link"):
         pass
     (run / "checkpoints").symlink_to(tmp_path)
-    with pytest.raises(RunFolderError, match="checkpoints is a link"), folder_lock(run):
-        pass
+    with pytest.raises(RunFolderError, match="checkpoints is a link"):
+        refuse_links(run)
     record("X9", "run folder or its checkpoints a link", "refused, exit 6", "as expected")

@@ -107,10 +107,11 @@ def test_sweeping_removes_links_and_not_what_they_lead_to(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
     with harness.new_run() as run:
-        (run / ".tmp-link").symlink_to(tmp_path / "mine")
-        (run / ".tmp-folder").mkdir()
-        (run / ".tmp-folder" / "link").symlink_to(tmp_path / "mine")
-        files.sweep(run)
+        (run / ".tmp-link-0123456789abcdef").symlink_to(tmp_path / "mine")
+        draft = run / ".tmp-folder-0123456789abcdef"
+        draft.mkdir()
+        (draft / "link").symlink_to(tmp_path / "mine")
+        files.sweep(run, ())
         assert not list(run.iterdir())
     assert (tmp_path / "mine" / "file").read_text() == "mine"
 

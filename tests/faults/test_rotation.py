@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from bradley.errors import DiskFullError
+
 from . import harness, toy
 from .results import record
 
@@ -90,3 +92,43 @@ def test_what_is_published_is_the_best_model_without_the_state_of_training(run):
     checkpoints.publish(run / "model")
     assert sorted(path.name for path in (run / "model").rglob("*")) == ["bradley.json", "model.safetensors"]
     assert (run / "model" / "model.safetensors").read_bytes() == first.weights.tobytes()
+
+
+def test_a_checkpoint_that_was_moved_and_linked_loses_the_link_alone(run, tmp_path):
+    """As by a person who needs room on the disk of the run."""
+    before = [checkpoints for checkpoints, _ in saved(run, (0, 1), {1})][-1]
+    shutil.move(run / "checkpoints" / "step-000000", tmp_path / "far")
+    (run / "checkpoints" / "step-000000").symlink_to(tmp_path / "far")
+    far = harness.bytes_of(tmp_path / "far")
+    for step in (2, 3):
+        toy.save_toy(before, toy.Toy(), step, {}, best=False)
+    assert kept(run) == [1, 2, 3] and harness.bytes_of(tmp_path / "far") == far
+    assert [path.name for path in (run / "checkpoints").glob(".*")] == []
+
+
+def test_a_model_that_was_moved_and_linked_is_published_in_the_place_of_the_link(run, tmp_path):
+    checkpoints = [checkpoints for checkpoints, _ in saved(run, (0, 1), {0})][-1]
+    checkpoints.publish(run / "model")
+    shutil.move(run / "model", tmp_path / "far")
+    (run / "model").symlink_to(tmp_path / "far")
+    far = harness.bytes_of(tmp_path / "far")
+    checkpoints.publish(run / "model")
+    assert not (run / "model").is_symlink() and harness.bytes_of(run / "model") == far
+    assert harness.bytes_of(tmp_path / "far") == far and [path.name for path in run.glob(".*")] == []
+
+
+def test_a_folder_of_somebody_else_among_the_checkpoints_is_not_rotated(run):
+    mine = run / "checkpoints" / "step-000001"
+    for _ in saved(run, (0, 2, 3, 4, 5), {0}):
+        if not mine.exists():
+            mine.mkdir()
+            (mine / "thesis.txt").write_text("mine")
+    assert kept(run) == [0, 1, 4, 5] and (mine / "thesis.txt").read_text() == "mine"
+
+
+def test_a_disk_out_of_inodes_is_said_of_a_checkpoint_too(run, monkeypatch):
+    checkpoints = [checkpoints for checkpoints, _ in saved(run, (0,), {0})][-1]
+    monkeypatch.setattr(toy.store, "out_of_inodes", lambda folder: True)
+    with pytest.raises(DiskFullError, match="no inode is free") as caught:
+        checkpoints.refuse_size(7)
+    assert "bytes" not in caught.value.message and "remove files" in caught.value.hint

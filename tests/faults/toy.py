@@ -16,6 +16,7 @@ import numpy as np
 from bradley.common import disk
 from bradley.common.files import write_bytes, write_text
 from bradley.common.lock import folder_lock
+from bradley.runs.layout import RECORD
 from bradley.runs.starts import count_start, forget_starts
 from bradley.training.checkpoints import store
 from bradley.training.checkpoints.store import Checkpoints
@@ -79,6 +80,8 @@ def train_toy(
         checkpoints = Checkpoints(run / "checkpoints", keep=keep, say=say)
         checkpoints.sweep()
         found = checkpoints.newest()
+        if not (run / RECORD).exists():
+            write_text(run / RECORD, json.dumps({"identity": {}, "starts": []}))
         count_start(run, found.step if found else None)
         state = load_toy(found.folder, toy) if found else {"step": -1, "bytes": 0}
         began(state["step"])

@@ -12,8 +12,9 @@ import pytest
 from safetensors.torch import load_file
 
 import bradley
+from bradley.common import signals
 from bradley.common.lock import folder_lock
-from bradley.errors import CheckpointError, RunFolderError, UserError
+from bradley.errors import CheckpointError, Preempted, RunFolderError, UserError
 from tests.faults import harness, typed
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, run
 
@@ -130,3 +131,80 @@ def test_a_folder_that_is_in_use_names_its_user_with_and_without_resume(folder):
                 bradley.train(SETTINGS, **DATA, output=folder, resume=resume)
             assert caught.value.exit_code == 6 and time.monotonic() - began < 5
         assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def tree(folder):
+    """Every entry below a folder; links by where they lead."""
+    return {
+        path.relative_to(folder): os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize(
+    "names", [["checkpoints"], ["checkpoints", "eval", "model", ".tmp-x", "tensorboard"], ["eval"]]
+)
+def test_a_folder_with_common_names_is_no_run(names, tmp_path):
+    """A project of somebody: exit 6, and nothing is removed or replaced."""
+    for name in names:
+        (tmp_path / "p" / name).mkdir(parents=True)
+        if name != "checkpoints":
+            (tmp_path / "p" / name / "mine").write_text("mine")
+    for name in ("metrics.csv", "metrics.jsonl", "config.json"):
+        (tmp_path / "p" / name).write_text("mine")
+    before = tree(tmp_path)
+    for resume in (True, False):
+        with pytest.raises(RunFolderError, match="holds files") as caught:
+            bradley.train(SETTINGS, **DATA, output=tmp_path / "p", resume=resume)
+        assert caught.value.exit_code == 6 and tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["", "checkpoints", "eval", "tensorboard"])
+def test_a_run_with_a_link_in_the_place_of_a_folder_is_refused(name, folder, tmp_path):
+    (folder / name).rename(tmp_path / "far")
+    place = folder / name if name else tmp_path / "run"
+    place.symlink_to(tmp_path / "far")
+    before = tree(tmp_path)
+    with pytest.raises(RunFolderError, match="is a link to") as caught:
+        run(place if not name else folder)
+    assert caught.value.exit_code == 6 and tree(tmp_path) == before
+
+
+def test_a_model_that_was_moved_and_linked_stays_where_it_was_moved_to(folder, tmp_path):
+    run(folder)
+    (folder / "model").rename(tmp_path / "far")
+    (folder / "model").symlink_to(tmp_path / "far")
+    (folder / "status.json").unlink()
+    far = tree(tmp_path / "far")
+    assert run(folder).results["steps"] == 15
+    assert tree(tmp_path / "far") == far and not (folder / "model").is_symlink()
+    assert [path.name for path in folder.glob(".*")] == []
+
+
+def test_a_run_that_was_stopped_before_its_record_goes_on(tmp_path, monkeypatch):
+    """The folder was made, and the only sign of the run is the count of starts."""
+    with monkeypatch.context() as broken:
+        broken.setattr("bradley.training.run.make_job", lambda *_: os._exit(9))
+        assert harness.forked(lambda tell: run(tmp_path / "run")).code == 9
+    (tmp_path / "run" / "status.json").unlink(missing_ok=True)
+    assert run(tmp_path / "run").results["steps"] == 15
+    assert not (tmp_path / "run" / "attempts.json").exists()
+
+
+def test_a_run_asked_to_stop_before_its_record_goes_on(tmp_path, monkeypatch):
+    def stop(*_):
+        raise signals.StopRequested(signal.SIGTERM)
+
+    with monkeypatch.context() as broken, pytest.raises(Preempted):
+        broken.setattr("bradley.training.run.make_job", stop)
+        run(tmp_path / "run")
+    (tmp_path / "run" / "status.json").unlink()
+    assert run(tmp_path / "run").results["steps"] == 15
+
+
+def test_data_inside_the_output_are_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "rows.jsonl").write_text("\n".join(map(json.dumps, DATA["train"])))
+    settings = {**SETTINGS, "data": {"train": str(tmp_path / "run" / "rows.jsonl")}}
+    with pytest.raises(RunFolderError, match="lies in the output"):
+        bradley.train(settings, output=tmp_path / "run", resume=True)

@@ -4,9 +4,11 @@ import subprocess
 
 import pytest
 
+from bradley.common.ownership import is_ours
 from bradley.errors import CheckpointError
+from bradley.runs.layout import RECORD, RUN_MARKS
 from bradley.runs.layout import STARTS as ATTEMPTS
-from bradley.runs.starts import MOST, count_start, forget_starts
+from bradley.runs.starts import MOST, count_start, forget_starts, mark_begun
 
 
 def test_five_starts_at_one_step_are_the_most(tmp_path):
@@ -29,8 +31,17 @@ def test_an_end_that_is_no_crash_is_not_counted(tmp_path):
     for _ in range(8):
         count_start(tmp_path, 4)
         forget_starts(tmp_path)
+    (tmp_path / RECORD).write_text("{}")
     forget_starts(tmp_path)
-    assert not list(tmp_path.iterdir())
+    forget_starts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [RECORD]
+
+
+def test_a_count_stays_as_the_sign_of_a_begun_run_until_there_is_a_record(tmp_path):
+    assert mark_begun(tmp_path) and not mark_begun(tmp_path)
+    assert count_start(tmp_path, None) == 1
+    forget_starts(tmp_path)
+    assert is_ours(tmp_path, RUN_MARKS) and count_start(tmp_path, None) == 1
 
 
 def test_the_hint_is_what_to_type(tmp_path):

@@ -225,9 +225,9 @@ def test_an_input_is_never_an_output(name, restart, tmp_path):
     source = place(tmp_path) / "in.jsonl"
     output = name(source)
     before = tree(tmp_path)
-    with pytest.raises(RunFolderError, match=r"is the input|is a link"):
+    with pytest.raises(RunFolderError, match=r"the input .* is the output|is a link"):
         score(tmp_path, output=output, restart=restart)
-    with pytest.raises(RunFolderError, match=r"is the input|is a link"):
+    with pytest.raises(RunFolderError, match=r"the input .* is the output|is a link"):
         score(tmp_path, source=str(tmp_path / output), output="in.jsonl", restart=restart)
     assert tree(tmp_path) == before
 
@@ -235,7 +235,7 @@ def test_an_input_is_never_an_output(name, restart, tmp_path):
 def test_an_output_never_touches_the_model_or_its_own_input(tmp_path):
     found = begun(tmp_path)
     before = tree(tmp_path)
-    with pytest.raises(RunFolderError, match=r"lies in .*out.jsonl.parts, which is removed"):
+    with pytest.raises(RunFolderError, match=r"the input .* lies in the output .*out.jsonl.parts"):
         score(tmp_path, source=str(found.path(0)), restart=True)
     with pytest.raises(RunFolderError, match="lies in the model folder"):
         score(tmp_path, output="m1/new.jsonl")
@@ -250,7 +250,7 @@ def test_a_stream_of_the_input_is_refused(stream, tmp_path, monkeypatch):
     source = place(tmp_path) / "in.jsonl"
     with source.open("r+b" if stream == "stdin" else "ab") as handle:
         monkeypatch.setattr(sys, stream, handle)
-        with pytest.raises(RunFolderError, match="is the input"):
+        with pytest.raises(RunFolderError, match="the input"):
             if stream == "stdin":
                 score(tmp_path, source="-", output="in.jsonl", restart=True)
             else:
@@ -484,3 +484,18 @@ def test_a_value_that_parquet_refuses_ends_the_scoring_at_its_part(kind, tmp_pat
     assert score(tmp_path, output="out.parquet", restart=True)["rows"] == 7
     write(tmp_path / "in.jsonl", [row(n, note=note) for n in range(7)])
     assert score(tmp_path)["rows"] == 7 and read(tmp_path / "out.jsonl")[3]["note"] == note
+
+
+def test_half_removed_parts_are_removed_by_the_next_owner_and_nothing_else(tmp_path):
+    begun(tmp_path)
+    trash = tmp_path / ".trash-out.jsonl.parts-0123456789abcdef"
+    mine = tmp_path / ".trash-out.jsonl.parts-0123456789abcdee"
+    other = tmp_path / ".trash-other.jsonl.parts-0123456789abcdef"
+    for folder, name in ((trash, "000001.jsonl"), (mine, "mine.txt"), (other, "000001.jsonl")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    link = tmp_path / ".trash-out.jsonl.parts-0123456789abcded"
+    link.symlink_to(other)
+    score(tmp_path)
+    assert not trash.exists() and mine.exists() and other.exists() and link.is_symlink()
+    assert (other / "000001.jsonl").exists() and (tmp_path / "out.jsonl").read_bytes() == wanted()

@@ -21,7 +21,7 @@ def test_the_estimate_is_the_size_of_the_tensors_in_a_checkpoint(tmp_path, name)
 def test_a_disk_without_room_for_two_checkpoints_is_refused(tmp_path, monkeypatch):
     made = job(tmp_path / "run", config())
     size = checkpoint_bytes(made.model.network, made.optimizer, made.config)
-    monkeypatch.setattr("bradley.common.files.free_bytes", lambda folder: 2 * size - 1)
+    monkeypatch.setattr("bradley.common.space.free_bytes", lambda folder: 2 * size - 1)
     check_disk(made, begun=True)
     with pytest.raises(DiskError, match=f"{2 * size:,} bytes are needed") as error:
         check_disk(made, begun=False)

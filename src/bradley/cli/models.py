@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from .options import OutputPath
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=OutputPath(), metavar="DIR")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16"]),

@@ -6,14 +6,27 @@ Options are made when the command is invoked: `bradley --help` loads neither pyd
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..common.ownership import named
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..config.fields import Setting
+
+
+class OutputPath(click.Path):
+    """Path of an output; an empty text, which as a path would be the present folder, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text as a path."""
+        return super().convert(named(value), param, ctx)
 
 
 class SettingsCommand(click.Command):

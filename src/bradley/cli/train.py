@@ -8,14 +8,12 @@ import click
 
 from ..common.processes import is_main_process
 from ..errors import UserError
-from .options import SettingsCommand
+from .options import OutputPath, SettingsCommand
 
 
 @click.command(cls=SettingsCommand)
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run folder [default: runs/NAME-TIME]."
-)
+@click.option("--output", type=OutputPath(), metavar="DIR", help="The run folder [default: runs/NAME-TIME].")
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it if there is none.")
 @click.option("--allow-change", default="", metavar="NAMES", help="Settings that may differ from the original run.")
 @click.option("--sanity", is_flag=True, help="Run every stage on 64 comparisons, in seconds.")

@@ -1,7 +1,8 @@
 """Durable writes: every file and folder is whole or absent, even after a crash in the middle of a write.
 
 An unfinished file or folder is named `.tmp-*`, a folder under removal `.trash-*`, and a folder under replacement
-`.old-*`. `sweep` cleans up after a killed process. Every system call that changes the disk is in `disk.py`.
+`.old-*`. `sweep` cleans up after a killed process. Every system call that changes the disk is in `disk.py`. Every
+removal and replacement of a folder is here, after `ownership` has allowed it.
 """
 
 import contextlib
@@ -11,14 +12,15 @@ import io
 import os
 import re
 import secrets
-import shutil
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import BradleyError, DiskError, DiskFullError
+from ..errors import BradleyError, DiskError, DiskFullError, RunFolderError
 from . import disk
+from .ownership import ELSEWHERE, Mark, final_name, is_draft, is_ours, refuse_foreign
+from .space import NO_INODES, REMOVE_FILES, out_of_inodes
+from .trees import below, remove_tree, share_rights, sync, sync_tree
 
 TEMPORARY, TRASH, OLD = ".tmp-", ".trash-", ".old-"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -51,13 +53,8 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     with disk_errors(path):
         make_folder(path.parent)
         temporary = _hidden(path, TEMPORARY)
-        handle = disk.create(temporary)
+        _fill(temporary, fill)
         try:
-            with io.BufferedWriter(disk.Raw(handle, "w")) as file:
-                fill(file)
-                # The content must be on disk before the name: after a power cut the name could lead to an empty file.
-                file.flush()
-                disk.sync(handle)
             disk.rename(temporary, path)
         except BaseException:
             disk.unlink(temporary)
@@ -66,53 +63,120 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         sync(path.parent)
 
 
-def replace_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file whose name must be free, completely or not at all; of several processes, exactly one succeeds.
+
+    Returns:
+        True if the file was written; False if the name exists already, as a link or otherwise.
+
+    Raises:
+        DiskError: the disk is full, or the folder is not writable.
+    """
+    with disk_errors(path):
+        temporary = _hidden(path, TEMPORARY)
+        _fill(temporary, lambda file: file.write(data))
+        try:
+            # A second name for a whole file: unlike a rename, a link fails if the name exists.
+            with contextlib.suppress(FileExistsError):
+                try:
+                    disk.link(temporary, path)
+                except OSError as error:
+                    if isinstance(error, FileExistsError):
+                        raise
+                    _fill(path, lambda file: file.write(data))  # a disk without hard links
+                sync(path.parent)
+                return True
+        finally:
+            disk.unlink(temporary)
+    return False
+
+
+def _fill(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write and sync a file under a new name, completely or not at all."""
+    handle = disk.create(path)
+    try:
+        with io.BufferedWriter(disk.Raw(handle, "w")) as file:
+            fill(file)
+            # The content must be on disk before a name: after a power cut the name could lead to an empty file.
+            file.flush()
+            disk.sync(handle)
+    except BaseException:
+        disk.unlink(path)
+        raise
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], object], marks: Sequence[Mark] = (), token: str = "") -> None:
     """Replace a folder completely or not at all; the old folder stays whole until the new folder is written and synced.
 
     A crash between the two renames leaves the old folder under the `.old-` name, and never half a folder. `recover`
     restores the name of the old folder.
 
     Args:
+        folder: the folder: absent, empty, a link, or with one of `marks` inside. A link is removed, never followed.
         fill: writes the content into the given temporary folder.
+        marks: files by which an existing folder is known as ours.
+        token: 16 hexadecimal digits in the name of the draft, so that a lock can name the draft; random by default.
 
     Raises:
+        RunFolderError: the folder holds files, and no mark; nothing is changed.
         DiskError: as for `write_file`. Any other exception of `fill` passes through; nothing is left behind.
     """
     with disk_errors(folder):
-        draft = begin_folder(folder)
+        draft = begin_folder(folder, marks, token)
         try:
             fill(draft)
-            commit_folder(draft, folder)
+            commit_folder(draft, folder, marks)
         except BaseException:
             discard_folder(draft)
             raise
 
 
-def begin_folder(folder: Path) -> Path:
+def begin_folder(folder: Path, marks: Sequence[Mark] = (), token: str = "") -> Path:
     """Make an empty draft folder beside `folder`, to be filled and then committed or discarded.
 
+    Args:
+        folder, marks, token: as for `replace_folder`.
+
     Raises:
+        RunFolderError: the folder holds files, and no mark.
         DiskError: the place cannot be written.
     """
     with disk_errors(folder):
+        refuse_foreign(folder, marks)
         make_folder(folder.parent)
         # An `.old-` folder of an interrupted replacement would block the rename below, or be lost if this one fails.
-        recover(folder)
-        draft = _hidden(folder, TEMPORARY)
+        recover(folder, marks)
+        draft = _hidden(folder, TEMPORARY, token)
         disk.mkdir(draft)
     return draft
 
 
-def commit_folder(draft: Path, folder: Path) -> None:
+def commit_folder(draft: Path, folder: Path, marks: Sequence[Mark] = ()) -> None:
     """Sync a draft and give the draft the name `folder`; an older folder of that name stays whole until then.
 
     Raises:
+        RunFolderError: somebody has put files there meanwhile, and no mark; the draft is still there.
         DiskError: the disk refuses; the draft is still there, to be discarded.
     """
     with disk_errors(folder):
         share_rights(draft)
-        _sync_tree(draft)
+        sync_tree(draft)
+        refuse_foreign(folder, marks)
         _swap(draft, folder)
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Make an empty folder `.tmp-NAME-TOKEN` beside `folder` for a `with` block, and remove it with all content.
+
+    Raises:
+        DiskError: the place cannot be written.
+    """
+    draft = begin_folder(folder)
+    try:
+        yield draft
+    finally:
+        discard_folder(draft)
 
 
 def discard_folder(draft: Path) -> None:
@@ -120,14 +184,17 @@ def discard_folder(draft: Path) -> None:
     rest.
     """
     with contextlib.suppress(OSError):
-        _remove_tree(draft)
+        remove_tree(draft)
 
 
 def _swap(new: Path, folder: Path) -> None:
     """Rename `new` to `folder`; the previous folder is kept as `.old-*` until the new name is on disk."""
     old = folder.with_name(OLD + folder.name)
-    replaced = folder.exists()
+    # A link leads to a place of another owner: only the link goes.
+    if folder.is_symlink():
+        disk.unlink(folder)
     # POSIX cannot rename a folder over a folder with content, so the old folder has to move out of the way first.
+    replaced = folder.is_dir() and any(folder.iterdir())
     if replaced:
         disk.rename(folder, old)
     try:
@@ -139,53 +206,108 @@ def _swap(new: Path, folder: Path) -> None:
     # Removing the old folder before the new name is on disk could lose both in a power cut.
     sync(folder.parent)
     if replaced:
-        remove_folder(old)
+        _remove_whole(old)
 
 
-def recover(folder: Path) -> None:
-    """Finish a replacement of `folder` interrupted by a crash: keep the new folder if present, else restore the old."""
+def recover(folder: Path, marks: Sequence[Mark]) -> None:
+    """Finish a replacement of `folder` interrupted by a crash: keep the new folder if present, else restore the old.
+
+    A folder of the `.old-` name without one of `marks` is somebody else's, and stays.
+    """
     old = folder.with_name(OLD + folder.name)
-    if not old.exists():
-        return
     with disk_errors(folder):
-        if folder.exists():
-            remove_folder(old)
+        if not is_ours(old, marks):
+            return
+        if os.path.lexists(folder):
+            _remove_whole(old)
         else:
             disk.rename(old, folder)
             sync(folder.parent)
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file if present."""
+    """Remove a file if present; of a link, the link alone."""
     with disk_errors(path):
         if os.path.lexists(path):
             disk.unlink(path)
             sync(path.parent)
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder atomically: the folder's name disappears before the first file is removed."""
+def remove_folder(folder: Path, marks: Sequence[Mark]) -> None:
+    """Remove a folder atomically: the folder's name disappears before the first file is removed.
+
+    Args:
+        folder: folder with one of `marks` inside, or a link; of a link, the link alone is removed.
+
+    Raises:
+        RunFolderError: the folder holds files, and no mark; nothing is removed.
+        DiskError: the folder cannot be removed.
+    """
     with disk_errors(folder):
-        trash = _hidden(folder, TRASH)
-        disk.rename(folder, trash)
-        _remove_tree(trash)
+        refuse_foreign(folder, marks)
+        _remove_whole(folder)
 
 
-def sweep(folder: Path) -> None:
+def remove_inside(folder: Path, names: Iterable[str], marks: Sequence[Mark]) -> None:
+    """Remove files and folders from a folder of ours; names that are absent are passed over.
+
+    Args:
+        folder: folder with one of `marks` inside.
+        names: names directly in the folder; of a link, the link alone is removed.
+
+    Raises:
+        RunFolderError: the folder holds no mark; nothing is removed.
+        DiskError: something cannot be removed.
+    """
+    with disk_errors(folder):
+        if not is_ours(folder, marks):
+            raise RunFolderError(f"{folder} is no folder of bradley: nothing there is removed", ELSEWHERE)
+        for name in names:
+            remove_tree(folder / name)
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Rename a whole and synced file of the same disk, replacing `target`; raises `DiskError`."""
+    with disk_errors(target):
+        disk.rename(path, target)
+        sync(target.parent)
+
+
+def set_aside(folder: Path, name: str) -> Path:
+    """Rename a folder to `name`, or the first free of `name-2`, `name-3` ..., and return the new place."""
+    with disk_errors(folder.parent):
+        place, number = folder.with_name(name), 1
+        while os.path.lexists(place):
+            number += 1
+            place = folder.with_name(f"{name}-{number}")
+        disk.rename(folder, place)
+        sync(folder.parent)
+    return place
+
+
+def remove_draft(folder: Path, token: str) -> None:
+    """Remove the draft of `folder` that a killed process has left, if any; `token` is the one in the draft's name."""
+    with disk_errors(folder):
+        remove_tree(_hidden(folder, TEMPORARY, token))
+
+
+def sweep(folder: Path, marks: Sequence[Mark]) -> None:
     """Clean up below `folder` after a killed process: temporary files and folders, and unfinished replacements.
 
-    The caller must hold the lock of the run; otherwise `sweep` would remove files of a living process.
+    The caller must own the folder and hold its lock; otherwise `sweep` would remove files of a living process. Only
+    names with a random token, as `write_file` and `begin_folder` make them, count as temporary.
+
+    Args:
+        marks: files by which a folder under replacement is known as ours.
     """
     with disk_errors(folder):
         # Replacements first: an `.old-` folder may be the only whole copy and needs its name back.
-        for path in sorted(folder.rglob(f"{OLD}*")):
-            recover(path.with_name(path.name.removeprefix(OLD)))
-        for pattern in (f"{TEMPORARY}*", f"{TRASH}*"):
-            for path in sorted(folder.rglob(pattern)):
-                if path.is_dir() and not path.is_symlink():
-                    _remove_tree(path)
-                elif os.path.lexists(path):  # a path inside a removed folder is gone already
-                    disk.unlink(path)
+        for path in below(folder):
+            if path.name.startswith(OLD):
+                recover(path.with_name(path.name.removeprefix(OLD)), marks)
+        for path in below(folder):
+            if is_draft(path.name):
+                remove_tree(path)
 
 
 def make_folder(folder: Path) -> None:
@@ -198,36 +320,6 @@ def make_folder(folder: Path) -> None:
         with contextlib.suppress(FileExistsError):
             disk.mkdir(folder)
         sync(folder.parent)
-
-
-def copy_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
-    """Copy a folder, with weights as hard links if the disk supports hard links, because a second name costs no space.
-
-    Weights are replaced, never edited; every other file may be edited by hand and is copied byte by byte.
-
-    Args:
-        target: existing folder for the copies.
-        leave_out: names directly below `source` to skip.
-    """
-    for path in sorted(source.rglob("*")):
-        place = path.relative_to(source)
-        if place.parts[0] in leave_out:
-            continue
-        copy = target / place
-        if path.is_dir():
-            make_folder(copy)
-        elif path.suffix != ".safetensors" or not _linked(path, copy):
-            with path.open("rb") as file, io.BufferedWriter(disk.Raw(disk.create(copy), "w")) as written:
-                shutil.copyfileobj(file, written)
-
-
-def _linked(path: Path, copy: Path) -> bool:
-    """Return True if `copy` is now a hard link to `path`."""
-    try:
-        disk.link(path, copy)
-    except OSError:  # a different disk, or a disk without hard links
-        return False
-    return True
 
 
 def sha256(*paths: Path) -> str:
@@ -244,46 +336,16 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def share_rights(folder: Path) -> None:
-    """Give every file and folder in a new folder the rights of the folder itself, without write access for others.
-
-    Some libraries write files readable by the owner alone, other libraries files writable by everybody. Reading the
-    umask means setting the umask, and a file made by another thread in between would get wrong rights. The rights of
-    the new folder show the umask without a call.
-    """
-    rights = stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IWOTH
-    for path in (folder, *folder.rglob("*")):
-        found = path.lstat().st_mode
-        wanted = rights if stat.S_ISDIR(found) else rights & disk.FILE_MODE
-        if stat.S_IMODE(found) != wanted and not stat.S_ISLNK(found):
-            # Some disks have no rights, and a hard link may lead to a file of another owner.
-            with contextlib.suppress(OSError):
-                path.chmod(wanted)
-
-
 def opener(path: str, flags: int) -> int:
     """Open a log file for `open(..., opener=opener)` without write access for others, under every umask."""
     return os.open(path, flags, disk.FILE_MODE)
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise `DiskFullError` if fewer than `needed` bytes are free on the disk of `folder`, existing or not."""
-    free = free_bytes(folder)
-    if free < needed:
-        raise DiskFullError(
-            f"{needed:,} bytes are needed for {folder}, and {free:,} are free", "free some space, or give another place"
-        )
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes still free for this user on the disk of `folder`; the folder need not exist yet."""
-    place = folder.absolute()
-    return shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
-
-
 @contextlib.contextmanager
 def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
     """Turn an error of the system about a disk into a `DiskError` naming `path`, or `DiskFullError` for a full disk.
+
+    Inside a draft, the error names the place that the draft was to get.
 
     Libraries in Rust, which write weights and tokenizers, report the error number as text: `... (os error 28)`.
 
@@ -299,9 +361,13 @@ def disk_errors(path: Path, deed: str = "written") -> Iterator[None]:
         found = system_error(error)
         if found is None:
             raise
-        kind = DiskFullError if found.errno in FULL else DiskError
-        hint = "free some space, or give another place" if kind is DiskFullError else "give another place"
-        raise kind(f"{path} could not be {deed}: {found.strerror or found}", hint) from error
+        # A user knows the final place, not the draft.
+        what = f"{final_name(path)} could not be {deed}: {found.strerror or found}"
+        if found.errno not in FULL:
+            raise DiskError(what, "give another place") from error
+        if out_of_inodes(path):
+            raise DiskFullError(f"{what}; {NO_INODES}", REMOVE_FILES) from error
+        raise DiskFullError(what, "free some space, or give another place") from error
 
 
 def system_error(error: Exception) -> OSError | None:
@@ -314,34 +380,18 @@ def system_error(error: Exception) -> OSError | None:
     return error if isinstance(error, OSError) else None
 
 
-def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        disk.sync(handle)
-    finally:
-        os.close(handle)
+def _remove_whole(folder: Path) -> None:
+    """Remove a folder, renamed first, so that no half of a folder ever has the name; of a link, the link alone."""
+    if folder.is_symlink():
+        disk.unlink(folder)
+        return
+    trash = _hidden(folder, TRASH)
+    disk.rename(folder, trash)
+    # A power cut could else bring back half a folder under its name, without the mark by which it is known as ours.
+    sync(folder.parent)
+    remove_tree(trash)
 
 
-def _sync_tree(folder: Path) -> None:
-    """Sync every file and folder below `folder`, then `folder` itself."""
-    # In reverse order the content of a folder precedes the folder.
-    for path in sorted(folder.rglob("*"), reverse=True):
-        sync(path)
-    sync(folder)
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove a folder with its content; links are removed, the targets of links are kept."""
-    for place, folders, names in os.walk(folder, topdown=False):
-        for name in names:
-            disk.unlink(Path(place, name))
-        for name in folders:
-            path = Path(place, name)
-            (disk.unlink if path.is_symlink() else disk.rmdir)(path)
-    disk.rmdir(folder)
-
-
-def _hidden(path: Path, prefix: str) -> Path:
+def _hidden(path: Path, prefix: str, token: str = "") -> Path:
     """Random name in the folder of `path`, so that nobody can plant a link under the name beforehand."""
-    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(8)}")
+    return path.with_name(f"{prefix}{path.name}-{token or secrets.token_hex(8)}")

@@ -1,5 +1,7 @@
 """Lock of a folder, for a single writer: a locked file naming the writer, touched as long as the writer lives.
 
+Two processes that write one run, score, export or cache never mix files: the second is refused at once.
+
 On one machine the lock of the operating system (`flock`) decides. The system drops a `flock` when the process ends, for
 any reason, so a reused process id misleads nobody. Between machines without shared locks, the time of the last touch
 decides. Both compared times come from the file server: clocks may differ.
@@ -10,8 +12,10 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +25,17 @@ from typing import Any
 from ..errors import RunFolderError
 from . import disk, signals
 from .console import to_stderr
-from .files import disk_errors
+from .files import disk_errors, make_folder, remove_draft
+from .ownership import refuse_link
 from .processes import alive
+from .trees import sync
 
 LOCK = ".lock"
 """Name of the lock file in a locked folder."""
+HEAD = b'{"host": '
+"""First bytes of every lock file."""
+MOST_BYTES = 2**16
+"""Bytes read of a lock file; a real one takes a few hundred."""
 BEAT_SECONDS = 10.0
 """Seconds between two touches of the lock."""
 STALE_SECONDS = 60.0
@@ -46,8 +56,9 @@ class FolderLock:
         owner: `host`, `pid`, `started` (local time), and a `token` unique to this process.
     """
 
-    def __init__(self, folder: Path, handle: int) -> None:
+    def __init__(self, folder: Path, handle: int, path: Path) -> None:
         self.folder = folder
+        self._path = path
         self.owner = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -71,7 +82,7 @@ class FolderLock:
 
     def check(self) -> None:
         """Raise `RunFolderError` if another process has taken over the folder after a long pause of this process."""
-        owner = read_owner(self.folder / LOCK)
+        owner = read_owner(self._path)
         if owner.get("token") != self.owner["token"]:
             raise RunFolderError(
                 f"{self.folder} was taken over by {describe(owner)}: this process had stood still for too long",
@@ -83,11 +94,14 @@ class FolderLock:
         self._ended.set()
         # After the close, a late touch could reach another file that got the same handle number.
         self._beating.join()
-        with disk_errors(self.folder / LOCK):
-            # The close comes last: the close ends `flock`, and the file of the next owner could be removed.
-            if read_owner(self.folder / LOCK).get("token") == self.owner["token"]:
-                disk.unlink(self.folder / LOCK)
-            os.close(self._handle)
+        with disk_errors(self._path):
+            try:
+                if read_owner(self._path).get("token") == self.owner["token"]:
+                    disk.unlink(self._path)
+            # The close comes last: the close ends `flock`, and the file of the next owner could be removed. It comes
+            # after a failed removal too: else the place would be held as long as this process lives.
+            finally:
+                os.close(self._handle)
 
 
 @contextlib.contextmanager
@@ -108,42 +122,100 @@ def folder_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None
     """
     refuse_link(folder)
     with disk_errors(folder / LOCK):
-        lock = _acquired(folder, wait_seconds, say)
+        lock = _acquired(folder, folder / LOCK, wait_seconds, say)
     try:
         yield lock
     finally:
         lock.release()
 
 
-def refuse_link(folder: Path) -> None:
-    """Raise `RunFolderError` if a folder is a link: the target may have another owner."""
-    if folder.is_symlink():
-        raise RunFolderError(f"{folder} is a link to {os.readlink(folder)}", "give the folder itself as --output")
+@contextlib.contextmanager
+def place_lock(folder: Path, say: Callable[[str], None] = to_stderr) -> Iterator[FolderLock]:
+    """Hold the lock of a folder that need not exist, inside a `with` block: a file `.lock-NAME` beside the folder.
+
+    A writer of the folder names the draft by `lock.owner["token"]`. What a killed writer has left is removed here: its
+    lock file, which names the draft. After the block neither is left.
+
+    Args:
+        folder: the place; missing folders above are made, and removed again if the block fails.
+        say: prints a line about the lock of a dead process taken over.
+
+    Raises:
+        RunFolderError: another process holds the lock, named by host, process id and start; or the lock file is not one
+            of bradley. No file is changed.
+        DiskError: the lock cannot be written.
+    """
+    made = [above for above in folder.absolute().parents if not above.exists()]
+    path = folder.with_name(f"{LOCK}-{folder.name}")
+    try:
+        with disk_errors(path):
+            make_folder(folder.parent)
+            lock = _acquired(folder, path, 0, say, lambda former: _remove_left(folder, former))
+        try:
+            # Durable before the draft is made: after a power cut, the lock still names the draft.
+            sync(path)
+            sync(path.parent)
+            yield lock
+        finally:
+            lock.release()
+    except BaseException:
+        # Another process may have put something there: then the folder is not empty, and stays.
+        with contextlib.suppress(OSError):
+            for above in made:
+                disk.rmdir(above)
+        raise
+
+
+def _remove_left(folder: Path, former: dict[str, Any]) -> None:
+    """Remove the draft that the former owner of a place has left."""
+    # The lock file may be edited: a path in the place of the token would lead elsewhere.
+    if re.fullmatch(r"[0-9a-f]{16}", token := str(former.get("token"))):
+        remove_draft(folder, token)
 
 
 def holder(folder: Path) -> dict[str, Any]:
-    """Return the owner of a folder's lock if the owner is a living process of this machine, else {}."""
+    """Return the owner of a folder's lock if the owner is a living process of this machine, else {}.
+
+    Raises:
+        DiskError: the system does not allow to look, or the name is too long.
+    """
     # `flock` is not tried: an attempt would hold the lock for a moment, and refuse another process wanting the lock.
-    owner = read_owner(folder / LOCK) if (folder / LOCK).is_file() else {}
+    with disk_errors(folder, "read"):
+        owner = read_owner(folder / LOCK) if (folder / LOCK).is_file() else {}
     return owner if owner.get("host") == socket.gethostname() and alive(owner["pid"]) else {}
 
 
 def busy(folder: Path, owner: dict[str, Any]) -> RunFolderError:
-    """Build the error for a folder held by another process."""
+    """Build the error for a place held by another process."""
     return RunFolderError(
-        f"{folder} is being written by {describe(owner)}",
-        "wait for that process or end it; to train beside it, give another --output",
+        f"{folder} is being written by {describe(owner)}", "wait for that process or end it, or give another place"
     )
 
 
-def _acquired(folder: Path, wait_seconds: float, say: Callable[[str], None]) -> FolderLock:
-    path, began, waiting = folder / LOCK, time.monotonic(), False
+def _acquired(
+    folder: Path,
+    path: Path,
+    wait_seconds: float,
+    say: Callable[[str], None],
+    inherit: Callable[[dict[str, Any]], object] = lambda former: None,
+) -> FolderLock:
+    """Get the lock file `path` of a folder; `inherit` is called with a dead owner before the file forgets that owner.
+
+    Raises:
+        RunFolderError: another process holds the lock, or the file is not one of bradley.
+    """
+    began, waiting = time.monotonic(), False
     while True:
         handle, owner, lives = _attempt(path)
         if handle is not None:
-            if owner:
-                say(f"{folder}: the lock of {describe(owner)} is taken over, as that process is gone")
-            return FolderLock(folder, handle)
+            try:
+                if owner:
+                    say(f"{folder}: the lock of {describe(owner)} is taken over, as that process is gone")
+                    inherit(owner)
+                return FolderLock(folder, handle, path)
+            except BaseException:
+                os.close(handle)
+                raise
         # `flock` proves that an owner on this machine lives; an owner elsewhere may be dead, and shows by age alone.
         here = lives and owner.get("host") == socket.gethostname()
         if time.monotonic() >= began + (min(wait_seconds, SAME_HOST_SECONDS) if here else wait_seconds):
@@ -168,6 +240,7 @@ def _attempt(path: Path) -> tuple[int | None, dict[str, Any], bool]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, disk.FILE_MODE)
     with contextlib.ExitStack() as unless_got:
         unless_got.callback(os.close, handle)
+        _refuse_foreign_file(handle, path)
         locked = _flock(handle)
         if locked is False:
             return None, read_owner(path), True
@@ -181,6 +254,14 @@ def _attempt(path: Path) -> tuple[int | None, dict[str, Any], bool]:
             return None, owner, False
         unless_got.pop_all()
     return handle, owner, False
+
+
+def _refuse_foreign_file(handle: int, path: Path) -> None:
+    """Raise `RunFolderError` if an open file is no lock of bradley, whole or cut short: a lock is emptied."""
+    regular = stat.S_ISREG(os.fstat(handle).st_mode)
+    began = os.pread(handle, len(HEAD), 0) if regular else b""
+    if not regular or not HEAD.startswith(began):
+        raise RunFolderError(f"{path} is no lock of bradley", "give another place, or give that file another name")
 
 
 def _flock(handle: int) -> bool | None:
@@ -216,11 +297,13 @@ def _age(path: Path) -> float:
 
 
 def read_owner(path: Path) -> dict[str, Any]:
-    """Return the owner written in a lock file; {} if the file is absent or was cut short."""
+    """Return the owner written in a lock file; {} if the file is absent, was cut short, or is no lock of bradley."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        with path.open("rb") as file:
+            owner = json.loads(file.read(MOST_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return owner if isinstance(owner, dict) and type(owner.get("pid")) is int else {}
 
 
 def describe(owner: dict[str, Any]) -> str:

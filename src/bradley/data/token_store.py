@@ -20,6 +20,7 @@ import numpy as np
 
 from ..common import signals
 from ..common.files import disk_errors, replace_folder
+from ..common.ownership import Mark
 from ..config import Render
 from ..errors import DataError, DiskError
 from ..records import Comparison, Judgment
@@ -32,6 +33,8 @@ from .truncate import Fitted, Ledger, truncate
 CHUNK = 512
 FORMAT = 2
 """Part of the cache key; rises when the meaning of an array changes."""
+STORE_MARK = Mark("ledger.json", frozenset())
+"""File by which a folder of the cache is known as a store of ours, damaged or whole."""
 ARRAYS: dict[str, str] = {
     "tokens": "uint32",
     "segment_sizes": "int32",
@@ -226,7 +229,7 @@ class Infos(Sequence[RowInfo]):
 def _built(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> TokenStore:
     """Write a store into the cache, and read the result."""
     try:
-        replace_folder(folder, lambda target: _write(comparisons, renderer, training, target))
+        replace_folder(folder, lambda target: _write(comparisons, renderer, training, target), (STORE_MARK,))
     except DiskError:
         # Another process may have written the same store in the meantime; any complete copy serves.
         if not (folder / "ledger.json").is_file():

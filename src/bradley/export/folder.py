@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..common.files import replace_folder, write_text
+from ..common.files import disk_errors, replace_folder, write_text
+from ..common.lock import place_lock
+from ..common.ownership import named, refuse_filled, refuse_input_as_output
 from ..common.version import version
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import CARD, FLOAT32, hash_weights, read_card, write_card
@@ -80,8 +82,9 @@ def export_model(
         base: place of the base model of an adapter, if moved since the run.
 
     Raises:
-        UserError: the dtype is unknown, `folder` holds files, or the chat template writes today's date. Also raised if
-            `adapter` meets a model without an adapter, or a dtype other than float32.
+        UserError: the dtype is unknown, or the chat template writes today's date. Also raised if `adapter` meets a
+            model without an adapter, or a dtype other than float32.
+        RunFolderError: `folder` holds files, is a link, or is being written by another process.
         CheckpointError: no model found, the model cannot score, or the written folder gives other scores.
         DiskError: the folder cannot be written.
 
@@ -92,14 +95,24 @@ def export_model(
         exported = bradley.export_model("runs/first", "exported/first", dtype="bfloat16")
         print(exported.largest_difference, exported.tolerance)
     """
-    folder = Path(folder)
-    _check_request(folder, dtype, adapter)
-    source = _open(Path(run), dtype, adapter, trust_remote_code, base)
-    _freeze(source)
-    # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
-    written: list[Exported] = []
-    place = place or folder.resolve().name
-    replace_folder(folder, lambda target: written.append(_fill(target, source, folder, place)))
+    folder = named(folder)
+    _check_request(dtype, adapter)
+    with disk_errors(folder, "read"):
+        # The name of the present folder is needed for a draft beside it.
+        folder = folder if folder.name not in ("", "..") else folder.resolve()
+        refuse_input_as_output(folder, [run, base])
+        refuse_filled(folder)
+    with place_lock(folder) as lock:
+        # Another export may have ended since the first look.
+        refuse_filled(folder)
+        source = _open(Path(run), dtype, adapter, trust_remote_code, base)
+        _freeze(source)
+        # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
+        written: list[Exported] = []
+        place = place or folder.resolve().name
+        replace_folder(
+            folder, lambda target: written.append(_fill(target, source, folder, place)), (), str(lock.owner["token"])
+        )
     return written[0]
 
 
@@ -158,13 +171,11 @@ class ExportSource(NamedTuple):
         return self.base if self.adapter else ""
 
 
-def _check_request(folder: Path, dtype: str, adapter: bool) -> None:
+def _check_request(dtype: str, adapter: bool) -> None:
     if dtype not in DTYPES:
         raise UserError(f"the dtype {dtype!r} is unknown, wanted {' or '.join(DTYPES)}", "use --dtype float32")
     if adapter and dtype != FLOAT32:
         raise UserError(f"--adapter with --dtype {dtype}: adapters are float32 always", "leave one of them out")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} already holds files", "give another folder, or remove it")
 
 
 def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str) -> ExportSource:

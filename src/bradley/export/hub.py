@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..common.files import scratch_folder
 from ..common.text import one_line
 from ..config import repo_problem
 from ..errors import HubError, UserError
@@ -25,8 +25,8 @@ def publish_run(run: Path, name: str, *, private: bool = False, trust_remote_cod
     from .folder import export_model
 
     # The temporary folder lies in the run folder, on a disk already holding the weights; /tmp may be too small.
-    with tempfile.TemporaryDirectory(dir=run, prefix=".tmp-push-") as place:
-        folder = Path(place) / name.rpartition("/")[2]
+    with scratch_folder(run / "push") as place:
+        folder = place / name.rpartition("/")[2]
         exported = export_model(run, folder, place=name, trust_remote_code=trust_remote_code)
         return push(exported.folder, name, private=private)
 

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from ..common.files import OLD
-from .layout import INDEX
+from ..common.ownership import is_ours
+from .layout import CHECKPOINT_MARK, INDEX
 
 BAD = ".bad-"
 """Prefix in the name of a damaged checkpoint."""
@@ -14,6 +15,12 @@ def leftovers(folder: Path) -> bool:
     """Return True if a folder of checkpoints holds a checkpoint, whole or not, or an index."""
     # Damaged checkpoints count, too: a run that has reached a checkpoint must never begin again at step 0.
     return any(any(folder.glob(name)) for name in ("step-*", f"{BAD}step-*", f"{OLD}step-*", INDEX))
+
+
+def holds_ours(folder: Path) -> bool:
+    """Return True if a folder holds a checkpoint of ours, known by the manifest; other trainers use the same names."""
+    names = ("step-*", f"{BAD}step-*", f"{OLD}step-*")
+    return any(is_ours(path, (CHECKPOINT_MARK,)) for name in names for path in folder.glob(name))
 
 
 def steps_in(folder: Path) -> list[int]:

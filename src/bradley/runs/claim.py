@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..common import disk
-from ..common.files import disk_errors, make_folder, sync
-from ..common.lock import FolderLock, busy, folder_lock, holder, refuse_link
+from ..common.files import disk_errors, make_folder
+from ..common.lock import FolderLock, busy, folder_lock, holder
+from ..common.ownership import is_ours, refuse_filled, refuse_input_as_output, refuse_link
 from ..common.signals import StopRequested
-from ..config import Config
+from ..config import Config, as_list
 from ..errors import Preempted, RunFolderError, UserError
 from .checkpoints import steps_in
-from .layout import CHECKPOINTS
+from .layout import CHECKPOINTS, EVAL, LOGS, PLOTS, RUN_MARKS, STARTS, TENSORBOARD
 from .record import is_finished, read_record
-from .starts import count_start, forget_starts
+from .starts import count_start, forget_starts, mark_begun
 
+WRITTEN_INTO = (CHECKPOINTS, EVAL, LOGS, PLOTS, TENSORBOARD)
+"""Folders of a run in which files are replaced; through a link, files of another owner would be."""
 WAIT_SECONDS = 90.0
 """Longest wait of a resumed run for a process of another machine, in seconds. Such a process may be dead, and after
 `STALE_SECONDS` (60) without a touch the lock is free.
@@ -108,9 +110,12 @@ class Claim:
             RunFolderError: the folder is in use, or unfit for this run.
             CheckpointError: the record cannot be read.
         """
-        if not self.resume:
-            refuse_used(self.folder)
-            return None, False
+        with disk_errors(self.folder, "read"):
+            refuse_input_as_output(self.folder, inputs(self.config))
+            if not self.resume:
+                refuse_used(self.folder)
+                return None, False
+            refuse_links(self.folder)
         record = read_record(self.folder)
         return record, record is not None and is_finished(self.folder, self.config)
 
@@ -119,7 +124,7 @@ class Claim:
         self._lock(0)
 
     def _lock(self, wait_seconds: float) -> None:
-        refuse_link(self.folder / CHECKPOINTS)
+        refuse_links(self.folder)
         self.lock = self._stack.enter_context(folder_lock(self.folder, wait_seconds, self.say))
         # Another run may have begun after the first look and ended before this lock: its record must not be replaced.
         if self.record is None:
@@ -191,8 +196,20 @@ def refuse_used(folder: Path) -> None:
     # The writer comes first: the hint to wait is better than the hint to remove the files of a living process.
     if owner := holder(folder):
         raise busy(folder, owner)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError(f"{folder} already holds files", "give another --output, or remove it")
+    refuse_filled(folder, leftovers=(STARTS,))
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise `RunFolderError` if a run folder, or a folder inside in which a run replaces files, is a link."""
+    for name in ("", *WRITTEN_INTO):
+        refuse_link(folder / name)
+
+
+def inputs(config: Config) -> list[str]:
+    """List the settings that may name a file or folder to be read."""
+    data = config.data
+    sources = [data.train, data.valid, data.test, *data.eval_sets.values()]
+    return [word for words in (*sources, config.model.path, config.model.tokenizer) for word in as_list(words)]
 
 
 def refuse_begun(folder: Path) -> None:
@@ -212,11 +229,11 @@ def make_run_folder(folder: Path, *, again: bool = False) -> None:
         DiskError: the folder cannot be made.
     """
     with disk_errors(folder, "made"):
+        # Files may have come since the first look, which is minutes ago.
+        if not is_ours(folder, RUN_MARKS):
+            refuse_filled(folder, leftovers=(STARTS,))
         make_folder(folder)
-        try:
-            # Making a folder that must not exist is atomic on every file system: this line decides which run is first.
-            disk.mkdir(folder / CHECKPOINTS)
-        except FileExistsError:
-            if not again:
-                raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output") from None
-        sync(folder)
+        # A file that must not exist, and says that a run was begun here: this line decides which run is first.
+        if not mark_begun(folder) and not again:
+            raise RunFolderError(f"{folder} was taken by another run meanwhile", "give another --output")
+        make_folder(folder / CHECKPOINTS)

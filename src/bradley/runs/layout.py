@@ -1,4 +1,4 @@
-"""File names of a run folder. No other module spells a file name of a run folder.
+"""File names of a run folder, and marks by which such a folder is known. No other module spells these names.
 
 runs/NAME/
   run.json                   Identity of the run, and every start (runs/record).
@@ -20,6 +20,8 @@ runs/NAME/
   logs/, tensorboard/        Output of every further process; events for TensorBoard.
 """
 
+from ..common.ownership import Mark
+
 RECORD, STATUS, STARTS = "run.json", "status.json", "attempts.json"
 CONFIG_TOML, CONFIG, ENVIRONMENT = "config.toml", "config.json", "environment.json"
 DATA_REPORT, SAMPLES = "data_report.json", "samples.json"
@@ -40,6 +42,16 @@ PROBE = "train_probe"
 """Evaluation set drawn from the training comparisons; high accuracy here means interpolated training data."""
 TEST = "test"
 """Evaluation set scored a single time, at the end."""
+
+
+RUN_MARKS = (
+    Mark(RECORD, frozenset({"identity", "starts"})),
+    Mark(STARTS, frozenset({"step", "starts"})),
+    Mark(STATUS, frozenset({"state", "code", "what", "where", "fix"})),
+)
+"""Files by which a folder is known as a run of ours, begun or ended. The folder `checkpoints/` alone is no sign."""
+CHECKPOINT_MARK = Mark(MANIFEST, frozenset({"step", "files", "best", "facts"}))
+"""File by which a folder is known as a checkpoint."""
 
 
 def rows_file(name: str, label: str) -> str:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import write_text
+from ..common.files import disk_errors, write_text
 from ..common.other_trainers import shards_of
+from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
-from .checkpoints import leftovers
-from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD
+from .checkpoints import holds_ours, leftovers
+from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
 from .status import read_state
 
 
@@ -22,6 +23,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         CheckpointError: the record cannot be read, or is missing beside checkpoints.
     """
     path = folder / RECORD
+    if not begun(folder):
+        return None
     if path.is_file():
         try:
             record = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -35,13 +38,28 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             f"copy the whole run folder; or give another --output, with --model.path {folder}/checkpoints/step-NNNNNN "
             "to begin with these weights",
         )
-    # A folder with `checkpoints/` alone was made by a run that ended before writing the record, and may be used.
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKPOINTS).is_dir():
-        shards = shards_of(folder)
-        advice = f"for its model {shards.advice}" if shards else "give another --output, or remove it"
-        holds = f"a checkpoint of {shards.trainer}" if shards else "files"
-        raise RunFolderError(f"{folder} holds {holds}, and no run to go on with", advice)
+    # A run that ended before writing the record has left another mark, and begins again.
     return None
+
+
+def begun(folder: Path) -> bool:
+    """Return True if a run of ours was begun in a folder, and False for a place where none was and one can begin.
+
+    Only files of ours are a sign of a run. The folder `checkpoints/` of another program is none.
+
+    Raises:
+        RunFolderError: the folder holds other files than a run, or the place is no folder.
+    """
+    with disk_errors(folder, "read"):
+        if is_ours(folder, RUN_MARKS) or holds_ours(folder / CHECKPOINTS):
+            return True
+        if shards := shards_of(folder):
+            raise RunFolderError(
+                f"{folder} holds a checkpoint of {shards.trainer}, and no run to go on with",
+                f"for its model {shards.advice}",
+            )
+        refuse_filled(folder, (STARTS,), "holds files, and no run to go on with")
+    return False
 
 
 def is_finished(folder: Path, config: Config) -> bool:

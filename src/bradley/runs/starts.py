@@ -4,9 +4,9 @@ import json
 import shlex
 from pathlib import Path
 
-from ..common.files import disk_errors, remove_file, write_text
+from ..common.files import disk_errors, remove_file, write_new, write_text
 from ..errors import CheckpointError
-from .layout import STARTS
+from .layout import RECORD, STARTS
 
 MOST = 5
 """Most starts in a row without a new checkpoint; then a person has to look."""
@@ -34,13 +34,30 @@ def count_start(folder: Path, step: int | None) -> int:
             f"crash loop: {folder} was started {starts} times in a row and ended {where} every time",
             f"see what ended it; to try again on purpose, type `rm {shlex.quote(str(path))}` first",
         )
-    write_text(path, json.dumps({"step": step, "starts": starts + 1}) + "\n")
+    write_text(path, _count(step, starts + 1))
     return starts + 1
 
 
 def forget_starts(folder: Path) -> None:
     """Set the count back to 0, after an end without a crash."""
-    remove_file(folder / STARTS)
+    # Without a record, the count is the only sign that a run was begun here, and has to stay.
+    if (folder / RECORD).is_file():
+        remove_file(folder / STARTS)
+    else:
+        write_text(folder / STARTS, _count(None, 0))
+
+
+def mark_begun(folder: Path) -> bool:
+    """Write the first file of a run: a count of 0 starts. Return False if another run was first.
+
+    Raises:
+        DiskError: the count cannot be written.
+    """
+    return write_new(folder / STARTS, _count(None, 0).encode())
+
+
+def _count(step: int | None, starts: int) -> str:
+    return json.dumps({"step": step, "starts": starts}) + "\n"
 
 
 def _starts_at(path: Path, step: int | None) -> int:

@@ -18,9 +18,11 @@ from typing import Any
 
 from ..common.files import disk_errors, make_folder, sweep, write_text
 from ..common.lock import LOCK, FolderLock, describe, folder_lock, holder, read_owner
+from ..common.ownership import refuse_input_as_output
 from ..common.processes import Rank, rank_from
+from ..common.trees import remove_trash
 from ..errors import DiskError, RankError, RunFolderError, UserError
-from .manifest import MANIFEST, check_output, digest_of, exists
+from .manifest import MANIFEST, MARKS, check_output, digest_of, exists, is_own
 from .parts import BETWEEN_LOOKS, PATIENCE, Parts
 from .source import STREAM
 from .summary import Counts
@@ -66,10 +68,10 @@ def refuse_input(parts: Parts, source: str, model: Path, base: str) -> None:
 
 def _refuse_input(parts: Parts, source: str, folders: Sequence[Path]) -> None:
     output, hint = parts.output, "give another -o"
-    if output.exists() and (_is_stream(output, sys.stdin) if source == STREAM else output.samefile(source)):
-        raise RunFolderError(f"{output} is the input", hint)
-    if source != STREAM and _inside(Path(source), parts.folder):
-        raise RunFolderError(f"the input {source} lies in {parts.folder}, which is removed at the end", hint)
+    if source == STREAM and output.exists() and _is_stream(output, sys.stdin):
+        raise RunFolderError(f"the input on stdin is the output {output}", hint)
+    for place in (output, parts.folder):
+        refuse_input_as_output(place, [source] if source != STREAM else [])
     for folder in folders:
         if _inside(output, folder):
             raise RunFolderError(f"{output} lies in the model folder {folder}", hint)
@@ -127,10 +129,11 @@ def owned(parts: Parts, restart: bool, ranks: Rank, say: Callable[[str], None]) 
             lock = _locked(stack, parts, say)
         try:
             _check_replaced(parts, restart)
-            parts.remove_trash()
+            with disk_errors(parts.folder, "removed"):
+                remove_trash(parts.folder, is_own)
             if ranks.size == 1:
                 # With other processes an unfinished file may be under work.
-                sweep(parts.folder)
+                sweep(parts.folder, MARKS)
             parts.owner = str(lock.owner["token"])
             parts.group = group_of(os.environ) if ranks.size > 1 else parts.owner
             parts.write_group()

@@ -11,7 +11,8 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from ..common.lock import LOCK
+from ..common.lock import HEAD, LOCK
+from ..common.ownership import Mark, final_name, refuse_link
 from ..errors import RunFolderError
 
 MANIFEST, GROUP, JOINED = "manifest.json", "group.json", "joined.json"
@@ -22,10 +23,6 @@ OWN = re.compile(
     r"\d{6,}(\.jsonl|\.jsonl\.gz|\.parquet|\.counts\.json)|failed-\d+\.txt|joined|(manifest|group|joined)\.json|\.lock"
 )
 """Names of the files of a parts folder."""
-LOCK_BEGINS = b'{"host": "'
-"""First bytes of a lock of bradley."""
-HIDDEN = re.compile(r"\.(?:tmp|trash)-(.+)-[0-9a-f]{16}")
-"""Unfinished or half-removed file or folder of a killed process, with the final name."""
 
 
 class Manifest(TypedDict):
@@ -42,6 +39,15 @@ class Manifest(TypedDict):
     device: str
     engine: str
     replace: NotRequired[bool]
+
+
+MARKS = (
+    Mark(MANIFEST, frozenset(Manifest.__required_keys__)),
+    # Before the work is known, a folder made by bradley holds these two alone.
+    Mark(GROUP, frozenset(("group", "work", "owner"))),
+    Mark(LOCK, frozenset(("host", "pid", "token"))),
+)
+"""Files by which a parts folder is known as written by bradley."""
 
 
 class Proof(TypedDict):
@@ -78,8 +84,7 @@ class Joined(TypedDict):
 
 def is_own(path: Path) -> bool:
     """Return True for a file of a parts folder: a name of ours, and neither a link nor a folder."""
-    hidden = HIDDEN.fullmatch(path.name)
-    if not OWN.fullmatch(hidden[1] if hidden else path.name):
+    if not OWN.fullmatch(final_name(path).name):
         return False
     try:
         found = path.lstat()
@@ -92,14 +97,13 @@ def is_own(path: Path) -> bool:
         return True
     # A process killed while writing leaves the beginning of its name.
     with path.open("rb") as file:
-        beginning = file.read(len(LOCK_BEGINS))
-    return found.st_nlink == 1 and LOCK_BEGINS.startswith(beginning)
+        beginning = file.read(len(HEAD))
+    return found.st_nlink == 1 and HEAD.startswith(beginning)
 
 
 def check_output(output: Path) -> None:
     """Raise `RunFolderError` for an output that is a link or no regular file: neither is ever replaced."""
-    if output.is_symlink():
-        raise RunFolderError(f"{output} is a link to {os.readlink(output)}", "give the file itself as -o")
+    refuse_link(output)
     if os.path.lexists(output) and not output.is_file():
         raise RunFolderError(f"{output} is no regular file", "give another -o")
 

@@ -17,17 +17,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common import disk
-from ..common.files import disk_errors, remove_file, remove_folder, sha256, sync, write_bytes, write_file, write_text
+from ..common.files import (
+    disk_errors,
+    move_file,
+    remove_file,
+    remove_folder,
+    sha256,
+    write_bytes,
+    write_file,
+    write_text,
+)
 from ..common.json_files import read_json
 from ..common.lock import LOCK
+from ..common.ownership import is_draft, refuse_link
 from ..data.rows import Row, on_one_line
 from ..errors import DataError, RankError, RunFolderError
 from .manifest import (
     GROUP,
-    HIDDEN,
     JOINED,
     MANIFEST,
+    MARKS,
     OUTPUT,
     Group,
     Joined,
@@ -76,8 +85,7 @@ class Parts:
             RunFolderError: a link, a file, a folder without readable manifest, or a folder holding anything else.
         """
         hint = "give another -o, or move what is there"
-        if self.folder.is_symlink():
-            raise RunFolderError(f"{self.folder} is a link to {os.readlink(self.folder)}", hint)
+        refuse_link(self.folder)
         if not os.path.lexists(self.folder):
             return
         if not self.folder.is_dir():
@@ -89,7 +97,7 @@ class Parts:
             raise RunFolderError(message, hint)
         if MANIFEST in names:
             self.manifest()
-        elif kept := next((name for name in names if name not in (LOCK, GROUP) and not HIDDEN.fullmatch(name)), None):
+        elif kept := next((name for name in names if name not in (LOCK, GROUP) and not is_draft(name)), None):
             raise RunFolderError(f"{self.folder} holds {kept}, and no {MANIFEST} that says of what work", hint)
 
     def manifest(self) -> Manifest | None:
@@ -251,9 +259,7 @@ class Parts:
         if os.path.lexists(self.output) and not (manifest and manifest.get("replace")):
             raise exists(self.output)
         check_output(self.output)
-        with disk_errors(self.output):
-            disk.rename(joined, self.output)
-            sync(self.output.parent)
+        move_file(joined, self.output)
         self.remove()
         return counts
 
@@ -275,18 +281,7 @@ class Parts:
         """
         self.check_ours()
         if self.folder.exists():
-            remove_folder(self.folder)
-
-    def remove_trash(self) -> None:
-        """Remove what a process killed in the middle of `remove` has left beside the output."""
-        for name in os.listdir(self.folder.parent):
-            found, path = HIDDEN.fullmatch(name), self.folder.with_name(name)
-            ours = found and name.startswith(".trash-") and found[1] == self.folder.name
-            if not ours or path.is_symlink() or not path.is_dir():
-                continue
-            # A name alone proves nothing.
-            if all(is_own(path / name) for name in os.listdir(path)):
-                remove_folder(path)
+            remove_folder(self.folder, MARKS)
 
     def fail(self, rank: int, reason: str) -> None:
         """Tell the joining process that process `rank` ends without writing its parts."""

@@ -10,7 +10,7 @@ from ..common.files import remove_folder
 from ..errors import CheckpointError
 from ..evaluate.summary import summarize
 from ..model.folder import parity
-from ..model.folder.card import FLOAT32, read_card, write_card
+from ..model.folder.card import FLOAT32, MODEL_MARK, read_card, write_card
 from ..model.folder.normalization import measure
 from ..model.folder.save_load import Loaded, add_normalization, load_model
 from ..model.folder.tolerance import Check, Sample, compare_ids
@@ -40,7 +40,7 @@ def publish_best(job: Job, prepared: Prepared) -> None:
         _load_published(job, prepared, folder)
     # A `model/` that failed the check must not be left for a script that only looks for the folder.
     except CheckpointError as error:
-        remove_folder(folder)
+        remove_folder(folder, (MODEL_MARK,))
         step = job.checkpoints.path(job.checkpoints.index["best"]["step"])
         raise CheckpointError(
             f"the exported best model failed its check, and {folder} was removed: {error.message}",

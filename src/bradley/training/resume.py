@@ -1,17 +1,17 @@
 """Resume a run: compare the run with the record in the folder, and restore model, optimizer and evaluations."""
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..common.files import remove_inside
 from ..model.folder.card import read_card
 from ..model.folder.safety import check_intruders
 from ..model.folder.weights import read_tensors, tensors_to_save
-from ..runs.layout import EVAL, METRICS, METRICS_CSV, STATE, TENSORBOARD, TIMING
+from ..runs.layout import EVAL, METRICS, METRICS_CSV, RUN_MARKS, STATE, TENSORBOARD, TIMING
 from ..runs.record import refuse_trained, write_record
 from .build import Prepared
 from .checkpoints.identity import check_identity, identity, parents, shown
@@ -107,12 +107,7 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
 def begin(prepared: Prepared, folder: Path) -> None:
     """Write the record of a new run, and remove the output of an earlier attempt without a checkpoint."""
     # The writers of a new run create new files, and refuse to start if a file of the name exists.
-    for name in WRITTEN:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    remove_inside(folder, WRITTEN, RUN_MARKS)
     write_record(folder, identity_of(prepared), [{"step": 0, "changed": {}}])
 
 

@@ -23,6 +23,7 @@ from ..runs.run import Run, read_results
 from ..runs.status import reported
 from .announce import announce, describe_run, show_samples, worst_examples
 from .build import Prepared, Rows, default_cache, make_job, prepare
+from .checkpoints.store import OURS
 from .checks import check_data
 from .distributed.consistency import check_same, code_hash
 from .distributed.process_group import ProcessGroup, open_group
@@ -161,7 +162,7 @@ def begin_or_resume(
     """Restore the job from the newest checkpoint of the recorded run; without a checkpoint, begin a new run."""
     group = prepared.strategy.group
     # Swept under the lock: without the lock, the sweep would remove the drafts of a living process.
-    group.on_main(lambda: sweep(job.folder))
+    group.on_main(lambda: sweep(job.folder, OURS))
     progress = restore(prepared, job, record, changed) if record else None
     if progress is None:
         group.on_main(lambda: begin(prepared, job.folder))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..common.files import check_space
 from ..common.signals import StopRequested
+from ..common.space import check_space
 from ..config import Config
 from ..errors import DiskFullError, Preempted
 from ..model.folder.weights import tensors_to_save

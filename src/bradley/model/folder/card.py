@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ...common.files import sha256, write_text
+from ...common.ownership import Mark
 from ...errors import CheckpointError
 from .safety import check_content
 
 CARD = "bradley.json"
+MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
+"""File by which a folder is known as a model of ours."""
 FORMAT = 2
 """Value of `format` in a new card; a card of an earlier format lacks later keys, and is read all the same."""
 FLOAT32, BFLOAT16 = "float32", "bfloat16"

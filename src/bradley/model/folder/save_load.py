@@ -21,7 +21,7 @@ from ...records import Message
 from ..build import computes_bfloat16, own_memory
 from ..choose_engine import choose_engine
 from ..reward import ScoreModel, compute_name, is_head_weight
-from .card import BFLOAT16, FLOAT32, FORMAT, hash_weights, read_card, write_card
+from .card import BFLOAT16, FLOAT32, FORMAT, MODEL_MARK, hash_weights, read_card, write_card
 from .card import CARD as CARD
 from .checks import check_files, check_vocabulary, check_weights
 from .normalization import Normalization
@@ -124,10 +124,11 @@ def save_model(
         sample: conversations kept in the card with their scores, for `bradley.verify` to compute again.
 
     Raises:
+        RunFolderError: the folder holds files, and no model of ours.
         DiskError: the folder cannot be written.
         CheckpointError: the files do not hold the tensors of the model.
     """
-    replace_folder(folder, lambda target: write_model(target, model, renderer, facts, sample))
+    replace_folder(folder, lambda target: write_model(target, model, renderer, facts, sample), (MODEL_MARK,))
 
 
 def write_model(

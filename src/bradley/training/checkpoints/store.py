@@ -13,33 +13,37 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...common import disk
 from ...common.console import to_stderr
 from ...common.files import (
     OLD,
     begin_folder,
     commit_folder,
-    copy_folder,
     discard_folder,
     disk_errors,
-    free_bytes,
     make_folder,
     recover,
     remove_folder,
     replace_folder,
-    sync,
+    set_aside,
     write_text,
 )
 from ...common.files import sweep as sweep_below
 from ...common.lock import FolderLock
+from ...common.ownership import is_ours
+from ...common.space import NO_INODES, free_bytes, out_of_inodes
+from ...common.trees import copy_folder
 from ...data.render import Renderer
 from ...errors import CheckpointError, DiskFullError
+from ...model.folder.card import MODEL_MARK
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
 from ...runs.checkpoints import BAD, leftovers, steps_in
-from ...runs.layout import INDEX, MANIFEST, STATE, step_folder
+from ...runs.layout import CHECKPOINT_MARK, INDEX, MANIFEST, STATE, step_folder
 from ...runs.manifest import DamagedError, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
+
+OURS = (CHECKPOINT_MARK, MODEL_MARK)
+"""Files by which a folder is known as a checkpoint or model of a run."""
 
 
 class Found(NamedTuple):
@@ -136,7 +140,7 @@ class Checkpoints:
         last = {"step": step, **facts}
         index = {"last": last, "best": last if best else self.index.get("best", last)}
         known, sample = self.provenance
-        folder, digests = begin_folder(self.path(step)), dict[str, str]()
+        folder, digests = begin_folder(self.path(step), OURS), dict[str, str]()
         self.draft = Draft(step, folder, facts, index, digests)
         try:
             with disk_errors(self.path(step)):
@@ -162,7 +166,7 @@ class Checkpoints:
         with disk_errors(self.path(draft.step)):
             write_manifest(draft.folder, draft.step, draft.index["best"]["step"], draft.facts, draft.digests)
         self._bytes = max(self._bytes, bytes_in(draft.folder))
-        commit_folder(draft.folder, self.path(draft.step))
+        commit_folder(draft.folder, self.path(draft.step), OURS)
         # The index follows the rename: a crash in between is harmless, because `newest` rebuilds it from the manifests.
         self.draft, self.index = None, draft.index
         self._write_index()
@@ -188,9 +192,15 @@ class Checkpoints:
         Args:
             step: step of the checkpoint, for the message.
         """
+        what = f"the checkpoint of step {step} does not fit on the disk of {self.folder}"
+        if out_of_inodes(self.folder):
+            raise DiskFullError(
+                f"{what}: {NO_INODES}; those before it are whole",
+                "remove files from that disk, then go on with --resume",
+            )
         raise DiskFullError(
-            f"the checkpoint of step {step} does not fit on the disk of {self.folder}: it needs {self._bytes:,} bytes "
-            f"or more, and {free_bytes(self.folder):,} are free; those before it are whole",
+            f"{what}: it needs {self._bytes:,} bytes or more, and {free_bytes(self.folder):,} are free; those before "
+            "it are whole",
             "free some space, then go on with --resume",
         )
 
@@ -205,8 +215,10 @@ class Checkpoints:
         steps = self._steps()
         newest = steps[-keep:]
         old = set(steps) - {*newest, *map(self._best_of, newest)}
+        # A folder that somebody else has put here under such a name is left alone; of a link, the link alone goes.
+        old = {step for step in old if self.path(step).is_symlink() or is_ours(self.path(step), OURS)}
         for step in sorted(old):
-            remove_folder(self.path(step))
+            remove_folder(self.path(step), OURS)
         return bool(old)
 
     def _best_of(self, step: int) -> int:
@@ -236,7 +248,7 @@ class Checkpoints:
         """
         # A crash between the two renames of a replacement leaves a whole checkpoint under the `.old-` name.
         for old in sorted(self.folder.glob(f"{OLD}step-*")):
-            recover(self.path(int(old.name.rpartition("-")[2])))
+            recover(self.path(int(old.name.rpartition("-")[2])), OURS)
         without_best: list[tuple[int, DamagedError]] = []
         for step in reversed(self._steps()):
             try:
@@ -279,19 +291,12 @@ class Checkpoints:
 
     def _set_aside(self, step: int, error: DamagedError) -> None:
         # Renamed, not removed: a person may put back the damaged file, or use the files that are whole.
-        with disk_errors(self.folder):
-            place = self.folder / f"{BAD}{self.path(step).name}"
-            number = 1
-            while place.exists():
-                number += 1
-                place = self.folder / f"{BAD}{self.path(step).name}-{number}"
-            disk.rename(self.path(step), place)
-            sync(self.folder)
+        place = set_aside(self.path(step), f"{BAD}{step_folder(step)}")
         self.say(f"the checkpoint of step {step} is not used and is now called {place.name}: {error.message}")
 
     def sweep(self) -> None:
         """Remove half-written and half-removed files of a killed process; the caller must hold the lock of the run."""
-        sweep_below(self.folder)
+        sweep_below(self.folder, OURS)
 
     def publish(self, folder: Path) -> Path:
         """Copy the model of the best checkpoint to `folder`, with hard links for weights if the disk supports them.
@@ -303,7 +308,7 @@ class Checkpoints:
         # Hashed again: the best checkpoint may be hours old, and users of `model/` never see the manifest.
         step = self.index["best"]["step"]
         verify(self.path(step), step)
-        replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)))
+        replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)), OURS)
         return folder
 
 

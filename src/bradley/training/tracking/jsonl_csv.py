@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...common import disk
-from ...common.files import disk_errors, sync
+from ...common.files import disk_errors
+from ...common.trees import sync
 from ...errors import CheckpointError
 from ..metrics import Event
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...common.files import share_rights
+from ...common.trees import share_rights
 from ..metrics import Event
 from .log_lines import is_number
 

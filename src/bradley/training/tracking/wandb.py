@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...common.files import share_rights
 from ...common.text import one_line
+from ...common.trees import share_rights
 from ...errors import UserError
 from ..metrics import Event
 from .tensorboard import scalars
