@@ -124,8 +124,17 @@ def _refused(place: str, field: str, kind: str, error: Exception, hint: str) -> 
 
 def check_stdout() -> None:
     """Raise `DiskError` if stdout is closed, as after `>&-`."""
-    if sys.stdout is None:
+    # An entry point may have opened a closed stdout to nowhere; `sys.__stdout__` keeps what Python found at the start.
+    if sys.stdout is None or (sys.__stdout__ is None and _number(sys.stdout) == 1):
         raise DiskError("stdout is closed, and -o - writes to stdout", "give a file as -o OUTPUT")
+
+
+def _number(stream: Any) -> int | None:
+    """File descriptor of a stream; None for a stream without one."""
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError):
+        return None
 
 
 def to_stdout(data: bytes) -> None:
