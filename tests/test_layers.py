@@ -75,7 +75,7 @@ PLAIN_NAMES = """
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
     save_load card checks safety weights readback parity tolerance normalization
-    scoring core scorer file parts output reward_model
+    scoring core scorer file parts source output reward_model
     loop job evaluation objective optim metrics progress saver resume publish announce optimizer_bytes
     guards nonfinite culprits divergence gradient_flow out_of_memory
     store state identity

@@ -45,8 +45,6 @@ OWNERS: dict[str, set[str]] = {
     "launch/local.py": {"tempfile", "process"},
     "launch/rank.py": {"path", "process"},
     "verify/__init__.py": {"process"},
-    # Rewrites a file of its own in a folder of parts, until that goes through `files`, too.
-    "scoring/parts.py": {"tempfile", "shutil", "path"},
 }
 """Modules that may call, and what: a new entry needs a reason."""
 

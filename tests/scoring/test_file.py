@@ -18,7 +18,6 @@ import pytest
 
 from bradley.cli.main import run
 from bradley.common.processes import Rank, rank_from
-from bradley.errors import RankError
 from bradley.scoring import file
 from bradley.scoring.file import ahead, batched
 from bradley.scoring.parts import Parts
@@ -96,7 +95,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(folder, source, tmp_path)
     assert score(folder, source, tmp_path / "whole.jsonl.gz", "--part-rows", "2") == 0
     output = tmp_path / "cut.jsonl.gz"
     words = ["score", str(folder), str(source), "-o", str(output), "--device", "cpu", "--part-rows", "2"]
-    killed = KILLED_AT_SYNC.format(count=13)  # a file and its folder are synced for each write: in the third part
+    # A file and its folder are synced for each write: 7 for group and manifest, 4 for each part.
+    killed = KILLED_AT_SYNC.format(count=16)
     done = subprocess.run([sys.executable, "-c", killed, *words], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert Parts(output).missing(6) == [2, 3, 4, 5] and not output.exists()
@@ -137,13 +137,13 @@ def test_parts_of_other_work_are_refused_or_thrown_away(folder, source, tmp_path
         assert score(model, source, output, *options, "--restart") == 0
         assert "best" in read(output)[0]
     else:
-        assert score(model, source, output, *options) == 2
+        assert score(model, source, output, *options) == 6
         assert f"parts of other work: {'best_of' if change == 'options' else change} differ" in capsys.readouterr().err
 
 
 def test_an_output_is_not_replaced_unasked(folder, source, tmp_path, capsys):
     output = write(tmp_path / "out.jsonl", [{"old": 1}])
-    assert score(folder, source, output) == 2
+    assert score(folder, source, output) == 6
     assert "out.jsonl exists" in capsys.readouterr().err and read(output) == [{"old": 1}]
     assert score(folder, source, output, "--restart") == 0
     assert len(read(output)) == 12
@@ -171,35 +171,90 @@ def as_rank(monkeypatch, rank, world=2):
         monkeypatch.setenv(name, str(value))
 
 
-def test_two_processes_write_the_bytes_of_one(folder, source, tmp_path, monkeypatch, capsys):
+def test_two_processes_write_the_bytes_of_one(folder, source, tmp_path, capfd):
     assert score(folder, source, tmp_path / "one.jsonl", "--part-rows", "2") == 0
     output = tmp_path / "two.jsonl"
-    capsys.readouterr()
-    as_rank(monkeypatch, 1)
-    assert score(folder, source, output, "--part-rows", "2") == 0
-    assert Parts(output).missing(6) == [0, 2, 4] and capsys.readouterr().out == ""
-    as_rank(monkeypatch, 0)
-    Parts(output).fail(1, "in an earlier run")
-    failures = []
-    monkeypatch.setattr(Parts, "wait", lambda self, _: failures.extend(self.folder.glob("failed-*")))
-    assert score(folder, source, output, "--part-rows", "2") == 0
-    assert output.read_bytes() == (tmp_path / "one.jsonl").read_bytes() and not failures
-    assert capsys.readouterr().out.startswith("12 rows, 33 scores")
+    capfd.readouterr()
+    words = [sys.executable, "-m", "bradley", "score", str(folder), str(source), "-o", str(output), "--device", "cpu"]
+    ranks = [
+        subprocess.Popen([*words, "--part-rows", "2", "--quiet"], env={**os.environ, **rank_env(rank)})
+        for rank in (1, 0)
+    ]
+    assert [process.wait() for process in ranks] == [0, 0]
+    assert output.read_bytes() == (tmp_path / "one.jsonl").read_bytes() and not Parts(output).folder.exists()
+    assert capfd.readouterr().out.startswith("12 rows, 33 scores")
 
 
-def test_the_failure_of_another_process_is_the_error(folder, source, tmp_path, monkeypatch, capsys):
-    output = tmp_path / "out.jsonl"
-    as_rank(monkeypatch, 1)
-    with monkeypatch.context() as patch:
-        interrupted(patch, 1)
-        assert score(folder, source, output, "--part-rows", "2") == 130
-    assert (Parts(output).folder / "failed-1.txt").read_text() == "KeyboardInterrupt"
+def rank_env(rank, world=2):
+    return {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
+
+
+def test_streams_and_restart_are_for_one_process(folder, source, tmp_path, monkeypatch):
     as_rank(monkeypatch, 0)
-    monkeypatch.setattr(Parts, "forget_failures", lambda _: None)  # as if the other failed after this one began
-    assert score(folder, source, output, "--part-rows", "2") == RankError.exit_code
-    assert "process 1 failed: KeyboardInterrupt" in capsys.readouterr().err
-    for words in ((source, "-"), ("-", output), (source, output, "--restart")):
+    for words in ((source, "-"), ("-", tmp_path / "out.jsonl"), (source, tmp_path / "out.jsonl", "--restart")):
         assert score(folder, *words) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"RANK": "5", "WORLD_SIZE": "2"},
+        {"RANK": "3"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "1", "WORLD_SIZE": ""},
+        {"RANK": "x", "WORLD_SIZE": "2"},
+        {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "one"},
+        {"RANK": "-1", "WORLD_SIZE": "2"},
+    ],
+    ids=str,
+)
+def test_every_process_with_a_broken_environment_says_so(given, folder, source, tmp_path, monkeypatch, capsys):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert score(folder, source, tmp_path / "out.jsonl") == 2
+    shown = capsys.readouterr().err
+    assert "the environment names no process of a group: " in shown and "bradley score" in shown
+    assert "train" not in shown and sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
+
+
+def test_a_run_folder_is_named_with_the_model_folder_inside(folder, source, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run" / "model")
+    assert score(tmp_path / "run", source, tmp_path / "out.jsonl") == 4
+    assert f"hint: give {tmp_path}/run/model" in capsys.readouterr().err
+
+
+def test_a_full_stdout_is_an_error_in_words(folder, source):
+    words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu > /dev/full"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
+    error, hint = done.stderr.splitlines()
+    assert done.returncode == 7 and hint.startswith("hint: ")
+    assert error.startswith("error: ") and "stdout" in error and error.endswith("No space left on device")
+
+
+@pytest.mark.parametrize("opened_to_nowhere", [False, True])
+def test_a_closed_stdout_is_an_error_before_the_model_is_loaded(
+    opened_to_nowhere, source, tmp_path, monkeypatch, capsys
+):
+    nowhere = SimpleNamespace(fileno=lambda: 1, flush=lambda: None)
+    monkeypatch.setattr(sys, "stdout", nowhere if opened_to_nowhere else None)
+    monkeypatch.setattr(sys, "__stdout__", None)
+    assert score(tmp_path / "no model", source, "-") == 7
+    assert "stdout is closed" in capsys.readouterr().err
+
+
+def test_half_of_a_surrogate_pair_is_kept_in_lines_and_refused_by_parquet(folder, tmp_path, capsys):
+    source = write(tmp_path / "in.jsonl", [rows(1)[0], {**rows(1)[0], "note": "\ud800"}])
+    assert score(folder, source, tmp_path / "out.jsonl") == 0
+    assert read(tmp_path / "out.jsonl")[1]["note"] == "\ud800"
+    assert score(folder, source, tmp_path / "out.parquet") == 3
+    assert f"error: {source}, row 2, field note: cannot be written as Parquet: " in capsys.readouterr().err
+
+
+def test_a_reader_of_stdout_that_has_gone_ends_the_command_without_a_word(folder, tmp_path):
+    source = write(tmp_path / "in.jsonl", rows(200, responses=1))
+    words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu --part-rows 5 | head -n 1"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
+    assert json.loads(done.stdout)["id"] == "r0" and done.stderr == ""
 
 
 def test_the_summary_counts_the_whole_output_after_a_cut(folder, source, tmp_path, monkeypatch, capsys):

@@ -111,7 +111,7 @@ def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **o
     if as_json and output == "-":
         raise UserError("--json and -o - are both given, and stdout holds either", "give a file as -o OUTPUT")
     from ..scoring.file import How, score_file
-    from ..scoring.parts import show
+    from ..scoring.summary import show
 
     run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base", "accept_edits")}
     progress = "json" if as_json else "quiet" if quiet else "bar"

@@ -266,6 +266,13 @@ def remove_inside(folder: Path, names: Iterable[str], marks: Sequence[Mark]) -> 
             remove_tree(folder / name)
 
 
+def move_file(path: Path, target: Path) -> None:
+    """Rename a whole and synced file of the same disk, replacing `target`; raises `DiskError`."""
+    with disk_errors(target):
+        disk.rename(path, target)
+        sync(target.parent)
+
+
 def set_aside(folder: Path, name: str) -> Path:
     """Rename a folder to `name`, or the first free of `name-2`, `name-3` ..., and return the new place."""
     with disk_errors(folder.parent):

@@ -112,7 +112,10 @@ def is_main_process() -> bool:
 
     A broken environment counts as the main process: somebody has to say what is wrong.
     """
-    return os.environ.get("RANK", "0") in ("", "0")
+    try:
+        return rank_from(os.environ).rank == 0
+    except (UserError, ValueError):
+        return True
 
 
 def die_with_parent(parent: int) -> None:

@@ -5,9 +5,11 @@ import io
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from . import disk
+from .ownership import is_draft
 
 
 def remove_tree(path: Path) -> None:
@@ -24,6 +26,20 @@ def remove_tree(path: Path) -> None:
             inner = Path(place, name)
             (disk.unlink if inner.is_symlink() else disk.rmdir)(inner)
     disk.rmdir(path)
+
+
+def remove_trash(folder: Path, ours: Callable[[Path], bool]) -> None:
+    """Remove what a process killed in the middle of `files.remove_folder` has left beside `folder`.
+
+    Args:
+        ours: True for a path that may lie in such a folder; a folder holding anything else stays. The mark of the
+            folder may be removed already.
+    """
+    for name in os.listdir(folder.parent):
+        path = folder.with_name(name)
+        trash = name.startswith(".trash-") and is_draft(name, folder.name) and not path.is_symlink() and path.is_dir()
+        if trash and all(map(ours, path.iterdir())):
+            remove_tree(path)
 
 
 def below(folder: Path) -> list[Path]:

@@ -5,13 +5,13 @@ therefore depend neither on interruptions nor on the number of processes.
 """
 
 import os
-import sys
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,23 +20,20 @@ import torch
 
 from ..common.console import Bar, Console
 from ..common.files import sha256
-from ..common.processes import Rank, rank_from
-from ..data.rows import Row, RowPlace
-from ..data.sources.files import known_suffix, read_rows
-from ..data.sources.json_rows import objects_of
-from ..data.sources.text import lines, lines_of
-from ..errors import DataError, UserError
+from ..common.processes import Rank
+from ..data.rows import Row, RowPlace, on_one_line
+from ..errors import CheckpointError, DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
+from ..model.folder.card import CARD
 from ..model.folder.save_load import load_model
-from .output import json_lines
-from .parts import Counts, Parts, added, count, summary
+from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
+from .output import check_stdout, json_lines, to_stdout
+from .parts import Parts
 from .rows import Parsed, parse, scored_row
 from .scorer import Prepared, Scorer
+from .source import STREAM, Input, InputChanged, Numbered, no_rows
+from .summary import Counts, added, count, summary
 
-STREAM = "-"
-"""Name of stdin and stdout on the command line."""
-Numbered = tuple[int, Row]
-"""Number of a row from 1, and the row."""
 T = TypeVar("T")
 
 
@@ -93,33 +90,34 @@ def score_file(
         Counts of rows, scores, tokens and failures, with the seconds of this run; {} in processes other than the first.
 
     Raises:
-        UserError: an existing output, parts of other work, or a stream shared by several processes.
-        DataError: a broken input, or no scorable row; in the second case the output exists and gives a reason for each
-            row.
+        UserError: a stream shared by several processes, or a broken environment of torchrun.
+        RunFolderError: the output exists, is an input, is in use by another process, or belongs to other work.
+        DataError: a broken input, an input that changes, a row that the output cannot hold, or no scorable row; in the
+            last case the output exists and gives a reason for each row.
         CheckpointError: an unusable model folder.
+        DiskError: the output cannot be written.
         RankError: another process was lost.
     """
-    how, ranks, began = how or How(), rank_from(os.environ), time.perf_counter()
+    how, ranks, began = how or How(), ranks_of(os.environ), time.perf_counter()
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
-    total = None if source == STREAM else count_rows(Path(source))
+    given, console = Input(source), Console(progress if ranks.rank == 0 else "quiet")
+    check_folder(model)
+    device = use_device(device, ranks.local_rank)
     options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits}
-    scorer = load_scorer(model, how, use_device(device, ranks.local_rank), **options)
-    work = Work(scorer, how, "stdin" if source == STREAM else source)
-    console = Console(progress if ranks.rank == 0 else "quiet")
+    load = partial(load_scorer, model, how, device, **options)
     if parts is None:
-        counts = stream(work, source, total, console)
+        refuse_stdout(source)
+        given.measure()
+        counts = stream(Work(load(), how, given.name), given, console)
     else:
-        # A late process may find all parts already joined, or an output about to be refused by the first process.
-        if ranks.rank and parts.output.exists() and not parts.begun:
-            return {}
-        parts.claim(manifest_of(model, source, scorer, how), restart)
-        counts = in_parts(work, parts, source, total, ranks, console)
+        refuse_input(parts, source, model, base)
+        counts = to_file(parts, given, model, how, load, ranks, restart, console)
     return summary(counts, time.perf_counter() - began, output) if ranks.rank == 0 else {}
 
 
 def check_streams(source: str, output: str, ranks: Rank, restart: bool) -> None:
-    """Raise `UserError` for streams or `--restart` with several processes, and `DataError` for a missing source."""
+    """Raise `UserError` for streams or `--restart` with several processes, and `DiskError` for a closed stdout."""
     # Processes would take rows of a shared stream from each other, or remove new parts of each other.
     if ranks.size > 1 and STREAM in (source, output):
         raise UserError("several processes cannot share stdin or stdout", "give files as INPUT and -o OUTPUT")
@@ -129,8 +127,15 @@ def check_streams(source: str, output: str, ranks: Rank, restart: bool) -> None:
         )
     if restart and output == STREAM:
         raise UserError("--restart has no effect with -o -", "leave one of them out")
-    if source != STREAM and not Path(source).is_file():
-        raise DataError(f"{source} is not a file", "give a .jsonl, .jsonl.gz or .parquet file, or - for stdin")
+    if output == STREAM:
+        check_stdout()
+
+
+def check_folder(model: Path) -> None:
+    """Raise `CheckpointError` for a run folder in place of the model folder inside."""
+    inside = [path.parent for place in ("model", "checkpoints/*") for path in model.glob(f"{place}/{CARD}")]
+    if not (model / CARD).exists() and inside:
+        raise CheckpointError(f"{model} is a run folder, and a model folder is wanted", f"give {sorted(inside)[-1]}")
 
 
 def use_device(name: str, local_rank: int) -> str:
@@ -153,14 +158,22 @@ def load_scorer(model: Path, how: How, device: str, **options: Any) -> Scorer:
     return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
 
 
-def manifest_of(model: Path, source: str, scorer: Scorer, how: How) -> dict[str, Any]:
-    """Collect everything affecting the output's bytes; only a run with an equal manifest continues existing parts."""
-    files = sorted(path for path in model.iterdir() if path.suffix in (".safetensors", ".json", ".jinja"))
-    # A stream cannot be read twice: a random name keeps its parts from ever being continued.
-    identity = {"stdin": uuid.uuid4().hex} if source == STREAM else {"sha256": sha256(Path(source))}
+def manifest_of(model: Path, given: Input, scorer: Scorer, how: How) -> dict[str, Any]:
+    """Collect everything affecting the output's bytes; only a run with an equal manifest continues existing parts.
+
+    Raises:
+        CheckpointError: a file of the model folder cannot be read.
+    """
+    suffixes = (".safetensors", ".json", ".jinja")
+    try:
+        files = sorted(path for path in model.iterdir() if path.suffix in suffixes and path.is_file())
+        hashes = {path.name: sha256(path) for path in files}
+    except OSError as error:
+        message = f"{error.filename or model} cannot be read: {error.strerror}"
+        raise CheckpointError(message, f"see who may read it: ls -l {model}") from error
     return {
-        "input": identity,
-        "model": {path.name: sha256(path) for path in files},
+        "input": given.identity(),
+        "model": hashes,
         **asdict(how),
         "over_long": scorer.over_long,
         "device": scorer.loaded.model.device.type,
@@ -203,34 +216,94 @@ class Work(NamedTuple):
         prepared = self.scorer.prepare([one if isinstance(one, str) else one.candidates for one in parsed])
         return Part(number, rows, parsed, prepared)
 
-    def finish(self, part: Part) -> tuple[list[Row], Counts]:
-        """Score a part; return the output rows and the counts."""
+    def finish(self, part: Part) -> "Finished":
+        """Score a part."""
         results = self.scorer.score(part.prepared)
         written = [
             scored_row(row, parsed, result, self.how.prefix, self.how.best_of, RowPlace(self.name, "", at))
             for (at, row), parsed, result in zip(part.rows, part.parsed, results, strict=True)
         ]
-        return written, count([at for at, _ in part.rows], results)
+        places = [f"{on_one_line(self.name)}, row {at}" for at, _ in part.rows]
+        return Finished(part.number, written, places, count([at for at, _ in part.rows], results))
 
 
-def in_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Rank, console: Console) -> Counts:
+class Finished(NamedTuple):
+    """Scored part.
+
+    Attributes:
+        number: number of the part, from 0.
+        rows: output rows.
+        places: name of each row for errors.
+        counts: counts of the rows.
+    """
+
+    number: int
+    rows: list[Row]
+    places: list[str]
+    counts: Counts
+
+
+def to_file(
+    parts: Parts,
+    given: Input,
+    model: Path,
+    how: How,
+    load: Callable[[], Scorer],
+    ranks: Rank,
+    restart: bool,
+    console: Console,
+) -> Counts:
+    """Score into a file; the first process owns the output from before the model is loaded."""
+    with ExitStack() as stack:
+        if ranks.rank == 0:
+            stack.enter_context(owned(parts, restart, ranks, console.say))
+        given.measure()
+        scorer = load()
+        work = manifest_of(model, given, scorer, how)
+        if ranks.rank == 0:
+            if (finished := begin(parts, work, restart, console.warn)) is not None:
+                return finished
+        elif not follow(parts, work):
+            return Counts(Counter())
+        return in_parts(Work(scorer, how, given.name), parts, given, ranks, console)
+
+
+def in_parts(work: Work, parts: Parts, given: Input, ranks: Rank, console: Console) -> Counts:
     """Write this process's missing parts; the first process waits for the other processes and joins all parts."""
-    if ranks.rank == 0:
-        parts.forget_failures()
     try:
-        written = write_parts(work, parts, source, total, ranks, console)
+        written = write_parts(work, parts, given, ranks, console)
+        return Counts(Counter()) if ranks.rank else joined(work, parts, given, written, console)
     except BaseException as error:
         # Without a report the first process would wait half an hour for parts that never come.
-        if ranks.size > 1:
+        if ranks.rank and parts.current:
             parts.fail(ranks.rank, str(error) or type(error).__name__)
-        else:
-            parts.remove_if_empty()
+        # Nobody knows which rows were read before the change.
+        if isinstance(error, InputChanged) and not ranks.rank and parts.current:
+            parts.remove()
         raise
-    if ranks.rank:
-        return Counts(Counter())
-    number = written if total is None else parts_of(total, work.how)
+
+
+def joined(work: Work, parts: Parts, given: Input, written: int, console: Console) -> Counts:
+    """Wait for all parts and join them; a part damaged meanwhile is made again, once.
+
+    Args:
+        written: number of parts written by this process.
+
+    Raises:
+        DiskError: a part is damaged that cannot be made again, or for the second time.
+        InputChanged: the input has changed since the start.
+    """
+    number = written if given.total is None else parts_of(given.total, work.how)
     parts.wait(number)
-    return parts.join(number)
+    given.check(content=True)
+    counts = parts.join(number, console.warn)
+    if counts is None and given.total is not None:
+        write_parts(work, parts, given, Rank(), console)
+        given.check(content=True)
+        counts = parts.join(number, console.warn)
+    if counts is None:
+        raise DiskError(f"{parts.folder} does not keep what is written", "give another -o, on another disk")
+    return counts
 
 
 def parts_of(rows: int, how: How) -> int:
@@ -238,57 +311,51 @@ def parts_of(rows: int, how: How) -> int:
     return -(-rows // how.part_rows)
 
 
-def write_parts(work: Work, parts: Parts, source: str, total: int | None, ranks: Rank, console: Console) -> int:
+def write_parts(work: Work, parts: Parts, given: Input, ranks: Rank, console: Console) -> int:
     """Score and write the missing parts of this process.
-
-    Args:
-        total: number of rows, or None for a stream of unknown length.
 
     Returns:
         Number of parts written.
     """
-    size, written = work.how.part_rows, 0
+    size, written, total = work.how.part_rows, 0, given.total
     todo = None if total is None else parts.missing(parts_of(total, work.how))
     mine = None if todo is None else {number for number in todo if number % ranks.size == ranks.rank}
     left = None if mine is None or total is None else sum(min(size, total - number * size) for number in mine)
-    batches = ((n, rows) for n, rows in batched(numbered_rows(source), size) if mine is None or n in mine)
+    batches = ((n, rows) for n, rows in batched(given.rows(), size) if mine is None or n in mine)
     with console.progress(left, "scoring") as bar:
-        for number, rows, counts in scored(work, batches, bar):
-            parts.add(number, parts.kind.encode(rows), counts)
+        for part in scored(work, batches, bar):
+            # After the reading and before the writing: no part holds rows of a changed input.
+            given.check()
+            parts.add(part.number, part.rows, part.places, part.counts)
             written += 1
+    given.check()
     if total is None and not written:
         raise no_rows()
     return written
 
 
-def stream(work: Work, source: str, total: int | None, console: Console) -> Counts:
+def stream(work: Work, given: Input, console: Console) -> Counts:
     """Write scored rows to stdout, part by part."""
     counts = Counts(Counter())
-    with console.progress(total, "scoring") as bar:
-        for _, rows, more in scored(work, batched(numbered_rows(source), work.how.part_rows), bar):
-            # Bytes, not text: stdout's encoding is the terminal's. Flushed, so a reader sees each part at once.
-            sys.stdout.buffer.write(json_lines(rows))
-            sys.stdout.buffer.flush()
-            counts = added((counts, more))
+    with console.progress(given.total, "scoring") as bar:
+        for part in scored(work, batched(given.rows(), work.how.part_rows), bar):
+            given.check()
+            to_stdout(json_lines(part.rows, part.places))
+            counts = added((counts, part.counts))
+    given.check(content=True)
     if not counts.numbers["rows"]:
         raise no_rows()
     return counts
 
 
-def scored(
-    work: Work, batches: Iterable[tuple[int, list[Numbered]]], bar: Bar
-) -> Iterator[tuple[int, list[Row], Counts]]:
-    """Score parts one after another, preparing the next part while the model runs.
-
-    Yields:
-        Number, output rows and counts of each part.
-    """
+def scored(work: Work, batches: Iterable[tuple[int, list[Numbered]]], bar: Bar) -> Iterator[Finished]:
+    """Score parts one after another, preparing the next part while the model runs."""
     began, responses = time.perf_counter(), 0
     for part in ahead(work.prepare(number, rows) for number, rows in batches):
-        rows, counts = work.finish(part)
-        yield part.number, rows, counts
-        responses += counts.numbers["responses"]
-        bar.advance(len(rows), responses_per_second=responses / (time.perf_counter() - began))
+        finished = work.finish(part)
+        yield finished
+        responses += finished.counts.numbers["responses"]
+        bar.advance(len(finished.rows), responses_per_second=responses / (time.perf_counter() - began))
 
 
 def batched(rows: Iterable[Numbered], size: int) -> Iterator[tuple[int, list[Numbered]]]:
@@ -305,27 +372,3 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := upcoming.result()) is not None:
             upcoming = executor.submit(next, items, None)
             yield item
-
-
-def numbered_rows(source: str) -> Iterator[Numbered]:
-    """Read the rows of a file or of stdin, numbered from 1.
-
-    Raises:
-        DataError: the source is unreadable.
-    """
-    if source == STREAM:
-        return objects_of(lines_of(sys.stdin.buffer, "stdin"), "stdin")
-    return read_rows(Path(source))
-
-
-def count_rows(path: Path) -> int:
-    """Count the rows of a file."""
-    # Counting lines without parsing JSON keeps the wait before the first score short.
-    if known_suffix(path).startswith(".jsonl"):
-        return sum(1 for line in lines(path) if line.raw and not line.raw.isspace())
-    return sum(1 for _ in read_rows(path))
-
-
-def no_rows() -> DataError:
-    """Build the error for an empty stream; an empty file is reported by the reader."""
-    return DataError("stdin holds no rows", "give at least one line of JSON")

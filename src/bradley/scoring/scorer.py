@@ -149,8 +149,10 @@ class Scorer:
         found = [] if prepared.store is None else score_store(self.loaded.model, prepared.store, self.token_budget)
         if self._unit is not None:
             found = self._unit.apply(found)
-        if broken := next((part for part in found if not all(map(math.isfinite, part.scores))), None):
-            raise CheckpointError(f"{broken.id} has the scores {broken.scores}", "the weights are broken: train again")
+        for part in found:
+            if broken := [score for score in part.scores if not math.isfinite(score)]:
+                hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
+                raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
         # A row split into several comparisons gets its scores back together, in order.
         parts: dict[int, list[ScoredComparison]] = {}
         for place, part in zip(prepared.owner, found, strict=True):

@@ -62,6 +62,8 @@ def suffix_of(path: Path) -> str:
 
 BATCH_ROWS = 512
 """Rows of a Parquet file in memory at a time."""
+BUFFER = 2**20
+"""Bytes of a column of a Parquet file read at a time."""
 
 
 def parquet_rows(path: Path) -> NumberedRows:
@@ -81,7 +83,8 @@ def parquet_rows(path: Path) -> NumberedRows:
     if not first.startswith(b"PAR1"):
         check_plain(path, first)
     try:
-        with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        # No memory map: a file cut short by a writer while mapped ends the whole process with SIGBUS.
+        with parquet.ParquetFile(path, memory_map=False, buffer_size=BUFFER, pre_buffer=False) as file:
             # A dict keeps the last of two equal names, so a column would be lost without notice.
             names = file.schema_arrow.names
             twice = [name for name in names if names.count(name) > 1]
