@@ -11,6 +11,7 @@ import torch
 from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
+from ..common.text import visible
 from ..config import Config
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
@@ -19,6 +20,7 @@ from ..data.render import Renderer
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
+from ..errors import UserError
 from ..model.build import Built
 from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
@@ -256,7 +258,18 @@ def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config
 
 
 def default_cache() -> Path:
-    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder."""
-    named = os.environ.get("BRADLEY_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(named) if named else base / "bradley" / "tokens"
+    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder.
+
+    Raises:
+        UserError: no home folder is known, or the named home does not exist.
+    """
+    named, base = os.environ.get("BRADLEY_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if named:
+            return Path(named).expanduser()
+        return Path(base or "~/.cache").expanduser() / "bradley" / "tokens"
+    except RuntimeError as error:
+        raise UserError(
+            f"no home folder is known for the cache {visible(named or base or '~/.cache')}",
+            "name a folder with the variable BRADLEY_CACHE",
+        ) from error
