@@ -7,7 +7,7 @@ from pathlib import Path
 from ...common.files import sha256
 from ...common.text import one_line
 from ...errors import DataError, UserError
-from ..rows import on_one_line
+from ..rows import quoted
 from .base import NumberedRows, Source, needed
 from .csv_rows import csv_rows
 from .json_rows import json_lines, json_list
@@ -86,7 +86,7 @@ def parquet_rows(path: Path) -> NumberedRows:
             names = file.schema_arrow.names
             twice = [name for name in names if names.count(name) > 1]
             if twice:
-                raise DataError(f"{path} has two columns called {on_one_line(twice[0])}", "give each its own name")
+                raise DataError(f"{path} has two columns called {quoted(twice[0], str)}", "give each its own name")
             batches = file.iter_batches(BATCH_ROWS)
             yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
     except (arrow.ArrowException, ValueError, OSError) as error:

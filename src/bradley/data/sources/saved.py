@@ -10,6 +10,7 @@ from typing import Any
 from ...common.files import sha256
 from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
+from ..rows import quoted
 from .base import NumberedRows, Source, needed
 
 BATCH_ROWS = 512
@@ -85,7 +86,7 @@ def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
         if key not in known:
             close = nearest(key, known, 0.0)
             raise UserError(
-                f"{given}: {key!r} is not known after ?, wanted {', '.join(known)}", f"did you mean {close}=?"
+                f"{given}: {quoted(key)} is not known after ?, wanted {', '.join(known)}", f"did you mean {close}=?"
             )
         if not value or key in found:
             raise UserError(f"{given}: {key} has {'two values' if value else 'no value'}", f"write {key}=VALUE once")
