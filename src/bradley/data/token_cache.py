@@ -14,8 +14,9 @@ import re
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from ..common import disk, signals
 from ..common.console import to_stderr
@@ -40,8 +41,7 @@ LEFT_OVER = re.compile(r"\.trash-(\.tmp-)?[0-9a-f]{32}(-[0-9a-f]{16}){1,2}")
 HINT = "name another folder with the variable BRADLEY_CACHE"
 FILES_HINT = "raise the limit of open files, such as: ulimit -n 4096"
 
-T = TypeVar("T")
-Opener = Callable[[str], contextlib.AbstractContextManager[BinaryIO]]
+Opener = Callable[[str], contextlib.AbstractContextManager[Any]]
 
 
 class Contents(NamedTuple):
@@ -119,7 +119,7 @@ def _read(entry: Path, contents: Contents) -> Any:
         ledger = _signed(entry)
 
         @contextlib.contextmanager
-        def opened(name: str) -> Iterator[BinaryIO]:
+        def opened(name: str) -> Iterator[Any]:
             # Hash and arrays come from one open file: a file put in place in between is not read.
             with _open_regular(entry / name) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != ledger["files"].get(name):
@@ -158,7 +158,7 @@ def _signature(ledger: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading; links, pipes and devices are refused without a wait."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(handle).st_mode):

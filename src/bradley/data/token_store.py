@@ -11,7 +11,7 @@ import errno
 import json
 import mmap
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -258,7 +258,9 @@ class Infos(Sequence[RowInfo]):
         return RowInfo(id, key, source, tags, None if scores is None else tuple(scores))
 
 
-def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, files: dict[str, BinaryIO]) -> Ledger:
+def _write(
+    comparisons: Sequence[Comparison], renderer: Renderer, training: bool, files: Mapping[str, BinaryIO]
+) -> Ledger:
     """Render comparisons in chunks, and append each chunk to the files of a store."""
     ledger = Ledger()
     written = start = 0

@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from ...common.files import sha256
-from ...common.text import one_line
 from ...errors import DataError, UserError
-from ..rows import on_one_line, quoted
-from .base import NumberedRows, Source, needed
+from ..rows import on_one_line
+from .base import NumberedRows, Source
 from .csv_rows import csv_rows
 from .json_rows import json_lines, json_list
-from .text import check_plain
+from .parquet_rows import parquet_rows
 
 
 def file_source(path: Path, given: str, stem: str = "") -> Source:
@@ -118,39 +117,6 @@ def suffix_of(path: Path) -> str:
     if not suffix:
         raise UserError(f"{path} is not a file of a known kind", f"known suffixes: {', '.join(KINDS)}")
     return suffix
-
-
-BATCH_ROWS = 512
-"""Rows of a Parquet file in memory at a time."""
-
-
-def parquet_rows(path: Path) -> NumberedRows:
-    """Read the rows of a Parquet file, numbered from 1: structs become dicts, and lists become lists.
-
-    Memory holds a batch of rows at a time.
-
-    Raises:
-        DataError: another kind of file, a broken file, or two columns of the same name.
-        UserError: pyarrow is not installed.
-    """
-    arrow = needed("pyarrow", str(path))
-    parquet = needed("pyarrow.parquet", str(path))
-    # pyarrow's own message speaks of a missing footer; the first bytes tell the real kind of a renamed file.
-    with path.open("rb") as file:
-        first = file.read(8)
-    if not first.startswith(b"PAR1"):
-        check_plain(path, first)
-    try:
-        with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
-            # A dict keeps the last of two equal names, so a column would be lost without notice.
-            names = file.schema_arrow.names
-            twice = [name for name in names if names.count(name) > 1]
-            if twice:
-                raise DataError(f"{path} has two columns called {quoted(twice[0], str)}", "give each its own name")
-            batches = file.iter_batches(BATCH_ROWS)
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
-    except (arrow.ArrowException, ValueError, OSError) as error:
-        raise DataError(f"{path} is not a whole Parquet file: {one_line(error)}", "copy it again") from error
 
 
 KINDS: dict[str, Callable[[Path], NumberedRows]] = {
