@@ -11,14 +11,19 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import read_bytes
 from ..common.text import nearest
 from ..errors import CheckpointError, UserError
+from .rows import on_one_line, quoted
+from .sandbox import compiled, rendered
 
 Turn = dict[str, Any]
 CLOCK = "strftime_now"
 CALL = re.compile(rf"{CLOCK}\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """Names of a turn's reasoning, the standard name first."""
+MOST_BYTES = 2**24
+"""Largest template file; real templates take kilobytes."""
 RESERVED = ("messages", "add_generation_prompt", CLOCK)
 """Template variables closed to settings and rows."""
 
@@ -52,10 +57,11 @@ class ChatTemplate:
             opens: True to end the text where a response begins.
 
         Raises:
-            Exception: any error raised by the template.
+            UserError: the template goes beyond a limit of `sandbox`.
+            Exception: any other error raised by the template.
         """
         values = {**self._always, **args} if args else self._always
-        return str(self._template.render(values, messages=list(turns), add_generation_prompt=opens))
+        return rendered(self._template, {**values, "messages": list(turns), "add_generation_prompt": opens})
 
 
 def template_text(tokenizer: Any, template: str) -> str | None:
@@ -71,15 +77,14 @@ def template_text(tokenizer: Any, template: str) -> str | None:
         return None
     if template == "tokenizer":
         return _own_template(tokenizer)
-    file = Path(template)
-    if file.is_file():
-        return _read(file)
+    if _names_file(template):
+        return _read(Path(template))
     if template not in TEMPLATES:
         names = ["tokenizer", "raw", *TEMPLATES]
         near = nearest(template, names)
         guess = f"did you mean {near}? " if near else ""
         raise UserError(
-            f"render.template {template} is not a file, and no template has that name",
+            f"render.template {quoted(template, str)} is not a file, and no template has that name",
             f"{guess}give a Jinja file or one of {', '.join(names)}",
         )
     if not (tokenizer.eos_token or tokenizer.sep_token):
@@ -145,26 +150,34 @@ def _own_template(tokenizer: Any) -> str:
     return str(own["default"] if isinstance(own, dict) else own)
 
 
-def _read(file: Path) -> str:
-    """Read a template from a UTF-8 file."""
+def _names_file(template: str) -> bool:
+    """Return True if a value of `render.template` names something on the disk that is no folder."""
     try:
-        return file.read_text(encoding="utf-8")
+        return Path(template).exists() and not Path(template).is_dir()
+    except PermissionError as error:
+        message = f"render.template {quoted(template, str)} cannot be read: {error.strerror}"
+        raise UserError(message, "see who may read it: ls -ld") from error
+    # A template given in place of a file name is too long for a name, or holds a null character.
+    except (OSError, ValueError):
+        return False
+
+
+def _read(file: Path) -> str:
+    """Read a template from a UTF-8 file of bounded size."""
+    content = read_bytes(file, most=MOST_BYTES, error=UserError, hint="give a readable Jinja file")
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"render.template {file} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
+        name = on_one_line(file)
+        raise UserError(f"render.template {name} is not UTF-8 at byte {error.start}", "save it as UTF-8") from error
 
 
 def _compiled(text: str) -> Any:
-    """Compile a template in transformers' sandboxed environment."""
-    from jinja2 import TemplateSyntaxError
+    """Compile a template in a copy of transformers' sandboxed environment, with limits."""
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    try:
-        template = _compile_jinja_template(text)
-    except TemplateSyntaxError as error:
-        raise UserError(
-            f"the chat template is not Jinja: line {error.lineno}: {error.message}",
-            "give another template with render.template",
-        ) from error
+    # The environment is taken from an empty template: transformers' own compilation of this text would have no limits.
+    template = compiled(_compile_jinja_template("").environment, text)
     # Every rendering copies the globals. Left as a chain of dicts, they are copied key by key, which is much slower.
     template.globals = dict(template.globals)
     return template

@@ -73,16 +73,21 @@ def preview(
 
 
 def show(found: dict[str, Any]) -> str:
-    """Format a preview for the screen: the report, lengths per split, and the first rows with long texts shortened."""
+    """Format a preview for the screen: the report, lengths per split, and the first rows with long texts shortened.
+
+    Each id, name and text of the data is escaped and takes one line: data could otherwise rewrite the screen, or pass
+    for a line of the report.
+    """
     sources = [source for split in found["report"]["splits"].values() for source in split["sources"]]
-    lines = [f"{source['path']}: {source['format']}, {source['rows']} rows" for source in sources]
+    lines = [f"{visible(source['path'])}: {source['format']}, {source['rows']} rows" for source in sources]
     lines += [describe(found["report"])]
     for split, units in found["lengths"].items():
         lines += ["", *_length_table(split, units, found["histograms"][split])]
     if "tokens" in found:
         return "\n".join([*lines, "", found["tokens"]])
     for row in found["rows"]:
-        lines += ["", *(f"--- {row['id']}, {side}\n{shortened(row[side])}" for side in ("chosen", "rejected"))]
+        for side in ("chosen", "rejected"):
+            lines += ["", f"--- {visible(row['id'])}, {side}", visible(shortened(row[side]))]
     return "\n".join(lines)
 
 

@@ -101,7 +101,10 @@ def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, in
 
 
 def describe(report: dict[str, Any]) -> str:
-    """Format the report for the screen: a line per split, and a line for everything found, left out or sampled."""
+    """Format the report for the screen: a line per split, and a line for everything found, left out or sampled.
+
+    Each line is escaped: names of files, sources and comparisons come from outside.
+    """
     lines = []
     for name, split in report["splits"].items():
         if "rows" in split:
@@ -109,7 +112,7 @@ def describe(report: dict[str, Any]) -> str:
             origin = f"split from {split['split_from']}" if split["split_from"] else f"{split['rows']:,} rows"
             notes = [*_notes(split), *_too_many(split, report["max_rejected_share"])]
             lines += [f"{'data':<12} {name}: {counts}; {origin}", *(f"{'':<12}   {note}" for note in notes)]
-    return "\n".join(lines)
+    return "\n".join(map(on_one_line, lines))
 
 
 def _too_many(split: dict[str, Any], most: float) -> list[str]:
@@ -127,10 +130,7 @@ def _notes(split: dict[str, Any]) -> list[str]:
     for reason, entry in split["rejected"].items():
         example = entry["examples"][0]
         word = "left out" if reason in ASKED_FOR else "rejected"
-        # File names come from outside and may hold control characters, which must not reach the terminal.
-        notes.append(
-            f"{word} {entry['count']:,} {reason}, such as {on_one_line(example['file'])}, row {example['row']}"
-        )
+        notes.append(f"{word} {entry['count']:,} {reason}, such as {example['file']}, row {example['row']}")
     for check, finding in split["findings"].items():
         if finding["count"]:
             done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"

@@ -1,10 +1,13 @@
 """Fields of a source row, checked: every fault names file, row, found value and wanted value."""
 
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from dataclasses import field as field_
+from itertools import islice
 from typing import Any
 
+from ..common.text import and_more, visible
 from ..config import Data
 from ..errors import DataError
 
@@ -34,7 +37,7 @@ class RowPlace:
 
     def fault(self, found: str, wanted: str, hint: str = "correct or remove the row") -> DataError:
         """Build the error for a row of the wrong shape."""
-        return DataError(f"{self.name}, row {self.row}: found {found}, wanted {wanted}", hint)
+        return DataError(f"{on_one_line(self.name)}, row {self.row}: found {found}, wanted {wanted}", hint)
 
 
 def field(row: Row, key: str, at: RowPlace, wanted: str = "text or messages") -> Any:
@@ -61,7 +64,7 @@ def number(row: Row, key: str, at: RowPlace) -> float | None:
         return None
     # Python counts True as the integer 1; a truth value among scores is a mistake in the data.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
-        raise at.fault(f"{on_one_line(repr(value))} as {key}", "a finite number")
+        raise at.fault(f"{quoted(value)} as {key}", "a finite number")
     return float(value)
 
 
@@ -69,7 +72,7 @@ def number_between(row: Row, key: str, low: float, high: float, at: RowPlace) ->
     """Return the value of `key` as a float from `low` to `high`; None if absent or null."""
     value = number(row, key, at)
     if value is not None and not low <= value <= high:
-        raise at.fault(f"{row[key]!r} as {key}", f"a number from {low:g} to {high:g}")
+        raise at.fault(f"{quoted(row[key])} as {key}", f"a number from {low:g} to {high:g}")
     return value
 
 
@@ -78,7 +81,7 @@ def whole_number(row: Row, key: str, below: int, at: RowPlace) -> int:
     value = field(row, key, at, "a whole number")
     # True and False are integers in Python, and would silently mean the places 1 and 0.
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < below:
-        raise at.fault(f"{on_one_line(repr(value))} as {key}", f"a whole number from 0 to {below - 1}")
+        raise at.fault(f"{quoted(value)} as {key}", f"a whole number from 0 to {below - 1}")
     return value
 
 
@@ -106,11 +109,41 @@ def texts(row: Row, key: str, at: RowPlace) -> list[str]:
 
 def keys_of(row: Row) -> str:
     """Quote the keys of a row for a message."""
-    return f"the keys {', '.join(map(on_one_line, row)) or '(none)'}"
+    return f"the keys {names_of(row) or '(none)'}"
+
+
+def names_of(keys: Collection[Any]) -> str:
+    """List keys for a message: the first `MOST_KEYS`, and the number of the others."""
+    return and_more([quoted(key, str) for key in islice(keys, MOST_KEYS)] + [""] * (len(keys) - MOST_KEYS), MOST_KEYS)
+
+
+MOST_QUOTED = 160
+"""Most characters of a quoted value; a longer value is cut in the middle."""
+MOST_KEYS = 20
+"""Most keys that a message lists."""
+
+
+def quoted(found: object, written: Callable[[Any], str] = repr) -> str:
+    """Quote a value of the data for a message: on one line, escaped, and cut if long.
+
+    Every value quoted in a message of this package passes here: a text of a megabyte would bury the message.
+
+    Args:
+        found: the value.
+        written: turns the value into text; `str` leaves out the quotes of a text.
+    """
+    try:
+        text = written(found)
+    except (RecursionError, ValueError):  # ValueError: a number of more digits than Python writes
+        text = f"{kind(found)} too deep or too long to show"
+    if len(text) > MOST_QUOTED:
+        half = MOST_QUOTED // 2
+        text = f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
+    return text if text.isprintable() else visible(text)
 
 
 def on_one_line(found: object) -> str:
-    """Quote a value of the data for a message, with characters that would break the line escaped."""
+    """Write a value of the data, or a file name, on one line and escaped, without a cut."""
     # Data are not trusted: a line break or escape sequence in a row could forge lines of the log.
     text = str(found)
     return text if text.isprintable() else repr(text)[1:-1]

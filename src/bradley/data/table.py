@@ -3,12 +3,13 @@
 The file is temporary and has no name; the system removes the file with the process, even after a crash.
 """
 
+import contextlib
 import json
 import marshal
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
@@ -28,7 +29,8 @@ class ComparisonTable:
     """Comparisons by number: columns and ids in memory, texts on disk."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the table lives
+        with _in_words():
+            self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the table lives
         self._ends = array("q", [0])
         self._builder = ColumnsBuilder()
         self.ids: set[str] = set()
@@ -43,13 +45,8 @@ class ComparisonTable:
             DiskError: the disk of temporary files is full.
         """
         line = encode(comparison)
-        try:
+        with _in_words():
             self._file.write(line)
-        except OSError as error:
-            raise DiskError(
-                f"the data do not fit on the disk of temporary files ({tempfile.gettempdir()}): {error.strerror}",
-                "free some space there, or set TMPDIR to a larger disk",
-            ) from error
         self._ends.append(self._ends[-1] + len(line))
         self._builder.add(comparison, part)
         self.ids.add(comparison.id)
@@ -58,7 +55,8 @@ class ComparisonTable:
     def columns(self) -> Columns:
         """Columns of all comparisons; the first access ends the adding of comparisons."""
         # `raw` reads by file descriptor and does not see bytes still in Python's buffer.
-        self._file.flush()
+        with _in_words():
+            self._file.flush()
         columns = self._builder.columns()
         del self._builder
         return columns
@@ -72,6 +70,18 @@ class ComparisonTable:
 
     def __getitem__(self, number: int) -> Comparison:
         return decode(self.raw(number))
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn an error of the disk of temporary files into a `DiskError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"the data do not fit on the disk of temporary files ({tempfile.gettempdir()}): {error.strerror}",
+            "free some space there, or set TMPDIR to a larger disk",
+        ) from error
 
 
 class Selection(Sequence[Comparison]):

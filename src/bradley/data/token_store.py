@@ -6,10 +6,12 @@ token prefix shared by all responses, then the own tokens of each response.
 A few hundred comparisons are written at a time, to keep texts and tokens of a large set out of memory.
 """
 
+import contextlib
+import errno
 import json
 import mmap
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -19,19 +21,20 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..common import signals
-from ..common.files import disk_errors, replace_folder
-from ..common.ownership import Mark
+from ..common.console import to_stderr
+from ..common.files import disk_errors
 from ..config import Render
-from ..errors import DataError, DiskError
+from ..errors import DataError
 from ..records import Comparison, Judgment
 from .columns import topic
 from .render import Renderer, common_prefix
 from .table import digest
+from .token_cache import Contents, Opener, cached, too_many_files
 from .tokenizer import fingerprint
 from .truncate import Fitted, Ledger, truncate
 
 CHUNK = 512
-FORMAT = 2
+FORMAT = 3
 """Part of the cache key; rises when the meaning of an array changes."""
 STORE_MARK = Mark("ledger.json", frozenset())
 """File by which a folder of the cache is known as a store of ours, damaged or whole."""
@@ -52,6 +55,14 @@ ARRAYS: dict[str, str] = {
     "info_sizes": "int32",
 }
 """Arrays on disk, with the type of each."""
+INFO = "info.jsonl"
+FILES = (*(f"{name}.bin" for name in ARRAYS), INFO)
+"""Files of a store."""
+MAPPED = ("tokens.bin", INFO)
+"""Files mapped even if small; each mapping holds an open file, and 20 evaluation sets shall not reach a limit of 256.
+"""
+SMALL = 2**20
+"""Bytes of any other file up to which the content is held in memory."""
 
 
 class RowInfo(NamedTuple):
@@ -149,7 +160,12 @@ class TokenStore:
 
 
 def build_store(
-    comparisons: Sequence[Comparison], renderer: Renderer, *, training: bool, cache: Path | None = None
+    comparisons: Sequence[Comparison],
+    renderer: Renderer,
+    *,
+    training: bool,
+    cache: Path | None = None,
+    say: Callable[[str], None] = to_stderr,
 ) -> TokenStore:
     """Render comparisons, apply limits and lay out the arrays; reuse cached arrays of the same contents, tokenizer and
     rules.
@@ -159,35 +175,55 @@ def build_store(
         renderer: template, tokenizer and limits.
         training: True if over-long and indistinguishable comparisons may be dropped; evaluation keeps every row.
         cache: folder of cached stores; None for no cache.
+        say: prints a line about a damaged entry of the cache, or a wait for another process.
 
     Raises:
         DataError: no comparison is left, or an evaluation row exceeds the limits.
-        DiskError: the disk is full.
+        RunFolderError: the cache is no cache of bradley.
+        DiskError: the disk is full, or too many files are open.
     """
-    if cache is None:
-        with tempfile.TemporaryDirectory(prefix="bradley-") as temporary, disk_errors(Path(temporary)):
-            _write(comparisons, renderer, training, Path(temporary))
-            # The files stay readable after the folder is removed: a mapping outlives the name of its file.
-            return read_store(Path(temporary))
-    folder = cache / _cache_key(comparisons, renderer, training)
-    try:
-        return read_store(folder)
-    # Absent or damaged: a cache can always be made again, and must never stop a run.
-    except (OSError, ValueError, KeyError):
-        return _built(comparisons, renderer, training, folder)
+
+    def fill(folder: Path) -> dict[str, Any]:
+        with contextlib.ExitStack() as opened:
+            files = {name: opened.enter_context((folder / name).open("wb")) for name in FILES}
+            return _write(comparisons, renderer, training, files).to_json()
+
+    if cache is not None:
+        key = _cache_key(comparisons, renderer, training)
+        store: TokenStore | None = cached(cache, key, Contents(FILES, fill, read_store), say)
+        if store is not None:
+            return store
+    return _unnamed(comparisons, renderer, training)
 
 
-def read_store(folder: Path) -> TokenStore:
-    """Read a store from a folder, with memory-mapped arrays.
+def _unnamed(comparisons: Sequence[Comparison], renderer: Renderer, training: bool) -> TokenStore:
+    """Build a store in temporary files without a name: the system removes these with the process."""
+    with disk_errors(Path(tempfile.gettempdir())), contextlib.ExitStack() as opened:
+        try:
+            files = {name: opened.enter_context(tempfile.TemporaryFile(prefix="bradley-")) for name in FILES}
+            ledger = _write(comparisons, renderer, training, files)
+            # A mapping outlives the open file.
+            return read_store(lambda name: contextlib.nullcontext(files[name]), ledger.to_json())
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                too_many_files(error)
+            raise
+
+
+def read_store(opened: Opener, note: dict[str, Any]) -> TokenStore:
+    """Read a store from open files, with memory-mapped arrays.
+
+    Args:
+        opened: opens a file of `FILES` at the beginning.
+        note: the ledger as plain data.
 
     Raises:
-        OSError, ValueError, KeyError: the store is missing or incomplete.
+        OSError: a file cannot be read.
+        ValueError: the arrays do not fit each other.
     """
-    arrays = {name: _mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
-    ledger = Ledger.from_json(json.loads((folder / "ledger.json").read_text(encoding="utf-8")))
-    info = Infos(folder / "info.jsonl", arrays.pop("info_sizes"))
-    store = _assembled(arrays, info, ledger)
-    # A cache may be damaged by a full disk or a partial copy; without this test, wrong tokens would be trained on.
+    arrays = {name: _array(opened, f"{name}.bin", kind) for name, kind in ARRAYS.items()}
+    info = Infos(_text(opened, INFO), arrays.pop("info_sizes"))
+    store = _assembled(arrays, info, Ledger.from_json(note))
     sizes = {
         "tokens": store.segments[-1],
         "rank": store.first_response[-1],
@@ -195,7 +231,7 @@ def read_store(folder: Path) -> TokenStore:
         "number": len(info),
     }
     if any(len(arrays[name]) != size for name, size in sizes.items()):
-        raise ValueError(f"{folder} holds arrays that do not fit each other")
+        raise ValueError("the arrays do not fit each other")
     return store
 
 
@@ -209,13 +245,11 @@ def store_of(kept: Sequence[tuple[Comparison, Fitted]]) -> TokenStore:
 class Infos(Sequence[RowInfo]):
     """G rows of JSON on disk, read on access."""
 
-    def __init__(self, path: Path, sizes: np.ndarray) -> None:
+    def __init__(self, text: bytes | mmap.mmap, sizes: np.ndarray) -> None:
         self.ends = _offsets(sizes)
-        # An empty file cannot be mapped.
-        with path.open("rb") as file:
-            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if len(sizes) else b""
-        if len(self._text) != self.ends[-1]:
-            raise ValueError(f"{path} has {len(self._text)} bytes, wanted {self.ends[-1]}")
+        self._text = text
+        if len(text) != self.ends[-1]:
+            raise ValueError(f"{INFO} has {len(text)} bytes, wanted {self.ends[-1]}")
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -226,45 +260,32 @@ class Infos(Sequence[RowInfo]):
         return RowInfo(id, key, source, tags, None if scores is None else tuple(scores))
 
 
-def _built(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> TokenStore:
-    """Write a store into the cache, and read the result."""
-    try:
-        replace_folder(folder, lambda target: _write(comparisons, renderer, training, target), (STORE_MARK,))
-    except DiskError:
-        # Another process may have written the same store in the meantime; any complete copy serves.
-        if not (folder / "ledger.json").is_file():
-            raise
-    return read_store(folder)
-
-
-def _write(comparisons: Sequence[Comparison], renderer: Renderer, training: bool, folder: Path) -> None:
+def _write(
+    comparisons: Sequence[Comparison], renderer: Renderer, training: bool, files: Mapping[str, BinaryIO]
+) -> Ledger:
     """Render comparisons in chunks, and append each chunk to the files of a store."""
     ledger = Ledger()
-    files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in ARRAYS}
-    written = 0
-    with (folder / "info.jsonl").open("wb") as info:
-        chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
-        start = 0
-        for chunk, rendered in renderer.stream(chunks):
-            # Tokenizing can take minutes; a stop request is honoured between chunks.
-            signals.check()
-            fitted = [truncate(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
-            kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
-            rows = [_info_line(comparison) for _, comparison, _ in kept]
-            for name, values in (_arrays(kept) | {"info_sizes": list(map(len, rows))}).items():
-                files[name].write(np.asarray(values, dtype=ARRAYS[name]).tobytes())
-            info.write(b"".join(rows))
-            written += len(kept)
-            start += len(chunk)
-    for file in files.values():
-        file.close()
+    written = start = 0
+    chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
+    for chunk, rendered in renderer.stream(chunks):
+        # Tokenizing can take minutes; a stop request is honoured between chunks.
+        signals.check()
+        fitted = [truncate(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
+        kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
+        rows = [_info_line(comparison) for _, comparison, _ in kept]
+        for name, values in (_arrays(kept) | {"info_sizes": list(map(len, rows))}).items():
+            files[f"{name}.bin"].write(np.asarray(values, dtype=ARRAYS[name]).tobytes())
+        files[INFO].write(b"".join(rows))
+        written += len(kept)
+        start += len(chunk)
     if not written:
         causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in ledger.causes.items())
         raise DataError(
             f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
         )
-    # Written last: a store without a ledger was interrupted, and is not read.
-    (folder / "ledger.json").write_text(json.dumps(ledger.to_json()), encoding="utf-8")
+    for file in files.values():
+        file.flush()
+    return ledger
 
 
 def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
@@ -346,9 +367,21 @@ def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: L
     return TokenStore(**rest, **offsets, info=info, ledger=ledger)
 
 
-def _mapped(path: Path, kind: str) -> np.ndarray:
-    """Map an array file."""
-    # NumPy cannot map an empty file.
-    if not path.stat().st_size:
-        return np.zeros(0, dtype=kind)
-    return np.memmap(path, dtype=kind, mode="r")
+def _array(opened: Opener, name: str, kind: str) -> np.ndarray:
+    """Read or map an array file."""
+    with opened(name) as file:
+        return np.memmap(file, kind, "r") if _is_mapped(file, name) else np.frombuffer(file.read(), kind)
+
+
+def _text(opened: Opener, name: str) -> bytes | mmap.mmap:
+    """Read or map a file of text."""
+    with opened(name) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if _is_mapped(file, name) else file.read()
+
+
+def _is_mapped(file: BinaryIO, name: str) -> bool:
+    """Return True for a file to map, and go to the beginning of the file."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    # An empty file cannot be mapped.
+    return size > SMALL or (size > 0 and name in MAPPED)

@@ -11,6 +11,7 @@ import torch
 from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
+from ..common.text import visible
 from ..config import Config
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
@@ -260,14 +261,15 @@ def default_cache() -> Path:
     """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder.
 
     Raises:
-        UserError: no variable names a folder, and the user has no home folder.
+        UserError: no home folder is known, or the named home does not exist.
     """
-    if named := os.environ.get("BRADLEY_CACHE"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
+    named, base = os.environ.get("BRADLEY_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "bradley" / "tokens"
-    except RuntimeError as error:  # no HOME, and a user without an entry in the list of users
+        if named:
+            return Path(named).expanduser()
+        return Path(base or "~/.cache").expanduser() / "bradley" / "tokens"
+    except RuntimeError as error:
         raise UserError(
-            "this user has no home folder, where token stores are kept", "set BRADLEY_CACHE to a folder"
+            f"no home folder is known for the cache {visible(named or base or '~/.cache')}",
+            "name a folder with the variable BRADLEY_CACHE",
         ) from error

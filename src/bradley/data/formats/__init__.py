@@ -138,7 +138,7 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
     keys = {key for row in rows for key in row}
     near = sorted(FORMATS.values(), key=lambda shape: -len(keys.intersection(shape.fields)))[:NEAREST]
     shapes = "; ".join(f"{key}: {shape.looks}" for key, shape in FORMATS.items() if shape in near)
-    found = ", ".join(sorted(map(fields.on_one_line, keys))) or "no keys at all"
+    found = fields.names_of(sorted(keys, key=str)) or "no keys at all"
     hint = f"name your columns with data.columns; known formats are {', '.join(FORMATS)}, such as {shapes}"
     raise DataError(f"{name}: no known format has rows with {found}", hint)
 
@@ -166,7 +166,11 @@ def convert_rows(rows: Numbered, format: str, place: RowPlace, taken: set[str]) 
             yield _unique(row, here, taken)
         elif isinstance(row, dict):
             shape = FORMATS[detect([row], place.name) if format == "comparison" else format]
-            result = _convert(shape, row, here)
+            try:
+                result = _convert(shape, row, here)
+            # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
+            except RecursionError as error:
+                raise here.fault("values nested too deeply", "values of a few levels") from error
             yield result if isinstance(result, Rejected) else _unique(result, here, taken)
         else:
             raise here.fault(type(row).__name__, "a dict or a Comparison")

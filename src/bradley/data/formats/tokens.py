@@ -47,7 +47,7 @@ def _ids(row: Row, key: str, at: RowPlace) -> list[int]:
         raise at.fault(f"{rows.kind(ids)} in {key}", "a list of token ids")
     for value in ids:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise at.fault(f"{rows.on_one_line(repr(value))} in {key}", "token ids, whole numbers from 0 on")
+            raise at.fault(f"{rows.quoted(value)} in {key}", "token ids, whole numbers from 0 on")
     return ids
 
 

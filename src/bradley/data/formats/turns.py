@@ -60,7 +60,7 @@ def _message(entry: Any, what: str, at: RowPlace) -> Message:
     if "role" not in entry or ("content" not in entry and not bare):
         raise at.fault(f"{rows.keys_of(entry)} in a message of the {what}", WANTED)
     if entry["role"] not in CHAT_ROLES:
-        raise at.fault(f"the role {entry['role']!r} in the {what}", f"one of {', '.join(CHAT_ROLES)}")
+        raise at.fault(f"the role {rows.quoted(entry['role'])} in the {what}", f"one of {', '.join(CHAT_ROLES)}")
     content = entry.get("content")
     if not isinstance(content, str) and not (content is None and bare):
         raise at.fault(f"{rows.kind(content)} as content in the {what}", f"text, as in {WANTED}")

@@ -46,7 +46,7 @@ def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
         for entry in rows.objects(row, key, 'a list of {"overall_pref": ...}', at):
             word = rows.text(entry, "overall_pref", at)
             if word not in OVERALL:
-                raise at.fault(f"{rows.on_one_line(repr(word))} as overall_pref", f"one of {', '.join(OVERALL)}")
+                raise at.fault(f"{rows.quoted(word)} as overall_pref", f"one of {', '.join(OVERALL)}")
             votes[OVERALL[word]] += 1
     return _by_votes(prompt, sides, votes, at)
 
@@ -76,7 +76,7 @@ def _count(votes: Any, at: RowPlace) -> Counter[str]:
         # Two spellings of a side, such as "a" and "A", would overwrite each other's counts.
         counts = {_side(key, at): rows.number(votes, key, at) or 0.0 for key in votes}
         if any(count < 0 or count != int(count) for count in counts.values()) or len(counts) < len(votes):
-            raise at.fault(f"the counts {rows.on_one_line(votes)}", WANTED)
+            raise at.fault(f"the counts {rows.quoted(votes)}", WANTED)
         return Counter({side: int(count) for side, count in counts.items()})
     if not isinstance(votes, list):
         raise at.fault(f"{rows.kind(votes)} in votes", WANTED)
@@ -88,7 +88,7 @@ def _side(vote: Any, at: RowPlace) -> str:
     # `type` and not `isinstance`: true and false are integers in Python, and no votes.
     side = "ab"[vote] if type(vote) is int and vote in (0, 1) else str(vote).lower()
     if side not in SIDES:
-        raise at.fault(f"the vote {rows.on_one_line(repr(vote))}", WANTED)
+        raise at.fault(f"the vote {rows.quoted(vote)}", WANTED)
     return side
 
 

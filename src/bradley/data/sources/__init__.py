@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...common.text import nearest
+from ...common.text import nearest, one_line
 from ...config import Words, as_list
 from ...errors import DataError, UserError
 from .base import Row, Source
@@ -49,6 +49,9 @@ def _found(given: str) -> list[Source]:
         return list(_expand(given))
     except OSError as error:
         raise DataError(f"{given} cannot be read: {error.strerror}", f"see who may read it: ls -ld {given}") from error
+    # `expanduser` finds no home, or a name holds a null character.
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"{given} cannot be read: {one_line(error)}", "give the path of a file") from error
 
 
 def _expand(given: str) -> Iterator[Source]:
@@ -66,6 +69,8 @@ def _expand(given: str) -> Iterator[Source]:
         yield from _folder(Path(folder).expanduser(), given, options)
     elif glob.has_magic(given):
         yield from _glob(path, given)
+    elif path.exists():
+        raise DataError(f"{given} is a pipe or a device, and a file is wanted", "write the rows to a file first")
     else:
         raise DataError(f"{given} does not exist", _hint(path, given))
 

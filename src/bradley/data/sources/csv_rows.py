@@ -10,7 +10,7 @@ from typing import Any
 
 from ...common.signals import check as check_stopping
 from ...errors import DataError
-from ..rows import on_one_line
+from ..rows import quoted
 from .base import NumberedRows
 from .json_rows import DECODER
 from .text import decoded, lines
@@ -85,7 +85,7 @@ def _header(path: Path, records: Iterator[Record]) -> list[str]:
         raise DataError(f"{where}: the names are divided by {other!r}, and commas are wanted", "save it as plain CSV")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if "" in names or twice:
-        found = "a column without a name" if "" in names else f"the name {on_one_line(twice[0])} twice"
+        found = "a column without a name" if "" in names else f"the name {quoted(twice[0], str)} twice"
         raise DataError(f"{where}: {found} in the header", "give every column a name of its own in the first line")
     return names
 

@@ -1,17 +1,17 @@
 """Files of rows: a file as a source, and the table of readers by suffix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from ...common.files import sha256
-from ...common.text import one_line
 from ...errors import DataError, UserError
 from ..rows import on_one_line
-from .base import NumberedRows, Source, needed
+from .base import NumberedRows, Source
 from .csv_rows import csv_rows
 from .json_rows import json_lines, json_list
-from .text import check_plain
+from .parquet_rows import parquet_rows
 
 
 def file_source(path: Path, given: str, stem: str = "") -> Source:
@@ -21,23 +21,82 @@ def file_source(path: Path, given: str, stem: str = "") -> Source:
         UserError: a suffix that no reader knows.
     """
     own = path.name.removesuffix(suffix_of(path))
-    return Source(str(path), stem or own, given, str(path.resolve()), partial(read_rows, path), partial(sha256, path))
+    watch = Watch([path])
+    # Ids and seeds are made of the short name, and a name that is not UTF-8 would reach every file written later.
+    short, identity = on_one_line(stem or own), str(path.resolve())
+    return Source(str(path), short, given, identity, partial(read_rows, path, watch), partial(hash_of, path, watch))
 
 
-def read_rows(path: Path) -> NumberedRows:
+class Watch:
+    """Guard against a change of files while they are read: rows and hash of an input are of one content.
+
+    A file that is replaced, appended to or edited has another inode, size or time; the times of most disks change in
+    steps of a few milliseconds.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self._before: list[tuple[int, ...]] = []
+
+    def begin(self) -> None:
+        """Note the files as they are now."""
+        self._before = [self._state(path) for path in self.paths]
+
+    def check(self) -> None:
+        """Raise `DataError` for a file that is not as noted; without a note, note the files."""
+        if not self._before:
+            self.begin()
+        for path, before in zip(self.paths, self._before, strict=True):
+            if self._state(path) != before:
+                raise DataError(
+                    f"{path} changed while it was read", "wait until nobody writes it any more, or read a copy"
+                )
+
+    @staticmethod
+    def _state(path: Path) -> tuple[int, ...]:
+        with readable(path):
+            found = path.stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn an error of the system about a data file into a `DataError` with the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", f"see who may read it: ls -l {path}") from error
+
+
+def hash_of(path: Path, watch: Watch) -> str:
+    """Return the SHA-256 of a file in hex.
+
+    Raises:
+        DataError: the file cannot be read, or is not the file whose rows were read.
+    """
+    watch.check()
+    with readable(path):
+        found = sha256(path)
+    watch.check()
+    return found
+
+
+def read_rows(path: Path, watch: Watch | None = None) -> NumberedRows:
     """Read the rows of a file with their numbers from 1: lines of a .jsonl file, places among the rows of another file.
 
     Raises:
-        DataError: no rows, an unreadable file, or any fault found by the reader of the file's kind.
+        DataError: no rows, an unreadable file, a file that changes meanwhile, or any fault found by the reader of the
+            file's kind.
     """
     # Without this check, an empty download would shrink a set unnoticed.
     empty = True
-    try:
+    watch = watch or Watch([path])
+    watch.begin()
+    with readable(path):
         for numbered in KINDS[suffix_of(path)](path):
             empty = False
             yield numbered
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", f"see who may read it: ls -l {path}") from error
+    watch.check()
     if empty:
         raise DataError(f"{path} holds no rows", "give a file with at least one row")
 
@@ -58,42 +117,6 @@ def suffix_of(path: Path) -> str:
     if not suffix:
         raise UserError(f"{path} is not a file of a known kind", f"known suffixes: {', '.join(KINDS)}")
     return suffix
-
-
-BATCH_ROWS = 512
-"""Rows of a Parquet file in memory at a time."""
-BUFFER = 2**20
-"""Bytes of a column of a Parquet file read at a time."""
-
-
-def parquet_rows(path: Path) -> NumberedRows:
-    """Read the rows of a Parquet file, numbered from 1: structs become dicts, and lists become lists.
-
-    Memory holds a batch of rows at a time.
-
-    Raises:
-        DataError: another kind of file, a broken file, or two columns of the same name.
-        UserError: pyarrow is not installed.
-    """
-    arrow = needed("pyarrow", str(path))
-    parquet = needed("pyarrow.parquet", str(path))
-    # pyarrow's own message speaks of a missing footer; the first bytes tell the real kind of a renamed file.
-    with path.open("rb") as file:
-        first = file.read(8)
-    if not first.startswith(b"PAR1"):
-        check_plain(path, first)
-    try:
-        # No memory map: a file cut short by a writer while mapped ends the whole process with SIGBUS.
-        with parquet.ParquetFile(path, memory_map=False, buffer_size=BUFFER, pre_buffer=False) as file:
-            # A dict keeps the last of two equal names, so a column would be lost without notice.
-            names = file.schema_arrow.names
-            twice = [name for name in names if names.count(name) > 1]
-            if twice:
-                raise DataError(f"{path} has two columns called {on_one_line(twice[0])}", "give each its own name")
-            batches = file.iter_batches(BATCH_ROWS)
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
-    except (arrow.ArrowException, ValueError, OSError) as error:
-        raise DataError(f"{path} is not a whole Parquet file: {one_line(error)}", "copy it again") from error
 
 
 KINDS: dict[str, Callable[[Path], NumberedRows]] = {

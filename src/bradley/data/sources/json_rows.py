@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from ...common.signals import check as check_stopping
 from ...errors import DataError
-from ..rows import kind, on_one_line
+from ..rows import kind, names_of, quoted
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 
@@ -55,7 +55,7 @@ def json_list(path: Path) -> NumberedRows:
     whole = _parse(raw[start:], str(path), start, several_lines=True)
     rows = whole.get("data") if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
-        keys = isinstance(whole, dict) and f"an object with the keys {', '.join(map(on_one_line, whole))}"
+        keys = isinstance(whole, dict) and f"an object with the keys {names_of(whole)}"
         hint = "one object per line belongs into a .jsonl file"
         raise DataError(
             f'{path} holds {keys or kind(whole)}, and a list of objects or {{"data": [...]}} is wanted', hint
@@ -102,7 +102,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise ValueError(f"the key {quoted(next(key for key in keys if keys.count(key) > 1))} is there twice")
     return row
 
 

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...common.files import sha256
+from ...common.json_files import read_bytes
 from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
+from ..rows import quoted
 from .base import NumberedRows, Source, needed
+from .files import Watch, hash_of
 
 BATCH_ROWS = 512
 """Rows of a dataset in memory at a time."""
@@ -40,7 +42,10 @@ def saved_source(folder: Path, given: str, text: str) -> Source:
         part, name, stem = folder, str(folder), folder.resolve().name
         if wanted:
             chosen_split([_described(folder / STATE[0], "_split") or "(one without a name)"], wanted, given)
-    return Source(name, stem, given, str(part.resolve()), partial(_rows, part, name), partial(_digest, part))
+    watch = Watch(_files(part))
+    return Source(
+        name, stem, given, str(part.resolve()), partial(_rows, part, name, watch), partial(_digest, part, watch)
+    )
 
 
 def dataset_rows(dataset: Any, name: str) -> NumberedRows:
@@ -85,7 +90,7 @@ def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
         if key not in known:
             close = nearest(key, known, 0.0)
             raise UserError(
-                f"{given}: {key!r} is not known after ?, wanted {', '.join(known)}", f"did you mean {close}=?"
+                f"{given}: {quoted(key)} is not known after ?, wanted {', '.join(known)}", f"did you mean {close}=?"
             )
         if not value or key in found:
             raise UserError(f"{given}: {key} has {'two values' if value else 'no value'}", f"write {key}=VALUE once")
@@ -93,8 +98,15 @@ def options(text: str, known: Sequence[str], given: str) -> dict[str, str]:
     return found
 
 
-def _rows(part: Path, name: str) -> NumberedRows:
+def _files(part: Path) -> list[Path]:
+    """Return the files of a saved split."""
+    # Sorted, because the system lists files in any order.
+    return sorted(file for file in part.iterdir() if file.is_file()) if part.is_dir() else []
+
+
+def _rows(part: Path, name: str, watch: Watch) -> NumberedRows:
     """Read the rows of a saved split."""
+    watch.begin()
     datasets = needed("datasets", name)
     try:
         dataset = datasets.load_from_disk(str(part))
@@ -103,20 +115,19 @@ def _rows(part: Path, name: str) -> NumberedRows:
         message = f"{name} is not a whole saved dataset: {one_line(error)}"
         raise DataError(message, "save it again with save_to_disk") from error
     yield from dataset_rows(dataset, name)
+    watch.check()
 
 
-def _digest(part: Path) -> str:
+def _digest(part: Path, watch: Watch) -> str:
     """Return the SHA-256 of names and contents of the files."""
-    # Sorted, because the system lists files in any order.
-    files = sorted(file for file in part.iterdir() if file.is_file())
-    listed = "\n".join(f"{file.name} {sha256(file)}" for file in files)
+    listed = "\n".join(f"{file.name} {hash_of(file, watch)}" for file in _files(part))
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _described(file: Path, key: str) -> Any:
     """Return the value of a key in a description of a saved dataset."""
     try:
-        return json.loads(file.read_bytes())[key]
-    except (ValueError, KeyError, TypeError) as error:
+        return json.loads(read_bytes(file, error=DataError))[key]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"{file} does not describe a saved dataset: {one_line(error)}"
         raise DataError(message, "save it again with save_to_disk") from error
