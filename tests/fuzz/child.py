@@ -152,7 +152,7 @@ def _settle(world: Path, processor_seconds: int) -> None:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_seconds, processor_seconds + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -196,7 +196,7 @@ def _wait(pid: int, patience: float) -> tuple[int, Any, str]:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
-            if code in (-signal.SIGXCPU, -signal.SIGKILL) and not stood:
+            if code == -signal.SIGXCPU:
                 stood = "used the processor without end"
             return code, usage, stood
         if (now := _processor(pid)) > used + 0.1:

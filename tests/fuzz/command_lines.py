@@ -147,8 +147,7 @@ def damage(rng: random.Random, _number: int, world: Path, good: Good) -> Case:
     if rng.random() < 0.5:
         good.run_folder("finished", world)
     args = rng.choices((random_line, long_line, no_command), (20, 2, 2))[0](rng)
-    args = args[:2] + ["--quiet"] if args[:1] == ["train"] and len(args) == 2 else args
-    # Both write into a run folder on purpose: `train` goes on with it, `plot` draws anew.
+    # These write into a run folder on purpose: `train` goes on with it, `plot` draws anew.
     ours = ("in/run",) if args[:1] in (["train"], ["plot"], ["launch"]) else ()
     stdin = rng.choice((b"", b'{"prompt": "a", "response": "b"}\n', b"\xff\x00", b"[" * 10_000))
     return Case(args, "a command line", changes=ours, adds=True, stdin=stdin, patience=60.0)

@@ -6,7 +6,6 @@ A value of a kind that a setting does not take must never end with 0.
 
 import random
 import tomllib
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -56,8 +55,9 @@ VALUES: dict[str, Any] = {
 }
 """Values of TOML by name."""
 NUMBERS = (int, float)
+NO_CODE = [name for name in VALUES if name != "a module"]
 HARD = ("data.format", "hub.push")
-"""Settings whose texts mean code or a repository: `a module` is left out there, since Python code named by a user runs."""
+"""Settings whose texts name code or a repository: code that a user names does run, so that no module is given there."""
 ENTRIES = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"),
     *("max_position_embeddings", "model_type", "vocab_size", "id2label", "label2id", "num_labels", "pad_token_id"),
@@ -133,8 +133,7 @@ def refused(_ended: Ended, _world: Path) -> list[str]:
 
 def setting_case(rng: random.Random, world: Path, setting: Setting) -> Case:
     """Give one setting an odd value, in the file or as an option."""
-    names = [name for name in VALUES if not (setting.name in HARD and name == "a module")]
-    name = rng.choice(names)
+    name = rng.choice(NO_CODE if setting.name in HARD else list(VALUES))
     value = VALUES[name]
     if rng.random() < 0.3:
         text = value if isinstance(value, str) else toml(value)
@@ -148,7 +147,7 @@ def setting_case(rng: random.Random, world: Path, setting: Setting) -> Case:
 def several_case(rng: random.Random, world: Path) -> Case:
     """Give several settings odd values at once."""
     settings = rng.sample(list(settings_of(Config).values()), rng.randrange(2, 12))
-    names = {setting.name: rng.choice([name for name in VALUES if name != "a module"]) for setting in settings}
+    names = {setting.name: rng.choice(list(NO_CODE)) for setting in settings}
     write(world, {setting: VALUES[name] for setting, name in names.items()})
     return command(rng, [], ", ".join(f"{setting} is {name}" for setting, name in names.items()))
 
@@ -254,9 +253,3 @@ def unfit_text(setting: Setting, text: str) -> bool:
         except ValueError:
             return True
     return False
-
-
-@cache
-def count() -> int:
-    """Number of settings."""
-    return len(settings_of(Config))

@@ -1,7 +1,7 @@
 """Class `data_files`: preference files of every kind and shape, damaged in a row, in their bytes, or in their place.
 
-Harmless by declaration, so that only the general rules count: a bit or a byte of a text (texts carry no hash); a file cut
-off at the end of a line; a value of another kind at a key that the format does not need; and any damage under
+Harmless by declaration, so that only the general rules count: a bit or a byte of a text (texts carry no hash); a file
+cut off at the end of a line; a value of another kind at a key that the format does not need; and any damage under
 `train --sanity`, which uses 64 comparisons of what is left.
 """
 
@@ -24,6 +24,8 @@ ROWS = 6
 KINDS = ("jsonl", "json", "csv", "parquet", "jsonl.gz", "csv.gz", "json.gz", "folder", "saved")
 CANNOT_BE = ("null", "true", "false", "zero", "minus one", "a fraction", "2^63", "5,000 digits", "NaN", "-Infinity")
 """Values that are no text of a prompt or an answer."""
+SCORED = ("plain", "preference", "ranked", "rewardbench2", "hh", "votes")
+"""Formats whose rows can be scored, or nearly."""
 NEEDED = ("prompt", "chosen", "rejected")
 """Keys of the plain format whose values must be texts or messages."""
 
@@ -82,15 +84,18 @@ def _columns(path: Path, rows: list[Any], suffix: str) -> None:
     if suffix == "parquet":
         pyarrow.parquet.write_table(table, path)
         return
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     Dataset(table).save_to_disk(str(path))
 
 
-def command(rng: random.Random, world: Path, good: Good, path: Path, what: str) -> Case:
+def command(rng: random.Random, world: Path, good: Good, path: Path, what: str, shape: str = "plain") -> Case:
     """Make a case of a command that reads a file, declared harmless."""
     name = path.name
-    choice = rng.choices(("data", "shown", "score", "train"), (8, 3, 8, 1))[0]
+    # Rows of most formats of comparisons are none to score.
+    scored = 8 if shape in SCORED else 0.5
+    choice = rng.choices(("data", "shown", "score", "train"), (8, 3, scored, 1))[0]
     if choice == "data":
         return Case(["data", name, "--json"], f"{what}; data --json")
     if choice == "shown":
@@ -115,7 +120,7 @@ def wrong_value(rng: random.Random, world: Path, good: Good) -> Case:
     suffix = rng.choice(KINDS) if rng.random() < 0.4 else "jsonl"
     path = write(world / "in" / "rows", rows, suffix)
     what = f"{shape} {suffix}: {shown(keys)} of {len(bad)} rows is {name}"
-    case = command(rng, world, good, path, what)
+    case = command(rng, world, good, path, what, shape)
     if not plain or suffix != "jsonl" or "train" in case.args:
         return case
     must_fail = keys[0] in NEEDED and len(keys) == 1 and name in CANNOT_BE
@@ -255,4 +260,6 @@ def odd_rows(rng: random.Random, world: Path, good: Good) -> Case:
         rows.insert(rng.randrange(len(rows) + 1), WRONG[rng.choice(list(WRONG))]())
     suffix = rng.choice(("jsonl", "json", "jsonl.gz"))
     path = write(world / "in" / "rows", rows, suffix)
-    return command(rng, world, good, path, f"{suffix} of {' and '.join(shapes)}, with a row that is no object")
+    return command(
+        rng, world, good, path, f"{suffix} of {' and '.join(shapes)}, with a row that is no object", shapes[0]
+    )

@@ -191,7 +191,7 @@ class Build:
         shutil.copytree(self.good.models / name, model)
         ended = self.do("data", "score.jsonl", "--tokens", "--model.path", "model")
         self.good.reference[f"tokens of {name}"] = ended.out.decode()
-        if name != "lora":
+        if name == "full":
             self.do("train", "from.toml", "--output", f"../out/from-{name}", "--quiet")
             self.good.reference[f"run from {name}"] = believed(self.out / f"from-{name}")
         shutil.rmtree(model)
@@ -202,7 +202,7 @@ class Build:
             ended = self.do("score", str(self.good.models / name), "score.jsonl", "-o", "-", "--quiet")
             self.good.reference[f"scores of {name}"] = rows_of(ended.out)
         many = self.world / "in" / "many.jsonl"
-        many.write_text(lines(pairs(200, "m")))
+        many.write_text(lines(pairs(40, "m")))
         shutil.copytree(self.good.models / "full", self.world / "in" / "model")
         score = ["score", "model", "many.jsonl", "-o", "../out/scores.jsonl", "--part-rows", "2", "--quiet"]
         self.do(*score, code=-signal.SIGKILL, program=killed_at_a_part(self.out / "scores.jsonl.parts"))
@@ -255,10 +255,10 @@ def stopped(args: list[str]) -> None:
 
 
 def killed_at_a_part(folder: Path) -> Program:
-    """Make a program that is killed when three finished parts lie in a folder."""
+    """Make a program that is killed when two finished parts lie in a folder."""
 
     def watch() -> None:
-        while len(list(folder.glob("[0-9]*.jsonl"))) < 3:
+        while len(list(folder.glob("[0-9]*.jsonl"))) < 2:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
 

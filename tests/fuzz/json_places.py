@@ -1,7 +1,9 @@
 """Every key of every JSON file below a folder, so that each gets a wrong value in its turn."""
 
+import contextlib
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,27 +26,45 @@ class Place(NamedTuple):
 
 
 def places(folder: Path) -> list[Place]:
-    """List every key of every JSON and JSONL file below a folder; of a JSONL file, the keys of its first and last line."""
+    """List every key of every JSON file below a folder, and of the first and last line of every JSONL file."""
     found: dict[Place, None] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".json" and path.is_file():
             found |= dict.fromkeys(Place(name, keys) for keys in ways(short(json.loads(path.read_bytes()))))
         elif path.suffix == ".jsonl" and path.is_file():
-            lines = path.read_bytes().splitlines()
-            for line in {lines[0], lines[-1]} if lines else ():
-                found |= dict.fromkeys(Place(name, keys) for keys in ways(short(json.loads(line))))
+            values = list(parsed(path.read_bytes().splitlines()).values())
+            for value in values[:1] + values[-1:]:
+                found |= dict.fromkeys(Place(name, keys) for keys in ways(short(value)))
     return sorted(found, key=lambda place: (place.file, shown(place.keys)))
 
 
+def parsed(lines: list[bytes]) -> dict[int, object]:
+    """Return the lines that are JSON by number; a token store keeps bare texts in between."""
+    found = {}
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError):
+            found[number] = json.loads(line)
+    return found
+
+
 def short(value: object) -> object:
-    """Return a JSON value without most entries of very large objects."""
-    if isinstance(value, dict):
-        names = list(value)
-        if len(names) > 4 * MOST_ENTRIES:
-            names = names[:: max(1, len(names) // MOST_ENTRIES)]
-        return {name: short(value[name]) for name in names}
-    return value
+    """Return a JSON value without most entries of very large objects, and without entries built as an earlier one.
+
+    Figures of the sets `valid` and `train_probe` are read by the same code: a key in one of them stands for both.
+    """
+    if isinstance(value, list):
+        return [short(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    names = list(value)
+    if len(names) > 4 * MOST_ENTRIES:
+        names = names[:: max(1, len(names) // MOST_ENTRIES)]
+    alike: dict[object, str] = {}
+    for name in names:
+        built = frozenset(value[name]) if isinstance(value[name], dict) and value[name] else name
+        alike.setdefault(built, name)
+    return {name: short(value[name]) for name in alike.values()}
 
 
 def change(rng: random.Random, folder: Path, place: Place) -> str:
@@ -53,8 +73,7 @@ def change(rng: random.Random, folder: Path, place: Place) -> str:
     if path.suffix == ".json":
         return f"{place.file}: {change_value(rng, path, place.keys)}"
     lines = path.read_bytes().splitlines()
-    having = [number for number, line in enumerate(lines) if has(json.loads(line), place.keys)]
-    number = rng.choice(having)
+    number = rng.choice([number for number, value in parsed(lines).items() if has(value, place.keys)])
     single = path.with_name("line.json")
     single.write_bytes(lines[number])
     done = change_value(rng, single, place.keys)
@@ -74,8 +93,14 @@ def has(value: object, keys: Keys) -> bool:
     return True
 
 
-def turn(all_places: list[Place], number: int) -> Place:
-    """Return the place whose turn it is; a fixed order, shuffled so that few numbers meet many files."""
-    order = list(range(len(all_places)))
+def turn(count: int, number: int) -> int:
+    """Return the place, of `count`, whose turn it is; in a shuffled order, so that a few numbers meet many files."""
+    return shuffled(count)[number % count]
+
+
+@cache
+def shuffled(count: int) -> list[int]:
+    """The numbers below `count` in a fixed order."""
+    order = list(range(count))
     random.Random("the order of the places").shuffle(order)
-    return all_places[order[number % len(order)]]
+    return order

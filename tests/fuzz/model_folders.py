@@ -49,14 +49,16 @@ def damage(rng: random.Random, number: int, world: Path, good: Good) -> Case:
 
 @cache
 def every_key(models: Path) -> list[tuple[str, Place]]:
-    """List the keys of every model, one model after the other."""
-    return [(name, place) for name in MODELS for place in places(models / name)]
+    """List the keys of every model; of an export only what the model of a run has not."""
+    found = {name: places(models / name) for name in MODELS}
+    found["export"] = [place for place in found["export"] if place not in set(found["full"])]
+    return [(name, place) for name in MODELS for place in found[name]]
 
 
 def key(models: Path, number: int) -> tuple[str, Place]:
-    """Return the key whose turn it is, of the models in turn."""
-    name = MODELS[number % len(MODELS)]
-    return name, turn([place for other, place in every_key(models) if other == name], number // len(MODELS))
+    """Return the key whose turn it is, over the keys of all models."""
+    found = every_key(models)
+    return found[turn(len(found), number)]
 
 
 def command(rng: random.Random, good: Good, name: str, what: str) -> Case:
@@ -66,9 +68,9 @@ def command(rng: random.Random, good: Good, name: str, what: str) -> Case:
     if choice == "verify":
         judge = scores_too(scores)
         return Case(["verify", "model"], f"{what}; verify", judge=judge, patience=180.0)
-    if choice == "train" and name != "lora":
+    if choice == "train" and name == "full":
         args = ["train", "from.toml", "--output", "../out/run", "--quiet"]
-        judge = judges.same("run", good.reference[f"run from {name}"], judges.run_at("out/run"))
+        judge = judges.same("run", good.reference["run from full"], judges.run_at("out/run"))
         return Case(args, f"{what}; train from it", judge=judge, patience=120.0)
     if choice == "tokens":
         args = ["data", "score.jsonl", "--tokens", "--model.path", "model"]

@@ -1,4 +1,4 @@
-"""Class `run_folders`: a finished run, an interrupted run, a token cache and an interrupted scoring, damaged everywhere.
+"""Class `run_folders`: a finished and an interrupted run, a token cache and an interrupted scoring, damaged.
 
 A command that ends with 0 must leave the undamaged results, state and model, the undamaged export, the undamaged rows;
 a report may differ only where the damaged file is named. Harmless by declaration, for reports alone: files that carry
@@ -6,6 +6,7 @@ no hash, which are the events, times, samples and scored rows that a run appends
 """
 
 import random
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -23,10 +24,10 @@ KINDS = ("finished", "interrupted", "parts", "cache")
 
 
 def damage(rng: random.Random, number: int, world: Path, good: Good) -> Case:
-    """Make a case; every second one gives a key of a JSON file a wrong value, each key in its turn."""
+    """Make a case; three of four give a key of a JSON file a wrong value, each key in its turn."""
     kind = rng.choices(KINDS, (8, 6, 2, 2))[0]
-    if number % 2 == 0:
-        kind, place = key(good.folder, number // 2)
+    if number % 4:
+        kind, place = key(good.folder, number - number // 4 - 1)
         folder = copied(kind, world, good)
         return command(rng, good, kind, place.file, change(rng, folder, place))
     if rng.random() < 0.06:
@@ -49,22 +50,30 @@ def source(kind: str, root: Path) -> Path:
 
 
 @cache
-def every_key(root: Path) -> list[tuple[str, Place]]:
-    """List the keys of every kind."""
-    return [(kind, place) for kind in KINDS for place in places(source(kind, root))]
-
-
-@cache
 def keys_of(root: Path, kind: str) -> list[Place]:
-    """List the keys of a kind."""
-    return [place for other, place in every_key(root) if other == kind]
+    """List the keys of a kind. Of files built alike, such as those of two checkpoints, one stands for all."""
+    found = places(source(kind, root))
+    newest = max((place.file.split("/")[1] for place in found if "/step-" in place.file), default="")
+    inside = f"checkpoints/{newest}/"
+    if kind == "finished":
+        # The checkpoints of a finished run are those of an interrupted one.
+        return [place for place in found if not REPEATED.search(place.file) and "checkpoints/step-" not in place.file]
+    if kind == "interrupted":
+        own = (inside, "checkpoints/index.json", "run.json", "status.json", "attempts.json")
+        return [place for place in found if place.file.startswith(own) and not REPEATED.search(place.file)]
+    return [place for place in found if not REPEATED.search(place.file)]
+
+
+REPEATED = re.compile(
+    r"(train_probe-\w+|-last|-step-0)\.jsonl$|^0000(0[02-9]|[1-9])|step-\d+/tokenizer\.json|^samples\.json"
+)
+"""Files built as another file of a run or its model, and the rows for people, which nothing reads back."""
 
 
 def key(root: Path, number: int) -> tuple[str, Place]:
-    """Return the key whose turn it is; runs come three times as often as the small caches and parts."""
-    order = ("finished", "interrupted", "finished", "interrupted", "finished", "interrupted", "parts", "cache")
-    kind = order[number % len(order)]
-    return kind, turn(keys_of(root, kind), number // 2)
+    """Return the key whose turn it is, over the keys of all kinds."""
+    found = [(kind, place) for kind in KINDS for place in keys_of(root, kind)]
+    return found[turn(len(found), number)]
 
 
 def copied(kind: str, world: Path, good: Good) -> Path:
@@ -86,8 +95,7 @@ def command(rng: random.Random, good: Good, kind: str, file: str, what: str) -> 
         return Case(SCORE_ON, f"{what}; score", judge=judges.same_file(good.reference["many"], "out/scores.jsonl"))
     if kind == "cache":
         return Case([*TRAIN, "../out/run"], f"{what}; train", judge=judges.same_run(good, "out/run"), patience=120.0)
-    weighed = {"plot": 6, "train": 6, "export": 1 if kind == "finished" else 0, "score": 1}
-    choice = rng.choices(list(weighed), list(weighed.values()))[0]
+    choice = rng.choices(*readers(kind, file))[0]
     if choice == "plot":
         draws = rng.random() < 0.02
         judge = (
@@ -98,12 +106,22 @@ def command(rng: random.Random, good: Good, kind: str, file: str, what: str) -> 
     if choice == "export":
         args, judge = ["export", "run", "../out/export"], judges.same_export(good, "out/export")
         return Case(args, f"{what}; export", judge=judge, patience=180.0)
-    if choice == "score" and kind == "finished":
+    if choice == "score":
         args = ["score", "run/model", "score.jsonl", "-o", "-", "--quiet"]
         return Case(args, f"{what}; score", judge=judges.same_scores(good.reference["scores of full"]))
     judge = ours_left(judges.same_run(good, "in/run"))
     args = [*TRAIN, "run", "--resume"]
     return Case(args, f"{what}; train --resume", judge=judge, changes=("in/run",), patience=120.0)
+
+
+def readers(kind: str, file: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Name the commands that read a file of a run, and how often each is tried; an export takes seconds."""
+    commands = ("plot", "train", "export", "score")
+    if kind == "interrupted":
+        return commands, (1, 6, 0, 0)
+    if file.startswith("model/"):
+        return commands, (0, 4, 0.5, 3)
+    return commands, (0, 1, 0, 0) if file.startswith(("run.json", "status.json", "checkpoints")) else (4, 2, 0.1, 0)
 
 
 RUN_PAGES = ("in/run/plots", "in/run/report.html", "in/run/.lock")

@@ -1,4 +1,4 @@
-"""JSON values of the wrong kind, and their way into JSON texts: what Python's own encoder would never write included."""
+"""JSON values of the wrong kind, and their way into JSON texts, with what Python's encoder would never write."""
 
 import json
 import random
