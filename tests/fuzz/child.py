@@ -79,11 +79,18 @@ Program = Callable[[list[str]], None]
 def run(case: Case, world: Path, program: Program = bradley, processor_seconds: int = PROCESSOR_SECONDS) -> Ended:
     """Run the command line of a case in its world and wait for the end."""
     warm()
-    before = _resident()
     with _streams(world, case.stdin) as (stdin, out, err):
+        reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
+            # Read here, and not in the parent: a fork does not copy the pages of libraries.
+            os.write(writer, str(_resident()).encode())
+            os.close(reader)
+            os.close(writer)
             _become(case, world, program, processor_seconds, (stdin, out, err))
+        os.close(writer)
+        with os.fdopen(reader) as file:
+            before = float(file.read(20) or 0)
         code, usage, stood = _wait(pid, case.patience)
         left = _end_group(pid)
         return Ended(code, stood, _content(out), _content(err), max(0.0, _peak(usage) - before), left)

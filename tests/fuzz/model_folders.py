@@ -94,7 +94,12 @@ def scores_too(scores: judges.Judge) -> judges.Judge:
 
 def any_file(rng: random.Random, folder: Path, _good: Good) -> str:
     """Damage the bytes or the place of a file."""
-    return files.damage(rng, rng.choice(sorted(folder.iterdir())))
+    return files.damage(rng, rng.choice(files_of(folder)))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """List the files of a model folder."""
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def tensors(rng: random.Random, folder: Path, _good: Good) -> str:
@@ -127,7 +132,7 @@ def more_files(rng: random.Random, folder: Path, _good: Good) -> str:
     if how == 4:
         (folder / "model-00001-of-00002.safetensors").write_bytes((b"\x08" + bytes(7)) + b"{}      ")
         return "a part beside"
-    path = rng.choice(sorted(folder.iterdir()))
+    path = rng.choice(files_of(folder))
     target = folder.parent.parent / "near" / path.name
     shutil.move(path, target)
     path.symlink_to(target)
@@ -159,7 +164,7 @@ def several(rng: random.Random, folder: Path, good: Good) -> str:
 def exchanged(rng: random.Random, folder: Path, good: Good) -> str:
     """Replace a file by the file of another model."""
     other = rng.choice([good.models / name for name in (*MODELS, "base") if name != folder.name])
-    both = [path.name for path in sorted(folder.iterdir()) if (other / path.name).is_file()]
+    both = [path.name for path in files_of(folder) if (other / path.name).is_file()]
     if not both:
         return any_file(rng, folder, good)
     name = rng.choice(both)
