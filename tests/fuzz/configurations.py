@@ -133,8 +133,13 @@ def refused(_ended: Ended, _world: Path) -> list[str]:
 
 def setting_case(rng: random.Random, world: Path, setting: Setting) -> Case:
     """Give one setting an odd value, in the file or as an option."""
-    name = rng.choice(NO_CODE if setting.name in HARD else list(VALUES))
+    names = NO_CODE if setting.name in HARD else list(VALUES)
+    # Every second value fits, so that more than the check of kinds is reached.
+    fitting = [name for name in names if not unfit(setting.kind, VALUES[name])]
+    name = rng.choice(fitting if fitting and rng.random() < 0.5 else names)
     value = VALUES[name]
+    if get_origin(setting.kind) is Literal and rng.random() < 0.5:
+        name = value = rng.choice(get_args(setting.kind))
     if rng.random() < 0.3:
         text = value if isinstance(value, str) else toml(value)
         case = command(rng, [f"--{setting.name}={text}"], f"--{setting.name} is {name}")
@@ -145,9 +150,12 @@ def setting_case(rng: random.Random, world: Path, setting: Setting) -> Case:
 
 
 def several_case(rng: random.Random, world: Path) -> Case:
-    """Give several settings odd values at once."""
-    settings = rng.sample(list(settings_of(Config).values()), rng.randrange(2, 12))
-    names = {setting.name: rng.choice(list(NO_CODE)) for setting in settings}
+    """Give several settings values at once: odd ones, or such as fit."""
+    settings, fit = rng.sample(list(settings_of(Config).values()), rng.randrange(2, 6)), rng.random() < 0.7
+    names = {}
+    for setting in settings:
+        kinds = [name for name in NO_CODE if not (fit and unfit(setting.kind, VALUES[name]))]
+        names |= {setting.name: rng.choice(kinds)} if kinds else {}
     write(world, {setting: VALUES[name] for setting, name in names.items()})
     return command(rng, [], ", ".join(f"{setting} is {name}" for setting, name in names.items()))
 

@@ -48,7 +48,7 @@ def says_wrongly(case: Case, ended: Ended) -> list[str]:
         # Scored rows on stdout are as long as the rows that went in.
         if len(data) > MOST_BYTES and not (name == "stdout" and case.args[:1] == ["score"]):
             found.append(f"{len(data):,} bytes on {name}")
-        if any(line.startswith((f"error: {PLANTED}", f"hint: {PLANTED}", PLANTED)) for line in text.splitlines()):
+        if any(line.startswith((f"error: {PLANTED}", f"hint: {PLANTED}", PLANTED)) for line in text.split("\n")):
             found.append(f"a line of a value on {name}")
     if "traceback" not in " ".join(found) and not ended.stood:
         found += errors_without_form(case, ended)
@@ -57,7 +57,7 @@ def says_wrongly(case: Case, ended: Ended) -> list[str]:
 
 def errors_without_form(case: Case, ended: Ended) -> list[str]:
     """Complain unless an error is a group of `error:` lines with one `hint:` line, at the end of stderr."""
-    lines = ended.err.decode("utf-8", errors="replace").splitlines()
+    lines = ended.err.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
     if "--json" in case.args and any(line.startswith('{"event": "error"') for line in lines):
         event = json.loads(next(line for line in lines if line.startswith('{"event": "error"')))
         what, hint = str(event["what"]).split("\n"), [event["fix"]] if event["fix"] else []

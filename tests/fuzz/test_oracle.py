@@ -79,7 +79,7 @@ PLANTED: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "a traceback": (raise_error, "traceback: KeyError: 'x'"),
     "another exit code": (lambda _args: fail(1), "exit code 1"),
     "a signal": (lambda _args: os.kill(os.getpid(), signal.SIGTERM), "exit code -15"),
-    "no message": (lambda _args: sys.exit(3), "exit code 3 without an error: []"),
+    "no message": (lambda _args: sys.exit(3), "exit code 3 without an error"),
     "no hint": (lambda _args: fail(hint=""), "0 hints for one error: error: x is broken"),
     "two hints": (print_two_hints, "2 hints for one error: error: x is broken"),
     "an error and exit code 0": (print_an_error_and_succeed, "an error, and exit code 0"),
