@@ -18,9 +18,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ..common import disk, signals
+from ..common import signals
 from ..common.console import to_stderr
-from ..common.files import commit_folder, discard_folder, disk_errors, make_folder, remove_folder
+from ..common.files import commit_folder, discard_folder, disk_errors, make_folder, remove_folder, remove_inside
 from ..common.json_files import parse_json, read_bytes
 from ..common.lock import LOCK, LOOK_SECONDS, STALE_SECONDS, folder_lock
 from ..common.ownership import Mark
@@ -172,9 +172,8 @@ def _open_regular(path: Path) -> BufferedReader:
 
 def _build(entry: Path, draft: Path, contents: Contents) -> None:
     """Fill the locked draft, and give the draft the name of the entry."""
-    for name in os.listdir(draft):  # left by a killed builder
-        if name != LOCK:
-            disk.unlink(draft / name)
+    # Left by a killed builder.
+    remove_inside(draft, [name for name in os.listdir(draft) if name != LOCK], MARKS)
     try:
         (draft / TAG).write_bytes(TAG_TEXT)
         note = contents.fill(draft)
@@ -187,7 +186,7 @@ def _build(entry: Path, draft: Path, contents: Contents) -> None:
         if os.path.lexists(entry):
             remove_folder(entry, MARKS)
         commit_folder(draft, entry)
-        disk.unlink(entry / LOCK)
+        remove_inside(entry, [LOCK], MARKS)
     except BaseException:
         discard_folder(draft)
         raise
@@ -198,8 +197,7 @@ def _claimed(draft: Path) -> Iterator[bool]:
     """Hold the lock of a draft, made if absent; False if another process holds the lock."""
     with contextlib.ExitStack() as held:
         try:
-            with contextlib.suppress(FileExistsError):
-                disk.mkdir(draft)
+            make_folder(draft)
             held.enter_context(folder_lock(draft, say=lambda _: None))
             claimed = True
         except RunFolderError:
@@ -252,9 +250,7 @@ def _sweep_draft(draft: Path) -> None:
     """Remove the draft of a builder that is gone."""
     if not (draft / LOCK).exists():
         # Empty: killed before the lock. With files, and without a lock: made by a version without locks, maybe alive.
-        if not os.listdir(draft):
-            disk.rmdir(draft)
-        elif time.time() - draft.stat().st_mtime > LEGACY_SECONDS:
+        if not os.listdir(draft) or time.time() - draft.stat().st_mtime > LEGACY_SECONDS:
             remove_folder(draft, MARKS)
         return
     with folder_lock(draft, say=lambda _: None):

@@ -36,8 +36,6 @@ from .truncate import Fitted, Ledger, truncate
 CHUNK = 512
 FORMAT = 3
 """Part of the cache key; rises when the meaning of an array changes."""
-STORE_MARK = Mark("ledger.json", frozenset())
-"""File by which a folder of the cache is known as a store of ours, damaged or whole."""
 ARRAYS: dict[str, str] = {
     "tokens": "uint32",
     "segment_sizes": "int32",
