@@ -75,7 +75,7 @@ def compiled(environment: Any, text: str) -> Any:
     from jinja2 import TemplateSyntaxError
 
     bounded = environment.overlay()
-    bounded.__class__ = _bounded_kind(type(environment))
+    bounded.__class__ = _bounded_kind(environment.__class__)
     # Without the interception, Jinja computes `10 ** 10 ** 8` already while compiling.
     bounded.intercepted_binops = frozenset(["*", "**", "%", "+"])
     bounded.finalize = _written
