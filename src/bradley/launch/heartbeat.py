@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+from ..common.files import write_text
 from ..common.processes import parent_of
 
 RANK, ENDED, BEAT = "rank-", "ended-", "beat-"
@@ -48,9 +49,7 @@ class Heartbeat:
 
     def set_limit(self, hang_seconds: float) -> None:
         """Replace the limit, see `limit_of`."""
-        draft = self.path.with_name(f".{self.path.name}")
-        draft.write_text(str(limit_of(hang_seconds)))
-        draft.replace(self.path)
+        write_text(self.path, str(limit_of(hang_seconds)))
 
     def _beat(self) -> None:
         # The launcher removes the folder at its end.
