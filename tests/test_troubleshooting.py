@@ -38,7 +38,7 @@ max_steps = 4
 every = 100
 train_probe = 0
 """
-OTHER_TEMPLATE = "error: the template or the tokenizer of runs/x/model"
+OTHER_TEMPLATE = "error: the model folder runs/x/model is not as bradley saved it"
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 TODAY = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 CASES = {

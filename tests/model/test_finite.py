@@ -15,6 +15,8 @@ from bradley.model.folder.save_load import load_model, save_model
 from tests.helpers import LLAMA, tiny_model
 from tests.model.adapted import TOKENIZER, adapted, base_model, save
 
+pytestmark = pytest.mark.transformers
+
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 

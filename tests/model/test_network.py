@@ -14,6 +14,8 @@ from bradley.model.outline import outline
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
 from tests.model.adapted import TOKENIZER, base_model
 
+pytestmark = pytest.mark.transformers
+
 CPU = torch.device("cpu")
 
 

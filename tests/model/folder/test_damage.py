@@ -22,6 +22,8 @@ from bradley.verify.plain import Folder, plain_network, plain_tokenizer
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.model.folder.damage import KINDS, damage, keys
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(6)
 TOKENIZER = tokenizer_for(ROWS)
 FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "bradley.json")

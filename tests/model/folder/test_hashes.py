@@ -20,6 +20,8 @@ from bradley.model.folder.save_load import add_normalization, load_model, save_m
 from bradley.model.weight_files import file_hash
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
+pytestmark = pytest.mark.transformers
+
 ROWS = comparisons(8)
 TOKENIZER = tokenizer_for(ROWS)
 SIGNED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "bradley_template.jinja")
