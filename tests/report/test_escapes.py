@@ -14,8 +14,8 @@ from bradley.report.plots import style
 from bradley.report.plots.drawing import panel_grid, titles
 from bradley.report.view import page_context
 from bradley.runs.reader import read_run
+from tests.report.html_page import Page
 from tests.report.runs import make_run
-from tests.report.test_page import Page
 
 HOSTILE = (
     "</script><script>alert(1)</script>", "$x^{", r"$\frac", "a\nb", "\x1b[2J", "\u202egnp.exe", "\ud800", "\x00",

@@ -123,7 +123,7 @@ def test_scores_near_seven_are_not_on_the_grid_of_bfloat16(tmp_path):
     assert loaded.compute == torch.bfloat16 and score_ids(loaded, rows) == scores
     loaded.use("plain")
     plain = score_ids(loaded, rows)
-    assert all(score not in np.arange(-8, 8, 1 / 32) for score in plain)  # nor is the padded path on it
+    assert plain[1] not in np.arange(-8, 8, 1 / 32)  # nor is the padded path on it; 7 itself is a number of the grid
 
 
 def test_the_loss_sees_the_small_difference():
