@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ..errors import CheckpointError, UserError
 from .adapters import add_adapter, import_peft
 from .choose_engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
-from .folder.checks import check_base_folder
+from .folder.checks import check_base_folder, check_base_weights
 from .network import build_shell, from_config, load_network, own_memory, reproducible_init
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
@@ -160,14 +161,19 @@ def _set_execution(network: Any, settings: Model, device: torch.device) -> None:
 
 
 def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> tuple[Any, bool]:
-    check_base_folder(Path(locate(settings.path, revision=settings.revision)))
-    network, missing = load_network(
-        settings.path,
-        dropout=settings.dropout,
-        remote_code=settings.trust_remote_code,
-        revision=settings.revision,
-        quantized=quantized_on(device, compute) if settings.adapter.quantize != "none" else None,
-    )
+    folder = Path(locate(settings.path, revision=settings.revision))
+    check_base_folder(folder)
+    # Hashing releases the interpreter: the file is hashed while it is read, and the identity of the run takes the hash.
+    with ThreadPoolExecutor(1) as pool:
+        hashed = pool.submit(check_base_weights, folder)
+        network, missing = load_network(
+            settings.path,
+            dropout=settings.dropout,
+            remote_code=settings.trust_remote_code,
+            revision=settings.revision,
+            quantized=quantized_on(device, compute) if settings.adapter.quantize != "none" else None,
+        )
+        hashed.result()
     # transformers draws missing weights at random. Only a head may be drawn: a random layer would raise no error.
     body = [name for name in missing if not is_head_weight(network, name)]
     if body:

@@ -53,6 +53,8 @@ def file_hash(*paths: Path) -> str:
     Raises:
         CheckpointError: a file cannot be read.
     """
+    if not paths:
+        return sha256()
     with file_errors(paths[0]):
         state = tuple((str(path), *_state(path)) for path in paths)
         if state not in _hashes:

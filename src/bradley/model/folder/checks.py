@@ -10,7 +10,7 @@ from ...common.model_files import check_model_files, library_errors
 from ...common.signatures import CARD, check_signed, refuse_edits
 from ...errors import CheckpointError
 from ..adapters import import_peft
-from ..weight_files import ADAPTER_CONFIG, file_hash
+from ..weight_files import ADAPTER_CONFIG, file_hash, weight_files
 from .card import read_card
 from .safety import COPY, check_intruders
 
@@ -151,7 +151,7 @@ def check_adapter_config(folder: Path) -> None:
 
 
 def check_base_folder(folder: Path) -> None:
-    """Check the files of a base model that bradley wrote, the content of weights included; other folders pass.
+    """Check the files of a base model that bradley wrote, all but the content of weights; other folders pass.
 
     Raises:
         CheckpointError: a file was edited, swapped, damaged, removed or added since saving.
@@ -159,8 +159,23 @@ def check_base_folder(folder: Path) -> None:
     if not (folder / CARD).exists():
         return
     try:
-        card = read_card(folder)
-        check_signed(folder, card)
-        check_weights(folder, card)
+        check_signed(folder, read_card(folder))
+    except CheckpointError as error:
+        raise CheckpointError(error.message, f"{COPY}; {OWN_EDIT}") from error
+
+
+def check_base_weights(folder: Path) -> None:
+    """Hash the weights of a base model for the identity of the run, and compare with the card if bradley wrote them.
+
+    Raises:
+        CheckpointError: weights other than the saved ones, or unreadable ones.
+    """
+    if not folder.is_dir():
+        return
+    if not (folder / CARD).exists():
+        file_hash(*(folder / name for name in weight_files(folder)))
+        return
+    try:
+        check_weights(folder, read_card(folder))
     except CheckpointError as error:
         raise CheckpointError(error.message, f"{COPY}; {OWN_EDIT}") from error
