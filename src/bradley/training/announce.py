@@ -36,7 +36,8 @@ POOLED_SHOWN = 3
 def announce(prepared: Prepared, console: Console) -> None:
     """Print data, comparisons lost to limits, model, objective and plan, and the pooled token of three responses."""
     plan, config = prepared.plan, prepared.config
-    console.say(*describe(prepared.splits.report).split("\n"))
+    for line in describe(prepared.splits.report).split("\n"):
+        console.say(line)
     for cause, row in prepared.train.ledger.causes.items():
         lost = {"dropped": row["dropped"], "tokens lost": row["tokens"]}
         costs = [f"{count} {what}" for what, count in lost.items() if count]

@@ -165,7 +165,8 @@ def fit(job: Job, progress: Progress | None = None) -> Outcome:
             else:
                 # Without an update every weight would look idle: a check due now moves to the next step.
                 gradient_flow.wait(step.number)
-                job.console.say(*guard.passed_over())
+                for line in guard.passed_over():
+                    job.console.say(line)
             # None, not zeros: the optimizer skips a weight without gradient, but decays a weight with gradient 0. On
             # a single GPU, None also frees the memory before an evaluation.
             job.optimizer.zero_grad(set_to_none=True)
