@@ -295,3 +295,20 @@ def test_checkpoints_between_evaluations_come_as_often_as_asked(tmp_path):
     run(tmp_path / "run", {**settings, "train": {**SETTINGS["train"], "stop_after": 7}})
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
     assert steps[-3:] == ["step-000004", "step-000006", "step-000007"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda row: {**row, "id": f"other {row['id']}"}, lambda row: {**row, "subset": "b"}],
+)
+def test_other_ids_or_tags_are_other_data_unless_the_record_is_of_an_earlier_version(tmp_path, cut, change):
+    assert cut_run(tmp_path / "run", cut, 40)
+    other = {**DATA, "valid": [change(row) for row in DATA["valid"]]}
+    with pytest.raises(UserError, match=r"labels\.valid was") as caught:
+        run(tmp_path / "run", data=other)
+    assert caught.value.exit_code == 2 and "labels.valid" in caught.value.hint
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    del record["identity"]["labels"]
+    path.write_text(json.dumps(record))
+    assert run(tmp_path / "run", data=other).results["steps"] == 15
