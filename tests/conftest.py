@@ -13,6 +13,7 @@ LONGEST = (
     "launch/test_training.py",
     "training/test_resume.py",
     "faults/test_real_run.py",
+    "fuzz/test_fuzz.py",
     "verify/test_verify.py",
     "model/test_adapters.py",
     "training/distributed/test_sharded_saves.py",

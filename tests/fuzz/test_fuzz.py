@@ -1,14 +1,18 @@
 """Damaged inputs of five classes end in words and an exit code of the table: 40 of each here, 2,000 in the night."""
 
+import random
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz import json_places, model_folders, run_folders
+from tests.fuzz import child, json_places, model_folders, run_folders
 from tests.fuzz.campaign import CLASSES, Found, run_cases
+from tests.fuzz.case import Case, snapshot
 from tests.fuzz.good import Good
+from tests.fuzz.oracle import complaints
+from tests.fuzz.values import ways
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, and measures time and memory as Linux tells them"),
@@ -62,16 +66,42 @@ def test_every_key_that_is_read_back_has_its_turn_in_a_night(good: Good) -> None
     assert read_back <= files
 
 
-def test_a_number_makes_the_same_case_again(good: Good, tmp_path: Path) -> None:
-    import random
+def undamaged(name: str, world: Path, good: Good) -> Case:
+    """A case of a command that judges compare, without damage."""
+    if name in ("score", "tokens", "train"):
+        good.model("full", world)
+        wanted = {"score": "score", "tokens": "data --tokens", "train": "train from it"}[name]
+        cases = (model_folders.command(random.Random(k), good, "full", "none") for k in range(1000))
+    else:
+        kind, wanted = name.split(": ")
+        file = "model/x" if wanted == "score" else "results.json"
+        run_folders.copied(kind, world, good)
+        cases = (run_folders.command(random.Random(k), good, kind, file, "none") for k in range(1000))
+    return next(case for case in cases if case.what.endswith(f"; {wanted}"))
 
+
+COMPARED = [
+    *("score", "tokens", "train", "finished: plot", "finished: train --resume", "finished: score"),
+    *("interrupted: train --resume", "parts: score", "cache: train"),
+]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_undamaged_inputs_pass_the_judges(name: str, good: Good, tmp_path: Path) -> None:
+    """Otherwise a complaint of a judge would mean nothing."""
+    world = good.world(tmp_path / "world")
+    case = undamaged(name, world, good)
+    before = snapshot(world)
+    ended = child.run(case, world)
+    assert ended.code == 0 and not complaints(case, ended, before, snapshot(world), world)
+
+
+def test_a_number_makes_the_same_case_again(good: Good, tmp_path: Path) -> None:
     for name, damage in CLASSES.items():
         cases = [damage(random.Random(f"{name} 7"), 7, good.world(tmp_path / f"{name}-{k}"), good) for k in range(2)]
         assert cases[0].args == cases[1].args and cases[0].what == cases[1].what
 
 
 def test_a_long_object_is_sampled_and_lists_count_by_their_ends() -> None:
-    from tests.fuzz.values import ways
-
     assert len(json_places.short({str(k): k for k in range(10_000)})) < 100
     assert list(ways({"a": [1, 2, 3]})) == [(), ("a",), ("a", 0), ("a", 2)]
