@@ -22,7 +22,7 @@ WITHOUT = {
     "export/test_whole_path.py": "runs the code of the model card; test_folder.py loads such folders on each release",
     "faults/test_export.py": CARD,
     "scoring/test_reward_model.py": "loads one folder, as test_scorer.py does, and TRL needs the newer release",
-    "security/test_current_folder.py": "which Python files are imported; verify/test_verify.py verifies on each release",
+    "security/test_current_folder.py": "imports of Python files; verify/test_verify.py verifies on each release",
     "security/test_model_folders.py": "checks made before transformers sees the folder; model/folder/ loads good ones",
     "model/test_device.py": "threads and memory, with torch alone",
     "test_docs.py": "the pages describe the pinned release",

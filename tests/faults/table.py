@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .elsewhere import GOALS, HELD
 from .results import read
+from .rules import RULES
 
 SEEN = Path(__file__).with_name("seen.jsonl")
 HEAD = """# What a run survives
@@ -53,6 +54,22 @@ TABLES = (
 )
 
 
+RULES_HEAD = """## Rules on what is removed, believed, run and shown
+
+Each rule stands once in the code, and holds over generated damage where damage can be generated.
+"""
+
+
+def rules() -> str:
+    """The rules, a table for each subject."""
+    head = "| given | bradley | held by |\n|---|---|---|\n"
+    tables = [
+        f"### {subject}\n\n{head}{''.join(f'| {given} | {does} | {test} |' + chr(10) for given, does, test in found)}"
+        for subject, found in RULES
+    ]
+    return "\n".join([RULES_HEAD, *tables])
+
+
 def page(rows: list[dict[str, str]]) -> str:
     """The whole page."""
     goals = [row["number"].startswith("G") for row in rows]
@@ -60,7 +77,7 @@ def page(rows: list[dict[str, str]]) -> str:
     parts[1] = sorted([*parts[1], *(dict(zip(KEYS, row, strict=True)) for row in GOALS)], key=by_number)
     tables = [f"{title}\n{head}{''.join(map(line, part))}" for (title, head), part in zip(TABLES, parts, strict=True)]
     held = f"{ELSEWHERE}{''.join(line(dict(zip(KEYS, row, strict=True))) for row in HELD)}"
-    return "\n".join([HEAD, tables[0], held, tables[1]])
+    return "\n".join([HEAD, rules(), tables[0], held, tables[1]])
 
 
 def by_number(row: dict[str, str]) -> int:
