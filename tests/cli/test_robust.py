@@ -297,13 +297,17 @@ bradley.__main__.main()
     ],
 )
 def test_a_signal_to_a_command(command: str, numbers: list[int], code: int, said: str) -> None:
+    # A signal ignored since the start of the process, as SIGHUP under `nohup`, would be ignored by the command too.
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING, command, "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", WAITING, command, "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in numbers],
     )
     assert process.stdout and process.stdout.readline() == b"here\n"
     for number in numbers:
         process.send_signal(number)
-    assert process.communicate()[1].decode() == said
+    assert process.communicate(timeout=60)[1].decode() == said
     assert process.returncode == code
 
 

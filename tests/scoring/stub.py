@@ -47,7 +47,7 @@ class Stub:
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let `score_file` load a `Stub`."""
 
-    def load(model: Path, *_: object) -> Stub:
+    def load(model: Path, *_: object, **options) -> Stub:
         return Stub(json.loads((model / "config.json").read_text())["factor"])
 
     monkeypatch.setattr(file, "load_scorer", load)

@@ -101,7 +101,7 @@ def test_a_second_process_is_refused_at_once(stop, second, restart, tmp_path, mo
 
     load, join = file.load_scorer, Parts.join
     if stop == "loading":
-        monkeypatch.setattr(file, "load_scorer", lambda *given: (pause(), load(*given))[1])
+        monkeypatch.setattr(file, "load_scorer", lambda *given, **options: (pause(), load(*given, **options))[1])
     elif stop == "joining":
         monkeypatch.setattr(Parts, "join", lambda *given: (pause(), join(*given))[1])
     else:

@@ -18,6 +18,7 @@ import pytest
 
 from bradley.cli.main import run
 from bradley.common.processes import Rank, rank_from
+from bradley.model.folder.card import read_card, write_card
 from bradley.scoring import file
 from bradley.scoring.file import ahead, batched
 from bradley.scoring.parts import Parts
@@ -129,8 +130,7 @@ def test_parts_of_other_work_are_refused_or_thrown_away(folder, source, tmp_path
     if change == "input":
         write(source, read(source)[::-1])
     elif change == "model":
-        card = json.loads((model / "bradley.json").read_text())
-        (model / "bradley.json").write_text(json.dumps({**card, "step": 1}))
+        write_card(model, {**read_card(model), "step": 1})
     else:
         options += ["--best-of"]
     if change == "restart":
@@ -231,12 +231,9 @@ def test_a_full_stdout_is_an_error_in_words(folder, source):
     assert error.startswith("error: ") and "stdout" in error and error.endswith("No space left on device")
 
 
-@pytest.mark.parametrize("opened_to_nowhere", [False, True])
-def test_a_closed_stdout_is_an_error_before_the_model_is_loaded(
-    opened_to_nowhere, source, tmp_path, monkeypatch, capsys
-):
-    nowhere = SimpleNamespace(fileno=lambda: 1, flush=lambda: None)
-    monkeypatch.setattr(sys, "stdout", nowhere if opened_to_nowhere else None)
+def test_a_closed_stdout_is_an_error_before_the_model_is_loaded(source, tmp_path, monkeypatch, capsys):
+    """The entry point opens a closed stdout to nowhere."""
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: 1, flush=lambda: None))
     monkeypatch.setattr(sys, "__stdout__", None)
     assert score(tmp_path / "no model", source, "-") == 7
     assert "stdout is closed" in capsys.readouterr().err
