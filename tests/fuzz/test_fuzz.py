@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, and measures time and memory as Linux tells them"),
     pytest.mark.slow,
 ]
-CI, NIGHTLY, BLOCK = 40, 2000, 250
+CI, NIGHTLY, BLOCK = 40, 2500, 250
 LEAST_CODES = 2
 """Least number of different exit codes of a class: fewer would mean that the damage never reaches the readers."""
 

@@ -347,5 +347,6 @@ def test_torchrun_starts_a_run_that_speaks_with_one_voice(tmp_path) -> None:
 def test_of_several_processes_the_main_one_complains_and_others_only_where_it_is_lost(monkeypatch, capsys) -> None:
     for rank, error, said in [("0", UserError("x"), True), ("1", UserError("x"), False), ("1", RankError("x"), True)]:
         monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")  # without a size, the environment is broken, and every process speaks
         assert complain(error) == error.exit_code
         assert ("error: x" in capsys.readouterr().err) == said
