@@ -21,7 +21,6 @@ from bradley.common.secrets import redact
 from bradley.common.text import nearest
 from bradley.config.fields import suggest
 from bradley.errors import DiskError, UserError
-from bradley.training.build import default_cache
 
 COMMAND = [sys.executable, "-P", "-m", "bradley"]
 LONG = "x" * 300
@@ -121,25 +120,6 @@ def test_a_folder_that_is_gone_is_refused(
     gone.rmdir()
     for args in (["configs"], ["train", "x.toml"], ["data", "x.jsonl"]):
         assert "the current folder cannot be used: No such file or directory" in refused(args, capsys)
-
-
-@pytest.mark.parametrize("named", [{"BRADLEY_CACHE": "c"}, {"XDG_CACHE_HOME": "c"}, {}, {"XDG_CACHE_HOME": ""}])
-def test_a_home_folder_is_needed_only_where_no_cache_is_named(
-    named: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    for name in ("BRADLEY_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in named.items():
-        monkeypatch.setenv(name, value)
-    if any(named.values()):
-        assert default_cache().parts[0] == "c"
-    else:
-        with pytest.raises(UserError, match="no home folder"):
-            default_cache()
 
 
 def test_configurations_of_any_kind_are_listed(
