@@ -21,6 +21,7 @@ WITHOUT = {
     "estimate/test_memory_measured.py": "measures the formula that test_memory.py holds to autograd on each release",
     "export/test_whole_path.py": "runs the code of the model card; test_folder.py loads such folders on each release",
     "faults/test_export.py": CARD,
+    "scoring/test_file.py": "files, parts and streams; test_scorer.py loads and scores on each release",
     "scoring/test_reward_model.py": "loads one folder, as test_scorer.py does, and TRL needs the newer release",
     "security/test_current_folder.py": "imports of Python files; verify/test_verify.py verifies on each release",
     "security/test_model_folders.py": "checks made before transformers sees the folder; model/folder/ loads good ones",

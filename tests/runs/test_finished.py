@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bradley.errors import BradleyError, CheckpointError, UserError
+from bradley.errors import BradleyError, CheckpointError, RunFolderError, UserError
 from bradley.report.page import write_report
 from bradley.runs import checks
 from bradley.runs.reader import read_run
@@ -179,7 +179,18 @@ def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(fol
     assert capsys.readouterr().err.count("without hashes") == 1
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "model/bradley.json", "results.json", "config.json"])
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_model_without_a_card_of_ours_is_not_replaced(folder, harm):
+    """Nothing inside says that bradley wrote the files: they may be somebody's."""
+    forget_hashes(folder)
+    HARM[harm](folder / "model/bradley.json")
+    before = sorted(path.name for path in (folder / "model").iterdir())
+    with pytest.raises(RunFolderError, match=r"bradley\.json of bradley: it is not replaced"):
+        run(folder)
+    assert sorted(path.name for path in (folder / "model").iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "results.json", "config.json"])
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 def test_a_run_of_an_earlier_version_is_made_whole_again(ended, folder, capsys, name, harm):
     forget_hashes(folder)

@@ -250,8 +250,9 @@ def _sweep_draft(draft: Path) -> None:
     """Remove the draft of a builder that is gone."""
     if not (draft / LOCK).exists():
         # Empty: killed before the lock. With files, and without a lock: made by a version without locks, maybe alive.
+        # Without a lock there is no mark of ours to ask for; `_removable` has looked at every name.
         if not os.listdir(draft) or time.time() - draft.stat().st_mtime > LEGACY_SECONDS:
-            remove_folder(draft, MARKS)
+            discard_folder(draft)
         return
     with folder_lock(draft, say=lambda _: None):
         remove_folder(draft, MARKS)
