@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import bradley.verify
 bradley.verify.MODULE = "stand_in"
-bradley.verify._in_fresh_process(Path("m"), False, "")
+bradley.verify._in_fresh_process(Path("m"), False, "", False)
 """
 
 
@@ -39,7 +39,7 @@ def child(tmp_path, monkeypatch):
 
 
 def checks():
-    return _in_fresh_process(Path("m"), False, "")
+    return _in_fresh_process(Path("m"), False, "", False)
 
 
 def test_the_answer_of_the_pipe_counts(child):
