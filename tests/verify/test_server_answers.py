@@ -31,13 +31,19 @@ def answering(raw):
             except OSError:
                 return
             with contextlib.suppress(OSError), connection:
-                connection.recv(2**16)
+                received = connection.recv(2**16)
                 if raw is None:
                     connection.sendall(b"HTTP/1.1 200 OK\r\n")
                     while not closed.wait(0.02):
                         connection.sendall(b"X")
                 else:
                     connection.sendall(raw)
+                    # A close with unread bytes resets the connection, and the client may lose the answer: the body of
+                    # the request, which may come in a packet of its own, is read up to the end of the client.
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(5)
+                    while received:
+                        received = connection.recv(2**16)
 
     thread = threading.Thread(target=serve)
     thread.start()
