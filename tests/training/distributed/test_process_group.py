@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from bradley.config import Parallel
 from bradley.errors import DataError, DiskError, DiskFullError, UserError
-from bradley.training.distributed.process_group import ProcessGroup, Rank, caught, rank_from
-from tests.training.distributed.processes import together, values
+from bradley.training.distributed.process_group import ProcessGroup, Rank, caught, open_group, rank_from
+from tests.training.distributed.processes import fork, together, values
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,17 @@ def test_a_process_lost_before_all_are_connected_ends_the_others_with_code_8(mon
     results = together(2, lambda group: None)
     assert [result.code for result in results] == [8, 8]
     assert "one of the 2 processes" in results[0].error
+
+
+def test_a_process_that_never_connects_is_waited_for_no_longer_than_the_timeout() -> None:
+    def member(rank: int, init: str) -> None:
+        if rank:
+            return
+        with open_group(Parallel(timeout_seconds=2), "cpu", Rank(rank, 2, rank, 2), init):
+            raise AssertionError("connected to a process that never came")
+
+    main = fork(2, member, seconds=20)[0]
+    assert (main.code, "one of the 2 processes" in main.error) == (8, True)
 
 
 @pytest.mark.parametrize("exchange", ["settle", "agree"])

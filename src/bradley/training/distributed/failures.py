@@ -62,7 +62,8 @@ def is_lost(error: BaseException) -> bool:
     # gloo and NCCL raise plain RuntimeErrors for a lost process, told from bugs by their text alone.
     text = str(error)
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "Gloo", "NCCL", "Connection closed"))
+        isinstance(error, RuntimeError)
+        and any(word in text for word in ("gloo", "Gloo", "NCCL", "Connection closed", "Wait timeout"))
     )
 
 
