@@ -1,4 +1,4 @@
-"""Time limit of a call that waits for another machine: the one way in which bradley waits for a network."""
+"""Time limit of a call waiting for another machine: the only way of bradley to wait for a network."""
 
 import threading
 import time

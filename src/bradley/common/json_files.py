@@ -1,6 +1,7 @@
-"""JSON files that bradley reads back: one reader, and one error for every way in which such a file can be unusable."""
+"""JSON files read back by bradley: a single reader, and a single error for every kind of unusable file."""
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def read_json(
     return check_shape(
         parse_json(read_bytes(path, error=error, hint=hint), path, error, hint), shape, path, error, hint
     )
+
+
+def hash_json(value: Any) -> str:
+    """Hash a JSON value by SHA-256 in hex: equal values have equal hashes, in any order of keys and with any blanks."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_bytes(
@@ -101,7 +107,7 @@ def check_shape(
             f"{'.'.join(map(str, one['loc'])) or 'the content'}: {one['msg']}"
             for one in cause.errors(include_url=False, include_input=False)
         ]
-        raise error(f"{path} is broken: {one_line(ValueError(and_more(wrong, 3)))}", hint) from cause
+        raise error(f"{path} is broken: {one_line(and_more(wrong, 3))}", hint) from cause
     except RecursionError as cause:
         raise error(f"{path} is broken: nested too deeply", hint) from cause
     return value

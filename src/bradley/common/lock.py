@@ -1,6 +1,6 @@
 """Lock of a folder, for a single writer: a locked file naming the writer, touched as long as the writer lives.
 
-Two processes that write one run, score, export or cache never mix files: the second is refused at once.
+Two writers of the same run, score, export or cache never mix files: the second is refused at once.
 
 On one machine the lock of the operating system (`flock`) decides. The system drops a `flock` when the process ends, for
 any reason, so a reused process id misleads nobody. Between machines without shared locks, the time of the last touch
@@ -131,10 +131,10 @@ def folder_lock(folder: Path, wait_seconds: float = 0, say: Callable[[str], None
 
 @contextlib.contextmanager
 def place_lock(folder: Path, say: Callable[[str], None] = to_stderr) -> Iterator[FolderLock]:
-    """Hold the lock of a folder that need not exist, inside a `with` block: a file `.lock-NAME` beside the folder.
+    """Hold the lock of a folder, existing or not, inside a `with` block: a file `.lock-NAME` beside the folder.
 
-    A writer of the folder names the draft by `lock.owner["token"]`. What a killed writer has left is removed here: its
-    lock file, which names the draft. After the block neither is left.
+    A writer of the folder names the draft by `lock.owner["token"]`. Left-overs of a killed writer are removed here: the
+    draft, and the lock file naming the draft. After the block neither is left.
 
     Args:
         folder: the place; missing folders above are made, and removed again if the block fails.

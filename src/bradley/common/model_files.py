@@ -1,7 +1,7 @@
-"""Files of a model folder from elsewhere: one seam for the errors of the libraries that read them, and bounds.
+"""Files of a model folder from elsewhere: a single seam for errors of the reading libraries, and bounds.
 
-Rule: an unusable file is a `CheckpointError` in one line, of whatever class the library's exception is. A value that
-would take unbounded time or memory is refused before a library acts on the value.
+Rule: an unusable file is a `CheckpointError` in a line, for every class of exception of the library. A value asking
+for unbounded time or memory is refused before a library acts on the value.
 """
 
 import contextlib
@@ -77,9 +77,9 @@ def check_name(folder: Path) -> None:
 
 
 def check_model_files(folder: Path) -> None:
-    """Check that the files of a folder can be read, and that its config is within bounds; a Hub name has no files yet.
+    """Check rights and kinds of the files of a folder, and the bounds of the config; a Hub name has no files yet.
 
-    Libraries report a file without rights as missing, and build what a config asks for.
+    Libraries report a file without rights as missing, and build any network named by a config.
 
     Raises:
         CheckpointError: a file cannot be read, is no JSON object, or its config is out of bounds.

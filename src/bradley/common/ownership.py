@@ -125,11 +125,11 @@ def refuse_foreign(folder: Path, marks: Sequence[Mark]) -> None:
 
 
 def refuse_input_as_output(output: Path, inputs: Iterable[Path | str]) -> None:
-    """Refuse an output that is also an input, or that holds an input: writing would destroy what is read.
+    """Refuse an output equal to an input, or with an input inside: writing would destroy the input.
 
     Args:
         output: file or folder to be written, existing or not.
-        inputs: files and folders to be read; names that do not exist, such as those of the Hub, are passed over.
+        inputs: files and folders to be read; absent names, such as names of the Hub, are passed over.
 
     Raises:
         RunFolderError: an input is the output under any name, or lies in the output folder.

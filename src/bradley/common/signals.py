@@ -98,9 +98,9 @@ def leave_when_asked(command: str) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise `KeyboardInterrupt` inside the block, so that a command removes its temporary files.
+    """Let Ctrl-C raise `KeyboardInterrupt` inside the block: a command can then remove temporary files.
 
-    Outside of the block, `leave_when_asked` ends the process at once: nothing catches an interrupt there.
+    Outside of the block, `leave_when_asked` ends the process at once: nothing would catch an interrupt.
     """
     ours = signal.getsignal(signal.SIGINT) is _leave_command
     if ours:

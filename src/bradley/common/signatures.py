@@ -1,11 +1,9 @@
-"""Hashes of a model folder: the card, `bradley.json`, holds SHA-256 of every file that is later believed, and its own.
+"""Hashes of a model folder: the card, `bradley.json`, holds SHA-256 of every file believed later, and of the card.
 
-Rule: a file that bradley wrote and later believes carries its hash. An edited, swapped, damaged, missing or added file
-is named and refused, or accepted on request, in words.
+Rule: each file written and later believed by bradley has a recorded hash. An edited, swapped, damaged, missing or
+added file is named and refused, or accepted on request, in words.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing_extensions import TypedDict
 
 from ..errors import CheckpointError
 from .files import sha256
+from .json_files import hash_json
 from .model_files import file_errors
 from .text import and_more
 
@@ -73,8 +72,7 @@ def believed(folder: Path) -> list[str]:
 def sign(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return a card with the hash of its content, in place of an earlier hash."""
     content = {key: value for key, value in card.items() if key != ITSELF}
-    # Sorted keys and fixed blanks: the same content has the same hash, however written.
-    return {**content, ITSELF: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+    return {**content, ITSELF: hash_json(content)}
 
 
 def card_edits(card: Mapping[str, Any]) -> list[str]:

@@ -16,9 +16,9 @@ ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Categories of Unicode that are escaped on a page: control, format, surrogate, private and unassigned characters."""
 
 
-def one_line(error: Exception, most: int = 300) -> str:
-    """Message of another library's exception on a single line, without secrets, at most `most` characters."""
-    return " ".join(redact(str(error)).split())[:most]
+def one_line(found: Exception | str, most: int = 300) -> str:
+    """Text of another program, or message of an exception, on one line, without secrets, cut to `most` characters."""
+    return " ".join(redact(str(found)).split())[:most]
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..common import signals
 from ..common.console import to_stderr
 from ..common.files import commit_folder, discard_folder, disk_errors, make_folder, remove_folder, remove_inside
-from ..common.json_files import parse_json, read_bytes
+from ..common.json_files import hash_json, parse_json, read_bytes
 from ..common.lock import LOCK, LOOK_SECONDS, STALE_SECONDS, folder_lock
 from ..common.ownership import Mark
 from ..common.text import one_line, visible
@@ -68,7 +68,7 @@ class Damaged(Exception):
 def cached(cache: Path, key: str, contents: Contents, say: Callable[[str], None] = to_stderr) -> Any | None:
     """Read an entry of a cache, and make the entry first if absent or damaged.
 
-    One process makes an entry; others wait as long as that process lives, and then read the result.
+    A single process makes an entry; others wait as long as the maker lives, and then read the result.
 
     Args:
         cache: folder of entries, made if absent.
@@ -77,8 +77,7 @@ def cached(cache: Path, key: str, contents: Contents, say: Callable[[str], None]
         say: prints a line about a damaged entry, a wait, or an entry out of use.
 
     Returns:
-        The value that `contents.read` makes; None if the name of the entry is taken by something that is not ours, or
-        by a process that stands still.
+        Result of `contents.read`; None if files of others, or a process standing still, hold the name of the entry.
 
     Raises:
         RunFolderError: `cache` is no folder, or a folder with files of others and without an entry.
@@ -157,8 +156,7 @@ def _signed(entry: Path) -> dict[str, Any]:
 
 def _signature(ledger: dict[str, Any]) -> str:
     """Hash everything in a ledger except the hash itself."""
-    rest = {key: value for key, value in ledger.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return hash_json({key: value for key, value in ledger.items() if key != "sha256"})
 
 
 def _open_regular(path: Path) -> BufferedReader:

@@ -187,7 +187,7 @@ def _api() -> Any:
 def ask(
     what: str, call: Callable[[], T], *expected: type[Exception], seconds: float = CHECK_SECONDS, say: Say = silent
 ) -> T:
-    """Ask the Hub: the only way to the Hub, with a limit on time and size, and one class of errors for every failure.
+    """Ask the Hub: the only way to the Hub, with limits on time and size, and a single class of errors for failures.
 
     Args:
         what: the failed task, for the message.
@@ -222,7 +222,7 @@ def _in_words(error: Exception) -> str:
     with contextlib.suppress(OSError, ValueError):  # an unreadable token file holds no token that was sent
         if token := get_token():
             text = text.replace(token, HIDDEN)
-    return visible(one_line(ValueError(text)))
+    return visible(one_line(text))
 
 
 @contextlib.contextmanager

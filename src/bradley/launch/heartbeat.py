@@ -1,8 +1,8 @@
-"""Heartbeats: a rank touches a file, and the launcher ends a rank that stands still.
+"""Heartbeats: a rank touches a file, and the launcher ends a silent rank.
 
 The watchdog of training looks at steps, from the first step on. A heartbeat covers the whole life of a rank: imports,
-connecting, loading, publishing, and the end. A thread beats, so that long work is no silence. Silent is a process that
-is suspended, or held by the system or by a call that never returns to Python.
+connecting, loading, publishing, and the end. A thread beats: long work is no silence. A silent process is
+suspended, or held by the system or by a call without return to Python.
 """
 
 import contextlib

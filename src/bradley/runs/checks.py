@@ -1,7 +1,7 @@
-"""Check the files of a finished run: `status.json` holds the SHA-256 of every file that is read back later.
+"""Check the files of a finished run: `status.json` holds the SHA-256 of every file read back later.
 
-The rule: no result comes from a file that changed after the end of the run, and no such run counts as finished. A run
-of an earlier version has no hashes: its files are read as they are, and a line says so.
+The rule: no result comes from a file changed after the end of the run, and no run with a changed file counts as
+finished. A run of an earlier version has no hashes: the files are read as they are, with a message.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..common.console import to_stderr
 from ..common.files import sha256
 from ..common.json_files import read_json
+from ..common.signatures import CARD, WEIGHTS
 from ..errors import CheckpointError
 from .layout import (
     CONFIG,
@@ -34,18 +35,18 @@ READ_BACK = (RECORD, CONFIG, ENVIRONMENT, DATA_REPORT, RESULTS, EXAMPLES, METRIC
 """Files directly in the run folder that are read back; the files in `eval/` and `model/` are read back, too."""
 ONLY_COPY = (RECORD, METRICS, TIMING, f"{EVAL}/{EVAL_SAMPLES}", f"{EVAL}/{EVAL_DISTRIBUTIONS}")
 """Files that no resume can make again: lines written during training, and the record. Rows of step 0 are likewise."""
-CARD = f"{MODEL}/bradley.json"
+MODEL_CARD = f"{MODEL}/{CARD}"
 """Card of the published model; the card names the SHA-256 of each weight file."""
 DONE = "done"
 """State of a run that has ended well."""
 
 
 class Damage(NamedTuple):
-    """A file of a finished run that is not the file the run wrote.
+    """Changed, missing or unreadable file of a finished run.
 
     Attributes:
         name: relative to the run folder.
-        what: end of a sentence that begins with the path: `is missing`.
+        what: end of a sentence beginning with the path: `is missing`.
     """
 
     name: str
@@ -69,7 +70,7 @@ def hash_outputs(folder: Path) -> dict[str, str]:
     paths = [folder / name for name in READ_BACK]
     paths += sorted((folder / EVAL).glob("*.jsonl"))
     paths += [path for path in sorted((folder / MODEL).rglob("*")) if not path.name.startswith(".")]
-    known = weight_hashes(folder) if (folder / CARD).is_file() else {}
+    known = weight_hashes(folder) if (folder / MODEL_CARD).is_file() else {}
     named = {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
     return {name: known.get(name) or sha256(path) for name, path in named.items()}
 
@@ -80,8 +81,8 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the card is missing or broken.
     """
-    card = read_json(folder / CARD, ModelCard)
-    return {f"{MODEL}/{name}": digest for name, digest in card.get("weights_sha256", {}).items()}
+    card = read_json(folder / MODEL_CARD, ModelCard)
+    return {f"{MODEL}/{name}": digest for name, digest in card.get(WEIGHTS, {}).items()}
 
 
 def damages(folder: Path, hashes: Mapping[str, str]) -> Iterator[Damage]:

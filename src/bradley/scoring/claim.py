@@ -2,7 +2,7 @@
 
 The rule: the first process of a start holds the lock of the parts folder, from before the model is loaded until the
 output is whole. A process of another start is refused. The other processes of the same start wait for the first process
-to name their start and their work in `group.json`, and write parts only as long as both names stand there.
+to name start and work in `group.json`. They write parts only as long as both names stand in the file.
 """
 
 import contextlib
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, make_folder, sweep, write_text
+from ..common.json_files import hash_json
 from ..common.lock import LOCK, FolderLock, describe, folder_lock, holder, read_owner
 from ..common.ownership import refuse_input_as_output
 from ..common.processes import Rank, rank_from
 from ..common.trees import remove_trash
 from ..errors import DiskError, RankError, RunFolderError, UserError
-from .manifest import MANIFEST, MARKS, check_output, digest_of, exists, is_own
+from .manifest import MANIFEST, MARKS, check_output, exists, is_own
 from .parts import BETWEEN_LOOKS, PATIENCE, Parts
 from .source import STREAM
 from .summary import Counts
@@ -184,7 +185,7 @@ def begin(parts: Parts, work: Mapping[str, Any], restart: bool, say: Callable[[s
     if parts.begun:
         parts.check_work(work)
     manifest = parts.manifest()
-    parts.work = digest_of(work)
+    parts.work = hash_json(work)
     if parts.begun and (finished := parts.joined()) is not None:
         parts.remove()
         return finished
@@ -214,7 +215,7 @@ def follow(parts: Parts, work: Mapping[str, Any], patience: float = PATIENCE, st
         RunFolderError: a process of another start owns the folder, or the first process has other work.
         RankError: the first process did not come, or has ended.
     """
-    parts.group, parts.work, began, seen = group_of(os.environ), digest_of(work), time.monotonic(), False
+    parts.group, parts.work, began, seen = group_of(os.environ), hash_json(work), time.monotonic(), False
     while True:
         parts.check_ours()
         found, owner, waited = parts.read_group(), _living(parts.folder), time.monotonic() - began

@@ -92,8 +92,8 @@ def score_file(
     Raises:
         UserError: a stream shared by several processes, or a broken environment of torchrun.
         RunFolderError: the output exists, is an input, is in use by another process, or belongs to other work.
-        DataError: a broken input, an input that changes, a row that the output cannot hold, or no scorable row; in the
-            last case the output exists and gives a reason for each row.
+        DataError: a broken or changing input, a row beyond what the output can hold, or no scorable row. Without a
+            scorable row the output exists, and gives a reason for each row.
         CheckpointError: an unusable model folder.
         DiskError: the output cannot be written.
         RankError: another process was lost.

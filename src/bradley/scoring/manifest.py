@@ -1,13 +1,10 @@
 """Files of a parts folder that say whose the folder is, and how far the work is."""
 
-import hashlib
-import json
 import os
 import re
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -111,8 +108,3 @@ def check_output(output: Path) -> None:
 def exists(output: Path) -> RunFolderError:
     """Build the error for an output that exists and was not to be replaced."""
     return RunFolderError(f"{output} exists", "give another -o, or score it anew with --restart")
-
-
-def digest_of(value: Mapping[str, Any]) -> str:
-    """Hash plain JSON values by SHA-256 in hex."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -5,7 +5,7 @@ records the input, model and options of the parts; parts with another manifest a
 folder a single owner.
 
 The rule: a part is joined only with proof that the part is whole and of this work. The counts file of a part holds the
-hashes of the part, of the manifest and of the counts; a part without this proof is made again, which is said.
+hashes of the part, of the manifest and of the counts. A part without this proof is made again, with a message.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ..common.files import (
     write_file,
     write_text,
 )
-from ..common.json_files import read_json
+from ..common.json_files import hash_json, read_json
 from ..common.lock import LOCK
 from ..common.ownership import is_draft, refuse_link
 from ..data.rows import Row, on_one_line
@@ -43,7 +43,6 @@ from .manifest import (
     Manifest,
     Proof,
     check_output,
-    digest_of,
     exists,
     is_own,
 )
@@ -188,7 +187,7 @@ class Parts:
         self.check_group()
         proof = {**counts._asdict(), "part": hashlib.sha256(data).hexdigest(), "work": self.work}
         # In this order every existing part has counts, even after a kill between the two writes.
-        write_text(self._counts_path(number), json.dumps({**proof, "sha256": digest_of(proof)}) + "\n")
+        write_text(self._counts_path(number), json.dumps({**proof, "sha256": hash_json(proof)}) + "\n")
         write_bytes(self.path(number), data)
 
     def counts(self, number: int) -> Counts:
@@ -200,7 +199,7 @@ class Parts:
         path = self._counts_path(number)
         found: Proof = read_json(path, Proof, error=DataError)
         proof = {name: value for name, value in found.items() if name != "sha256"}
-        if digest_of(proof) != found["sha256"]:
+        if hash_json(proof) != found["sha256"]:
             raise DataError(f"{path} is not as written")
         if found["work"] != self.work:
             raise DataError(f"{path} belongs to other work")
@@ -264,7 +263,7 @@ class Parts:
         return counts
 
     def joined(self) -> Counts | None:
-        """Counts of an output that a process joined before it was killed; None if there is no such output."""
+        """Counts of an output joined by a process killed afterwards; None without such an output."""
         path = self.folder / JOINED
         if not (path.is_file() and self.output.is_file()):
             return None

@@ -107,7 +107,7 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str, accept_e
     if code:
         last = (said.strip().splitlines() or ["no message"])[-1]
         raise CheckpointError(
-            f"scoring {folder} in a fresh process ended {_in_words(code)}: {visible(one_line(ValueError(last)))}",
+            f"scoring {folder} in a fresh process ended {_in_words(code)}: {visible(one_line(last))}",
             f"see the whole message: {shlex.join([*safe_python('-m', MODULE), *options, '--', str(folder)])}",
         )
     source, hint = Path("the answer of the fresh process"), "try again; if the answer stays broken, report the folder"

@@ -156,7 +156,7 @@ def _path(url: str) -> str:
 
 def _shown(url: str) -> str:
     """Address for a message, without passwords, on a single line."""
-    return visible(one_line(ValueError(url), 200))
+    return visible(one_line(url, 200))
 
 
 def _queries(url: str, questions: Sequence[Question]) -> Any:

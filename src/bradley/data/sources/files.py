@@ -30,8 +30,8 @@ def file_source(path: Path, given: str, stem: str = "") -> Source:
 class Watch:
     """Guard against a change of files while they are read: rows and hash of an input are of one content.
 
-    A file that is replaced, appended to or edited has another inode, size or time; the times of most disks change in
-    steps of a few milliseconds.
+    A replaced, longer or edited file has another inode, size or time. The times of most disks change in steps of a few
+    milliseconds.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:

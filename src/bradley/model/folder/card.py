@@ -112,8 +112,8 @@ def read_card(folder: Path, *, accept_edits: bool = False) -> dict[str, Any]:
 
     Raises:
         UserError: a name that is not UTF-8.
-        CheckpointError: no folder, no card, a card too large or no JSON, a value of the wrong kind, an edited card, or
-            a card of a later format.
+        CheckpointError: no folder, no card, a card too large or no JSON, or a value of the wrong kind. Also an edited
+            card, or a card of a later format.
     """
     path = folder / CARD
     check_name(folder)

@@ -53,8 +53,8 @@ def check_files(folder: Path, card: dict[str, Any], accept_edits: bool = False) 
         accept_edits: say which files were edited, in place of an error.
 
     Raises:
-        CheckpointError: unsafe files, see `check_intruders`; a file was edited, removed or added; a weight file of the
-            card is missing or damaged; or a config has more than one label.
+        CheckpointError: unsafe files, see `check_intruders`; a file edited, removed or added. Also a missing or damaged
+            weight file of the card, or a config of several labels.
     """
     check_intruders(folder)
     check_signed(folder, card, accepted=accept_edits)

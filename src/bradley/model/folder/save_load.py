@@ -100,14 +100,7 @@ def load_model(
     target = torch.device(device)
     compute = _trained_dtype(card, target, folder)
     network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
-    # transformers has drawn a missing head at random, and scores would look normal.
-    if any(is_head_weight(network, name) for name in missing):
-        raise CheckpointError(
-            f"{folder} has no trained score head ({', '.join(missing)} missing)",
-            "scores would be random: retrain or re-export",
-        )
-    if missing:
-        raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
+    _refuse_missing(folder, network, missing)
     # Copied out of the mapped file: equal weights then give the bits of training.
     model = ScoreModel(own_memory(network).to(target), compute).eval()
     tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code, checked=True)
@@ -119,6 +112,18 @@ def load_model(
     check_weights(path, card, accept_edits)
     normalization = card.get("normalization")
     return Loaded(model, renderer, None if normalization is None else Normalization.from_card(normalization))
+
+
+def _refuse_missing(folder: Path, network: Any, missing: Sequence[str]) -> None:
+    """Raise `CheckpointError` for weights missing in the files of a folder: transformers has drawn these at random."""
+    # With a random head, scores would look normal.
+    if any(is_head_weight(network, name) for name in missing):
+        raise CheckpointError(
+            f"{folder} has no trained score head ({', '.join(missing)} missing)",
+            "scores would be random: retrain or re-export",
+        )
+    if missing:
+        raise CheckpointError(f"{folder} lacks the weights {', '.join(missing[:3])}", "copy the whole model folder")
 
 
 def save_model(
