@@ -16,7 +16,7 @@ from .adapters import add_adapter, import_peft
 from .choose_engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
 from .folder.checks import check_base_folder, check_base_weights
-from .network import build_shell, from_config, load_network, own_memory, reproducible_init
+from .network import build_shell, from_config, load_network, reproducible_init
 from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
 from .weight_files import weights_hash
@@ -81,7 +81,7 @@ def build_model(
     _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
-    model = ScoreModel(network if shell else own_memory(network).to(place), compute).train()
+    model = ScoreModel(network if shell else network.to(place), compute).train()
     # The trial of an engine needs real weights on the final device; in shards the engine is chosen later.
     is_final = place == device
     engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if is_final else Engine("plain")

@@ -63,6 +63,8 @@ def load_network(
 ) -> tuple[Any, list[str]]:
     """Load a one-label classifier in float32 from a folder or the Hub, and list the missing weights by name.
 
+    The weights lie in memory of their own, see `own_memory`.
+
     Args:
         exact: refuse files with weights unknown to the classifier, such as the output layer of a language model.
         quantized: result of `quantized_on`, for linear layers in 4 bits.
@@ -87,7 +89,8 @@ def load_network(
     for name, found, wanted in sorted(report["mismatched_keys"]):
         raise _misfit(network, path, name, list(found), list(wanted))
     missing = sorted(report["missing_keys"])
-    check_finite(network_tensors(network), path)
+    # Copied before the check: the check of a mapped tensor would read the file a page at a time.
+    check_finite(network_tensors(own_memory(network)), path)
     if Path(place).is_dir() and (report["unexpected_keys"] or quantized):
         known = () if quantized else network.state_dict()
         check_files_finite(Path(place), weight_files(Path(place)), known)

@@ -22,7 +22,6 @@ from ...records import Message
 from ..build import computes_bfloat16
 from ..choose_engine import choose_engine
 from ..finite import check_finite
-from ..network import own_memory
 from ..reward import ScoreModel, compute_name, is_head_weight
 from .card import BFLOAT16, FLOAT32, FORMAT, MODEL_MARK, hash_files, read_card, write_card
 from .card import CARD as CARD
@@ -101,8 +100,7 @@ def load_model(
     compute = _trained_dtype(card, target, folder)
     network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
     _refuse_missing(folder, network, missing)
-    # Copied out of the mapped file: equal weights then give the bits of training.
-    model = ScoreModel(own_memory(network).to(target), compute).eval()
+    model = ScoreModel(network.to(target), compute).eval()
     tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code, checked=True)
     check_vocabulary(network, tokenizer, path)
     # Before the engine, because the engine needs the longest rendered response.
