@@ -119,3 +119,16 @@ def test_rows_are_shown_with_their_tools(tmp_path):
     shown = rendered_row(replace(row, template_args={"tools": [{"name": "depth"}]}), renderer)
     assert shown["chosen"].startswith("1 tools:") and shown["rejected"].startswith("1 tools:")
     assert rendered_row(row, renderer)["chosen"].startswith("no tools:")
+
+
+def test_the_output_is_bounded_for_rows_of_any_length(tmp_path, capsys):
+    path = tmp_path / "long.jsonl"
+    row = {"prompt": "one two three " * 30_000, "chosen": " yes indeed", "rejected": " no"}
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    for args in (["--json"], ["--json", *TOKENIZER], ["--tokens", *TOKENIZER], []):
+        assert run(["data", str(path), *args, *(["--render.template", "raw"] if TOKENIZER[0] in args else [])]) == 0
+        shown = capsys.readouterr().out
+        assert len(shown) < 64_000 and "yes" in shown, args
+    samples = found(capsys, str(path), *TOKENIZER, "--render.template", "raw")["samples"]
+    assert samples[0]["chosen"].startswith("one two three one") and samples[0]["chosen_tokens"] > 90_000
+    assert samples[0]["check"]["contents_found"]

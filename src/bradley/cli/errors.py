@@ -12,7 +12,7 @@ from ..common.secrets import redact
 from ..common.text import cut_middle, visible
 from ..errors import BradleyError, DiskError, RankError, UserError
 
-MOST_CHARACTERS = 4000
+MOST_CHARACTERS = 1500
 """Longest line of an error. A message quotes given values, and a value may be of any length."""
 MOST_LINES = 100
 """Most problems printed of one error."""

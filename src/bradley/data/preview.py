@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..common.text import visible
+from ..common.text import cut_middle, visible
 from ..config import Data, Model, Render
 from ..records import Comparison, Judgment, Message
 from .load import load_splits
@@ -13,6 +13,10 @@ from .tokenizer import make_tokenizer
 
 ROWS_SHOWN = 3
 CHARACTERS_SHOWN = 600
+CHARACTERS_RETURNED = 4000
+"""Most characters of a text in the result of `preview`: a row may hold megabytes."""
+TOKENS_SHOWN = 1000
+"""Most tokens of a response in the view token by token."""
 RENDERED_TOGETHER = 512
 BINS = 20
 PARTS = ("prompt", "chosen", "rejected")
@@ -44,7 +48,8 @@ def preview(
     Returns:
         `report`: the report of `load_splits`. `lengths`: quantiles of each part, by split and unit. `histograms`: the
             same for `PARTS`. `rows`: the first training comparisons as text. With a tokenizer also `samples`: see
-            `decoded_samples`. With `tokens` also `tokens`: the view.
+            `decoded_samples`. With `tokens` also `tokens`: the view. A text above `CHARACTERS_RETURNED` characters is
+            cut in the middle.
 
     Raises:
         DataError, CheckpointError: as for training.
@@ -66,9 +71,16 @@ def preview(
         "report": splits.report,
         "lengths": _each(lengths, quantiles),
         "histograms": _each(lengths, lambda values: histogram(values, BINS), PARTS),
-        "rows": [rendered_row(comparison, renderer) for comparison in first],
-        **({"samples": decoded_samples(first, renderer, ROWS_SHOWN)} if renderer else {}),
+        "rows": [_bounded(rendered_row(comparison, renderer)) for comparison in first],
+        **({"samples": list(map(_bounded, decoded_samples(first, renderer, ROWS_SHOWN)))} if renderer else {}),
         **({"tokens": token_views(first, renderer, color)} if renderer and tokens else {}),
+    }
+
+
+def _bounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Cut the long texts of a row in the middle."""
+    return {
+        key: cut_middle(value, CHARACTERS_RETURNED) if isinstance(value, str) else value for key, value in row.items()
     }
 
 
@@ -273,13 +285,21 @@ def legend(color: bool) -> str:
 
 
 def token_view(ids: Sequence[int], renderer: Renderer, color: bool) -> str:
-    """Show token ids as separate texts, with a new line after every token holding a line break."""
+    """Show token ids as separate texts, with a new line after every token holding a line break.
+
+    Above `TOKENS_SHOWN` tokens the middle is left out.
+    """
     place = renderer.pooled_place(ids)
     # `all_special_ids` lacks added tokens that are special without a role, such as <|im_start|> in some tokenizers.
     special = set(renderer.tokenizer.all_special_ids) | _added_special(renderer)
     paint, separator = (_colored, "") if color else (_plain, "|")
     lines: list[list[str]] = [[]]
+    skipped = range(TOKENS_SHOWN // 2, len(ids) - TOKENS_SHOWN // 2)
     for number, id in enumerate(ids):
+        if number in skipped:
+            if number == skipped.start:
+                lines += [[f"[... {len(skipped):,} tokens ...]"], []]
+            continue
         text = str(renderer.tokenizer.decode([id]))
         lines[-1].append(paint(visible(text), number, id in special, number == place))
         if "\n" in text:
