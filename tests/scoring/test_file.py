@@ -298,6 +298,9 @@ def test_a_file_without_any_score_is_written_and_an_error(folder, tmp_path, caps
     "words, code, message",
     [
         (["in.csv", "-o", "out.csv"], 2, "out.csv is not a kind of file"),
+        (["in.csv", "-o", "./"], 2, ". is not a kind of file"),
+        (["in.csv", "-o", "/"], 2, "/ is not a kind of file"),
+        (["in.csv", "-o", ".."], 2, ".. is not a kind of file"),
         (["missing.jsonl", "-o", "out.jsonl"], 3, "missing.jsonl is not a file"),
         (["in.jsonl", "-o", "-", "--restart"], 2, "--restart has no effect with -o -"),
         (["in.jsonl", "-o", "-", "--json"], 2, "stdout holds either"),

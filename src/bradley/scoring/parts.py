@@ -68,9 +68,9 @@ class Parts:
     """
 
     def __init__(self, output: Path) -> None:
-        self.output = output
+        # The suffix first: a place without a name, such as `.`, has none.
+        self.output, self.suffix = output, suffix_of(str(output))
         self.folder = output.with_name(f"{output.name}.parts")
-        self.suffix = suffix_of(output.name)
         self.kind = KINDS[self.suffix]()
         self.group = self.work = self.owner = ""
 
