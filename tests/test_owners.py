@@ -17,8 +17,11 @@ OF_OS = {
 }
 """Functions of `os` that remove, replace or cut; only `common/disk.py` calls them."""
 OF_SHUTIL = {"rmtree", "move"}
-OF_PATHS = {"unlink", "rmdir", "rename", "symlink_to", "hardlink_to"}
-"""Methods of a path, unmistakable by name. `replace` of a text has two arguments, of a path one."""
+OF_PATHS = {"unlink", "rmdir", "rename", "symlink_to", "hardlink_to", "resolve"}
+"""Methods of a path, unmistakable by name. `replace` of a text has two arguments, of a path one.
+
+`resolve` removes nothing, but raises RuntimeError for a link to itself: `disk.real_path` does not.
+"""
 OF_TEMPFILE = {
     "TemporaryDirectory",
     "TemporaryFile",
@@ -43,6 +46,8 @@ OWNERS: dict[str, set[str]] = {
     "data/token_store.py": {"tempfile"},
     "data/table.py": {"tempfile"},
     "launch/local.py": {"tempfile", "process"},
+    # The path of this very file.
+    "common/processes.py": {"path"},
     "launch/rank.py": {"path", "process"},
     "verify/__init__.py": {"process"},
 }
@@ -144,6 +149,7 @@ PLANTED = [
     ("def f(path):\n    (path / 'x').rmdir()\n", "rmdir"),
     ("def f(path):\n    path.rename(other)\n", "rename"),
     ("def f(path):\n    path.with_name('x').replace(path)\n", "replace"),
+    ("def f(path):\n    path.resolve()\n", "resolve"),
     ("import tempfile\nwith tempfile.TemporaryDirectory() as x:\n    pass\n", "tempfile.TemporaryDirectory"),
     ("from tempfile import mkdtemp\nmkdtemp()\n", "tempfile.mkdtemp"),
     ("from ..common import disk\ndisk.unlink(x)\n", "disk.unlink"),

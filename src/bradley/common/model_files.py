@@ -90,6 +90,9 @@ def check_model_files(folder: Path) -> None:
     with file_errors(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
+        # A pipe or a device would keep a reader waiting for ever.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path} is no file", COPY)
         if path.name in JSON_FILES or path.suffix in (".safetensors", ".model", ".jinja"):
             with file_errors(path), path.open("rb") as file:
                 file.read(1)

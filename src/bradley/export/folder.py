@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..common.disk import real_path
 from ..common.files import disk_errors, replace_folder, write_text
 from ..common.lock import place_lock
 from ..common.ownership import named, refuse_filled, refuse_input_as_output
@@ -101,7 +102,7 @@ def export_model(
     _check_request(dtype, adapter)
     with disk_errors(folder, "read"):
         # The name of the present folder is needed for a draft beside it.
-        folder = folder if folder.name not in ("", "..") else folder.resolve()
+        folder = folder if folder.name not in ("", "..") else real_path(folder)
         refuse_input_as_output(folder, [run, base])
         refuse_filled(folder)
     with place_lock(folder) as lock:
@@ -111,7 +112,7 @@ def export_model(
         _freeze(source)
         # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
         written: list[Exported] = []
-        place = place or folder.resolve().name
+        place = place or real_path(folder).name
         replace_folder(
             folder, lambda target: written.append(_fill(target, source, folder, place)), (), str(lock.owner["token"])
         )
@@ -144,7 +145,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
             "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
         )
     # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
-    around = model.resolve().parent
+    around = real_path(model).parent
     known = model.name == MODEL and (around / METRICS).is_file()
     return model, around if known else None
 
