@@ -15,9 +15,12 @@ from ..errors import CheckpointError
 from .files import sha256
 from .json_files import hash_json
 from .model_files import file_errors
+from .ownership import Mark
 from .text import and_more
 
 CARD = "bradley.json"
+MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
+"""File by which a folder is known as a model of ours."""
 WEIGHTS, FILES, ITSELF = "weights_sha256", "files_sha256", "card_sha256"
 """Entries of a card: hashes of the weight files, of the other files, and of the card without this entry."""
 BELIEVED_NAMES = {

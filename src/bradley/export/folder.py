@@ -12,17 +12,17 @@ import torch
 from ..common.disk import real_path
 from ..common.files import disk_errors, replace_folder, write_text
 from ..common.lock import place_lock
-from ..common.ownership import named, refuse_filled, refuse_input_as_output
+from ..common.ownership import named, refuse_filled, refuse_input_as_output, refuse_inside
 from ..common.version import version
 from ..errors import CheckpointError, UserError
-from ..model.folder.card import CARD, FLOAT32, hash_files, read_card, write_card
+from ..model.folder.card import CARD, FLOAT32, MODEL_MARK, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
 from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
 from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
 from ..model.weight_files import ADAPTER_CONFIG
-from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS
+from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
@@ -87,7 +87,8 @@ def export_model(
     Raises:
         UserError: the dtype is unknown, or the chat template writes today's date. Also raised if `adapter` meets a
             model without an adapter, or a dtype other than float32.
-        RunFolderError: `folder` holds files, is a link, or is being written by another process.
+        RunFolderError: `folder` holds files, is a link, lies in a run or model folder, or is being written by another
+            process.
         CheckpointError: no model found, the model cannot score, or the written folder gives other scores.
         DiskError: the folder cannot be written.
 
@@ -104,6 +105,7 @@ def export_model(
         # The name of the present folder is needed for a draft beside it.
         folder = folder if folder.name not in ("", "..") else real_path(folder)
         refuse_input_as_output(folder, [run, base])
+        refuse_inside(folder, (*RUN_MARKS, MODEL_MARK))
         refuse_filled(folder)
     with place_lock(folder) as lock:
         # Another export may have ended since the first look.

@@ -10,15 +10,13 @@ from typing_extensions import TypedDict
 from ...common.files import write_text
 from ...common.json_files import read_json
 from ...common.model_files import check_name, file_errors
-from ...common.ownership import Mark
 from ...common.signatures import CARD as CARD
 from ...common.signatures import COPY, card_edits, refuse_edits, sign
+from ...common.signatures import MODEL_MARK as MODEL_MARK
 from ...common.signatures import hash_files as hash_files
 from ...errors import CheckpointError
 from .safety import check_content
 
-MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
-"""File by which a folder is known as a model of ours."""
 FORMAT = 2
 """Value of `format` in a new card; a card of an earlier format lacks later keys, and is read all the same."""
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
