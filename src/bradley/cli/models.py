@@ -82,7 +82,7 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PathName())
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, metavar="OUTPUT", help=".jsonl, .jsonl.gz or .parquet, or - for stdout.")
 @click.option(

@@ -15,6 +15,7 @@ from ..common.lock import place_lock
 from ..common.ownership import named, refuse_filled, refuse_input_as_output, refuse_inside
 from ..common.version import version
 from ..errors import CheckpointError, UserError
+from ..model.finite import is_finite
 from ..model.folder.card import CARD, FLOAT32, MODEL_MARK, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
 from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
@@ -248,10 +249,20 @@ def _write_weights(target: Path, source: ExportSource) -> None:
 
 
 def cast_body(network: Any, dtype: torch.dtype) -> None:
-    """Round every weight outside the score head to `dtype`, in place."""
+    """Round every weight outside the score head to `dtype`, in place.
+
+    Raises:
+        CheckpointError: a weight is beyond the largest number of the dtype.
+    """
     for name, weight in network.named_parameters():
-        if not is_head_weight(network, name):
-            weight.data = weight.data.to(dtype)
+        if is_head_weight(network, name):
+            continue
+        weight.data = weight.data.to(dtype)
+        # The weight was finite: loading has looked at every number.
+        if not is_finite(weight):
+            raise CheckpointError(
+                f"{name} has numbers beyond {torch.finfo(dtype).max:.3g}, the largest of {dtype}", "use --dtype float32"
+            )
 
 
 def _measured(target: Path, source: ExportSource) -> Exported:
