@@ -19,7 +19,7 @@ from .json_files import parse_json, read_bytes
 
 DRAFT = re.compile(r"\.(?:tmp|trash)-(?:(?P<name>.+)-)?(?P<token>[0-9a-f]{16})", re.DOTALL)
 """Names of unfinished files and folders, and of folders under removal: `.tmp-NAME-TOKEN`. The token is random."""
-ELSEWHERE = "give another place, or remove it"
+ELSEWHERE = "give another place"
 
 
 class Mark(NamedTuple):

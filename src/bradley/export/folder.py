@@ -134,6 +134,12 @@ def describe(exported: Exported, url: str = "") -> str:
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
+def _last_checkpoint(run: Path) -> str:
+    """Return words for the newest checkpoint of a run folder; '' without a checkpoint."""
+    steps = sorted(path.parent for path in run.glob(f"checkpoints/*/{CARD}"))
+    return f" such as {steps[-1]}" if steps else ""
+
+
 def find_model(run: Path) -> tuple[Path, Path | None]:
     """Find the model folder of a path, and the run folder around the model folder, if any.
 
@@ -145,7 +151,7 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     if not (model / CARD).is_file():
         raise CheckpointError(
             f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
-            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
+            f"give a finished run folder, or a model folder{_last_checkpoint(run)}",
         )
     # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
     around = real_path(model).parent

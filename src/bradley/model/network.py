@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from ..common.json_files import check_shape
 from ..common.model_files import CONFIG, check_model_files, library_errors, quiet_transformers, refuse_sizes
 from ..common.other_trainers import shards_of
+from ..common.signatures import refuse_run_folder
 from ..common.text import GIB, nearest
 from ..config import Model
 from ..data.tokenizer import locate
@@ -330,6 +331,8 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
+    if not (folder / CONFIG).exists():
+        refuse_run_folder(folder)
     whole = any((folder / name).is_file() for name in WEIGHT_FILES)
     # transformers would load base model and adapter through PEFT, and train on a network of another kind.
     if (folder / ADAPTER_CONFIG).is_file() and not whole:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.disk import real_path
 from ..common.files import write_bytes, write_text
 from ..common.ownership import is_ours, refuse_link
 from ..common.text import readable
@@ -117,7 +118,7 @@ def plot_csv(path: Path, x: str = "step") -> tuple[Path, Columns]:
 
 def _refuse_foreign(folder: Path) -> None:
     """Raise `RunFolderError` for a folder that no file of ours calls a run: its files may have another owner."""
-    if not is_ours(folder, RUN_MARKS):
+    if not is_ours(real_path(folder), RUN_MARKS):
         names = ", ".join(mark.name for mark in RUN_MARKS)
         raise RunFolderError(
             f"{folder} is not a run of bradley: it has none of {names}",

@@ -205,6 +205,8 @@ def refuse_used(folder: Path) -> None:
     # The writer comes first: the hint to wait is better than the hint to remove the files of a living process.
     if owner := holder(folder):
         raise busy(folder, owner)
+    if is_ours(folder, RUN_MARKS):
+        raise RunFolderError(f"{folder} already holds a run", "go on with --resume, or give another --output")
     refuse_filled(folder, leftovers=(STARTS,))
 
 

@@ -11,7 +11,7 @@ from ...common.files import write_text
 from ...common.json_files import read_json
 from ...common.model_files import check_name, file_errors
 from ...common.signatures import CARD as CARD
-from ...common.signatures import COPY, card_edits, refuse_edits, sign
+from ...common.signatures import COPY, card_edits, refuse_edits, refuse_run_folder, sign
 from ...common.signatures import MODEL_MARK as MODEL_MARK
 from ...common.signatures import hash_files as hash_files
 from ...errors import CheckpointError
@@ -120,7 +120,9 @@ def read_card(folder: Path, *, accept_edits: bool = False) -> dict[str, Any]:
     if not there:
         raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
     if not known:
-        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
+        refuse_run_folder(folder)
+        hint = f"{COPY}; a model of another trainer is given to `bradley train` as model.path"
+        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", hint)
     # Before parsing: a huge or deeply nested file from elsewhere could exhaust memory or stack.
     check_content(path)
     card: dict[str, Any] = read_json(path, dict[str, Any], hint=COPY)
