@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from bradley.common import files
-from bradley.errors import CheckpointError
+from bradley.errors import CheckpointError, RunFolderError
 from bradley.runs.manifest import _signed
 from tests.training.interrupted import Cut, cut_run, fingerprint, run
 
@@ -74,6 +74,18 @@ def test_lost_lines_are_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=rf"{name} is missing"):
         run(folder)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "metrics.csv", "eval/distributions.jsonl"])
+@pytest.mark.parametrize("target", ["moved", "absent", "itself"])
+def test_a_link_in_the_place_of_lines_is_refused(folder, tmp_path, name, target):
+    path, moved = folder / name, tmp_path / "moved"
+    shutil.move(path, moved)
+    before = moved.read_bytes()
+    path.symlink_to({"moved": moved, "absent": tmp_path / "absent", "itself": path}[target])
+    with pytest.raises(RunFolderError, match="is a link") as caught:
+        run(folder)
+    assert caught.value.exit_code == 6 and moved.read_bytes() == before
 
 
 def test_rows_that_the_run_did_not_write_are_named(folder):

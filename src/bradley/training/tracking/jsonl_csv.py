@@ -12,6 +12,7 @@ from typing import Any
 
 from ...common import disk
 from ...common.files import disk_errors
+from ...common.ownership import refuse_link
 from ...common.trees import sync
 from ...errors import CheckpointError
 from ...runs.shapes import FileEntry
@@ -152,9 +153,11 @@ def digest_kept(path: Path, keep: Kept) -> "hashlib._Hash":
 
     Raises:
         CheckpointError: the file is missing, shorter, or begins with other bytes.
+        RunFolderError: the file is a link.
         DiskError: the file may not be read.
     """
     size, expected = (keep, "") if isinstance(keep, int) else (keep["bytes"], keep["sha256"])
+    refuse_link(path)
     digest, read, last = hashlib.sha256(), 0, b"\n"
     with disk_errors(path, "read"):
         # A pipe would block.
@@ -185,11 +188,12 @@ class AppendFile:
 
     Raises:
         DiskError: the file cannot be opened, or a new file exists already.
-        CheckpointError: as `digest_kept`; nothing is cut.
+        CheckpointError, RunFolderError: as `digest_kept`; nothing is cut.
     """
 
     def __init__(self, path: Path, keep: Kept | None = None) -> None:
         self.path = path
+        refuse_link(path)
         # Hashed while written: reading the file again would believe whatever the file holds by then.
         self._digest = hashlib.sha256() if keep is None else digest_kept(path, keep)
         self._size = 0 if keep is None else keep if isinstance(keep, int) else keep["bytes"]
