@@ -41,6 +41,7 @@ class Status(TypedDict):
     what: NotRequired[str]
     fix: NotRequired[str]
     files: NotRequired[dict[str, str]]
+    status_sha256: NotRequired[str]
 
 
 class Starts(TypedDict):
