@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bradley.errors import BradleyError, CheckpointError, RunFolderError, UserError
+from bradley.errors import BradleyError, CheckpointError, UserError
 from bradley.report.page import write_report
 from bradley.runs import checks
 from bradley.runs.reader import read_run
@@ -267,15 +267,41 @@ def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(fol
     assert capsys.readouterr().err.count("without hashes") == 1
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_a_model_without_a_card_of_ours_is_not_replaced(folder, harm):
-    """Nothing inside says that bradley wrote the files: they may be somebody's."""
-    forget_hashes(folder)
-    HARM[harm](folder / "model/bradley.json")
-    before = sorted(path.name for path in (folder / "model").iterdir())
-    with pytest.raises(RunFolderError, match=r"bradley\.json of bradley: it is not replaced"):
+@pytest.mark.parametrize("older", [False, True], ids=["hashed", "older"])
+@pytest.mark.parametrize("harm", ["gone", "empty", "cut", "swapped", "a folder", "a brace", "no text"])
+def test_a_model_without_a_usable_card_is_set_aside_and_published_again(ended, folder, capsys, harm, older):
+    """Nothing inside says that bradley wrote the files: they may be somebody's, and are kept."""
+    card, model = folder / "model/bradley.json", folder / "model"
+    if older:
+        forget_hashes(folder)
+    broken = {"a brace": lambda path: path.write_text("{"), "no text": lambda path: path.write_bytes(b"\xff\xfe")}
+    {**HARM, **broken}[harm](card)
+    (model / "mine.txt").write_text("mine")
+    before = {path.relative_to(model): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    aside = folder / ".bad-model"
+    said = capsys.readouterr().err.replace("\n", "")
+    assert {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()} == before
+    assert said.count("now called .bad-model") == 1
+    wanted = fingerprint(ended)
+    assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
+    assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
+
+
+def test_a_second_unusable_model_gets_a_name_of_its_own(folder):
+    for name in (".bad-model", ".bad-model-2"):
+        (folder / "model/bradley.json").unlink()
         run(folder)
-    assert sorted(path.name for path in (folder / "model").iterdir()) == before
+        assert (folder / name / "model.safetensors").is_file()
+
+
+def test_a_file_in_the_place_of_the_model_is_set_aside(ended, folder):
+    shutil.rmtree(folder / "model")
+    (folder / "model").write_text("mine")
+    run(folder)
+    assert (folder / ".bad-model").read_text() == "mine"
+    wanted = fingerprint(ended)
+    assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
 
 
 @pytest.mark.parametrize("name", ["model/model.safetensors", "results.json", "config.json"])

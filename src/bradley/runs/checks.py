@@ -87,8 +87,9 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the card is missing or broken.
     """
+    # Each version of bradley writes these hashes; a file without them is no card of ours.
     card = read_json(folder / MODEL_CARD, ModelCard)
-    return {f"{MODEL}/{name}": digest for name, digest in card.get(WEIGHTS, {}).items()}
+    return {f"{MODEL}/{name}": digest for name, digest in card[WEIGHTS].items()}
 
 
 def sign(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -324,4 +324,4 @@ class Settings(TypedDict):
 class ModelCard(TypedDict):
     """`model/bradley.json`, as read for the hashes of the weights."""
 
-    weights_sha256: NotRequired[dict[str, str]]
+    weights_sha256: dict[str, str]
