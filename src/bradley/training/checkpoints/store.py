@@ -38,7 +38,7 @@ from ...model.folder.card import MODEL_MARK
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
 from ...runs.checkpoints import BAD, leftovers, steps_in
-from ...runs.layout import CHECKPOINT_MARK, INDEX, MANIFEST, STATE, step_folder
+from ...runs.layout import CHECKPOINT_MARK, INDEX, MANIFEST, RUN_MARKS, STATE, step_folder
 from ...runs.manifest import DamagedError, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
 
@@ -301,15 +301,28 @@ class Checkpoints:
     def publish(self, folder: Path) -> Path:
         """Copy the model of the best checkpoint to `folder`, with hard links for weights if the disk supports them.
 
+        In a recorded run, an existing `folder` without a card of ours is renamed, and not removed.
+
         Raises:
             CheckpointError: a file of the best checkpoint has changed since the save.
+            RunFolderError: `folder` holds files and no card of ours, and no run is recorded around.
             DiskError: the copy cannot be written.
         """
         # Hashed again: the best checkpoint may be hours old, and users of `model/` never see the manifest.
         step = self.index["best"]["step"]
         verify(self.path(step), step)
+        self._make_way(folder)
         replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)), OURS)
         return folder
+
+    def _make_way(self, folder: Path) -> None:
+        if folder.is_symlink() or not folder.exists() or is_ours(folder, OURS) or not is_ours(folder.parent, RUN_MARKS):
+            return
+        # Renamed, not removed: without a card, nobody can tell the run's own damaged model from files of somebody else.
+        # Left in place, the folder would end every resume here.
+        if folder.is_file() or any(folder.iterdir()):
+            place = set_aside(folder, f"{BAD}{folder.name}")
+            self.say(f"{folder} holds no usable {MODEL_MARK.name}, is not used, and is now called {place.name}")
 
 
 def bytes_in(folder: Path) -> int:
