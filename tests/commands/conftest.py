@@ -79,7 +79,7 @@ class Commands:
             try:
                 for number, file in enumerate(files, 1):
                     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
-                sys.stdout, sys.stderr = open(1, "w", errors="replace"), open(2, "w", errors="replace")
+                sys.stdout, sys.stderr = os.fdopen(1, "w", errors="replace"), os.fdopen(2, "w", errors="replace")
                 prepare()
                 from bradley.cli.main import run
 

@@ -70,7 +70,7 @@ def test_a_changed_store_of_tokens_is_not_trained_on(
 
 def rope(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
-    place = config["rope_parameters"] if "rope_parameters" in config else config
+    place = config.get("rope_parameters", config)
     place["rope_theta"] = 3.0
     (model / "config.json").write_text(json.dumps(config))
 
@@ -98,7 +98,9 @@ def swap_tokens(model: Path, first: str, second: str) -> None:
 
 @pytest.mark.parametrize("pair", ["AQ", "XZ", "JK"])
 @pytest.mark.parametrize(
-    "args", [["score", "copy", "in.jsonl", "-o", "-"], ["verify", "copy"], ["export", "copy", "x"]]
+    "args",
+    [["score", "copy", "in.jsonl", "-o", "-"], ["verify", "copy"], ["export", "copy", "x"]],
+    ids=lambda args: args[0],
 )
 def test_an_edited_tokenizer_is_another_tokenizer(bradley: Commands, pair: str, args: list[str]) -> None:
     bradley.rows(3)

@@ -11,6 +11,14 @@ import pytest
 from .conftest import Commands, checked
 
 pytestmark = [pytest.mark.slow, pytest.mark.transformers]
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show what a terminal would get: into a file, click writes no escape sequence."""
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_, **__: False)
+
+
 EVIL = {
     "the entry": "\x1b[2Jb",
     "title": "\x1b]0;title\x07",

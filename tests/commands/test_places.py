@@ -99,6 +99,9 @@ def test_an_export_into_a_link_is_refused_before_it_is_made_or_done(bradley: Com
     assert not list(bradley.folder.glob(".*"))
 
 
+STEP = "checkpoints/step-000002"
+
+
 @contextlib.contextmanager
 def standing_still(process: subprocess.Popen[bytes], begun: Callable[[], object]) -> Iterator[None]:
     """Let a process stand still as soon as something is true."""
@@ -132,8 +135,8 @@ def test_a_second_scoring_of_an_output_is_refused(bradley: Commands, model: str,
     # The first is the owner, unless it stood still a moment before its lock.
     assert sorted([first.wait(100), second.code]) == [0, 6], second
     assert not (bradley.folder / "out.jsonl.parts").exists()
-    assert bradley("score", "--quiet", bradley.ref / (model if second.code == 0 else "model"), rows, "-o", "x.jsonl",
-                   *(more if second.code == 0 else [])).code == 0  # fmt: skip
+    winner, options = (model, more) if second.code == 0 else ("model", [])
+    assert bradley(*score, bradley.ref / winner, rows, "-o", "x.jsonl", *options).code == 0
     assert out.read_bytes() == (bradley.folder / "x.jsonl").read_bytes()
 
 

@@ -290,7 +290,7 @@ def test_a_full_stdout_is_a_disk_error(bradley: Commands, args: list[str]) -> No
     (bradley.folder / "configs/a.toml").write_text("# Fine.\n")
 
     def full() -> None:
-        sys.stdout = open("/dev/full", "w")
+        sys.stdout = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
 
     checked(bradley.alone(*args, prepare=full), 7, "No space left on device")
 
