@@ -91,9 +91,9 @@ def lose_and_tell() -> None:
 
 
 def beat() -> None:
-    """Let a second of silence be too long. Whole or not at all: the launcher reads at any moment."""
+    """Let three seconds of silence be too long. Whole or not at all: the launcher reads at any moment."""
     draft = OUTPUT / f".beat-{RANK}"
-    draft.write_text("1")
+    draft.write_text("3")
     draft.replace(Heartbeat.current.path)
 
 
@@ -103,7 +103,7 @@ def suspend() -> None:
 
 
 def stand_still(*ranks: int) -> None:
-    """Some ranks are suspended, a second of silence being too long, and the other one waits without end."""
+    """Some ranks are suspended, and the other one waits without end."""
     beat()
     if RANK in ranks:
         suspend()
