@@ -17,7 +17,7 @@ from bradley.model.folder.save_load import save_model
 
 from .conftest import Commands, by_hand, checked, edit_json, tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.transformers]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
 
 
 def swap(entry: Path) -> None:

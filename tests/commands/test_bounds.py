@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Commands, checked
 
-pytestmark = [pytest.mark.slow, pytest.mark.transformers]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
 
 
 @pytest.fixture(autouse=True)

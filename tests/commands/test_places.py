@@ -14,7 +14,7 @@ import pytest
 
 from .conftest import Commands, command, tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 OTHERS = {
     "the entry": ["checkpoints/", "eval/mine", "model/mine", "metrics.csv"],
     "drafts": ["checkpoints/", ".tmp-mine/deep/file", ".old-model/mine", ".trash-x"],

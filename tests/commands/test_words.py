@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import Commands, by_hand, checked, edit_json, without_rights
 
-pytestmark = [pytest.mark.slow, pytest.mark.transformers]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
 SURROGATE = "\ud800"
 REFUSED: dict[str, Any] = {
     "the entry": SURROGATE,

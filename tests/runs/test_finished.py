@@ -113,7 +113,9 @@ def test_a_changed_file_is_named_and_made_again(ended, folder, capsys, name, har
         return
     assert run(folder).results["sets"] == read_results(ended).results["sets"]
     assert f"{folder / name}" in capsys.readouterr().err.replace("\n", "")
-    assert fingerprint(folder) == fingerprint(ended)
+    # The edited model is kept beside the new one: the edit may be somebody's work.
+    made = {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")}
+    assert made == fingerprint(ended) and (folder / ".bad-model").exists() == (harm == "edited" and "model/" in name)
     assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
 
 
@@ -286,6 +288,22 @@ def test_a_model_without_a_usable_card_is_set_aside_and_published_again(ended, f
     wanted = fingerprint(ended)
     assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
     assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README.md", "mine/a.txt", "model.py", "config.json", "chat_template.jinja"])
+def test_what_somebody_put_into_the_model_folder_is_kept(folder, capsys, name):
+    """Another file of the run is gone, so the model is published again."""
+    path = folder / "model" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text((path.read_text() if path.exists() else "") + "\n")
+    before = path.read_bytes()
+    (folder / "results.json").unlink()
+    run(folder)
+    assert (folder / ".bad-model" / name).read_bytes() == before
+    assert f"what bradley did not write ({name})" in capsys.readouterr().err.replace("\n", "")
+    (folder / "results.json").unlink()
+    run(folder)
+    assert not (folder / ".bad-model-2").exists(), "nothing of anybody else was inside the second time"
 
 
 def test_a_second_unusable_model_gets_a_name_of_its_own(folder):
