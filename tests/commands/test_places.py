@@ -253,7 +253,7 @@ WORDS = {
     "/dev/null": (6, "no folder"),
     "/dev/zero": (6, "no folder"),
     "file.txt": (6, "no folder"),
-    "file.txt/deep": (7, "Not a directory"),
+    "file.txt/deep": (6, "is a file"),
     " ": (0, ""),
 }
 

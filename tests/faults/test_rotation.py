@@ -53,7 +53,8 @@ def test_of_each_that_is_kept_the_best_that_it_names_is_kept_too(run, keep):
 @pytest.mark.parametrize("name", ["NOTES.md", "mine/a.txt", "model.safetensors.bak"])
 def test_what_somebody_put_into_an_old_checkpoint_is_kept(run, name):
     folder = run / "checkpoints"
-    for checkpoints, steps in saved(run, range(4), {0}, 1):
+    for each in saved(run, range(4), {0}, 1):
+        checkpoints, steps = each
         if 1 in steps and not (folder / "step-000001" / name).exists() and max(steps) == 1:
             (folder / "step-000001" / name).parent.mkdir(exist_ok=True)
             (folder / "step-000001" / name).write_text("mine")

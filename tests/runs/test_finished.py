@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bradley.common.files import write_text
 from bradley.errors import BradleyError, CheckpointError, UserError
 from bradley.report.page import write_report
 from bradley.runs import checks
@@ -358,3 +359,14 @@ def test_a_file_that_may_not_be_read_is_named(folder, monkeypatch, name, read, h
     with pytest.raises(BradleyError, match="Permission denied") as caught:
         read(folder)
     assert caught.value.exit_code in (3, 4, 7) and name in caught.value.message
+
+
+def test_a_report_that_is_gone_is_written_again_and_another_is_not(folder, monkeypatch):
+    monkeypatch.setattr(
+        "bradley.training.run.write_pages", lambda folder, console: write_text(folder / "report.html", "new")
+    )
+    run(folder)
+    assert (folder / "report.html").read_text() == "new"
+    (folder / "report.html").write_text("old")
+    run(folder)
+    assert (folder / "report.html").read_text() == "old"
