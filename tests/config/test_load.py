@@ -258,3 +258,25 @@ def test_data_command_splits_nothing_off_unless_asked() -> None:
         data_settings(["a.jsonl"], {"data.synthetic.responses": "3"})
     with pytest.raises(UserError, match=r"render\.eos has no effect without a tokenizer"):
         data_settings(["a.jsonl"], {"render.eos": "never"})
+
+
+def test_a_file_whose_name_has_commas_is_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a, b.jsonl", "c.jsonl", "d,e,f.jsonl"):
+        Path(name).touch()
+    for text, value in (
+        ("a, b.jsonl", "a, b.jsonl"),
+        ("c.jsonl,a, b.jsonl,d,e,f.jsonl", ["c.jsonl", "a, b.jsonl", "d,e,f.jsonl"]),
+        ("c.jsonl, nosuch.jsonl", ["c.jsonl", "nosuch.jsonl"]),
+        ('["a, b.jsonl"]', ["a, b.jsonl"]),
+    ):
+        assert load_config(None, {"model.path": "x", "data.train": text}).data.train == value
+
+
+@pytest.mark.parametrize("text", ["2024-07-26", '"2024-07-26"'])
+def test_an_unquoted_date_of_toml_is_its_text(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, f"model.path = 'x'\n[render]\ndate = {text}\ntemplate_kwargs = {{ days = [{text}] }}\n")
+    render = load_config(path, {}).render
+    assert (render.date, render.template_kwargs) == ("2024-07-26", {"days": ["2024-07-26"]})
+    with pytest.raises(UserError, match=r'render\.date: wanted text, got "2024-07-26T10:00:00"'):
+        load_config(write(tmp_path, "[render]\ndate = 2024-07-26T10:00:00\n"), {})

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bradley.config import Data
 from bradley.data import split as splitting
+from bradley.data.load import load_splits
 from bradley.data.split import cap_per_prompt, mix
 from bradley.data.table import select
 from bradley.errors import DataError, UserError
@@ -143,3 +145,13 @@ def test_a_mixture_asks_for_no_more_than_there_is():
     with pytest.raises(DataError, match="asks for 51 comparisons of b, which has 50") as caught:
         mix(parts([10, 50]), ["a", "b"], {"b": 51}, 0)
     assert "at most 50" in caught.value.hint
+
+
+@pytest.mark.parametrize("share", [0.05, 0.999])
+def test_one_prompt_in_all_rows_is_told_without_a_share_that_cannot_help(share):
+    """All comparisons of a prompt lie on one side, so either side may be the empty one."""
+    train = [{"prompt": "the same", "chosen": f"yes {n}", "rejected": "no"} for n in range(30)]
+    with pytest.raises(DataError, match="is empty: the training data have a single prompt") as caught:
+        load_splits(Data(valid_share=share), 0, train=train)
+    assert "raise" not in caught.value.hint and "--data.valid_share 0" in caught.value.hint
+    assert len(load_splits(Data(valid_share=0.0), 0, train=train).train) == 30

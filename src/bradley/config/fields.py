@@ -6,6 +6,7 @@ The list is read off the models of `config`, so command line, configuration file
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
@@ -23,6 +24,8 @@ FAR = 1000
 """Smallest bound that only a slip of the keyboard exceeds; a message names such a bound for a value that far off."""
 MOST_VALUES = 1_000_000
 """Most values inside the value of a setting."""
+MOST_JOINED = 50
+"""Most parts between commas that may be the name of a file together."""
 MOST_SHOWN = 80
 """Longest quotation of a value, in characters."""
 PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -163,7 +166,8 @@ def _limits(constraint: Any, sign: str) -> list[float]:
 def coerce(text: str, kind: Any) -> Any:
     """Convert the text of a command line to a value of the type `kind`.
 
-    Lists are separated by commas, or written as JSON if an entry holds a comma. An entry of an open table is JSON if
+    Lists are separated by commas, or written as JSON if an entry holds a comma. The name of an existing file may hold
+    commas in a list of texts. An entry of an open table is JSON if
     the text parses as JSON, and text otherwise.
 
     Raises:
@@ -188,7 +192,22 @@ def coerce(text: str, kind: Any) -> Any:
         return _parsed(text)
     if kind is Any:
         return _json_or_text(text)
-    return _items(text) if text.lstrip().startswith("[") or "," in text else text
+    return _words(text) if text.lstrip().startswith("[") or "," in text else text
+
+
+def _words(text: str) -> Any:
+    """Return the entries of a list of texts; an existing file is a single entry, whatever commas its name has."""
+    parts = text.split(",")
+    if text.lstrip().startswith("[") or len(parts) > MOST_JOINED:
+        return _items(text)
+    found, start = [], 0
+    while start < len(parts):
+        # The longest name of an existing file wins; a part alone needs no file.
+        stops = range(len(parts), start + 1, -1)
+        stop = next((stop for stop in stops if os.path.lexists(",".join(parts[start:stop]).strip())), start + 1)
+        found.append(",".join(parts[start:stop]).strip())
+        start = stop
+    return found[0] if len(found) == 1 else found
 
 
 def _items(text: str) -> list[Any]:

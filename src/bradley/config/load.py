@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -142,6 +143,8 @@ def _leaves(table: Mapping[str, Any], draft: Draft, prefix: str = "", depth: int
 
 def _take(draft: Draft, name: str, value: Any) -> None:
     """Put a value of the file into the draft, or note the mistake."""
+    # An unquoted date of TOML is a date; every setting of that kind takes the date as text.
+    value = value.isoformat() if isinstance(value, date) else value
     if name not in draft.settings and name not in draft.sections:
         draft.unknown(name)
     elif name not in draft.settings or unusable(value):

@@ -117,12 +117,20 @@ def load_splits(
 
 @dataclass(slots=True)
 class _Split:
-    """A split during loading: the remaining comparisons, the report, and the faulty rows of each file."""
+    """A split during loading.
+
+    Attributes:
+        left: the remaining comparisons.
+        account: the report.
+        faults: faulty rows of each file.
+        shared: number of prompts that a split by share divided; 0 without such a split.
+    """
 
     name: str
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
     faults: list[FileFaults] = field(default_factory=list)
+    shared: int = 0
 
 
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
@@ -204,13 +212,15 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
     if not shares:
         return
     train = splits["train"]
+    train.shared = len(train.left.topics())
     all_shares = {**shares, "train": 1.0 - sum(shares.values())}
     # With test after train, a larger test share takes prompts from train alone, and valid stays as it is.
     order: list[str] = [name for name in ("valid", "train", "test") if name in all_shares]
     parts = split_by_prompt(train.left, {name: all_shares[name] for name in order}, seed)
     train.left = parts.pop("train")
     for name, part in parts.items():
-        splits[name] = _Split(name, part, SplitReport(rows=len(part), split_from="train"))
+        report = SplitReport(rows=len(part), split_from="train")
+        splits[name] = _Split(name, part, report, shared=train.shared)
         train.account.split_off[name] = len(part)
 
 
@@ -306,6 +316,12 @@ def _check_filled(split: _Split) -> None:
     if len(split.left):
         return
     report = split.account
+    if split.shared == 1:
+        raise DataError(
+            f"{split.name} is empty: the training data have a single prompt, and a split by share divides prompts",
+            "name the column of the prompts with --data.columns.prompt, name a file with --data.valid, or hold out "
+            "nothing with --data.valid_share 0",
+        )
     if report.split_from:
         raise DataError(
             f"{split.name} is empty: its share holds none of the prompts of {report.split_from}",
