@@ -51,6 +51,6 @@ def test_a_cache_that_cannot_be_written_is_called_one(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/proc/nope")
     renderer = Renderer(tokenizer_for(comparisons(3)), Render(), causal=True)
-    with pytest.raises(DiskError, match="the cache of token stores /proc/nope/.cache/bradley/tokens") as caught:
+    with pytest.raises(DiskError, match=r"the cache of token stores /proc/nope/\.cache/bradley/tokens") as caught:
         build_store(comparisons(3), renderer, training=True, cache=default_cache())
     assert "BRADLEY_CACHE" in caught.value.hint

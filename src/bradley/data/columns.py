@@ -8,13 +8,13 @@ Legend: G comparisons, R responses, J judgments.
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..records import Comparison, Message
+from ..records import Comparison, Message, prompt_key
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
@@ -128,16 +128,33 @@ class ColumnsBuilder:
 
 
 def topic(comparison: Comparison) -> str:
-    """Return the key of comparisons kept together: the prompt's key, or a hash of the responses without a prompt.
+    """Return the key of comparisons kept together: the prompt's key, or a key of the responses without a prompt.
 
     Comparisons with the same topic go to one side of a split, and the same topic in training and evaluation is a leak.
+    A prompt of blank and system turns alone asks nothing, and counts as absent. If all responses then begin with the
+    same question of the user, these turns are the prompt; otherwise only the same responses make the same topic.
     """
-    # All blank prompts have one key: keyed by it, every comparison without a prompt would move between splits as a
-    # block.
-    if any(message.content.strip() for message in comparison.prompt):
+    # All blank prompts have one key, and one system turn may stand before every question of a data set: keyed by
+    # either, all such comparisons would move between splits as a block.
+    if _asks(comparison.prompt):
         return comparison.prompt_key
+    first, *others = (response.messages for response in comparison.responses)
+    # The last turn is the judged one, even if all responses share it.
+    begin = first[: min(shared_turns(first[:-1], other[:-1]) for other in others or [first])]
+    if _asks(begin):
+        return prompt_key((*(turn for turn in comparison.prompt if turn.content.strip()), *begin))
     texts = sorted(repr([(m.role, m.content) for m in response.messages]) for response in comparison.responses)
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _asks(turns: Iterable[Message]) -> bool:
+    """Return True if a turn other than the system's has text."""
+    return any(turn.role != "system" and turn.content.strip() for turn in turns)
+
+
+def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
+    """Count the leading turns shared by two conversations."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def number_of(key: str) -> int:

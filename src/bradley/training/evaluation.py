@@ -182,7 +182,9 @@ class _Told:
     def numbers(self, cost: np.ndarray) -> Iterator[int]:
         """Yield the numbers of this process's micro-batches."""
         for done, number in enumerate(self.sharing.numbers(cost)):
-            self.tell(f"evaluating   {self.name}: {done:,} micro-batches of this process are scored, {len(cost):,} in all")
+            self.tell(
+                f"evaluating   {self.name}: {done:,} micro-batches of this process are scored, {len(cost):,} in all"
+            )
             yield number
 
 
