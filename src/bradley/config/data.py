@@ -80,7 +80,12 @@ class Data(Section):
     `weight`: the judgment's weight (formats `helpsteer2` and `helpsteer3`)."""
     votes: Literal["share", "majority"] = "share"
     """Use of the votes of several annotators. `share`: a judgment with the share of the votes as its probability.
-    `majority`: a judgment for the majority, as if certain (formats `votes` and `multipref`)."""
+    `majority`: a judgment for the majority, as if certain (formats `votes` and `multipref`, and gathered `judges`)."""
+    judges: Literal["auto", "gather", "apart"] = "auto"
+    """Use of training rows that judge the same two responses to the same prompt. `gather`: such rows are votes, and
+    become a single comparison by the rule of `votes`. `auto`: the same where several judges are evident, because a
+    column such as `annotator` differs within the pair, or the source holds opposite labels of a pair. `apart`: every
+    row stays a comparison of its own. Evaluation sets keep every row."""
     group_by: Literal["none", "prompt"] = "none"
     """Merging of training rows. `prompt`: rows with the same prompt become a single comparison, with responses
     deduplicated and every judgment kept."""
@@ -105,8 +110,9 @@ class Data(Section):
     """Policy about training comparisons with bidirectional marks: characters that make text appear in another order
     than the reading order. Evaluation sets keep such comparisons."""
     duplicate: Policy = "drop"
-    """Policy about training comparisons that repeat an earlier comparison: same texts, preferences and weights. If
-    other rows judge the same texts the other way, equal rows are votes and stay. Evaluation sets keep duplicates."""
+    """Policy about training comparisons that repeat an earlier comparison: same texts, preferences and weights. Where
+    several `judges` are evident, only rows of the same annotator, or else of the same id, are duplicates. Evaluation
+    sets keep duplicates."""
     contradictory: Policy = "keep"
     """Policy about training comparisons whose judgment is reversed by another judgment on the same texts. Evaluation
     sets keep such comparisons."""

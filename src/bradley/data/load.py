@@ -7,7 +7,7 @@ Only `eval_limit` samples evaluation sets. A test prompt also found in another e
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
-from ..records import Comparison
+from ..records import Comparison, Rejected
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
-from .formats import Numbered, choose_format, convert_rows, idle_settings
+from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
+from .judges import gather, whose
 from .report import SplitReport
 from .rows import Row, RowPlace
 from .sources import resolve
@@ -94,11 +95,11 @@ def load_splits(
     }
     if data.faulty == "error" and (error := faults_error(file for split in splits.values() for file in split.faults)):
         raise error
-    _check_idle(splits, data)
     # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
     _split_off(splits, {name: share for name, share in held_out.items() if share and name not in splits}, seed)
     _clean(splits, data)
+    _check_idle(splits, data)
     for split in splits.values():
         if strict:
             _check_share(split, data.max_rejected_share)
@@ -181,10 +182,11 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     data, faults, before = place.settings, FileFaults(place.name), len(pool)
     format, rows = choose_format(rows, data.format, place.name, data.columns, count_faults=True)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+    noted = _Noted(rows, format)
+    for result in convert_rows(noted, format, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
-            pool.add(result, part)
+            pool.add(result, part, noted.own)
         elif isinstance(result, Faulty):
             account.reject(replace(result, reason=faults.add(result)), place.name)
             # A file without a usable row has another shape: its other million rows would say nothing new.
@@ -199,10 +201,30 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     return faults
 
 
+class _Noted:
+    """Rows passed on one by one, with the own id of the last row: a repeated id is not the id of the comparison.
+
+    Attributes:
+        own: the id, "" for none.
+    """
+
+    def __init__(self, rows: Numbered, format: str) -> None:
+        self.rows, self.own = rows, ""
+        self._own_id = FORMATS[format].own_id if format in FORMATS else lambda row: row.get("id")
+
+    def __iter__(self) -> Iterator[tuple[int, Row | Comparison | Rejected]]:
+        for number, row in self.rows:
+            own = self._own_id(row) if isinstance(row, dict) else getattr(row, "id", "")
+            # A truth value is an `int` in Python, and True is no id.
+            self.own = str(own) if isinstance(own, str | int) and not isinstance(own, bool) else ""
+            yield number, row
+
+
 def _check_idle(splits: dict[str, _Split], data: Data) -> None:
-    """Raise `UserError` for a setting read by none of the formats in use."""
+    """Raise `UserError` for a setting read by none of the formats in use, nor by the gathering of judges."""
     formats = {source["format"] for split in splits.values() for source in split.account.sources}
-    idle = idle_settings(data, formats)
+    gathered = splits["train"].account.gathered["rows"]
+    idle = [line for line in idle_settings(data, formats) if not (gathered and line.startswith("data.votes"))]
     if idle:
         raise UserError(list(idle), "leave it out, or name the format with data.format")
 
@@ -239,12 +261,17 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
             del policies["leaked"]
         others = topics if name == "train" else selecting
         known = np.concatenate([NO_TOPICS, *(topics[other] for other in others)])
-        split.left, findings = apply_filters(split.left, policies, known)
+        judge = whose(split.left, data.judges) if name == "train" else None
+        split.left, findings = apply_filters(split.left, policies, known, judge)
         # Only training has policies of the user.
         named = data.model_fields_set if name == "train" else ()
         split.account.findings = {
             check: asdict(finding) | {"named": check in named} for check, finding in findings.items()
         }
+        if judge is not None:
+            before = len(split.left)
+            split.left, split.account.gathered = gather(split.left, judge, data.votes, data.equal_scores)
+            split.account.gathered_away = before - len(split.left)
     if "test" in splits and data.leaked != "keep":
         _check_test(splits["test"].account, selecting)
 

@@ -1,7 +1,7 @@
 """Report of a split, for `data_report.json` and the screen: an account of every row.
 
-For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + capped
-away + grouped away + sampled away. A row is a comparison unless rejected.
+For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + gathered
+away + capped away + grouped away + sampled away. A row is a comparison unless rejected.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,6 +37,7 @@ class SplitReport:
         mix: by part, comparisons available and kept.
         split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
         findings: by check of `filters`; `named` is True for a policy that the user named.
+        gathered, gathered_away: see `judges.gather`; comparisons merged into votes, or left out for equal votes.
         capped_away, grouped_away: comparisons above the limit of a prompt; comparisons merged into others.
         sample: see `split.sample`.
         inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
@@ -51,6 +52,8 @@ class SplitReport:
     split_from: str = ""
     split_off: dict[str, int] = field(default_factory=dict)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gathered: dict[str, int] = field(default_factory=dict)
+    gathered_away: int = 0
     capped_away: int = 0
     grouped_away: int = 0
     sample: dict[str, Any] = field(default_factory=dict)
@@ -152,6 +155,8 @@ def _notes(split: dict[str, Any]) -> list[str]:
     if split["near_train"]:
         share = split["near_train"] / split["comparisons"]
         notes.append(f"found {split['near_train']:,} ({share:.1%}) with the words of a training prompt, kept")
+    if split.get("gathered", {}).get("rows"):
+        notes.append(_gathered(split["gathered"]))
     if split["capped_away"]:
         notes.append(f"capped per prompt: {split['capped_away']:,} left out")
     if split["grouped_away"]:
@@ -161,6 +166,13 @@ def _notes(split: dict[str, Any]) -> list[str]:
         more = [f"and {len(sources) - SOURCES_SHOWN} more"] if len(sources) > SOURCES_SHOWN else []
         notes.append(f"sample of {split['comparisons']:,}: {', '.join(sources[:SOURCES_SHOWN] + more)}")
     return notes
+
+
+def _gathered(found: dict[str, int]) -> str:
+    """Describe the gathering of judges."""
+    opposed = f"{found['opposed']:,} with opposite labels"
+    tied = f", {found['tied']:,} pairs of equal votes left out" if found["tied"] else ""
+    return f"gathered {found['rows']:,} judgments into votes on {found['pairs']:,} pairs, {opposed}{tied}"
 
 
 def quantiles(values: Iterable[int]) -> dict[str, float]:
