@@ -1,5 +1,6 @@
 """Settings of the data: sources of comparisons, policies, and the rendering of messages as token ids."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -60,13 +61,15 @@ class Data(Section):
     """Share of the prompts of `train` held out for validation when `valid` is empty."""
     test_share: Share = 0.0
     """Share of the prompts of `train` held out for the test when `test` is empty."""
-    format: str = "auto"
+    format: str | dict[str, str] = "auto"
     """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
     your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
-    known shape, a `bradley.Comparison`, or None to leave the row out."""
-    columns: dict[str, str] = {}
+    known shape, a `bradley.Comparison`, or None to leave the row out. A table gives each source a format of its own,
+    keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
+    columns: dict[str, str | dict[str, str]] = {}
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
-    `prompt = "info.question"`."""
+    `prompt = "info.question"`. A table gives a source columns of its own, keyed by the source as spelled, or by the
+    split: `valid = { chosen = "good" }`. Such a table replaces the names for all sources."""
     limit: Count = 0
     """Keep a seeded sample of this many training comparisons (0: all)."""
     eval_limit: Count = 0
@@ -122,6 +125,27 @@ class Data(Section):
     are never dropped, and only `keep` lets such a test prompt pass."""
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
+
+    def format_of(self, *names: str) -> str:
+        """Return the format of a source.
+
+        Args:
+            names: names of the source, such as the source as spelled and the split; the first with an entry counts.
+        """
+        if isinstance(self.format, str):
+            return self.format
+        return next((self.format[name] for name in names if name in self.format), "auto")
+
+    def columns_of(self, *names: str) -> dict[str, str]:
+        """Return the columns of a source, by the name in the format; `names` as for `format_of`."""
+        tables = {name: entry for name, entry in self.columns.items() if isinstance(entry, dict)}
+        common = {name: entry for name, entry in self.columns.items() if isinstance(entry, str)}
+        return next((tables[name] for name in names if name in tables), common)
+
+    def of_sources(self) -> Iterator[tuple[str, str]]:
+        """Yield the setting and the source of each entry for a single source."""
+        yield from (("data.format", name) for name in ([] if isinstance(self.format, str) else self.format))
+        yield from (("data.columns", name) for name, entry in self.columns.items() if isinstance(entry, dict))
 
 
 class Render(Section):

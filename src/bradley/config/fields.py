@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from ..common.text import LONGEST_GUESSED, cut_middle, visible
@@ -52,14 +53,19 @@ class Setting(NamedTuple):
     @property
     def table(self) -> bool:
         """True if the setting takes named entries: `model.config.hidden_size`."""
-        return get_origin(self.kind) is dict
+        return entries_of(self.kind) is not None
+
+    @property
+    def entry(self) -> Any:
+        """Type of an entry of a table."""
+        return entries_of(self.kind)
 
     @property
     def metavar(self) -> str:
         """Word for the value in a usage line."""
         if get_origin(self.kind) is Literal:
             return "|".join(get_args(self.kind))
-        words = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT"}
+        words = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT", str | dict[str, str]: "TEXT"}
         return words.get(self.kind, "JSON" if self.table else "LIST")
 
     @property
@@ -70,6 +76,12 @@ class Setting(NamedTuple):
         if isinstance(self.default, tuple):
             return ",".join(map(str, self.default))
         return str(self.default) if self.default not in ("", {}) else ""
+
+
+def entries_of(kind: Any) -> Any:
+    """Return the type of the entries of a table, also of a table that a text may stand for; None for no table."""
+    tables = (kind, *get_args(kind)) if get_origin(kind) is UnionType else (kind,)
+    return next((get_args(table)[1] for table in tables if get_origin(table) is dict), None)
 
 
 def settings_of(section: type[Section], prefix: str = "") -> dict[str, Setting]:
@@ -141,7 +153,7 @@ def wanted(kind: Any, limits: Iterable[Any] = (), *, far: bool = True) -> str:
     if kind is Any:
         return "a value of JSON"
     if kind not in PLAIN:
-        return "text or a list of texts"
+        return "text or a list of texts" if entries_of(kind) is None else "text or a table of named texts"
     parts = [
         f"{words} {_number(limit)}"
         for constraint in limits
@@ -192,6 +204,8 @@ def coerce(text: str, kind: Any) -> Any:
         return _parsed(text)
     if kind is Any:
         return _json_or_text(text)
+    if entries_of(kind) is not None:
+        return _parsed(text) if text.lstrip().startswith("{") else text
     return _words(text) if text.lstrip().startswith("[") or "," in text else text
 
 

@@ -6,7 +6,6 @@ Only `eval_limit` samples evaluation sets. A test prompt also found in another e
 `leaked` is `keep`.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
-from ..errors import DataError, UserError
+from ..errors import UserError
 from ..records import Comparison, Rejected
+from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
@@ -85,9 +85,8 @@ def load_splits(
     wanted = {"train": data.train, "valid": data.valid, **data.eval_sets, "test": data.test}
     wanted = {name: wanted.get(name, "") for name in dict.fromkeys([*list(wanted)[:-1], *given])}
     # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
-    for name, sources in wanted.items():
-        if given.get(name) is None:
-            _check_sources(name, sources)
+    known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
+    check_of_sources(data, {*wanted, *known})
     splits = {
         name: _read(name, sources, given.get(name), data, seed)
         for name, sources in wanted.items()
@@ -102,9 +101,9 @@ def load_splits(
     _check_idle(splits, data)
     for split in splits.values():
         if strict:
-            _check_share(split, data.max_rejected_share)
+            check_share(split.name, split.account, data.max_rejected_share)
         _shrink(split, data, seed)
-        _check_filled(split)
+        check_filled(split.name, split.account, len(split.left), split.shared)
     _compare(splits)
     order = [name for name in wanted if name in splits]
     report = {
@@ -140,14 +139,15 @@ def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -
     parts, faults = as_list(sources), []
     if rows is not None:
         place = RowPlace(f"{name} rows", name, settings=data)
-        faults.append(_add(table, report, enumerate(rows, start=1), place))
+        faults.append(_add(table, report, enumerate(rows, start=1), place, (name,)))
     elif SYNTHETIC in parts:
         place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-        faults.append(_add(table, report, enumerate(_compose(data, seed), start=1), place))
+        faults.append(_add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name)))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
-            faults.append(_add(table, report, source.rows(), place, parts.index(source.given)))
+            names = (source.given, source.name, name)
+            faults.append(_add(table, report, source.rows(), place, names, parts.index(source.given)))
             report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
     split = _Split(name, everything(table), report, faults)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
@@ -166,21 +166,21 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _check_sources(name: str, sources: Words) -> None:
-    """Raise an error for a missing or misplaced source, before the first row is read."""
-    if SYNTHETIC not in as_list(sources):
-        resolve(sources)
-    elif name != "train":
-        hint = "leave it empty, and a share of the synthetic prompts is split off" if name in ("valid", "test") else ""
-        raise UserError(f"{SYNTHETIC} is given for {name}, and only data.train can be composed", hint or "name a file")
-    elif len(as_list(sources)) > 1:
-        raise UserError(f"{SYNTHETIC} is given together with other sources of data.train", "give one or the other")
+def _add(
+    pool: ComparisonTable,
+    account: SplitReport,
+    rows: Numbered,
+    place: RowPlace,
+    names: tuple[str, ...],
+    part: int = 0,
+) -> FileFaults:
+    """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows.
 
-
-def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> FileFaults:
-    """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows."""
+    `names` are those under which the settings may name the source, see `Data.format_of`.
+    """
     data, faults, before = place.settings, FileFaults(place.name), len(pool)
-    format, rows = choose_format(rows, data.format, place.name, data.columns, count_faults=True)
+    columns = data.columns_of(*names)
+    format, rows = choose_format(rows, data.format_of(*names), place.name, columns, count_faults=True)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
     noted = _Noted(rows, format)
     for result in convert_rows(noted, format, place, pool.ids, count_faults=True):
@@ -273,18 +273,7 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
             split.left, split.account.gathered = gather(split.left, judge, data.votes, data.equal_scores)
             split.account.gathered_away = before - len(split.left)
     if "test" in splits and data.leaked != "keep":
-        _check_test(splits["test"].account, selecting)
-
-
-def _check_test(test: SplitReport, others: list[str]) -> None:
-    """Raise `DataError` if the test split repeats prompts of the other evaluation sets."""
-    found = test.findings["leaked"]
-    if found["count"]:
-        message = f"{found['count']} test comparisons have a prompt that is also in {' or '.join(others)}"
-        raise DataError(
-            f"{message}, such as {found['examples'][0]}",
-            "take them out of one of the files, or use --data.leaked keep; evaluation rows are never dropped",
-        )
+        check_test(splits["test"].account, selecting)
 
 
 def _shrink(split: _Split, data: Data, seed: int) -> None:
@@ -315,60 +304,3 @@ def _compare(splits: dict[str, _Split]) -> None:
         split.account.near_repeats = len(words) - len(np.unique(words))
         if name != "train":
             split.account.near_train = int(np.isin(split.left.column("near_prompt"), prompts).sum())
-
-
-def _check_share(split: _Split, most: float) -> None:
-    """Raise `DataError` if a split lost more rows than the settings allow."""
-    report = split.account
-    lost = report.unusable()
-    count = sum(lost.values())
-    if count <= most * report.rows:
-        return
-    reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
-    examples = [entry["examples"][0] for reason, entry in report.rejected.items() if reason in lost]
-    where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
-    # Rounded up: the share in the hint must let these data pass.
-    needed = math.ceil(100 * count / report.rows) / 100
-    # A policy that the user names is the user's own, and does not count.
-    own = [f"--data.{check} drop leaves {number} out on purpose" for check, number in lost.items() if check in CHECKS]
-    share = [f"use --data.max_rejected_share {needed}"] if needed < 1 else []
-    raise DataError(
-        f"{count} of {report.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
-        ", or ".join(["correct the data", *own, *share]),
-    )
-
-
-def _check_filled(split: _Split) -> None:
-    """Raise `DataError` for an empty split, with the reasons."""
-    if len(split.left):
-        return
-    report = split.account
-    if split.shared == 1:
-        raise DataError(
-            f"{split.name} is empty: the training data have a single prompt, and a split by share divides prompts",
-            "name the column of the prompts with --data.columns.prompt, name a file with --data.valid, or hold out "
-            "nothing with --data.valid_share 0",
-        )
-    if report.split_from:
-        raise DataError(
-            f"{split.name} is empty: its share holds none of the prompts of {report.split_from}",
-            f"raise --data.{split.name}_share, or name a file with --data.{split.name}",
-        )
-    given = " and ".join(f"{count} for {name}" for name, count in report.split_off.items())
-    taken = f", of which were split off {given}" if given else ""
-    dropped = {check: finding["dropped"] for check, finding in report.findings.items() if finding["dropped"]}
-    found = {reason: entry["count"] for reason, entry in report.rejected.items()} | dropped
-    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
-    raise DataError(
-        f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", _filling_hint(split, found)
-    )
-
-
-def _filling_hint(split: _Split, found: Mapping[str, int]) -> str:
-    """Return the next step for an empty split: the setting that keeps most of the rows left out, or more data."""
-    most = max(found, key=lambda reason: found[reason], default="")
-    if most == "no_judgment":
-        return "keep ties with --data.equal_scores tie, or give rows with a preference"
-    if most in CHECKS:
-        return f"keep such rows with --data.{most} keep, or give more data"
-    return "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"

@@ -92,7 +92,8 @@ def to_comparisons(
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
     place = RowPlace(name, name, settings=settings or Data())
-    format, numbered = choose_format(enumerate(rows, start=1), place.settings.format, name, place.settings.columns)
+    data = place.settings
+    format, numbered = choose_format(enumerate(rows, start=1), data.format_of(name), name, data.columns_of(name))
     return convert_rows(numbered, format, place, set())
 
 
