@@ -293,7 +293,8 @@ def test_formats_and_columns_of_a_source_are_given_as_entries() -> None:
     data = load_config(None, given).data
     assert data.format == {"valid": "votes"} and data.format_of("a.jsonl", "train") == "auto"
     assert data.columns == {"prompt": "q", "valid": {"prompt": "ask"}, "a.jsonl": {"chosen": "good"}}
-    assert data.columns_of("a.jsonl", "train") == {"chosen": "good"} and data.columns_of("b", "train") == {"prompt": "q"}
+    assert data.columns_of("a.jsonl", "train") == {"chosen": "good"}
+    assert data.columns_of("b", "train") == {"prompt": "q"}
     whole = load_config(None, {"model.path": "x", "data.format": "votes", "data.columns": '{"prompt": "q"}'}).data
     assert whole.format_of("valid") == "votes" and whole.columns_of("valid") == {"prompt": "q"}
 

@@ -145,8 +145,8 @@ def _in_opposed_parts(columns: Columns, pairs: _Pairs) -> np.ndarray:
     part = columns.part[pairs.numbers]
     decided = columns.probability[pairs.judgment] != 0.5
     group = mixed(part.astype(np.uint64), pairs.group.astype(np.uint64))
-    sides = [np.unique(group[decided & (pairs.first == side)]) for side in (True, False)]
-    return np.isin(part, part[np.isin(group, np.intersect1d(*sides))])
+    first, second = (np.unique(group[decided & (pairs.first == side)]) for side in (True, False))
+    return np.isin(part, part[np.isin(group, np.intersect1d(first, second))])
 
 
 def _of_several_judges(columns: Columns, pairs: _Pairs) -> np.ndarray:

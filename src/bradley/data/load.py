@@ -14,7 +14,7 @@ import numpy as np
 
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
-from ..errors import UserError
+from ..errors import DataError, UserError
 from ..records import Comparison, Rejected
 from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
@@ -92,8 +92,9 @@ def load_splits(
         for name, sources in wanted.items()
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
-    if data.faulty == "error" and (error := faults_error(file for split in splits.values() for file in split.faults)):
-        raise error
+    faulty = [FileFaults(**file) for split in splits.values() for file in split.account.faulty]
+    if data.faulty == "error" and faulty:
+        raise faults_error(faulty)
     # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
     _split_off(splits, {name: share for name, share in held_out.items() if share and name not in splits}, seed)
@@ -122,34 +123,32 @@ class _Split:
     Attributes:
         left: the remaining comparisons.
         account: the report.
-        faults: faulty rows of each file.
         shared: number of prompts that a split by share divided; 0 without such a split.
     """
 
     name: str
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
-    faults: list[FileFaults] = field(default_factory=list)
     shared: int = 0
 
 
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
     """Read the rows of a split from memory, from synthetic preferences or from files."""
     table, report = ComparisonTable(), SplitReport()
-    parts, faults = as_list(sources), []
+    parts = as_list(sources)
     if rows is not None:
         place = RowPlace(f"{name} rows", name, settings=data)
-        faults.append(_add(table, report, enumerate(rows, start=1), place, (name,)))
+        _add(table, report, enumerate(rows, start=1), place, (name,))
     elif SYNTHETIC in parts:
         place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-        faults.append(_add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name)))
+        _add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
             names = (source.given, source.name, name)
-            faults.append(_add(table, report, source.rows(), place, names, parts.index(source.given)))
+            _add(table, report, source.rows(), place, names, parts.index(source.given))
             report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
-    split = _Split(name, everything(table), report, faults)
+    split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
@@ -173,32 +172,54 @@ def _add(
     place: RowPlace,
     names: tuple[str, ...],
     part: int = 0,
-) -> FileFaults:
-    """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows.
+) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report.
 
     `names` are those under which the settings may name the source, see `Data.format_of`.
     """
-    data, faults, before = place.settings, FileFaults(place.name), len(pool)
+    data, faults = place.settings, FileFaults(place.name)
     columns = data.columns_of(*names)
     format, rows = choose_format(rows, data.format_of(*names), place.name, columns, count_faults=True)
+    try:
+        _sort(pool, account, _Noted(rows, format), format, place, part, faults)
+    except DataError as error:
+        # The reader itself failed, and no later row can be read: the faults found until then are told as well.
+        if not faults.count or data.faulty == "drop":
+            raise
+        faults.whole = False
+        raise faults_error([faults], error) from error
+    if not faults.whole:
+        raise faults_error([faults])
+    account.rows += faults.rows
+    account.inferred_prompts += place.notes["inferred_prompts"]
+    account.faulty += [asdict(faults)] if faults.count else []
+    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+
+
+def _sort(
+    pool: ComparisonTable,
+    account: SplitReport,
+    rows: "_Noted",
+    format: str,
+    place: RowPlace,
+    part: int,
+    faults: FileFaults,
+) -> None:
+    """Convert each row, and add the result to the table, to the report or to the faulty rows."""
+    before = len(pool)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    noted = _Noted(rows, format)
-    for result in convert_rows(noted, format, place, pool.ids, count_faults=True):
+    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
-            pool.add(result, part, noted.own)
+            pool.add(result, part, rows.own)
         elif isinstance(result, Faulty):
             account.reject(replace(result, reason=faults.add(result)), place.name)
             # A file without a usable row has another shape: its other million rows would say nothing new.
-            if data.faulty == "error" and len(pool) == before and faults.count == MOST_FAULTS_ALONE:
+            if place.settings.faulty == "error" and len(pool) == before and faults.count == MOST_FAULTS_ALONE:
                 faults.whole = False
-                break
+                return
         else:
             account.reject(result, place.name)
-    account.rows += faults.rows
-    account.inferred_prompts += place.notes["inferred_prompts"]
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
-    return faults
 
 
 class _Noted:

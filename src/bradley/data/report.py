@@ -34,6 +34,7 @@ class SplitReport:
         sources: each with path, part (the setting's entry), format, rows and sha256; and `reading`, a text about the
             use of the columns, where a format gives one.
         rejected: by reason, with a count and up to five examples; faulty rows too, by the fault in words.
+        faulty: faulty rows by file, see `faults.FileFaults`; files without a faulty row are left out.
         mix: by part, comparisons available and kept.
         split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
         findings: by check of `filters`; `named` is True for a policy that the user named.
@@ -48,6 +49,7 @@ class SplitReport:
     rows: int = 0
     sources: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faulty: list[dict[str, Any]] = field(default_factory=list)
     mix: dict[str, dict[str, int]] = field(default_factory=dict)
     split_from: str = ""
     split_off: dict[str, int] = field(default_factory=dict)
@@ -136,11 +138,11 @@ def _notes(split: dict[str, Any]) -> list[str]:
     notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
-        example = entry["examples"][0]
         word = "rejected" if reason in REASONS.keys() - ASKED_FOR else "left out"
         named = reason if reason in REASONS else f"faulty ({reason})"
-        more = KEPT_BY.get(reason, "")
-        notes.append(f"{word} {entry['count']:,} {named}, such as {example['file']}, row {example['row']}{more}")
+        first = entry["examples"][0]
+        such = f"such as {first['file']}, row {first['row']}{KEPT_BY.get(reason, '')}"
+        notes.append(f"{word} {entry['count']:,} {named}, {such}")
     for check, finding in split["findings"].items():
         if finding["count"]:
             done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"
