@@ -126,12 +126,16 @@ class Data(Section):
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
 
-    def format_of(self, *names: str) -> str:
-        """Return the format of a source.
+    def of_source(self, *names: str) -> "Data":
+        """Return the settings of a source, with one format and one table of columns.
 
         Args:
             names: names of the source, such as the source as spelled and the split; the first with an entry counts.
         """
+        return self.model_copy(update={"format": self.format_of(*names), "columns": self.columns_of(*names)})
+
+    def format_of(self, *names: str) -> str:
+        """Return the format of a source; `names` as for `of_source`, none for settings of a single source."""
         if isinstance(self.format, str):
             return self.format
         return next((self.format[name] for name in names if name in self.format), "auto")

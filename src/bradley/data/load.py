@@ -137,16 +137,15 @@ def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -
     table, report = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
-        place = RowPlace(f"{name} rows", name, settings=data)
-        _add(table, report, enumerate(rows, start=1), place, (name,))
+        place = RowPlace(f"{name} rows", name, settings=data.of_source(name))
+        _add(table, report, enumerate(rows, start=1), place)
     elif SYNTHETIC in parts:
-        place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-        _add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name))
+        place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
+        _add(table, report, enumerate(_compose(data, seed), start=1), place)
     else:
         for source in resolve(sources):
-            place = RowPlace(source.name, source.stem, settings=data)
-            names = (source.given, source.name, name)
-            _add(table, report, source.rows(), place, names, parts.index(source.given))
+            place = RowPlace(source.name, source.stem, settings=data.of_source(source.given, source.name, name))
+            _add(table, report, source.rows(), place, parts.index(source.given))
             report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
     split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
@@ -165,21 +164,10 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _add(
-    pool: ComparisonTable,
-    account: SplitReport,
-    rows: Numbered,
-    place: RowPlace,
-    names: tuple[str, ...],
-    part: int = 0,
-) -> None:
-    """Convert rows; add comparisons to the table, and the other rows to the report.
-
-    `names` are those under which the settings may name the source, see `Data.format_of`.
-    """
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
-    columns = data.columns_of(*names)
-    format, rows = choose_format(rows, data.format_of(*names), place.name, columns, count_faults=True)
+    format, rows = choose_format(rows, data.format_of(), place.name, data.columns_of(), count_faults=True)
     try:
         _sort(pool, account, _Noted(rows, format), format, place, part, faults)
     except DataError as error:

@@ -91,9 +91,9 @@ def to_comparisons(
         comparison = next(bradley.to_comparisons(rows))
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
-    place = RowPlace(name, name, settings=settings or Data())
-    data = place.settings
-    format, numbered = choose_format(enumerate(rows, start=1), data.format_of(name), name, data.columns_of(name))
+    data = (settings or Data()).of_source(name)
+    place = RowPlace(name, name, settings=data)
+    format, numbered = choose_format(enumerate(rows, start=1), data.format_of(), name, data.columns_of())
     return convert_rows(numbered, format, place, set())
 
 
