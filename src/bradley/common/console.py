@@ -87,7 +87,9 @@ class Console:
     def counting(self, description: str, unit: str) -> Iterator["Counted"]:
         """Count items of unknown number: silent for a second, then a bar on a terminal, elsewhere a line a minute."""
         with contextlib.ExitStack() as stack:
-            yield Counted(self, description, unit, stack)
+            counted = Counted(self, description, unit, stack)
+            yield counted
+            counted.end()
 
     @property
     def on_terminal(self) -> bool:
@@ -167,6 +169,12 @@ class Counted:
             if self.done % ITEMS_BETWEEN_LOOKS == 0 and time.monotonic() >= self._next:
                 self._show()
             yield item
+
+    def end(self) -> None:
+        """Bring a bar that is shown to the last count."""
+        if self._bar is not None:
+            self._bar.advance(self.done - self._shown)
+            self._bar.update()
 
     def _show(self) -> None:
         """Move the bar, or write the line of a minute."""

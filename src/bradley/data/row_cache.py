@@ -57,7 +57,7 @@ ENDS, MARKS = "ends", "marks"
 
 
 class Inputs(NamedTuple):
-    """What the rows of a split come from.
+    """Origin of the rows of a split.
 
     Attributes:
         name: the split.
