@@ -285,11 +285,14 @@ def encode(comparison: Comparison) -> bytes:
     c = comparison
     # Exact built-in types: `marshal` refuses subclasses, and NumPy's numbers would be written as raw bytes.
     row = (
-        *(str(c.id), str(c.prompt_key), _turns(c.prompt)),
+        str(c.id),
+        str(c.prompt_key),
+        _turns(c.prompt),
         [(_turns(response.messages), _number(response.score)) for response in c.responses],
         [(int(j.better), int(j.worse), float(j.probability), _number(j.margin), float(j.weight)) for j in c.judgments],
         None if c.rank is None else tuple(map(float, c.rank)),
-        *(str(c.source), {str(key): str(value) for key, value in c.tags.items()}),
+        str(c.source),
+        {str(key): str(value) for key, value in c.tags.items()},
         json.dumps(c.template_args) if c.template_args else "",
     )
     return marshal.dumps(row, WITHOUT_REFERENCES)
@@ -301,8 +304,8 @@ def decode(raw: bytes) -> Comparison:
     return Comparison(
         id,
         key,
-        _messages(prompt),
-        tuple([Response(_messages(turns), score) for turns, score in responses]),
+        tuple([Message(*turn) for turn in prompt]),
+        tuple([Response(tuple([Message(*turn) for turn in turns]), score) for turns, score in responses]),
         tuple([Judgment(*judgment) for judgment in judgments]),
         rank,
         source,
@@ -319,8 +322,3 @@ def _number(value: float | None) -> float | None:
 def _turns(messages: Iterable[Message]) -> list[tuple[str, str, str]]:
     """Convert messages to tuples of plain texts."""
     return [(str(message.role), str(message.content), str(message.extra)) for message in messages]
-
-
-def _messages(turns: Iterable[Any]) -> tuple[Message, ...]:
-    """Rebuild messages from tuples."""
-    return tuple([Message(*turn) for turn in turns])
