@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from ..errors import DiskError, UserError
@@ -20,9 +20,11 @@ LAUNCHED = "BRADLEY_LAUNCHED"
 """Environment variable set in processes of a launcher; the launcher itself reports a lost process."""
 MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
+SECONDS_BETWEEN_LINES = 30.0
+"""Seconds between lines about a long task: with a unit of work of up to 30 seconds, a log gets a line every minute."""
 SECONDS_UNTIL_COUNTED = 1.0
 """Seconds before a count is shown."""
-SECONDS_BETWEEN_LINES = 60.0
+SECONDS_BETWEEN_COUNTS = 60.0
 """Seconds between two lines about a count where no bar can move."""
 SECONDS_BETWEEN_MOVES = 0.2
 ITEMS_BETWEEN_LOOKS = 16
@@ -71,6 +73,23 @@ class Console:
             to_stderr(*lines)
         else:
             self.say(*lines)
+
+    def ticker(self) -> Callable[[str], None]:
+        """Return a function that prints a line about a long task if the last line is `SECONDS_BETWEEN_LINES` ago.
+
+        On a terminal the function prints nothing, because a bar shows the work there.
+        """
+        last = time.monotonic()
+
+        def tell(line: str) -> None:
+            nonlocal last
+            if time.monotonic() < last + SECONDS_BETWEEN_LINES:
+                return
+            last = time.monotonic()
+            if self.mode == "json" or (self.mode == "bar" and not self._screen().is_terminal):
+                self.say(line)
+
+        return tell
 
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:
@@ -180,11 +199,11 @@ class Counted:
         """Move the bar, or write the line of a minute."""
         now = time.monotonic()
         if self.console.mode == "bar" and not self.console.on_terminal:
-            if now >= self._began + SECONDS_BETWEEN_LINES * (self._shown + 1):
+            if now >= self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1):
                 rate = self.done / (now - self._began)
                 self.console.say(f"{self.description}: {self.done:,} {self.unit}, {rate:,.0f} a second")
-                self._shown = int((now - self._began) / SECONDS_BETWEEN_LINES)
-            self._next = self._began + SECONDS_BETWEEN_LINES * (self._shown + 1)
+                self._shown = int((now - self._began) / SECONDS_BETWEEN_COUNTS)
+            self._next = self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1)
             return
         if self._bar is None:
             self._bar = self._stack.enter_context(self.console.progress(None, f"{self.description}, {self.unit}"))

@@ -156,11 +156,11 @@ def content_of(inputs: Inputs) -> Content | None:
         return None
     hashes = [source.digest() for source, _ in inputs.sources]
     named = [(source.name, source.stem, source.given, part) for source, part in inputs.sources]
-    rows = "" if inputs.rows is None else _of_rows(inputs.name, inputs.rows)
+    rows = "" if inputs.rows is None else _of_rows(inputs.rows)
     if rows is None:
         return None
     reading = (FORMAT, sys.version, sys.byteorder, _versions(), code_of_reading(), code)
-    parts = ("rows", reading, json.dumps(settings, sort_keys=True), named, hashes, rows)
+    parts = ("rows", inputs.name, reading, json.dumps(settings, sort_keys=True), named, hashes, rows)
     return Content(sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32], hashes)
 
 
@@ -181,9 +181,9 @@ def _size(source: Source) -> int:
         return LEAST_BYTES
 
 
-def _of_rows(name: str, rows: Iterable[Any]) -> str | None:
+def _of_rows(rows: Iterable[Any]) -> str | None:
     """Hash rows in memory; None for values without one spelling in JSON."""
-    found, written = sha256(name.encode("utf-8", "surrogatepass")), json.JSONEncoder(ensure_ascii=True).encode
+    found, written = sha256(), json.JSONEncoder(ensure_ascii=True).encode
     try:
         for row in rows:
             # Candidates are refused by the reader, and `encode` writes them like a comparison.
@@ -323,7 +323,7 @@ class MappedTable(ComparisonTable):
         self._read_ends, self._read_marks, self._read_ids = ends, marks, ids
         self.columns = columns
 
-    def add(self, comparison: Comparison, part: int = 0) -> None:
+    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> None:
         """Refuse: the table is complete."""
         raise AssertionError("a table of the cache is complete")
 
