@@ -220,9 +220,9 @@ def _claimed(draft: Path) -> Iterator[bool]:
             claimed = True
         except RunFolderError:
             claimed = False
-        except DiskError:
-            # Another process has just finished the draft, or swept an empty one.
-            if draft.exists():
+        except DiskError as error:
+            # Absent: another process has just finished the draft, or swept an empty one. Any other refusal is final.
+            if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             claimed = False
         yield claimed
@@ -237,19 +237,20 @@ class _Patience:
 
     def waits(self, lock: Path) -> bool:
         """Wait a moment; False if the lock was not touched for a minute."""
+        signals.check()
         try:
             touched = lock.stat().st_mtime_ns
         except FileNotFoundError:
-            return True
+            # The draft is finished, or not yet locked: looked at again soon, and not for ever.
+            touched = 0
         if touched != self.touched:
             self.touched, self.since = touched, time.monotonic()
         if time.monotonic() > self.since + STALE_SECONDS:
             self.say(f"{visible(str(self.entry))}: the process that makes it stands still: the cache is not used")
             return False
-        if not self.said:
+        if touched and not self.said:
             self.said = True
             self.say(f"{visible(str(self.entry))} is being made by another process: waiting")
-        signals.check()
         time.sleep(LOOK_SECONDS)
         return True
 
