@@ -94,26 +94,28 @@ class ColumnsBuilder:
         """Append a comparison from part number `part` of its split; `own` is the id that the row came with."""
         about, texts = number_of(topic(comparison)), [response.messages for response in comparison.responses]
         roles = [message.role for message in comparison.prompt]
-        args = repr(sorted(comparison.template_args.items()))
+        args = repr(sorted(comparison.template_args.items())) if comparison.template_args else "[]"
         words = [_words(turns) for turns in (comparison.prompt, *texts)]
-        row = {
-            "topic": about,
-            "prompt": number_of(comparison.prompt_key) ^ (hash64(args.encode()) if comparison.template_args else 0),
-            "alike": hash64(f"{about} {roles} {args}".encode()),
-            # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
-            # having the same prompt.
-            "near_prompt": hash64(words[0] or b"\x1e".join(sorted(words))),
-            # Sorted and counted once: order and repetition of responses are no difference.
-            "near": hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])),
-            "judge": _judge(comparison.tags),
-            "own": hash64(own.encode("utf-8", "surrogatepass")) if own else 0,
-        }
-        for name, value in row.items():
-            self.hashes[name].append(value)
-        self.hashes["response"].extend(map(text_hash, texts))
+        hashes = self.hashes
+        hashes["topic"].append(about)
+        of_args = hash64(args.encode()) if comparison.template_args else 0
+        hashes["prompt"].append(number_of(comparison.prompt_key) ^ of_args)
+        hashes["alike"].append(hash64(f"{about} {roles} {args}".encode()))
+        # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
+        # having the same prompt.
+        hashes["near_prompt"].append(hash64(words[0] or b"\x1e".join(sorted(words))))
+        # Sorted and counted once: order and repetition of responses are no difference.
+        hashes["near"].append(hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])))
+        hashes["judge"].append(_judge(comparison.tags) if comparison.tags else 0)
+        hashes["own"].append(hash64(own.encode("utf-8", "surrogatepass")) if own else 0)
+        hashes["response"].extend([text_hash(turns) for turns in texts])
+        self._add_facts(comparison, part, texts)
+
+    def _add_facts(self, comparison: Comparison, part: int, texts: list[tuple[Message, ...]]) -> None:
+        """Append everything but the hashes."""
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
-        self.flags["blank"].append(any(not turns[-1].content.strip() for turns in texts))
+        self.flags["blank"].append(any(is_blank(turns[-1].content) for turns in texts))
         self.flags["marked"].append(any(map(_has_marks, (comparison.prompt, *texts))))
         start = self.first_response[-1]
         for judgment in comparison.judgments:
@@ -159,9 +161,15 @@ def topic(comparison: Comparison) -> str:
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def is_blank(text: str) -> bool:
+    """Return True for a text of nothing but white space."""
+    # `strip` would copy the text.
+    return not text or text.isspace()
+
+
 def _asks(turns: Iterable[Message]) -> bool:
     """Return True if a turn other than the system's has text."""
-    return any(turn.role != "system" and turn.content.strip() for turn in turns)
+    return any(turn.role != "system" and not is_blank(turn.content) for turn in turns)
 
 
 def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
@@ -221,10 +229,10 @@ def _judge(tags: Mapping[str, str]) -> int:
 def _words(turns: Iterable[Message]) -> bytes:
     """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
     text = " ".join([turn.content for turn in turns if turn.role != "system"])
-    for marker in ("\n\nHuman:", "\n\nAssistant:"):
-        text = text.replace(marker, " ")
-    text = text.casefold()
-    return text.encode("utf-8", "surrogatepass").translate(None, NO_WORD)
+    if "\n\n" in text:
+        for marker in ("\n\nHuman:", "\n\nAssistant:"):
+            text = text.replace(marker, " ")
+    return text.casefold().encode("utf-8", "surrogatepass").translate(None, NO_WORD)
 
 
 def _has_marks(turns: Iterable[Message]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.console import Console
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
@@ -22,6 +23,7 @@ from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
 from .judges import gather, whose
 from .report import SplitReport
+from .row_cache import Cache, Inputs, read_rows, reading_settings
 from .rows import Row, RowPlace
 from .sources import resolve
 from .split import cap_per_prompt, mix, sample, split_by_prompt
@@ -61,6 +63,8 @@ def load_splits(
     test: Rows | None = None,
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
+    cache: Cache = "default",
+    console: Console | None = None,
 ) -> Splits:
     """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
@@ -68,6 +72,8 @@ def load_splits(
         train, valid, test: rows or comparisons in memory, instead of the source of the same name in `data`.
         eval_sets: further evaluation sets in memory, by name.
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
+        cache: folder of rows read before, see `row_cache`: the folder of token stores by default; None for no cache.
+        console: shows rows and rate while reading; None for no output.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -88,7 +94,7 @@ def load_splits(
     known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
     check_of_sources(data, {*wanted, *known})
     splits = {
-        name: _read(name, sources, given.get(name), data, seed)
+        name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"))
         for name, sources in wanted.items()
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
@@ -132,21 +138,29 @@ class _Split:
     shared: int = 0
 
 
-def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
-    """Read the rows of a split from memory, from synthetic preferences or from files."""
-    table, report = ComparisonTable(), SplitReport()
+def _read(
+    name: str, sources: Words, rows: Rows | None, data: Data, seed: int, cache: Cache, console: Console
+) -> _Split:
+    """Read the rows of a split from memory, from synthetic preferences, from files or from the cache."""
     parts = as_list(sources)
-    if rows is not None:
-        place = RowPlace(f"{name} rows", name, settings=data.of_source(name))
-        _add(table, report, enumerate(rows, start=1), place)
-    elif SYNTHETIC in parts:
-        place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
-        _add(table, report, enumerate(_compose(data, seed), start=1), place)
-    else:
-        for source in resolve(sources):
-            place = RowPlace(source.name, source.stem, settings=data.of_source(source.given, source.name, name))
-            _add(table, report, source.rows(), place, parts.index(source.given))
-            report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+    composed = rows is None and SYNTHETIC in parts
+    found = [] if composed or rows is not None else [(each, parts.index(each.given)) for each in resolve(sources)]
+    reading = reading_settings(data)
+
+    def fill(table: ComparisonTable, report: SplitReport) -> None:
+        with console.counting(f"reading {name}", "rows") as count:
+            if composed:
+                place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
+                _add(table, report, enumerate(_compose(data, seed), start=1), place)
+            elif rows is not None:
+                place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
+                _add(table, report, count(enumerate(rows, start=1)), place)
+            for source, part in found:
+                own = reading.of_source(source.given, source.name, name)
+                _add(table, report, count(source.rows()), RowPlace(source.name, source.stem, settings=own), part)
+                report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+
+    table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
     split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
