@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..common.console import Console
 from ..common.text import cut_middle, visible
 from ..config import Data, Model, Render
 from ..records import Comparison, Judgment, Message
@@ -33,7 +34,14 @@ SPACE = "\u2423"
 
 
 def preview(
-    data: Data, render: Render, model: Model, seed: int, *, tokens: bool = False, color: bool = False
+    data: Data,
+    render: Render,
+    model: Model,
+    seed: int,
+    *,
+    tokens: bool = False,
+    color: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Describe the files of `data` as plain values.
 
@@ -44,6 +52,7 @@ def preview(
         seed: seed of splits and samples.
         tokens: True to add a view of the first comparisons token by token; needs a tokenizer.
         color: True to colour the view for a terminal.
+        console: shows the progress of reading; None for no output.
 
     Returns:
         `report`: the report of `load_splits`. `lengths`: quantiles of each part, by split and unit. `histograms`: the
@@ -60,7 +69,7 @@ def preview(
         print(found["lengths"]["train"]["words"]["chosen"]["p50"])  # 22.0
     """
     # Not strict: a preview must show the faults for which training would stop.
-    splits = load_splits(data, seed, strict=False)
+    splits = load_splits(data, seed, strict=False, console=console)
     renderer = make_renderer(splits.train, render, model) if model.path or model.tokenizer else None
     lengths = {
         name: text_lengths(rows) | (token_lengths(rows, renderer) if renderer else {})

@@ -92,7 +92,7 @@ def train(
                 console.say(f"nothing to do: the run in {folder} has ended")
                 group.on_main(lambda: None if (folder / REPORT).exists() else write_pages(folder, console))
                 return Run(folder, group.from_main(lambda: read_results(folder).results))
-            prepared = prepare(config, rows, default_cache(), claimed.threads, group)
+            prepared = prepare(config, rows, default_cache(), claimed.threads, group, console)
             check_data(prepared.stores, prepared.renderer, group)
             if group.is_main:
                 announce(prepared, console)
