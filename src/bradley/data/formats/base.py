@@ -71,9 +71,19 @@ def comparison(
     """
     if found := unreadable(prompt, responses, at, template_args):
         return found
+    if _asked_apart(prompt, responses):
+        return Rejected(at.row, "irregular", "the sides answer different first turns of the user")
     return Comparison(
         "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
     )
+
+
+def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
+    """Return True if the prompt has no turn of a user, and the responses do not share their first turn of a user."""
+    if any(turn.role in ("user", "text", "ids") for turn in prompt):
+        return False
+    asked = {next((turn for turn in response.messages if turn.role == "user"), None) for response in responses}
+    return len(asked) > 1
 
 
 def unreadable(

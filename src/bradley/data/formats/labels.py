@@ -1,0 +1,405 @@
+"""Labels: columns that say which answer is better, found by what the first rows hold.
+
+A label is a word or number for a side, a column per outcome, a score, rank, truth value or count of votes on each side,
+or ranked names. A label with bare numbers counts from 0 or from 1; the numbers of the first rows decide.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from ..rows import Row, quoted
+from .layout import LONG, Family, Layout, Path, at_path, named, words
+from .words import CORRECT, FILLER, LABEL, RANK, SCORE, TIE, TIES, VOTES, Said, meaning
+
+WORSE = {"loser", "worse", "worst", "rejected", "lost"}
+"""Words in the name of a column that says which answer is worse."""
+MOST_VALUES = 12
+"""Most different words of a label; a column with more is text, or holds names of models."""
+NEUTRAL = LABEL | SCORE | RANK | VOTES | FILLER | {"index", "idx", "orig", "human", "final", "gt", "value", "name", "side"}
+"""Words of a label's name that name no aspect, such as helpfulness."""
+
+
+class Verdict(NamedTuple):
+    """Reading of a row's label.
+
+    Attributes:
+        merits: a number for each answer, higher is better.
+        strength: number of comparison signs, 0 without signs.
+    """
+
+    merits: tuple[float, ...]
+    strength: int = 0
+
+
+class Unknown(NamedTuple):
+    """Word of a label that is not understood; `doubt` if the word puts the reading of the whole file in doubt."""
+
+    word: str
+    doubt: bool = False
+
+
+Reader = Callable[[Row], Verdict | Unknown | None]
+"""Returns the verdict of a row, None for an empty label, or the word that is not understood."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A column, or several, that may say which answer is better.
+
+    Attributes:
+        paths: columns read.
+        kind: "choice" (one side, or a tie), "scores", "ranks", "truth" or "votes".
+        read: returns the verdict of a row; None while the reading is undecided.
+        tier: 0 for a label by name and values, 1 for scores and the like, 2 for a label by values alone.
+        aspects: words of the name that name an aspect.
+        problem: the reason why the label is not read.
+        undecided: True if more rows may decide.
+        shown: returns the label of a row as a text, for counts.
+    """
+
+    paths: tuple[Path, ...]
+    kind: str
+    read: Reader | None
+    tier: int
+    aspects: int = 0
+    problem: str = ""
+    undecided: bool = False
+    shown: Callable[[Row], str] = field(default=lambda row: "")
+
+    @property
+    def name(self) -> str:
+        """Names of the columns."""
+        return ", ".join(map(named, self.paths))
+
+
+class Answers(NamedTuple):
+    """Names of the answers that a label speaks of.
+
+    Attributes:
+        names: path of each answer, as published.
+        marks: mark of each answer; empty for answers in a list.
+        stem: words of the names without the mark.
+        count: number of answers, 0 if rows differ.
+        paths: columns that hold the answers.
+    """
+
+    names: tuple[Path, ...]
+    marks: tuple[str, ...]
+    stem: tuple[str, ...]
+    count: int
+    paths: tuple[Path, ...]
+
+
+def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None = None) -> list[Label]:
+    """Return every column that may be the label of the answers.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+        wanted: the column that the user named as the label; other columns are not looked at.
+    """
+    found = []
+    for path in layout.columns:
+        if path in used or (wanted is not None and path[: len(wanted)] != wanted):
+            continue
+        if label := scalar(layout, path, answers, wanted is not None):
+            found.append(label)
+        elif label := listed(layout, path, answers, wanted is not None):
+            found.append(label)
+    if wanted is None:
+        for family in layout.families():
+            if not used.intersection(family.paths) and (label := per_side(layout, family, answers)):
+                found.append(label)
+    return found
+
+
+def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
+    """Return the label of a column with one value in each row; None if the column holds no label."""
+    values = [value for value in layout.columns[path] if value is not None and value != ""]
+    if layout.kinds[path] not in ("text", "number", "bool", "mixed") or not values:
+        return None
+    if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
+        return None
+    by_name = wanted or bool(LABEL & set(words(path)))
+    counts = Counter(str(value) for value in values)
+    if label := by_names_of_models(layout, path, answers, by_name):
+        return label
+    if len(counts) > MOST_VALUES or (len(answers.names) > 2 and WORSE & set(words(path))):
+        return None
+    said = {str(value): _said(value, answers) for value in values}
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    label = Label((path,), "choice", None, 0 if by_name else 2, aspects, shown=lambda row: _shown(at_path(row, path)))
+    if any(meant is None for meant in said.values()):
+        if not by_name or not 2 <= len(counts) <= 6:
+            return None
+        return replace(label, problem=f"{named(path)} has values that name no side: {values_of(counts)}")
+    digits = {meant.digit for meant in said.values() if meant and meant.digit is not None}
+    if not digits:
+        return replace(label, read=_choice(path, answers, None))
+    if any(isinstance(value, bool) for value in values):
+        return replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
+    base, undecided = _base(digits, answers.count or len(answers.names))
+    if not by_name:
+        problem = f"{named(path)} may be a label: {values_of(counts)}" if len(digits) <= 4 and max(digits) <= 2 else ""
+        return replace(label, problem=problem) if problem else None
+    if base is None:
+        problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
+        return replace(label, problem=problem, undecided=undecided)
+    return replace(label, read=_choice(path, answers, base))
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a label as a text for counts."""
+    return "" if value is None or value == "" else quoted(value, str)[:40]
+
+
+def values_of(counts: Counter[str]) -> str:
+    """List values with their counts: A 985, B 1015."""
+    return ", ".join(f"{quoted(value, str)} {count:,}" for value, count in sorted(counts.items()))
+
+
+def _said(value: Any, answers: Answers) -> Said | None:
+    """Return the meaning of a value of a label."""
+    if isinstance(value, bool):
+        return Said(None, int(value))
+    if isinstance(value, int | float):
+        return Said(None, int(value)) if value == int(value) and value >= 0 else None
+    return meaning(value, answers.names, answers.marks)
+
+
+def _base(digits: set[int], sides: int) -> tuple[int | None, bool]:
+    """Return the number of the first answer, None if unknown, and True if more rows may decide."""
+    if digits <= set(range(sides)) and 0 in digits:
+        return 0, False
+    if digits <= set(range(1, sides + 1)) and sides in digits:
+        return 1, False
+    return None, digits <= set(range(1, sides))
+
+
+def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
+    """Return the function that reads a label of one value."""
+    sides = answers.count or len(answers.names)
+    worse = bool(WORSE & set(words(path))) and not {"better", "best", "winner"} & set(words(path))
+    known: dict[Any, Verdict | Unknown | None] = {}
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str | int | float):
+            return Unknown(quoted(value))
+        if (type(value), value) not in known:
+            known[type(value), value] = _verdict(value)
+        return known[type(value), value]
+
+    def _verdict(value: Any) -> Verdict | Unknown | None:
+        said = _said(value, answers)
+        if said is None:
+            return Unknown(quoted(value), doubt=not isinstance(value, str))
+        side = said.side
+        if side is None:
+            side = None if base is None or said.digit is None or isinstance(value, bool) else said.digit - base
+            if side is None or not 0 <= side < sides:
+                return Unknown(quoted(value), doubt=True)
+        if side == TIE:
+            return Verdict((0.0,) * sides)
+        merits = [float(place == side) for place in range(sides)]
+        return Verdict(tuple(1.0 - merit for merit in merits) if worse else tuple(merits), said.strength)
+
+    return read
+
+
+def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bool) -> Label | None:
+    """Return the label of a column that repeats a short text of one side, such as the name of a model, or an answer."""
+    if not by_name or layout.kinds[path] != "text":
+        return None
+    groups = [
+        family.paths
+        for family in layout.families()
+        if len(family.paths) == len(answers.names) and path not in family.paths
+    ]
+    for paths in [answers.paths, *groups]:
+        if len(paths) != len(answers.names) or any(layout.kinds.get(one) != "text" for one in paths):
+            continue
+        read = _equal(path, paths, answers)
+        verdicts = [read(row) for row in layout.rows if at_path(row, path) not in (None, "")]
+        if any(isinstance(verdict, Unknown) for verdict in verdicts) or not any(map(_decided, verdicts)):
+            continue
+        aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+
+        def shown(row: Row, read: Reader = read) -> str:
+            verdict = read(row)
+            if not isinstance(verdict, Verdict):
+                return ""
+            return named(answers.names[verdict.merits.index(1.0)]) if 1.0 in verdict.merits else "tie"
+
+        return Label((path,), "choice", read, 0, aspects, shown=shown)
+    return None
+
+
+def _decided(verdict: Verdict | Unknown | None) -> bool:
+    """Return True for a verdict that is no tie."""
+    return isinstance(verdict, Verdict) and len(set(verdict.merits)) > 1
+
+
+def _equal(path: Path, paths: Sequence[Path], answers: Answers) -> Reader:
+    """Return the function that reads a label equal to a value of one side."""
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        same = [float(at_path(row, one) == value) for one in paths]
+        if sum(same) == 1.0:
+            return Verdict(tuple(same))
+        said = _said(value, answers)
+        return Verdict((0.0,) * len(paths)) if said and said.side == TIE else Unknown(quoted(value))
+
+    return read
+
+
+def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
+    """Return the label of a column with a list in each row: a number for each answer, or the ranked names."""
+    values = [value for value in layout.columns[path] if value not in (None, [])]
+    kind, parts = layout.kinds[path], set(words(path))
+    count = len(answers.names) or answers.count
+    if kind not in ("numbers", "bools", "texts") or not values:
+        return None
+    if kind == "texts":
+        return ranked_names(layout, path, answers)
+    lengths = {len(value) for value in values}
+    if (answers.count and lengths != {count}) or any(entry is None for value in values for entry in value):
+        return None
+    aspects = len(parts - NEUTRAL - set(answers.stem))
+    meant = _kind_of_numbers(parts, [entry for value in values for entry in value], wanted)
+    if not meant:
+        return None
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if not isinstance(value, list) or not value:
+            return None
+        if not all(isinstance(entry, int | float) for entry in value) or (answers.count and len(value) != count):
+            return Unknown(quoted(value))
+        return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
+
+    return Label((path,), meant, read, 1, aspects)
+
+
+def _kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False) -> str:
+    """Return the kind of a label with a number for each answer; "" if the name says nothing."""
+    truth = all(isinstance(value, bool) or value in (0, 1) for value in values)
+    if parts & RANK:
+        return "ranks"
+    if truth and parts & (LABEL | CORRECT | SCORE):
+        return "truth"
+    if parts & VOTES and all(value >= 0 for value in values):
+        return "votes"
+    if parts & (SCORE | LABEL):
+        return "scores"
+    return "scores" if wanted else ""
+
+
+def ranked_names(layout: Layout, path: Path, answers: Answers) -> Label | None:
+    """Return the label of a column with the names of the answers, the best first or with ranks beside."""
+    if not answers.names:
+        return None
+    read = names_in_order(path, answers)
+    verdicts = [read(row) for row in layout.rows if at_path(row, path)]
+    if any(isinstance(verdict, Unknown) for verdict in verdicts):
+        return None
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    return Label((path,), "ranks", read, 0, aspects)
+
+
+def names_in_order(path: Path, answers: Answers) -> Reader:
+    """Return the function that reads ranked names; a list of numbers beside the names, if any, holds their ranks."""
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        holder = at_path(row, path[:-1]) if path[:-1] else row
+        return order_of(at_path(row, path), holder if isinstance(holder, dict) else {}, answers)
+
+    return read
+
+
+def order_of(value: Any, beside: Row, answers: Answers) -> Verdict | Unknown | None:
+    """Return the verdict of a list of names, the best first, or by the list of ranks beside the names."""
+    if not isinstance(value, list) or not value:
+        return None
+    places = [meaning(name, answers.names, answers.marks) if isinstance(name, str) else None for name in value]
+    sides = [said.side if said else None for said in places]
+    if sorted(side for side in sides if side is not None) != list(range(len(answers.names))):
+        return Unknown(quoted(value))
+    ranks = [
+        inner
+        for key, inner in beside.items()
+        if set(words((key,))) & RANK and isinstance(inner, list) and len(inner) == len(value)
+    ]
+    numbers = ranks[0] if ranks and all(isinstance(rank, int | float) for rank in ranks[0]) else range(len(value))
+    merits = dict(zip(sides, (-float(rank) for rank in numbers), strict=True))
+    return Verdict(tuple(merits[side] for side in range(len(answers.names))))
+
+
+def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
+    """Return the label of columns that hold a number for each side."""
+    parts, count = set(family.stem), len(answers.names)
+    if len(family.paths) != count or not answers.names or (answers.marks and not _same_marks(family, answers)):
+        return None
+    values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
+    if not values or any(value is None for value in values):
+        return None
+    meant = _kind_of_numbers(parts, values)
+    if meant == "ranks" and not parts & RANK:
+        return None
+    if not meant:
+        return None
+    ties = _tie_columns(layout, family) if meant == "truth" else ()
+    aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
+    outcome = meant == "truth" and bool(parts & LABEL) and count == 2
+    worse = bool(parts & WORSE)
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        found = [_number(at_path(row, path)) for path in family.paths]
+        if any(number is None for number in found):
+            return None
+        if any(_number(at_path(row, path)) for path in ties):
+            return Verdict((0.0,) * count)
+        sign = -1.0 if meant == "ranks" or worse else 1.0
+        return Verdict(tuple(sign * number for number in found if number is not None))
+
+    def shown(row: Row) -> str:
+        verdict = read(row)
+        if not isinstance(verdict, Verdict) or not outcome:
+            return ""
+        return "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
+
+    kind = "choice" if outcome else meant
+    return Label((*family.paths, *ties), kind, read, 0 if outcome else 1, aspects, shown=shown)
+
+
+def _same_marks(family: Family, answers: Answers) -> bool:
+    """Return True if the marks of a family are those of the answers, or count the answers from the first on."""
+    first = family.marks[0]
+    return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
+
+
+def _tie_columns(layout: Layout, family: Family) -> tuple[Path, ...]:
+    """Return the columns for ties beside a column per outcome."""
+    return tuple(
+        path
+        for path in layout.columns
+        if set(words(path)) & TIES and set(words(path)) - TIES - {"bad", "good"} <= set(family.stem)
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one written as text; None for anything else."""
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None
