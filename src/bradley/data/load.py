@@ -8,7 +8,7 @@ Only `eval_limit` samples evaluation sets. A test prompt also found in another e
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison
+from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import Numbered, choose_format, convert_rows, idle_settings
 from .report import SplitReport
@@ -91,6 +92,8 @@ def load_splits(
         for name, sources in wanted.items()
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
+    if data.faulty == "error" and (error := faults_error(file for split in splits.values() for file in split.faults)):
+        raise error
     _check_idle(splits, data)
     # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
@@ -114,27 +117,30 @@ def load_splits(
 
 @dataclass(slots=True)
 class _Split:
-    """A split during loading: the remaining comparisons, and the report."""
+    """A split during loading: the remaining comparisons, the report, and the faulty rows of each file."""
 
     name: str
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
+    faults: list[FileFaults] = field(default_factory=list)
 
 
 def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
     """Read the rows of a split from memory, from synthetic preferences or from files."""
     table, report = ComparisonTable(), SplitReport()
-    parts = as_list(sources)
+    parts, faults = as_list(sources), []
     if rows is not None:
-        _add(table, report, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
+        place = RowPlace(f"{name} rows", name, settings=data)
+        faults.append(_add(table, report, enumerate(rows, start=1), place))
     elif SYNTHETIC in parts:
-        _add(table, report, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
+        place = RowPlace(SYNTHETIC, "synthetic", settings=data)
+        faults.append(_add(table, report, enumerate(_compose(data, seed), start=1), place))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
-            _add(table, report, source.rows(), place, parts.index(source.given))
+            faults.append(_add(table, report, source.rows(), place, parts.index(source.given)))
             report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
-    split = _Split(name, everything(table), report)
+    split = _Split(name, everything(table), report, faults)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
@@ -162,20 +168,27 @@ def _check_sources(name: str, sources: Words) -> None:
         raise UserError(f"{SYNTHETIC} is given together with other sources of data.train", "give one or the other")
 
 
-def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
-    """Convert rows; add comparisons to the table, and the other rows to the report."""
-    format, rows = choose_format(rows, place.settings.format, place.name, place.settings.columns)
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> FileFaults:
+    """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows."""
+    data, faults, before = place.settings, FileFaults(place.name), len(pool)
+    format, rows = choose_format(rows, data.format, place.name, data.columns, count_faults=True)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    count = 0
-    for result in convert_rows(rows, format, place, pool.ids):
-        count += 1
+    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+        faults.rows += 1
         if isinstance(result, Comparison):
             pool.add(result, part)
+        elif isinstance(result, Faulty):
+            account.reject(replace(result, reason=faults.add(result)), place.name)
+            # A file without a usable row has another shape: its other million rows would say nothing new.
+            if data.faulty == "error" and len(pool) == before and faults.count == MOST_FAULTS_ALONE:
+                faults.whole = False
+                break
         else:
             account.reject(result, place.name)
-    account.rows += count
+    account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": count, "sha256": None})
+    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+    return faults
 
 
 def _check_idle(splits: dict[str, _Split], data: Data) -> None:
@@ -217,7 +230,11 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
         others = topics if name == "train" else selecting
         known = np.concatenate([NO_TOPICS, *(topics[other] for other in others)])
         split.left, findings = apply_filters(split.left, policies, known)
-        split.account.findings = {check: asdict(finding) for check, finding in findings.items()}
+        # Only training has policies of the user.
+        named = data.model_fields_set if name == "train" else ()
+        split.account.findings = {
+            check: asdict(finding) | {"named": check in named} for check, finding in findings.items()
+        }
     if "test" in splits and data.leaked != "keep":
         _check_test(splits["test"].account, selecting)
 
@@ -275,9 +292,12 @@ def _check_share(split: _Split, most: float) -> None:
     where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
     # Rounded up: the share in the hint must let these data pass.
     needed = math.ceil(100 * count / report.rows) / 100
+    # A policy that the user names is the user's own, and does not count.
+    own = [f"--data.{check} drop leaves {number} out on purpose" for check, number in lost.items() if check in CHECKS]
+    share = [f"use --data.max_rejected_share {needed}"] if needed < 1 else []
     raise DataError(
         f"{count} of {report.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
-        f"correct the data, or use --data.max_rejected_share {needed}" if needed < 1 else "correct the data",
+        ", or ".join(["correct the data", *own, *share]),
     )
 
 
@@ -287,11 +307,25 @@ def _check_filled(split: _Split) -> None:
         return
     report = split.account
     if report.split_from:
-        hint = f"raise --data.{split.name}_share, or name a file with --data.{split.name}"
-        raise DataError(f"{split.name} is empty: its share holds none of the prompts of {report.split_from}", hint)
+        raise DataError(
+            f"{split.name} is empty: its share holds none of the prompts of {report.split_from}",
+            f"raise --data.{split.name}_share, or name a file with --data.{split.name}",
+        )
     given = " and ".join(f"{count} for {name}" for name, count in report.split_off.items())
     taken = f", of which were split off {given}" if given else ""
-    found = report.unusable() | {reason: entry["count"] for reason, entry in report.rejected.items()}
+    dropped = {check: finding["dropped"] for check, finding in report.findings.items() if finding["dropped"]}
+    found = {reason: entry["count"] for reason, entry in report.rejected.items()} | dropped
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
-    hint = "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"
-    raise DataError(f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", hint)
+    raise DataError(
+        f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", _filling_hint(split, found)
+    )
+
+
+def _filling_hint(split: _Split, found: Mapping[str, int]) -> str:
+    """Return the next step for an empty split: the setting that keeps most of the rows left out, or more data."""
+    most = max(found, key=lambda reason: found[reason], default="")
+    if most == "no_judgment":
+        return "keep ties with --data.equal_scores tie, or give rows with a preference"
+    if most in CHECKS:
+        return f"keep such rows with --data.{most} keep, or give more data"
+    return "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"

@@ -15,11 +15,13 @@ from ..common.signals import check as check_stopping
 from ..config import Data
 from ..records import Rejected
 from .filters import EXAMPLES
-from .formats import ASKED_FOR
+from .formats import ASKED_FOR, REASONS
 from .rows import on_one_line
 from .table import Selection
 
 SOURCES_SHOWN = 8
+KEPT_BY = {"no_judgment": "; --data.equal_scores tie keeps ties"}
+"""Reason -> setting that keeps such rows, for the notes on screen."""
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -29,11 +31,12 @@ class SplitReport:
 
     Attributes:
         rows: rows read from sources; for a split by share, comparisons received.
-        sources: each with path, part (the setting's entry), format, rows and sha256.
-        rejected: by reason, with a count and up to five examples.
+        sources: each with path, part (the setting's entry), format, rows and sha256; and `reading`, a text about the
+            use of the columns, where a format gives one.
+        rejected: by reason, with a count and up to five examples; faulty rows too, by the fault in words.
         mix: by part, comparisons available and kept.
         split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
-        findings: by check of `filters`.
+        findings: by check of `filters`; `named` is True for a policy that the user named.
         capped_away, grouped_away: comparisons above the limit of a prompt; comparisons merged into others.
         sample: see `split.sample`.
         inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
@@ -93,10 +96,11 @@ class SplitReport:
 def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
     """Count rows of a split lost by loading, by reason or policy.
 
-    Rows left out on request are not lost: rows left out by a filter, or by a policy without `drop` as the default.
+    Rows that a setting of the user decides about are not lost: ties, rows left out by a filter, faulty rows under
+    `data.faulty = "drop"`, and rows dropped by a policy that the user named or that drops nothing by default.
     """
-    rows = {reason: entry["count"] for reason, entry in rejected.items() if reason not in ASKED_FOR}
-    dropped = {check: finding["dropped"] for check, finding in findings.items() if finding["dropped"]}
+    rows = {reason: entry["count"] for reason, entry in rejected.items() if reason in REASONS.keys() - ASKED_FOR}
+    dropped = {check: f["dropped"] for check, f in findings.items() if f["dropped"] and not f.get("named")}
     return rows | {check: count for check, count in dropped.items() if Data.model_fields[check].default == "drop"}
 
 
@@ -125,12 +129,15 @@ def _too_many(split: dict[str, Any], most: float) -> list[str]:
 
 def _notes(split: dict[str, Any]) -> list[str]:
     """Describe rows left out, findings and samples of a split, each in a line."""
-    notes = [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
+    notes = [f"{source['path']}: {source['reading']}" for source in split["sources"] if source.get("reading")]
+    notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
         example = entry["examples"][0]
-        word = "left out" if reason in ASKED_FOR else "rejected"
-        notes.append(f"{word} {entry['count']:,} {reason}, such as {example['file']}, row {example['row']}")
+        word = "rejected" if reason in REASONS.keys() - ASKED_FOR else "left out"
+        named = reason if reason in REASONS else f"faulty ({reason})"
+        more = KEPT_BY.get(reason, "")
+        notes.append(f"{word} {entry['count']:,} {named}, such as {example['file']}, row {example['row']}{more}")
     for check, finding in split["findings"].items():
         if finding["count"]:
             done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"

@@ -1,6 +1,6 @@
 """Checks of a prepared run, before the run folder is made; the hint of each error names the setting to change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..config import Config
@@ -15,6 +15,13 @@ from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
+
+ON_PURPOSE = {
+    "response_over_limit": "--render.over_long truncate_response cuts such responses, --render.over_long drop leaves "
+    "them out on purpose",
+    "identical_ids": "--data.identical drop leaves equal responses out on purpose",
+}
+"""Cause of a loss in rendering -> setting that decides about the loss."""
 
 
 def check_stop(stop_after: int, plan: Plan) -> None:
@@ -62,7 +69,19 @@ def check_positions(network: Any, max_tokens: int) -> None:
         )
 
 
-def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
+def losses_decided(config: Config) -> set[str]:
+    """Return the causes of loss in rendering that a setting of the user decides about.
+
+    A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
+    """
+    named = {"response_over_limit"} if "over_long" in config.render.model_fields_set else set()
+    named |= {"identical_ids"} if "identical" in config.data.model_fields_set else set()
+    return {"over_long", "short_response", *named}
+
+
+def check_losses(
+    train: TokenStore, given: int, account: dict[str, Any], max_share: float, decided: Collection[str] = ()
+) -> None:
     """Check the share of training data lost in loading and rendering together.
 
     Args:
@@ -70,19 +89,22 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
         given: number of comparisons given to rendering.
         account: report of the training split.
         max_share: `data.max_rejected_share`.
+        decided: causes that do not count, see `losses_decided`.
 
     Raises:
         DataError: rendering drops comparisons, and the lost share exceeds `max_share`.
     """
     # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
-    before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
+    causes = {cause: row["dropped"] for cause, row in train.ledger.causes.items() if cause not in decided}
+    before, dropped = sum(lost.values()) / account["rows"], sum(causes.values())
     if dropped and before + dropped / given > max_share:
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
+        named = ", ".join(f"{count} {cause}" for cause, count in causes.items() if count)
+        hints = [hint for cause, hint in ON_PURPOSE.items() if causes.get(cause)]
         raise DataError(
-            f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
+            f"rendering would drop {dropped} of {given} training comparisons ({named}); with the {before:.1%} of "
             f"rows lost before that is above data.max_rejected_share = {max_share}",
-            "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
+            "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]),
         )
 
 
