@@ -4,6 +4,7 @@ import pytest
 
 from bradley.config import Data
 from bradley.data.formats import choose_format, to_comparisons
+from bradley.data.rows import RowPlace
 from bradley.errors import DataError, UserError
 from bradley.records import Comparison, Rejected
 from tests.data.rows import REPLY, SAMPLES, USER, one, replies
@@ -29,6 +30,12 @@ def ready(row):
     sides = tuple(r.Response((r.Message("assistant", text),)) for text in row["answers"])
     return r.Comparison(row["key"], r.prompt_key(prompt), prompt, sides, (r.Judgment(1, 0),))
 """
+
+
+def chosen(rows, format):
+    """The format that is found behind a function."""
+    place = RowPlace("x", "x", settings=Data(format=format))
+    return choose_format(enumerate(rows, 1), place)[0].format
 
 
 @pytest.fixture
@@ -106,7 +113,7 @@ def test_a_function_may_return_rows_of_every_known_shape(format, module):
     rows = [{"inner": SAMPLES[format]}] * 2
     results = list(to_comparisons(rows, Data(format=f"{module}:keep")))
     assert results == list(to_comparisons([SAMPLES[format]] * 2))
-    assert choose_format(enumerate(rows, 1), f"{module}:keep", "x")[0] == format
+    assert chosen(rows, f"{module}:keep") == format
 
 
 def test_what_a_function_leaves_out_is_counted_in_its_place(module):
@@ -114,7 +121,7 @@ def test_what_a_function_leaves_out_is_counted_in_its_place(module):
     results = list(to_comparisons(rows, Data(format=f"{module}:some")))
     assert [isinstance(r, Comparison) for r in results] == [n % 41 == 40 for n in range(100)]
     assert [(r.row, r.reason) for r in results[:3]] == [(1, "left_out"), (2, "left_out"), (3, "left_out")]
-    assert choose_format(enumerate(rows, 1), f"{module}:some", "x")[0] == "preference"
+    assert chosen(rows, f"{module}:some") == "preference"
     assert all(isinstance(r, Rejected) for r in to_comparisons(rows[:30], Data(format=f"{module}:some")))
 
 

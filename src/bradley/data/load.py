@@ -171,9 +171,9 @@ def _check_sources(name: str, sources: Words) -> None:
 def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> FileFaults:
     """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows."""
     data, faults, before = place.settings, FileFaults(place.name), len(pool)
-    format, rows = choose_format(rows, data.format, place.name, data.columns, count_faults=True)
+    reading, rows = choose_format(rows, place, count_faults=True)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+    for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
             pool.add(result, part)
@@ -187,7 +187,8 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
             account.reject(result, place.name)
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    account.sources.append({**found, "rows": faults.rows, "sha256": None})
     return faults
 
 

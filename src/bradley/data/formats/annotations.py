@@ -9,6 +9,8 @@ from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, order_of
 from .layout import Layout, Path, at_path, named, words
 from .words import LABEL, TIE, meaning
 
+ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
+"""Words in the names of an annotation's fields that say nothing about the sides."""
 SKIPPED = {"discarded", "draft", "pending", "cancelled", "canceled", "skipped"}
 """Words for the state of an annotation that does not count."""
 
@@ -56,7 +58,8 @@ def _shown(path: Path, answers: Answers) -> Any:
         votes = votes_of(at_path(row, path) or [], answers)
         if not votes:
             return ""
-        return "tie" if max(votes, key=lambda side: votes[side]) == TIE else named(answers.names[votes.most_common(1)[0][0]])
+        most = votes.most_common(1)[0][0]
+        return "tie" if most == TIE else named(answers.names[most])
 
     return shown
 
@@ -88,8 +91,9 @@ def _sides(value: Any, answers: Answers) -> Iterator[int]:
             merits = found[0].merits
             yield TIE if merits.count(max(merits)) > 1 else merits.index(max(merits))
         else:
-            for inner in value.values():
-                yield from _sides(inner, answers)
+            for key, inner in value.items():
+                if not ABOUT & set(words((str(key),))):
+                    yield from _sides(inner, answers)
     elif isinstance(value, list):
         for inner in value:
             yield from _sides(inner, answers)

@@ -6,7 +6,20 @@ from typing import Any
 
 from ..rows import Row
 from .labels import Answers, Label, Reader, Unknown, Verdict, _kind_of_numbers
-from .layout import SPOKEN, Family, Layout, Path, at_path, branch_key, kind_of, leaves, named, texts_of, words
+from .layout import (
+    SPOKEN,
+    Family,
+    Layout,
+    Path,
+    at_path,
+    branch_key,
+    is_spoken,
+    kind_of,
+    leaves,
+    named,
+    texts_of,
+    words,
+)
 from .messages import HOLDERS, holder, is_turns, normal
 from .words import BAD, CORRECT, GOOD, LABEL, NOT, SCORE, polarity
 
@@ -14,7 +27,18 @@ ANSWER = {
     *("response", "responses", "answer", "answers", "output", "outputs", "completion", "completions", "summary"),
     *("summaries", "conv", "conversation", "conversations", "reply", "replies", "candidate", "candidates", "resp"),
     *("generation", "generations", "text", "texts", "solution", "solutions", "sample", "samples", "message", "ref"),
-    *("messages", "option", "options", "continuation", "translation", "result", "ans", "assistant", "story", "dialogue"),
+    *(
+        "messages",
+        "option",
+        "options",
+        "continuation",
+        "translation",
+        "result",
+        "ans",
+        "assistant",
+        "story",
+        "dialogue",
+    ),
 }
 """Words in the name of a column with an answer."""
 REMARK = {
@@ -23,8 +47,6 @@ REMARK = {
     *("system", "judge", "justification", "analysis", "url", "date", "time", "language", "lang", "category", "winner"),
 }
 """Words in the name of a column about an answer."""
-SHORTEST = 40
-"""Fewest characters of a text without a blank that is taken for words of a conversation."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +80,7 @@ def of_paths(paths: tuple[Path, ...], names: tuple[Path, ...], family: Family | 
 def family_of(names: tuple[Path, ...]) -> Family | None:
     """Return the family of two names with a mark that differs; None for other names."""
     layout = Layout([_nested(names)])
-    return next((family for family in layout.families() if set(family.paths) == set(names)), None)
+    return next((family for family in layout.families if set(family.paths) == set(names)), None)
 
 
 def _nested(names: tuple[Path, ...]) -> Row:
@@ -74,7 +96,7 @@ def _nested(names: tuple[Path, ...]) -> Row:
 
 def find_families(layout: Layout) -> list[Given]:
     """Return the columns that hold the answers, the likeliest first; several if nothing tells them apart."""
-    rated = [(rating(layout, family), family) for family in layout.families()]
+    rated = [(rating(layout, family), family) for family in layout.families]
     best = max((score for score, _ in rated), default=0)
     return [of_paths(family.paths, family.paths, family) for score, family in rated if score == best and best > 0]
 
@@ -89,11 +111,6 @@ def rating(layout: Layout, family: Family) -> int:
     told = [is_spoken(value) for column in values for value in column if value not in (None, "", [])]
     score = 4 * bool(parts & ANSWER) - 3 * bool(parts & REMARK)
     return score + (2 if sum(told) * 2 >= len(told) and told else -3)
-
-
-def is_spoken(value: Any) -> bool:
-    """Return True for words of a conversation, rather than a label or a name."""
-    return not isinstance(value, str) or len(value) >= SHORTEST or len(value.split()) > 2
 
 
 def find_polar(layout: Layout) -> tuple[Path, Path] | None:
@@ -123,7 +140,9 @@ def find_lists(layout: Layout) -> list[Given]:
         values = [value for value in (at_path(row, path) for row in layout.rows) if value]
         if layout.kinds[path] == "branches":
             found.append(_branched(path, values))
-        elif layout.kinds[path] == "texts" and all(texts_of(value) is not None and not isinstance(value, str) for value in values):
+        elif layout.kinds[path] == "texts" and all(
+            texts_of(value) is not None and not isinstance(value, str) for value in values
+        ):
             if set(words(path)) & ANSWER or any(is_spoken(text) for value in values for text in value):
                 found.append(_listed(path, values, ""))
         elif layout.kinds[path] == "objects" and (key := _text_key(values)):

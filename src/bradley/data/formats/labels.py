@@ -15,9 +15,13 @@ from .words import CORRECT, FILLER, LABEL, RANK, SCORE, TIE, TIES, VOTES, Said, 
 
 WORSE = {"loser", "worse", "worst", "rejected", "lost"}
 """Words in the name of a column that says which answer is worse."""
+ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
+"""Words in the name of a column of numbers that count rows."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
-NEUTRAL = LABEL | SCORE | RANK | VOTES | FILLER | {"index", "idx", "orig", "human", "final", "gt", "value", "name", "side"}
+NEUTRAL = (
+    LABEL | SCORE | RANK | VOTES | FILLER | {"index", "idx", "orig", "human", "final", "gt", "value", "name", "side"}
+)
 """Words of a label's name that name no aspect, such as helpfulness."""
 
 
@@ -100,17 +104,17 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
         wanted: the column that the user named as the label; other columns are not looked at.
     """
     found = []
-    for path in layout.columns:
-        if path in used or (wanted is not None and path[: len(wanted)] != wanted):
-            continue
-        if label := scalar(layout, path, answers, wanted is not None):
-            found.append(label)
-        elif label := listed(layout, path, answers, wanted is not None):
-            found.append(label)
     if wanted is None:
-        for family in layout.families():
-            if not used.intersection(family.paths) and (label := per_side(layout, family, answers)):
-                found.append(label)
+        families = [family for family in layout.families if not used.intersection(family.paths)]
+        found = [label for family in families if (label := per_side(layout, family, answers))]
+    taken = {path for label in found for path in label.paths}
+    for path in layout.columns:
+        if path in used | taken or (wanted is not None and path[: len(wanted)] != wanted):
+            continue
+        if (label := scalar(layout, path, answers, wanted is not None)) or (
+            label := listed(layout, path, answers, wanted is not None)
+        ):
+            found.append(label)
     return found
 
 
@@ -129,7 +133,15 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return None
     said = {str(value): _said(value, answers) for value in values}
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-    label = Label((path,), "choice", None, 0 if by_name else 2, aspects, shown=lambda row: _shown(at_path(row, path)))
+    several = len(answers.names) > 2 or answers.count > 2
+    label = Label(
+        (path,),
+        "choice",
+        None,
+        2 if not by_name else 1 if several else 0,
+        aspects,
+        shown=lambda row: _shown(at_path(row, path)),
+    )
     if any(meant is None for meant in said.values()):
         if not by_name or not 2 <= len(counts) <= 6:
             return None
@@ -138,11 +150,16 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if not digits:
         return replace(label, read=_choice(path, answers, None))
     if any(isinstance(value, bool) for value in values):
-        return replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
+        return (
+            replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
+        )
     base, undecided = _base(digits, answers.count or len(answers.names))
+    if several and len(digits) == 1:
+        base, undecided = None, True
     if not by_name:
-        problem = f"{named(path)} may be a label: {values_of(counts)}" if len(digits) <= 4 and max(digits) <= 2 else ""
-        return replace(label, problem=problem) if problem else None
+        repeats = len(counts) < len(values) or len(values) < 3
+        likely = repeats and 2 <= len(digits) <= 4 and max(digits) <= 2 and not ABOUT & set(words(path))
+        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
     if base is None:
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
@@ -216,7 +233,7 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
         return None
     groups = [
         family.paths
-        for family in layout.families()
+        for family in layout.families
         if len(family.paths) == len(answers.names) and path not in family.paths
     ]
     for paths in [answers.paths, *groups]:
@@ -284,7 +301,8 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
             return Unknown(quoted(value))
         return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
 
-    return Label((path,), meant, read, 1, aspects)
+    # A list as long as the answers are many is no accident if there are more than two.
+    return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
 
 
 def _kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False) -> str:
@@ -372,10 +390,12 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
         verdict = read(row)
         if not isinstance(verdict, Verdict) or not outcome:
             return ""
-        return "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
+        return (
+            "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
+        )
 
     kind = "choice" if outcome else meant
-    return Label((*family.paths, *ties), kind, read, 0 if outcome else 1, aspects, shown=shown)
+    return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
 
 
 def _same_marks(family: Family, answers: Answers) -> bool:

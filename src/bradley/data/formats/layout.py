@@ -7,10 +7,10 @@ alone: a letter, a number, left and right, first and second.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from ..rows import Row, on_one_line
+from ..rows import Row, quoted
 from .messages import is_message, is_pair, is_turns, normal
 
 Path = tuple[str, ...]
@@ -25,8 +25,12 @@ MARKS = {
     "greek": ("alpha", "beta", "gamma", "delta"),
 }
 """Marks that are words, by kind, in order."""
+MOST_COLUMNS = 400
+"""Most columns that are looked at."""
 LONG = 80
 """Most characters of a text that may be a label: longer texts are content."""
+SHORTEST = 40
+"""Fewest characters of a text of one or two words that is taken for words of a conversation."""
 SPOKEN = ("text", "turns", "texts", "pairs")
 """Kinds of columns that hold words of a conversation."""
 
@@ -60,7 +64,8 @@ class Layout:
         """Find the columns of rows."""
         self.rows = rows
         found = [dict(leaves(row)) for row in rows]
-        paths = dict.fromkeys(path for row in found for path in row)
+        # Objects keyed by ids may have a column of their own in every row; no label or answer stands there.
+        paths = list(dict.fromkeys(path for row in found for path in row))[:MOST_COLUMNS]
         self.columns: dict[Path, list[Any]] = {path: [row.get(path) for row in found] for path in paths}
         self.kinds = {path: kind_of(values) for path, values in self.columns.items()}
 
@@ -68,6 +73,7 @@ class Layout:
         """Return the columns of these kinds, in the order of the rows."""
         return [path for path, kind in self.kinds.items() if kind in kinds]
 
+    @cached_property
     def families(self) -> list[Family]:
         """Return the families of at least two columns with marks that follow each other."""
         found: dict[tuple[Any, ...], dict[int, tuple[str, Path]]] = {}
@@ -102,13 +108,13 @@ def at_path(row: Row, path: Path) -> Any:
 
 def named(path: Path) -> str:
     """Write a path as `data.columns` takes the path, on one line."""
-    return on_one_line(".".join(path))
+    return quoted(".".join(path), str)
 
 
 @lru_cache(maxsize=4096)
 def words(path: Path) -> tuple[str, ...]:
     """Return the words of a path's names in lower case: `human_ref_A` is human, ref, a."""
-    return tuple(word.lower() for name in path for word in WORD.findall(name))
+    return tuple(word.lower() for name in path for word in WORD.findall(name[:LONG]))
 
 
 def marks_of(word: str) -> list[tuple[str, int]]:
@@ -205,3 +211,8 @@ def _runs(kind: str, stem: tuple[Any, ...], members: dict[int, tuple[str, Path]]
         return []
     marks, paths = zip(*(members[number] for number in order), strict=True)
     return [Family(tuple(word for word in stem if word is not None), kind, marks, paths)]
+
+
+def is_spoken(value: Any) -> bool:
+    """Return True for words of a conversation, rather than a label or a name."""
+    return not isinstance(value, str) or len(value) >= SHORTEST or len(value.split()) > 2

@@ -63,6 +63,8 @@ def normal(value: Any) -> Any:
     if isinstance(value, list) and value:
         if all(is_pair(entry) for entry in value):
             return from_pairs(value)
+        if not any(_who(entry) for entry in value if isinstance(entry, dict)) and isinstance(value[0], dict):
+            return text_of_parts(value)
         return [_message(entry) if isinstance(entry, dict) else entry for entry in value]
     return value
 

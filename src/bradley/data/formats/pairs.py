@@ -128,7 +128,7 @@ def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, T
         return prompt, better, worse
     if isinstance(given, str) and isinstance(chosen, list):
         return _without_text(given, asked(given, at) or prompt, better, worse, at)
-    return (prompt, *_without_prompt(prompt, better, worse, at))
+    return _joined(prompt, *_without_prompt(prompt, better, worse, at))
 
 
 def no_prompt(given: Any) -> Any:
@@ -157,6 +157,20 @@ def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace)
     if len(repeats) > 1 and prompt:
         raise at.fault("a prompt that only one side repeats", "it in both responses or in none")
     return (chosen[start:], rejected[start:]) if repeats == {True} else (chosen, rejected)
+
+
+def _joined(prompt: Turns, chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
+    """Return the parts with the turns of the user that both sides share in the prompt.
+
+    Sides may be whole conversations beside a prompt that holds a system text alone, or repeats turns of theirs.
+    """
+    if {chosen[0].role, rejected[0].role} <= {"user", "system"}:
+        common, better, worse = _split_turns(chosen, rejected)
+        told = {turn.content.strip() for turn in common}
+        if all(turn.content.strip() in told for turn in prompt if turn.role != "system"):
+            system = tuple(turn for turn in prompt if turn.role == "system" and turn.content.strip() not in told)
+            return (*system, *common), better, worse
+    return prompt, chosen, rejected
 
 
 def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:

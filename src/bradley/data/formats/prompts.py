@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..rows import Row
-from .layout import Layout, Path, at_path, named, texts_of, words
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
 
 QUESTION = (
-    *("prompt", "question", "instruction", "query", "problem", "request", "task", "post", "user", "human", "ask"),
-    *("conversation", "conversations", "messages", "dialog", "dialogue", "chat", "history", "turns", "context"),
-    *("input", "text", "article", "document", "passage", "source", "premise", "goal", "scenario", "title"),
+    *("prompt", "question", "instruction", "query", "problem", "request", "input", "context", "history"),
+    *("conversation", "conversations", "messages", "dialog", "dialogue", "chat", "turns"),
+    *("task", "post", "user", "human", "ask", "text", "article", "document", "passage", "premise", "goal", "scenario"),
 )
 """Words in the name of a column with the question, the likeliest first."""
+CERTAIN = QUESTION[:9]
+"""Words for a question of any length; under the other words short texts are labels."""
 ABOUT = {
     *("id", "ids", "type", "category", "language", "lang", "index", "idx", "model", "name", "date", "url", "hash"),
     *("key", "uuid", "uid", "length", "len", "tokens", "score", "rating", "judge", "difficulty", "domain", "topic"),
@@ -29,6 +31,8 @@ INPUT = {"input"}
 CONTEXT = {"context", "passage", "background"}
 FIRST = {"initial", "first", "previous", "prior", "partial", "prefix", "prefill"}
 STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
+LONGEST_CHOICE = 24
+"""Fewest characters of an answer that does not stand in a question by chance."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
     system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
     free = [path for path in free if path not in system and not _renders(layout, path, taken)]
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
-    texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _filled(layout, path)]
+    texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _asks(layout, path)]
     pairs = [path for path in free if layout.kinds[path] == "pairs"]
     if wanted is not None:
         turns = [path for path in turns if path != wanted]
@@ -151,7 +155,7 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
     """Return the prompt with a column of turns: the conversation itself, or the turns before a question."""
     if found.question is None or repeated(layout, found.question, [turns]):
         return replace(found, question=turns)
-    if set(words(found.question)) & set(QUESTION[:11]):
+    if set(words(found.question)) & set(CERTAIN[:6]):
         return replace(found, history=turns)
     return replace(found, question=turns)
 
@@ -182,9 +186,10 @@ def _only(paths: Sequence[Path]) -> Path | None:
     return paths[0] if len(paths) == 1 else None
 
 
-def _filled(layout: Layout, path: Path) -> bool:
-    """Return True if a row has a text in the column."""
-    return any(isinstance(value, str | list) and value for value in layout.columns[path])
+def _asks(layout: Layout, path: Path) -> bool:
+    """Return True for a column of questions: filled in some row, and spoken unless the name is certain."""
+    values = [value for value in layout.columns[path] if isinstance(value, str | list) and value]
+    return bool(values) and (bool(set(words(path)) & set(CERTAIN)) or 2 * sum(map(is_spoken, values)) > len(values))
 
 
 def _system(layout: Layout, path: Path) -> bool:
@@ -201,14 +206,22 @@ def _steps(path: Path) -> bool:
 
 
 def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
-    """Return True for a text that repeats every answer of its row, such as the prompt of a judge."""
-    if layout.kinds[path] != "text" or len(answers) < 2:
+    """Return True for a column that repeats the answers of its row: a judge's prompt, or a whole conversation.
+
+    A text has to repeat every answer, and each answer has to be longer than a choice of the question. A conversation
+    has to end with one of the answers.
+    """
+    kind, seen = layout.kinds[path], 0
+    if kind not in ("text", "turns") or not answers:
         return False
-    seen = 0
     for row in layout.rows:
-        text, sides = at_path(row, path), [at_path(row, answer) for answer in answers]
-        if isinstance(text, str) and text and all(isinstance(side, str) and side for side in sides):
-            if not all(side in text for side in sides):
+        told, sides = strings(at_path(row, path)), [strings(at_path(row, answer))[-1:] for answer in answers]
+        ends = [side[0].strip() for side in sides if side]
+        if told and len(ends) == len(answers):
+            if kind == "turns":
+                if told[-1].strip() not in ends:
+                    return False
+            elif len(ends) < 2 or not all(len(end) >= LONGEST_CHOICE and end in told[0] for end in ends):
                 return False
             seen += 1
     return seen > 0
@@ -217,7 +230,9 @@ def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
 def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:
     """Return True if the words of a column stand in other columns of the same row, in every row."""
     return all(
-        is_repeated(at_path(row, path), "\n".join(strings(at_path(row, other)))) for row in layout.rows for other in others
+        is_repeated(at_path(row, path), "\n".join(strings(at_path(row, other))))
+        for row in layout.rows
+        for other in others
     )
 
 
@@ -231,7 +246,7 @@ def strings(value: Any) -> list[str]:
     value = normal(value)
     if isinstance(value, str):
         listed = texts_of(value)
-        return [value] if listed is None else [value, *listed]
+        return [value] if listed is None else listed
     if is_turns(value):
         return [turn["content"] for turn in value if isinstance(turn.get("content"), str)]
     if isinstance(value, list):

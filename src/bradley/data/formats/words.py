@@ -27,7 +27,19 @@ FILLER = {
 }
 """Words of a label beside the mark."""
 LABEL = {
-    *("label", "labels", "labelled", "winner", "win", "winning", "preference", "preferred", "pref", "prefer", "prefers"),
+    *(
+        "label",
+        "labels",
+        "labelled",
+        "winner",
+        "win",
+        "winning",
+        "preference",
+        "preferred",
+        "pref",
+        "prefer",
+        "prefers",
+    ),
     *("better", "best", "choice", "chosen", "choose", "selected", "select", "selection", "verdict", "judgment", "pick"),
     *("judgement", "judgments", "judgements", "decision", "outcome", "vote", "votes", "picked", "gold", "target"),
     *("result", "favorite", "favourite", "won", "wins", "annotation", "annotations", "ranking", "loser"),
@@ -40,7 +52,7 @@ SCORE = {
 }
 RANK = {"rank", "ranks", "ranking", "place", "position"}
 VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
-CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "is", "thumbs"}
+CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
     *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up"),
