@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..rows import Row
-from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, order_of
+from .labels import NEUTRAL, Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, named, words
+from .ratings import order_of
 from .words import LABEL, TIE, meaning
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}

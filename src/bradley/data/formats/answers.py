@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..rows import Row
-from .labels import Answers, Label, Reader, Unknown, Verdict, _kind_of_numbers
+from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import (
     SPOKEN,
     Family,
@@ -21,6 +21,7 @@ from .layout import (
     words,
 )
 from .messages import HOLDERS, holder, is_turns, normal
+from .ratings import kind_of_numbers
 from .words import BAD, CORRECT, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
@@ -210,7 +211,7 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
         if key == (text,) or not column:
             continue
         if all(isinstance(value, bool | int | float) for value in column):
-            meant = _kind_of_numbers(parts, column)
+            meant = kind_of_numbers(parts, column)
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
             meant = "polar" if len(set(column)) > 1 else ""
         else:

@@ -5,16 +5,18 @@ from dataclasses import replace
 
 from ...common.text import and_more
 from ...errors import DataError
+from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .annotations import find_annotations
 from .answers import Given, family_of, find_families, find_lists, find_polar, of_paths, rating
 from .base import Format
 from .labelled import Columns, reading_of
-from .labels import Label, Verdict, find_labels
+from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, is_spoken, named
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt
+from .ratings import find_labels
 from .reading import Reading
 from .refusals import Refused, refusal, step_labels, steps_refused
 from .unread import Unread
@@ -112,7 +114,7 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     """Return the reading of a better and a worse answer, with a prompt in parts."""
     keys = tuple(dict.fromkeys(path[0] for path in (*prompt.paths, chosen, rejected)))
 
-    def convert(row: Row, at: RowPlace) -> object:
+    def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
         begun = prompt.begun(row)
         sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
         sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]

@@ -122,7 +122,8 @@ def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, T
         chosen, rejected = chosen[len(given) :], rejected[len(given) :]
         better, worse = (Message("text", chosen),), (Message("text", rejected),)
     if plain and (before := asked(given, at)):
-        return before, *((Message("assistant", answer(side, given)),) for side in (chosen, rejected))
+        better, worse = ((Message("assistant", answer(side, given)),) for side in (chosen, rejected))
+        return before, better, worse
     prompt = turns(given, "text" if plain else "user", "prompt", at)
     if plain:
         return prompt, better, worse
