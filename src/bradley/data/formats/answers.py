@@ -42,6 +42,8 @@ ANSWER = {
     ),
 }
 """Words in the name of a column with an answer."""
+CARRIERS = {*HOLDERS, "response", "resp", "conversation", "conversations"}
+"""Words that say nothing more of an answer than that words are there."""
 REMARK = {
     *("feedback", "critique", "rationale", "explanation", "reason", "review", "comment", "score", "rating", "rank"),
     *("model", "name", "id", "type", "author", "label", "source", "prompt", "question", "instruction", "context"),
@@ -120,7 +122,7 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
     spoken = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:
-        parts = [word for word in words(path) if word not in (*HOLDERS, "response", "resp")]
+        parts = [word for word in words(path) if word not in CARRIERS]
         rest = tuple(word for word in parts if word not in GOOD | BAD | NOT)
         by_rest.setdefault(rest, []).append((polarity("_".join(parts)), path))
     for rest, entries in by_rest.items():

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ...common.text import and_more
 from ...errors import DataError
 from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .annotations import find_annotations
-from .answers import Given, family_of, find_families, find_lists, find_polar, of_paths, rating
+from .answers import Given, family_of, find_families, find_lists, find_polar, of_paths, rating, whole
 from .base import Format
 from .labelled import Columns, reading_of
 from .labels import Label, Verdict
@@ -64,7 +65,10 @@ def _named_by_hand(columns: Mapping[str, str]) -> Given | None:
     if not {"chosen", "rejected"} <= set(columns):
         return None
     names = tuple(tuple(columns[side].split(".")) for side in ("chosen", "rejected"))
-    return of_paths((CHOSEN, REJECTED), names, family_of(names))
+    paths, family = dict(zip(names, (CHOSEN, REJECTED), strict=True)), family_of(names)
+    # A label counts in the order of the names, whichever of the two the user calls chosen.
+    order = family.paths if family else names
+    return of_paths(tuple(paths[name] for name in order), order, family)
 
 
 def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> Reading | None:
@@ -119,6 +123,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
         sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
         sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]
         new = {"prompt": prompt.value(row), "chosen": sides[0], "rejected": sides[1]}
+        if new["prompt"] is None:
+            new |= _continued(*sides)
         return convert_preference({**row, **new}, at)
 
     fields = tuple(dict.fromkeys((*PREFERENCE.fields, *keys)))
@@ -129,6 +135,15 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
     return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id", "source"}))
+
+
+def _continued(chosen: Any, rejected: Any) -> Row:
+    """Return prompt, chosen and rejected if one side is a whole conversation, and the other is a last turn alone."""
+    for one, other, names in ((chosen, rejected, ("chosen", "rejected")), (rejected, chosen, ("rejected", "chosen"))):
+        if whole(one) and not whole(other) and one[-1].get("role") == "assistant" and other:
+            last = other if isinstance(other, list) else [{"role": "assistant", "content": other}]
+            return {"prompt": one[:-1], names[0]: one[-1:], names[1]: last}
+    return {}
 
 
 def _check_held(layout: Layout) -> None:
@@ -172,6 +187,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
         Refused: no answers, no label, or several of either that nothing tells apart.
     """
     unlabelled: list[Given] = []
+    likely: list[Path] = []
     for group in (find_families(layout), find_lists(layout)):
         found = []
         for given in group:
@@ -182,6 +198,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
                 found.append(reading_of(_columns(layout, prompt, given, label), others))
             else:
                 unlabelled.append(given)
+                likely += [other.paths[0] for other in others if other.problem]
         if len(found) == 1:
             return found[0]
         if found:
@@ -190,7 +207,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
     if polar := find_polar(layout):
         prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
         return pair_reading(prompt, *polar)
-    raise refusal(layout, unlabelled)
+    raise refusal(layout, unlabelled, list(dict.fromkeys(likely)))
 
 
 def _check_steps(layout: Layout, given: Given, label: Label) -> None:

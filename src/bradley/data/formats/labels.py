@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..rows import Row, quoted
-from .layout import LONG, Layout, Path, at_path, named, words
+from .layout import LONG, MARKS, Layout, Path, at_path, named, words
 from .words import FILLER, LABEL, RANK, SCORE, TIE, VOTES, Said, meaning
 
 WORSE = {"loser", "worse", "worst", "rejected", "lost"}
 """Words in the name of a column that says which answer is worse."""
+BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "best", "chosen", "selected"}
+"""Words that make a truth value of one side a label."""
 ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
 """Words in the name of a column of numbers that count rows."""
 MOST_VALUES = 12
@@ -108,6 +110,8 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return label
     if len(counts) > MOST_VALUES or (len(answers.names) > 2 and WORSE & set(words(path))):
         return None
+    if label := _of_one_side(layout, path, answers, values):
+        return label
     said = {str(value): _said(value, answers) for value in values}
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
     several = len(answers.names) > 2 or answers.number > 2
@@ -141,6 +145,32 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
     return replace(label, read=_choice(path, answers, base))
+
+
+def _of_one_side(layout: Layout, path: Path, answers: Answers, values: list[Any]) -> Label | None:
+    """Return the label of truth values under a name with the mark of one side, such as a_is_better."""
+    parts = set(words(path))
+    if not parts & BETTER or len(answers.names) != 2 or not all(value in (0, 1) for value in values):
+        return None
+    marks = [answers.marks, ("a", "b"), *(order[:2] for order in MARKS.values())]
+    sides = {pair.index(word) for pair in marks for word in parts if word in pair}
+    if len(sides) != 1:
+        return None
+    (side,) = sides
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        if value not in (0, 1):
+            return Unknown(quoted(value), doubt=True)
+        first = float(bool(value) == (side == 0))
+        return Verdict((first, 1.0 - first))
+
+    label = Label((path,), "choice", read, 0, shown=lambda row: _shown(at_path(row, path)))
+    if any(mark.isdecimal() for mark in parts & set(answers.marks)):
+        return replace(label, read=None, problem=f"{named(path)} names a side by a number, or counts annotators")
+    return label
 
 
 def _shown(value: Any) -> str:

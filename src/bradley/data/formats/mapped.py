@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ...common.plugins import load_function
+from ...common.signals import StopRequested
 from ...common.text import nearest, one_line
 from ...errors import BradleyError, DataError, UserError
 from ...records import Comparison, Rejected
@@ -91,7 +92,7 @@ def _through_file(
             yield number, _checked(result, path, RowPlace(name, name, number))
     except Exception as error:
         # What reading the file raises passes through the user's function, and is no fault of the function.
-        if isinstance(error, BradleyError) and not isinstance(error, RowFault):
+        if isinstance(error, BradleyError | StopRequested) and not isinstance(error, RowFault):
             raise
         fault = error if isinstance(error, RowFault) else _raised(error, path, RowPlace(name, name, number + 1))
         yield number + 1, counted(fault, number + 1, count_faults)

@@ -17,7 +17,7 @@ CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
 """Roles of a turn; `text` and `ids` are roles of bradley alone."""
 WHO = ("role", "from", "speaker", "author", "sender")
 """Keys for the speaker of a message."""
-WHAT = ("content", "value", "text", "message", "utterance")
+WHAT = ("content", "value", "text", "message", "utterance", "parts")
 """Keys for the text of a message."""
 SPEAKERS = {
     **{role: role for role in CHAT_ROLES},
@@ -116,7 +116,7 @@ def _part(part: Any) -> str | None:
 def _message(value: Row) -> Row:
     """Return a message with the keys role and content; a message that has both already is returned unchanged."""
     content = value.get("content")
-    empty = content is None and not any(isinstance(value.get(key), str) for key in WHAT[1:])
+    empty = content is None and all(value.get(key) is None for key in WHAT[1:])
     if value.get("role") in CHAT_ROLES and (isinstance(content, str) or empty):
         return value
     who = _who(value)

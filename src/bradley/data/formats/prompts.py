@@ -23,7 +23,21 @@ CERTAIN = QUESTION[:9]
 """Words for a question of any length; under the other words short texts are labels."""
 ABOUT = {
     *("id", "ids", "type", "category", "language", "lang", "index", "idx", "model", "name", "date", "url", "hash"),
-    *("key", "uuid", "uid", "length", "len", "tokens", "score", "rating", "judge", "difficulty", "domain", "topic"),
+    *(
+        "dataset",
+        "key",
+        "uuid",
+        "uid",
+        "length",
+        "len",
+        "tokens",
+        "score",
+        "rating",
+        "judge",
+        "difficulty",
+        "domain",
+        "topic",
+    ),
 }
 """Words in the name of a column about a prompt."""
 SYSTEM = {"system", "sys"}
@@ -134,6 +148,10 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
     texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _asks(layout, path)]
     pairs = [path for path in free if layout.kinds[path] == "pairs"]
+    if not turns and not texts:
+        # Turns under any name are the conversation, if nothing else is.
+        turns = [path for path in free if layout.kinds[path] == "turns"][:2]
+        turns = turns if len(turns) == 1 else []
     if wanted is not None:
         turns = [path for path in turns if path != wanted]
         texts = [wanted, *(path for path in texts if path != wanted)]
@@ -173,7 +191,9 @@ def _ordered(paths: Iterable[Path], stem: Sequence[str]) -> list[Path]:
     rated = []
     for place, path in enumerate(paths):
         parts = words(path)
-        rank = min((QUESTION.index(word) for word in parts if word in QUESTION), default=-1)
+        # The last name says most: question.full_text is a text, and question.dataset a name.
+        last = words(path[-1:]) if set(words(path[-1:])) & set(QUESTION) else parts
+        rank = min((QUESTION.index(word) for word in last if word in QUESTION), default=-1)
         if rank >= 0:
             # Names such as orig_response_A belong to orig_instruction, and not to instruction.
             kin = bool(stem) and parts[0] == stem[0] and len(parts) > 1
@@ -189,7 +209,9 @@ def _only(paths: Sequence[Path]) -> Path | None:
 def _asks(layout: Layout, path: Path) -> bool:
     """Return True for a column of questions: filled in some row, and spoken unless the name is certain."""
     values = [value for value in layout.columns[path] if isinstance(value, str | list) and value]
-    return bool(values) and (bool(set(words(path)) & set(CERTAIN)) or 2 * sum(map(is_spoken, values)) > len(values))
+    return bool(values) and (
+        bool(set(words(path[-1:])) & set(CERTAIN)) or 2 * sum(map(is_spoken, values)) > len(values)
+    )
 
 
 def _system(layout: Layout, path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..rows import quoted
 from .answers import ANSWER, Given
 from .layout import LONG, Layout, Path, named, words
-from .prompts import QUESTION
+from .prompts import ABOUT, QUESTION
 from .words import LABEL
 
 FUNCTION = "--data.format module:function"
@@ -41,9 +41,14 @@ class Refused(Exception):
         self.message, self.hint, self.undecided = message, hint, undecided
 
 
-def refusal(layout: Layout, unlabelled: Sequence[Given]) -> Refused:
-    """Return the error for a file without a reading."""
-    for found in (_token_ids(layout), _steps(layout), _without_label(layout, unlabelled), _alone(layout)):
+def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused:
+    """Return the error for a file without a reading.
+
+    Args:
+        unlabelled: answers that were found, each without a label.
+        likely: columns that may be labels by their values.
+    """
+    for found in (_token_ids(layout), _steps(layout), _without_label(layout, unlabelled, likely), _alone(layout)):
         if found is not None:
             return found
     hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
@@ -128,36 +133,46 @@ def step_labels(texts: Sequence[Sequence[object]], labels: Sequence[Sequence[obj
     return all(list(row) == sorted(row, key=lambda value: not value) for row in labels)
 
 
-def _without_label(layout: Layout, unlabelled: Sequence[Given]) -> Refused | None:
+def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused | None:
     """Return the refusal of answers without a label, or of one answer in each row."""
     several = [given for given in unlabelled if len(given.answers.names) > 1]
     if several:
         first, second = map(named, several[0].answers.names[:2])
         shown, line = several[0].shown, f"--data.columns.chosen {first} --data.columns.rejected {second}"
+        if likely:
+            names = ", ".join(map(named, likely))
+            return Refused(
+                f"{shown} hold the answers, and {names} may be the label; the columns are {described(layout)}",
+                f"name the label: --data.columns.label {named(likely[0])}; or use {FUNCTION}",
+            )
         return Refused(
             f"{shown} hold the answers, and no column says which is better; the columns are {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",
         )
     single = [path for path in layout.of_kind("text", "turns") if set(words(path)) & ANSWER]
     rated = [path for path in layout.of_kind("number", "bool") if set(words(path)) & (RATED | LABEL)]
-    if len(single) == 1 or (single and rated):
-        beside = f", with {', '.join(map(named, rated[:4]))}" if rated else ""
-        return Refused(
-            f"one answer in each row ({named(single[0])}{beside}): bradley compares answers to one prompt",
-            f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
-        )
     if unlabelled:
         shown = unlabelled[0].shown
         return Refused(
             f"{shown} holds the answers, and no rank, score or label for each; the columns are {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
         )
+    if len(single) == 1 or (single and rated):
+        beside = f", with {', '.join(map(named, rated[:4]))}" if rated else ""
+        return Refused(
+            f"one answer in each row ({named(single[0])}{beside}): bradley compares answers to one prompt",
+            f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
+        )
     return None
 
 
 def _alone(layout: Layout) -> Refused | None:
     """Return the refusal of prompts without answers."""
-    prompts = [path for path in layout.of_kind("text", "turns") if set(words(path)) & set(QUESTION)]
+    prompts = [
+        path
+        for path in layout.of_kind("text", "turns")
+        if set(words(path)) & set(QUESTION) and not set(words(path)) & ABOUT
+    ]
     answers = [
         path
         for path in layout.columns

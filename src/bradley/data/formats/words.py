@@ -55,12 +55,12 @@ VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "sh
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
-    *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up"),
+    *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up", "w"),
 }
 BAD = {
     *("rejected", "reject", "dispreferred", "nonpreferred", "unpreferred", "worse", "worst", "bad", "neg", "negative"),
     *("lose", "loser", "losing", "unaccepted", "disfavored", "undesirable", "disliked", "lost", "loses", "refused"),
-    *("unchosen", "no", "down"),
+    *("unchosen", "no", "down", "l"),
 }
 """Words for the better and the worse answer."""
 NOT = {"non", "not", "dis", "un"}
