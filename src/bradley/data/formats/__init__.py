@@ -23,6 +23,7 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from .base import ASKED_FOR, REASONS, Format, Numbered
+from .candidates import candidates_of
 from .detection import Undecided, find_reading
 from .labelled import LOOKS
 from .mapped import check_columns, through_function, with_columns
@@ -41,6 +42,8 @@ __all__ = [
     "REASONS",
     "Format",
     "Numbered",
+    "Reading",
+    "candidates_of",
     "choose_format",
     "convert_rows",
     "detect",
@@ -105,7 +108,9 @@ def to_comparisons(
     return convert_rows(numbered, reading, place, set())
 
 
-def choose_format(rows: Numbered, place: RowPlace, *, count_faults: bool = False) -> tuple[Reading, Numbered]:
+def choose_format(
+    rows: Numbered, place: RowPlace, *, count_faults: bool = False, judged: bool = True
+) -> tuple[Reading, Numbered]:
     """Return the reading of a file's `rows`, and an iterator over the same rows.
 
     `auto` detects the format from the first rows; comparisons without any dict among them have the format "comparison".
@@ -115,6 +120,7 @@ def choose_format(rows: Numbered, place: RowPlace, *, count_faults: bool = False
     Args:
         place: name of the file, and the settings.
         count_faults: True to keep a row without a named column as a `Faulty`, instead of an error.
+        judged: False for rows to score: no label is needed, and `candidates_of` reads the rows.
 
     Raises:
         DataError: no format fits, a row lacks a column, the function fails, or a column would be lost unread.
@@ -138,7 +144,7 @@ def choose_format(rows: Numbered, place: RowPlace, *, count_faults: bool = False
     while True:
         dicts = [row for _, row in head if isinstance(row, dict)]
         try:
-            reading = _reading(dicts, format, place)
+            reading = _reading(dicts, format, place, judged)
             break
         except Undecided:
             more = _head(rows, min(len(head) * 4, MOST_HEAD - len(head)))
@@ -148,16 +154,17 @@ def choose_format(rows: Numbered, place: RowPlace, *, count_faults: bool = False
     return reading, itertools.chain(head, rows)
 
 
-def _reading(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
+def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = True) -> Reading:
     """Return the reading of the first rows, and check that no column of the conversation would be lost."""
     if not rows or format == "comparison":
         return Reading("comparison", None)
-    reading = _found(rows, format, place)
+    reading = _found(rows, format, place, judged)
     lost: dict[str, Row] = {}
     for number, row in enumerate(rows[:HEAD], start=1):
         # A trial alone: faults and notes belong to the reading of the rows themselves.
         try:
-            result = _converted(reading, row, replace(place, row=number, notes=Counter()))
+            at = replace(place, row=number, notes=Counter())
+            result = _converted(reading, row, at) if judged else candidates_of(reading, row, at)
         except (DataError, RecursionError):
             continue
         if isinstance(result, Comparison):
@@ -170,14 +177,14 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
     return reading
 
 
-def _found(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
+def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> Reading:
     """Return the reading of the first rows: of a format of fixed columns, or of columns that were found."""
     columns, name = place.settings.columns, fields.on_one_line(place.name)
     labelled = {"auto": "", LABELLED: LABELLED}.get(format)
     if labelled is None:
         return fixed(format)
     narrow = "" if labelled else _narrow(rows)
-    found = find_reading(rows, narrow, columns, name)
+    found = find_reading(rows, narrow, columns, name, judged)
     if found is None and not narrow:
         raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
     return found or fixed(narrow)
@@ -186,7 +193,7 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
 def fixed(format: str) -> Reading:
     """Return the reading of a format of fixed columns."""
     shape = FORMATS[format]
-    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id", "source"}))
+    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}))
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:
@@ -296,7 +303,7 @@ def _converted(reading: Reading, row: Row, at: RowPlace) -> Comparison | Rejecte
         result,
         id=fields.on_one_line(own) if known else "",
         source=fields.on_one_line(source) if isinstance(source, str) else at.stem,
-        tags=_tags(row, reading.unread.known | reading.unread.free),
+        tags=_tags(row, reading.unread.known | reading.unread.free | {"source"}),
     )
 
 

@@ -130,7 +130,8 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
         better = sides[1] or sides[None]
         if len(better) == 1 and len(sides[0]) == 1:
             told = [is_spoken(value) for path in (better[0], sides[0][0]) for value in layout.columns[path] if value]
-            if sum(told) * 2 >= len(told) and told:
+            by_name = all(ANSWER & set(words(path)) for path in (better[0], sides[0][0]))
+            if told and (by_name or sum(told) * 2 >= len(told)):
                 found.append((len(rest), better[0], sides[0][0]))
     fewest = [entry for entry in found if entry[0] == min(one[0] for one in found)]
     return fewest[0][1:] if len(fewest) == 1 else None
@@ -141,6 +142,8 @@ def find_lists(layout: Layout) -> list[Given]:
     found = []
     for path in layout.of_kind("objects", "texts", "branches"):
         values = [value for value in (at_path(row, path) for row in layout.rows) if value]
+        if "system" in words(path):
+            continue
         if layout.kinds[path] == "branches":
             found.append(_branched(path, values))
         elif layout.kinds[path] == "texts" and all(

@@ -32,7 +32,9 @@ class Undecided(DataError):
     """The rows seen so far leave the meaning of a label open; further rows may decide."""
 
 
-def find_reading(rows: Sequence[Row], narrow: str, columns: Mapping[str, str], name: str) -> Reading | None:
+def find_reading(
+    rows: Sequence[Row], narrow: str, columns: Mapping[str, str], name: str, judged: bool = True
+) -> Reading | None:
     """Return the reading of a file with answers and a label, or with a prompt in parts; None for other files.
 
     Args:
@@ -40,6 +42,7 @@ def find_reading(rows: Sequence[Row], narrow: str, columns: Mapping[str, str], n
         narrow: the format that fits by its keys, "" for none.
         columns: the user's names of columns.
         name: name of the file, for messages.
+        judged: False for rows to score, which need no label.
 
     Raises:
         Undecided: more rows are needed.
@@ -49,12 +52,12 @@ def find_reading(rows: Sequence[Row], narrow: str, columns: Mapping[str, str], n
     given = _named_by_hand(columns)
     try:
         if given is not None:
-            return _by_hand(layout, given, columns)
+            return _by_hand(layout, given, columns) if judged else _preference(layout, columns)
         if narrow == "preference" and "label" not in columns:
             return _preference(layout, columns)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
             return None
-        return _any(layout, columns)
+        return _any(layout, columns) if judged else _unjudged(layout, columns)
     except Refused as error:
         kind = Undecided if error.undecided else DataError
         raise kind(f"{name}: {error.message}", error.hint) from None
@@ -134,7 +137,7 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id", "source"}))
+    return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id"}))
 
 
 def _continued(chosen: Any, rejected: Any) -> Row:
@@ -208,6 +211,27 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
         prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
         return pair_reading(prompt, *polar)
     raise refusal(layout, unlabelled, list(dict.fromkeys(likely)))
+
+
+def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:
+    """Return the reading of answers without a label.
+
+    Raises:
+        Refused: no answers, or several columns of answers that nothing tells apart.
+    """
+    for group in (find_families(layout), find_lists(layout)):
+        wanted = _wanted(columns, "prompt")
+        asked = [(given, find_prompt(layout, given.answers.paths, given.answers.stem, wanted)) for given in group]
+        found = [(given, prompt) for given, prompt in asked if prompt.paths or given.conversation or len(asked) == 1]
+        if len(found) == 1:
+            given, prompt = found[0]
+            return reading_of(Columns(prompt, given, None), ())
+        if found:
+            shown = " or ".join(given.shown for given, _ in found)
+            raise Refused(f"the answers may be {shown}", f"choose with {FUNCTION}")
+    if polar := find_polar(layout):
+        return pair_reading(find_prompt(layout, polar, (), _wanted(columns, "prompt")), *polar)
+    raise refusal(layout, (), ())
 
 
 def _check_steps(layout: Layout, given: Given, label: Label) -> None:

@@ -28,14 +28,14 @@ SPEAKERS = {
 """Name of a speaker, in lower case -> the role."""
 HOLDERS = ("messages", "content", "answer", "response", "text", "completion", "value", "output", "message", "summary")
 """Keys under which an answer object holds its text or its messages."""
+GAP = re.compile(r"\s+(?=\{)")
+"""Blanks between two objects."""
 BESIDE = ("tools", "tool_calls", "chat_template_kwargs", "functions")
 """Keys of an object that change what the model reads: an object with such a key is no plain answer."""
 LOOKS_WRITTEN = re.compile(
     r"""\s*(array\()?[\[{]\s*(array\()?[\[{]?\s*["'](role|from|content|value|messages)["']\s*:"""
 )
 """Beginning of messages written out as JSON or as Python's repr."""
-BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")
-"""Line break that NumPy writes between two objects, in place of a comma; inside a quoted text a break is escaped."""
 
 
 def is_message(value: Any) -> bool:
@@ -179,9 +179,28 @@ def _parsed(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(BETWEEN_OBJECTS.sub("}, {", text.strip()))
+        return ast.literal_eval(_with_commas(text.strip()))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
+
+
+def _with_commas(text: str) -> str:
+    """Return Python's repr of a list with a comma between any two objects: NumPy writes blanks alone."""
+    parts, start, quote, place = [], 0, "", 0
+    while place < len(text):
+        letter = text[place]
+        if quote:
+            # A backslash and the next character belong together, and end no quotation.
+            place += letter == "\\"
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter == "}" and (gap := GAP.match(text, place + 1)):
+            parts.append(text[start : place + 1])
+            start = place = gap.end()
+            continue
+        place += 1
+    return ", ".join([*parts, text[start:]])
 
 
 class Unreadable:

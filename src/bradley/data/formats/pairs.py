@@ -242,6 +242,7 @@ HH = Format(
     _looks_like_hh,
     convert_hh,
     '{"chosen": "\\n\\nHuman: ...\\n\\nAssistant: ...", "rejected": the same}',
+    no_labels=("prompt",),
 )
 PREFERENCE = Format(
     ("prompt", "chosen", "rejected", *SAID, "tools", "chat_template_kwargs", *(key for keys in SCORES for key in keys)),

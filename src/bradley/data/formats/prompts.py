@@ -173,9 +173,11 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
     """Return the prompt with a column of turns: the conversation itself, or the turns before a question."""
     if found.question is None or repeated(layout, found.question, [turns]):
         return replace(found, question=turns)
-    if set(words(found.question)) & set(CERTAIN[:6]):
-        return replace(found, history=turns)
-    return replace(found, question=turns)
+    if not set(words(found.question)) & set(CERTAIN[:6]):
+        return replace(found, question=turns)
+    # Turns that end with the user hold a question of their own: nothing says how the two belong together.
+    ends = [normal(value)[-1].get("role") for value in layout.columns[turns] if value]
+    return replace(found, history=turns) if "user" not in ends else found
 
 
 def _with_texts(layout: Layout, found: Prompt, texts: Sequence[Path]) -> Prompt:

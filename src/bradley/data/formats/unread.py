@@ -61,6 +61,8 @@ class Unread:
             if key in self.known or value is None or isinstance(value, bool | int | float):
                 continue
             key = str(key)
+            if key == "source" and not is_free(value):
+                continue
             if isinstance(value, str) and len(value) <= LONG and not (PARTS & set(words((key,)))):
                 continue
             if not value or (isinstance(value, str) and not value.strip()):
