@@ -66,6 +66,8 @@ PLAIN_NAMES = """
     signals secrets seeds console plugins processes text version other_trainers
     config base data model run fields aliases toml load
     cli main options train launch report models
+    messages transcripts candidates layout words labels ratings annotations answers
+    prompts labelled reading detection refusals unread
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows faults judges table columns filters split token_report chat_template special_tokens tokenizer encoder
     render truncate
