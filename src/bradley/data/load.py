@@ -22,6 +22,8 @@ from .formats import Numbered, choose_format, convert_rows, idle_settings
 from .report import SplitReport
 from .rows import Row, RowPlace
 from .sources import resolve
+from .sources.csv_rows import text_columns
+from .sources.plain import numbered
 from .split import cap_per_prompt, mix, sample, split_by_prompt
 from .table import ComparisonTable, Selection, everything
 
@@ -126,13 +128,13 @@ def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -
     table, report = ComparisonTable(), SplitReport()
     parts = as_list(sources)
     if rows is not None:
-        _add(table, report, enumerate(rows, start=1), RowPlace(f"{name} rows", name, settings=data))
+        _add(table, report, numbered(rows, f"{name} rows"), RowPlace(f"{name} rows", name, settings=data))
     elif SYNTHETIC in parts:
         _add(table, report, enumerate(_compose(data, seed), start=1), RowPlace(SYNTHETIC, "synthetic", settings=data))
     else:
         for source in resolve(sources):
             place = RowPlace(source.name, source.stem, settings=data)
-            _add(table, report, source.rows(), place, parts.index(source.given))
+            _add(table, report, source.rows(text_columns(data.columns)), place, parts.index(source.given))
             report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
     split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.

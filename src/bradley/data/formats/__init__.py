@@ -21,6 +21,7 @@ from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
 from .. import rows as fields
 from ..rows import Row, RowPlace
+from ..sources import plain
 from .base import ASKED_FOR, REASONS, Format, Numbered
 from .mapped import check_columns, through_function, with_columns
 from .pairs import HH, PREFERENCE
@@ -91,7 +92,7 @@ def to_comparisons(
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
     place = RowPlace(name, name, settings=settings or Data())
-    format, numbered = choose_format(enumerate(rows, start=1), place.settings.format, name, place.settings.columns)
+    format, numbered = choose_format(plain.numbered(rows, name), place.settings.format, name, place.settings.columns)
     return convert_rows(numbered, format, place, set())
 
 

@@ -9,6 +9,7 @@ from ...errors import DataError, UserError
 from ...records import Comparison, Rejected
 from .. import rows as fields
 from ..rows import Row, RowPlace
+from ..sources.plain import plain_row
 from .base import Numbered
 
 
@@ -88,4 +89,4 @@ def _called(function: Callable[[Row], Any], path: str, row: Any, at: RowPlace) -
     if not isinstance(result, dict | Comparison):
         found = f"{type(result).__name__} from {path}"
         raise at.fault(found, "a row, a bradley.Comparison or None", "correct the function")
-    return result
+    return plain_row(result) if isinstance(result, dict) else result
