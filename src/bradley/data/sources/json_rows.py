@@ -5,8 +5,7 @@ The parser itself notes the objects with nulls, so that a row without any needs 
 
 import json
 from collections import deque
-from collections.abc import Iterable, MutableSequence
-from functools import partial
+from collections.abc import Callable, Iterable, MutableSequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -128,7 +127,7 @@ class _Parser:
 
     def __init__(self, stopping: bool = False) -> None:
         self._empty: list[Row] = []
-        pairs = partial(_without_repeats, self._empty, stopping)
+        pairs = _objects(self._empty, stopping)
         # Made once: `json.loads` with these arguments makes a decoder per row, for a fifth of the row's cost.
         self._decoder = json.JSONDecoder(object_pairs_hook=pairs, parse_constant=_no_constant)
 
@@ -166,23 +165,24 @@ def _hint(error: json.JSONDecodeError) -> str:
     return "correct or remove it; a file that ends here may have been cut short"
 
 
-def _without_repeats(empty: MutableSequence[Row], stopping: bool, pairs: list[tuple[str, Any]]) -> Row:
-    """Return an object's pairs as a dict; raise `ValueError` for a repeated key.
+def _objects(empty: MutableSequence[Row], stopping: bool) -> Callable[[list[tuple[str, Any]]], Row]:
+    """Return the function that makes objects of pairs, see `_Parser`; objects with a null are added to `empty`."""
 
-    An object with a null, or with another empty value, is added to `empty`.
-    """
-    # A document of 256 MiB takes seconds, and this function is the only code of ours that runs meanwhile.
-    if stopping:
-        check_stopping()
-    # Python's decoder keeps the last of two equal keys, and the first text would be lost unnoticed.
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {quoted(next(key for key in keys if keys.count(key) > 1))} is there twice")
-    # Runs for every object: `all` costs a third of a loop that looks for null, and empty values are rare.
-    if not all(row.values()):
-        empty.append(row)
-    return row
+    def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
+        # A document of 256 MiB takes seconds, and this function is the only code of ours that runs meanwhile.
+        if stopping:
+            check_stopping()
+        # Python's decoder keeps the last of two equal keys, and the first text would be lost unnoticed.
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"the key {quoted(next(key for key in keys if keys.count(key) > 1))} is there twice")
+        # Runs for every object: `all` costs a third of a loop that looks for null, and empty values are rare.
+        if not all(row.values()):
+            empty.append(row)
+        return row
+
+    return _without_repeats
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -190,7 +190,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=partial(_without_repeats, deque(maxlen=0), False), parse_constant=_no_constant
-)
+DECODER = json.JSONDecoder(object_pairs_hook=_objects(deque(maxlen=0), False), parse_constant=_no_constant)
 """Strict JSON decoder for a value inside a row."""

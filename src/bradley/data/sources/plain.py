@@ -31,7 +31,7 @@ def plain_row(row: Mapping[Any, Any]) -> Row:
     A column with a value that JSON cannot hold becomes `Foreign`, and a list with such a value a list of one `Foreign`.
     NaN in a column is null, as data frames write missing values.
     """
-    if type(row) is dict and all(map(_is_plain_column, row.items())):
+    if type(row) is dict and _is_plain_row(row):
         return row
     return {name if type(name) is str else str(name): _column(value) for name, value in row.items()}
 
@@ -80,12 +80,18 @@ def _rows_of(rows: Any, name: str) -> Iterable[Any]:
     return iter(rows)
 
 
-def _is_plain_column(item: tuple[Any, Any]) -> bool:
-    name, value = item
-    kind = type(value)
-    if kind is str or value is None or kind is int or kind is bool:
-        return type(name) is str
-    return type(name) is str and (bool(value == value) if kind is float else _is_plain(value))
+def _is_plain_row(row: Row) -> bool:
+    """Return True for a row in normal form."""
+    for name, value in row.items():
+        kind = type(value)
+        if type(name) is not str:
+            return False
+        if kind is str or value is None:
+            continue
+        # NaN alone differs from itself.
+        if (kind is float and value != value) or not _is_plain(value):
+            return False
+    return True
 
 
 def _is_plain(value: Any) -> bool:
