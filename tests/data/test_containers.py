@@ -10,7 +10,7 @@ import uuid
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -29,17 +29,26 @@ datasets.disable_progress_bars()
 
 USER, YES, NO = ({"role": r, "content": c} for r, c in (("user", "q"), ("assistant", "yes"), ("assistant", "no")))
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+
+
+def fixed(**fields):
+    """Objects with these keys in this order, which every row of a table shares."""
+    return st.tuples(*fields.values()).map(lambda values: dict(zip(fields, values, strict=True)))
+
+
 ARGUMENTS = {
-    "search": st.fixed_dictionaries({"query": TEXT, "limit": st.integers(0, 9)}),
-    "weather": st.fixed_dictionaries({"city": TEXT, "days": st.lists(st.integers(0, 6), min_size=1, max_size=2)}),
-    "book": st.fixed_dictionaries({"guest": st.fixed_dictionaries({"name": TEXT, "vip": st.booleans()})}),
+    "search": fixed(query=TEXT, exact=st.booleans()),
+    "weather": fixed(city=TEXT, days=st.lists(st.integers(0, 6), min_size=1, max_size=2)),
+    "book": fixed(guest=fixed(name=TEXT, vip=st.booleans())),
 }
-"""Arguments by tool; no two tools share a name, so that a table of all of them has a null beside each value."""
+"""Arguments by tool; no two tools share a name, so that a table of all of them has a null beside each value.
+
+No argument is a whole number: pandas reads a field with numbers and nulls as numbers with a fraction.
+"""
 
 
 def call(name):
-    function = st.fixed_dictionaries({"name": st.just(name), "arguments": ARGUMENTS[name]})
-    return st.fixed_dictionaries({"type": st.just("function"), "function": function})
+    return fixed(type=st.just("function"), function=fixed(name=st.just(name), arguments=ARGUMENTS[name]))
 
 
 def tool(name):
@@ -48,13 +57,11 @@ def tool(name):
 
 
 def turn(role):
-    return st.fixed_dictionaries({"role": st.just(role), "content": TEXT})
+    return fixed(role=st.just(role), content=TEXT)
 
 
 CALLS = st.lists(st.sampled_from(list(ARGUMENTS)).flatmap(call), min_size=1, max_size=2)
-ANSWER = turn("assistant") | st.fixed_dictionaries(
-    {"role": st.just("assistant"), "content": TEXT, "tool_calls": CALLS},
-)
+ANSWER = turn("assistant") | fixed(role=st.just("assistant"), content=TEXT, tool_calls=CALLS)
 ROW = st.fixed_dictionaries(
     {
         "prompt": st.lists(turn("user"), min_size=1, max_size=2),
@@ -168,14 +175,20 @@ def of_file(given):
     return [row for _, row in source.rows()]
 
 
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+"""Without explaining a fault, which takes minutes here."""
+
+
 def few(test):
-    return settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))(test)
+    return settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))(test)
 
 
 @pytest.mark.parametrize("name", FILES)
 @given(rows=SETS)
 @few
 def test_every_file_gives_the_comparisons_of_its_rows(tmp_path_factory, name, rows):
+    # A line alone is also a document, of another shape.
+    rows = rows * 2 if name == "lines.json" else rows
     given = FILES[name](rows, tmp_path_factory.mktemp("rows") / name)
     assert comparisons(of_file(given)) == comparisons(rows)
 
@@ -188,8 +201,16 @@ def test_everything_in_memory_gives_the_comparisons_of_its_rows(tmp_path_factory
     assert comparisons(held) == comparisons(rows)
 
 
-LEAF = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=3)
-VALUE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+LEAF = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3)
+)
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
 
 
 def without_nulls(value):
@@ -271,6 +292,7 @@ def test_values_of_other_libraries_become_those_of_json(value, plain):
 def test_what_a_frame_has_no_value_for_is_null(missing):
     row = plain_row({"prompt": missing, "chosen": "a"})
     assert row == {"prompt": None, "chosen": "a"}
+    assert plain_row({"a": {"b": missing, "c": [missing, 1]}}) == {"a": {"c": [None, 1]}}
 
 
 @pytest.mark.parametrize(
@@ -332,21 +354,25 @@ def test_images_and_sounds_are_not_decoded(tmp_path):
     shape = {name: datasets.Value("string") for name in ("prompt", "chosen", "rejected")}
     shape |= {"images": datasets.List(datasets.Image()), "sound": datasets.Audio()}
     row = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    row |= {"images": [{"path": "/no/x.png", "bytes": None}, {"path": None, "bytes": b"broken"}]}
-    row |= {"sound": {"path": "/no/x.wav", "bytes": None}}
+    row |= {"images": [{"path": f"{tmp_path}/x.png", "bytes": None}, {"path": None, "bytes": b"broken"}]}
+    row |= {"sound": {"path": f"{tmp_path}/x.wav", "bytes": None}}
     table = pa.Table.from_pylist([row], schema=datasets.Features(shape).arrow_schema)
     made = datasets.Dataset(table)
+    for name in ("x.png", "x.wav"):
+        (tmp_path / name).write_bytes(b"broken")
     made.save_to_disk(tmp_path / "saved")
-    made.to_parquet(tmp_path / "a.parquet")
+    for name in ("x.png", "x.wav"):
+        (tmp_path / name).unlink()
+    parquet.write_table(table, tmp_path / "a.parquet")
     rows = [of_file(str(tmp_path / name))[0] for name in ("saved", "a.parquet")]
     rows += [row for held in (made, made.to_iterable_dataset()) for _, row in numbered(held, "rows")]
     for found in rows:
-        assert found["sound"] == {"path": "/no/x.wav"} and isinstance(found["images"], list)
-        assert repr(found["images"]) == "[bytes]"
-        assert [
-            one.text
-            for one in comparisons([found], ignore=["images"] if "ignore" in Data.model_fields else [])[0].responses
-        ] == ["a", "b"]
+        # `save_to_disk` puts the bytes of a file into the table.
+        assert found["sound"] == {"path": f"{tmp_path}/x.wav"} or repr(found["sound"]) == "bytes"
+        assert repr(found["images"]) == "[bytes]" and isinstance(found["images"], list)
+        # A format that reads no images may want them left out in words, so they are left out here.
+        (one,) = comparisons([{key: value for key, value in found.items() if key != "images"}])
+        assert [response.text for response in one.responses] == ["a", "b"]
 
 
 def test_the_index_of_pandas_is_left_out(tmp_path):

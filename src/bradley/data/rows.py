@@ -28,7 +28,7 @@ class Foreign:
     """Value without a form in JSON, such as bytes, in the place of the value in a row.
 
     A column that no format reads may hold anything. A format that reads the column finds neither text nor number, and
-    its message names the kind.
+    its message names the kind. A list with such a value is a list of one `Foreign`.
 
     Attributes:
         kind: kind of the value, in words.
@@ -179,5 +179,7 @@ def kind(value: Any) -> str:
     """Name the type of a value in the words of JSON."""
     if isinstance(value, Foreign):
         return value.kind
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Foreign):
+        return f"a list with {value[0].kind}"
     names = {str: "text", list: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -2,8 +2,8 @@
 
 A plain row holds what JSON holds: texts, numbers, truth values, lists and objects with texts as keys. A null is absent
 inside objects, and stays as the value of a column and in a list, where places count. A table has every field in every
-row, so a null there says no more than a missing field. Dates and times are ISO 8601 texts, and a timestamp at midnight
-is a date. Values that JSON cannot hold become `Foreign`.
+row, so a null there says no more than a missing field. NaN is null, as data frames write missing values. Dates and
+times are ISO 8601 texts, and a timestamp at midnight is a date. Values that JSON cannot hold become `Foreign`.
 """
 
 import datetime
@@ -16,8 +16,8 @@ from ...errors import DataError
 from ..rows import Foreign, Row
 from .arrow_rows import arrow_rows, dataset_rows
 
-LEAVES = frozenset((str, int, float, bool))
-"""Types of plain values that hold no other values."""
+LEAVES = frozenset((str, int, bool))
+"""Types of plain values that hold no other values; a float may be NaN."""
 MIDNIGHT = datetime.time()
 
 
@@ -29,10 +29,13 @@ def plain_row(row: Mapping[Any, Any]) -> Row:
     """Return a row in normal form: the same object if the row has this form already.
 
     A column with a value that JSON cannot hold becomes `Foreign`, and a list with such a value a list of one `Foreign`.
-    NaN in a column is null, as data frames write missing values.
     """
-    if type(row) is dict and _is_plain_row(row):
-        return row
+    try:
+        if type(row) is dict and _is_plain_row(row):
+            return row
+    # Values of more levels than Python's limit, about 1,000; `_column` finds the column.
+    except RecursionError:
+        pass
     return {name if type(name) is str else str(name): _column(value) for name, value in row.items()}
 
 
@@ -88,8 +91,7 @@ def _is_plain_row(row: Row) -> bool:
             return False
         if kind is str or value is None:
             continue
-        # NaN alone differs from itself.
-        if (kind is float and value != value) or not _is_plain(value):
+        if not _is_plain(value):
             return False
     return True
 
@@ -99,11 +101,12 @@ def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind in LEAVES:
         return True
+    if kind is float:
+        # NaN alone differs from itself.
+        return bool(value == value)
     if kind is dict:
         for name, inner in value.items():
-            if type(inner) not in LEAVES and (inner is None or not _is_plain(inner)):
-                return False
-            if type(name) is not str:
+            if type(name) is not str or (type(inner) not in LEAVES and (inner is None or not _is_plain(inner))):
                 return False
         return True
     if kind is not list:
@@ -118,12 +121,9 @@ def _is_plain(value: Any) -> bool:
 def _column(value: Any) -> Any:
     """Return the value of a column in normal form."""
     try:
-        found = None if _is_null(value) else plain(value)
-        # NaN alone differs from itself.
-        return None if isinstance(found, float) and found != found else found
+        return plain(value)
     except NotPlain as error:
         found = Foreign(str(error), value)
-    # Data may be nested deeper than Python's limit of about 1,000 levels.
     except RecursionError:
         found = Foreign("values nested too deeply", value)
     # A list stays a list, so that a list of images is not taken for an empty column.
@@ -132,12 +132,14 @@ def _column(value: Any) -> Any:
 
 def _rebuilt(value: Any) -> Any:
     """Return a new value in normal form."""
-    if value is None or type(value) in LEAVES:
+    if type(value) in LEAVES:
         return value
+    if _is_null(value):
+        return None
     if isinstance(value, Mapping):
         return {_key(name): _rebuilt(inner) for name, inner in value.items() if not _is_null(inner)}
     if isinstance(value, list | tuple):
-        return [None if _is_null(inner) else _rebuilt(inner) for inner in value]
+        return [_rebuilt(inner) for inner in value]
     for known, written in WRITTEN:
         if isinstance(value, known):
             return written(value)
@@ -154,13 +156,15 @@ def _key(name: Any) -> str:
 
 
 def _is_null(value: Any) -> bool:
-    """Return True for null, and for the nulls of pandas and NumPy beside NaN."""
+    """Return True for null, NaN, and the nulls of pandas."""
     if value is None or type(value) in LEAVES:
         return value is None
+    if isinstance(value, float):
+        return bool(value != value)
     # Without an import: rows may come from pandas, and bradley does not need pandas.
     if type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m") and str(value) == "NaT"
+    return getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m", "f") and str(value) in ("NaT", "nan")
 
 
 def _from_array(value: Any) -> Any:
