@@ -28,10 +28,11 @@ def test_the_limit_is_held_against_the_positions_that_a_model_can_use(settings, 
 
 def test_what_loading_and_rendering_lose_is_added_up():
     store = store_for(ROWS)
-    store.ledger.add("over_long", ROWS[0], 10, dropped=True)
+    store.ledger.add("response_over_limit", ROWS[0], 10, dropped=True)
+    store.ledger.add("over_long", ROWS[1], 10, dropped=True)  # asked for by the settings
     account = {"rows": 100, "rejected": {"irregular": {"count": 2}}, "findings": {"duplicate": {"dropped": 1}}}
     check_losses(store, 50, account, 0.05)  # 3 of 100 and 1 of 50
-    with pytest.raises(DataError, match=r"drop 1 of 50 training comparisons \(1 over_long\); with the 3\.0%"):
+    with pytest.raises(DataError, match=r"drop 1 of 50 training comparisons \(1 response_over_limit\); with the 3\.0%"):
         check_losses(store, 50, account, 0.049)
     store.ledger.causes.clear()
     check_losses(store, 50, account, 0.0)  # loading has its own check

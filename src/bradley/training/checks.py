@@ -72,13 +72,14 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
         max_share: `data.max_rejected_share`.
 
     Raises:
-        DataError: rendering drops comparisons, and the lost share exceeds `max_share`.
+        DataError: rendering drops comparisons against the user's wish, and the lost share exceeds `max_share`.
     """
     # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
-    before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
+    before, by_cause = sum(lost.values()) / account["rows"], train.ledger.lost
+    dropped = sum(by_cause.values())
     if dropped and before + dropped / given > max_share:
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
+        causes = ", ".join(f"{count} {cause}" for cause, count in by_cause.items())
         raise DataError(
             f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
             f"rows lost before that is above data.max_rejected_share = {max_share}",
