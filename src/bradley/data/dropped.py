@@ -22,7 +22,9 @@ Parts = dict[str, bool]
 """Parts of a comparison by name, False for a part that the text lacks."""
 KEYS = dict.fromkeys((*REASONING, "tool_plan"), "reasoning")
 """Keys of a turn with a part of another name; any other key is a part of its own name."""
-ARGUMENT, CONTENTS = "chat_template_kwargs", "contents"
+ARGUMENT, CONTENTS, WORDS = "chat_template_kwargs", "contents", "words"
+DESCRIBED = ("name", "description")
+"""Keys inside tools with words of somebody; templates rewrite the rest of a schema."""
 MOST_NAMES = 40
 """Most names of parts counted apart: a row may name its arguments as it likes."""
 OTHERS = f"{ARGUMENT} (other names)"
@@ -46,8 +48,8 @@ def parts_of(comparison: Comparison, texts: Sequence[str], render: Render, known
 
     Returns:
         Names of parts: `tools`, `chat_template_kwargs.NAME`, `tool_calls`, `reasoning` and other keys of turns. False
-        for a part that changes no text, or of which some text is missing. `contents.ROLE` is always False, and means a
-        turn of this role with content missing in the text.
+        for a part that changes nothing in some text. Two names are always False: `contents.ROLE` for a turn of this
+        role with content missing in the text, `words.PART` for a part that is read without some of the words inside.
     """
     found: Parts = {}
     if comparison.template_args:
@@ -140,11 +142,11 @@ def _kind(part: str) -> str:
 def _in_words(name: str, row: Mapping[str, Any], unread: UnreadCounts) -> str:
     """Describe a dropped part, with the number of comparisons and an example."""
     example = f"such as {on_one_line(row['example'])}"
-    if _kind(name) == CONTENTS:
-        role = name.removeprefix(f"{CONTENTS}.")
-        turn = "plain text" if role == "text" else f"{role} turns"
+    kind, _, what = name.partition(".")
+    if kind in (CONTENTS, WORDS):
+        of = "plain text" if what == "text" else f"{what} turns" if kind == CONTENTS else what
         return (
-            f"the template leaves out content of {turn} in {row['unread']:,} of {unread.comparisons:,} comparisons, "
+            f"the template leaves out {kind} of {of} in {row['unread']:,} of {unread.comparisons:,} comparisons, "
             f"{example}"
         )
     change, them = ("change", "them") if name in ("tools", "tool_calls") else ("changes", "it")
@@ -162,6 +164,8 @@ def _arguments(comparison: Comparison, text: str, render: Render, known: Abstrac
         less = {key: value for key, value in args.items() if key != name}
         without = partial(render, comparison.prompt, response, less, _with_tools(comparison))
         found["tools" if name == "tools" else f"{ARGUMENT}.{name}"] = name in known or _changes(text, without)
+    if found.get("tools") and not _words_found(_described(args["tools"]), text):
+        found[f"{WORDS}.tools"] = False
     return found
 
 
@@ -203,11 +207,12 @@ def _keys_read(
         holders = [place for place, extra in enumerate(extras) if part in extra]
         read = changes(tuple(_without(message, part) for message in turns))
         # Of several turns a template may write the last alone; a turn whose words are in the text needs no rendering.
-        if read and len(holders) > 1:
-            unsure = [place for place in holders if not _words_found(extras[place][part], text)]
-            alone = ((*turns[:place], _without(turns[place], part), *turns[place + 1 :]) for place in unsure)
-            read = all(map(changes, alone))
+        unsure = [place for place in holders if read and not _words_found(_texts(extras[place][part]), text)]
+        if unsure and len(holders) > 1:
+            read = all(changes((*turns[:at], _without(turns[at], part), *turns[at + 1 :])) for at in unsure)
         yield part, read
+        if read and unsure:
+            yield f"{WORDS}.{part}", False
 
 
 def _parts_in(message: Message) -> dict[str, list[Any]]:
@@ -235,21 +240,36 @@ def _without(message: Message, part: str) -> Message:
     return replace(message, extra=json.dumps(kept, ensure_ascii=False) if kept else "")
 
 
-def _words_found(values: Sequence[Any], text: str) -> bool:
-    """Return True if every text inside values stands in a rendering, as it is or as JSON writes it."""
+def _words_found(words: Iterable[str], text: str) -> bool:
+    """Return True if every word stands in a rendering, as it is or as JSON writes it."""
     return all(
         word.strip() in text or json.dumps(word)[1:-1] in text or json.dumps(word, ensure_ascii=False)[1:-1] in text
-        for word in _texts(list(values))
+        for word in words
     )
 
 
+def _described(value: Any) -> Iterator[str]:
+    """Yield the names and descriptions inside tools."""
+    for entry in value if isinstance(value, list) else []:
+        yield from _described(entry)
+    for key, entry in value.items() if isinstance(value, dict) else []:
+        if key in DESCRIBED and isinstance(entry, str):
+            yield entry
+        else:
+            yield from _described(entry)
+
+
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text of a JSON value."""
+    """Yield every text of a JSON value but the kind and id of a call, which most templates leave out."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for entry in value.values() if isinstance(value, dict) else value:
+    elif isinstance(value, list):
+        for entry in value:
             yield from _texts(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if not (key in ("type", "id") and "function" in value):
+                yield from _texts(entry)
 
 
 def _missing(comparison: Comparison, texts: Sequence[str]) -> set[str]:

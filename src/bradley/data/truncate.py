@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..config import Render
 from ..errors import DataError
 from ..records import Candidates, Comparison, Judgment
-from .dropped import UnreadCounts, describe_unread, glued
+from .dropped import UnreadCounts, describe_unread, glued, over_limits
 from .render import REFUSES, Outcome, Rendered
 from .rows import on_one_line
 
@@ -126,6 +126,12 @@ class Fitted(NamedTuple):
     truncated: list[bool]
 
 
+def kind_of(comparison: Comparison) -> str:
+    """Return the kind of a comparison: `text`, `ids` or `messages`."""
+    role = comparison.responses[0].messages[0].role
+    return role if role in KINDS else "messages"
+
+
 def describe_ledger(split: str, ledger: Ledger) -> list[str]:
     """Describe what rendering and limits did to a split: a line for each cause, and for each part that is not read."""
     lines = []
@@ -138,14 +144,53 @@ def describe_ledger(split: str, ledger: Ledger) -> list[str]:
     return lines + describe_unread(split, ledger.unread)
 
 
+def losses_above(train: Ledger, given: int, before: float, most: float) -> str:
+    """Describe the training comparisons that rendering drops against the user's wish, if above the allowed share.
+
+    Args:
+        train: ledger of the training split.
+        given: comparisons given to rendering.
+        before: share of rows lost in loading.
+        most: `data.max_rejected_share`.
+    """
+    lost = train.lost
+    dropped = sum(lost.values())
+    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
+    if not dropped or before + dropped / given <= most:
+        return ""
+    causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
+    return (
+        f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
+        f"rows lost before that is above data.max_rejected_share = {most}"
+    )
+
+
+def limits_of(split: str, ledger: Ledger, settings: Render) -> dict[str, Any]:
+    """Collect the effects of rendering and limits on a split.
+
+    Returns:
+        {"ledger", "unread", "kinds": as in `data_report.json`, "lines": for the screen, "stops": reasons for which a
+        training run would stop}.
+    """
+    stops = over_limits(settings.max_unread, ledger.unread)
+    try:
+        ledger.check(sum(ledger.kinds.values()), training=split == "train")
+    except DataError as error:
+        stops.append(error.message)
+    return {
+        **{"ledger": ledger.to_json(), "unread": ledger.unread.to_json(), "kinds": dict(ledger.kinds)},
+        "lines": describe_ledger(split, ledger),
+        "stops": stops,
+    }
+
+
 def fit(comparison: Comparison, outcome: Outcome, settings: Render, training: bool, ledger: Ledger) -> Fitted | None:
     """Count what rendering did to a comparison, then bring the comparison within the limits, see `truncate`.
 
     A comparison that cannot be rendered is dropped (None), or stops the run by `Ledger.check`. So does an evaluation
     comparison without a fit.
     """
-    role = comparison.responses[0].messages[0].role
-    ledger.kinds[role if role in KINDS else "messages"] += 1
+    ledger.kinds[kind_of(comparison)] += 1
     if outcome.rendered is None:
         _refused(comparison, outcome.refused, settings, ledger)
         return None

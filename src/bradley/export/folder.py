@@ -16,7 +16,7 @@ from ..common.version import version
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import CARD, FLOAT32, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
-from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.folder.save_load import DTYPES, Loaded, load_model, write_templates
 from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
@@ -213,8 +213,7 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     renderer = source.loaded.renderer
     renderer.tokenizer.save_pretrained(target)
     # The frozen template serves other programs; bradley itself reads the original template beside its settings.
-    if renderer.template is not None:
-        (target / TEMPLATE).write_text(renderer.template, encoding="utf-8")
+    write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))

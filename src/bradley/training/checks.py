@@ -9,6 +9,7 @@ from ..data.plan import Plan
 from ..data.render import Renderer
 from ..data.report import unusable
 from ..data.token_store import TokenStore
+from ..data.truncate import losses_above
 from ..errors import DataError, UserError
 from ..model.folder.save_load import rendering_hashes
 from ..runs.layout import SELECTION
@@ -74,17 +75,10 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
     Raises:
         DataError: rendering drops comparisons against the user's wish, and the lost share exceeds `max_share`.
     """
-    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
-    before, by_cause = sum(lost.values()) / account["rows"], train.ledger.lost
-    dropped = sum(by_cause.values())
-    if dropped and before + dropped / given > max_share:
-        causes = ", ".join(f"{count} {cause}" for cause, count in by_cause.items())
-        raise DataError(
-            f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
-            f"rows lost before that is above data.max_rejected_share = {max_share}",
-            "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
-        )
+    if above := losses_above(train.ledger, given, sum(lost.values()) / account["rows"], max_share):
+        hint = "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share"
+        raise DataError(above, hint)
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:
