@@ -51,7 +51,10 @@ def renderer(chat, tools=None, **settings):
     return Renderer(tokenizer, Render(max_tokens=4000, **settings), causal=True)
 
 
-def comparison(name="c7", prompt=(Message("user", "Is it raining?"),), chosen=None, **fields):
+ASKED = (Message("user", "Is it raining?"),)
+
+
+def comparison(name="c7", prompt=ASKED, chosen=None, **fields):
     answers = (chosen or Message("assistant", "Yes."), Message("assistant", "No, it is dry."))
     responses = tuple(Response((answer,)) for answer in answers)
     return Comparison(name, prompt_key(prompt), prompt, responses, (Judgment(0, 1),), **fields)

@@ -24,7 +24,6 @@ from ..common import signals
 from ..common.console import to_stderr
 from ..common.files import disk_errors
 from ..config import Render
-from ..errors import DataError
 from ..records import Comparison, Judgment
 from .columns import topic
 from .dropped import check_unread
@@ -280,10 +279,7 @@ def _write(
     ledger.check(start, training)
     if not written:
         check_unread(renderer.settings.max_unread, "training" if training else "evaluation", ledger.unread)
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in ledger.causes.items())
-        raise DataError(
-            f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
-        )
+        ledger.check_left(start)
     for file in files.values():
         file.flush()
     return ledger

@@ -79,6 +79,14 @@ class Ledger:
             error.hint,
         )
 
+    def check_left(self, total: int) -> None:
+        """Raise `DataError` if none of `total` comparisons is left, with the causes."""
+        if self.dropped == total:
+            causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in self.causes.items())
+            raise DataError(
+                f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
+            )
+
     @property
     def dropped(self) -> int:
         """Number of dropped comparisons."""
@@ -172,11 +180,13 @@ def limits_of(split: str, ledger: Ledger, settings: Render) -> dict[str, Any]:
         {"ledger", "unread", "kinds": as in `data_report.json`, "lines": for the screen, "stops": reasons for which a
         training run would stop}.
     """
+    total = sum(ledger.kinds.values())
     stops = over_limits(settings.max_unread, ledger.unread)
-    try:
-        ledger.check(sum(ledger.kinds.values()), training=split == "train")
-    except DataError as error:
-        stops.append(error.message)
+    for check in (lambda: ledger.check(total, training=split == "train"), lambda: ledger.check_left(total)):
+        try:
+            check()
+        except DataError as error:
+            stops.append(error.message)
     return {
         **{"ledger": ledger.to_json(), "unread": ledger.unread.to_json(), "kinds": dict(ledger.kinds)},
         "lines": describe_ledger(split, ledger),

@@ -205,6 +205,10 @@ def _freeze(source: ExportSource) -> None:
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template
     check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
+    if renderer.tool_template is not None:
+        # Under the names of transformers, which then chooses as training did.
+        tool_use = frozen_chat_template(renderer, renderer.tool_template)
+        renderer.tokenizer.chat_template = {"default": template, "tool_use": tool_use}
 
 
 def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
