@@ -73,11 +73,8 @@ class Ledger:
             raise error
         reasons = "; ".join(f"{reason} {count:,}" for reason, count in counts.items())
         what = "training" if training else "evaluation"
-        raise DataError(
-            f"{sum(counts.values()):,} of {total:,} {what} comparisons cannot be used ({reasons}); the first: "
-            f"{error.message}",
-            error.hint,
-        )
+        found = f"in all {sum(counts.values()):,} of {total:,} {what} comparisons cannot be used ({reasons})"
+        raise DataError(f"{error.message}; {found}", error.hint)
 
     def check_left(self, total: int) -> None:
         """Raise `DataError` if none of `total` comparisons is left, with the causes."""
