@@ -179,11 +179,11 @@ def limits_of(split: str, ledger: Ledger, settings: Render) -> dict[str, Any]:
     """
     total = sum(ledger.kinds.values())
     stops = over_limits(settings.max_unread, ledger.unread)
-    for check in (lambda: ledger.check(total, training=split == "train"), lambda: ledger.check_left(total)):
-        try:
-            check()
-        except DataError as error:
-            stops.append(error.message)
+    try:
+        ledger.check(total, training=split == "train")
+        ledger.check_left(total)
+    except DataError as error:
+        stops.append(error.message)
     return {
         **{"ledger": ledger.to_json(), "unread": ledger.unread.to_json(), "kinds": dict(ledger.kinds)},
         "lines": describe_ledger(split, ledger),
