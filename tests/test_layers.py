@@ -67,8 +67,9 @@ PLAIN_NAMES = """
     config base data model run fields aliases toml load
     cli main options train launch report models
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
-    rows table columns filters split token_report chat_template special_tokens tokenizer encoder render truncate
-    parquet_rows dropped lengths token_store token_cache sandbox micro_batches plan schedule synthetic preview
+    rows faults judges table columns filters split token_report chat_template special_tokens tokenizer encoder
+    render truncate dropped lengths
+    parquet_rows token_store token_cache sandbox micro_batches plan schedule synthetic preview
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst
     page view details plots curves distributions drawing style table training

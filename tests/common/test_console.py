@@ -118,3 +118,24 @@ def test_a_message_stream_outlives_a_full_disk() -> None:
         assert stream.write("talk") == 4
         stream.flush()
         assert stream.write("more") == 4
+
+
+@pytest.mark.parametrize("mode", ["bar", "json", "quiet"])
+def test_a_log_gets_a_line_about_a_long_task_every_half_minute(mode, capfd, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("bradley.common.console.time.monotonic", lambda: now)
+    tell = Console(mode).ticker()
+    for now in range(0, 125, 5):
+        tell(f"at {now}")
+    said = capfd.readouterr().err
+    if mode == "json":
+        assert [json.loads(line)["text"] for line in said.splitlines()] == ["at 30", "at 60", "at 90", "at 120"]
+    else:
+        assert said.split("\n") == (["at 30", "at 60", "at 90", "at 120", ""] if mode == "bar" else [""])
+
+
+def test_a_terminal_gets_no_such_lines(capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("bradley.common.console.SECONDS_BETWEEN_LINES", 0.0)
+    Console("bar").ticker()("a line")
+    assert capfd.readouterr() == ("", "")

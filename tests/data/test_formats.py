@@ -33,7 +33,7 @@ def test_every_sample_prefers_the_same_answer_to_the_same_question(format):
 
 def test_every_reason_is_explained_and_those_asked_for_are_among_them():
     found = {reason for entries in UNUSABLE.values() for _, reason in entries}
-    assert found | ASKED_FOR == set(REASONS) and frozenset({"score_ratio", "left_out"}) == ASKED_FOR
+    assert found | ASKED_FOR == set(REASONS) and frozenset({"score_ratio", "left_out", "no_judgment"}) == ASKED_FOR
     assert all(REASONS.values()) and list(UNUSABLE) == list(SAMPLES) == list(FORMATS)
 
 

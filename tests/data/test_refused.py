@@ -65,7 +65,7 @@ def test_refused_rows_are_dropped_and_counted_on_request(training, tmp_path):
             "example": "c1",
             "reasons": {"System role not supported": 2, "no assistant": 1},
         }
-        assert store.ledger.lost == {}
+        assert store.ledger.lost({"refused"}) == {}
         assert describe_ledger("valid", store.ledger) == [
             "limits       3 valid comparisons refused, 3 dropped, 2 System role not supported, 1 no assistant"
         ]

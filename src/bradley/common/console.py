@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from ..errors import DiskError, UserError
@@ -20,6 +20,8 @@ LAUNCHED = "BRADLEY_LAUNCHED"
 """Environment variable set in processes of a launcher; the launcher itself reports a lost process."""
 MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
+SECONDS_BETWEEN_LINES = 30.0
+"""Seconds between lines about a long task: with a unit of work of up to 30 seconds, a log gets a line every minute."""
 
 
 class Bar(Protocol):
@@ -63,6 +65,23 @@ class Console:
             to_stderr(*lines)
         else:
             self.say(*lines)
+
+    def ticker(self) -> Callable[[str], None]:
+        """Return a function that prints a line about a long task if the last line is `SECONDS_BETWEEN_LINES` ago.
+
+        On a terminal the function prints nothing, because a bar shows the work there.
+        """
+        last = time.monotonic()
+
+        def tell(line: str) -> None:
+            nonlocal last
+            if time.monotonic() < last + SECONDS_BETWEEN_LINES:
+                return
+            last = time.monotonic()
+            if self.mode == "json" or (self.mode == "bar" and not self._screen().is_terminal):
+                self.say(line)
+
+        return tell
 
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:

@@ -9,18 +9,24 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..records import Comparison, Message
+from ..records import Comparison, Message, prompt_key
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 """Marks and controls of Unicode's bidirectional algorithm. Text with such a mark is shown in another order than stored.
 """
+HASHES = ("topic", "prompt", "alike", "near_prompt", "near", "response", "judge", "own")
+"""Columns of hashes."""
+JUDGE = re.compile(
+    r"(annotator|worker|crowd_?worker|rater|judge|labell?er|reviewer|evaluator)s?_?(id|name|hash|index)?|user_?id"
+)
+"""Names of a column with the person or model that judged a row, in small letters and with underscores."""
 KEY = re.compile("[0-9a-f]{16}")
 SAID = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
 """Keys of a turn that say something in place of content."""
@@ -40,6 +46,7 @@ class Columns:
         near_prompt, near: [G] uint64, hash of the words of the prompt; hash of the words of the prompt and all
             responses. Case, blanks and punctuation do not count.
         source, part: [G] int64, number of the source named by the row, and of the part named by the settings.
+        judge, own: [G] uint64, hash of the annotator named by the row, and of the row's own id; 0 for none.
         blank, marked: [G] bool, True if a response has neither content nor a call; True if a text holds bidirectional
             marks.
         first_response, first_judgment: [G + 1] offsets.
@@ -56,6 +63,8 @@ class Columns:
     near: Array
     source: Array
     part: Array
+    judge: Array
+    own: Array
     blank: Array
     marked: Array
     first_response: Array
@@ -77,15 +86,15 @@ class ColumnsBuilder:
 
     def __init__(self) -> None:
         # Arrays of 8 bytes a number: lists of Python integers would take several times the memory for a million rows.
-        self.hashes = {name: array("Q") for name in ("topic", "prompt", "alike", "near_prompt", "near", "response")}
+        self.hashes = {name: array("Q") for name in HASHES}
         self.numbers = {name: array("q") for name in ("source", "part", "better", "worse")}
         self.flags = {name: array("b") for name in ("blank", "marked")}
         self.probability, self.weight = array("d"), array("d")
         self.first_response, self.first_judgment = array("q", [0]), array("q", [0])
         self.sources: dict[str, int] = {}
 
-    def add(self, comparison: Comparison, part: int) -> None:
-        """Append a comparison from part number `part` of its split."""
+    def add(self, comparison: Comparison, part: int, own: str = "") -> None:
+        """Append a comparison from part number `part` of its split; `own` is the id that the row came with."""
         about, texts = number_of(topic(comparison)), [response.messages for response in comparison.responses]
         roles = [message.role for message in comparison.prompt]
         args = repr(sorted(comparison.template_args.items()))
@@ -99,6 +108,8 @@ class ColumnsBuilder:
             "near_prompt": hash64(words[0] or b"\x1e".join(sorted(words))),
             # Sorted and counted once: order and repetition of responses are no difference.
             "near": hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])),
+            "judge": _judge(comparison.tags),
+            "own": hash64(own.encode("utf-8", "surrogatepass")) if own else 0,
         }
         for name, value in row.items():
             self.hashes[name].append(value)
@@ -132,16 +143,33 @@ class ColumnsBuilder:
 
 
 def topic(comparison: Comparison) -> str:
-    """Return the key of comparisons kept together: the prompt's key, or a hash of the responses without a prompt.
+    """Return the key of comparisons kept together: the prompt's key, or a key of the responses without a prompt.
 
     Comparisons with the same topic go to one side of a split, and the same topic in training and evaluation is a leak.
+    A prompt of blank and system turns alone asks nothing, and counts as absent. If all responses then begin with the
+    same question of the user, these turns are the prompt; otherwise only the same responses make the same topic.
     """
-    # All blank prompts have one key: keyed by it, every comparison without a prompt would move between splits as a
-    # block.
-    if any(message.content.strip() for message in comparison.prompt):
+    # All blank prompts have one key, and one system turn may stand before every question of a data set: keyed by
+    # either, all such comparisons would move between splits as a block.
+    if _asks(comparison.prompt):
         return comparison.prompt_key
+    first, *others = (response.messages for response in comparison.responses)
+    # The last turn is the judged one, even if all responses share it.
+    begin = first[: min(shared_turns(first[:-1], other[:-1]) for other in others or [first])]
+    if _asks(begin):
+        return prompt_key((*(turn for turn in comparison.prompt if turn.content.strip()), *begin))
     texts = sorted(repr([(m.role, m.content) for m in response.messages]) for response in comparison.responses)
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _asks(turns: Iterable[Message]) -> bool:
+    """Return True if a turn other than the system's has text."""
+    return any(turn.role != "system" and turn.content.strip() for turn in turns)
+
+
+def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
+    """Count the leading turns shared by two conversations."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def number_of(key: str) -> int:
@@ -179,6 +207,12 @@ def _scattered(values: Array) -> Array:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def _judge(tags: Mapping[str, str]) -> int:
+    """Hash the annotator named by the tags of a row; 0 for none."""
+    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if JUDGE.fullmatch(key.lower().replace("-", "_"))]
+    return hash64("\x1e".join(named).encode("utf-8", "surrogatepass")) if named else 0
 
 
 def _words(turns: Iterable[Message]) -> bytes:

@@ -12,7 +12,7 @@ from .load import load_splits
 from .render import Rendered, Renderer
 from .report import describe, histogram, quantiles, sparkline, unusable
 from .tokenizer import make_tokenizer
-from .truncate import Ledger, kind_of, limits_of, losses_above
+from .truncate import Ledger, decided_losses, kind_of, limits_of, losses_above
 
 ROWS_SHOWN = 3
 CHARACTERS_SHOWN = 600
@@ -91,7 +91,8 @@ def _limits(
     found = {name: limits_of(name, ledger, render) for name, ledger in ledgers.items()}
     lost = unusable(accounts["train"]["rejected"], accounts["train"]["findings"])
     before = sum(lost.values()) / accounts["train"]["rows"]
-    if above := losses_above(ledgers["train"], accounts["train"]["comparisons"], before, data.max_rejected_share):
+    given, decided = accounts["train"]["comparisons"], decided_losses(render, data)
+    if above := losses_above(ledgers["train"], given, before, data.max_rejected_share, decided):
         found["train"]["stops"].append(above)
     return found
 

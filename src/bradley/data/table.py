@@ -38,8 +38,8 @@ class ComparisonTable:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def add(self, comparison: Comparison, part: int = 0) -> None:
-        """Append a comparison from part number `part` of its split.
+    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> None:
+        """Append a comparison from part number `part` of its split; `own` is the id that the row came with.
 
         Raises:
             DiskError: the disk of temporary files is full.
@@ -48,7 +48,7 @@ class ComparisonTable:
         with _in_words():
             self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
-        self._builder.add(comparison, part)
+        self._builder.add(comparison, part, own)
         self.ids.add(comparison.id)
 
     @cached_property
@@ -93,6 +93,7 @@ class Selection(Sequence[Comparison]):
         first: [N + 1] offsets into `numbers`: comparison i is numbers[first[i] : first[i + 1]], merged if several.
         kept: [J of the table] bool, True for remaining judgments.
         names: ids of merged comparisons, by place.
+        votes: probability and weight of gathered judgments, each [J of the table]; None before judges are gathered.
     """
 
     def __init__(
@@ -102,12 +103,14 @@ class Selection(Sequence[Comparison]):
         kept: np.ndarray,
         first: np.ndarray | None = None,
         names: dict[int, str] | None = None,
+        votes: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.pool = pool
         self.numbers = numbers
         self.kept = kept
         self.first = np.arange(len(numbers) + 1) if first is None else first
         self.names = names or {}
+        self.votes = votes
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -158,7 +161,7 @@ class Selection(Sequence[Comparison]):
         inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
         numbers = self.numbers[np.repeat(self.first[:-1][places], sizes) + inside]
         names = {new: self.names[int(old)] for new, old in enumerate(places) if int(old) in self.names}
-        return Selection(self.pool, numbers, self.kept, first, names)
+        return Selection(self.pool, numbers, self.kept, first, names, self.votes)
 
     def count_judgments(self) -> int:
         """Count the judgments of all comparisons."""
@@ -183,18 +186,37 @@ class Selection(Sequence[Comparison]):
         for number in self.numbers.tolist():
             check_stopping()
             found.update(self.pool.raw(number))
-            found.update(self.kept[columns.first_judgment[number] : columns.first_judgment[number + 1]].tobytes())
+            span = slice(*columns.first_judgment[number : number + 2])
+            found.update(self.kept[span].tobytes())
+            for column in self.votes or ():
+                found.update(column[span].tobytes())
         return found.hexdigest()
 
     def _member(self, number: int) -> Comparison:
         """Read a comparison, without removed judgments."""
         comparison = self.pool[number]
         start, end = self.pool.columns.first_judgment[number : number + 2]
+        if self.votes is not None:
+            comparison = self._voted(comparison, int(start))
         if self.kept[start:end].all():
             return comparison
         judgments = tuple(j for j, kept in zip(comparison.judgments, self.kept[start:end], strict=True) if kept)
         # The ranking goes too: judgments derived from it would bring the removed ones back.
         return replace(comparison, judgments=judgments, rank=None)
+
+    def _voted(self, comparison: Comparison, start: int) -> Comparison:
+        """Give the judgments of a comparison, from `start` in the table, the probability and weight of its judges."""
+        assert self.votes is not None
+        probability, weight = self.votes
+        judgments = []
+        for place, judgment in enumerate(comparison.judgments, start=start):
+            chance, heavy = float(probability[place]), float(weight[place])
+            # Judges who disagree do not share the margin of one of them.
+            margin = judgment.margin if chance == judgment.probability else None
+            judgments.append(replace(judgment, probability=chance, weight=heavy, margin=margin))
+        return (
+            comparison if judgments == list(comparison.judgments) else replace(comparison, judgments=tuple(judgments))
+        )
 
 
 def everything(pool: ComparisonTable) -> Selection:

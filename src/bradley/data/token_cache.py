@@ -311,7 +311,8 @@ def _in_words(cache: Path) -> Iterator[None]:
             too_many_files(error)
         if isinstance(error, DiskFullError):
             raise
-        raise DiskError(error.message, HINT) from error
+        # Without the word, a path in the home folder of a container looks like output that the user never asked for.
+        raise DiskError(f"the cache of token stores {visible(str(cache))}: {error.message}", HINT) from error
 
 
 def too_many_files(cause: Exception) -> NoReturn:

@@ -1,18 +1,17 @@
 """Apply token limits: cut or drop comparisons above a limit, and count every loss in a ledger."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..config import Render
+from ..config import Data, Render
 from ..errors import DataError
 from ..records import Candidates, Comparison, Judgment
 from .dropped import UnreadCounts, describe_unread, glued, over_limits
 from .render import REFUSES, Outcome, Rendered
 from .rows import on_one_line
 
-ASKED_FOR = ("over_long", "short_response", "refused")
-"""Causes of a drop that a setting asks for: such losses are not held against `data.max_rejected_share`."""
 MOST_REASONS = 20
 """Most reasons of refusals counted apart: a template may write words of the row into its reason."""
 CAUSES = {"glued": "glued: prompt and response meet without white space, as raw writes plain texts"}
@@ -89,12 +88,9 @@ class Ledger:
         """Number of dropped comparisons."""
         return sum(int(row["dropped"]) for row in self.causes.values())
 
-    @property
-    def lost(self) -> dict[str, int]:
-        """Number of comparisons dropped without a request of the user, by cause."""
-        return {
-            cause: row["dropped"] for cause, row in self.causes.items() if row["dropped"] and cause not in ASKED_FOR
-        }
+    def lost(self, decided: Collection[str] = ()) -> dict[str, int]:
+        """Return the number of comparisons dropped by each cause, but for causes that the user decided about."""
+        return {cause: row["dropped"] for cause, row in self.causes.items() if row["dropped"] and cause not in decided}
 
     @property
     def kind(self) -> str:
@@ -149,7 +145,17 @@ def describe_ledger(split: str, ledger: Ledger) -> list[str]:
     return lines + describe_unread(split, ledger.unread)
 
 
-def losses_above(train: Ledger, given: int, before: float, most: float) -> str:
+def decided_losses(render: Render, data: Data) -> set[str]:
+    """Return the causes of loss in rendering that a setting of the user decides about.
+
+    A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
+    """
+    named = {"response_over_limit"} if "over_long" in render.model_fields_set else set()
+    named |= {"identical_ids"} if "identical" in data.model_fields_set else set()
+    return {"over_long", "short_response", "refused", *named}
+
+
+def losses_above(train: Ledger, given: int, before: float, most: float, decided: Collection[str]) -> str:
     """Describe the training comparisons that rendering drops against the user's wish, if above the allowed share.
 
     Args:
@@ -157,8 +163,9 @@ def losses_above(train: Ledger, given: int, before: float, most: float) -> str:
         given: comparisons given to rendering.
         before: share of rows lost in loading.
         most: `data.max_rejected_share`.
+        decided: causes that do not count, see `decided_losses`.
     """
-    lost = train.lost
+    lost = train.lost(decided)
     dropped = sum(lost.values())
     # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     if not dropped or before + dropped / given <= most:

@@ -33,7 +33,7 @@ from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
-from .checks import check_losses, check_positions, check_selection, check_stop
+from .checks import check_losses, check_positions, check_selection, check_stop, losses_decided
 from .distributed.build import build_strategy
 from .distributed.process_group import ProcessGroup
 from .distributed.strategy import Strategy
@@ -186,8 +186,9 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     # A single process of each machine renders the texts; the others then find the token stores in the cache.
     with strategy.group.one_first():
         train = store(splits.train, training=True)
+        account = splits.report["splits"]["train"]
         check_unread(config.render.max_unread, "train", train.ledger.unread)
-        check_losses(train, len(splits.train), splits.report["splits"]["train"], config.data.max_rejected_share)
+        check_losses(train, len(splits.train), account, config.data.max_rejected_share, losses_decided(config))
         check_objective(config.loss, train)
         evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
         probe = probe_of(splits.train, train, config)

@@ -1,6 +1,6 @@
 """Checks of a prepared run, before the run folder is made; the hint of each error names the setting to change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..config import Config
@@ -9,13 +9,20 @@ from ..data.plan import Plan
 from ..data.render import Renderer
 from ..data.report import unusable
 from ..data.token_store import TokenStore
-from ..data.truncate import losses_above
+from ..data.truncate import decided_losses, losses_above
 from ..errors import DataError, UserError
 from ..model.folder.save_load import rendering_hashes
 from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
+
+ON_PURPOSE = {
+    "response_over_limit": "--render.over_long truncate_response cuts such responses, --render.over_long drop leaves "
+    "them out on purpose",
+    "identical_ids": "--data.identical drop leaves equal responses out on purpose",
+}
+"""Cause of a loss in rendering -> setting that decides about the loss."""
 
 
 def check_stop(stop_after: int, plan: Plan) -> None:
@@ -63,7 +70,17 @@ def check_positions(network: Any, max_tokens: int) -> None:
         )
 
 
-def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
+def losses_decided(config: Config) -> set[str]:
+    """Return the causes of loss in rendering that a setting of the user decides about.
+
+    A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
+    """
+    return decided_losses(config.render, config.data)
+
+
+def check_losses(
+    train: TokenStore, given: int, account: dict[str, Any], max_share: float, decided: Collection[str] = ()
+) -> None:
     """Check the share of training data lost in loading and rendering together.
 
     Args:
@@ -71,14 +88,17 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
         given: number of comparisons given to rendering.
         account: report of the training split.
         max_share: `data.max_rejected_share`.
+        decided: causes that do not count, see `losses_decided`.
 
     Raises:
         DataError: rendering drops comparisons against the user's wish, and the lost share exceeds `max_share`.
     """
     lost = unusable(account["rejected"], account["findings"])
-    if above := losses_above(train.ledger, given, sum(lost.values()) / account["rows"], max_share):
-        hint = "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share"
-        raise DataError(above, hint)
+    before = sum(lost.values()) / account["rows"]
+    if above := losses_above(train.ledger, given, before, max_share, decided):
+        causes = train.ledger.lost(decided)
+        hints = [hint for cause, hint in ON_PURPOSE.items() if causes.get(cause)]
+        raise DataError(above, "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]))
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:

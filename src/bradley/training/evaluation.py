@@ -2,9 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..common.files import write_text
 from ..common.text import percent_interval
@@ -15,7 +17,7 @@ from ..evaluate.summary import summarize
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
 from ..runs.layout import PROBE, SELECTION
-from ..scoring.core import score_store
+from ..scoring.core import Alone, Sharing, score_store
 from .distributed.strategy import Strategy
 from .metrics import Event, eval_figures
 from .progress import EVALUATOR_FIELDS
@@ -79,13 +81,16 @@ class Evaluator:
         self.stop_best: float | None = None
         self.waited = 0
 
-    def run(self, model: ScoreModel, step: int, strategy: Strategy | None = None) -> Verdict:
+    def run(
+        self, model: ScoreModel, step: int, strategy: Strategy | None = None, tell: Callable[[str], None] | None = None
+    ) -> Verdict:
         """Score every set with the present weights; of several processes, only the main process writes rows.
 
         Args:
             model: of the run.
             step: optimizer steps taken.
             strategy: shares the scoring among processes; None: this process alone.
+            tell: takes a line about the progress before every micro-batch; None for no lines.
 
         Raises:
             DivergedError: a score is not finite.
@@ -93,7 +98,10 @@ class Evaluator:
         """
         budget = self.settings.micro_batch_tokens
         # Every process gets all rows, hence all processes reach the same verdict without another exchange.
-        rows = {name: score_store(model, store, budget, strategy) for name, store in self.stores.items()}
+        rows = {
+            name: score_store(model, store, budget, _Told(strategy or Alone(), name, tell) if tell else strategy)
+            for name, store in self.stores.items()
+        }
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
         improved = self._improves(figures.get(SELECTION))
@@ -162,6 +170,22 @@ class Evaluator:
         else:
             self.waited += 1
         return self.waited >= self.settings.patience
+
+
+class _Told:
+    """Division of micro-batches among processes, with a line about the progress before every micro-batch."""
+
+    def __init__(self, sharing: Sharing, name: str, tell: Callable[[str], None]) -> None:
+        self.sharing, self.name, self.tell = sharing, name, tell
+        self.join = sharing.join
+
+    def numbers(self, cost: np.ndarray) -> Iterator[int]:
+        """Yield the numbers of this process's micro-batches."""
+        for done, number in enumerate(self.sharing.numbers(cost)):
+            self.tell(
+                f"evaluating   {self.name}: {done:,} micro-batches of this process are scored, {len(cost):,} in all"
+            )
+            yield number
 
 
 def steps_between(settings: Eval, num_steps: int) -> int:

@@ -20,6 +20,7 @@ from ...config import Data
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
 from .. import rows as fields
+from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from .base import ASKED_FOR, REASONS, Format, Numbered
 from .mapped import check_columns, through_function, with_columns
@@ -91,12 +92,13 @@ def to_comparisons(
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
     place = RowPlace(name, name, settings=settings or Data())
-    format, numbered = choose_format(enumerate(rows, start=1), place.settings.format, name, place.settings.columns)
+    data = place.settings
+    format, numbered = choose_format(enumerate(rows, start=1), data.format_of(name), name, data.columns_of(name))
     return convert_rows(numbered, format, place, set())
 
 
 def choose_format(
-    rows: Numbered, format: str, name: str, columns: Mapping[str, str] | None = None
+    rows: Numbered, format: str, name: str, columns: Mapping[str, str] | None = None, *, count_faults: bool = False
 ) -> tuple[str, Numbered]:
     """Return the format of `rows`, and an iterator over the same rows.
 
@@ -113,9 +115,9 @@ def choose_format(
         raise UserError(f"{format} is not a known format", hint)
     if columns:
         check_columns(columns, {"id", "source", *(key for shape in FORMATS.values() for key in shape.fields)})
-        rows = with_columns(rows, columns, name)
+        rows = with_columns(rows, columns, name, count_faults=count_faults)
     if ":" in format:
-        format, rows = "auto", through_function(rows, format, name)
+        format, rows = "auto", through_function(rows, format, name, count_faults=count_faults)
     # The head is read ahead and chained back, because a stream or a generator can be read only once.
     rows = iter(rows)
     head = _head(rows)
@@ -143,37 +145,28 @@ def detect(rows: Sequence[Row], name: str = "rows") -> str:
     raise DataError(f"{name}: no known format has rows with {found}", hint)
 
 
-def convert_rows(rows: Numbered, format: str, place: RowPlace, taken: set[str]) -> Iterator[Comparison | Rejected]:
+def convert_rows(
+    rows: Numbered, format: str, place: RowPlace, taken: set[str], *, count_faults: bool = False
+) -> Iterator[Comparison | Rejected]:
     """Yield a comparison or a rejection per row.
 
     Args:
         format: a key of `FORMATS`, or "comparison" to detect the format of each dict alone.
         taken: ids in use; ids given here are added.
+        count_faults: True to yield a `Faulty` for a row of the wrong shape, instead of an error.
 
     Raises:
-        DataError: a row does not have the shape of its format.
+        DataError: a row does not have the shape of its format, and `count_faults` is False.
         StopRequested: the process was asked to stop.
     """
     for number, row in rows:
         # 150 MB of rows take up to a minute, longer than the usual 30 seconds between stop signal and kill.
         check_stopping()
-        here = replace(place, row=number)
-        if isinstance(row, Rejected):
-            yield row
-        elif isinstance(row, Candidates):
-            raise here.fault("candidates, of which nothing is judged", "a comparison", "score them, or judge them")
-        elif isinstance(row, Comparison):
-            yield _unique(row, here, taken)
-        elif isinstance(row, dict):
-            shape = FORMATS[detect([row], place.name) if format == "comparison" else format]
-            try:
-                result = _convert(shape, row, here)
-            # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
-            except RecursionError as error:
-                raise here.fault("values nested too deeply", "values of a few levels") from error
-            yield result if isinstance(result, Rejected) else _unique(result, here, taken)
-        else:
-            raise here.fault(type(row).__name__, "a dict or a Comparison")
+        try:
+            result = _result(row, format, replace(place, row=number), taken)
+        except DataError as error:
+            result = counted(error, number, count_faults)
+        yield result
 
 
 def idle_settings(settings: Data, formats: Iterable[str]) -> list[str]:
@@ -194,9 +187,29 @@ def _head(rows: Iterator[tuple[int, Row | Comparison | Rejected]]) -> list[tuple
         head.append(entry)
         # A user's function may leave out long stretches; only usable rows say anything about the format.
         looked += not isinstance(entry[1], Rejected)
-        if looked == HEAD:
+        # Rows without a column may fill a file, and the head lies in memory.
+        if looked == HEAD or (isinstance(entry[1], Faulty) and len(head) >= MOST_FAULTS_ALONE):
             break
     return head
+
+
+def _result(row: object, format: str, here: RowPlace, taken: set[str]) -> Comparison | Rejected:
+    """Return the comparison or rejection of a row; raise `DataError` for a row of the wrong shape."""
+    if isinstance(row, Rejected):
+        return row
+    if isinstance(row, Candidates):
+        raise here.fault("candidates, of which nothing is judged", "a comparison", "score them, or judge them")
+    if isinstance(row, Comparison):
+        return _unique(row, here, taken)
+    if not isinstance(row, dict):
+        raise here.fault(type(row).__name__, "a dict or a Comparison")
+    shape = FORMATS[detect([row], here.name) if format == "comparison" else format]
+    try:
+        result = _convert(shape, row, here)
+    # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
+    except RecursionError as error:
+        raise here.fault("values nested too deeply", "values of a few levels") from error
+    return result if isinstance(result, Rejected) else _unique(result, here, taken)
 
 
 def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:

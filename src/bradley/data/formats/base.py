@@ -24,8 +24,11 @@ REASONS = {
     "left_out": "the function of data.format returned None",
 }
 """Reason words of `Rejected` -> the fault of a well-shaped row that is not used."""
-ASKED_FOR = frozenset({"score_ratio", "left_out"})
-"""Reasons that a user asked for, by a setting or a function: such rows are counted, but do not count as lost."""
+ASKED_FOR = frozenset({"score_ratio", "left_out", "no_judgment"})
+"""Reasons that a setting or a function of the user decides about: such rows are counted, but do not count as lost.
+
+`data.equal_scores` decides about ties, the usual rows without a judgment.
+"""
 
 
 class Format(NamedTuple):

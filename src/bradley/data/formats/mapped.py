@@ -8,6 +8,7 @@ from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
 from ...records import Comparison, Rejected
 from .. import rows as fields
+from ..faults import counted
 from ..rows import Row, RowPlace
 from .base import Numbered
 
@@ -21,7 +22,7 @@ def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
             raise UserError(f"data.columns names {name}, which no format reads", hint)
 
 
-def with_columns(rows: Numbered, columns: Mapping[str, str], name: str) -> Numbered:
+def with_columns(rows: Numbered, columns: Mapping[str, str], name: str, *, count_faults: bool = False) -> Numbered:
     """Rename columns: set each name of `columns` from its source column, all names at once.
 
     A renamed column leaves its old name. A path with dots reaches into objects and, by number, into lists; such a value
@@ -32,10 +33,15 @@ def with_columns(rows: Numbered, columns: Mapping[str, str], name: str) -> Numbe
         DataError: a row lacks a column.
     """
     for number, row in rows:
-        yield number, _renamed(row, columns, RowPlace(name, name, number)) if isinstance(row, dict) else row
+        try:
+            renamed = _renamed(row, columns, RowPlace(name, name, number)) if isinstance(row, dict) else row
+        except DataError as error:
+            yield number, counted(error, number, count_faults)
+        else:
+            yield number, renamed
 
 
-def through_function(rows: Numbered, path: str, name: str) -> Numbered:
+def through_function(rows: Numbered, path: str, name: str, *, count_faults: bool = False) -> Numbered:
     """Apply the user's function to rows; `Comparison` objects pass unchanged.
 
     Raises:
@@ -43,7 +49,18 @@ def through_function(rows: Numbered, path: str, name: str) -> Numbered:
         UserError: no such function.
     """
     function = load_function(path, "data.format")
-    return ((number, _called(function, path, row, RowPlace(name, name, number))) for number, row in rows)
+    return _through(rows, function, path, name, count_faults)
+
+
+def _through(rows: Numbered, function: Callable[[Row], Any], path: str, name: str, count_faults: bool) -> Numbered:
+    """Yield the results of the user's function, and a fault for each row that fails."""
+    for number, row in rows:
+        try:
+            result = _called(function, path, row, RowPlace(name, name, number))
+        except DataError as error:
+            yield number, counted(error, number, count_faults)
+        else:
+            yield number, result
 
 
 def _renamed(row: Row, columns: Mapping[str, str], at: RowPlace) -> Row:

@@ -24,7 +24,7 @@ from ...runs.layout import SELECTION
 from ..distributed.consistency import code_hash
 
 COUNTS = ("rows", "comparisons", "judgments", "responses", "prompts")
-LEFT_OUT = ("mixed_away", "capped_away", "grouped_away", "sampled_away")
+LEFT_OUT = ("mixed_away", "gathered_away", "capped_away", "grouped_away", "sampled_away")
 TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probability", "margin", "weight", "rank")
 """Arrays of a token store with an influence on training."""
 ADDED = ("labels",)
