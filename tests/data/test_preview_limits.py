@@ -7,7 +7,9 @@ import pytest
 import bradley
 from bradley.cli.main import run
 from bradley.data.load import load_splits
+from bradley.data.preview import make_renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
+from bradley.training.checks import check_push
 from tests.helpers import tiny_run
 
 CALL = {"tool_calls": [{"type": "function", "function": {"name": "look", "arguments": {"x": 1}}}]}
@@ -136,6 +138,25 @@ def test_dropped_parts_are_counted_by_split_and_stop_a_run(tmp_path, capsys):
     report = json.loads((tmp_path / "run" / "data_report.json").read_text())["splits"]
     for split in ("train", "valid"):
         assert report[split]["tokens"]["unread"] == limits[split]["unread"]
+
+
+def test_data_of_which_no_model_can_be_exported_are_said_before_training(tmp_path, capfd):
+    rows = [pair(n, chat_template_kwargs={"mood": "glad"}) for n in range(20)]
+    settings = tiny_run(data={"valid_share": 0.25})
+    bradley.train(settings, train=rows, output=tmp_path / "run", progress="bar")
+    assert "no model of these data can be exported: every row looked at has tools" in capfd.readouterr().err
+    settings["hub"] = {"push": "owner/name"}
+    with pytest.raises(bradley.UserError, match=r"hub\.push = owner/name, and no model of these data") as caught:
+        check_push(bradley.Config(**settings), *prepared(settings, rows))
+    assert "leave hub.push out" in caught.value.hint
+    check_push(bradley.Config(**settings), *prepared(settings, [pair(n) for n in range(20)]))
+
+
+def prepared(settings, rows):
+    """The splits and the renderer of a run."""
+    config = bradley.Config(**settings)
+    splits = load_splits(config.data, 0, train=rows)
+    return splits, make_renderer(splits.train, config.render, config.model)
 
 
 def test_reasoning_cut_by_a_template_is_said(tmp_path, capsys):

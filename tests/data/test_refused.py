@@ -134,6 +134,31 @@ def test_a_run_goes_on_without_refused_rows_in_every_split(tmp_path):
     assert json.loads((tmp_path / "run" / "model" / "bradley.json").read_text())["kind"] == "messages"
 
 
+def test_training_goes_on_if_its_first_rows_are_refused_and_nothing_is_held_out(tmp_path):
+    """The decoded samples and the parity sample are drawn from the rows that are left."""
+    import bradley
+    from tests.helpers import tiny_run
+
+    template = tmp_path / "gemma.jinja"
+    template.write_text(GEMMA)
+    system = [{"role": "system", "content": "Be kind."}]
+    rows = [
+        {
+            "prompt": [*(system if n < 10 else []), {"role": "user", "content": f"Is {n} even?"}],
+            "chosen": [{"role": "assistant", "content": f"{n} is"}],
+            "rejected": [{"role": "assistant", "content": "no idea"}],
+        }
+        for n in range(30)
+    ]
+    render = {"template": str(template), "refused": "drop", "max_tokens": 128}
+    settings = tiny_run(render=render, data={"valid_share": 0.0}, log={"samples": 2})
+    bradley.train(settings, train=rows, output=tmp_path / "run")
+    samples = json.loads((tmp_path / "run" / "samples.json").read_text())["train"]
+    assert [sample["chosen"].split("|>")[1][:8] for sample in samples] == ["Is 10 ev", "Is 11 ev"]
+    card = json.loads((tmp_path / "run" / "model" / "bradley.json").read_text())
+    assert card["parity"]["rows"]
+
+
 def test_the_preview_shows_refused_rows_and_goes_on(tmp_path):
     path, template = tmp_path / "rows.jsonl", tmp_path / "gemma.jinja"
     template.write_text(GEMMA)

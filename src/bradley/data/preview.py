@@ -70,17 +70,20 @@ def preview(
         for name, rows in splits.by_name.items():
             found, ledgers[name] = token_lengths(rows, renderer, training=name == "train")
             lengths[name] |= found
-    first, refused = _first(splits.train, renderer)
-    shown = refused if renderer and not first else first
+    shown, writer = list(splits.train[:ROWS_SHOWN]), renderer
+    if renderer:
+        fine, refused = first_rendered(splits.train, renderer, ROWS_SHOWN)
+        # With every row refused, the rows are shown as they came.
+        shown, writer = ([comparison for comparison, _ in fine], renderer) if fine else (refused, None)
     return {
         "report": splits.report,
         "kinds": {name: kinds(rows) for name, rows in splits.by_name.items()},
         "lengths": _each(lengths, quantiles),
         "histograms": _each(lengths, lambda values: histogram(values, BINS), PARTS),
-        "rows": [_bounded(rendered_row(comparison, renderer if first else None)) for comparison in shown],
-        **({"samples": list(map(_bounded, decoded_samples(first, renderer, ROWS_SHOWN)))} if renderer else {}),
+        "rows": [_bounded(rendered_row(comparison, writer)) for comparison in shown],
+        **({"samples": list(map(_bounded, decoded_samples(shown, renderer, ROWS_SHOWN)))} if renderer else {}),
         **({"limits": _limits(ledgers, render, data, splits.report["splits"])} if renderer else {}),
-        **({"tokens": token_views(first, renderer, color)} if renderer and tokens else {}),
+        **({"tokens": token_views(shown if writer else [], renderer, color)} if renderer and tokens else {}),
     }
 
 
@@ -97,19 +100,26 @@ def _limits(
     return found
 
 
-def _first(rows: Sequence[Comparison], renderer: Renderer | None) -> tuple[list[Comparison], list[Comparison]]:
-    """Return the first comparisons that can be rendered among the first `RENDERED_TOGETHER`, and the first refused."""
-    if renderer is None:
-        return list(rows[:ROWS_SHOWN]), []
-    fine: list[Comparison] = []
+def first_rendered(
+    rows: Sequence[Comparison], renderer: Renderer, n: int
+) -> tuple[list[tuple[Comparison, Rendered]], list[Comparison]]:
+    """Render the first `n` comparisons that can be rendered, among the first `RENDERED_TOGETHER`.
+
+    Returns:
+        These comparisons with their renderings, and the comparisons refused on the way.
+    """
+    fine: list[tuple[Comparison, Rendered]] = []
     refused: list[Comparison] = []
-    for start in range(0, min(len(rows), RENDERED_TOGETHER), ROWS_SHOWN):
-        for chunk, outcomes in renderer.stream([rows[start : start + ROWS_SHOWN]]):
+    for start in range(0, min(len(rows), RENDERED_TOGETHER), max(n, 1)):
+        for chunk, outcomes in renderer.stream([rows[start : start + n]]):
             for comparison, outcome in zip(chunk, outcomes, strict=True):
-                (refused if outcome.rendered is None else fine).append(comparison)
-        if len(fine) >= ROWS_SHOWN:
+                if outcome.rendered is None:
+                    refused.append(comparison)
+                else:
+                    fine.append((comparison, outcome.rendered))
+        if len(fine) >= n:
             break
-    return fine[:ROWS_SHOWN], refused[:ROWS_SHOWN]
+    return fine[:n], refused[:n]
 
 
 def kinds(comparisons: Iterable[Comparison]) -> dict[str, int]:
@@ -230,15 +240,14 @@ def plain_text(prompt: tuple[Message, ...], response: tuple[Message, ...]) -> st
 
 
 def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:
-    """Decode the first `n` comparisons, each by the first judgment, before any limit.
+    """Decode the first `n` comparisons that can be rendered, each by the first judgment, before any limit.
 
     Returns:
         Rows of {"id", "chosen", "rejected": decoded token ids, "chosen_tokens", "rejected_tokens": counts, "check"}.
         The check covers both sides: {"contents_found": True if the text holds every message (None for token ids,
         without text to compare), "double_bos", "ends_with_eos", "pooled_token", "template": name of the template}.
     """
-    first = comparisons[:n]
-    return [_sample(c, rendered, renderer) for c, rendered in zip(first, renderer.comparisons(first), strict=True)]
+    return [_sample(*each, renderer) for each in first_rendered(comparisons, renderer, n)[0]]
 
 
 def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str, accept_e
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{model} has no parity sample, so nothing could prove what is exported",
-            "train again: models of an earlier version, and those of tool calls alone, have none",
+            "train again with a few rows without tools, arguments, calls or reasoning; early models have none",
         )
     loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base, accept_edits=accept_edits)
     if adapter and "adapter" not in card:

@@ -24,6 +24,7 @@ from ..records import Comparison, Message, ScoredComparison
 from ..runs.layout import CONFIG, CONFIG_TOML, DATA_REPORT, ENVIRONMENT, EVAL, PROBE, SAMPLES, SELECTION
 from .build import Prepared
 from .checkpoints.identity import versions
+from .checks import UNPROVABLE, provable
 from .evaluation import Evaluator
 from .objective import describe_objective
 from .tracking.samples import sample_lines
@@ -44,6 +45,8 @@ def announce(prepared: Prepared, console: Console) -> None:
     for name in (name for name in stores if name != PROBE):
         for line in describe_ledger(name, stores[name].ledger):
             console.say(line)
+    if not provable(config, prepared.splits, prepared.renderer):
+        console.say(f"export       {UNPROVABLE}")
     for line in model_lines(prepared.built):
         console.say(line)
     console.say(f"engine       {prepared.engine}")

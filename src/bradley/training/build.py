@@ -33,7 +33,7 @@ from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
-from .checks import check_losses, check_positions, check_selection, check_stop, losses_decided
+from .checks import check_losses, check_positions, check_push, check_selection, check_stop, losses_decided
 from .distributed.build import build_strategy
 from .distributed.process_group import ProcessGroup
 from .distributed.strategy import Strategy
@@ -215,7 +215,9 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
-    return Layout(_rendered(splits, evals, test), train, probe, evals, test, plan, engine)
+    splits = _rendered(splits, evals, test)
+    check_push(config, splits, renderer)
+    return Layout(splits, train, probe, evals, test, plan, engine)
 
 
 def _rendered(splits: Splits, evals: dict[str, TokenStore], test: TokenStore | None) -> Splits:

@@ -11,12 +11,18 @@ from ..data.report import unusable
 from ..data.token_store import TokenStore
 from ..data.truncate import decided_losses, losses_above
 from ..errors import DataError, UserError
+from ..model.folder.parity import draw
 from ..model.folder.save_load import rendering_hashes
 from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
 
+UNPROVABLE = (
+    "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
+    "reasoning, or is above a limit, so no plain conversation could prove the export"
+)
+"""Reason for which a run ends without a parity sample."""
 ON_PURPOSE = {
     "response_over_limit": "--render.over_long truncate_response cuts such responses, --render.over_long drop leaves "
     "them out on purpose",
@@ -99,6 +105,17 @@ def check_losses(
         causes = train.ledger.lost(decided)
         hints = [hint for cause, hint in ON_PURPOSE.items() if causes.get(cause)]
         raise DataError(above, "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]))
+
+
+def provable(config: Config, splits: Splits, renderer: Renderer) -> bool:
+    """Return True if the data hold a conversation for the parity sample, without which no model can be exported."""
+    return bool(draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
+
+
+def check_push(config: Config, splits: Splits, renderer: Renderer) -> None:
+    """Raise `UserError` for a model that is to be pushed to the Hub, and could not be exported."""
+    if config.hub.push and not provable(config, splits, renderer):
+        raise UserError(f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or add plain rows")
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:
