@@ -164,6 +164,8 @@ def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace)
 def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
     """Return the scores of chosen and rejected, or None for both."""
     for better, worse in SCORES:
+        if better not in row and worse not in row:
+            continue
         high, low = rows.number(row, better, at), rows.number(row, worse, at)
         if high is not None and low is not None:
             return high, low
