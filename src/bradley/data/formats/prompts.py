@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..rows import Row
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
+from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
 
 QUESTION = (
@@ -43,7 +43,7 @@ ABOUT = {
 SYSTEM = {"system", "sys"}
 INPUT = {"input"}
 CONTEXT = {"context", "passage", "background"}
-FIRST = {"initial", "first", "previous", "prior", "partial", "prefix", "prefill"}
+FIRST = {"initial", "previous", "prior", "partial", "prefix", "prefill"}
 STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
 LONGEST_CHOICE = 24
 """Fewest characters of an answer that does not stand in a question by chance."""
@@ -142,7 +142,7 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
         wanted: the column that the user named as the prompt.
     """
     taken = set(used)
-    free = [path for path in layout.columns if path not in taken and not (set(words(path)) & ABOUT)]
+    free = [path for path in layout.columns if not covered(path, taken) and not (set(words(path)) & ABOUT)]
     system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
     free = [path for path in free if path not in system and not _renders(layout, path, taken)]
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
@@ -226,7 +226,7 @@ def _system(layout: Layout, path: Path) -> bool:
 def _steps(path: Path) -> bool:
     """Return True for the name of a column with the beginning of both answers."""
     parts = set(words(path))
-    return bool(parts & FIRST and parts & STEPS)
+    return bool(parts & FIRST and parts & STEPS) or {"first", "steps"} <= parts
 
 
 def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
