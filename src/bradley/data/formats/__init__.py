@@ -230,7 +230,8 @@ def convert_rows(
         # 150 MB of rows take up to a minute, longer than the usual 30 seconds between stop signal and kill.
         check_stopping()
         try:
-            result = _result(row, reading, replace(place, row=number), taken)
+            here = RowPlace(place.name, place.stem, number, place.settings, place.notes)
+            result = _result(row, reading, here, taken)
         except DataError as error:
             result = counted(error, number, count_faults)
         yield result
