@@ -341,3 +341,46 @@ def test_a_number_beside_answers_named_by_hand_stops_the_load():
 def test_words_of_labels(word, side):
     said = meaning(word, [("output_a",), ("output_b",)], ("a", "b"))
     assert (said.side if said else None) == side
+
+
+KEYS = [
+    *(
+        "prompt",
+        "question",
+        "system",
+        "history",
+        "messages",
+        "chosen",
+        "rejected",
+        "label",
+        "winner",
+        "response_a",
+        "a",
+    ),
+    *("response_b", "answers", "completions", "scores", "ranks", "annotations", "turn", "score_a", "score_b", "rank"),
+    *("role", "content", "from", "value", "text", "steps", "best", "preference", "", "images"),
+]
+WORDS = [
+    *("", "a", "A>B", "tie", "model_a", "response_a", "1", GOOD, BAD, "\n\nHuman: hi\n\nAssistant:", "\ud800"),
+    *('["x", null]', '[{"role": "user", "content": "x"}]', "[{'role'", "user", "assistant", "x" * 99),
+]
+ANYTHING = st.recursive(
+    st.one_of(
+        st.sampled_from(WORDS), st.sampled_from([0, 1, 2, -1, 0.5, True, None, float("nan"), float("inf"), 10**40])
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=6), min_size=1, max_size=4), st.booleans())
+def test_rows_of_any_content_are_read_counted_or_refused_in_words(rows, by_hand):
+    columns = {"chosen": "response_a", "rejected": "response_b"} if by_hand else {}
+    try:
+        place = RowPlace("x.jsonl", "x", settings=Data(columns=columns))
+        reading, numbered = choose_format(enumerate(rows, 1), place, count_faults=True)
+        results = list(convert_rows(numbered, reading, place, set(), count_faults=True))
+    except DataError as error:
+        assert error.message.isprintable() and len(error.message) < 1500 and error.hint
+    else:
+        assert len(results) == len(rows) and reading.describe().isprintable()

@@ -196,16 +196,29 @@ def _branched(path: Path, values: list[Any]) -> Given:
     key = branch_key(values[0][-1])
     inside = [value[-1][key] for value in values]
     text = _text_key(inside)
-    entries = lambda row: (at_path(row, path) or [{}])[-1].get(key) or []  # noqa: E731
+
+    def entries(row: Row) -> list[Any]:
+        value = at_path(row, path)
+        last = value[-1] if isinstance(value, list) and value else {}
+        return _list(last.get(key) if isinstance(last, dict) else None)
+
     shown = f"{named(path)}, last turn, {key}"
     return Given(_of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path)
 
 
 def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
     """Return the answers of a list."""
-    entries = lambda row: at_path(row, path) or []  # noqa: E731
+
+    def entries(row: Row) -> list[Any]:
+        return _list(at_path(row, path))
+
     inner = _inner(entries, values, text, path) if text else ()
     return Given(_of_list(path, values), _getter(entries, text), named(path), inner)
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list, and an empty list for any other value: a row without answers is counted."""
+    return value if isinstance(value, list) else []
 
 
 def _getter(entries: Callable[[Row], Any], text: str) -> Callable[[Row], list[Any]]:

@@ -11,9 +11,9 @@ from ..rows import Row, RowPlace
 from .annotations import find_annotations
 from .answers import Given, family_of, find_families, find_lists, find_named, find_polar, of_paths, rating, whole
 from .base import Format
-from .labelled import Columns, reading_of
+from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, is_spoken, named
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt
@@ -113,7 +113,7 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     _check_held(layout)
     _check_named(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
-    if prompt.paths in ((), (("prompt",),)):
+    if prompt.paths in ((), (("prompt",),)) and not prompt.several:
         return None
     return pair_reading(prompt, CHOSEN, REJECTED)
 
@@ -129,6 +129,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     keys = tuple(dict.fromkeys(path[0] for path in (*prompt.paths, chosen, rejected)))
 
     def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
+        if prompt.several and (found := _in_lists(prompt, row, (chosen, rejected), at)):
+            return found if isinstance(found, Rejected) else convert_preference({**row, **found}, at)
         begun = prompt.begun(row)
         sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
         sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]
@@ -145,6 +147,20 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
     return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id"}))
+
+
+def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
+    """Return prompt and sides of a row with a list of questions, and a list of replies for each side; None for none."""
+    questions = texts_of(at_path(row, prompt.question)) if prompt.question else None
+    replies = [texts_of(at_path(row, path)) for path in paths]
+    if questions is None or None in replies:
+        return None
+    found = exchanges(questions, [texts or [] for texts in replies], at)
+    if isinstance(found, Rejected):
+        return found
+    parts = (found[0], *found[1])
+    written = [[{"role": turn.role, "content": turn.content} for turn in part] for part in parts]
+    return dict(zip(("prompt", "chosen", "rejected"), written, strict=True))
 
 
 def _continued(chosen: Any, rejected: Any) -> Row:

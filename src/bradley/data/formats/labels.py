@@ -20,6 +20,8 @@ ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "ro
 """Words in the name of a column of numbers that count rows."""
 MOST_UNCLEAR = 6
 """Most different values of a column that is called a label and is not understood; a column with more is another."""
+MOST_INDEX = 10**6
+"""Bound of an index: a larger number is no place among answers."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
 NEUTRAL = (
@@ -194,8 +196,8 @@ def _said(value: Any, answers: Answers) -> Said | None:
     if isinstance(value, int | float) and answers.names and not answers.marks:
         return None
     if isinstance(value, int | float):
-        return Said(None, int(value)) if value == int(value) and value >= 0 else None
-    return meaning(value, answers.names, answers.marks)
+        return Said(None, int(value)) if 0 <= value < MOST_INDEX and value == int(value) else None
+    return meaning(value, answers.names, answers.marks) if isinstance(value, str) else None
 
 
 def _base(digits: set[int], sides: int) -> tuple[int | None, bool]:

@@ -90,6 +90,9 @@ class Prompt:
         A value that is neither comes back as it is, for the reader of turns to refuse.
         """
         question = part_of(row, self.question)
+        if self.several and (texts := texts_of(question)) is not None:
+            # Several questions need a reply to each: without replies the reader of turns refuses the list.
+            question = texts[0] if len(texts) == 1 else texts
         text = question
         if isinstance(question, str) or question is None:
             text = _joined(part_of(row, self.context), question, part_of(row, self.input))
@@ -176,7 +179,8 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
     if not set(words(found.question)) & set(CERTAIN[:6]):
         return replace(found, question=turns)
     # Turns that end with the user hold a question of their own: nothing says how the two belong together.
-    ends = [normal(value)[-1].get("role") for value in layout.columns[turns] if value]
+    told = [normal(value) for value in layout.columns[turns]]
+    ends = [value[-1].get("role") for value in told if is_turns(value)]
     return replace(found, history=turns) if "user" not in ends else found
 
 
