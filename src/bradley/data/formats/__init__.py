@@ -193,7 +193,7 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
 def fixed(format: str) -> Reading:
     """Return the reading of a format of fixed columns."""
     shape = FORMATS[format]
-    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}))
+    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}, shape.remarks))
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:

@@ -16,7 +16,7 @@ from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, is_spoken, named, texts_of
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
-from .prompts import Prompt, find_prompt
+from .prompts import Prompt, find_prompt, repeated
 from .ratings import find_labels
 from .reading import Reading
 from .refusals import Refused, refusal, step_labels, steps_refused
@@ -114,6 +114,9 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     _check_named(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
+        return None
+    # A question beside whole conversations that hold the question adds nothing.
+    if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
         return None
     return pair_reading(prompt, CHOSEN, REJECTED)
 

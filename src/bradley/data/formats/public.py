@@ -128,5 +128,5 @@ REWARDBENCH2 = Format(
     _lists_of_texts,
     convert_rewardbench2,
     '{"prompt": ..., "chosen": [texts], "rejected": [texts]}',
-    no_labels=("error", "additional_metadata"),
+    remarks=("error", "additional_metadata"),
 )

@@ -48,9 +48,10 @@ class Unread:
         seen: columns with text or messages that are not read -> number of rows.
     """
 
-    def __init__(self, known: Iterable[str]) -> None:
-        """Begin with the columns that are read."""
+    def __init__(self, known: Iterable[str], remarks: Iterable[str] = ()) -> None:
+        """Begin with the columns that are read, and with those known as remarks on the answers."""
         self.known = set(known)
+        self.remarks = set(remarks)
         self.free: set[str] = set()
         self.seen: Counter[str] = Counter()
 
@@ -65,7 +66,8 @@ class Unread:
             if type(value) is str and len(value) <= LONG and not _may_be_part(str(key)):
                 continue
             key = str(key)
-            if key == "source" and not is_free(value):
+            if key in self.remarks or (key == "source" and not is_free(value)):
+                self.free |= {key} if is_free(value) else set()
                 continue
             if not value or (isinstance(value, str) and not value.strip()):
                 continue
