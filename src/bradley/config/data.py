@@ -66,12 +66,14 @@ class Data(Section):
     format: str | dict[str, str] = "auto"
     """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
     your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
-    known shape, a `bradley.Comparison`, or None to leave the row out. A table gives each source a format of its own,
-    keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
+    known shape, a `bradley.Comparison`, a list of the two, or None to leave the row out. A function with a first
+    parameter called `rows` takes all rows of a file, and yields new rows. A table gives each source a format of its
+    own, keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
     columns: dict[str, str | dict[str, str]] = {}
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
-    `prompt = "info.question"`. A table gives a source columns of its own, keyed by the source as spelled, or by the
-    split: `valid = { chosen = "good" }`. Such a table replaces the names for all sources."""
+    `prompt = "info.question"`. `label` names the column that says which answer is better. A table gives a source
+    columns of its own, keyed by the source as spelled, or by the split: `valid = { chosen = "good" }`. Such a table
+    replaces the names for all sources."""
     ignore: Words = ""
     """Columns left out on purpose; dots reach into objects. A column that no format reads stops the load if it may be
     part of the conversation: long texts, messages, and names such as system, input or context."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rows import Row
 from .labels import NEUTRAL, Answers, Label, Unknown, Verdict
-from .layout import Layout, Path, at_path, named, words
+from .layout import Layout, Path, at_path, covered, named, words
 from .ratings import order_of
 from .words import LABEL, TIE, meaning
 
@@ -22,7 +22,7 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
         return []
     found = []
     for path in layout.of_kind("objects"):
-        if path in used or (wanted is not None and path != wanted):
+        if covered(path, used) or (wanted is not None and path != wanted):
             continue
         lists = [at_path(row, path) or [] for row in layout.rows]
         seen = [votes_of(value, answers) for value in lists if value]

@@ -18,6 +18,10 @@ BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "bes
 """Words that make a truth value of one side a label."""
 ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
 """Words in the name of a column of numbers that count rows."""
+MOST_UNCLEAR = 6
+"""Most different values of a column that is called a label and is not understood; a column with more is another."""
+MOST_INDEX = 10**6
+"""Bound of an index: a larger number is no place among answers."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
 NEUTRAL = (
@@ -112,39 +116,40 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return None
     if label := _of_one_side(layout, path, answers, values):
         return label
-    said = {str(value): _said(value, answers) for value in values}
+    said = [_said(value, answers) for value in values]
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
     several = len(answers.names) > 2 or answers.number > 2
-    label = Label(
-        (path,),
-        "choice",
-        None,
-        2 if not by_name else 1 if several else 0,
-        aspects,
-        shown=lambda row: _shown(at_path(row, path)),
-    )
-    if any(meant is None for meant in said.values()):
-        if not by_name or not 2 <= len(counts) <= 6:
-            return None
-        return replace(label, problem=f"{named(path)} has values that name no side: {values_of(counts)}")
-    digits = {meant.digit for meant in said.values() if meant and meant.digit is not None}
+    tier = 2 if not by_name else 1 if several else 0
+    label = Label((path,), "choice", None, tier, aspects, shown=lambda row: _shown(at_path(row, path)))
+    if not by_name and (None in said or any(meant.side is None for meant in said if meant)):
+        likely = _may_be_label(path, values, answers)
+        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
+    if None in said:
+        unclear = f"{named(path)} has values that name no side: {values_of(counts)}"
+        return replace(label, problem=unclear) if 2 <= len(counts) <= MOST_UNCLEAR else None
+    digits = {meant.digit for meant in said if meant and meant.digit is not None}
     if not digits:
         return replace(label, read=_choice(path, answers, None))
     if any(isinstance(value, bool) for value in values):
-        return (
-            replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
-        )
+        return replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side")
     base, undecided = _base(digits, answers.number or len(answers.names))
     if several and len(digits) == 1:
         base, undecided = None, True
-    if not by_name:
-        repeats = len(counts) < len(values) or len(values) < 3
-        likely = repeats and 2 <= len(digits) <= 4 and max(digits) <= 2 and not ABOUT & set(words(path))
-        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
     if base is None:
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
     return replace(label, read=_choice(path, answers, base))
+
+
+def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
+    """Return True for two to four different values that are words or numbers for a side, or truth values."""
+    counts, parts = set(map(str, values)), set(words(path))
+    repeats = len(counts) < len(values) or len(values) < 3
+    if not 2 <= len(counts) <= 4 or not repeats or (ABOUT & parts and not parts & set(answers.stem)):
+        return False
+    pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
+    said = [_said(value, pair) for value in values]
+    return all(meant and (meant.side is not None or (meant.digit or 0) <= 2) for meant in said)
 
 
 def _of_one_side(layout: Layout, path: Path, answers: Answers, values: list[Any]) -> Label | None:
@@ -187,9 +192,12 @@ def _said(value: Any, answers: Answers) -> Said | None:
     """Return the meaning of a value of a label."""
     if isinstance(value, bool):
         return Said(None, int(value))
+    # Without marks in the names, nothing says which of the two is the first.
+    if isinstance(value, int | float) and answers.names and not answers.marks:
+        return None
     if isinstance(value, int | float):
-        return Said(None, int(value)) if value == int(value) and value >= 0 else None
-    return meaning(value, answers.names, answers.marks)
+        return Said(None, int(value)) if 0 <= value < MOST_INDEX and value == int(value) else None
+    return meaning(value, answers.names, answers.marks) if isinstance(value, str) else None
 
 
 def _base(digits: set[int], sides: int) -> tuple[int | None, bool]:

@@ -61,12 +61,21 @@ def normal(value: Any) -> Any:
         held = holder(value)
         return normal(value[held]) if held else value
     if isinstance(value, list) and value:
+        if _is_normal(value):
+            return value
         if all(is_pair(entry) for entry in value):
             return from_pairs(value)
         if not any(_who(entry) for entry in value if isinstance(entry, dict)) and isinstance(value[0], dict):
             return text_of_parts(value)
         return [_message(entry) if isinstance(entry, dict) else entry for entry in value]
     return value
+
+
+def _is_normal(value: list[Any]) -> bool:
+    """Return True for messages that need no change, as nearly all messages are."""
+    return all(
+        type(entry) is dict and type(entry.get("content")) is str and entry.get("role") in CHAT_ROLES for entry in value
+    )
 
 
 def holder(value: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..rows import Row, quoted
 from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, scalar
-from .layout import Family, Layout, Path, at_path, named, words
+from .layout import Family, Layout, Path, at_path, covered, named, words
 from .words import CORRECT, LABEL, RANK, SCORE, TIES, VOTES, meaning
 
 
@@ -21,11 +21,12 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
     """
     found = []
     if wanted is None:
-        families = [family for family in layout.families if not used.intersection(family.paths)]
+        families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
+        families += beside_names(layout, answers, used)
         found = [label for family in families if (label := per_side(layout, family, answers))]
     taken = {path for label in found for path in label.paths}
     for path in layout.columns:
-        if path in used | taken or (wanted is not None and path[: len(wanted)] != wanted):
+        if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
             continue
         if (label := scalar(layout, path, answers, wanted is not None)) or (
             label := listed(layout, path, answers, wanted is not None)
@@ -120,7 +121,7 @@ def order_of(value: Any, beside: Row, answers: Answers) -> Verdict | Unknown | N
 def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     """Return the label of columns that hold a number for each side."""
     parts, count = set(family.stem), len(answers.names)
-    if len(family.paths) != count or not answers.names or (answers.marks and not _same_marks(family, answers)):
+    if len(family.paths) != count or not answers.names or not _same_marks(family, answers):
         return None
     values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
     if not values or any(value is None for value in values):
@@ -156,8 +157,24 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
 
 
+def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
+    """Return the columns named after the answers, such as kimi_score beside kimi, for answers without marks."""
+    if answers.marks:
+        return []
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for name in answers.names:
+        own = words(name)
+        for path in layout.columns:
+            rest = tuple(word for word in words(path) if word not in own)
+            if not covered(path, used) and rest and len(words(path)) == len(own) + len(rest):
+                found.setdefault(rest, []).append(path)
+    return [Family(rest, "name", (), tuple(paths)) for rest, paths in found.items() if len(paths) == len(answers.names)]
+
+
 def _same_marks(family: Family, answers: Answers) -> bool:
     """Return True if the marks of a family are those of the answers, or count the answers from the first on."""
+    if not answers.marks or not family.marks:
+        return family.kind == "name"
     first = family.marks[0]
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
 

@@ -98,6 +98,8 @@ def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | No
     parts = set(words((text.strip(),)))
     if (parts & TIES and parts <= TIES | BESIDE_TIES) or parts in NO_WINNER:
         return Said(TIE)
+    if names and not marks:
+        return None
     stem = {word for name in names for word in words(name)} - set(marks)
     rest = [word for word in words((text.strip(),)) if word not in FILLER and word not in stem]
     if len(rest) != 1 or low.startswith("-"):
@@ -120,7 +122,7 @@ def _mark(word: str, marks: Sequence[str], sides: int) -> Said | None:
 
 def _compared(found: re.Match[str], names: Sequence[Path], marks: Sequence[str]) -> Said | None:
     """Return the meaning of a comparison of two sides."""
-    first, second = (meaning(found[group], names, marks) for group in (1, 3))
+    first, second = (meaning(found[group].strip(), names, marks) for group in (1, 3))
     if first is None or second is None:
         return None
     places = [said.side if said.side is not None else _from_number(said.digit, marks) for said in (first, second)]
