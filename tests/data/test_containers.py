@@ -17,7 +17,7 @@ from bradley.config import Data
 from bradley.data.formats import to_comparisons
 from bradley.data.load import load_splits
 from bradley.data.rows import Foreign
-from bradley.data.sources import resolve
+from bradley.data.sources import arrow_rows, resolve
 from bradley.data.sources.plain import numbered, plain_row
 from bradley.errors import DataError
 
@@ -375,6 +375,24 @@ def test_images_and_sounds_are_not_decoded(tmp_path):
         assert [response.text for response in one.responses] == ["a", "b"]
 
 
+def test_a_dataset_in_memory_is_read_whatever_its_format():
+    shape = {"chosen": datasets.Value("string"), "grid": datasets.Array2D((2, 2), "int8")}
+    rows = [{"chosen": str(n), "grid": [[n, 1], [2, 3]]} for n in range(5)]
+    made = datasets.Dataset.from_list(rows, features=datasets.Features(shape))
+    for held in (made, made.with_format("numpy"), made.select(range(5)), made.to_iterable_dataset()):
+        assert [row for _, row in numbered(held, "rows")] == rows
+    (first, *_) = (row for _, row in numbered(made.with_format("numpy", columns=["chosen"]), "rows"))
+    assert first == {"chosen": "0"}
+    turned = made.with_transform(lambda batch: {"chosen": [text * 2 for text in batch["chosen"]]})
+    assert [row for _, row in numbered(turned, "rows")] == [{"chosen": row["chosen"] * 2} for row in rows]
+
+
+def test_large_rows_are_made_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(arrow_rows, "BATCH_BYTES", 100)
+    rows = [{"text": "x" * 40, "n": n} for n in range(50)]
+    assert [row for _, row in numbered(pa.Table.from_pylist(rows), "rows")] == rows
+
+
 def test_the_index_of_pandas_is_left_out(tmp_path):
     frame = pd.DataFrame([{"prompt": "q", "chosen": str(n), "rejected": "b"} for n in range(6)]).iloc[::2]
     frame.to_csv(tmp_path / "a.csv")
@@ -407,6 +425,9 @@ def test_the_mark_at_the_beginning_names_the_encoding(tmp_path, name, encoding):
 
 def test_a_broken_encoding_is_named(tmp_path):
     path = tmp_path / "a.jsonl"
+    path.write_bytes("{}\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.jsonl begins with null characters, as UTF-16 without"):
+        of_file(str(path))
     for end in (b"{", b"\x00\xd8a\x00"):
         path.write_bytes("{}\n".encode("utf-16") + end)
         with pytest.raises(DataError, match=r"a\.jsonl begins like UTF-16, and is not whole"):

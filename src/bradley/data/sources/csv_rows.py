@@ -171,7 +171,7 @@ def _records(path: Path, dialect: Dialect) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            hint = "correct it; a quote inside a quoted cell is written twice"
+            hint = "correct it; a cell that begins with a quote ends with one, and a quote inside is written twice"
             raise DataError(f"{path}, line {line}: not CSV: {error}", hint) from error
         if cells:
             # A row with a missing comma would otherwise put every later cell under the wrong name.

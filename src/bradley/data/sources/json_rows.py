@@ -15,6 +15,10 @@ from ..rows import kind, names_of, quoted
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 
+ROW = 'a row looks like {"prompt": ...}'
+LINES = "a list of rows is a .json file, and a .jsonl file has an object per line"
+"""Hints for a value that is no row."""
+
 
 def json_lines(path: Path, nulls: bool = False) -> NumberedRows:
     """Read an object per line, numbered by line. Blank lines and CRLF are accepted.
@@ -45,7 +49,7 @@ def objects_of(lines: Iterable[Line], name: str, nulls: bool = False) -> Numbere
                     raise
                 message = f"{error.message}; this last line has no line end, so the file may have been cut short"
                 raise DataError(message, error.hint) from error
-            row = _object(value, where)
+            row = _object(value, where, LINES if isinstance(value, list) else ROW)
             if not nulls:
                 parser.drop_nulls([row])
             yield number, row
@@ -87,7 +91,7 @@ def json_document(path: Path, nulls: bool = False) -> NumberedRows:
     if not nulls:
         parser.drop_nulls(rows)
     for number, row in enumerate(rows, start=1):
-        yield number, _object(row, f"{path}, row {number}")
+        yield number, _object(row, f"{path}, row {number}", ROW)
 
 
 def _has_object_per_line(path: Path) -> bool:
@@ -110,10 +114,9 @@ def _has_object_per_line(path: Path) -> bool:
     return False
 
 
-def _object(value: Any, where: str) -> Row:
+def _object(value: Any, where: str, hint: str) -> Row:
     """Return a value as a row; raise `DataError` for anything but an object."""
     if not isinstance(value, dict):
-        hint = "a list of rows is a .json file" if isinstance(value, list) else 'a row looks like {"prompt": ...}'
         raise DataError(f"{where}: found {kind(value)}, and an object is wanted", hint)
     return value
 

@@ -99,6 +99,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         else:
             check_plain(path, first)
         encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), "")
+        if not encoding and b"\0" in first[:4]:
+            message = f"{path} begins with null characters, as UTF-16 without a byte-order mark does"
+            raise DataError(message, "convert the file: iconv -f UTF-16LE -t UTF-8")
         yield io.BufferedReader(_Recoded(path, text, encoding), BLOCK) if encoding else text  # type: ignore[type-var]
 
 
