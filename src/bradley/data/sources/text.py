@@ -95,7 +95,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         text: BinaryIO = file
         if path.suffix in PACKED:
             text = _unpacked(path, file, first)
-            first = text.peek(8)[:8]  # type: ignore[attr-defined]
+            first = text.peek(8)[:8]
         else:
             check_plain(path, first)
         encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), "")
@@ -175,7 +175,7 @@ def _unpacked(path: Path, file: BinaryIO, first: bytes) -> io.BufferedReader:
         message = f"{path} is not a whole {kind.name} file: it does not begin like one"
         raise DataError(message, f"if it is plain text, rename it: mv {path} {path.with_suffix('')}")
     # `gzip.open` and `lzma.open` have no guard against a small file that unpacks to gigabytes.
-    return io.BufferedReader(_Unpacked(path, file, kind), BLOCK)  # type: ignore[type-var]
+    return io.BufferedReader(_Unpacked(path, file, kind), BLOCK)  # type: ignore[arg-type]
 
 
 class _Unpacked(io.RawIOBase):
