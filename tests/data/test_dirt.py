@@ -84,7 +84,7 @@ ASKED = {"empty", "bidirectional", "leaked"}
 @pytest.mark.parametrize("kind", sorted(DIRT))
 def test_too_much_dirt_stops_the_run(kind):
     rows = [*CLEAN[:4], *(DIRT[kind](n) for n in range(4))]
-    policies = dict.fromkeys(("empty", "bidirectional", "duplicate", "leaked"), "drop")
+    policies = dict.fromkeys(ASKED, "drop")
     reason = kind.split()[0]
     if reason in LEDGER:
         splits = load_splits(Data(train="-", **policies), 0, train=rows, valid=HELD_OUT)

@@ -4,7 +4,7 @@ import pytest
 
 from bradley.data.truncate import Ledger
 from bradley.errors import DataError, UserError
-from bradley.training.build import check_losses, check_positions, objective, probe_of
+from bradley.training.build import check_losses, check_positions, losses_decided, objective, probe_of
 from tests.helpers import BERT, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 from tests.losses.judged import targets
 from tests.training.jobs import config
@@ -28,14 +28,27 @@ def test_the_limit_is_held_against_the_positions_that_a_model_can_use(settings, 
 
 def test_what_loading_and_rendering_lose_is_added_up():
     store = store_for(ROWS)
-    store.ledger.add("over_long", ROWS[0], 10, dropped=True)
+    store.ledger.add("response_over_limit", ROWS[0], 10, dropped=True)
     account = {"rows": 100, "rejected": {"irregular": {"count": 2}}, "findings": {"duplicate": {"dropped": 1}}}
     check_losses(store, 50, account, 0.05)  # 3 of 100 and 1 of 50
-    with pytest.raises(DataError, match=r"drop 1 of 50 training comparisons \(1 over_long\); with the 3\.0%"):
+    with pytest.raises(DataError, match=r"drop 1 of 50 training comparisons \(1 response_over_limit\); with the 3\.0%"):
         check_losses(store, 50, account, 0.049)
     store.ledger.causes.clear()
     check_losses(store, 50, account, 0.0)  # loading has its own check
     assert Ledger().dropped == 0
+
+
+@pytest.mark.parametrize("policy", ["drop", "truncate_prompt"])
+def test_what_a_policy_of_the_user_drops_is_never_held_against_the_share(policy):
+    store, account = store_for(ROWS), {"rows": 50, "rejected": {}, "findings": {}}
+    for cause in ("over_long", "short_response", "response_over_limit", "identical_ids"):
+        for _ in range(10):
+            store.ledger.add(cause, ROWS[0], 1, dropped=True)
+    decided = losses_decided(config(render={"over_long": policy}, data={"identical": "drop"}))
+    check_losses(store, 50, account, 0.0, decided)
+    with pytest.raises(DataError, match=r"drop 20 of 50 .*\(10 response_over_limit, 10 identical_ids\)") as caught:
+        check_losses(store, 50, account, 0.0, losses_decided(config()))
+    assert "--render.over_long drop" in caught.value.hint and "--data.identical drop" in caught.value.hint
 
 
 def test_the_probe_is_a_fixed_sample_of_what_is_trained_on():

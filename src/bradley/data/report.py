@@ -1,7 +1,7 @@
 """Report of a split, for `data_report.json` and the screen: an account of every row.
 
-For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + capped
-away + grouped away + sampled away. A row is a comparison unless rejected.
+For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + gathered
+away + capped away + grouped away + sampled away. A row is a comparison unless rejected.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,13 @@ from ..common.signals import check as check_stopping
 from ..config import Data
 from ..records import Rejected
 from .filters import EXAMPLES
-from .formats import ASKED_FOR
+from .formats import ASKED_FOR, REASONS
 from .rows import on_one_line
 from .table import Selection
 
 SOURCES_SHOWN = 8
+KEPT_BY = {"no_judgment": "; --data.equal_scores tie keeps ties"}
+"""Reason -> setting that keeps such rows, for the notes on screen."""
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -29,11 +31,14 @@ class SplitReport:
 
     Attributes:
         rows: rows read from sources; for a split by share, comparisons received.
-        sources: each with path, part (the setting's entry), format, rows and sha256.
-        rejected: by reason, with a count and up to five examples.
+        sources: each with path, part (the setting's entry), format, rows and sha256; and `reading`, a text about the
+            use of the columns, where a format gives one.
+        rejected: by reason, with a count and up to five examples; faulty rows too, by the fault in words.
+        faulty: faulty rows by file, see `faults.FileFaults`; files without a faulty row are left out.
         mix: by part, comparisons available and kept.
         split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
-        findings: by check of `filters`.
+        findings: by check of `filters`; `named` is True for a policy that the user named.
+        gathered, gathered_away: see `judges.gather`; comparisons merged into votes, or left out for equal votes.
         capped_away, grouped_away: comparisons above the limit of a prompt; comparisons merged into others.
         sample: see `split.sample`.
         inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
@@ -44,10 +49,13 @@ class SplitReport:
     rows: int = 0
     sources: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faulty: list[dict[str, Any]] = field(default_factory=list)
     mix: dict[str, dict[str, int]] = field(default_factory=dict)
     split_from: str = ""
     split_off: dict[str, int] = field(default_factory=dict)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gathered: dict[str, int] = field(default_factory=dict)
+    gathered_away: int = 0
     capped_away: int = 0
     grouped_away: int = 0
     sample: dict[str, Any] = field(default_factory=dict)
@@ -93,10 +101,11 @@ class SplitReport:
 def unusable(rejected: dict[str, Any], findings: dict[str, Any]) -> dict[str, int]:
     """Count rows of a split lost by loading, by reason or policy.
 
-    Rows left out on request are not lost: rows left out by a filter, or by a policy without `drop` as the default.
+    Rows that a setting of the user decides about are not lost: ties, rows left out by a filter, faulty rows under
+    `data.faulty = "drop"`, and rows dropped by a policy that the user named or that drops nothing by default.
     """
-    rows = {reason: entry["count"] for reason, entry in rejected.items() if reason not in ASKED_FOR}
-    dropped = {check: finding["dropped"] for check, finding in findings.items() if finding["dropped"]}
+    rows = {reason: entry["count"] for reason, entry in rejected.items() if reason in REASONS.keys() - ASKED_FOR}
+    dropped = {check: f["dropped"] for check, f in findings.items() if f["dropped"] and not f.get("named")}
     return rows | {check: count for check, count in dropped.items() if Data.model_fields[check].default == "drop"}
 
 
@@ -125,12 +134,15 @@ def _too_many(split: dict[str, Any], most: float) -> list[str]:
 
 def _notes(split: dict[str, Any]) -> list[str]:
     """Describe rows left out, findings and samples of a split, each in a line."""
-    notes = [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
+    notes = [f"{source['path']}: {source['reading']}" for source in split["sources"] if source.get("reading")]
+    notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
-        example = entry["examples"][0]
-        word = "left out" if reason in ASKED_FOR else "rejected"
-        notes.append(f"{word} {entry['count']:,} {reason}, such as {example['file']}, row {example['row']}")
+        word = "rejected" if reason in REASONS.keys() - ASKED_FOR else "left out"
+        named = reason if reason in REASONS else f"faulty ({reason})"
+        first = entry["examples"][0]
+        such = f"such as {first['file']}, row {first['row']}{KEPT_BY.get(reason, '')}"
+        notes.append(f"{word} {entry['count']:,} {named}, {such}")
     for check, finding in split["findings"].items():
         if finding["count"]:
             done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"
@@ -145,6 +157,8 @@ def _notes(split: dict[str, Any]) -> list[str]:
     if split["near_train"]:
         share = split["near_train"] / split["comparisons"]
         notes.append(f"found {split['near_train']:,} ({share:.1%}) with the words of a training prompt, kept")
+    if split.get("gathered", {}).get("rows"):
+        notes.append(_gathered(split["gathered"]))
     if split["capped_away"]:
         notes.append(f"capped per prompt: {split['capped_away']:,} left out")
     if split["grouped_away"]:
@@ -154,6 +168,13 @@ def _notes(split: dict[str, Any]) -> list[str]:
         more = [f"and {len(sources) - SOURCES_SHOWN} more"] if len(sources) > SOURCES_SHOWN else []
         notes.append(f"sample of {split['comparisons']:,}: {', '.join(sources[:SOURCES_SHOWN] + more)}")
     return notes
+
+
+def _gathered(found: dict[str, int]) -> str:
+    """Describe the gathering of judges."""
+    opposed = f"{found['opposed']:,} with opposite labels"
+    tied = f", {found['tied']:,} pairs of equal votes left out" if found["tied"] else ""
+    return f"gathered {found['rows']:,} judgments into votes on {found['pairs']:,} pairs, {opposed}{tied}"
 
 
 def quantiles(values: Iterable[int]) -> dict[str, float]:

@@ -13,12 +13,24 @@ from ..errors import DataError
 
 Row = dict[str, Any]
 
+CORRECT = "correct or remove the row"
+"""Hint for a fault without a better hint."""
 LARGEST = 1e38
 """Limit of numbers: single precision has no number beyond `LARGEST`, or below the inverse of `LARGEST`."""
 
 
-CORRECT = "correct or remove the row; where every row is so, turn the rows with --data.format module:function"
-"""Hint for a fault without a better one."""
+class RowFault(DataError):
+    """Row of the wrong shape; the loader counts such rows before the run stops.
+
+    Attributes:
+        found, wanted: found and expected content, in words.
+    """
+
+    def __init__(self, place: str, found: str, wanted: str, hint: str) -> None:
+        super().__init__(f"{place}: found {found}, wanted {wanted}", hint)
+        self.found, self.wanted = found, wanted
+
+
 UNQUOTED = "write the number without quotes; where every row is so, turn the rows with --data.format module:function"
 """Hint for a number given as text."""
 
@@ -60,10 +72,9 @@ class RowPlace:
     settings: Data = field_(default_factory=Data)
     notes: Counter[str] = field_(default_factory=Counter)
 
-    def fault(self, found: str, wanted: str, hint: str = "") -> DataError:
+    def fault(self, found: str, wanted: str, hint: str = "") -> RowFault:
         """Build the error for a row of the wrong shape."""
-        hint = hint or CORRECT
-        return DataError(f"{on_one_line(self.name)}, row {self.row}: found {found}, wanted {wanted}", hint)
+        return RowFault(f"{on_one_line(self.name)}, row {self.row}", found, wanted, hint or CORRECT)
 
 
 def field(row: Row, key: str, at: RowPlace, wanted: str = "text or messages") -> Any:

@@ -1,6 +1,6 @@
 """Checks of a prepared run, before the run folder is made; the hint of each error names the setting to change."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..config import Config
@@ -9,12 +9,26 @@ from ..data.plan import Plan
 from ..data.render import Renderer
 from ..data.report import unusable
 from ..data.token_store import TokenStore
+from ..data.truncate import decided_losses, losses_above
 from ..errors import DataError, UserError
+from ..model.folder.parity import draw
 from ..model.folder.save_load import rendering_hashes
 from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
+
+UNPROVABLE = (
+    "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
+    "reasoning, or is above a limit, so no plain conversation could prove the export"
+)
+"""Reason for which a run ends without a parity sample."""
+ON_PURPOSE = {
+    "response_over_limit": "--render.over_long truncate_response cuts such responses, --render.over_long drop leaves "
+    "them out on purpose",
+    "identical_ids": "--data.identical drop leaves equal responses out on purpose",
+}
+"""Cause of a loss in rendering -> setting that decides about the loss."""
 
 
 def check_stop(stop_after: int, plan: Plan) -> None:
@@ -62,7 +76,17 @@ def check_positions(network: Any, max_tokens: int) -> None:
         )
 
 
-def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_share: float) -> None:
+def losses_decided(config: Config) -> set[str]:
+    """Return the causes of loss in rendering that a setting of the user decides about.
+
+    A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
+    """
+    return decided_losses(config.render, config.data)
+
+
+def check_losses(
+    train: TokenStore, given: int, account: dict[str, Any], max_share: float, decided: Collection[str] = ()
+) -> None:
     """Check the share of training data lost in loading and rendering together.
 
     Args:
@@ -70,20 +94,28 @@ def check_losses(train: TokenStore, given: int, account: dict[str, Any], max_sha
         given: number of comparisons given to rendering.
         account: report of the training split.
         max_share: `data.max_rejected_share`.
+        decided: causes that do not count, see `losses_decided`.
 
     Raises:
-        DataError: rendering drops comparisons, and the lost share exceeds `max_share`.
+        DataError: rendering drops comparisons against the user's wish, and the lost share exceeds `max_share`.
     """
-    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
-    before, dropped = sum(lost.values()) / account["rows"], train.ledger.dropped
-    if dropped and before + dropped / given > max_share:
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in train.ledger.causes.items() if row["dropped"])
-        raise DataError(
-            f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
-            f"rows lost before that is above data.max_rejected_share = {max_share}",
-            "raise render.max_tokens, choose another render.over_long, or raise data.max_rejected_share",
-        )
+    before = sum(lost.values()) / account["rows"]
+    if above := losses_above(train.ledger, given, before, max_share, decided):
+        causes = train.ledger.lost(decided)
+        hints = [hint for cause, hint in ON_PURPOSE.items() if causes.get(cause)]
+        raise DataError(above, "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]))
+
+
+def provable(config: Config, splits: Splits, renderer: Renderer) -> bool:
+    """Return True if the data hold a conversation for the parity sample, without which no model can be exported."""
+    return bool(draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
+
+
+def check_push(config: Config, splits: Splits, renderer: Renderer) -> None:
+    """Raise `UserError` for a model that is to be pushed to the Hub, and could not be exported."""
+    if config.hub.push and not provable(config, splits, renderer):
+        raise UserError(f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or add plain rows")
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:

@@ -1,0 +1,168 @@
+"""Spellings of messages: keys, names of the speakers, text parts, one object for a list, a text for a list."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bradley.data.formats.messages import normal
+from bradley.errors import DataError
+from tests.data.rows import OTHER, REPLY, SYSTEM, USER, as_pairs, one, replies
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
+TURNS = [SYSTEM, USER, REPLY, {"role": "user", "content": "and?"}]
+SPEAKERS = {
+    "system": ["system", "System"],
+    "user": ["user", "human", "Human", "USER", "prompter"],
+    "assistant": ["assistant", "gpt", "bot", "model", "Assistant", "chatgpt"],
+}
+
+
+@st.composite
+def spelled(draw):
+    """One conversation in some spelling, the same for all of its turns."""
+    who, what = draw(st.sampled_from([("role", "content"), ("from", "value"), ("role", "value"), ("speaker", "text")]))
+    parts = draw(st.sampled_from(["text", "part", "value", "bare"]))
+    content = {
+        "text": lambda text: text,
+        "part": lambda text: [{"type": "text", "text": text, "image_url": None}],
+        "value": lambda text: [{"type": "text", "value": text}],
+        "bare": lambda text: [{"text": text}],
+    }[parts]
+    names = {role: draw(st.sampled_from(options)) for role, options in SPEAKERS.items()}
+    extra = draw(st.sampled_from([{}, {"loss_weight": 1.0, "language": "English"}]))
+    return lambda turn: {who: names[turn["role"]], what: content(turn["content"]), **extra}
+
+
+@given(spelled(), st.sampled_from(["list", "json", "repr", "numpy"]))
+def test_one_conversation_in_any_spelling_is_the_same_comparison(spell, container):
+    def written(turns):
+        turns = [spell(turn) for turn in turns]
+        if container == "json":
+            return json.dumps(turns)
+        if container == "numpy":
+            # `Dataset.to_csv` writes lists of objects so, without commas between the objects.
+            return str(np.array([*turns, None], dtype=object)[:-1])
+        return repr(turns) if container == "repr" else turns
+
+    if container in ("json", "repr", "numpy") and "text" in spell(USER):
+        # Messages with other keys than role, from, content and value are too much like data to be read from a text.
+        return
+    expected = one({"prompt": TURNS, "chosen": [REPLY], "rejected": [OTHER]})
+    found = one({"prompt": written(TURNS), "chosen": written([REPLY]), "rejected": written([OTHER])})
+    assert found == expected
+    whole = one({"chosen": written([*TURNS, REPLY]), "rejected": written([*TURNS, OTHER])})
+    assert (whole.prompt, replies(whole)) == (expected.prompt, ["yo", "no"])
+
+
+@given(WORDS, WORDS)
+def test_texts_survive_python_s_repr_and_json(first, second):
+    turns = [{"role": "user", "content": first}, {"role": "assistant", "content": second}]
+    assert normal(repr(turns)) == normal(json.dumps(turns)) == turns
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        REPLY,
+        {"from": "gpt", "value": "yo"},
+        {"llm_name": "x", "answer": "yo"},
+        {"text": "yo", "score": 3},
+        {"response": "yo"},
+        {"completion": [REPLY]},
+        {"messages": [REPLY], "id": 5},
+        [{"type": "text", "text": "yo"}],
+        json.dumps({"messages": [REPLY]}),
+    ],
+)
+def test_an_answer_may_be_one_object(side):
+    row = {"prompt": [USER], "chosen": side, "rejected": "no" if isinstance(normal(side), str) else [OTHER]}
+    assert replies(one(row)) == ["yo", "no"] and as_pairs(one(row).prompt) == [("user", "hi")]
+
+
+def test_pairs_of_a_question_and_an_answer_are_earlier_turns():
+    row = {"prompt": "and?", "history": [["hi", "yo"], ["so", "no"]], "chosen": "a", "rejected": "b"}
+    assert [turn.content for turn in one(row).prompt] == ["hi", "yo", "so", "no", "and?"]
+    assert [turn.role for turn in one(row).prompt] == ["user", "assistant", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ([{"type": "image", "image": "x.png"}, {"type": "text", "text": "hi"}], "a list as content"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "a list as content"),
+        ([{"type": "text", "text": "hi", "image_url": {"url": "x"}}], "a list as content"),
+        (5, "a number as content"),
+    ],
+)
+def test_parts_that_are_no_text_are_refused(content, found):
+    with pytest.raises(DataError, match=found):
+        one({"prompt": [{"role": "user", "content": content}], "chosen": [REPLY], "rejected": [OTHER]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{'role': 'user', 'content': array(['x'])}]",
+        "[{'role': 'user', 'content': 'cut",
+        '[{"role": "user", "content": "cut',
+        json.dumps({"messages": [USER, REPLY], "tools": [{"type": "function"}]}),
+    ],
+)
+def test_messages_as_text_that_cannot_be_read_are_refused(text):
+    with pytest.raises(DataError, match="wanted"):
+        one({"chosen": text, "rejected": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"role": "admin", "content": "x"}',
+        '{"name": "add", "arguments": {"a": 1}}',
+        "[1, 2, 3]",
+        '["a", "b"]',
+        "[{'role': 'admin'}]",
+        "a plain text with {'role': 'user'} inside",
+        '{"content": "x"}',
+    ],
+)
+def test_code_and_json_as_an_answer_stay_text(text):
+    assert replies(one({"prompt": "hi", "chosen": text, "rejected": "no"})) == [text, "no"]
+
+
+@pytest.mark.parametrize("prompt", [None, "", "  ", []])
+def test_an_empty_prompt_is_no_prompt(prompt):
+    for row in (
+        {"chosen": [USER, REPLY], "rejected": [USER, OTHER]},
+        {"chosen": "hi there yo", "rejected": "hi there no"},
+        {"chosen": "\n\nHuman: hi\n\nAssistant: yo", "rejected": "\n\nHuman: hi\n\nAssistant: no"},
+    ):
+        with_prompt, without = one({"prompt": prompt, **row}), one(row)
+        assert with_prompt == without and without.prompt
+
+
+@given(st.integers(1, 3), st.sampled_from(["", " "]))
+def test_a_transcript_as_prompt_becomes_the_turns_of_hh(turns, blank):
+    begins = "".join(f"\n\nHuman: q{n}\n\nAssistant: a{n}" for n in range(turns)) + "\n\nHuman: hi\n\nAssistant:"
+    hh = one({"chosen": f"{begins} yo", "rejected": f"{begins} no"}, "hh")
+    row = {"prompt": begins + blank, "chosen": "yo" if blank else " yo", "rejected": "no" if blank else " no"}
+    found = one(row)
+    assert (found.prompt, found.responses, found.prompt_key) == (hh.prompt, hh.responses, hh.prompt_key)
+    labelled = {"prompt": begins + blank, "response_a": row["rejected"], "response_b": row["chosen"], "winner": "b"}
+    again = one(labelled)
+    assert again.prompt == hh.prompt and replies(again) == ["no", "yo"] and again.judgments[0].better == 1
+
+
+@pytest.mark.parametrize("format", ["preference", "votes", "labelled", "ranked"])
+def test_pairs_with_different_first_questions_are_irregular_in_every_format(format):
+    first, second = [USER, REPLY], [{"role": "user", "content": "other"}, OTHER]
+    row = {
+        "preference": {"chosen": first, "rejected": second},
+        "votes": {"prompt": [], "response_a": first, "response_b": second, "votes": ["a"]},
+        "labelled": {"conversation_a": first, "conversation_b": second, "winner": "a"},
+        "ranked": {"prompt": [], "completions": [{"content": first, "rank": 1}, {"content": second, "rank": 2}]},
+    }[format]
+    result = one(row)
+    assert result.reason == "irregular", result
