@@ -29,8 +29,6 @@ NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """A JSON number: `007` and `1_000` are texts, although Python reads both as numbers."""
 TURN = {"role", "from"}
 """Keys of a message; every message has at least one of these."""
-MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|content|from|value)["']\s*:.*\}\s*\]\s*""", re.DOTALL)
-"""Form of a list of messages, as JSON or as Python or NumPy shows the list."""
 INDEX = re.compile(r"|Unnamed: \d+")
 """Name of the column of places that pandas writes first; pandas itself reads the empty name as `Unnamed: 0`."""
 TEXTS = {
@@ -80,7 +78,7 @@ def table_rows(path: Path, texts: Collection[str] = (), dialect: Dialect = COMMA
 
     Raises:
         DataError: text that is not UTF-8, or quotes that do not end. Also a header without names or with a repeated
-            name, a row with more or fewer cells than the header, or messages that were written as NumPy shows them.
+            name, or a row with more or fewer cells than the header.
     """
     # The type of a column depends on its last cell, and rows are passed on one by one: hence the first reading.
     readings = _readings(path, texts, dialect)
@@ -107,14 +105,12 @@ def _readings(path: Path, texts: Collection[str], dialect: Dialect) -> dict[str,
         possible[name] = [_messages] if holds_text else [_number, _truth, _json]
     # A column of empty cells alone fits every reading, and stays text.
     filled = set()
-    for line, cells in records:
+    for _, cells in records:
         check_stopping()
         for name, cell in zip(header, cells, strict=True):
             if cell and name in possible:
                 readable = [read for read in possible[name] if _reads(read, cell)]
                 filled.add(name)
-                if not readable and {_messages, _json} & set(possible[name]) and MESSAGES.fullmatch(cell):
-                    raise _unreadable(path, line, name, cell)
                 possible[name] = readable
                 if not readable:
                     del possible[name]
@@ -145,13 +141,6 @@ def _nameless(path: Path, line: int, also: str = "in the header") -> DataError:
     """Build the error for a column without a name that is no index."""
     hint = "give every column a name of its own in the first line"
     return DataError(f"{path}, line {line}: a column without a name {also}", hint)
-
-
-def _unreadable(path: Path, line: int, name: str, cell: str) -> DataError:
-    """Build the error for messages that cannot be read back."""
-    hint = "write .jsonl or .parquet: frame.to_json('rows.jsonl', orient='records', lines=True)"
-    found = f"found {quoted(cell, str)} in {quoted(name, str)}, messages as NumPy or Python shows them"
-    return DataError(f"{path}, line {line}: {found}, wanted JSON", hint)
 
 
 def _is_place(cell: str) -> bool:

@@ -28,7 +28,7 @@ class NotPlain(ValueError):
 def plain_row(row: Mapping[Any, Any]) -> Row:
     """Return a row in normal form: the same object if the row has this form already.
 
-    A column with a value that JSON cannot hold becomes `Foreign`, and a list with such a value a list of one `Foreign`.
+    A column with a value that JSON cannot hold becomes `Foreign` as a whole, wherever inside the value lies.
     """
     try:
         if type(row) is dict and _is_plain_row(row):
@@ -123,11 +123,10 @@ def _column(value: Any) -> Any:
     try:
         return plain(value)
     except NotPlain as error:
-        found = Foreign(str(error), value)
+        kind = str(error)
     except RecursionError:
-        found = Foreign("values nested too deeply", value)
-    # A list stays a list, so that a list of images is not taken for an empty column.
-    return [found] if isinstance(value, list | tuple) else found
+        kind = "values nested too deeply"
+    return Foreign(f"a list with {kind}" if isinstance(value, list | tuple) else kind, value)
 
 
 def _rebuilt(value: Any) -> Any:
