@@ -372,7 +372,7 @@ def test_images_and_sounds_are_not_decoded(tmp_path):
         assert repr(found["images"]) == "a list with bytes"
         (one,) = comparisons([found], ignore=["images", "sound"])
         assert [response.text for response in one.responses] == ["a", "b"]
-        with pytest.raises(DataError, match="images.* would not be read"):
+        with pytest.raises(DataError, match=r"images.* would not be read"):
             comparisons([found])
 
 
