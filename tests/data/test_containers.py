@@ -18,6 +18,7 @@ from bradley.data.formats import to_comparisons
 from bradley.data.load import load_splits
 from bradley.data.rows import Foreign
 from bradley.data.sources import arrow_rows, resolve
+from bradley.data.sources.csv_rows import text_columns
 from bradley.data.sources.plain import numbered, plain_row
 from bradley.errors import DataError
 
@@ -451,6 +452,16 @@ def test_columns_named_as_text_stay_text(tmp_path):
         [{"answer1": "1", "response_10": "2", "output_1": "3", "Response A": "4", "label": "5"}], tmp_path / "b.csv"
     )
     assert list(of_file(str(tmp_path / "b.csv"))[0].values()) == ["1", "2", "3", "4", 5]
+
+
+def test_turns_of_every_spelling_are_read_in_a_column_named_as_text(tmp_path):
+    spellings = [("from", "value"), ("speaker", "text"), ("author", "content"), ("role", "content")]
+    for who, what in spellings:
+        rows = [{"question": [{who: "user", what: "q"}], "good": "1", "bad": '[{"author": "x"}]'}]
+        (source,) = resolve(as_cells(rows, tmp_path / "a.csv"))
+        names = text_columns({"prompt": "question", "chosen": "good", "rejected": "bad", "margin": "m", "id": "n"})
+        assert names == {"question", "good", "bad"}
+        assert [row for _, row in source.rows(names)] == rows
 
 
 def test_messages_as_python_or_numpy_shows_them_are_read(tmp_path):

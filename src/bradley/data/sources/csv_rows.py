@@ -28,12 +28,15 @@ LONGEST_LITERAL = 2**20
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """A JSON number: `007` and `1_000` are texts, although Python reads both as numbers."""
 TURN = {"role", "from"}
-"""Keys of a message; every message has at least one of these."""
+"""Keys of a message; every message has at least one of these, or a pair of `SAID`."""
+SAID = [(who, what) for who in ("speaker", "sender", "author") for what in ("content", "text", "message", "utterance")]
+"""Keys of other spellings of a message: who, and what was said."""
 INDEX = re.compile(r"|Unnamed: \d+")
 """Name of the column of places that pandas writes first; pandas itself reads the empty name as `Unnamed: 0`."""
 TEXTS = {
     *("prompt", "chosen", "rejected", "question", "instruction", "input", "history", "context", "post", "title"),
     *("response", "output", "answer", "completion", "summary", "text", "system", "human_ref"),
+    *("problem", "reply", "generation"),
 }
 """Columns that stay text even if every answer is a number; also with a letter or a number at the end."""
 TEXT_NAME = re.compile(rf"({'|'.join(sorted(TEXTS))})([_ -]?([a-z]|[0-9]+))?", re.IGNORECASE)
@@ -228,6 +231,13 @@ def _literal(cell: str) -> Any:
 def _messages(cell: str) -> Any:
     # A response may itself be JSON, as code is: only a list of turns is taken for messages.
     value = _json(cell)
-    if not isinstance(value, list) or not all(isinstance(turn, dict) and TURN & set(turn) for turn in value):
+    if not isinstance(value, list) or not all(map(_is_turn, value)):
         raise ValueError(cell)
     return value
+
+
+def _is_turn(value: Any) -> bool:
+    """Return True for a message in one of its spellings."""
+    if not isinstance(value, dict):
+        return False
+    return bool(TURN & set(value)) or any(isinstance(value.get(key), str) for who, key in SAID if who in value)
