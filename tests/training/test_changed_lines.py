@@ -95,6 +95,33 @@ def test_rows_that_the_run_did_not_write_are_named(folder):
     assert "move" in caught.value.hint and (folder / "eval/other-best.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda record: record["starts"].pop(),
+        lambda record: record["starts"][0]["changed"].update({"seed": [0, 1]}),
+        lambda record: record["identity"].update(more={}),
+        lambda record: record.update(record_sha256="0" * 64),
+    ],
+)
+def test_an_edited_record_is_refused(folder, edit):
+    record = json.loads((folder / "run.json").read_text())
+    edit(record)
+    (folder / "run.json").write_text(json.dumps(record))
+    before = contents(folder)
+    with pytest.raises(CheckpointError, match=r"run\.json was edited") as caught:
+        run(folder)
+    assert caught.value.exit_code == 4 and caught.value.hint and contents(folder) == before
+
+
+def test_a_record_of_an_earlier_version_is_taken_as_it_is(folder):
+    record = json.loads((folder / "run.json").read_text())
+    del record["record_sha256"]
+    (folder / "run.json").write_text(json.dumps(record))
+    run(folder)
+    assert "record_sha256" in json.loads((folder / "run.json").read_text())
+
+
 def test_lines_after_the_checkpoint_are_cut_as_before(folder, stopped):
     for name in WRITTEN:
         with (folder / name).open("a") as file:

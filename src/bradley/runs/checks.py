@@ -92,10 +92,10 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     return {f"{MODEL}/{name}": digest for name, digest in card[WEIGHTS].items()}
 
 
-def sign(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a status with the hash of its content, in place of an earlier hash."""
-    content = {key: value for key, value in status.items() if key != ITSELF}
-    return {**content, ITSELF: hash_json(content)}
+def sign(content: Mapping[str, Any], itself: str = ITSELF) -> dict[str, Any]:
+    """Return a status, or another JSON object, with the hash of its content in the entry `itself`."""
+    unsigned = {key: value for key, value in content.items() if key != itself}
+    return {**unsigned, itself: hash_json(unsigned)}
 
 
 def all_damages(folder: Path, hashes: Mapping[str, str], parts: Collection[str] = ()) -> Iterator[Damage]:

@@ -12,13 +12,15 @@ from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import holds_ours, leftovers
-from .checks import DONE, MOVE, Damage, all_damages, damages, older, weight_hashes
+from .checks import DONE, MOVE, Damage, all_damages, damages, older, sign, weight_hashes
 from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
 from .run import read_results
 from .shapes import EventLine, Record, Threads
 from .status import read_status
 
 HINT = "copy the whole run folder, or begin anew"
+ITSELF = "record_sha256"
+"""Entry of `run.json`: hash of the content without this entry."""
 MOST_THREADS = 4096
 """Most threads of a recorded run; a larger number is damage, and could end the process."""
 
@@ -68,6 +70,9 @@ def begun(folder: Path) -> bool:
 
 def _checked(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path, Record, hint=HINT)
+    # A resume compares the run with the identity in here, and keeps the starts as the history of the run.
+    if ITSELF in record and record != sign(record, ITSELF):
+        raise CheckpointError(f"{path} was edited: the content has another hash than the hash inside", HINT)
     threads = check_shape(record["identity"].get("threads"), Threads, path, hint=HINT)["number"]
     if not 1 <= threads <= MOST_THREADS:
         raise CheckpointError(f"{path} is broken: identity.threads.number is {threads!r:.40}", HINT)
@@ -146,5 +151,7 @@ def _step(path: Path, line: bytes) -> int:
 
 
 def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the record of a run."""
-    write_text(folder / RECORD, json.dumps({"format": 1, "identity": known, "starts": starts}, indent=2) + "\n")
+    """Replace the record of a run; a record of an earlier version has no hash of itself, and is taken as it is."""
+    # Through JSON, as the file is read: JSON turns keys into text, and hashes of the two would differ.
+    record = json.loads(json.dumps({"format": 1, "identity": known, "starts": starts}))
+    write_text(folder / RECORD, json.dumps(sign(record, ITSELF), indent=2) + "\n")

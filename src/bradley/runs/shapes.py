@@ -25,6 +25,7 @@ class Record(TypedDict):
     format: NotRequired[int]
     identity: dict[str, dict[str, Any]]
     starts: list[Start]
+    record_sha256: NotRequired[str]
 
 
 class Threads(TypedDict):
