@@ -43,10 +43,10 @@ class Data(Section):
     """
 
     train: Words = SYNTHETIC
-    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json or .csv,
-    each also .gz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with `datasets`. A
-    dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with every part
-    after the name optional."""
+    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json, .csv
+    or .tsv, each also .gz or .xz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with
+    `datasets`. A dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with
+    every part after the name optional."""
     valid: Words = ""
     """Validation data, used to select the best checkpoint; sources as for `train`. Empty: split off from `train` by
     prompt."""

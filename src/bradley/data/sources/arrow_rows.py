@@ -17,6 +17,8 @@ INDEX = re.compile(r"__index_level_\d+__")
 """Name of the index column that pandas writes: the places of the rows in a data frame."""
 BATCH_ROWS = 512
 """Rows of a dataset in memory at a time."""
+BATCH_BYTES = 2**25
+"""Bytes of rows in memory as Python's values, as far as one row allows."""
 Reading = Callable[[Any], Any]
 
 
@@ -34,7 +36,7 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
     for batch in batches:
         readings = {field.name: read for field in batch.schema if (read := _reading(field.type))}
         index = [key for key in batch.schema.names if INDEX.fullmatch(key)]
-        for row in batch.to_pylist():
+        for row in _pylist(batch):
             number += 1
             for key, read in readings.items():
                 row[key] = _read(read, row[key], f"{name}, row {number}, the column {on_one_line(key)}")
@@ -43,11 +45,20 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
             yield row
 
 
+def _pylist(batch: Any) -> Iterator[Row]:
+    """Convert a batch to rows, few at a time where the rows are large, as rows with images are."""
+    rows = batch.num_rows
+    step = max(1, min(rows, rows * BATCH_BYTES // max(batch.nbytes, 1)))
+    for start in range(0, rows, step):
+        yield from batch.slice(start, step).to_pylist()
+
+
 def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
     """Read the rows of a `datasets.Dataset`, a batch in memory at a time; raises as `arrow_rows`."""
-    # A saved format, such as torch tensors, would hand over other types than a file's rows. The table of a dataset
-    # also holds images and sounds as they are, where every other format decodes each of them.
-    yield from arrow_rows(dataset.with_format("arrow").iter(BATCH_ROWS), name)
+    chosen = None if dataset.format["output_all_columns"] else dataset.format["columns"]
+    # The dataset's own format, such as torch tensors, would hand over other types than a file's rows. The table also
+    # holds images and sounds as they are, where every other format decodes each of them.
+    yield from arrow_rows(dataset.with_format("arrow", columns=chosen).iter(BATCH_ROWS), name)
 
 
 def _read(read: Reading, value: Any, where: str) -> Any:
@@ -70,7 +81,8 @@ def _reading(type: Any) -> Reading | None:
     if pa.types.is_struct(type):
         fields = {field.name: read for field in type if (read := _reading(field.type))}
         return _struct(fields) if fields else None
-    if hasattr(type, "value_type"):
+    # Arrays of `datasets` have a value type too, which is a name.
+    if isinstance(getattr(type, "value_type", None), pa.DataType):
         inner = _reading(type.value_type)
         return _list(inner) if inner else None
     return None

@@ -162,5 +162,5 @@ KINDS: dict[str, Callable[[Path, Collection[str], bool], NumberedRows]] = {
     ".parquet": _parquet,
 }
 """Suffix -> reader of such files."""
-UNPACK = {".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
+UNPACK = {".xz": "unxz", ".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
 """Suffix of a packed file that is not read -> program that unpacks the file."""
