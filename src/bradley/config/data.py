@@ -70,6 +70,9 @@ class Data(Section):
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
     `prompt = "info.question"`. A table gives a source columns of its own, keyed by the source as spelled, or by the
     split: `valid = { chosen = "good" }`. Such a table replaces the names for all sources."""
+    ignore: Words = ""
+    """Columns left out on purpose; dots reach into objects. A column that no format reads stops the load if it may be
+    part of the conversation: long texts, messages, and names such as system, input or context."""
     limit: Count = 0
     """Keep a seeded sample of this many training comparisons (0: all)."""
     eval_limit: Count = 0

@@ -20,7 +20,7 @@ from ..records import Comparison, Rejected
 from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
-from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
+from .formats import FORMATS, Numbered, Reading, choose_format, convert_rows, idle_settings
 from .judges import gather, whose
 from .report import SplitReport
 from .row_cache import Cache, Inputs, read_rows, reading_settings
@@ -181,9 +181,9 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
 def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
     """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
-    format, rows = choose_format(rows, data.format_of(), place.name, data.columns_of(), count_faults=True)
+    reading, rows = choose_format(rows, place, count_faults=True)
     try:
-        _sort(pool, account, _Noted(rows, format), format, place, part, faults)
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults)
     except DataError as error:
         # The reader itself failed, and no later row can be read: the faults found until then are told as well.
         if not faults.count or data.faulty == "drop":
@@ -195,14 +195,15 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    account.sources.append({**found, "rows": faults.rows, "sha256": None})
 
 
 def _sort(
     pool: ComparisonTable,
     account: SplitReport,
     rows: "_Noted",
-    format: str,
+    reading: Reading,
     place: RowPlace,
     part: int,
     faults: FileFaults,
@@ -210,7 +211,7 @@ def _sort(
     """Convert each row, and add the result to the table, to the report or to the faulty rows."""
     before = len(pool)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+    for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
             pool.add(result, part, rows.own)
