@@ -20,7 +20,8 @@ from ..records import Comparison, Rejected
 from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
-from .formats import FORMATS, Numbered, Reading, choose_format, convert_rows, idle_settings
+from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
+from .formats.reading import Reading
 from .judges import gather, whose
 from .report import SplitReport
 from .row_cache import Cache, Inputs, read_rows, reading_settings
