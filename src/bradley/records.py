@@ -131,12 +131,15 @@ class Comparison:
     template_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.responses) < 2:
-            raise ValueError(f"comparison {self.id} has {len(self.responses)} responses, needs at least 2")
+        count = len(self.responses)
+        if count < 2:
+            raise ValueError(f"comparison {self.id} has {count} responses, needs at least 2")
         if not self.judgments:
             raise ValueError(f"comparison {self.id} has no judgment")
-        if any(not 0 <= i < len(self.responses) for j in self.judgments for i in (j.better, j.worse)):
-            raise ValueError(f"comparison {self.id}: a judgment names a response that is not there")
+        # A plain loop: a million comparisons are made several times each, and generators take most of that time.
+        for judgment in self.judgments:
+            if not (0 <= judgment.better < count and 0 <= judgment.worse < count):
+                raise ValueError(f"comparison {self.id}: a judgment names a response that is not there")
         if self.rank is not None and len(self.rank) != len(self.responses):
             raise ValueError(f"comparison {self.id}: {len(self.rank)} ranks for {len(self.responses)} responses")
 

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from ..errors import DiskError, UserError
 from .text import message_line
@@ -22,6 +22,14 @@ MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
 SECONDS_BETWEEN_LINES = 30.0
 """Seconds between lines about a long task: with a unit of work of up to 30 seconds, a log gets a line every minute."""
+SECONDS_UNTIL_COUNTED = 1.0
+"""Seconds before a count is shown."""
+SECONDS_BETWEEN_COUNTS = 60.0
+"""Seconds between two lines about a count where no bar can move."""
+SECONDS_BETWEEN_MOVES = 0.2
+ITEMS_BETWEEN_LOOKS = 16
+"""Counted items between two looks at the clock."""
+Item = TypeVar("Item")
 
 
 class Bar(Protocol):
@@ -94,6 +102,19 @@ class Console:
             with screen_progress(self._screen()) as progress:
                 yield Drawn(progress, progress.add_task(message_line(description), total=total, fields=""))
 
+    @contextlib.contextmanager
+    def counting(self, description: str, unit: str) -> Iterator["Counted"]:
+        """Count items of unknown number: silent for a second, then a bar on a terminal, elsewhere a line a minute."""
+        with contextlib.ExitStack() as stack:
+            counted = Counted(self, description, unit, stack)
+            yield counted
+            counted.end()
+
+    @property
+    def on_terminal(self) -> bool:
+        """True if stderr is a terminal, on which a bar can move."""
+        return bool(self._screen().is_terminal)
+
     def _screen(self) -> Any:
         """Rich's console on the current stderr; Rich honours NO_COLOR and plain terminals."""
         if self._rich is None:
@@ -147,6 +168,47 @@ class Drawn:
     def update(self, **fields: float) -> None:
         """Change the fields beside the bar."""
         self.progress.update(self.task, **_shown(fields))
+
+
+class Counted:
+    """Count of items on their way through iterables, see `Console.counting`; call to pass an iterable through."""
+
+    def __init__(self, console: Console, description: str, unit: str, stack: contextlib.ExitStack) -> None:
+        self.console, self.description, self.unit, self.done = console, description, unit, 0
+        self._stack, self._shown = stack, 0
+        self._bar: Bar | None = None
+        self._began = time.monotonic()
+        # Most inputs are read within a moment, and need neither a bar nor the import of Rich.
+        self._next = float("inf") if console.mode == "quiet" else self._began + SECONDS_UNTIL_COUNTED
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, counted."""
+        for item in items:
+            self.done += 1
+            if self.done % ITEMS_BETWEEN_LOOKS == 0 and time.monotonic() >= self._next:
+                self._show()
+            yield item
+
+    def end(self) -> None:
+        """Bring a bar that is shown to the last count."""
+        if self._bar is not None:
+            self._bar.advance(self.done - self._shown)
+            self._bar.update()
+
+    def _show(self) -> None:
+        """Move the bar, or write the line of a minute."""
+        now = time.monotonic()
+        if self.console.mode == "bar" and not self.console.on_terminal:
+            if now >= self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1):
+                rate = self.done / (now - self._began)
+                self.console.say(f"{self.description}: {self.done:,} {self.unit}, {rate:,.0f} a second")
+                self._shown = int((now - self._began) / SECONDS_BETWEEN_COUNTS)
+            self._next = self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1)
+            return
+        if self._bar is None:
+            self._bar = self._stack.enter_context(self.console.progress(None, f"{self.description}, {self.unit}"))
+        self._bar.advance(self.done - self._shown)
+        self._shown, self._next = self.done, now + SECONDS_BETWEEN_MOVES
 
 
 def _shown(fields: dict[str, float]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from .json_files import parse_json, read_bytes
 
 DRAFT = re.compile(r"\.(?:tmp|trash)-(?:(?P<name>.+)-)?(?P<token>[0-9a-f]{16})", re.DOTALL)
 """Names of unfinished files and folders, and of folders under removal: `.tmp-NAME-TOKEN`. The token is random."""
-ELSEWHERE = "give another place, or remove it"
+ELSEWHERE = "give another place"
 
 
 class Mark(NamedTuple):
@@ -122,6 +122,23 @@ def refuse_foreign(folder: Path, marks: Sequence[Mark]) -> None:
     if any(folder.iterdir()):
         wanted = " or ".join(mark.name for mark in marks) or "mark"
         raise RunFolderError(f"{folder} holds files, and no {wanted} of bradley: it is not replaced", ELSEWHERE)
+
+
+def refuse_inside(place: Path, marks: Sequence[Mark]) -> None:
+    """Refuse a place inside a folder of ours: a run or a model has only the files that bradley put there.
+
+    Args:
+        place: file or folder to be written, existing or not.
+        marks: files by which the folders above are known.
+
+    Raises:
+        RunFolderError: a folder above, behind all links, is ours.
+    """
+    above = next((folder for folder in _resolved(place).parents if is_ours(folder, marks)), None)
+    if above is not None:
+        raise RunFolderError(
+            f"{place} lies in {above}, a run or model of bradley", "give a place outside of the folder"
+        )
 
 
 def refuse_input_as_output(output: Path, inputs: Iterable[Path | str]) -> None:

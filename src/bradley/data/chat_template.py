@@ -154,6 +154,8 @@ def without_clock(text: str, day: str) -> str:
 
 def turn(role: str, content: str, extra: Mapping[str, Any]) -> Turn:
     """Build a turn for a template: null values left out, reasoning under `thinking` and `reasoning_content`."""
+    if not extra:
+        return {"role": role, "content": content}
     message = {"role": role, "content": content, **{key: value for key, value in extra.items() if value is not None}}
     # Each model family reads its own name, and older versions of transformers do not copy between them: reasoning under
     # another name would vanish from the text.

@@ -11,6 +11,7 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -97,23 +98,25 @@ class ColumnsBuilder:
         """Append a comparison from part number `part` of its split; `own` is the id that the row came with."""
         about, texts = number_of(topic(comparison)), [response.messages for response in comparison.responses]
         roles = [message.role for message in comparison.prompt]
-        args = repr(sorted(comparison.template_args.items()))
+        args = repr(sorted(comparison.template_args.items())) if comparison.template_args else "[]"
         words = [_words(turns) for turns in (comparison.prompt, *texts)]
-        row = {
-            "topic": about,
-            "prompt": number_of(comparison.prompt_key) ^ (hash64(args.encode()) if comparison.template_args else 0),
-            "alike": hash64(f"{about} {roles} {args}".encode()),
-            # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
-            # having the same prompt.
-            "near_prompt": hash64(words[0] or b"\x1e".join(sorted(words))),
-            # Sorted and counted once: order and repetition of responses are no difference.
-            "near": hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])),
-            "judge": _judge(comparison.tags),
-            "own": hash64(own.encode("utf-8", "surrogatepass")) if own else 0,
-        }
-        for name, value in row.items():
-            self.hashes[name].append(value)
-        self.hashes["response"].extend(map(text_hash, texts))
+        hashes = self.hashes
+        hashes["topic"].append(about)
+        of_args = hash64(args.encode()) if comparison.template_args else 0
+        hashes["prompt"].append(number_of(comparison.prompt_key) ^ of_args)
+        hashes["alike"].append(hash64(f"{about} {roles} {args}".encode()))
+        # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
+        # having the same prompt.
+        hashes["near_prompt"].append(hash64(words[0] or b"\x1e".join(sorted(words))))
+        # Sorted and counted once: order and repetition of responses are no difference.
+        hashes["near"].append(hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])))
+        hashes["judge"].append(_judge(comparison.tags) if comparison.tags else 0)
+        hashes["own"].append(hash64(own.encode("utf-8", "surrogatepass")) if own else 0)
+        hashes["response"].extend([text_hash(turns) for turns in texts])
+        self._add_facts(comparison, part, texts)
+
+    def _add_facts(self, comparison: Comparison, part: int, texts: list[tuple[Message, ...]]) -> None:
+        """Append everything but the hashes."""
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
         self.flags["blank"].append(any(_says_nothing(turns[-1]) for turns in texts))
@@ -162,9 +165,15 @@ def topic(comparison: Comparison) -> str:
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def is_blank(text: str) -> bool:
+    """Return True for a text of nothing but white space."""
+    # `strip` would copy the text.
+    return not text or text.isspace()
+
+
 def _asks(turns: Iterable[Message]) -> bool:
     """Return True if a turn other than the system's has text."""
-    return any(turn.role != "system" and turn.content.strip() for turn in turns)
+    return any(turn.role != "system" and not is_blank(turn.content) for turn in turns)
 
 
 def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
@@ -209,24 +218,30 @@ def _scattered(values: Array) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+@lru_cache(maxsize=1000)
+def _names_judge(key: str) -> bool:
+    """Return True for the name of a column with the judge of a row."""
+    return JUDGE.fullmatch(key.lower().replace("-", "_")) is not None
+
+
 def _judge(tags: Mapping[str, str]) -> int:
     """Hash the annotator named by the tags of a row; 0 for none."""
-    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if JUDGE.fullmatch(key.lower().replace("-", "_"))]
+    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if _names_judge(key)]
     return hash64("\x1e".join(named).encode("utf-8", "surrogatepass")) if named else 0
 
 
 def _words(turns: Iterable[Message]) -> bytes:
     """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
     text = " ".join([turn.content for turn in turns if turn.role != "system"])
-    for marker in ("\n\nHuman:", "\n\nAssistant:"):
-        text = text.replace(marker, " ")
-    text = text.casefold()
-    return text.encode("utf-8", "surrogatepass").translate(None, NO_WORD)
+    if "\n\n" in text:
+        for marker in ("\n\nHuman:", "\n\nAssistant:"):
+            text = text.replace(marker, " ")
+    return text.casefold().encode("utf-8", "surrogatepass").translate(None, NO_WORD)
 
 
 def _says_nothing(message: Message) -> bool:
     """Return True for a turn without content, tool call or reasoning."""
-    if message.content.strip():
+    if not is_blank(message.content):
         return False
     extra = json.loads(message.extra) if message.extra else {}
     return not any(value.strip() if isinstance(value, str) else value for key, value in extra.items() if key in SAID)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.console import Console
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
@@ -20,8 +21,10 @@ from .checks import check_filled, check_of_sources, check_share, check_sources, 
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
+from .formats.reading import Reading
 from .judges import gather, whose
 from .report import SplitReport
+from .row_cache import Cache, Inputs, read_rows, reading_settings
 from .rows import Row, RowPlace
 from .sources import resolve
 from .split import cap_per_prompt, mix, sample, split_by_prompt
@@ -61,6 +64,8 @@ def load_splits(
     test: Rows | None = None,
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
+    cache: Cache = "default",
+    console: Console | None = None,
 ) -> Splits:
     """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
@@ -68,6 +73,8 @@ def load_splits(
         train, valid, test: rows or comparisons in memory, instead of the source of the same name in `data`.
         eval_sets: further evaluation sets in memory, by name.
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
+        cache: folder of rows read before, see `row_cache`: the folder of token stores by default; None for no cache.
+        console: shows rows and rate while reading; None for no output.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -88,7 +95,7 @@ def load_splits(
     known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
     check_of_sources(data, {*wanted, *known})
     splits = {
-        name: _read(name, sources, given.get(name), data, seed)
+        name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"))
         for name, sources in wanted.items()
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
@@ -132,22 +139,29 @@ class _Split:
     shared: int = 0
 
 
-def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
-    """Read the rows of a split from memory, from synthetic preferences or from files."""
-    table, report = ComparisonTable(), SplitReport()
+def _read(
+    name: str, sources: Words, rows: Rows | None, data: Data, seed: int, cache: Cache, console: Console
+) -> _Split:
+    """Read the rows of a split from memory, from synthetic preferences, from files or from the cache."""
     parts = as_list(sources)
-    if rows is not None:
-        place = RowPlace(f"{name} rows", name, settings=data)
-        _add(table, report, enumerate(rows, start=1), place, (name,))
-    elif SYNTHETIC in parts:
-        place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-        _add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name))
-    else:
-        for source in resolve(sources):
-            place = RowPlace(source.name, source.stem, settings=data)
-            names = (source.given, source.name, name)
-            _add(table, report, source.rows(), place, names, parts.index(source.given))
-            report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+    composed = rows is None and SYNTHETIC in parts
+    found = [] if composed or rows is not None else [(each, parts.index(each.given)) for each in resolve(sources)]
+    reading = reading_settings(data)
+
+    def fill(table: ComparisonTable, report: SplitReport) -> None:
+        with console.counting(f"reading {name}", "rows") as count:
+            if composed:
+                place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
+                _add(table, report, enumerate(_compose(data, seed), start=1), place)
+            elif rows is not None:
+                place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
+                _add(table, report, count(enumerate(rows, start=1)), place)
+            for source, part in found:
+                own = reading.of_source(source.given, source.name, name)
+                _add(table, report, count(source.rows()), RowPlace(source.name, source.stem, settings=own), part)
+                report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+
+    table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
     split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
@@ -165,23 +179,12 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _add(
-    pool: ComparisonTable,
-    account: SplitReport,
-    rows: Numbered,
-    place: RowPlace,
-    names: tuple[str, ...],
-    part: int = 0,
-) -> None:
-    """Convert rows; add comparisons to the table, and the other rows to the report.
-
-    `names` are those under which the settings may name the source, see `Data.format_of`.
-    """
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
-    columns = data.columns_of(*names)
-    format, rows = choose_format(rows, data.format_of(*names), place.name, columns, count_faults=True)
+    reading, rows = choose_format(rows, place, count_faults=True)
     try:
-        _sort(pool, account, _Noted(rows, format), format, place, part, faults)
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults)
     except DataError as error:
         # The reader itself failed, and no later row can be read: the faults found until then are told as well.
         if not faults.count or data.faulty == "drop":
@@ -193,14 +196,15 @@ def _add(
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    account.sources.append({**found, "rows": faults.rows, "sha256": None})
 
 
 def _sort(
     pool: ComparisonTable,
     account: SplitReport,
     rows: "_Noted",
-    format: str,
+    reading: Reading,
     place: RowPlace,
     part: int,
     faults: FileFaults,
@@ -208,7 +212,7 @@ def _sort(
     """Convert each row, and add the result to the table, to the report or to the faulty rows."""
     before = len(pool)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+    for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
             pool.add(result, part, rows.own)

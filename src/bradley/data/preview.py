@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from ..common.console import Console
 from ..common.text import cut_middle, visible
 from ..config import Data, Model, Render
 from ..records import Comparison, Message
@@ -34,7 +35,14 @@ SPACE = "\u2423"
 
 
 def preview(
-    data: Data, render: Render, model: Model, seed: int, *, tokens: bool = False, color: bool = False
+    data: Data,
+    render: Render,
+    model: Model,
+    seed: int,
+    *,
+    tokens: bool = False,
+    color: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Describe the files of `data` as plain values.
 
@@ -45,6 +53,7 @@ def preview(
         seed: seed of splits and samples.
         tokens: True to add a view of the first comparisons token by token; needs a tokenizer.
         color: True to colour the view for a terminal.
+        console: shows the progress of reading; None for no output.
 
     Returns:
         `report`: the report of `load_splits`. `kinds`: number of comparisons of each kind, by split, see `kinds`.
@@ -62,7 +71,7 @@ def preview(
         print(found["lengths"]["train"]["words"]["chosen"]["p50"])  # 22.0
     """
     # Not strict: a preview must show the faults for which training would stop.
-    splits = load_splits(data, seed, strict=False)
+    splits = load_splits(data, seed, strict=False, console=console)
     renderer = make_renderer(splits.train, render, model) if model.path or model.tokenizer else None
     lengths = {name: text_lengths(rows) for name, rows in splits.by_name.items()}
     ledgers: dict[str, Ledger] = {}

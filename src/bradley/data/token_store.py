@@ -11,6 +11,7 @@ import errno
 import json
 import mmap
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -56,6 +57,8 @@ ARRAYS: dict[str, str] = {
 INFO = "info.jsonl"
 FILES = (*(f"{name}.bin" for name in ARRAYS), INFO)
 """Files of a store."""
+INFO_LINE = json.JSONEncoder(separators=(",", ":")).encode
+"""Encoder of `RowInfo`, made once: `json.dumps` with separators makes an encoder per row."""
 MAPPED = ("tokens.bin", INFO)
 """Files mapped even if small; each mapping holds an open file, and 20 evaluation sets shall not reach a limit of 256.
 """
@@ -288,9 +291,13 @@ def _write(
 def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
     """Lay out a few comparisons as arrays, each with the place in the whole sequence."""
     segments = [segment for _, _, fitted in kept for segment in _segments(fitted.ids)]
+    # One flat array, filled by C code: an array of NumPy for each segment takes several times as long.
+    tokens = array("I")
+    for segment in segments:
+        tokens.fromlist(segment)
     judgments = [judgment for _, _, fitted in kept for judgment in fitted.judgments]
     return {
-        "tokens": np.concatenate([np.asarray(segment, dtype=np.uint32) for segment in segments]) if segments else [],
+        "tokens": tokens,
         "segment_sizes": list(map(len, segments)),
         "responses": [len(fitted.ids) for _, _, fitted in kept],
         "judged": [len(fitted.judgments) for _, _, fitted in kept],
@@ -334,7 +341,7 @@ def _info(c: Comparison) -> RowInfo:
 
 def _info_line(c: Comparison) -> bytes:
     """Encode the facts of a comparison as JSON."""
-    return json.dumps(_info(c), separators=(",", ":")).encode()
+    return INFO_LINE(_info(c)).encode()
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:

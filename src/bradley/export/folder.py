@@ -9,19 +9,21 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..common.disk import real_path
 from ..common.files import disk_errors, replace_folder, write_text
 from ..common.lock import place_lock
-from ..common.ownership import named, refuse_filled, refuse_input_as_output
+from ..common.ownership import named, refuse_filled, refuse_input_as_output, refuse_inside
 from ..common.version import version
 from ..errors import CheckpointError, UserError
-from ..model.folder.card import CARD, FLOAT32, hash_files, read_card, write_card
+from ..model.finite import is_finite
+from ..model.folder.card import CARD, FLOAT32, MODEL_MARK, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
 from ..model.folder.save_load import DTYPES, Loaded, load_model, write_templates
 from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
 from ..model.weight_files import ADAPTER_CONFIG
-from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS
+from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
@@ -86,7 +88,8 @@ def export_model(
     Raises:
         UserError: the dtype is unknown, or the chat template writes today's date. Also raised if `adapter` meets a
             model without an adapter, or a dtype other than float32.
-        RunFolderError: `folder` holds files, is a link, or is being written by another process.
+        RunFolderError: `folder` holds files, is a link, lies in a run or model folder, or is being written by another
+            process.
         CheckpointError: no model found, the model cannot score, or the written folder gives other scores.
         DiskError: the folder cannot be written.
 
@@ -101,8 +104,9 @@ def export_model(
     _check_request(dtype, adapter)
     with disk_errors(folder, "read"):
         # The name of the present folder is needed for a draft beside it.
-        folder = folder if folder.name not in ("", "..") else folder.resolve()
+        folder = folder if folder.name not in ("", "..") else real_path(folder)
         refuse_input_as_output(folder, [run, base])
+        refuse_inside(folder, (*RUN_MARKS, MODEL_MARK))
         refuse_filled(folder)
     with place_lock(folder) as lock:
         # Another export may have ended since the first look.
@@ -111,7 +115,7 @@ def export_model(
         _freeze(source)
         # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
         written: list[Exported] = []
-        place = place or folder.resolve().name
+        place = place or real_path(folder).name
         replace_folder(
             folder, lambda target: written.append(_fill(target, source, folder, place)), (), str(lock.owner["token"])
         )
@@ -130,6 +134,12 @@ def describe(exported: Exported, url: str = "") -> str:
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
+def _last_checkpoint(run: Path) -> str:
+    """Return words for the newest checkpoint of a run folder; '' without a checkpoint."""
+    steps = sorted(path.parent for path in run.glob(f"checkpoints/*/{CARD}"))
+    return f" such as {steps[-1]}" if steps else ""
+
+
 def find_model(run: Path) -> tuple[Path, Path | None]:
     """Find the model folder of a path, and the run folder around the model folder, if any.
 
@@ -141,10 +151,10 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     if not (model / CARD).is_file():
         raise CheckpointError(
             f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
-            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
+            f"give a finished run folder, or a model folder{_last_checkpoint(run)}",
         )
     # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
-    around = model.resolve().parent
+    around = real_path(model).parent
     known = model.name == MODEL and (around / METRICS).is_file()
     return model, around if known else None
 
@@ -248,10 +258,20 @@ def _write_weights(target: Path, source: ExportSource) -> None:
 
 
 def cast_body(network: Any, dtype: torch.dtype) -> None:
-    """Round every weight outside the score head to `dtype`, in place."""
+    """Round every weight outside the score head to `dtype`, in place.
+
+    Raises:
+        CheckpointError: a weight is beyond the largest number of the dtype.
+    """
     for name, weight in network.named_parameters():
-        if not is_head_weight(network, name):
-            weight.data = weight.data.to(dtype)
+        if is_head_weight(network, name):
+            continue
+        weight.data = weight.data.to(dtype)
+        # The weight was finite: loading has looked at every number.
+        if not is_finite(weight):
+            raise CheckpointError(
+                f"{name} has numbers beyond {torch.finfo(dtype).max:.3g}, the largest of {dtype}", "use --dtype float32"
+            )
 
 
 def _measured(target: Path, source: ExportSource) -> Exported:

@@ -1,7 +1,6 @@
 """Build a job from a configuration in three steps: load the data, build the model, lay out the optimizer steps."""
 
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
-from ..common.text import visible
 from ..config import Config
 from ..data.dropped import check_unread
 from ..data.load import Splits, load_splits
@@ -21,10 +19,10 @@ from ..data.micro_batches import check_limit
 from ..data.plan import Plan, make_plan
 from ..data.render import Renderer
 from ..data.table import Selection
+from ..data.token_cache import default_cache as default_cache
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
 from ..data.tokenizer import make_tokenizer
-from ..errors import UserError
 from ..model.build import Built
 from ..model.choose_engine import describe_engine, prove
 from ..model.cost import limit_for, load_on
@@ -120,16 +118,22 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    config: Config, rows: dict[str, Any], cache: Path | None, threads: int = 0, group: ProcessGroup | None = None
+    config: Config,
+    rows: dict[str, Any],
+    cache: Path | None,
+    threads: int = 0,
+    group: ProcessGroup | None = None,
+    console: Console | None = None,
 ) -> Prepared:
     """Load the data, build the model, and lay out the steps; each of the three checks the settings involved.
 
     Args:
         config: settings of the run.
         rows: rows in memory by split, see `load_splits`.
-        cache: folder of token stores, reused by later runs; None to keep the stores in memory.
+        cache: folder of rows and token stores, reused by later runs; None to keep the stores in memory.
         threads: number of CPU threads if `train.threads` is 0 (0: PyTorch's default).
         group: processes of the run; None for a single process.
+        console: shows the progress of reading; None for no output.
 
     Raises:
         BradleyError: the configuration, the data or the model has a fault.
@@ -143,19 +147,22 @@ def prepare(
     set_threads(config.train.threads or threads)
     if device.type == "cpu":
         keep_freed_memory()
-    data = load(config, rows)
+    data = load(config, rows, cache, console)
     model = build(config, data, group, device)
     layout = lay_out(config, data, model, cache)
     return Prepared(config=config, **model._asdict(), **layout._asdict())
 
 
-def load(config: Config, rows: dict[str, Any]) -> LoadedData:
+def load(config: Config, rows: dict[str, Any], cache: Path | None = None, console: Console | None = None) -> LoadedData:
     """Load every split and the tokenizer, from the sections `data` and `model` and the seed.
+
+    Args:
+        config, rows, cache, console: as for `prepare`.
 
     Raises:
         BradleyError: as `load_splits` and `make_tokenizer`; or a setting needs a missing validation set.
     """
-    splits = load_splits(config.data, config.seed, **rows)
+    splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console)
     check_selection(config, splits)
     # The tokenizer comes second because `model.tokenizer = "train"` learns one from the training texts.
     return LoadedData(splits, make_tokenizer(config.model, splits.train))
@@ -282,21 +289,3 @@ def probe_of(comparisons: Sequence[Comparison], kept: TokenStore, config: Config
     size = min(config.eval.train_probe, len(kept))
     indices = generator(config.seed, "train probe").choice(len(kept), size, replace=False)
     return [comparisons[int(kept.number[i])] for i in sorted(indices.tolist())]
-
-
-def default_cache() -> Path:
-    """Return the folder of token stores: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder.
-
-    Raises:
-        UserError: no home folder is known, or the named home does not exist.
-    """
-    named, base = os.environ.get("BRADLEY_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    try:
-        if named:
-            return Path(named).expanduser()
-        return Path(base or "~/.cache").expanduser() / "bradley" / "tokens"
-    except RuntimeError as error:
-        raise UserError(
-            f"no home folder is known for the cache {visible(named or base or '~/.cache')}",
-            "name a folder with the variable BRADLEY_CACHE",
-        ) from error

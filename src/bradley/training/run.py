@@ -91,7 +91,7 @@ def train(
             if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
                 return Run(folder, group.from_main(lambda: read_results(folder).results))
-            prepared = prepare(config, rows, default_cache(), claimed.threads, group)
+            prepared = prepare(config, rows, default_cache(), claimed.threads, group, console)
             check_data(prepared.stores, prepared.renderer, group)
             if group.is_main:
                 announce(prepared, console)

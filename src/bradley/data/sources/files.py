@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ...common.disk import real_path
 from ...common.files import sha256
 from ...errors import DataError, UserError
 from ..rows import on_one_line
@@ -23,7 +24,7 @@ def file_source(path: Path, given: str, stem: str = "") -> Source:
     own = path.name.removesuffix(suffix_of(path))
     watch = Watch([path])
     # Ids and seeds are made of the short name, and a name that is not UTF-8 would reach every file written later.
-    short, identity = on_one_line(stem or own), str(path.resolve())
+    short, identity = on_one_line(stem or own), str(real_path(path))
     return Source(str(path), short, given, identity, partial(read_rows, path, watch), partial(hash_of, path, watch))
 
 

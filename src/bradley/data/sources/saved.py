@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...common.disk import real_path
 from ...common.json_files import read_bytes
 from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
@@ -37,14 +38,14 @@ def saved_source(folder: Path, given: str, text: str) -> Source:
     wanted = options(text, ["split"], given).get("split", "")
     if (folder / SPLITS).is_file():
         split = chosen_split(_described(folder / SPLITS, "splits"), wanted, given)
-        part, name, stem = folder / split, f"{folder}?split={split}", f"{folder.resolve().name}/{split}"
+        part, name, stem = folder / split, f"{folder}?split={split}", f"{real_path(folder).name}/{split}"
     else:
-        part, name, stem = folder, str(folder), folder.resolve().name
+        part, name, stem = folder, str(folder), real_path(folder).name
         if wanted:
             chosen_split([_described(folder / STATE[0], "_split") or "(one without a name)"], wanted, given)
     watch = Watch(_files(part))
     return Source(
-        name, stem, given, str(part.resolve()), partial(_rows, part, name, watch), partial(_digest, part, watch)
+        name, stem, given, str(real_path(part)), partial(_rows, part, name, watch), partial(_digest, part, watch)
     )
 
 

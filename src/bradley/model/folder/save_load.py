@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...common.disk import real_path
 from ...common.files import replace_folder
 from ...common.model_files import check_name
 from ...common.text import one_line
@@ -103,7 +104,7 @@ def load_model(
     network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
     _refuse_missing(folder, network, missing)
     model = ScoreModel(network.to(target), compute).eval()
-    tokenizer = load_tokenizer(str(path.resolve()), trust_remote_code, checked=True)
+    tokenizer = load_tokenizer(str(real_path(path)), trust_remote_code, checked=True)
     check_vocabulary(network, tokenizer, path)
     # Before the engine, because the engine needs the longest rendered response.
     renderer = _trained_renderer(card, path, tokenizer, model.causal)
