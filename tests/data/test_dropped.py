@@ -206,6 +206,8 @@ def test_names_of_arguments_are_counted_apart_up_to_a_bound():
     for number in range(100):
         found.add(comparison(f"c{number}"), {f"chat_template_kwargs.key{number}": False})
     assert len(found.parts) == 41 and found.parts["chat_template_kwargs (other names)"]["unread"] == 60
+    found.add(comparison("last"), {"tools": False})
+    assert found.parts["tools"]["unread"] == 1
     with pytest.raises(DataError, match="other names"):
         check_unread(Unread(chat_template_kwargs=0.5), "train", found)
 

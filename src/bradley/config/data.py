@@ -191,7 +191,8 @@ class Render(Section):
     """Template that writes messages as text. `tokenizer`: the tokenizer's own chat template. `raw`: plain text
     unchanged, turns as "Human:" and "Assistant:". Named templates: `simple_concat`, `simple_concat_with_space`,
     `simple_concat_with_new_line`, `simple_chat`, `zephyr`, `tulu`, `assistant_only`. Anything else: the path of a Jinja
-    file."""
+    file, or a name among the tokenizer's own templates. With `tokenizer`, rows with `tools` get the template `tool_use`
+    of the tokenizer, if there is one."""
     system_prompt: str = ""
     """System turn put before every conversation that begins without a system turn."""
     template_kwargs: dict[str, Any] = {}

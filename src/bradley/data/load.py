@@ -198,8 +198,9 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
-    read = {"format": reading.format, "reading": reading.describe()}
-    account.sources.append({"path": place.name, "part": "", **read, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    written = {kind: place.notes[kind] for kind in ("transcripts", "other_transcripts") if place.notes[kind]}
+    account.sources.append({**found, **written, "rows": faults.rows, "sha256": None})
 
 
 def _sort(
