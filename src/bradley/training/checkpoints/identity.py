@@ -29,7 +29,10 @@ TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probab
 """Arrays of a token store with an influence on training."""
 ADDED = ("labels",)
 """Fields missing in the records of earlier versions, and compared only if both records have the field."""
-FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
+FREE = (
+    *("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel"),
+    "render.max_unread",
+)
 """Settings, or sections of settings, free to change at a resume: no number of the run depends on these settings."""
 CIRCUMSTANCES = ("threads", "versions", "code", "hardware", "sums")
 """Fields that may differ at a resume and change rounding at most: reported and recorded, and refused if
@@ -157,7 +160,7 @@ class Provenance(NamedTuple):
     """Provenance recorded in the card of every model of a run, the same at every step.
 
     Attributes:
-        facts: fields of the card: `versions`, `data`, `config`.
+        facts: fields of the card: `versions`, `data`, `kind` (see `Ledger.kind`), `config`.
         sample: conversations whose scores go into the card, see `model.folder.parity`.
     """
 
@@ -171,7 +174,8 @@ def provenance(config: Config, splits: Splits, renderer: Renderer, train: TokenS
         "train_sha256": trained_on(train),
         "splits": {name: short_report(split) for name, split in splits.report["splits"].items() if "rows" in split},
     }
-    facts = {"versions": versions(), "data": data, "config": config.model_dump(mode="json")}
+    # The same conversation as texts or as messages is two inputs: a later reader can tell which was trained.
+    facts = {"versions": versions(), "data": data, "kind": train.ledger.kind, "config": config.model_dump(mode="json")}
     return Provenance(facts, draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
 
 
