@@ -19,18 +19,6 @@ LARGEST = 1e38
 """Limit of numbers: single precision has no number beyond `LARGEST`, or below the inverse of `LARGEST`."""
 
 
-class RowFault(DataError):
-    """Row of the wrong shape; the loader counts such rows before the run stops.
-
-    Attributes:
-        found, wanted: found and expected content, in words.
-    """
-
-    def __init__(self, place: str, found: str, wanted: str, hint: str) -> None:
-        super().__init__(f"{place}: found {found}, wanted {wanted}", hint)
-        self.found, self.wanted = found, wanted
-
-
 UNQUOTED = "write the number without quotes; where every row is so, turn the rows with --data.format module:function"
 """Hint for a number given as text."""
 
@@ -52,6 +40,18 @@ class Foreign:
 
     def __repr__(self) -> str:
         return self.kind
+
+
+class RowFault(DataError):
+    """Row of the wrong shape; the loader counts such rows before the run stops.
+
+    Attributes:
+        found, wanted: found and expected content, in words.
+    """
+
+    def __init__(self, place: str, found: str, wanted: str, hint: str) -> None:
+        super().__init__(f"{place}: found {found}, wanted {wanted}", hint)
+        self.found, self.wanted = found, wanted
 
 
 @dataclass(frozen=True, slots=True)
