@@ -26,6 +26,7 @@ from bradley.config.fields import Setting, find_setting, settings_of, suggest
 from bradley.config.load import load_config
 from bradley.data.formats import FORMATS, choose_format, to_comparisons
 from bradley.data.render import Renderer
+from bradley.data.rows import RowPlace
 from bradley.losses import LOSSES, Targets
 from bradley.model.folder.save_load import save_model
 from bradley.records import Comparison, Rejected
@@ -201,8 +202,8 @@ def test_the_rows_of_the_guide_are_found_by_the_format_that_it_names():
     rows = re.findall(r"^\| `(\w+)` \| `(\{.+\})` \|$", text, flags=re.MULTILINE)
     assert {name for name, _ in rows} == set(FORMATS)
     for name, row in rows:
-        found, numbered = choose_format([(1, json.loads(row))], "auto", name)
-        assert found == name
+        reading, numbered = choose_format([(1, json.loads(row))], RowPlace(name, name))
+        assert reading.format == name
         (comparison,) = to_comparisons([row for _, row in numbered])
         assert isinstance(comparison, Comparison), comparison
         if len(comparison.responses) == 2:

@@ -71,7 +71,7 @@ def pair(number: int, **more: Any) -> dict[str, Any]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a small run in it, and files that each have one fault."""
     ranked = [
-        {"prompt": f"{n}?", "completions": [{"content": "a", "score": 1}, {"content": "b", "score": 1 + (n % 5 > 0)}]}
+        {"prompt": f"{n}?", "completions": [{"content": c, "score": s} for c, s in (("a", 1), ("b", 2))[n % 5 == 0 :]]}
         for n in range(60)
     ]
     many = [{"content": f"answer {i} " + "long " * 40, "score": i} for i in range(12)]

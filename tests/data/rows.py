@@ -101,6 +101,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "models": ["x"],
     },
     "preference": {"id": "p", "prompt": "hi", "chosen": "yo", "rejected": "no"},
+    "labelled": {"id": "l", "question": "hi", "response_a": "yo", "response_b": "no", "winner": "model_a", "set": "x"},
 }
 """One row of each format."""
 
@@ -149,6 +150,10 @@ UNUSABLE: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"tools": [{"a": ["\x00"]}]}, "bad_characters"),
         ({"chat_template_kwargs": {"\ud800": 1}}, "bad_characters"),
         ({"chosen": [{**REPLY, "thinking": "\x00"}], "rejected": [OTHER]}, "bad_characters"),
+    ],
+    "labelled": [
+        ({"winner": "tie (bothbad)"}, "no_judgment"),
+        ({"response_a": "\x00"}, "bad_characters"),
     ],
 }
 """Changes to the sample that leave its shape but make its content unusable, and the reason."""

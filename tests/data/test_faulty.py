@@ -177,3 +177,16 @@ def test_the_faults_of_a_split_are_in_its_report_by_file():
     assert (entry["file"], entry["rows"], entry["whole"]) == ("train rows", 6, True)
     assert [reason["rows"] for reason in entry["reasons"].values()] == [[5], [6]]
     assert load(Data(valid_share=0.0), train=rows(4)).report["splits"]["train"]["faulty"] == []
+
+
+def test_rows_read_from_the_cache_keep_their_faults(tmp_path):
+    lines = [row | {"chosen": "yes " * 300} for row in rows(1200)]
+    lines[7] = faulty("null", 7)
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    for _ in range(2):
+        with pytest.raises(DataError, match="row 8: found null in chosen"):
+            load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir())
+    for _ in range(2):
+        splits = load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0, faulty="drop"), cache=tmp_path / "cache")
+        assert len(splits.train) == 1199 and "left out 1 faulty" in describe(splits.report)

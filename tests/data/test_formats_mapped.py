@@ -4,6 +4,7 @@ import pytest
 
 from bradley.config import Data
 from bradley.data.formats import choose_format, to_comparisons
+from bradley.data.rows import RowPlace
 from bradley.errors import DataError, UserError
 from bradley.records import Comparison, Rejected
 from tests.data.rows import REPLY, SAMPLES, USER, one, replies
@@ -22,13 +23,30 @@ def broken(row):
     return {"prompt": "p", "chosen": str(1 // row["n"]), "rejected": "b"}
 
 def wrong(row):
-    return [row]
+    return [row, 3]
+
+def several(row):
+    for turn in row["turns"]:
+        yield {"id": turn["id"], "prompt": turn["q"], "chosen": turn["good"], "rejected": turn["bad"]}
+
+def pairs(rows):
+    by_prompt = {}
+    for row in rows:
+        by_prompt.setdefault(row["prompt"], {})[row["label"]] = row["completion"]
+    for prompt, sides in by_prompt.items():
+        yield {"prompt": prompt, "chosen": sides[True], "rejected": sides[False]}
 
 def ready(row):
     prompt = (r.Message("user", row["q"]),)
     sides = tuple(r.Response((r.Message("assistant", text),)) for text in row["answers"])
     return r.Comparison(row["key"], r.prompt_key(prompt), prompt, sides, (r.Judgment(1, 0),))
 """
+
+
+def chosen(rows, format):
+    """The format that is found behind a function."""
+    place = RowPlace("x", "x", settings=Data(format=format))
+    return choose_format(enumerate(rows, 1), place)[0].format
 
 
 @pytest.fixture
@@ -106,7 +124,7 @@ def test_a_function_may_return_rows_of_every_known_shape(format, module):
     rows = [{"inner": SAMPLES[format]}] * 2
     results = list(to_comparisons(rows, Data(format=f"{module}:keep")))
     assert results == list(to_comparisons([SAMPLES[format]] * 2))
-    assert choose_format(enumerate(rows, 1), f"{module}:keep", "x")[0] == format
+    assert chosen(rows, f"{module}:keep") == format
 
 
 def test_what_a_function_leaves_out_is_counted_in_its_place(module):
@@ -114,7 +132,7 @@ def test_what_a_function_leaves_out_is_counted_in_its_place(module):
     results = list(to_comparisons(rows, Data(format=f"{module}:some")))
     assert [isinstance(r, Comparison) for r in results] == [n % 41 == 40 for n in range(100)]
     assert [(r.row, r.reason) for r in results[:3]] == [(1, "left_out"), (2, "left_out"), (3, "left_out")]
-    assert choose_format(enumerate(rows, 1), f"{module}:some", "x")[0] == "preference"
+    assert chosen(rows, f"{module}:some") == "preference"
     assert all(isinstance(r, Rejected) for r in to_comparisons(rows[:30], Data(format=f"{module}:some")))
 
 
@@ -129,10 +147,31 @@ def test_faults_of_a_function_name_file_row_and_exception(module):
     with pytest.raises(DataError) as caught:
         list(to_comparisons([{"n": 1}, {"n": 0}], Data(format=f"{module}:broken"), name="x.jsonl"))
     assert caught.value.message.startswith(f"x.jsonl, row 2: {module}:broken raised ZeroDivisionError: ")
-    with pytest.raises(DataError, match=f"row 1: found list from {module}:wrong, wanted a row"):
+    with pytest.raises(DataError, match=f"row 1: found int from {module}:wrong, wanted a row"):
         one({}, f"{module}:wrong")
     with pytest.raises(UserError, match="has no function missing"):
         one({}, f"{module}:missing")
+
+
+def test_a_function_may_return_several_rows_for_a_row(module):
+    turns = [{"id": f"t{n}", "q": f"q{n}", "good": "yo", "bad": "no"} for n in range(5)]
+    rows = [{"turns": turns[:2]}, {"turns": []}, {"turns": turns[2:]}]
+    results = list(to_comparisons(rows, Data(format=f"{module}:several")))
+    good = [result for result in results if isinstance(result, Comparison)]
+    assert [(c.id, c.prompt[0].content, replies(c)) for c in good] == [
+        (f"t{n}", f"q{n}", ["yo", "no"]) for n in range(5)
+    ]
+    assert [(r.row, r.reason) for r in results if isinstance(r, Rejected)] == [(2, "left_out")]
+
+
+def test_a_function_of_rows_takes_the_whole_file(module):
+    rows = [{"prompt": f"q{n % 3}", "completion": f"{n} {n < 3}", "label": n < 3} for n in range(6)]
+    results = list(to_comparisons(rows, Data(format=f"{module}:pairs"), name="x"))
+    assert [(c.id, c.prompt[0].content, replies(c)) for c in results] == [
+        (f"x:{n + 1}", f"q{n}", [f"{n} True", f"{n + 3} False"]) for n in range(3)
+    ]
+    with pytest.raises(DataError, match=f"x, row 1: {module}:pairs raised KeyError"):
+        list(to_comparisons(rows[:2], Data(format=f"{module}:pairs"), name="x"))
 
 
 def test_columns_are_renamed_before_a_function_sees_them(module):

@@ -205,14 +205,12 @@ def test_prompts_that_were_inferred_are_said_to_be():
 @pytest.mark.parametrize("name", ["question", "instruction", "system", "context"])
 def test_a_prompt_under_another_name_is_not_lost(name):
     row = {name: "Name a prime above ten.", "chosen": "Eleven.", "rejected": "Twelve."}
-    with pytest.raises(DataError, match=f"found the key {name} and no prompt") as caught:
-        load(Data(valid_share=0.0), train=[row])
-    assert f"--data.columns.prompt {name}" in caught.value.hint
-    with pytest.raises(DataError, match=f"found the key {name} and no prompt"):
-        load(
-            Data(valid_share=0.0),
-            train=[row | {s: [{"role": "assistant", "content": s}] for s in ("chosen", "rejected")}],
-        )
+    replies = {s: [{"role": "assistant", "content": s}] for s in ("chosen", "rejected")}
+    for one in (row, row | replies):
+        splits = load(Data(valid_share=0.0), train=[one])
+        assert [turn.content for turn in splits.train[0].prompt] == ["Name a prime above ten."]
+        (source,) = splits.report["splits"]["train"]["sources"]
+        assert source["reading"].startswith(f"prompt <- {name}, chosen <- chosen")
     whole = [{"role": "user", "content": "Name a prime."}, {"role": "assistant", "content": "2"}]
     spoken = {name: "Name a prime.", "chosen": whole, "rejected": [*whole[:1], {"role": "assistant", "content": "4"}]}
     assert load(Data(valid_share=0.0), train=[spoken]).train[0].prompt[0].content == "Name a prime."

@@ -70,6 +70,9 @@ class Data(Section):
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
     `prompt = "info.question"`. A table gives a source columns of its own, keyed by the source as spelled, or by the
     split: `valid = { chosen = "good" }`. Such a table replaces the names for all sources."""
+    ignore: Words = ""
+    """Columns left out on purpose; dots reach into objects. A column that no format reads stops the load if it may be
+    part of the conversation: long texts, messages, and names such as system, input or context."""
     limit: Count = 0
     """Keep a seeded sample of this many training comparisons (0: all)."""
     eval_limit: Count = 0
@@ -126,12 +129,16 @@ class Data(Section):
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
 
-    def format_of(self, *names: str) -> str:
-        """Return the format of a source.
+    def of_source(self, *names: str) -> "Data":
+        """Return the settings of a source, with one format and one table of columns.
 
         Args:
             names: names of the source, such as the source as spelled and the split; the first with an entry counts.
         """
+        return self.model_copy(update={"format": self.format_of(*names), "columns": self.columns_of(*names)})
+
+    def format_of(self, *names: str) -> str:
+        """Return the format of a source; `names` as for `of_source`, none for settings of a single source."""
         if isinstance(self.format, str):
             return self.format
         return next((self.format[name] for name in names if name in self.format), "auto")

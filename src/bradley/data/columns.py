@@ -10,6 +10,7 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -213,9 +214,15 @@ def _scattered(values: Array) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+@lru_cache(maxsize=1000)
+def _names_judge(key: str) -> bool:
+    """Return True for the name of a column with the judge of a row."""
+    return JUDGE.fullmatch(key.lower().replace("-", "_")) is not None
+
+
 def _judge(tags: Mapping[str, str]) -> int:
     """Hash the annotator named by the tags of a row; 0 for none."""
-    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if JUDGE.fullmatch(key.lower().replace("-", "_"))]
+    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if _names_judge(key)]
     return hash64("\x1e".join(named).encode("utf-8", "surrogatepass")) if named else 0
 
 

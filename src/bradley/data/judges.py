@@ -153,8 +153,7 @@ def _of_several_judges(columns: Columns, pairs: _Pairs) -> np.ndarray:
     """Flag rows of a pair with two different annotators: [P] bool."""
     judge = columns.judge[pairs.numbers]
     named = judge != 0
-    met = np.unique(np.stack([pairs.group[named].astype(np.uint64), judge[named]]), axis=1)[0].astype(np.int64)
-    return np.asarray(np.bincount(met, minlength=pairs.group.max() + 1)[pairs.group] > 1)
+    return np.isin(pairs.group, _with_several(pairs.group[named], judge[named]))
 
 
 def _ids_name_rows(rows: Selection, numbers: np.ndarray) -> np.ndarray:
@@ -163,8 +162,12 @@ def _ids_name_rows(rows: Selection, numbers: np.ndarray) -> np.ndarray:
     part, own = columns.part[numbers].astype(np.uint64), columns.own[numbers]
     signature = signatures(columns, rows.kept)[numbers]
     ids = mixed(part, own)
-    contents = np.unique(np.stack([ids, signature]), axis=1)[0]
-    several = np.unique(contents, return_counts=True)
-    ambiguous = several[0][several[1] > 1]
-    parts = np.unique(part[np.isin(ids, ambiguous) & (own != 0)])
+    parts = np.unique(part[np.isin(ids, _with_several(ids, signature)) & (own != 0)])
     return ~np.isin(part, parts)
+
+
+def _with_several(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the owners with two different values or more."""
+    order = np.lexsort((values, owner))
+    owner, values = owner[order], values[order]
+    return np.unique(owner[1:][(owner[1:] == owner[:-1]) & (values[1:] != values[:-1])])

@@ -21,6 +21,7 @@ from .checks import check_filled, check_of_sources, check_share, check_sources, 
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, choose_format, convert_rows, idle_settings
+from .formats.reading import Reading
 from .judges import gather, whose
 from .report import SplitReport
 from .row_cache import Cache, Inputs, read_rows, reading_settings
@@ -150,14 +151,14 @@ def _read(
     def fill(table: ComparisonTable, report: SplitReport) -> None:
         with console.counting(f"reading {name}", "rows") as count:
             if composed:
-                place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-                _add(table, report, enumerate(_compose(data, seed), start=1), place, (SYNTHETIC, name))
+                place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
+                _add(table, report, enumerate(_compose(data, seed), start=1), place)
             elif rows is not None:
-                place = RowPlace(f"{name} rows", name, settings=reading)
-                _add(table, report, count(enumerate(rows, start=1)), place, (name,))
+                place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
+                _add(table, report, count(enumerate(rows, start=1)), place)
             for source, part in found:
-                place = RowPlace(source.name, source.stem, settings=reading)
-                _add(table, report, count(source.rows()), place, (source.given, source.name, name), part)
+                own = reading.of_source(source.given, source.name, name)
+                _add(table, report, count(source.rows()), RowPlace(source.name, source.stem, settings=own), part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 
     table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
@@ -178,23 +179,12 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _add(
-    pool: ComparisonTable,
-    account: SplitReport,
-    rows: Numbered,
-    place: RowPlace,
-    names: tuple[str, ...],
-    part: int = 0,
-) -> None:
-    """Convert rows; add comparisons to the table, and the other rows to the report.
-
-    `names` are those under which the settings may name the source, see `Data.format_of`.
-    """
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
-    columns = data.columns_of(*names)
-    format, rows = choose_format(rows, data.format_of(*names), place.name, columns, count_faults=True)
+    reading, rows = choose_format(rows, place, count_faults=True)
     try:
-        _sort(pool, account, _Noted(rows, format), format, place, part, faults)
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults)
     except DataError as error:
         # The reader itself failed, and no later row can be read: the faults found until then are told as well.
         if not faults.count or data.faulty == "drop":
@@ -206,14 +196,15 @@ def _add(
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
-    account.sources.append({"path": place.name, "part": "", "format": format, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    account.sources.append({**found, "rows": faults.rows, "sha256": None})
 
 
 def _sort(
     pool: ComparisonTable,
     account: SplitReport,
     rows: "_Noted",
-    format: str,
+    reading: Reading,
     place: RowPlace,
     part: int,
     faults: FileFaults,
@@ -221,7 +212,7 @@ def _sort(
     """Convert each row, and add the result to the table, to the report or to the faulty rows."""
     before = len(pool)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
-    for result in convert_rows(rows, format, place, pool.ids, count_faults=True):
+    for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
             pool.add(result, part, rows.own)

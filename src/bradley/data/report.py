@@ -173,7 +173,7 @@ def _notes(split: dict[str, Any]) -> list[str]:
 def _gathered(found: dict[str, int]) -> str:
     """Describe the gathering of judges."""
     opposed = f"{found['opposed']:,} with opposite labels"
-    tied = f", {found['tied']:,} pairs of equal votes left out" if found["tied"] else ""
+    tied = f"; equal votes on {found['tied']:,} pairs left out" if found["tied"] else ""
     return f"gathered {found['rows']:,} judgments into votes on {found['pairs']:,} pairs, {opposed}{tied}"
 
 

@@ -12,10 +12,10 @@ comparison's id if no earlier row has taken the id, and "<file>:<row>" otherwise
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...common.signals import check as check_stopping
-from ...config import Data
+from ...config import Data, as_list
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
 from ...records import replaced as replace
@@ -23,12 +23,16 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from .base import ASKED_FOR, REASONS, Format, Numbered
+from .detection import Undecided, find_reading
+from .labelled import LOOKS
 from .mapped import check_columns, through_function, with_columns
 from .pairs import HH, PREFERENCE
 from .public import REWARDBENCH2, SHP, TLDR
 from .ranked import RANKED, ULTRAFEEDBACK
+from .reading import Reading
 from .strengths import HELPSTEER2, HELPSTEER3
 from .tokens import IDS
+from .unread import Unread, lost_columns, without
 from .votes import MULTIPREF, VOTES
 
 __all__ = [
@@ -57,6 +61,7 @@ FORMATS: dict[str, Format] = {
     "ranked": RANKED,
     "rewardbench2": REWARDBENCH2,
     "preference": PREFERENCE,
+    "labelled": Format((), lambda row: _reads(row), lambda row, at: _alone(row, at), LOOKS),
 }
 """Every known format, in the order of detection.
 
@@ -66,8 +71,12 @@ HEAD = 20
 """Rows read by detection."""
 TAG_CHARACTERS = 80
 """Most characters of a tag: longer texts are content, not labels to report by."""
-NEAREST = 3
-"""Formats shown in the hint when no format fits."""
+MOST_HEAD = 2000
+"""Most rows read before the meaning of a label has to be clear."""
+LABELLED = "labelled"
+ASKED_COLUMNS = ("prompt", "chosen", "rejected", "label")
+"""Names that `data.columns` may give to columns of rows without fixed columns."""
+Entry = tuple[int, Row | Comparison | Rejected]
 
 
 def to_comparisons(
@@ -91,67 +100,118 @@ def to_comparisons(
         comparison = next(bradley.to_comparisons(rows))
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
-    place = RowPlace(name, name, settings=settings or Data())
-    data = place.settings
-    format, numbered = choose_format(enumerate(rows, start=1), data.format_of(name), name, data.columns_of(name))
-    return convert_rows(numbered, format, place, set())
+    place = RowPlace(name, name, settings=(settings or Data()).of_source(name))
+    reading, numbered = choose_format(enumerate(rows, start=1), place)
+    return convert_rows(numbered, reading, place, set())
 
 
-def choose_format(
-    rows: Numbered, format: str, name: str, columns: Mapping[str, str] | None = None, *, count_faults: bool = False
-) -> tuple[str, Numbered]:
-    """Return the format of `rows`, and an iterator over the same rows.
+def choose_format(rows: Numbered, place: RowPlace, *, count_faults: bool = False) -> tuple[Reading, Numbered]:
+    """Return the reading of a file's `rows`, and an iterator over the same rows.
 
     `auto` detects the format from the first rows; comparisons without any dict among them have the format "comparison".
     Columns are renamed first, and a function of the user's own sees the new names. The function's results are detected
-    as with `auto`.
+    as with `auto`. If the first rows leave the meaning of a label open, more rows are read, at most `MOST_HEAD`.
+
+    Args:
+        place: name of the file, and the settings.
+        count_faults: True to keep a row without a named column as a `Faulty`, instead of an error.
 
     Raises:
-        DataError: no format fits, a row lacks a column, or the function fails.
+        DataError: no format fits, a row lacks a column, the function fails, or a column would be lost unread.
         UserError: `format` is unknown, the function is missing, or a column has a name that no format reads.
     """
+    format, columns, name = place.settings.format_of(), place.settings.columns_of(), place.name
     if ":" not in format and format not in {"auto", "comparison", *FORMATS}:
         hint = f"known formats: auto, {', '.join(FORMATS)}, or module:function"
         raise UserError(f"{format} is not a known format", hint)
     if columns:
-        check_columns(columns, {"id", "source", *(key for shape in FORMATS.values() for key in shape.fields)})
+        known = {"id", "source", *ASKED_COLUMNS, *(key for shape in FORMATS.values() for key in shape.fields)}
+        check_columns(columns, known)
         rows = with_columns(rows, columns, name, count_faults=count_faults)
+    if ignored := as_list(place.settings.ignore):
+        rows = ((number, without(row, ignored) if isinstance(row, dict) else row) for number, row in rows)
     if ":" in format:
         format, rows = "auto", through_function(rows, format, name, count_faults=count_faults)
     # The head is read ahead and chained back, because a stream or a generator can be read only once.
     rows = iter(rows)
-    head = _head(rows)
-    if format == "auto":
+    head = _head(rows, HEAD)
+    while True:
         dicts = [row for _, row in head if isinstance(row, dict)]
-        format = detect(dicts, name) if dicts else "comparison"
-    return format, itertools.chain(head, rows)
+        try:
+            reading = _reading(dicts, format, place)
+            break
+        except Undecided:
+            more = _head(rows, min(len(head) * 4, MOST_HEAD - len(head)))
+            if not more:
+                raise
+            head += more
+    return reading, itertools.chain(head, rows)
+
+
+def _reading(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
+    """Return the reading of the first rows, and check that no column of the conversation would be lost."""
+    if not rows or format == "comparison":
+        return Reading("comparison", None)
+    reading = _found(rows, format, place)
+    lost: dict[str, Row] = {}
+    for number, row in enumerate(rows[:HEAD], start=1):
+        # A trial alone: faults and notes belong to the reading of the rows themselves.
+        try:
+            result = _converted(reading, row, replace(place, row=number, notes=Counter()))
+        except (DataError, RecursionError):
+            continue
+        if isinstance(result, Comparison):
+            for key in Unread.look(reading.unread, row, result):
+                lost.setdefault(key, row)
+    reading.unread.seen.clear()
+    if lost:
+        merged = {key: row[key] for key, row in lost.items()}
+        raise DataError(*lost_columns(lost, merged, None, fields.on_one_line(place.name)))
+    return reading
+
+
+def _found(rows: Sequence[Row], format: str, place: RowPlace) -> Reading:
+    """Return the reading of the first rows: of a format of fixed columns, or of columns that were found."""
+    columns, name = place.settings.columns_of(), fields.on_one_line(place.name)
+    labelled = {"auto": "", LABELLED: LABELLED}.get(format)
+    if labelled is None:
+        return fixed(format)
+    narrow = "" if labelled else _narrow(rows)
+    found = find_reading(rows, narrow, columns, name)
+    if found is None and not narrow:
+        raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
+    return found or fixed(narrow)
+
+
+def fixed(format: str) -> Reading:
+    """Return the reading of a format of fixed columns."""
+    shape = FORMATS[format]
+    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id", "source"}))
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:
     """Return the key of `FORMATS` that fits most of `rows`.
 
     Raises:
-        DataError: no format fits any row.
+        DataError: no format fits.
     """
+    return _reading(rows, "auto", RowPlace(name, name)).format
+
+
+def _narrow(rows: Sequence[Row]) -> str:
+    """Return the format of fixed columns that fits most of `rows`; "" for none."""
     # The majority decides, because the first row of a file may be the odd row.
     fits = Counter(key for row in rows for key in _fitting(row)[:1])
-    if fits:
-        return fits.most_common(1)[0][0]
-    keys = {key for row in rows for key in row}
-    near = sorted(FORMATS.values(), key=lambda shape: -len(keys.intersection(shape.fields)))[:NEAREST]
-    shapes = "; ".join(f"{key}: {shape.looks}" for key, shape in FORMATS.items() if shape in near)
-    found = fields.names_of(sorted(keys, key=str)) or "no keys at all"
-    hint = f"name your columns with data.columns; known formats are {', '.join(FORMATS)}, such as {shapes}"
-    raise DataError(f"{name}: no known format has rows with {found}", hint)
+    return fits.most_common(1)[0][0] if fits else ""
 
 
 def convert_rows(
-    rows: Numbered, format: str, place: RowPlace, taken: set[str], *, count_faults: bool = False
+    rows: Numbered, reading: Reading, place: RowPlace, taken: set[str], *, count_faults: bool = False
 ) -> Iterator[Comparison | Rejected]:
     """Yield a comparison or a rejection per row.
 
     Args:
-        format: a key of `FORMATS`, or "comparison" to detect the format of each dict alone.
+        reading: reading of the file; "comparison" detects the format of each dict alone.
         taken: ids in use; ids given here are added.
         count_faults: True to yield a `Faulty` for a row of the wrong shape, instead of an error.
 
@@ -163,7 +223,7 @@ def convert_rows(
         # 150 MB of rows take up to a minute, longer than the usual 30 seconds between stop signal and kill.
         check_stopping()
         try:
-            result = _result(row, format, replace(place, row=number), taken)
+            result = _result(row, reading, replace(place, row=number), taken)
         except DataError as error:
             result = counted(error, number, count_faults)
         yield result
@@ -180,20 +240,23 @@ def idle_settings(settings: Data, formats: Iterable[str]) -> list[str]:
     return lines
 
 
-def _head(rows: Iterator[tuple[int, Row | Comparison | Rejected]]) -> list[tuple[int, Row | Comparison | Rejected]]:
-    """Take the first `HEAD` usable rows, and the left-out rows before them."""
-    head, looked = [], 0
+def _head(rows: Iterator[Entry], most: int) -> list[Entry]:
+    """Take the next `most` usable rows, and the left-out rows before them."""
+    head: list[Entry] = []
+    looked = 0
+    if most <= 0:
+        return head
     for entry in rows:
         head.append(entry)
         # A user's function may leave out long stretches; only usable rows say anything about the format.
         looked += not isinstance(entry[1], Rejected)
         # Rows without a column may fill a file, and the head lies in memory.
-        if looked == HEAD or (isinstance(entry[1], Faulty) and len(head) >= MOST_FAULTS_ALONE):
+        if looked == most or (isinstance(entry[1], Faulty) and len(head) >= MOST_FAULTS_ALONE):
             break
     return head
 
 
-def _result(row: object, format: str, here: RowPlace, taken: set[str]) -> Comparison | Rejected:
+def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> Comparison | Rejected:
     """Return the comparison or rejection of a row; raise `DataError` for a row of the wrong shape."""
     if isinstance(row, Rejected):
         return row
@@ -203,17 +266,25 @@ def _result(row: object, format: str, here: RowPlace, taken: set[str]) -> Compar
         return _unique(row, here, taken)
     if not isinstance(row, dict):
         raise here.fault(type(row).__name__, "a dict or a Comparison")
-    shape = FORMATS[detect([row], here.name) if format == "comparison" else format]
+    if reading.shape is None:
+        reading = _reading([row], "auto", here)
     try:
-        result = _convert(shape, row, here)
+        result = _converted(reading, row, here)
     # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
     except RecursionError as error:
         raise here.fault("values nested too deeply", "values of a few levels") from error
-    return result if isinstance(result, Rejected) else _unique(result, here, taken)
+    reading.count(row)
+    if isinstance(result, Rejected):
+        return result
+    if lost := reading.unread.look(row, result):
+        raise DataError(*lost_columns(lost, row, here, fields.on_one_line(here.name)))
+    return _unique(result, here, taken)
 
 
-def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:
+def _converted(reading: Reading, row: Row, at: RowPlace) -> Comparison | Rejected:
     """Convert a row, and add id, source and tags."""
+    shape = reading.shape
+    assert shape is not None
     result = shape.convert(row, at)
     if isinstance(result, Rejected):
         return result
@@ -225,7 +296,7 @@ def _convert(shape: Format, row: Row, at: RowPlace) -> Comparison | Rejected:
         result,
         id=fields.on_one_line(own) if known else "",
         source=fields.on_one_line(source) if isinstance(source, str) else at.stem,
-        tags=_tags(row, {*shape.fields, *shape.no_labels, "id", "source"}),
+        tags=_tags(row, reading.unread.known | reading.unread.free),
     )
 
 
@@ -251,5 +322,20 @@ def _tags(row: Row, read: set[str]) -> dict[str, str]:
 
 
 def _fitting(row: Row) -> list[str]:
-    """Return the formats that match a row, in the order of detection."""
-    return [key for key, shape in FORMATS.items() if shape.matches(row)]
+    """Return the formats of fixed columns that match a row, in the order of detection."""
+    return [key for key, shape in FORMATS.items() if key != LABELLED and shape.matches(row)]
+
+
+def _reads(row: Row) -> bool:
+    """Return True if the columns of a row alone can be told."""
+    try:
+        return _reading([row], LABELLED, RowPlace("rows", "rows")).format == LABELLED
+    except DataError:
+        return False
+
+
+def _alone(row: Row, at: RowPlace) -> Comparison | Rejected:
+    """Convert a row with answers and a label, read by this row alone."""
+    reading = _reading([row], LABELLED, at)
+    assert reading.shape is not None
+    return reading.shape.convert(row, at)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ...records import Comparison, Judgment, Message, Rejected, Response, prompt_key
+from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
 from ..rows import Row, RowPlace
 from .turns import Turns, check_order
 
@@ -19,6 +19,7 @@ REASONS = {
     "missing_score": "a completion without rank and score",
     "no_tokens": "a response without a token id of its own",
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
+    "unread_label": "a label with a word that names neither a side nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
@@ -42,6 +43,7 @@ class Format(NamedTuple):
         settings: names read by `convert` among min_score_ratio, strength_as and votes.
         no_labels: keys neither read nor useful as labels, such as times.
         own_id: returns the id carried by a row, a string or an integer.
+        candidates: returns prompt and responses of a row without a judgment; None for a format without this reading.
     """
 
     fields: tuple[str, ...]
@@ -51,6 +53,7 @@ class Format(NamedTuple):
     settings: tuple[str, ...] = ()
     no_labels: tuple[str, ...] = ()
     own_id: Callable[[Row], Any] = lambda row: row.get("id")
+    candidates: Callable[[Row, RowPlace], Candidates | Rejected] | None = None
 
 
 def has(*keys: str) -> Callable[[Row], bool]:
@@ -74,9 +77,19 @@ def comparison(
     """
     if found := unreadable(prompt, responses, at, template_args):
         return found
+    if _asked_apart(prompt, responses):
+        return Rejected(at.row, "irregular", "the sides answer different first turns of the user")
     return Comparison(
         "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
     )
+
+
+def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
+    """Return True if the prompt has no turn of a user, and the responses do not share their first turn of a user."""
+    if any(turn.role in ("user", "text", "ids") for turn in prompt):
+        return False
+    asked = {next((turn for turn in response.messages if turn.role == "user"), None) for response in responses}
+    return len(asked) > 1
 
 
 def unreadable(

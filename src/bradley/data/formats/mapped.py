@@ -1,15 +1,17 @@
 """Mapping of rows to a known shape: renamed columns, and a function of the user's own."""
 
-from collections.abc import Callable, Collection, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ...common.plugins import load_function
+from ...common.signals import StopRequested
 from ...common.text import nearest, one_line
-from ...errors import DataError, UserError
+from ...errors import BradleyError, DataError, UserError
 from ...records import Comparison, Rejected
 from .. import rows as fields
 from ..faults import counted
-from ..rows import Row, RowPlace
+from ..rows import Row, RowFault, RowPlace
 from .base import Numbered
 
 
@@ -44,23 +46,67 @@ def with_columns(rows: Numbered, columns: Mapping[str, str], name: str, *, count
 def through_function(rows: Numbered, path: str, name: str, *, count_faults: bool = False) -> Numbered:
     """Apply the user's function to rows; `Comparison` objects pass unchanged.
 
+    A function with a first parameter called `rows` gets all rows of the file at once, as an iterator, and returns or
+    yields new rows, numbered from 1. Any other function gets a row at a time.
+
     Raises:
-        DataError: the function raises, or returns neither a row nor a `Comparison` nor None.
+        DataError: the function raises, or returns neither rows nor comparisons nor None.
         UserError: no such function.
     """
     function = load_function(path, "data.format")
+    if _takes_file(function):
+        return _through_file(rows, function, path, name, count_faults)
     return _through(rows, function, path, name, count_faults)
+
+
+def _takes_file(function: Callable[..., Any]) -> bool:
+    """Return True for a function with a first parameter called `rows`."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return False
+    return names[:1] == ["rows"]
 
 
 def _through(rows: Numbered, function: Callable[[Row], Any], path: str, name: str, count_faults: bool) -> Numbered:
     """Yield the results of the user's function, and a fault for each row that fails."""
     for number, row in rows:
+        at = RowPlace(name, name, number)
         try:
-            result = _called(function, path, row, RowPlace(name, name, number))
+            results = _called(function, path, row, at)
         except DataError as error:
-            yield number, counted(error, number, count_faults)
-        else:
+            results = [counted(error, number, count_faults)]
+        for result in results:
             yield number, result
+
+
+def _through_file(
+    rows: Numbered, function: Callable[[Iterator[Row]], Any], path: str, name: str, count_faults: bool
+) -> Numbered:
+    """Yield the rows that the user's function makes of the whole file, and a fault if the function fails."""
+    left_out: list[tuple[int, Rejected]] = []
+    given = _passed(rows, left_out)
+    number = 0
+    try:
+        for number, result in enumerate(function(given) or (), start=1):
+            yield number, _checked(result, path, RowPlace(name, name, number))
+    except Exception as error:
+        # What reading the file raises passes through the user's function, and is no fault of the function.
+        if isinstance(error, BradleyError | StopRequested) and not isinstance(error, RowFault):
+            raise
+        fault = error if isinstance(error, RowFault) else _raised(error, path, RowPlace(name, name, number + 1))
+        yield number + 1, counted(fault, number + 1, count_faults)
+    # Rows that were faulty before the function saw them are counted as well.
+    yield from left_out
+
+
+def _passed(rows: Numbered, left_out: list[tuple[int, Rejected]]) -> Iterator[Any]:
+    """Yield the rows for the user's function; rows that are rejected already go into `left_out`."""
+    for number, row in rows:
+        if isinstance(row, Rejected):
+            left_out.append((number, row))
+        else:
+            yield row
 
 
 def _renamed(row: Row, columns: Mapping[str, str], at: RowPlace) -> Row:
@@ -90,19 +136,40 @@ def _value(row: Row, source: str, at: RowPlace) -> Any:
     return value
 
 
-def _called(function: Callable[[Row], Any], path: str, row: Any, at: RowPlace) -> Row | Comparison | Rejected:
-    """Call the user's function on a row; None becomes a rejection, and an exception becomes a `DataError`."""
+def _called(function: Callable[[Row], Any], path: str, row: Any, at: RowPlace) -> list[Row | Comparison | Rejected]:
+    """Call the user's function on a row.
+
+    Returns:
+        The rows made of the row. None and an empty list become a rejection.
+
+    Raises:
+        DataError: the function raises, or returns anything else.
+    """
     if not isinstance(row, dict):
-        return row  # type: ignore[no-any-return]
+        return [row]
     try:
         result = function(row)
+        several = isinstance(result, list | tuple | Iterator)
+        # A generator runs the user's code here, and may raise as well.
+        results = list(result) if several else [result]
     # The function is the user's code and may raise anything; the message has to name the row.
     except Exception as error:
-        what = f"{path} raised {type(error).__name__}: {one_line(error)}"
-        raise DataError(f"{at.name}, row {at.row}: {what}", "correct the function, or let it return None") from error
-    if result is None:
-        return Rejected(at.row, "left_out", f"{path} returned None")
+        raise _raised(error, path, at) from error
+    results = [entry for entry in results if entry is not None]
+    if not results:
+        return [Rejected(at.row, "left_out", f"{path} returned {'nothing' if several else 'None'}")]
+    return [_checked(entry, path, at) for entry in results]
+
+
+def _raised(error: Exception, path: str, at: RowPlace) -> DataError:
+    """Return the error for an exception of the user's function."""
+    what = f"{path} raised {type(error).__name__}: {one_line(error)}"
+    return DataError(f"{at.name}, row {at.row}: {what}", "correct the function, or let it return None")
+
+
+def _checked(result: Any, path: str, at: RowPlace) -> Row | Comparison:
+    """Return a result of the user's function; raise `DataError` for anything but a row or a comparison."""
     if not isinstance(result, dict | Comparison):
         found = f"{type(result).__name__} from {path}"
-        raise at.fault(found, "a row, a bradley.Comparison or None", "correct the function")
+        raise at.fault(found, "a row, a bradley.Comparison, a list of the two, or None", "correct the function")
     return result

@@ -1,7 +1,6 @@
 """Pairs of a chosen and a rejected response: transcripts, texts and messages, with margin, probability and weight."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +8,10 @@ from ...records import Comparison, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
 from .base import Format, agreeing, comparison, has, leaning, shared
-from .turns import Turns, turns
+from .messages import normal
+from .transcripts import TRANSCRIPT_TURN, answer, asked, transcript
+from .turns import Turns, said, turns
 
-TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant): ?")
 SAID = ("margin", "probability", "weight")
 """Keys of a pair about the preference: see `pair`."""
 SCORES = (
@@ -21,8 +21,6 @@ SCORES = (
     ("chosen-rating", "rejected-rating"),
 )
 """Names of the two sides' scores in public data sets; the first pair of names with a number on both sides counts."""
-LIKE_A_PROMPT = ("question", "instruction", "query", "input", "context", "history", "system", "problem")
-"""Names of a prompt, or of a part of a prompt, in other data sets."""
 REPEATED = 16
 """Fewest characters of a prompt for a repetition at the beginning of two texts to be no chance."""
 
@@ -36,7 +34,7 @@ def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
     A row is irregular if the prompt does not end with the human. A row is also irregular if a side has anything but a
     single assistant turn after the prompt: the judged turn would be unknown.
     """
-    chosen, rejected = (_transcript(rows.text(row, key, at)) for key in ("chosen", "rejected"))
+    chosen, rejected = (transcript(rows.text(row, key, at)) for key in ("chosen", "rejected"))
     if not chosen or not rejected:
         return Rejected(at.row, "irregular", 'a transcript does not begin with "\\n\\nHuman:"')
     prompt, chosen, rejected = _split_turns(chosen, rejected)
@@ -59,10 +57,13 @@ def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
     repeated by chance, and stays. A prompt given as text may also be a user turn of the common beginning of both lists,
     outer blanks aside: then the whole beginning is the prompt.
 
+    A prompt that is a transcript of `hh` becomes the turns of the transcript. Null, an empty list and a blank text are
+    no prompt. Pairs of messages without a prompt have the turns in common as the prompt.
+
     `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept.
     Their difference is the margin, unless the row has a margin or the scores contradict the preference.
     """
-    chosen, rejected = rows.field(row, "chosen", at), rows.field(row, "rejected", at)
+    chosen, rejected = said(row, "chosen", at), said(row, "rejected", at)
     if isinstance(chosen, str) != isinstance(rejected, str):
         found = f"{rows.kind(chosen)} in chosen and {rows.kind(rejected)} in rejected"
         raise at.fault(found, "the same kind in both")
@@ -108,34 +109,32 @@ def pair(
 
 def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, Turns, Turns] | Rejected:
     """Return prompt, chosen and rejected of a preference row."""
-    if "prompt" not in row and isinstance(chosen, str):
-        _no_other_prompt(row, at)
+    given = no_prompt(normal(row.get("prompt")))
+    if given is None and isinstance(chosen, str):
         at.notes["inferred_prompts"] += 1
         return _split_texts(chosen, rejected)
-    given: Any = row.get("prompt")
     # Texts throughout stay texts: nobody said where turns begin, and `raw` must write the source to the byte.
     plain = isinstance(chosen, str) and isinstance(given, str)
     better, worse = (turns(side, "text" if plain else "assistant", "response", at) for side in (chosen, rejected))
-    if "prompt" not in row:
-        parts = _split_turns(better, worse)
-        if "user" not in {turn.role for turn in parts[0]}:
-            _no_other_prompt(row, at)
-        return parts
-    prompt = turns(given, "text" if plain else "user", "prompt", at)
-    if isinstance(given, str) and isinstance(chosen, list):
-        return _without_text(given, prompt, better, worse, at)
+    if given is None:
+        return _split_turns(better, worse)
     if plain and len(given) >= REPEATED and chosen.startswith(given) and rejected.startswith(given):
-        start = len(given)
-        return prompt, (Message("text", chosen[start:]),), (Message("text", rejected[start:]),)
-    return (prompt, *_without_prompt(prompt, better, worse, at))
+        chosen, rejected = chosen[len(given) :], rejected[len(given) :]
+        better, worse = (Message("text", chosen),), (Message("text", rejected),)
+    if plain and (before := asked(given, at)):
+        better, worse = ((Message("assistant", answer(side, given)),) for side in (chosen, rejected))
+        return before, better, worse
+    prompt = turns(given, "text" if plain else "user", "prompt", at)
+    if plain:
+        return prompt, better, worse
+    if isinstance(given, str) and isinstance(chosen, list):
+        return _without_text(given, asked(given, at) or prompt, better, worse, at)
+    return _joined(prompt, *_without_prompt(prompt, better, worse, at))
 
 
-def _no_other_prompt(row: Row, at: RowPlace) -> None:
-    """Raise `DataError` if a row without a prompt has a column named like a prompt: that text would be lost unseen."""
-    other = next((key for key in row if key in LIKE_A_PROMPT and isinstance(row[key], str | list) and row[key]), "")
-    if other:
-        hint = f"name it: --data.columns.prompt {other}; or turn the rows into a known shape with data.format"
-        raise at.fault(f"the key {other} and no prompt", "the prompt under that name", hint)
+def no_prompt(given: Any) -> Any:
+    """Return the value given as a prompt; None for null, an empty list, and an empty or blank text."""
+    return None if given is None or given == [] or (isinstance(given, str) and not given.strip()) else given
 
 
 def _without_text(
@@ -159,6 +158,20 @@ def _without_prompt(prompt: Turns, chosen: Turns, rejected: Turns, at: RowPlace)
     if len(repeats) > 1 and prompt:
         raise at.fault("a prompt that only one side repeats", "it in both responses or in none")
     return (chosen[start:], rejected[start:]) if repeats == {True} else (chosen, rejected)
+
+
+def _joined(prompt: Turns, chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
+    """Return the parts with the turns of the user that both sides share in the prompt.
+
+    Sides may be whole conversations beside a prompt that holds a system text alone, or repeats turns of theirs.
+    """
+    if {chosen[0].role, rejected[0].role} <= {"user", "system"}:
+        common, better, worse = _split_turns(chosen, rejected)
+        told = {turn.content.strip() for turn in common}
+        if all(turn.content.strip() in told for turn in prompt if turn.role != "system"):
+            system = tuple(turn for turn in prompt if turn.role == "system" and turn.content.strip() not in told)
+            return (*system, *common), better, worse
+    return prompt, chosen, rejected
 
 
 def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
@@ -193,15 +206,6 @@ def template_args(row: Row, at: RowPlace) -> dict[str, Any]:
     return {**({"tools": tools} if tools else {}), **(kwargs or {})}
 
 
-def _transcript(text: str) -> Turns:
-    """Return the turns of an Anthropic transcript; none for a transcript that does not begin with the human."""
-    before, *parts = TRANSCRIPT_TURN.split(text)
-    if before or not parts or parts[0] != "Human":
-        return ()
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return tuple(Message(roles[name], content) for name, content in zip(parts[::2], parts[1::2], strict=True))
-
-
 def _split_turns(chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
     """Return the common turns, then the rest of each side, at least one turn."""
     cut = shared(chosen[:-1], rejected[:-1])
@@ -225,7 +229,9 @@ def _word_boundary(text: str) -> int:
 def _looks_like_hh(row: Row) -> bool:
     """Return True if both sides are transcripts, and the row has no prompt."""
     sides = [row.get("chosen"), row.get("rejected")]
-    return "prompt" not in row and all(isinstance(side, str) and TRANSCRIPT_TURN.match(side) for side in sides)
+    return no_prompt(row.get("prompt")) is None and all(
+        isinstance(side, str) and TRANSCRIPT_TURN.match(side) for side in sides
+    )
 
 
 def _first_id(keys: Sequence[str]) -> Any:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ...records import Comparison, Judgment, Rejected, Response
 from .. import rows
@@ -42,7 +43,13 @@ def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
 
 
 def ranking(
-    prompt: Turns, sides: Sequence[Turns], ranks: Sequence[float | None], scores: Sequence[float | None], at: RowPlace
+    prompt: Turns,
+    sides: Sequence[Turns],
+    ranks: Sequence[float | None],
+    scores: Sequence[float | None],
+    at: RowPlace,
+    *,
+    template_args: dict[str, Any] | None = None,
 ) -> Comparison | Rejected:
     """Return the comparison of K responses by their ranks, if all have a rank, or else by their scores.
 
@@ -58,7 +65,7 @@ def ranking(
     if not judgments:
         return Rejected(at.row, "no_judgment", f"{len(order)} completions, all equal")
     responses = [Response(messages, score) for messages, score in zip(sides, scores, strict=True)]
-    return comparison(prompt, responses, judgments, at, rank=order)
+    return comparison(prompt, responses, judgments, at, rank=order, template_args=template_args)
 
 
 def _order(ranks: Sequence[float | None], scores: Sequence[float | None]) -> tuple[float, ...]:

@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-from ...records import ROLES, Message
+from ...records import Message
 from .. import rows
 from ..rows import Row, RowPlace
+from .messages import CHAT_ROLES, Unreadable, normal
 
 Turns = tuple[Message, ...]
 
-CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
-"""Roles allowed in a row; `text` and `ids` are roles of bradley alone."""
 LAST_ROLES = ("assistant", "text", "ids")
 """Roles allowed in the last turn, the judged turn."""
 WANTED = '{"role": "user", "content": "..."}'
@@ -20,12 +19,22 @@ EXTRA = ("name", "tool_call_id", *INSTEAD)
 """Keys read by chat templates besides role and content; other keys describe the turn and are not read."""
 
 
+def said(row: Row, key: str, at: RowPlace) -> Any:
+    """Return the text or messages of `key` in the normal spelling; raise `DataError` if missing or null."""
+    return normal(rows.field(row, key, at))
+
+
 def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:
-    """Return text as a turn of `plain_role`, or a list of messages as turns; a response needs at least one message.
+    """Return text as a turn of `plain_role`, or messages as turns; a response needs at least one message.
+
+    Messages may have any spelling that `messages.normal` reads.
 
     Raises:
         DataError: anything but text or messages.
     """
+    value = normal(value)
+    if isinstance(value, Unreadable):
+        raise at.fault(f"messages written as text in the {what}, neither JSON nor Python's repr", f"a list of {WANTED}")
     if isinstance(value, str):
         return (Message(plain_role, value),)
     if not isinstance(value, list) or (not value and what == "response"):

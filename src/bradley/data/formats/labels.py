@@ -1,0 +1,283 @@
+"""Labels of one value in each row, which name a side or a tie: a word, a number, a comparison, or the name of a model.
+
+A label with bare numbers counts from 0 or from 1; the numbers of the first rows decide.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from ..rows import Row, quoted
+from .layout import LONG, MARKS, Layout, Path, at_path, named, words
+from .words import FILLER, LABEL, RANK, SCORE, TIE, VOTES, Said, meaning
+
+WORSE = {"loser", "worse", "worst", "rejected", "lost"}
+"""Words in the name of a column that says which answer is worse."""
+BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "best", "chosen", "selected"}
+"""Words that make a truth value of one side a label."""
+ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
+"""Words in the name of a column of numbers that count rows."""
+MOST_VALUES = 12
+"""Most different words of a label; a column with more is text, or holds names of models."""
+NEUTRAL = (
+    LABEL | SCORE | RANK | VOTES | FILLER | {"index", "idx", "orig", "human", "final", "gt", "value", "name", "side"}
+)
+"""Words of a label's name that name no aspect, such as helpfulness."""
+
+
+class Verdict(NamedTuple):
+    """Reading of a row's label.
+
+    Attributes:
+        merits: a number for each answer, higher is better.
+        strength: number of comparison signs, 0 without signs.
+    """
+
+    merits: tuple[float, ...]
+    strength: int = 0
+
+
+class Unknown(NamedTuple):
+    """Word of a label that is not understood; `doubt` if the word puts the reading of the whole file in doubt."""
+
+    word: str
+    doubt: bool = False
+
+
+Reader = Callable[[Row], Verdict | Unknown | None]
+"""Returns the verdict of a row, None for an empty label, or the word that is not understood."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A column, or several, that may say which answer is better.
+
+    Attributes:
+        paths: columns read.
+        kind: "choice" (one side, or a tie), "scores", "ranks", "truth" or "votes".
+        read: returns the verdict of a row; None while the reading is undecided.
+        tier: 0 for a label by name and values, 1 for scores and the like, 2 for a label by values alone.
+        aspects: words of the name that name an aspect.
+        problem: the reason why the label is not read.
+        undecided: True if more rows may decide.
+        shown: returns the label of a row as a text, for counts.
+    """
+
+    paths: tuple[Path, ...]
+    kind: str
+    read: Reader | None
+    tier: int
+    aspects: int = 0
+    problem: str = ""
+    undecided: bool = False
+    shown: Callable[[Row], str] = field(default=lambda row: "")
+
+    @property
+    def name(self) -> str:
+        """Names of the columns."""
+        return ", ".join(map(named, self.paths))
+
+
+class Answers(NamedTuple):
+    """Names of the answers that a label speaks of.
+
+    Attributes:
+        names: path of each answer, as published.
+        marks: mark of each answer; empty for answers in a list.
+        stem: words of the names without the mark.
+        number: number of answers, 0 if rows differ.
+        paths: columns that hold the answers.
+    """
+
+    names: tuple[Path, ...]
+    marks: tuple[str, ...]
+    stem: tuple[str, ...]
+    number: int
+    paths: tuple[Path, ...]
+
+
+def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
+    """Return the label of a column with one value in each row; None if the column holds no label."""
+    values = [value for value in layout.columns[path] if value is not None and value != ""]
+    if layout.kinds[path] not in ("text", "number", "bool", "mixed") or not values:
+        return None
+    if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
+        return None
+    by_name = wanted or bool(LABEL & set(words(path)))
+    counts = Counter(str(value) for value in values)
+    if label := by_names_of_models(layout, path, answers, by_name):
+        return label
+    if len(counts) > MOST_VALUES or (len(answers.names) > 2 and WORSE & set(words(path))):
+        return None
+    if label := _of_one_side(layout, path, answers, values):
+        return label
+    said = {str(value): _said(value, answers) for value in values}
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    several = len(answers.names) > 2 or answers.number > 2
+    label = Label(
+        (path,),
+        "choice",
+        None,
+        2 if not by_name else 1 if several else 0,
+        aspects,
+        shown=lambda row: _shown(at_path(row, path)),
+    )
+    if any(meant is None for meant in said.values()):
+        if not by_name or not 2 <= len(counts) <= 6:
+            return None
+        return replace(label, problem=f"{named(path)} has values that name no side: {values_of(counts)}")
+    digits = {meant.digit for meant in said.values() if meant and meant.digit is not None}
+    if not digits:
+        return replace(label, read=_choice(path, answers, None))
+    if any(isinstance(value, bool) for value in values):
+        return (
+            replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
+        )
+    base, undecided = _base(digits, answers.number or len(answers.names))
+    if several and len(digits) == 1:
+        base, undecided = None, True
+    if not by_name:
+        repeats = len(counts) < len(values) or len(values) < 3
+        likely = repeats and 2 <= len(digits) <= 4 and max(digits) <= 2 and not ABOUT & set(words(path))
+        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
+    if base is None:
+        problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
+        return replace(label, problem=problem, undecided=undecided)
+    return replace(label, read=_choice(path, answers, base))
+
+
+def _of_one_side(layout: Layout, path: Path, answers: Answers, values: list[Any]) -> Label | None:
+    """Return the label of truth values under a name with the mark of one side, such as a_is_better."""
+    parts = set(words(path))
+    if not parts & BETTER or len(answers.names) != 2 or not all(value in (0, 1) for value in values):
+        return None
+    marks = [answers.marks, ("a", "b"), *(order[:2] for order in MARKS.values())]
+    sides = {pair.index(word) for pair in marks for word in parts if word in pair}
+    if len(sides) != 1:
+        return None
+    (side,) = sides
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        if value not in (0, 1):
+            return Unknown(quoted(value), doubt=True)
+        first = float(bool(value) == (side == 0))
+        return Verdict((first, 1.0 - first))
+
+    label = Label((path,), "choice", read, 0, shown=lambda row: _shown(at_path(row, path)))
+    if any(mark.isdecimal() for mark in parts & set(answers.marks)):
+        return replace(label, read=None, problem=f"{named(path)} names a side by a number, or counts annotators")
+    return label
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a label as a text for counts."""
+    return "" if value is None or value == "" else quoted(value, str)[:40]
+
+
+def values_of(counts: Counter[str]) -> str:
+    """List values with their counts: A 985, B 1015."""
+    return ", ".join(f"{quoted(value, str)} {count:,}" for value, count in sorted(counts.items()))
+
+
+def _said(value: Any, answers: Answers) -> Said | None:
+    """Return the meaning of a value of a label."""
+    if isinstance(value, bool):
+        return Said(None, int(value))
+    if isinstance(value, int | float):
+        return Said(None, int(value)) if value == int(value) and value >= 0 else None
+    return meaning(value, answers.names, answers.marks)
+
+
+def _base(digits: set[int], sides: int) -> tuple[int | None, bool]:
+    """Return the number of the first answer, None if unknown, and True if more rows may decide."""
+    if digits <= set(range(sides)) and 0 in digits:
+        return 0, False
+    if digits <= set(range(1, sides + 1)) and sides in digits:
+        return 1, False
+    return None, digits <= set(range(1, sides))
+
+
+def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
+    """Return the function that reads a label of one value."""
+    sides = answers.number or len(answers.names)
+    worse = bool(WORSE & set(words(path))) and not {"better", "best", "winner"} & set(words(path))
+    known: dict[Any, Verdict | Unknown | None] = {}
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str | int | float):
+            return Unknown(quoted(value))
+        if (type(value), value) not in known:
+            known[type(value), value] = _verdict(value)
+        return known[type(value), value]
+
+    def _verdict(value: Any) -> Verdict | Unknown | None:
+        said = _said(value, answers)
+        if said is None:
+            return Unknown(quoted(value), doubt=not isinstance(value, str))
+        side = said.side
+        if side is None:
+            side = None if base is None or said.digit is None or isinstance(value, bool) else said.digit - base
+            if side is None or not 0 <= side < sides:
+                return Unknown(quoted(value), doubt=True)
+        if side == TIE:
+            return Verdict((0.0,) * sides)
+        merits = [float(place == side) for place in range(sides)]
+        return Verdict(tuple(1.0 - merit for merit in merits) if worse else tuple(merits), said.strength)
+
+    return read
+
+
+def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bool) -> Label | None:
+    """Return the label of a column that repeats a short text of one side, such as the name of a model, or an answer."""
+    if not by_name or layout.kinds[path] != "text":
+        return None
+    groups = [
+        family.paths
+        for family in layout.families
+        if len(family.paths) == len(answers.names) and path not in family.paths
+    ]
+    for paths in [answers.paths, *groups]:
+        if len(paths) != len(answers.names) or any(layout.kinds.get(one) != "text" for one in paths):
+            continue
+        read = _equal(path, paths, answers)
+        verdicts = [read(row) for row in layout.rows if at_path(row, path) not in (None, "")]
+        if any(isinstance(verdict, Unknown) for verdict in verdicts) or not any(map(_decided, verdicts)):
+            continue
+        aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+
+        def shown(row: Row, read: Reader = read) -> str:
+            verdict = read(row)
+            if not isinstance(verdict, Verdict):
+                return ""
+            return named(answers.names[verdict.merits.index(1.0)]) if 1.0 in verdict.merits else "tie"
+
+        return Label((path,), "choice", read, 0, aspects, shown=shown)
+    return None
+
+
+def _decided(verdict: Verdict | Unknown | None) -> bool:
+    """Return True for a verdict that is no tie."""
+    return isinstance(verdict, Verdict) and len(set(verdict.merits)) > 1
+
+
+def _equal(path: Path, paths: Sequence[Path], answers: Answers) -> Reader:
+    """Return the function that reads a label equal to a value of one side."""
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if value is None or value == "":
+            return None
+        same = [float(at_path(row, one) == value) for one in paths]
+        if sum(same) == 1.0:
+            return Verdict(tuple(same))
+        said = _said(value, answers)
+        return Verdict((0.0,) * len(paths)) if said and said.side == TIE else Unknown(quoted(value))
+
+    return read

@@ -1,0 +1,188 @@
+"""Spellings of a message, of a list of messages, and of an answer; each is turned into text or role and content.
+
+A message names the speaker under a key of `WHO` and holds the text under a key of `WHAT`. A content may be a list of
+text parts. An answer object holds its text or its messages under one key of `HOLDERS`. Messages written as JSON text or
+as Python's repr are decoded.
+"""
+
+import ast
+import json
+import re
+from typing import Any
+
+from ...records import ROLES
+from ..rows import Row
+
+CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
+"""Roles of a turn; `text` and `ids` are roles of bradley alone."""
+WHO = ("role", "from", "speaker", "author", "sender")
+"""Keys for the speaker of a message."""
+WHAT = ("content", "value", "text", "message", "utterance", "parts")
+"""Keys for the text of a message."""
+SPEAKERS = {
+    **{role: role for role in CHAT_ROLES},
+    **dict.fromkeys(("human", "prompter", "questioner", "person", "customer", "client"), "user"),
+    **dict.fromkeys(("gpt", "bot", "ai", "model", "chatgpt", "chatbot", "agent", "llm", "bing", "bard"), "assistant"),
+    **dict.fromkeys(("observation", "function", "ipython", "tool_response"), "tool"),
+}
+"""Name of a speaker, in lower case -> the role."""
+HOLDERS = ("messages", "content", "answer", "response", "text", "completion", "value", "output", "message", "summary")
+"""Keys under which an answer object holds its text or its messages."""
+BESIDE = ("tools", "tool_calls", "chat_template_kwargs", "functions")
+"""Keys of an object that change what the model reads: an object with such a key is no plain answer."""
+LOOKS_WRITTEN = re.compile(
+    r"""\s*(array\()?[\[{]\s*(array\()?[\[{]?\s*["'](role|from|content|value|messages)["']\s*:"""
+)
+"""Beginning of messages written out as JSON or as Python's repr."""
+BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")
+"""Line break that NumPy writes between two objects, in place of a comma; inside a quoted text a break is escaped."""
+
+
+def is_message(value: Any) -> bool:
+    """Return True for an object that names a speaker, and holds a text or something in place of a text."""
+    return isinstance(value, dict) and bool(_who(value)) and not _candidates(value)
+
+
+def is_turns(value: Any) -> bool:
+    """Return True for a list of messages that is not empty."""
+    return isinstance(value, list) and bool(value) and all(is_message(entry) for entry in value)
+
+
+def normal(value: Any) -> Any:
+    """Return text or a list of messages as {"role", "content", ...} for every known spelling of the two.
+
+    Any other value comes back as it is, or partly read; the reader of turns then names what is wrong.
+    """
+    if isinstance(value, str):
+        return _decoded(value) if value[:1].isspace() or value[:1] in ("[", "{", "a") else value
+    if isinstance(value, dict):
+        if is_message(value):
+            return [_message(value)]
+        held = holder(value)
+        return normal(value[held]) if held else value
+    if isinstance(value, list) and value:
+        if all(is_pair(entry) for entry in value):
+            return from_pairs(value)
+        if not any(_who(entry) for entry in value if isinstance(entry, dict)) and isinstance(value[0], dict):
+            return text_of_parts(value)
+        return [_message(entry) if isinstance(entry, dict) else entry for entry in value]
+    return value
+
+
+def holder(value: Row) -> str:
+    """Return the key under which an answer object holds its text or messages; "" for none or several."""
+    if any(value.get(key) for key in BESIDE):
+        return ""
+    held = [key for key in HOLDERS if isinstance(value.get(key), str | list | dict) and value[key] != {}]
+    return held[0] if len(held) == 1 else ""
+
+
+def is_pair(value: Any) -> bool:
+    """Return True for a list of two texts: a question and the answer to the question."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+
+
+def from_pairs(pairs: list[list[str]]) -> list[Row]:
+    """Return earlier turns given as pairs of a question and an answer."""
+    roles = ("user", "assistant")
+    return [{"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)]
+
+
+def text_of_parts(content: Any) -> Any:
+    """Return a list of text parts as one text, joined as chat templates join parts; other values as they are.
+
+    A part that is no text, such as an image, leaves the list as it is: the reader of turns refuses the list.
+    """
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [_part(part) for part in content]
+    return "".join(texts) if all(text is not None for text in texts) else content  # type: ignore[arg-type]
+
+
+def _part(part: Any) -> str | None:
+    """Return the text of a part; None for a part that is no text."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type", "text") not in ("text", "input_text", "output_text", None):
+        return None
+    filled = {key: value for key, value in part.items() if value is not None and key != "type"}
+    texts = [filled[key] for key in ("text", "value", "content") if isinstance(filled.get(key), str)]
+    others = any(isinstance(value, dict | list) and value for value in filled.values())
+    return texts[0] if len(texts) == 1 and not others else None
+
+
+def _message(value: Row) -> Row:
+    """Return a message with the keys role and content; a message that has both already is returned unchanged."""
+    content = value.get("content")
+    empty = content is None and all(value.get(key) is None for key in WHAT[1:])
+    if value.get("role") in CHAT_ROLES and (isinstance(content, str) or empty):
+        return value
+    who = _who(value)
+    if not who:
+        return value
+    known = SPEAKERS.get(value[who].strip().lower(), value[who])
+    what = next((key for key in WHAT if value.get(key) is not None), "content")
+    rest = {key: inner for key, inner in value.items() if key not in (who, what)}
+    if what in value:
+        rest["content"] = text_of_parts(value[what])
+    return {"role": known, **rest}
+
+
+def _who(value: Row) -> str:
+    """Return the key that names the speaker; "" for none."""
+    for key in WHO:
+        # An answer may have an author of any name; only a known speaker makes such an object a turn.
+        if isinstance(value.get(key), str) and (key in WHO[:2] or value[key].strip().lower() in SPEAKERS):
+            return key
+    return ""
+
+
+def _candidates(value: Row) -> bool:
+    """Return True for a turn that holds several answers in place of a text."""
+    return all(value.get(key) is None for key in WHAT) and any(
+        isinstance(inner, list) and inner and all(isinstance(entry, dict) for entry in inner)
+        for key, inner in value.items()
+        if key not in BESIDE
+    )
+
+
+def _decoded(text: str) -> Any:
+    """Return messages written out as JSON or as Python's repr; any other text unchanged.
+
+    A text that begins like messages and cannot be read comes back as an object without keys: the reader of turns then
+    refuses the row. Such a text is never the words of a speaker.
+    """
+    if not LOOKS_WRITTEN.match(text):
+        return text
+    value = _parsed(text)
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):
+        return normal(value) if holder(value) else value
+    if is_message(value) and _known(value):
+        return normal(value)
+    if is_turns(value) and all(_known(entry) for entry in value):
+        return normal(value)
+    # JSON that is no conversation is an answer, such as code; text that looks like one and does not parse is neither.
+    return Unreadable() if value is None and re.search(r"""["'](role|from)["']\s*:""", text) else text
+
+
+def _known(message: Row) -> bool:
+    """Return True for a message of a known speaker: any other object is content, such as a record of a user."""
+    return any(str(message.get(key, "")).strip().lower() in SPEAKERS for key in WHO)
+
+
+def _parsed(text: str) -> Any:
+    """Parse JSON or Python's repr of lists and objects; None for anything else."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(BETWEEN_OBJECTS.sub("}, {", text.strip()))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+class Unreadable:
+    """Stands for messages written out as text that cannot be read back."""

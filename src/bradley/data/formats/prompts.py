@@ -1,0 +1,278 @@
+"""Parts of a prompt in several columns: system text, earlier turns, context, question, and input of an instruction.
+
+A system text becomes a system turn. Earlier turns are messages, or pairs of a question and an answer. Context, question
+and input become one text: context and question with a blank line between them, instruction and input with a line break.
+First steps that both answers continue are put in front of both answers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..rows import Row
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
+from .messages import is_turns, normal, text_of_parts
+
+QUESTION = (
+    *("prompt", "question", "instruction", "query", "problem", "request", "input", "context", "history"),
+    *("conversation", "conversations", "messages", "dialog", "dialogue", "chat", "turns"),
+    *("task", "post", "user", "human", "ask", "text", "article", "document", "passage", "premise", "goal", "scenario"),
+)
+"""Words in the name of a column with the question, the likeliest first."""
+CERTAIN = QUESTION[:9]
+"""Words for a question of any length; under the other words short texts are labels."""
+ABOUT = {
+    *("id", "ids", "type", "category", "language", "lang", "index", "idx", "model", "name", "date", "url", "hash"),
+    *(
+        "dataset",
+        "key",
+        "uuid",
+        "uid",
+        "length",
+        "len",
+        "tokens",
+        "score",
+        "rating",
+        "judge",
+        "difficulty",
+        "domain",
+        "topic",
+    ),
+}
+"""Words in the name of a column about a prompt."""
+SYSTEM = {"system", "sys"}
+INPUT = {"input"}
+CONTEXT = {"context", "passage", "background"}
+FIRST = {"initial", "first", "previous", "prior", "partial", "prefix", "prefill"}
+STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
+LONGEST_CHOICE = 24
+"""Fewest characters of an answer that does not stand in a question by chance."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Columns of the parts of a prompt; None for a part that the rows do not have.
+
+    Attributes:
+        system: text of a system turn.
+        history: turns before the question, as messages or pairs.
+        context: text before the question.
+        question: question as text, or a conversation that ends with the question.
+        input: text after an instruction.
+        steps: beginning of both answers.
+        several: True if the question is a list with a text for each turn of the user.
+        turns: True if the rows are written as turns throughout; False for a prompt in one text.
+    """
+
+    system: Path | None = None
+    history: Path | None = None
+    context: Path | None = None
+    question: Path | None = None
+    input: Path | None = None
+    steps: Path | None = None
+    several: bool = False
+    turns: bool = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Columns of the prompt, in the order of the text."""
+        parts = (self.system, self.history, self.context, self.question, self.input, self.steps)
+        return tuple(part for part in parts if part is not None)
+
+    @property
+    def shown(self) -> str:
+        """Names of the columns, for the line about the reading."""
+        return " + ".join(named(path) for path in self.paths if path != self.steps)
+
+    def value(self, row: Row) -> Any:
+        """Return the prompt of a row, as text or as messages; None for a row without any part.
+
+        A value that is neither comes back as it is, for the reader of turns to refuse.
+        """
+        question = part_of(row, self.question)
+        text = question
+        if isinstance(question, str) or question is None:
+            text = _joined(part_of(row, self.context), question, part_of(row, self.input))
+        if not self.turns:
+            return text or None
+        system, history = part_of(row, self.system), part_of(row, self.history)
+        turns = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+        for part in (system if isinstance(system, list) else None, history, text):
+            if isinstance(part, str):
+                turns += [{"role": "user", "content": part}] if part.strip() else []
+            elif isinstance(part, list):
+                turns += part
+            elif part is not None:
+                return part
+        return turns or None
+
+    def begun(self, row: Row) -> str:
+        """Return the beginning of both answers of a row; "" for none."""
+        steps = at_path(row, self.steps) if self.steps else None
+        return steps if isinstance(steps, str) else ""
+
+
+def part_of(row: Row, path: Path | None) -> Any:
+    """Return a part of the prompt in the normal spelling; None for a missing or empty part."""
+    if path is None:
+        return None
+    value = at_path(row, path)
+    if SYSTEM & set(words(path)):
+        value = text_of_parts(value)
+    value = normal(value)
+    return None if value in ("", []) else value
+
+
+def _joined(context: Any, question: str | None, more: Any) -> str:
+    """Return context, question and input as one text."""
+    text = question or ""
+    if isinstance(more, str) and more.strip():
+        text = f"{text}\n{more}" if text else more
+    if isinstance(context, str) and context.strip() and context not in text:
+        text = f"{context}\n\n{text}" if text else context
+    return text
+
+
+def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wanted: Path | None = None) -> Prompt:
+    """Return the columns of the prompt.
+
+    Args:
+        used: columns that hold answers.
+        stem: words of the names of the answers; a question with the same first word is preferred.
+        wanted: the column that the user named as the prompt.
+    """
+    taken = set(used)
+    free = [path for path in layout.columns if path not in taken and not (set(words(path)) & ABOUT)]
+    system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
+    free = [path for path in free if path not in system and not _renders(layout, path, taken)]
+    turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
+    texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _asks(layout, path)]
+    pairs = [path for path in free if layout.kinds[path] == "pairs"]
+    if not turns and not texts:
+        # Turns under any name are the conversation, if nothing else is.
+        turns = [path for path in free if layout.kinds[path] == "turns"][:2]
+        turns = turns if len(turns) == 1 else []
+    if wanted is not None:
+        turns = [path for path in turns if path != wanted]
+        texts = [wanted, *(path for path in texts if path != wanted)]
+    question = texts[0] if texts else None
+    found = Prompt(_only(system), history=_only(pairs), question=question)
+    if turns and wanted is not None and layout.kinds.get(wanted) == "turns":
+        found = replace(found, question=wanted)
+    elif turns:
+        found = _with_turns(layout, found, turns[0])
+    if found.question in texts:
+        found = _with_texts(layout, found, texts)
+    steps = [path for path in free if layout.kinds[path] == "text" and path != found.question and _steps(path)]
+    several = found.question is not None and layout.kinds.get(found.question) == "texts"
+    in_turns = bool(found.system or found.history or several) or layout.kinds.get(found.question or ()) == "turns"
+    return replace(found, steps=_only(steps), several=several, turns=in_turns)
+
+
+def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
+    """Return the prompt with a column of turns: the conversation itself, or the turns before a question."""
+    if found.question is None or repeated(layout, found.question, [turns]):
+        return replace(found, question=turns)
+    if set(words(found.question)) & set(CERTAIN[:6]):
+        return replace(found, history=turns)
+    return replace(found, question=turns)
+
+
+def _with_texts(layout: Layout, found: Prompt, texts: Sequence[Path]) -> Prompt:
+    """Return the prompt with the texts that belong to a question: input and context."""
+    others = [path for path in texts if path != found.question and not repeated(layout, path, [found.question or ()])]
+    more = [path for path in others if set(words(path)) & INPUT]
+    context = [path for path in others if set(words(path)) & CONTEXT]
+    return replace(found, input=_only(more), context=_only(context))
+
+
+def _ordered(paths: Iterable[Path], stem: Sequence[str]) -> list[Path]:
+    """Return the columns named like a question, the likeliest first."""
+    rated = []
+    for place, path in enumerate(paths):
+        parts = words(path)
+        # The last name says most: question.full_text is a text, and question.dataset a name.
+        last = words(path[-1:]) if set(words(path[-1:])) & set(QUESTION) else parts
+        rank = min((QUESTION.index(word) for word in last if word in QUESTION), default=-1)
+        if rank >= 0:
+            # Names such as orig_response_A belong to orig_instruction, and not to instruction.
+            kin = bool(stem) and parts[0] == stem[0] and len(parts) > 1
+            rated.append((not kin, rank, len(parts), place, path))
+    return [entry[-1] for entry in sorted(rated)]
+
+
+def _only(paths: Sequence[Path]) -> Path | None:
+    """Return the single column; None for none, and for several, which nothing tells apart."""
+    return paths[0] if len(paths) == 1 else None
+
+
+def _asks(layout: Layout, path: Path) -> bool:
+    """Return True for a column of questions: filled in some row, and spoken unless the name is certain."""
+    values = [value for value in layout.columns[path] if isinstance(value, str | list) and value]
+    return bool(values) and (
+        bool(set(words(path[-1:])) & set(CERTAIN)) or 2 * sum(map(is_spoken, values)) > len(values)
+    )
+
+
+def _system(layout: Layout, path: Path) -> bool:
+    """Return True for a column of system texts."""
+    values = [value for value in layout.columns[path] if value not in (None, "", [])]
+    kinds = {type(text_of_parts(value)) for value in values}
+    return layout.kinds[path] == "turns" or (bool(values) and kinds == {str}) or layout.kinds[path] == "text"
+
+
+def _steps(path: Path) -> bool:
+    """Return True for the name of a column with the beginning of both answers."""
+    parts = set(words(path))
+    return bool(parts & FIRST and parts & STEPS)
+
+
+def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
+    """Return True for a column that repeats the answers of its row: a judge's prompt, or a whole conversation.
+
+    A text has to repeat every answer, and each answer has to be longer than a choice of the question. A conversation
+    has to end with one of the answers.
+    """
+    kind, seen = layout.kinds[path], 0
+    if kind not in ("text", "turns") or not answers:
+        return False
+    for row in layout.rows:
+        told, sides = strings(at_path(row, path)), [strings(at_path(row, answer))[-1:] for answer in answers]
+        ends = [side[0].strip() for side in sides if side]
+        if told and len(ends) == len(answers):
+            if kind == "turns":
+                if told[-1].strip() not in ends:
+                    return False
+            elif len(ends) < 2 or not all(len(end) >= LONGEST_CHOICE and end in told[0] for end in ends):
+                return False
+            seen += 1
+    return seen > 0
+
+
+def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:
+    """Return True if the words of a column stand in other columns of the same row, in every row."""
+    return all(
+        is_repeated(at_path(row, path), "\n".join(strings(at_path(row, other))))
+        for row in layout.rows
+        for other in others
+    )
+
+
+def is_repeated(value: Any, text: str) -> bool:
+    """Return True if every text inside a value stands in a text; a value without a text counts as repeated."""
+    return all(part.strip() in text for part in strings(value))
+
+
+def strings(value: Any) -> list[str]:
+    """Return the contents of a text, of messages and of lists of the two, in order."""
+    value = normal(value)
+    if isinstance(value, str):
+        listed = texts_of(value)
+        return [value] if listed is None else listed
+    if is_turns(value):
+        return [turn["content"] for turn in value if isinstance(turn.get("content"), str)]
+    if isinstance(value, list):
+        return [text for entry in value for text in strings(entry)]
+    if isinstance(value, dict):
+        return [text for entry in value.values() for text in strings(entry)]
+    return []

@@ -1,0 +1,183 @@
+"""Labels with a number for each answer: scores, ranks, truth values, votes and outcomes, and names in order.
+
+The numbers stand in a column for each side, or in a list as long as the answers are many.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..rows import Row, quoted
+from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, scalar
+from .layout import Family, Layout, Path, at_path, named, words
+from .words import CORRECT, LABEL, RANK, SCORE, TIES, VOTES, meaning
+
+
+def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None = None) -> list[Label]:
+    """Return every column that may be the label of the answers.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+        wanted: the column that the user named as the label; other columns are not looked at.
+    """
+    found = []
+    if wanted is None:
+        families = [family for family in layout.families if not used.intersection(family.paths)]
+        found = [label for family in families if (label := per_side(layout, family, answers))]
+    taken = {path for label in found for path in label.paths}
+    for path in layout.columns:
+        if path in used | taken or (wanted is not None and path[: len(wanted)] != wanted):
+            continue
+        if (label := scalar(layout, path, answers, wanted is not None)) or (
+            label := listed(layout, path, answers, wanted is not None)
+        ):
+            found.append(label)
+    return found
+
+
+def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
+    """Return the label of a column with a list in each row: a number for each answer, or the ranked names."""
+    values = [value for value in layout.columns[path] if value not in (None, [])]
+    kind, parts = layout.kinds[path], set(words(path))
+    count = len(answers.names) or answers.number
+    if kind not in ("numbers", "bools", "texts") or not values:
+        return None
+    if kind == "texts":
+        return ranked_names(layout, path, answers)
+    lengths = {len(value) for value in values}
+    if (answers.number and lengths != {count}) or any(entry is None for value in values for entry in value):
+        return None
+    aspects = len(parts - NEUTRAL - set(answers.stem))
+    meant = kind_of_numbers(parts, [entry for value in values for entry in value], wanted)
+    if not meant:
+        return None
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        value = at_path(row, path)
+        if not isinstance(value, list) or not value:
+            return None
+        if not all(isinstance(entry, int | float) for entry in value) or (answers.number and len(value) != count):
+            return Unknown(quoted(value))
+        return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
+
+    # A list as long as the answers are many is no accident if there are more than two.
+    return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False) -> str:
+    """Return the kind of a label with a number for each answer; "" if the name says nothing."""
+    truth = all(isinstance(value, bool) or value in (0, 1) for value in values)
+    if parts & RANK:
+        return "ranks"
+    if truth and parts & (LABEL | CORRECT | SCORE):
+        return "truth"
+    if parts & VOTES and all(value >= 0 for value in values):
+        return "votes"
+    if parts & (SCORE | LABEL):
+        return "scores"
+    return "scores" if wanted else ""
+
+
+def ranked_names(layout: Layout, path: Path, answers: Answers) -> Label | None:
+    """Return the label of a column with the names of the answers, the best first or with ranks beside."""
+    if not answers.names:
+        return None
+    read = names_in_order(path, answers)
+    verdicts = [read(row) for row in layout.rows if at_path(row, path)]
+    if any(isinstance(verdict, Unknown) for verdict in verdicts):
+        return None
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    return Label((path,), "ranks", read, 0, aspects)
+
+
+def names_in_order(path: Path, answers: Answers) -> Reader:
+    """Return the function that reads ranked names; a list of numbers beside the names, if any, holds their ranks."""
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        holder = at_path(row, path[:-1]) if path[:-1] else row
+        return order_of(at_path(row, path), holder if isinstance(holder, dict) else {}, answers)
+
+    return read
+
+
+def order_of(value: Any, beside: Row, answers: Answers) -> Verdict | Unknown | None:
+    """Return the verdict of a list of names, the best first, or by the list of ranks beside the names."""
+    if not isinstance(value, list) or not value:
+        return None
+    places = [meaning(name, answers.names, answers.marks) if isinstance(name, str) else None for name in value]
+    sides = [said.side if said else None for said in places]
+    if sorted(side for side in sides if side is not None) != list(range(len(answers.names))):
+        return Unknown(quoted(value))
+    ranks = [
+        inner
+        for key, inner in beside.items()
+        if set(words((key,))) & RANK and isinstance(inner, list) and len(inner) == len(value)
+    ]
+    numbers = ranks[0] if ranks and all(isinstance(rank, int | float) for rank in ranks[0]) else range(len(value))
+    merits = dict(zip(sides, (-float(rank) for rank in numbers), strict=True))
+    return Verdict(tuple(merits[side] for side in range(len(answers.names))))
+
+
+def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
+    """Return the label of columns that hold a number for each side."""
+    parts, count = set(family.stem), len(answers.names)
+    if len(family.paths) != count or not answers.names or (answers.marks and not _same_marks(family, answers)):
+        return None
+    values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
+    if not values or any(value is None for value in values):
+        return None
+    meant = kind_of_numbers(parts, values)
+    if meant == "ranks" and not parts & RANK:
+        return None
+    if not meant:
+        return None
+    ties = _tie_columns(layout, family) if meant == "truth" else ()
+    aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
+    outcome = meant == "truth" and bool(parts & LABEL) and count == 2
+    worse = bool(parts & WORSE)
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        found = [_number(at_path(row, path)) for path in family.paths]
+        if any(number is None for number in found):
+            return None
+        if any(_number(at_path(row, path)) for path in ties):
+            return Verdict((0.0,) * count)
+        sign = -1.0 if meant == "ranks" or worse else 1.0
+        return Verdict(tuple(sign * number for number in found if number is not None))
+
+    def shown(row: Row) -> str:
+        verdict = read(row)
+        if not isinstance(verdict, Verdict) or not outcome:
+            return ""
+        return (
+            "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
+        )
+
+    kind = "choice" if outcome else meant
+    return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
+
+
+def _same_marks(family: Family, answers: Answers) -> bool:
+    """Return True if the marks of a family are those of the answers, or count the answers from the first on."""
+    first = family.marks[0]
+    return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
+
+
+def _tie_columns(layout: Layout, family: Family) -> tuple[Path, ...]:
+    """Return the columns for ties beside a column per outcome."""
+    return tuple(
+        path
+        for path in layout.columns
+        if set(words(path)) & TIES and set(words(path)) - TIES - {"bad", "good"} <= set(family.stem)
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, also one written as text; None for anything else."""
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return None

@@ -1,0 +1,51 @@
+"""Reading of a file: the format and the columns chosen once from the first rows, and the rule in words."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..rows import Row
+from .base import Format
+from .unread import Unread
+
+MOST_SHOWN = 8
+"""Most different labels shown with their counts."""
+
+
+@dataclass
+class Reading:
+    """Format of a file's rows, with all that was counted while the rows were read.
+
+    Attributes:
+        format: key of `FORMATS`, or "comparison" for comparisons among which each dict has a format of its own.
+        shape: conversion of a row.
+        rule: columns of the prompt, the answers and the label, in words; "" for a format of fixed columns.
+        beside: other columns that may be labels, in words.
+        label: returns the label of a row, as shown on the screen.
+        counts: label -> number of rows.
+        unread: columns that are not read.
+    """
+
+    format: str
+    shape: Format | None
+    rule: str = ""
+    beside: str = ""
+    label: Callable[[Row], str] = field(default=lambda row: "")
+    counts: Counter[str] = field(default_factory=Counter)
+    unread: Unread = field(default_factory=lambda: Unread(()))
+
+    def count(self, row: Row) -> None:
+        """Count the label of a row."""
+        if shown := self.label(row):
+            # A label of model names has many values; the counts of the rest would fill the screen and the memory.
+            self.counts[shown if shown in self.counts or len(self.counts) < MOST_SHOWN else "other"] += 1
+
+    def describe(self) -> str:
+        """Return the rule, the count of each label, and the columns that are not read, on one line; "" for nothing.
+
+        Example: `prompt <- instruction + input, answers <- output_1, output_2, better <- label (1: 12, 2: 9)`
+        """
+        counts = ", ".join(f"{label}: {count:,}" for label, count in sorted(self.counts.items()))
+        parts = [f"{self.rule} ({counts})" if counts and self.rule else self.rule, self.beside]
+        names = self.unread.names()
+        return "; ".join(part for part in (*parts, f"not read: {names}" if names else "") if part)

@@ -1,0 +1,186 @@
+"""Refusals of files that hold no pairs, or none that can be told: each speaks of the columns of this file."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ..rows import quoted
+from .answers import ANSWER, Given
+from .layout import LONG, Layout, Path, named, words
+from .prompts import ABOUT, QUESTION
+from .words import LABEL
+
+FUNCTION = "--data.format module:function"
+STEP = {"step", "steps", "process"}
+RATED = {
+    "label",
+    "labels",
+    "rating",
+    "score",
+    "helpfulness",
+    "thumbs",
+    "kto",
+    "tag",
+    "quality",
+    "correctness",
+    "overall",
+}
+MOST_NAMED = 12
+MOST_VALUES = 4
+
+
+class Refused(Exception):
+    """A file whose columns cannot be told, in words.
+
+    Attributes:
+        message, hint: as of every error.
+        undecided: True if more rows may decide.
+    """
+
+    def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.undecided = message, hint, undecided
+
+
+def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused:
+    """Return the error for a file without a reading.
+
+    Args:
+        unlabelled: answers that were found, each without a label.
+        likely: columns that may be labels by their values.
+    """
+    for found in (_token_ids(layout), _steps(layout), _without_label(layout, unlabelled, likely), _alone(layout)):
+        if found is not None:
+            return found
+    hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
+    message = f"no column holds answers to compare; the columns are {described(layout)}"
+    return Refused(message, f"{hint}; or use {FUNCTION}")
+
+
+def described(layout: Layout) -> str:
+    """Name the columns with their kinds, and the values of columns that may be labels: `label (A 985, B 1015)`."""
+    found = [f"{named(path)} ({_holds(layout, path)})" for path in layout.columns]
+    more = len(found) - MOST_NAMED
+    return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+def _holds(layout: Layout, path: Path) -> str:
+    """Return the values of a column with few, or the kind of the column."""
+    values = [value for value in layout.columns[path] if value is not None]
+    short = [quoted(value, str) for value in values if isinstance(value, str | int | float) and len(str(value)) <= LONG]
+    counts = Counter(short)
+    if values and len(short) == len(values) and len(counts) <= MOST_VALUES and len(counts) < len(values):
+        return ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
+    kinds = {"turns": "messages", "objects": "list of objects", "texts": "list of texts", "null": "empty"}
+    return kinds.get(layout.kinds[path], layout.kinds[path])
+
+
+def _token_ids(layout: Layout) -> Refused | None:
+    """Return the refusal of token ids of another tokenizer."""
+    lists = [path for path in layout.of_kind("numbers") if _ids(layout, path)]
+    if len(lists) < 2 or any(
+        layout.kinds[path] in ("text", "turns") and set(words(path)) & ANSWER for path in layout.columns
+    ):
+        return None
+    names = ", ".join(named(path) for path in lists[:6])
+    return Refused(
+        f"{names} hold token ids of another tokenizer, and no text",
+        f"decode them to text with that tokenizer first, such as in a function for {FUNCTION}",
+    )
+
+
+def _ids(layout: Layout, path: Path) -> bool:
+    """Return True for lists of whole numbers from 0 on."""
+    lists = [value for value in layout.columns[path] if isinstance(value, list)]
+    return all(isinstance(entry, int) and entry >= 0 for value in lists for entry in value)
+
+
+def _steps(layout: Layout) -> Refused | None:
+    """Return the refusal of labels for the steps of one answer."""
+    named_steps = [path for path in layout.columns if STEP & set(words(path))]
+    lists = [path for path in layout.of_kind("bools", "numbers") if set(words(path)) & LABEL]
+    texts = [path for path in layout.of_kind("texts") if _like_steps(layout, path, lists)]
+    found = [*texts, *lists] if texts and lists else named_steps
+    return steps_refused(found) if found else None
+
+
+def steps_refused(found: Sequence[Path]) -> Refused:
+    """Return the refusal of columns with labels for the steps of one answer."""
+    return Refused(
+        f"{', '.join(named(path) for path in found[:4])} hold labels for the steps of one answer; "
+        "bradley compares whole answers to one prompt",
+        f"make pairs of answers in a function of your own: {FUNCTION}",
+    )
+
+
+def _like_steps(layout: Layout, path: Path, labels: Sequence[Path]) -> bool:
+    """Return True for a list of texts with as many labels beside it in every row."""
+    return any(
+        all(
+            len(texts or []) == len(label or [])
+            for texts, label in zip(layout.columns[path], layout.columns[other], strict=True)
+        )
+        for other in labels
+    )
+
+
+def step_labels(texts: Sequence[Sequence[object]], labels: Sequence[Sequence[object]]) -> bool:
+    """Return True for lists of texts that are the steps of one answer.
+
+    Labels of steps are true up to the first wrong step in every row; texts of steps begin with the word step.
+    """
+    if all(str(entry).lstrip().lower().startswith("step") for texts_ in texts for entry in texts_):
+        return True
+    return all(list(row) == sorted(row, key=lambda value: not value) for row in labels)
+
+
+def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused | None:
+    """Return the refusal of answers without a label, or of one answer in each row."""
+    several = [given for given in unlabelled if len(given.answers.names) > 1]
+    if several:
+        first, second = map(named, several[0].answers.names[:2])
+        shown, line = several[0].shown, f"--data.columns.chosen {first} --data.columns.rejected {second}"
+        if likely:
+            names = ", ".join(map(named, likely))
+            return Refused(
+                f"{shown} hold the answers, and {names} may be the label; the columns are {described(layout)}",
+                f"name the label: --data.columns.label {named(likely[0])}; or use {FUNCTION}",
+            )
+        return Refused(
+            f"{shown} hold the answers, and no column says which is better; the columns are {described(layout)}",
+            f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",
+        )
+    single = [path for path in layout.of_kind("text", "turns") if set(words(path)) & ANSWER]
+    rated = [path for path in layout.of_kind("number", "bool") if set(words(path)) & (RATED | LABEL)]
+    if unlabelled:
+        shown = unlabelled[0].shown
+        return Refused(
+            f"{shown} holds the answers, and no rank, score or label for each; the columns are {described(layout)}",
+            f"name the label: --data.columns.label NAME; or use {FUNCTION}",
+        )
+    if len(single) == 1 or (single and rated):
+        beside = f", with {', '.join(map(named, rated[:4]))}" if rated else ""
+        return Refused(
+            f"one answer in each row ({named(single[0])}{beside}): bradley compares answers to one prompt",
+            f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
+        )
+    return None
+
+
+def _alone(layout: Layout) -> Refused | None:
+    """Return the refusal of prompts without answers."""
+    prompts = [
+        path
+        for path in layout.of_kind("text", "turns")
+        if set(words(path)) & set(QUESTION) and not set(words(path)) & ABOUT
+    ]
+    answers = [
+        path
+        for path in layout.columns
+        if set(words(path)) & ANSWER and layout.kinds[path] in ("text", "turns", "objects")
+    ]
+    if not prompts or any(path not in prompts for path in answers):
+        return None
+    return Refused(
+        f"{named(prompts[0])} holds prompts without answers: bradley trains on answers that were compared",
+        f"give rows with two answers and a label, or make such rows with {FUNCTION}",
+    )

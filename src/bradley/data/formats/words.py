@@ -1,0 +1,149 @@
+"""Words that say which answer is meant: marks of the sides, ties, polar words, and names of labels and scores."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .layout import Path, marks_of, words
+
+TIE = -1
+"""Stands for neither side, or both."""
+TIES = {
+    *("tie", "ties", "tied", "draw", "equal", "equally", "same", "both", "neither", "none", "nobody", "bothbad"),
+    *("undecided", "even", "similar"),
+}
+BESIDE_TIES = {
+    *("bad", "good", "are", "is", "about", "the", "model", "models", "answers", "responses", "of", "them", "quality"),
+    *("preference", "no", "better", "approximately", "roughly"),
+}
+NO_WINNER = ({"no", "preference"}, {"no", "winner"}, {"no", "difference"})
+"""Sets of words that mean a tie, though no word of the set is a tie."""
+FILLER = {
+    *("model", "models", "response", "responses", "answer", "answers", "assistant", "output", "outputs", "completion"),
+    *("option", "choice", "candidate", "system", "summary", "text", "conversation", "conv", "side", "reply", "result"),
+    *("bot", "ai", "agent", "llm", "sample", "generation", "is", "was", "the", "better", "best", "win", "wins", "won"),
+    *("winner", "preferred", "prefer", "preference", "chosen", "selected", "clearly", "slightly", "much", "overall"),
+    *("significantly", "strongly", "somewhat", "far", "more", "verdict", "number", "id", "to", "than", "over"),
+}
+"""Words of a label beside the mark."""
+LABEL = {
+    *(
+        "label",
+        "labels",
+        "labelled",
+        "winner",
+        "win",
+        "winning",
+        "preference",
+        "preferred",
+        "pref",
+        "prefer",
+        "prefers",
+    ),
+    *("better", "best", "choice", "chosen", "choose", "selected", "select", "selection", "verdict", "judgment", "pick"),
+    *("judgement", "judgments", "judgements", "decision", "outcome", "vote", "votes", "picked", "gold", "target"),
+    *("result", "favorite", "favourite", "won", "wins", "annotation", "annotations", "ranking", "loser"),
+    *("worse", "worst", "rejected", "lost"),
+}
+"""Words in the name of a column that says which answer is better."""
+SCORE = {
+    *("score", "scores", "rating", "ratings", "rate", "reward", "rewards", "grade", "grades", "points", "stars", "elo"),
+    *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
+}
+RANK = {"rank", "ranks", "ranking", "place", "position"}
+VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
+CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
+GOOD = {
+    *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
+    *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up", "w"),
+}
+BAD = {
+    *("rejected", "reject", "dispreferred", "nonpreferred", "unpreferred", "worse", "worst", "bad", "neg", "negative"),
+    *("lose", "loser", "losing", "unaccepted", "disfavored", "undesirable", "disliked", "lost", "loses", "refused"),
+    *("unchosen", "no", "down", "l"),
+}
+"""Words for the better and the worse answer."""
+NOT = {"non", "not", "dis", "un"}
+COMPARED = re.compile(r"(.+?)\s*(>+|<+|=+|~|\u2248|\u227b)\s*([^<>=]+)")
+"""A comparison of two sides, such as A>B, A >> B and A=B."""
+
+
+class Said(NamedTuple):
+    """Meaning of one word of a label.
+
+    Attributes:
+        side: place of the answer from 0, or `TIE`; None if the word is a bare number.
+        digit: the number of a word that is a bare number, or a number behind words such as "response".
+        strength: number of comparison signs; 0 without signs.
+    """
+
+    side: int | None
+    digit: int | None = None
+    strength: int = 0
+
+
+def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | None:
+    """Return the meaning of a label's word; None for a word that is not understood.
+
+    Args:
+        names: names of the answers.
+        marks: mark of each answer, such as "a" and "b"; may be empty.
+    """
+    low = text.strip().lower()
+    for place, name in enumerate(names):
+        if low in (name[-1].lower(), ".".join(name).lower()):
+            return Said(place)
+    if found := COMPARED.fullmatch(low):
+        return _compared(found, names, marks)
+    parts = set(words((text.strip(),)))
+    if (parts & TIES and parts <= TIES | BESIDE_TIES) or parts in NO_WINNER:
+        return Said(TIE)
+    stem = {word for name in names for word in words(name)} - set(marks)
+    rest = [word for word in words((text.strip(),)) if word not in FILLER and word not in stem]
+    if len(rest) != 1 or low.startswith("-"):
+        return None
+    return _mark(rest[0], marks, max(len(names), 2))
+
+
+def _mark(word: str, marks: Sequence[str], sides: int) -> Said | None:
+    """Return the meaning of a mark."""
+    if word in marks and not word.isdecimal():
+        return Said(list(marks).index(word))
+    for kind, number in marks_of(word):
+        if kind == "digit":
+            return Said(None, number)
+        place = number - ord("a") if kind == "letter" else number
+        if place < sides:
+            return Said(place)
+    return None
+
+
+def _compared(found: re.Match[str], names: Sequence[Path], marks: Sequence[str]) -> Said | None:
+    """Return the meaning of a comparison of two sides."""
+    first, second = (meaning(found[group], names, marks) for group in (1, 3))
+    if first is None or second is None:
+        return None
+    places = [said.side if said.side is not None else _from_number(said.digit, marks) for said in (first, second)]
+    if set(places) != {0, 1}:
+        return None
+    sign = found[2]
+    if sign[0] in ">\u227b":
+        return Said(places[0], strength=len(sign))
+    return Said(places[1], strength=len(sign)) if sign[0] == "<" else Said(TIE)
+
+
+def _from_number(digit: int | None, marks: Sequence[str]) -> int | None:
+    """Return the place of a number among marks that are numbers, or else the number from 1."""
+    if digit is not None and str(digit) in marks:
+        return list(marks).index(str(digit))
+    return None if digit is None or digit == 0 else digit - 1
+
+
+def polarity(text: str) -> int | None:
+    """Return 1 for a word for the better answer, 0 for the worse; None for another word."""
+    parts = set(words((text,)))
+    if parts & BAD:
+        return 0
+    if parts & GOOD:
+        return 0 if parts & NOT else 1
+    return None
