@@ -116,7 +116,10 @@ class ColumnsBuilder:
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
         self.flags["blank"].append(any(is_blank(turns[-1].content) for turns in texts))
-        self.flags["marked"].append(any(map(_has_marks, (comparison.prompt, *texts))))
+        contents = [turn.content for turns in (comparison.prompt, *texts) for turn in turns]
+        # The test for ASCII is far cheaper than the search, and no mark is ASCII.
+        ascii_alone = all(map(str.isascii, contents))
+        self.flags["marked"].append(not ascii_alone and any(map(BIDIRECTIONAL.search, contents)))
         start = self.first_response[-1]
         for judgment in comparison.judgments:
             self.numbers["better"].append(start + judgment.better)
@@ -228,14 +231,9 @@ def _judge(tags: Mapping[str, str]) -> int:
 
 def _words(turns: Iterable[Message]) -> bytes:
     """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
-    text = " ".join([turn.content for turn in turns if turn.role != "system"])
+    contents = [turn.content for turn in turns if turn.role != "system"]
+    text = contents[0] if len(contents) == 1 else " ".join(contents)
     if "\n\n" in text:
         for marker in ("\n\nHuman:", "\n\nAssistant:"):
             text = text.replace(marker, " ")
     return text.casefold().encode("utf-8", "surrogatepass").translate(None, NO_WORD)
-
-
-def _has_marks(turns: Iterable[Message]) -> bool:
-    """Return True if a text holds bidirectional marks."""
-    # The test for ASCII is far cheaper than the search, and no mark is ASCII.
-    return any(not turn.content.isascii() and BIDIRECTIONAL.search(turn.content) for turn in turns)
