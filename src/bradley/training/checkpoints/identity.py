@@ -118,7 +118,7 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
     for field in before.keys() | now.keys():
         if field in ADDED and not (field in before and field in now):
             continue
-        old, new = before.get(field, {}), now.get(field, {})
+        old, new = dict(before.get(field, {})), now.get(field, {})
         if field == "config":
             # A record of an earlier version lacks later settings, which then had no other value than the default.
             defaults = {name: json.loads(json.dumps(each.default)) for name, each in settings_of(Config).items()}
