@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ...common.text import one_line
 from ...errors import DataError
 from ..rows import on_one_line
 from .base import Row, needed
@@ -30,13 +31,13 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
         name: name of the source in messages.
 
     Raises:
-        DataError: JSON that cannot be parsed, or a map with a key twice.
+        DataError: JSON that cannot be parsed, a map with a key twice, or a date out of range.
     """
     number = 0
     for batch in batches:
         readings = {field.name: read for field in batch.schema if (read := _reading(field.type))}
         index = [key for key in batch.schema.names if INDEX.fullmatch(key)]
-        for row in _pylist(batch):
+        for row in _pylist(batch, name):
             number += 1
             for key, read in readings.items():
                 row[key] = _read(read, row[key], f"{name}, row {number}, the column {on_one_line(key)}")
@@ -45,12 +46,21 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
             yield row
 
 
-def _pylist(batch: Any) -> Iterator[Row]:
-    """Convert a batch to rows, few at a time where the rows are large, as rows with images are."""
+def _pylist(batch: Any, name: str) -> Iterator[Row]:
+    """Convert a batch to rows, few at a time where the rows are large, as rows with images are.
+
+    Raises:
+        DataError: a date beyond the years that Python knows, in a column that is read or not.
+    """
     rows = batch.num_rows
     step = max(1, min(rows, rows * BATCH_BYTES // max(batch.nbytes, 1)))
     for start in range(0, rows, step):
-        yield from batch.slice(start, step).to_pylist()
+        try:
+            rows_here = batch.slice(start, step).to_pylist()
+        except OverflowError as error:
+            hint = "correct the dates, or remove the column"
+            raise DataError(f"{name} holds a date out of range: {one_line(error)}", hint) from error
+        yield from rows_here
 
 
 def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:

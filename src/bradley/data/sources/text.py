@@ -128,11 +128,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield io.BufferedReader(_Recoded(path, text, encoding), BLOCK) if encoding else text  # type: ignore[type-var]
 
 
+MOST_BLANK = 10**6
+"""Most blank lines one after another."""
+
+
 def lines(path: Path) -> Iterator[Line]:
     """Read the lines of a text file, ended by a line feed and nothing else, without a byte-order mark.
 
     Raises:
-        DataError: as `opened`, or a line of more than `LONGEST` bytes.
+        DataError: as `opened`, a line of more than `LONGEST` bytes, or more than `MOST_BLANK` blank lines.
     """
     with opened(path) as file:
         yield from lines_of(file, str(path))
@@ -140,7 +144,7 @@ def lines(path: Path) -> Iterator[Line]:
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
     """Read the lines of an open file; messages call the file `name`. Raises as `lines`."""
-    start = 0
+    start, blank = 0, 0
     # A byte more than allowed shows that a line is too long, without reading the rest into memory.
     for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), start=1):
         raw = line
@@ -148,6 +152,10 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
             raw, start = line[len(BOM) :], len(BOM)
         if len(raw) > LONGEST:
             raise too_long(f"{name}, line {number} (byte {start})")
+        # A packed file of kilobytes may hold as many blank lines as keep a reader busy for hours.
+        blank = blank + 1 if len(raw) <= 2 and not raw.strip() else 0
+        if blank > MOST_BLANK:
+            raise DataError(f"{name}: more than {MOST_BLANK:,} blank lines, up to line {number:,}", "remove the lines")
         yield Line(number, start, raw)
         start += len(raw)
 
