@@ -50,8 +50,28 @@ SCORE = {
     *("score", "scores", "rating", "ratings", "rate", "reward", "rewards", "grade", "grades", "points", "stars", "elo"),
     *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
 }
-RANK = {"rank", "ranks", "ranking", "place", "position"}
-VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
+RANK = {"rank", "ranks", "ranking", "place"}
+MEASURES = {
+    *(
+        "length",
+        "len",
+        "tokens",
+        "token",
+        "words",
+        "chars",
+        "turns",
+        "turn",
+        "time",
+        "latency",
+        "cost",
+        "num",
+        "n",
+        "id",
+    ),
+    *("index", "idx", "seed", "temperature", "position", "order", "size", "date", "timestamp", "logprob", "logprobs"),
+}
+"""Words for numbers about an answer that say nothing of its worth."""
+VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
