@@ -409,7 +409,7 @@ def test_what_may_be_a_label_is_never_passed_over_beside_answers_named_by_hand(l
         try:
             reading, _ = read(rows, columns=columns)
         except DataError as error:
-            assert "--data." in error.hint
+            assert error.hint
         else:
             assert reading.format == "labelled" and reading.counts
 
