@@ -1,15 +1,18 @@
 """Who may remove, replace and start: calls of the system that destroy files or start processes stand in their owners.
 
 `common/files.py`, `common/trees.py` and `common/disk.py` are the only way to remove or replace a file or folder; they
-ask `common/ownership.py` first. Processes are started by few modules, which end what they start.
+ask `common/ownership.py` first. A file that exists is cut or written over by few modules, in drafts of their own.
+Processes are started by few modules, which end what they start.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+MODE = re.compile(r"[rwax][bt+]{0,2}")
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 OF_OS = {
     *("unlink", "remove", "rmdir", "removedirs", "rename", "renames", "replace", "symlink", "link", "truncate"),
@@ -17,8 +20,11 @@ OF_OS = {
 }
 """Functions of `os` that remove, replace or cut; only `common/disk.py` calls them."""
 OF_SHUTIL = {"rmtree", "move"}
-OF_PATHS = {"unlink", "rmdir", "rename", "symlink_to", "hardlink_to"}
-"""Methods of a path, unmistakable by name. `replace` of a text has two arguments, of a path one."""
+OF_PATHS = {"unlink", "rmdir", "rename", "symlink_to", "hardlink_to", "resolve"}
+"""Methods of a path, unmistakable by name. `replace` of a text has two arguments, of a path one.
+
+`resolve` removes nothing, but raises RuntimeError for a link to itself: `ownership.real_path` does not.
+"""
 OF_TEMPFILE = {
     "TemporaryDirectory",
     "TemporaryFile",
@@ -40,11 +46,25 @@ OWNERS: dict[str, set[str]] = {
     "common/lock.py": {"disk"},
     # Each removes what it has made itself, in a folder with a random name.
     "data/tokenizer.py": {"tempfile"},
-    "data/token_store.py": {"tempfile"},
+    "data/token_store.py": {"tempfile", "write"},
     "data/table.py": {"tempfile"},
-    "launch/local.py": {"tempfile", "process"},
-    "launch/rank.py": {"path", "process"},
+    "launch/local.py": {"tempfile", "process", "write"},
+    # The path of this very file.
+    "common/processes.py": {"path"},
+    "launch/rank.py": {"path", "process", "write"},
     "verify/__init__.py": {"process"},
+    # Each writes into a draft, made anew by this process under another name.
+    "data/row_cache.py": {"write"},
+    "data/token_cache.py": {"write"},
+    "model/folder/save_load.py": {"write"},
+    "model/folder/weights.py": {"write"},
+    "training/checkpoints/state.py": {"write"},
+    "export/folder.py": {"write"},
+    # The null device.
+    "common/console.py": {"write"},
+    "scoring/output.py": {"write"},
+    # A handle of the process that asked.
+    "verify/rescore.py": {"write"},
 }
 """Modules that may call, and what: a new entry needs a reason."""
 
@@ -78,6 +98,21 @@ def kinds(tree: ast.Module) -> Iterator[tuple[str, str, int]]:
                 yield kind, f"{above}.{name}", node.lineno
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and of_path(node, node.func, modules):
             yield "path", node.func.attr, node.lineno
+        if isinstance(node, ast.Call) and (what := writes(node)):
+            yield "write", what, node.lineno
+
+
+def writes(node: ast.Call) -> str:
+    """Name of a call that may write over an existing file; '' for any other."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name in ("write_text", "write_bytes") and isinstance(node.func, ast.Attribute):
+        return name
+    given = node.args[1:] if isinstance(node.func, ast.Name) else node.args
+    values = [*given, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    modes = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    # A mode with `w` cuts, and `+` writes over; `a` only adds, and `x` refuses what exists.
+    cuts = any(MODE.fullmatch(mode) and {"w", "+"} & set(mode) for mode in modes)
+    return name if name in ("open", "fdopen", "TarFile", "ZipFile", "GzipFile") and cuts else ""
 
 
 def started(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -144,11 +179,18 @@ PLANTED = [
     ("def f(path):\n    (path / 'x').rmdir()\n", "rmdir"),
     ("def f(path):\n    path.rename(other)\n", "rename"),
     ("def f(path):\n    path.with_name('x').replace(path)\n", "replace"),
+    ("def f(path):\n    path.resolve()\n", "resolve"),
     ("import tempfile\nwith tempfile.TemporaryDirectory() as x:\n    pass\n", "tempfile.TemporaryDirectory"),
     ("from tempfile import mkdtemp\nmkdtemp()\n", "tempfile.mkdtemp"),
     ("from ..common import disk\ndisk.unlink(x)\n", "disk.unlink"),
     ("from ..common.disk import rename\nrename(a, b)\n", "common.disk.rename"),
     ("from ..common.trees import remove_tree\nremove_tree(x)\n", "common.trees.remove_tree"),
+    ("def f(path):\n    path.write_text('x')\n", "write_text"),
+    ("def f(path):\n    path.write_bytes(b'x')\n", "write_bytes"),
+    ("open(name, 'w')\n", "open"),
+    ("open(name, mode='wb')\n", "open"),
+    ("def f(path):\n    path.open('r+b')\n", "open"),
+    ("import gzip\ngzip.open(name, 'wb')\n", "open"),
     ("def f():\n    import subprocess\n", "subprocess"),
     ("from subprocess import run\n", "subprocess"),
     ("import multiprocessing.pool\n", "multiprocessing.pool"),
@@ -177,5 +219,6 @@ def test_a_permission_is_for_one_kind(tmp_path: Path) -> None:
 
 def test_what_only_looks_alike_is_no_use(tmp_path: Path) -> None:
     harmless = "import os\nimport dataclasses\ntext.replace('a', 'b')\ndataclasses.replace(x, y=1)\nos.path.exists(x)\n"
+    harmless += "open(name)\nopen('w')\nopen(log, 'a')\npath.open('rb')\n"
     (tmp_path / "good.py").write_text(harmless + "from .launch import multiprocessing\nfrom ..x import remove\n")
     assert outside(tmp_path) == []

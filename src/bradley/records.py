@@ -1,8 +1,11 @@
 """Records of preference data: small frozen dataclasses without torch, the input and output of every later stage."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 ROLES = ("system", "user", "assistant", "tool", "text", "ids")
 """Known roles.
@@ -131,12 +134,15 @@ class Comparison:
     template_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.responses) < 2:
-            raise ValueError(f"comparison {self.id} has {len(self.responses)} responses, needs at least 2")
+        count = len(self.responses)
+        if count < 2:
+            raise ValueError(f"comparison {self.id} has {count} responses, needs at least 2")
         if not self.judgments:
             raise ValueError(f"comparison {self.id} has no judgment")
-        if any(not 0 <= i < len(self.responses) for j in self.judgments for i in (j.better, j.worse)):
-            raise ValueError(f"comparison {self.id}: a judgment names a response that is not there")
+        # A plain loop: a million comparisons are made several times each, and generators take most of that time.
+        for judgment in self.judgments:
+            if not (0 <= judgment.better < count and 0 <= judgment.worse < count):
+                raise ValueError(f"comparison {self.id}: a judgment names a response that is not there")
         if self.rank is not None and len(self.rank) != len(self.responses):
             raise ValueError(f"comparison {self.id}: {len(self.rank)} ranks for {len(self.responses)} responses")
 
@@ -248,6 +254,27 @@ class ScoredComparison:
         known = row["source_scores"]
         lists["source_scores"] = None if known is None else tuple(known)
         return cls(**{**row, **lists, "judgments": tuple(Judgment(**j) for j in row["judgments"])})
+
+
+def replaced(record: Record, **changes: Any) -> Record:
+    """Return a copy of a frozen record with other values: as `dataclasses.replace`, in a third of the time.
+
+    Raises:
+        TypeError: a change names no field.
+        ValueError: as the record itself.
+    """
+    kind: Any = type(record)
+    names = _names_of(kind)
+    if not changes.keys() <= set(names):
+        raise TypeError(f"{kind.__name__} has no field {', '.join(changes.keys() - set(names))}")
+    made: Record = kind(*[changes[name] if name in changes else getattr(record, name) for name in names])
+    return made
+
+
+@cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass, in order."""
+    return tuple(each.name for each in fields(kind))
 
 
 def prompt_key(prompt: tuple[Message, ...]) -> str:

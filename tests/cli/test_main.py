@@ -17,6 +17,7 @@ from bradley.cli.options import loose_settings
 from bradley.config import Config
 from bradley.config.fields import settings_of
 from bradley.launch.exit import Ending
+from bradley.runs.status import write_status
 
 CONFIG = """# A small run.
 [model]
@@ -260,6 +261,7 @@ def test_plot_draws_and_prints_the_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "metrics.jsonl").write_text("{}\n", encoding="utf-8")
+    write_status(tmp_path, "done", 0)
     page = ModuleType("bradley.report.page")
     page.plot_run = lambda folder, x: [folder / "plots" / "a.png", folder / "plots" / "b.png"]  # type: ignore[attr-defined]
     page.write_report = lambda folder: folder / "report.html"  # type: ignore[attr-defined]

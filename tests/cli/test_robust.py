@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bradley.cli.errors import MOST_CHARACTERS, MOST_LINES, complain
-from bradley.cli.main import run
+from bradley.cli.main import cli, run
 from bradley.cli.options import loose_settings
 from bradley.common.console import ReaderGone, Results
 from bradley.common.secrets import redact
@@ -304,3 +306,18 @@ def test_a_signal_after_the_end_of_a_run_changes_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "summary\n", "")
+
+
+def numbers(command: click.Command, name: str = "bradley") -> Iterator[tuple[str, click.ParamType]]:
+    """Options of a command and its commands with a number as value."""
+    for param in command.params:
+        if isinstance(param.type, click.types.IntParamType | click.types.FloatParamType):
+            yield f"{name} {param.name}", param.type
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from numbers(inner, f"{name} {word}")
+
+
+def test_every_number_of_an_option_has_both_bounds() -> None:
+    found = dict(numbers(cli))
+    bounds = {name: (getattr(kind, "min", None), getattr(kind, "max", None)) for name, kind in found.items()}
+    assert len(found) >= 5 and [name for name, both in bounds.items() if None in both] == []

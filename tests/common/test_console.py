@@ -118,3 +118,69 @@ def test_a_message_stream_outlives_a_full_disk() -> None:
         assert stream.write("talk") == 4
         stream.flush()
         assert stream.write("more") == 4
+
+
+def test_a_short_count_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    for mode in ("bar", "json", "quiet"):
+        with Console(mode).counting("reading", "rows") as count:
+            assert list(count(range(1000))) == list(range(1000))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that goes on by what is put into the list."""
+    seconds = [0.0]
+    monkeypatch.setattr("bradley.common.console.time.monotonic", lambda: sum(seconds))
+    return seconds
+
+
+def test_a_count_in_a_log_is_a_line_a_minute(capfd: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    with Console("bar").counting("reading train", "rows") as count:
+        for number in count(range(3200)):
+            clock.append(0.05)
+            assert number >= 0
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["reading train: 1,216 rows, 20 a second", "reading train: 2,416 rows, 20 a second"]
+
+
+def test_a_count_on_a_terminal_is_a_bar_with_its_rate(
+    capfd: pytest.CaptureFixture[str], clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Console, "on_terminal", True)
+    with Console("bar").counting("reading train", "rows") as count:
+        for _ in count(range(640)):
+            clock.append(0.05)
+    shown = capfd.readouterr().err
+    assert "reading train, rows" in shown and "640/?" in shown and "/s" in shown
+
+
+def test_a_count_for_programs_is_events(capfd: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    with Console("json").counting("reading train", "rows") as count:
+        for _ in count(range(640)):
+            clock.append(0.05)
+    events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert {event["event"] for event in events} == {"progress"} and events[-1]["total"] is None
+    done = [event["done"] for event in events]
+    assert done == sorted(done) and 10 < len(done) < 40 and done[-1] == 640
+
+
+@pytest.mark.parametrize("mode", ["bar", "json", "quiet"])
+def test_a_log_gets_a_line_about_a_long_task_every_half_minute(mode, capfd, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("bradley.common.console.time.monotonic", lambda: now)
+    tell = Console(mode).ticker()
+    for now in range(0, 125, 5):
+        tell(f"at {now}")
+    said = capfd.readouterr().err
+    if mode == "json":
+        assert [json.loads(line)["text"] for line in said.splitlines()] == ["at 30", "at 60", "at 90", "at 120"]
+    else:
+        assert said.split("\n") == (["at 30", "at 60", "at 90", "at 120", ""] if mode == "bar" else [""])
+
+
+def test_a_terminal_gets_no_such_lines(capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("bradley.common.console.SECONDS_BETWEEN_LINES", 0.0)
+    Console("bar").ticker()("a line")
+    assert capfd.readouterr() == ("", "")

@@ -1,8 +1,11 @@
 """The seam for libraries that read model files: every exception of theirs is an error in one line, and no other is."""
 
+import errno
+
 import pytest
 
-from bradley.common.model_files import library_errors, refuse_sizes
+from bradley.common.json_files import read_json
+from bradley.common.model_files import file_errors, library_errors, refuse_sizes
 from bradley.common.signals import StopRequested
 from bradley.errors import CheckpointError, UserError
 
@@ -71,3 +74,17 @@ def test_sizes_beyond_every_model_are_refused(config):
         refuse_sizes(config, "model.config", UserError)
     assert len(caught.value.message) < 200
     refuse_sizes({"num_hidden_layers": 80, "max_position_embeddings": 10_485_760, "use_experts": True}, "x")
+
+
+def test_a_file_without_rights_is_answered_with_its_rights(tmp_path, monkeypatch):
+    def refuse(*_args, **_more):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    with pytest.raises(CheckpointError, match="Permission denied") as caught, file_errors(path):
+        refuse()
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(CheckpointError, match="Permission denied") as other:
+        read_json(path, dict[str, int], hint="copy the folder again")
+    assert caught.value.hint == other.value.hint == f"see who may read it: ls -ld {path}"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.common import files, ownership
-from bradley.common.ownership import Mark, is_ours, refuse_filled, refuse_foreign, refuse_input_as_output
+from bradley.common.ownership import Mark, is_ours, refuse_filled, refuse_foreign, refuse_input_as_output, refuse_inside
 from bradley.errors import BradleyError, DiskError, DiskFullError, RunFolderError, UserError
 from bradley.model.folder.card import CARD, MODEL_MARK
 from bradley.runs.claim import make_run_folder
@@ -267,6 +267,19 @@ def test_an_input_is_never_an_output(place, tmp_path, monkeypatch):
         refuse_input_as_output(Path(outputs.get(place, "same")), ["", "synthetic:", "owner/name", place])
 
 
+@pytest.mark.parametrize("mark", [*RUN_MARKS, MODEL_MARK], ids=lambda mark: mark.name)
+@pytest.mark.parametrize("place", ["out", "eval/out", "a/b/c", "link/out"])
+def test_nothing_is_written_inside_a_run_or_a_model(place, mark, tmp_path):
+    (tmp_path / "mine" / "eval").mkdir(parents=True)
+    (tmp_path / "mine" / "link").symlink_to("eval")
+    refuse_inside(tmp_path / "mine" / place, (*RUN_MARKS, MODEL_MARK))
+    (tmp_path / "mine" / mark.name).write_text(json.dumps(dict.fromkeys(mark.keys, 1)))
+    with pytest.raises(RunFolderError, match=r"lies in .*mine, a run or model of bradley"):
+        refuse_inside(tmp_path / "mine" / place, (*RUN_MARKS, MODEL_MARK))
+    refuse_inside(tmp_path / "mine", (*RUN_MARKS, MODEL_MARK))
+    refuse_inside(tmp_path / "mine2", (*RUN_MARKS, MODEL_MARK))
+
+
 def test_other_inputs_are_no_outputs(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "x.jsonl").write_text("{}")
@@ -278,6 +291,7 @@ def test_other_inputs_are_no_outputs(tmp_path):
 WORDS = {
     "/dev/null": "is a device",
     "file": "is a file, and a folder is wanted",
+    "file/deep/er": "is a file, and a folder is wanted",
     "a\0b": "is no name of a folder",
     "full": "already holds files",
     "link": "is a link to",

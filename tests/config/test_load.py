@@ -258,3 +258,61 @@ def test_data_command_splits_nothing_off_unless_asked() -> None:
         data_settings(["a.jsonl"], {"data.synthetic.responses": "3"})
     with pytest.raises(UserError, match=r"render\.eos has no effect without a tokenizer"):
         data_settings(["a.jsonl"], {"render.eos": "never"})
+
+
+def test_a_file_whose_name_has_commas_is_one_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a, b.jsonl", "c.jsonl", "d,e,f.jsonl"):
+        Path(name).touch()
+    for text, value in (
+        ("a, b.jsonl", "a, b.jsonl"),
+        ("c.jsonl,a, b.jsonl,d,e,f.jsonl", ["c.jsonl", "a, b.jsonl", "d,e,f.jsonl"]),
+        ("c.jsonl, nosuch.jsonl", ["c.jsonl", "nosuch.jsonl"]),
+        ('["a, b.jsonl"]', ["a, b.jsonl"]),
+    ):
+        assert load_config(None, {"model.path": "x", "data.train": text}).data.train == value
+
+
+@pytest.mark.parametrize("text", ["2024-07-26", '"2024-07-26"'])
+def test_an_unquoted_date_of_toml_is_its_text(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, f"model.path = 'x'\n[render]\ndate = {text}\ntemplate_kwargs = {{ days = [{text}] }}\n")
+    render = load_config(path, {}).render
+    assert (render.date, render.template_kwargs) == ("2024-07-26", {"days": ["2024-07-26"]})
+    with pytest.raises(UserError, match=r'render\.date: wanted text, got "2024-07-26T10:00:00"'):
+        load_config(write(tmp_path, "[render]\ndate = 2024-07-26T10:00:00\n"), {})
+
+
+def test_formats_and_columns_of_a_source_are_given_as_entries() -> None:
+    given = {
+        "model.path": "x",
+        "data.format.valid": "votes",
+        "data.columns.prompt": "q",
+        "data.columns.valid.prompt": "ask",
+        "data.columns.a.jsonl.chosen": "good",
+    }
+    data = load_config(None, given).data
+    assert data.format == {"valid": "votes"} and data.format_of("a.jsonl", "train") == "auto"
+    assert data.columns == {"prompt": "q", "valid": {"prompt": "ask"}, "a.jsonl": {"chosen": "good"}}
+    assert data.columns_of("a.jsonl", "train") == {"chosen": "good"}
+    assert data.columns_of("b", "train") == {"prompt": "q"}
+    whole = load_config(None, {"model.path": "x", "data.format": "votes", "data.columns": '{"prompt": "q"}'}).data
+    assert whole.format_of("valid") == "votes" and whole.columns_of("valid") == {"prompt": "q"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("data.format", '{"valid": 3}', "data.format: wanted text or a table of named texts"),
+        ("data.columns", '{"valid": {"prompt": 3}}', "data.columns.valid: wanted text or a table of named texts"),
+        ("data.columns", "q", "data.columns: wanted a table of named values"),
+    ],
+)
+def test_a_wrong_table_of_a_source_is_told(name: str, value: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        load_config(None, {"model.path": "x", name: value})
+
+
+def test_an_entry_beside_one_format_for_all_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path, "model.path = 'x'\n[data]\nformat = 'votes'\n")
+    with pytest.raises(UserError, match="one text for all sources in the file"):
+        load_config(path, {"data.format.valid": "hh"})

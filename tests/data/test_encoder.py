@@ -111,3 +111,114 @@ def test_what_is_remembered_is_bounded_and_changes_no_id(monkeypatch):
         assert encoder.groups(groups) == wanted
         kept = sum(len(ids) + encode.ENTRY for ids in encoder._recent.values())
         assert encoder._remembered == kept <= 400
+
+
+CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Words of GPT-4 and Llama 3."""
+
+
+def divided(*steps, normalizer=None, frame="", prefix=False):
+    """A byte-level vocabulary with these steps before it, a normalizer, and special tokens around a text."""
+    from tokenizers import Regex, pre_tokenizers, processors
+
+    tokenizer = train_tokenizer(["the river runs under a bridge, 1234 é 中文 don't"] * 2, 330)
+    core = tokenizer.backend_tokenizer
+    named = {"cl100k": lambda: pre_tokenizers.Split(Regex(CL100K), "isolated"), "digits": pre_tokenizers.Digits}
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex="cl100k" not in steps)
+    core.pre_tokenizer = pre_tokenizers.Sequence([*(named[step]() for step in steps), whole]) if steps else whole
+    if normalizer:
+        core.normalizer = normalizer
+    if frame:
+        core.post_processor = processors.TemplateProcessing(
+            single=frame,
+            special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in frame.split()[::2]],
+        )
+    return tokenizer
+
+
+def nfc():
+    from tokenizers import normalizers
+
+    return normalizers.NFC()
+
+
+BLANKS = {
+    "gpt2": divided(),
+    "cl100k": divided("cl100k", normalizer=nfc()),
+    "digits": divided("digits"),
+    "framed": divided(frame="<|user|> $A <|end|>"),
+    "begun": divided("cl100k", frame="<|user|> $A"),
+}
+LETTERS = [
+    "river",
+    " under",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "1234",
+    " 5",
+    "é",
+    "e\u0301",
+    "\u0301",
+    "中文",
+    ".",
+    "'",
+    "'s",
+    "_",
+]
+WORDS = st.lists(st.sampled_from([*LETTERS, "<|user|>", "<|end|>", "\xa0", "\u3000", "ß"]), max_size=14).map("".join)
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("name", sorted(BLANKS))
+@settings(max_examples=150, deadline=None)
+@given(head=WORDS, tails=st.lists(WORDS, min_size=1, max_size=3))
+def test_texts_cut_at_a_seam_have_the_ids_of_the_whole(name, special, head, tails):
+    encoder = Encoder(BLANKS[name], special=special)
+    assert encoder._seams
+    head = "the river runs under a bridge " + head
+    texts = [*(head + tail for tail in tails), head]
+    assert encoder.groups([texts]) == [BLANKS[name](texts, add_special_tokens=special)["input_ids"]]
+    assert sum(map(len, split_head(texts, [], True))) < sum(map(len, texts))
+
+
+def test_no_text_is_cut_at_a_seam_where_words_are_not_known():
+    from tokenizers import AddedToken, normalizers
+
+    swallowing, spanning = divided(), divided()
+    swallowing.add_special_tokens({"additional_special_tokens": [AddedToken("tok", rstrip=True, special=True)]})
+    spanning.add_special_tokens({"additional_special_tokens": ["a b"]})
+    lower = divided(normalizer=normalizers.Lowercase())
+    dropping = divided()
+    dropping.backend_tokenizer.model.dropout = 0.1
+    for tokenizer in (blank_first(), divided(prefix=True), swallowing, spanning, lower, dropping):
+        assert not Encoder(tokenizer, special=False)._seams
+    assert not Encoder(load_plain_words(), special=True)._seams
+
+
+def load_plain_words():
+    """Words divided by a pattern that joins a letter and the blank after it."""
+    from tokenizers import Regex, pre_tokenizers
+
+    tokenizer = divided()
+    words = pre_tokenizers.Split(Regex(r"\p{L}+ ?|."), "isolated")
+    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_alone])
+    return tokenizer
+
+
+def test_a_frame_that_depends_on_the_text_leaves_texts_whole():
+    from tokenizers import processors
+
+    tokenizer = divided()
+    end = [("<|end|>", tokenizer.convert_tokens_to_ids("<|end|>"))]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|end|> $A", special_tokens=end
+    )
+    encoder, texts = Encoder(tokenizer, special=True), ["the river runs under a bridge", "the river runs under a b"]
+    assert encoder._frame is None and not encoder._seams
+    assert encoder.groups([texts]) == [tokenizer(texts)["input_ids"]]

@@ -157,3 +157,36 @@ def test_the_file_is_blamed_from_the_stated_share_on(bad, good):
     error = caught([*rows(good), *(faulty("null", good + n) for n in range(bad))])
     whole = bad > 1 and bad >= NEARLY_ALL * (bad + good)
     assert ("have the same fault" in error.message) is whole is ("data.columns" in error.hint)
+
+
+def test_a_broken_line_does_not_hide_the_faults_before_it(tmp_path):
+    lines = [*rows(25), faulty("null", 25), faulty("null", 26)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines) + "{broken\n" + "{}\n")
+    with pytest.raises(DataError) as found:
+        load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0))
+    assert "line 28: not JSON" in found.value.lines[0]
+    assert "2 of the first 27 rows (rows 26, 27), such as row 26: found null in chosen" in found.value.lines[1]
+    with pytest.raises(DataError, match="line 28: not JSON") as alone:
+        load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0, faulty="drop"))
+    assert len(alone.value.lines) == 1
+
+
+def test_the_faults_of_a_split_are_in_its_report_by_file():
+    account = load(Data(valid_share=0.0, faulty="drop"), train=[*rows(4), faulty("null", 4), faulty("role", 5)])
+    (entry,) = account.report["splits"]["train"]["faulty"]
+    assert (entry["file"], entry["rows"], entry["whole"]) == ("train rows", 6, True)
+    assert [reason["rows"] for reason in entry["reasons"].values()] == [[5], [6]]
+    assert load(Data(valid_share=0.0), train=rows(4)).report["splits"]["train"]["faulty"] == []
+
+
+def test_rows_read_from_the_cache_keep_their_faults(tmp_path):
+    lines = [row | {"chosen": "yes " * 300} for row in rows(1200)]
+    lines[7] = faulty("null", 7)
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    for _ in range(2):
+        with pytest.raises(DataError, match="row 8: found null in chosen"):
+            load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0), cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir())
+    for _ in range(2):
+        splits = load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0, faulty="drop"), cache=tmp_path / "cache")
+        assert len(splits.train) == 1199 and "left out 1 faulty" in describe(splits.report)

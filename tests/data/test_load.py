@@ -336,3 +336,38 @@ def test_the_harmless_transcripts_hold_what_their_notes_say():
     account = splits.report["splits"]["train"]
     assert (account["rows"], account["rejected"]["irregular"]["count"]) == (2_312, 5)
     assert sum(splits.report["splits"][name]["findings"]["empty"]["count"] for name in ("train", "valid")) == 4
+
+
+def test_an_evaluation_set_of_another_shape_has_a_format_and_columns_of_its_own(tmp_path):
+    """By split, by source as spelled, and by a file of a glob; every other source keeps the common columns."""
+    judged = [{"q": f"v{n}", "x": "yes", "y": "no", "votes": ["b"]} for n in range(3)]
+    hard = write(tmp_path / "hard.jsonl.gz", judged)
+    parts = [
+        write(tmp_path / "part1.jsonl.gz", [{"q": f"p{n}", "good": "yes", "bad": "no"} for n in range(9)]),
+        write(tmp_path / "part2.jsonl.gz", [{"ask": f"r{n}", "good": "yes", "bad": "no"} for n in range(9)]),
+    ]
+    data = Data(
+        train=str(tmp_path / "part*.gz"),
+        eval_sets={"hard": hard},
+        format={"valid": "votes", hard: "votes"},
+        columns={
+            "prompt": "q",
+            "chosen": "good",
+            "rejected": "bad",
+            parts[1]: {"prompt": "ask", "chosen": "good", "rejected": "bad"},
+            "valid": {"prompt": "q", "response_a": "x", "response_b": "y"},
+            "hard": {"prompt": "q", "response_a": "y", "response_b": "x"},
+        },
+    )
+    splits = load(data, valid=judged)
+    assert {c.prompt[0].content for c in splits.train} == {f"{p}{n}" for p in "pr" for n in range(9)}
+    best = {name: c.responses[c.judgments[0].better].text for name, part in splits.evals.items() for c in part}
+    assert best == {"valid": "no", "hard": "yes"}
+    assert [splits.report["splits"][name]["sources"][0]["format"] for name in splits.evals] == ["votes", "votes"]
+
+
+@pytest.mark.parametrize("how", [{"format": {"vaild": "votes"}}, {"columns": {"vaild": {"prompt": "q"}}}])
+def test_a_format_of_no_source_is_an_error(how):
+    with pytest.raises(UserError, match="names 'vaild', which is no split and no source") as caught:
+        load(Data(**how), train=rows(3))
+    assert caught.value.hint == "did you mean valid?"

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bradley.config import Data
 from bradley.data import split as splitting
+from bradley.data.load import load_splits
 from bradley.data.split import cap_per_prompt, mix
 from bradley.data.table import select
 from bradley.errors import DataError, UserError
-from bradley.records import Message, prompt_key
+from bradley.records import Comparison, Judgment, Message, Response, prompt_key
 from tests.helpers import comparisons
 
 ROWS = comparisons(2000)
@@ -143,3 +145,70 @@ def test_a_mixture_asks_for_no_more_than_there_is():
     with pytest.raises(DataError, match="asks for 51 comparisons of b, which has 50") as caught:
         mix(parts([10, 50]), ["a", "b"], {"b": 51}, 0)
     assert "at most 50" in caught.value.hint
+
+
+@pytest.mark.parametrize("share", [0.05, 0.999])
+def test_one_prompt_in_all_rows_is_told_without_a_share_that_cannot_help(share):
+    """All comparisons of a prompt lie on one side, so either side may be the empty one."""
+    train = [{"prompt": "the same", "chosen": f"yes {n}", "rejected": "no"} for n in range(30)]
+    with pytest.raises(DataError, match="is empty: the training data have a single prompt") as caught:
+        load_splits(Data(valid_share=share), 0, train=train)
+    assert "raise" not in caught.value.hint and "--data.valid_share 0" in caught.value.hint
+    assert len(load_splits(Data(valid_share=0.0), 0, train=train).train) == 30
+
+
+def asked(question, number, absent, system=""):
+    """A pair whose question stands in the prompt, or in both responses behind an absent prompt."""
+    prompt = (*([Message("system", system)] if system else []), Message("user", question))
+    sides = [(Message("assistant", f"{side} {number}"),) for side in ("good", "bad")]
+    if absent is not None:
+        prompt, sides = absent, [(*prompt, *side) for side in sides]
+    responses = tuple(Response(side) for side in sides)
+    return Comparison(f"{number}", prompt_key(prompt), prompt, responses, (Judgment(0, 1),))
+
+
+ABSENT = [None, (), (Message("user", ""),), (Message("text", " \n"),)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(ABSENT)), min_size=2, max_size=40),
+    st.sampled_from(["", "Be brief."]),
+)
+def test_an_absent_prompt_never_leaks_a_question_through_a_split(made, system):
+    """The side of a question is the same whether the prompt holds the question or both responses do."""
+    rows = [asked(question, n, absent, system) for n, (question, absent) in enumerate(made)]
+    by_question: dict[str, set[str]] = {}
+    for name, part in split_by_prompt(rows, SHARES, 0).items():
+        for c in part:
+            by_question.setdefault(made[int(c.id)][0], set()).add(name)
+    assert all(len(names) == 1 for names in by_question.values())
+    plain = [asked(question, n, None, system) for n, (question, _) in enumerate(made)]
+    assert sides(rows) == sides(plain)
+
+
+def test_comparisons_without_a_prompt_are_not_one_prompt():
+    system = (Message("system", "Be brief."),)
+    for prompt in ((), (Message("text", ""),), system):
+        rows = [replace(c, prompt=prompt, prompt_key=prompt_key(prompt)) for c in ROWS[:300]]
+        counts = {name: len(part) for name, part in split_by_prompt(rows, SHARES, 0).items()}
+        assert all(0.5 * SHARES[name] * 300 < count for name, count in counts.items())
+
+
+def test_questions_behind_an_empty_list_as_prompt_stay_on_their_side():
+    rows = [
+        {
+            "prompt": [],
+            **{
+                side: [{"role": "user", "content": f"q{n % 50}"}, {"role": "assistant", "content": f"{side} {n}"}]
+                for side in ("chosen", "rejected")
+            },
+        }
+        for n in range(200)
+    ]
+    splits = load_splits(Data(valid_share=0.2), 0, train=rows)
+    train, valid = (
+        {c.prompt[0].content if c.prompt else c.responses[0].messages[0].content for c in part}
+        for part in (splits.train, splits.evals["valid"])
+    )
+    assert train | valid == {f"q{n}" for n in range(50)} and not train & valid
+    assert sum(split["prompts"] for split in splits.report["splits"].values()) == 50

@@ -1,5 +1,6 @@
 """The cache of token stores: damage of any kind is made anew, one process builds, and nothing of others is touched."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bradley.common import disk
 from bradley.config import Render
 from bradley.data import token_cache
 from bradley.data.render import Renderer
@@ -341,3 +343,31 @@ def test_many_stores_need_few_open_files_and_the_limit_is_named(tmp_path, cache)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(stores) == 20
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG])
+def test_a_draft_that_cannot_be_made_is_an_error_and_no_wait(tmp_path, monkeypatch, number):
+    """Everything of a cache folder may be read, and no folder made inside."""
+
+    def refused(path):
+        if path.name.startswith(".tmp-"):
+            raise OSError(number, os.strerror(number), str(path))
+        os.mkdir(path)
+
+    monkeypatch.setattr(disk, "mkdir", refused)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with pytest.raises(DiskError, match=r"draft|cache|full|bytes|inodes") as caught:
+        cached(cache)
+    assert caught.value.exit_code == 7 and list(cache.iterdir()) == []
+
+
+def test_a_draft_that_vanishes_again_and_again_is_not_waited_for(tmp_path, monkeypatch):
+    def vanished(draft):
+        raise DiskError("gone") from FileNotFoundError(errno.ENOENT, "gone", str(draft))
+
+    monkeypatch.setattr(token_cache, "make_folder", lambda path: vanished(path) if ".tmp-" in path.name else None)
+    monkeypatch.setattr(token_cache, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(token_cache, "LOOK_SECONDS", 0.02)
+    store, said = cached(tmp_path / "cache")
+    assert same(store) and "not used" in said[-1]

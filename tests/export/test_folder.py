@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from bradley.cli.main import run
 from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
 from bradley.export import folder as module
-from bradley.export.folder import export_model, find_model
+from bradley.export.folder import cast_body, export_model, find_model
 from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.save_load import load_model
 from bradley.model.folder.tolerance import Check
 from bradley.scoring.core import score_comparisons
 from tests.export.folders import ROWS, TOKENIZER, saved
-from tests.helpers import BERT, GPT2, LLAMA
+from tests.helpers import BERT, GPT2, LLAMA, tiny_model
 
 pytestmark = pytest.mark.transformers
 
@@ -292,3 +292,19 @@ def test_the_command_says_what_it_wrote_and_complains_in_one_line(tmp_path, unpr
         first, second = err.splitlines()
         assert not out and first.startswith("error: ") and words in first and second.startswith("hint: ")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_weight_beyond_the_largest_number_of_the_dtype_is_said():
+    network = tiny_model(LLAMA, TOKENIZER).network
+    weight = next(weight for name, weight in network.named_parameters() if name.endswith("q_proj.weight"))
+    weight.data[0, 0] = torch.finfo(torch.float32).max
+    with pytest.raises(CheckpointError, match=r"q_proj\.weight has numbers beyond 3\.39e\+38"):
+        cast_body(network, torch.bfloat16)
+    cast_body(tiny_model(LLAMA, TOKENIZER).network, torch.bfloat16)
+
+
+def test_an_export_into_its_own_input_is_refused(tmp_path, capsys):
+    saved(tmp_path / "m", LLAMA)
+    for place in ("m/sub", "m/a/b"):
+        assert run(["export", str(tmp_path / "m"), str(tmp_path / place)]) == 6
+        assert "lies in" in capsys.readouterr().err and not (tmp_path / place).exists()

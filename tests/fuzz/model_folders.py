@@ -116,7 +116,9 @@ def more_files(rng: random.Random, folder: Path, _good: Good) -> str:
         return f"{name} beside"
     if how == 1:
         (folder / "modeling_llama.py").write_text(RUNS)
-        set_key(folder / "config.json", "auto_map", {"AutoModelForSequenceClassification": "modeling_llama.Model"})
+        # An adapter has no config.json.
+        config = next(folder / name for name in ("config.json", "adapter_config.json") if (folder / name).exists())
+        set_key(config, "auto_map", {"AutoModelForSequenceClassification": "modeling_llama.Model"})
         return "code of its own"
     if how == 2:
         name = rng.choice(("pytorch_model.bin", "adapter_model.bin", "training_args.pt", "x.pkl"))

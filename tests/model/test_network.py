@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bradley.config import Model
 from bradley.errors import CheckpointError, UserError
@@ -102,3 +103,19 @@ def test_an_adapter_beside_a_whole_base_model_fetches_nothing(tmp_path):
 def test_nan_in_a_setting_is_no_network():
     with pytest.raises((UserError, CheckpointError)):
         built(rms_norm_eps=math.nan, rope_theta=math.nan)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.int8, torch.uint8, torch.bool], ids=str)
+def test_weights_of_a_base_that_are_no_floating_point_numbers_are_named(tmp_path, dtype):
+    base = base_model(tmp_path / "base", LLAMA)
+    weights = load_file(base / "model.safetensors")
+    name = next(key for key in weights if key.endswith("q_proj.weight"))
+    save_file(weights | {name: weights[name].to(dtype)}, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"q_proj\.weight holds numbers of the kind"):
+        build_model(Model(path=str(base)), TOKENIZER, 0, CPU)
+
+
+def test_a_wrong_value_of_a_known_kind_is_not_answered_with_kinds_alone():
+    with pytest.raises(UserError) as caught:
+        built(rms_norm_eps="a")
+    assert caught.value.hint.startswith("correct the values under model.config")

@@ -49,6 +49,7 @@ def make_run(folder, text=str):
             "sets": {name: summarize(table) for name, table in rows.items()},
         },
         "data_report.json": {"splits": _splits(text)},
+        "status.json": {"state": "done", "code": 0, "what": "", "where": "", "fix": ""},
         "examples.json": _examples(rows["valid"], text),
     }
     for name, value in write.items():

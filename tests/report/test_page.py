@@ -13,6 +13,7 @@ from bradley.report.page import file_figures, plot_csv, plot_run, write_report
 from bradley.report.plots import style
 from bradley.report.view import page_context, summaries
 from bradley.runs.reader import read_run
+from bradley.runs.status import write_status
 from tests.evaluate.tables import scored
 from tests.report.html_page import Page
 from tests.report.runs import make_old_run, make_run
@@ -157,6 +158,7 @@ def test_each_payload_alone_is_shown_as_text(tmp_path, payload, monkeypatch, pag
 
 def test_a_run_without_evaluation_or_reports_still_makes_a_page(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "train/rm/loss": 0.7}\n')
+    write_status(tmp_path, "done", 0)
     page = Page(write_report(tmp_path).read_text("utf-8"))
     assert "Nothing has been evaluated yet." in words(page)
     assert page.open == []
@@ -238,6 +240,31 @@ def test_a_csv_file_becomes_a_picture_beside_it(tmp_path):
     assert picture == tmp_path / "log.png"
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert columns.left_out == {"note": "not numeric"}
+    assert plot_csv(tmp_path / "log.csv")[0] == picture, "drawn again over the picture of the first time"
+
+
+@pytest.mark.parametrize("kind", ["a picture of somebody else", "no picture", "a link"])
+def test_a_csv_file_never_replaces_a_picture_that_was_not_drawn_here(tmp_path, kind):
+    (tmp_path / "log.csv").write_text("step,loss\n1,0.7\n2,0.6\n")
+    far, png = tmp_path / "far.png", tmp_path / "log.png"
+    far.write_bytes(b"\x89PNG\r\n\x1a\nmine" if kind == "a picture of somebody else" else b"mine")
+    if kind == "a link":
+        png.symlink_to(far)
+    else:
+        far.rename(png)
+    before = png.read_bytes()
+    with pytest.raises(RunFolderError, match=r"log\.png"):
+        plot_csv(tmp_path / "log.csv")
+    assert png.read_bytes() == before
+
+
+def test_a_folder_that_no_file_calls_a_run_is_not_written_to(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "mine", ignore=shutil.ignore_patterns("plots", "status.json", "run.json"))
+    (tmp_path / "mine" / "report.html").write_text("mine")
+    for draw in (plot_run, write_report):
+        with pytest.raises(RunFolderError, match="is not a run of bradley"):
+            draw(tmp_path / "mine")
+    assert (tmp_path / "mine" / "report.html").read_text() == "mine" and not (tmp_path / "mine" / "plots").exists()
 
 
 def test_importing_the_number_arm_loads_nothing_heavy():

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from bradley.cli.main import run
+from bradley.runs.status import write_status
 from tests.report.runs import make_run
 
 
@@ -14,6 +15,7 @@ def small_run(tmp_path_factory):
         path.unlink()
     line = '{"kind": "train", "step": 1, "epoch": 0.5, "train/rm/loss": 0.7}\n'
     (folder / "metrics.jsonl").write_text(line)
+    write_status(folder, "done", 0)
     return folder
 
 

@@ -1,8 +1,11 @@
 """Malicious model folders are refused with exit code 4: no code runs, no memory is filled, nobody waits for ever."""
 
+import os
 import pickle
 import shutil
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -109,6 +112,17 @@ def test_links_of_the_hubs_cache_are_followed_and_no_other(good, tmp_path, name,
     assert tried(lambda: load_model(folder)).code == code
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "bradley.json", "extra.jinja"])
+@pytest.mark.parametrize("around", [False, True], ids=["to itself", "around"])
+def test_a_link_without_an_end_is_refused_in_words(copy, name, around):
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to("other" if around else name)
+    if around:
+        (copy / "other").symlink_to(name)
+    found = tried(lambda: load_model(copy))
+    assert found.code == CheckpointError.exit_code and (name in found.said or "other" in found.said), found
+
+
 def test_there_are_enough_of_them():
     assert len(FOLDERS) >= 40
 
@@ -122,6 +136,23 @@ def test_a_base_model_of_pickled_weights_is_refused(copy, tmp_path, content):
     (copy / "pytorch_model.bin").write_bytes(content(canary))
     found = tried(lambda: build_model(Model(path=str(copy)), tokenizer, 0, torch.device("cpu")))
     assert found.code == CheckpointError.exit_code and not canary.exists(), found
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "bradley.json", "vocab.txt"])
+@pytest.mark.parametrize("carded", [True, False])
+def test_a_base_model_with_a_pipe_is_refused_in_words(copy, name, carded):
+    tokenizer = tokenizer_for(ROWS)
+    (copy / name).unlink(missing_ok=True)
+    if not carded and name != "bradley.json":
+        (copy / "bradley.json").unlink()
+    os.mkfifo(copy / name)
+    place, timer = Model(path=str(copy)), threading.Timer(20, lambda: os.close(os.open(copy / name, os.O_RDWR)))
+    timer.start()  # a reader that waits gets an empty file in the end, and the test fails instead of standing still
+    began = time.monotonic()
+    found = tried(lambda: build_model(place, tokenizer, 0, torch.device("cpu")))
+    timer.cancel()
+    assert found.code == CheckpointError.exit_code, found
+    assert time.monotonic() - began < 20
 
 
 def test_an_archive_is_no_model_folder(tmp_path):

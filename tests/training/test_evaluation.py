@@ -13,7 +13,7 @@ from bradley.errors import DivergedError
 from bradley.records import Judgment, ScoredComparison
 from bradley.training import evaluation
 from bradley.training.evaluation import Evaluator
-from tests.helpers import comparisons
+from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 
 def rows(margins):
@@ -52,6 +52,15 @@ def evaluated(history, first, evaluator, patch):
     patch.setattr(evaluation, "score_store", lambda *_: rows(next(scored)))
     made = [evaluator.run(None, first + n) for n in range(len(history))]
     return [(verdict.improved, verdict.stop, verdict.line) for verdict in made]
+
+
+def test_an_evaluation_tells_how_far_it_is_before_every_micro_batch(tmp_path):
+    stores, told = {"valid": store_for(comparisons(12)), "hard": store_for(comparisons(3))}, []
+    model = tiny_model(LLAMA, tokenizer_for(comparisons(12)))
+    evaluator = Evaluator(stores, Train(micro_batch_tokens=100), Loss(), tmp_path)
+    heard = evaluator.run(model, 1, None, told.append)
+    assert told[0].startswith("evaluating   valid: 0 micro-batches") and told[-1].startswith("evaluating   hard: ")
+    assert len(told) > 4 and heard.facts == evaluator.run(model, 2).facts
 
 
 MARGINS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), min_size=2, max_size=2)

@@ -3,9 +3,11 @@
 import json
 import os
 import sys
+from typing import Any
 
 import click
 
+from ..common.console import Console
 from ..errors import UserError
 from .options import SettingsCommand
 
@@ -35,5 +37,6 @@ def data(files: tuple[str, ...], tokens: bool, as_json: bool, overrides: dict[st
     if tokens and not (settings.model.path or settings.model.tokenizer):
         raise UserError("--tokens needs a tokenizer", "add --model.tokenizer FOLDER or --model.path FOLDER")
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    found = preview(settings.data, settings.render, settings.model, settings.seed, tokens=tokens, color=color)
+    shown: dict[str, Any] = {"tokens": tokens, "color": color, "console": Console()}
+    found = preview(settings.data, settings.render, settings.model, settings.seed, **shown)
     click.echo(json.dumps(found) if as_json else show(found))

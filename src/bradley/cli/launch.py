@@ -37,7 +37,7 @@ def launch() -> None:
 )
 @click.option(
     "--node-rank",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 99_999),
     default=0,
     show_default=True,
     metavar="K",

@@ -10,6 +10,9 @@ from ..common.console import Console
 from ..errors import UserError
 from .options import PathName
 
+BUDGET, ROWS = click.IntRange(0, 10**7), click.IntRange(1, 10**6)
+"""Values of --token-budget and --part-rows."""
+
 
 @click.command()
 @click.argument("run", type=PathName(), metavar="RUN")
@@ -79,7 +82,7 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PathName())
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, metavar="OUTPUT", help=".jsonl, .jsonl.gz or .parquet, or - for stdout.")
 @click.option(
@@ -90,8 +93,8 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 @click.option("--best-of", is_flag=True, help="Write the best response of each row instead of all.")
 @click.option("--normalize", is_flag=True, help="Scores in the unit of the reference set that the model names.")
 @click.option("--prefix", default="", help="Put before the names of added fields, such as rm_.")
-@click.option("--token-budget", type=click.IntRange(min=0), default=0, help="Most tokens at once [default: by device].")
-@click.option("--part-rows", type=click.IntRange(min=1), default=512, help="Rows scored and written at a time.")
+@click.option("--token-budget", type=BUDGET, default=0, help="Most tokens at once [default: by device].")
+@click.option("--part-rows", type=ROWS, default=512, help="Rows scored and written at a time.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")

@@ -24,7 +24,8 @@ class PathName(click.Path):
     """Type of an option or argument with the name of a file or folder, existing or not."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        # Rights are for the reader, whose error names the file and has the exit code of its kind.
+        super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name as a path.

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 from ..errors import DiskError, UserError
 from .text import message_line
@@ -20,6 +20,16 @@ LAUNCHED = "BRADLEY_LAUNCHED"
 """Environment variable set in processes of a launcher; the launcher itself reports a lost process."""
 MODES = ("bar", "quiet", "json")
 SECONDS_BETWEEN_EVENTS = 1.0
+SECONDS_BETWEEN_LINES = 30.0
+"""Seconds between lines about a long task: with a unit of work of up to 30 seconds, a log gets a line every minute."""
+SECONDS_UNTIL_COUNTED = 1.0
+"""Seconds before a count is shown."""
+SECONDS_BETWEEN_COUNTS = 60.0
+"""Seconds between two lines about a count where no bar can move."""
+SECONDS_BETWEEN_MOVES = 0.2
+ITEMS_BETWEEN_LOOKS = 16
+"""Counted items between two looks at the clock."""
+Item = TypeVar("Item")
 
 
 class Bar(Protocol):
@@ -64,6 +74,23 @@ class Console:
         else:
             self.say(*lines)
 
+    def ticker(self) -> Callable[[str], None]:
+        """Return a function that prints a line about a long task if the last line is `SECONDS_BETWEEN_LINES` ago.
+
+        On a terminal the function prints nothing, because a bar shows the work there.
+        """
+        last = time.monotonic()
+
+        def tell(line: str) -> None:
+            nonlocal last
+            if time.monotonic() < last + SECONDS_BETWEEN_LINES:
+                return
+            last = time.monotonic()
+            if self.mode == "json" or (self.mode == "bar" and not self._screen().is_terminal):
+                self.say(line)
+
+        return tell
+
     @contextlib.contextmanager
     def progress(self, total: int | None, description: str) -> Iterator[Bar]:
         """Show a bar over `total` units of work (None: unknown), with rate and time left."""
@@ -74,6 +101,19 @@ class Console:
         else:
             with screen_progress(self._screen()) as progress:
                 yield Drawn(progress, progress.add_task(message_line(description), total=total, fields=""))
+
+    @contextlib.contextmanager
+    def counting(self, description: str, unit: str) -> Iterator["Counted"]:
+        """Count items of unknown number: silent for a second, then a bar on a terminal, elsewhere a line a minute."""
+        with contextlib.ExitStack() as stack:
+            counted = Counted(self, description, unit, stack)
+            yield counted
+            counted.end()
+
+    @property
+    def on_terminal(self) -> bool:
+        """True if stderr is a terminal, on which a bar can move."""
+        return bool(self._screen().is_terminal)
 
     def _screen(self) -> Any:
         """Rich's console on the current stderr; Rich honours NO_COLOR and plain terminals."""
@@ -128,6 +168,47 @@ class Drawn:
     def update(self, **fields: float) -> None:
         """Change the fields beside the bar."""
         self.progress.update(self.task, **_shown(fields))
+
+
+class Counted:
+    """Count of items on their way through iterables, see `Console.counting`; call to pass an iterable through."""
+
+    def __init__(self, console: Console, description: str, unit: str, stack: contextlib.ExitStack) -> None:
+        self.console, self.description, self.unit, self.done = console, description, unit, 0
+        self._stack, self._shown = stack, 0
+        self._bar: Bar | None = None
+        self._began = time.monotonic()
+        # Most inputs are read within a moment, and need neither a bar nor the import of Rich.
+        self._next = float("inf") if console.mode == "quiet" else self._began + SECONDS_UNTIL_COUNTED
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, counted."""
+        for item in items:
+            self.done += 1
+            if self.done % ITEMS_BETWEEN_LOOKS == 0 and time.monotonic() >= self._next:
+                self._show()
+            yield item
+
+    def end(self) -> None:
+        """Bring a bar that is shown to the last count."""
+        if self._bar is not None:
+            self._bar.advance(self.done - self._shown)
+            self._bar.update()
+
+    def _show(self) -> None:
+        """Move the bar, or write the line of a minute."""
+        now = time.monotonic()
+        if self.console.mode == "bar" and not self.console.on_terminal:
+            if now >= self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1):
+                rate = self.done / (now - self._began)
+                self.console.say(f"{self.description}: {self.done:,} {self.unit}, {rate:,.0f} a second")
+                self._shown = int((now - self._began) / SECONDS_BETWEEN_COUNTS)
+            self._next = self._began + SECONDS_BETWEEN_COUNTS * (self._shown + 1)
+            return
+        if self._bar is None:
+            self._bar = self._stack.enter_context(self.console.progress(None, f"{self.description}, {self.unit}"))
+        self._bar.advance(self.done - self._shown)
+        self._shown, self._next = self.done, now + SECONDS_BETWEEN_MOVES
 
 
 def _shown(fields: dict[str, float]) -> dict[str, str]:

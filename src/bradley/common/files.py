@@ -326,11 +326,14 @@ def sha256(*paths: Path) -> str:
     """Hash the content of files, one after another, by SHA-256 in hex; each file is read in blocks.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or is a pipe or a device.
     """
     # Never read whole: a weight file may be larger than the free memory.
     digest = hashlib.sha256()
     for path in paths:
+        # A pipe would keep the reader waiting for ever.
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "no regular file", str(path))
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -51,6 +51,10 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+RIGHTS = "see who may read it: ls -ld {}"
+"""Hint for a file or folder without the right to read."""
+
+
 def read_bytes(
     path: Path, *, most: int = MOST_BYTES, error: type[BradleyError] = CheckpointError, hint: str = ""
 ) -> bytes:
@@ -68,6 +72,7 @@ def read_bytes(
             raise error(f"{path} holds {path.stat().st_size:,} bytes, at most {most:,} can be right", hint)
         return path.read_bytes()
     except (OSError, ValueError) as cause:  # ValueError: a name with a null character
+        hint = RIGHTS.format(path) if isinstance(cause, PermissionError) else hint
         raise error(f"{path} cannot be read: {getattr(cause, 'strerror', None) or one_line(cause)}", hint) from cause
 
 

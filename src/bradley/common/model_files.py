@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BradleyError, CheckpointError, UserError
-from .json_files import read_json
+from .json_files import RIGHTS, read_json
 from .signals import StopRequested
 from .text import one_line
 
@@ -64,6 +64,7 @@ def file_errors(path: Path, hint: str = COPY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        hint = RIGHTS.format(path) if isinstance(error, PermissionError) else hint
         raise CheckpointError(f"{path} cannot be read: {error.strerror or one_line(error)}", hint) from error
 
 
@@ -90,6 +91,9 @@ def check_model_files(folder: Path) -> None:
     with file_errors(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
+        # A pipe or a device would keep a reader waiting for ever.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path} is no file", COPY)
         if path.name in JSON_FILES or path.suffix in (".safetensors", ".model", ".jinja"):
             with file_errors(path), path.open("rb") as file:
                 file.read(1)

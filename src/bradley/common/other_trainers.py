@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .ownership import real_path
+
 BESIDE = ("config.json", "*token*.json", "tokenizer.model", "vocab.*", "merges.txt", "*.jinja")
 """Names of the files besides weights that the other trainers save with the shards."""
 
@@ -58,10 +60,10 @@ def _deepspeed(folder: Path) -> Shards | None:
     inside = any(folder.glob("*_model_states.pt"))
     if not inside and not any(folder.glob("*/*_model_states.pt")):
         return None
-    checkpoint = folder.resolve().parent if inside else folder
+    checkpoint = real_path(folder).parent if inside else folder
     script = checkpoint / "zero_to_fp32.py"
     # Without a tag the script merges the step named by `latest`, perhaps a different step from the given folder.
-    tag = ["--tag", folder.resolve().name] if inside else []
+    tag = ["--tag", real_path(folder).name] if inside else []
     # The script saved with the checkpoint fits the version of DeepSpeed that wrote the shards.
     program = [str(script)] if script.is_file() else ["-m", "deepspeed.utils.zero_to_fp32"]
     return _shards(
@@ -72,7 +74,7 @@ def _deepspeed(folder: Path) -> Shards | None:
 def _accelerate(folder: Path) -> Shards | None:
     """Find FSDP shards of Accelerate, given the checkpoint folder or the shard folder inside."""
     name = "pytorch_model_fsdp_0"
-    place = folder / name if (folder / name).is_dir() else folder.resolve()
+    place = folder / name if (folder / name).is_dir() else real_path(folder)
     if place.name != name or not any(place.glob("*.distcp")):
         return None
     return _shards("FSDP", place.parent, lambda to: ["accelerate", "merge-weights", str(place), to])

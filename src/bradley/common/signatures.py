@@ -13,11 +13,14 @@ from typing_extensions import TypedDict
 
 from ..errors import CheckpointError
 from .files import sha256
-from .json_files import hash_json
+from .json_files import hash_json, read_json
 from .model_files import file_errors
+from .ownership import Mark
 from .text import and_more
 
 CARD = "bradley.json"
+MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
+"""File by which a folder is known as a model of ours."""
 WEIGHTS, FILES, ITSELF = "weights_sha256", "files_sha256", "card_sha256"
 """Entries of a card: hashes of the weight files, of the other files, and of the card without this entry."""
 BELIEVED_NAMES = {
@@ -32,6 +35,9 @@ HARMLESS = (".py", "generation_config.json", "processor_config.json", "preproces
 TOKENIZER_FILES = BELIEVED_NAMES - {"config.json", "generation_config.json", "adapter_config.json"}
 """Files of a tokenizer; the vocabulary of some has an ending instead, see `BELIEVED_ENDINGS`."""
 COPY = "copy the whole model folder again"
+MISSING = "(missing)"
+OWN_EDIT = f"to train from the edited folder as from any other model, remove its {CARD}"
+"""Way to accept an edit of a base model."""
 ACCEPT = "for an edit on purpose use --accept-edits (in Python accept_edits=True)"
 
 
@@ -55,6 +61,13 @@ def say_once(line: str) -> None:
         log.warning("%s", line)
 
 
+def refuse_run_folder(folder: Path) -> None:
+    """Raise `CheckpointError` for a run folder in place of the model folder inside; the hint names the model."""
+    inside = [path.parent for place in ("model", "checkpoints/*") for path in folder.glob(f"{place}/{CARD}")]
+    if not (folder / CARD).exists() and inside:
+        raise CheckpointError(f"{folder} is a run folder, and a model folder is wanted", f"give {sorted(inside)[-1]}")
+
+
 def hash_files(folder: Path) -> dict[str, dict[str, str]]:
     """Compute the entries `weights_sha256` and `files_sha256` of a card: SHA-256 of each believed file, by name."""
     weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
@@ -67,6 +80,23 @@ def believed(folder: Path) -> list[str]:
     found = (path for pattern in ("*", "*/*.jinja") for path in folder.glob(pattern) if path.is_file())
     names = {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
     return sorted(name for name in names if name in BELIEVED_NAMES or name.endswith(BELIEVED_ENDINGS))
+
+
+def unlike_saved(folder: Path) -> list[str]:
+    """List the files of a saved model folder that are not as saved: edited, or put there by somebody else.
+
+    Hidden files, which systems put into folders, do not count; nor do weight files of the card, which nobody edits by
+    hand.
+
+    Raises:
+        CheckpointError: a file may not be read, or the card is broken.
+    """
+    card = read_json(folder / CARD, Signed, hint=COPY)
+    known, weights = card.get(FILES, {}), card.get(WEIGHTS, {})
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = sorted(name for name in names - {CARD, *weights} if not name.rpartition("/")[2].startswith("."))
+    with file_errors(folder):
+        return [*card_edits(card), *(name for name in found if sha256(folder / name) != known.get(name))]
 
 
 def sign(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +132,7 @@ def file_edits(folder: Path, card: Mapping[str, Any], only: Collection[str] = ()
     edits = [_edit(folder, name, known.get(name), name in found) for name in wanted]
     if not only:
         weights = {path.name for path in folder.glob("*.safetensors")}
-        edits += [f"{name} (missing)" for name in sorted(card.get(WEIGHTS, {}).keys() - weights)]
+        edits += [f"{name} {MISSING}" for name in sorted(card.get(WEIGHTS, {}).keys() - weights)]
         edits += [f"{name} (added)" for name in sorted(weights - card.get(WEIGHTS, {}).keys())]
     return [edit for edit in edits if edit]
 
@@ -111,7 +141,7 @@ def _edit(folder: Path, name: str, known: str | None, there: bool) -> str:
     if known is None:
         return "" if name.endswith(HARMLESS) else f"{name} (added)"
     if not there:
-        return f"{name} (missing)"
+        return f"{name} {MISSING}"
     with file_errors(folder / name, COPY):
         return "" if sha256(folder / name) == known else f"{name} (edited)"
 
@@ -120,25 +150,28 @@ def refuse_edits(folder: Path, edits: Iterable[str], accepted: bool, hint: str =
     """Raise `CheckpointError` naming the edits of a folder; accepted edits are said instead.
 
     Args:
-        hint: way to accept an edit.
+        hint: way to accept an edit; few loaders do without a missing file, so such a folder is to be copied.
     """
     listed = list(edits)
     if not listed:
         return
     what = f"not as bradley saved it: {and_more(listed, 5)}"
+    lacks = any(edit.endswith(MISSING) for edit in listed)
     if not accepted:
-        raise CheckpointError(f"the model folder {folder} is {what}", f"{COPY}; {hint}")
+        raise CheckpointError(f"the model folder {folder} is {what}", COPY if lacks else f"{COPY}; {hint}")
     say_once(f"warning: the model folder {folder} is {what}; accepted, so the scores may be others")
 
 
-def check_signed(folder: Path, card: Mapping[str, Any], only: Collection[str] = (), *, accepted: bool = False) -> None:
+def check_signed(
+    folder: Path, card: Mapping[str, Any], only: Collection[str] = (), *, accepted: bool = False, hint: str = ACCEPT
+) -> None:
     """Check a card, and the files of its folder other than the content of weights, against the hashes of the card.
 
-    A folder written before these hashes is accepted, which is said once.
+    A folder written before these hashes is accepted, which is said once. `hint` is the way to accept an edit.
 
     Raises:
         CheckpointError: an edited, swapped, damaged, missing or added file.
     """
     if FILES not in card and ITSELF not in card:
         say_once(f"warning: the model folder {folder} is older than the hashes of model files, and is not checked")
-    refuse_edits(folder, [*card_edits(card), *file_edits(folder, card, only)], accepted)
+    refuse_edits(folder, [*card_edits(card), *file_edits(folder, card, only)], accepted, hint)

@@ -1,11 +1,14 @@
 """Settings of the data: sources of comparisons, policies, and the rendering of messages as token ids."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from .base import LARGEST, MOST_TOKENS, Count, Policy, Section, Share, Tokens, Words
 
+Part = Annotated[float, Field(ge=0.0, le=1.0)]
+"""Share of a split, the whole split included."""
 SYNTHETIC = "synthetic:"
 """The source of composed training data."""
 
@@ -40,10 +43,10 @@ class Data(Section):
     """
 
     train: Words = SYNTHETIC
-    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json or .csv,
-    each also .gz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with `datasets`. A
-    dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with every part
-    after the name optional."""
+    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json, .csv
+    or .tsv, each also .gz or .xz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with
+    `datasets`. A dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with
+    every part after the name optional."""
     valid: Words = ""
     """Validation data, used to select the best checkpoint; sources as for `train`. Empty: split off from `train` by
     prompt."""
@@ -60,14 +63,17 @@ class Data(Section):
     """Share of the prompts of `train` held out for validation when `valid` is empty."""
     test_share: Share = 0.0
     """Share of the prompts of `train` held out for the test when `test` is empty."""
-    format: str = "auto"
+    format: str | dict[str, str] = "auto"
     """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
     your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
     known shape, a `bradley.Comparison`, a list of the two, or None to leave the row out. A function with a first
-    parameter called `rows` takes all rows of a file, and yields new rows."""
-    columns: dict[str, str] = {}
+    parameter called `rows` takes all rows of a file, and yields new rows. A table gives each source a format of its
+    own, keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
+    columns: dict[str, str | dict[str, str]] = {}
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
-    `prompt = "info.question"`. `label` names the column that says which answer is better."""
+    `prompt = "info.question"`. `label` names the column that says which answer is better. A table gives a source
+    columns of its own, keyed by the source as spelled, or by the split: `valid = { chosen = "good" }`. Such a table
+    replaces the names for all sources."""
     ignore: Words = ""
     """Columns left out on purpose; dots reach into objects. A column that no format reads stops the load if it may be
     part of the conversation: long texts, messages, and names such as system, input or context."""
@@ -84,7 +90,12 @@ class Data(Section):
     `weight`: the judgment's weight (formats `helpsteer2` and `helpsteer3`)."""
     votes: Literal["share", "majority"] = "share"
     """Use of the votes of several annotators. `share`: a judgment with the share of the votes as its probability.
-    `majority`: a judgment for the majority, as if certain (formats `votes` and `multipref`)."""
+    `majority`: a judgment for the majority, as if certain (formats `votes` and `multipref`, and gathered `judges`)."""
+    judges: Literal["auto", "gather", "apart"] = "auto"
+    """Use of training rows that judge the same two responses to the same prompt. `gather`: such rows are votes, and
+    become a single comparison by the rule of `votes`. `auto`: the same where several judges are evident, because a
+    column such as `annotator` differs within the pair, or the source holds opposite labels of a pair. `apart`: every
+    row stays a comparison of its own. Evaluation sets keep every row."""
     group_by: Literal["none", "prompt"] = "none"
     """Merging of training rows. `prompt`: rows with the same prompt become a single comparison, with responses
     deduplicated and every judgment kept."""
@@ -109,8 +120,9 @@ class Data(Section):
     """Policy about training comparisons with bidirectional marks: characters that make text appear in another order
     than the reading order. Evaluation sets keep such comparisons."""
     duplicate: Policy = "drop"
-    """Policy about training comparisons that repeat an earlier comparison: same texts, preferences and weights. If
-    other rows judge the same texts the other way, equal rows are votes and stay. Evaluation sets keep duplicates."""
+    """Policy about training comparisons that repeat an earlier comparison: same texts, preferences and weights. Where
+    several `judges` are evident, only rows of the same annotator, or else of the same id, are duplicates. Evaluation
+    sets keep duplicates."""
     contradictory: Policy = "keep"
     """Policy about training comparisons whose judgment is reversed by another judgment on the same texts. Evaluation
     sets keep such comparisons."""
@@ -120,6 +132,52 @@ class Data(Section):
     are never dropped, and only `keep` lets such a test prompt pass."""
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
+
+    def of_source(self, *names: str) -> "Data":
+        """Return the settings of a source, with one format and one table of columns.
+
+        Args:
+            names: names of the source, such as the source as spelled and the split; the first with an entry counts.
+        """
+        return self.model_copy(update={"format": self.format_of(*names), "columns": self.columns_of(*names)})
+
+    def format_of(self, *names: str) -> str:
+        """Return the format of a source; `names` as for `of_source`, none for settings of a single source."""
+        if isinstance(self.format, str):
+            return self.format
+        return next((self.format[name] for name in names if name in self.format), "auto")
+
+    def columns_of(self, *names: str) -> dict[str, str]:
+        """Return the columns of a source, by the name in the format; `names` as for `format_of`."""
+        tables = {name: entry for name, entry in self.columns.items() if isinstance(entry, dict)}
+        common = {name: entry for name, entry in self.columns.items() if isinstance(entry, str)}
+        return next((tables[name] for name in names if name in tables), common)
+
+    def of_sources(self) -> Iterator[tuple[str, str]]:
+        """Yield the setting and the source of each entry for a single source."""
+        yield from (("data.format", name) for name in ([] if isinstance(self.format, str) else self.format))
+        yield from (("data.columns", name) for name, entry in self.columns.items() if isinstance(entry, dict))
+
+
+class Unread(Section):
+    """Largest shares of a split's comparisons with a part that the chat template does not write; above, the run stops.
+
+    Each part is rendered with and without, and a part that changes nothing is counted in the report. A share of 1 never
+    stops a run.
+    """
+
+    tools: Part = 0.0
+    """Share of the comparisons with `tools` that change nothing."""
+    tool_calls: Part = 0.0
+    """Share of the comparisons with tool calls that change nothing."""
+    reasoning: Part = 1.0
+    """Share of the comparisons with reasoning that changes nothing: `reasoning_content`, `thinking`, `reasoning` and
+    `tool_plan` of a turn."""
+    chat_template_kwargs: Part = 1.0
+    """Share of the comparisons with an argument of the row that changes nothing, such as a default of the template."""
+    contents: Part = 1.0
+    """Share of the comparisons with the content of a turn missing in the text, such as `<think>` cut by the template.
+    """
 
 
 class Render(Section):
@@ -133,7 +191,8 @@ class Render(Section):
     """Template that writes messages as text. `tokenizer`: the tokenizer's own chat template. `raw`: plain text
     unchanged, turns as "Human:" and "Assistant:". Named templates: `simple_concat`, `simple_concat_with_space`,
     `simple_concat_with_new_line`, `simple_chat`, `zephyr`, `tulu`, `assistant_only`. Anything else: the path of a Jinja
-    file."""
+    file, or a name among the tokenizer's own templates. With `tokenizer`, rows with `tools` get the template `tool_use`
+    of the tokenizer, if there is one."""
     system_prompt: str = ""
     """System turn put before every conversation that begins without a system turn."""
     template_kwargs: dict[str, Any] = {}
@@ -142,6 +201,12 @@ class Render(Section):
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
     """Date given to a chat template that writes today's date, as 2024-07-26: otherwise scores would drift from day to
     day. Such a template is an error while this setting is empty."""
+    refused: Literal["error", "drop"] = "error"
+    """Policy about comparisons that cannot be rendered, such as a system turn refused by the chat template. `error`
+    stops the run after a count of all such comparisons of a split. `drop` takes the comparisons out of every split, of
+    evaluation sets too, and counts each reason."""
+    max_unread: Unread = Unread()
+    """Limits of what the chat template does not write."""
     control_tokens: Literal["split", "keep"] = "split"
     """Reading of special tokens of the tokenizer written out inside a message. `split`: as plain text, and no content
     can forge a turn. `keep`: as the tokens, for texts rendered in advance."""

@@ -6,8 +6,10 @@ The list is read off the models of `config`, so command line, configuration file
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from ..common.text import LONGEST_GUESSED, cut_middle, visible
@@ -23,6 +25,8 @@ FAR = 1000
 """Smallest bound that only a slip of the keyboard exceeds; a message names such a bound for a value that far off."""
 MOST_VALUES = 1_000_000
 """Most values inside the value of a setting."""
+MOST_JOINED = 50
+"""Most parts between commas that may be the name of a file together."""
 MOST_SHOWN = 80
 """Longest quotation of a value, in characters."""
 PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -49,14 +53,19 @@ class Setting(NamedTuple):
     @property
     def table(self) -> bool:
         """True if the setting takes named entries: `model.config.hidden_size`."""
-        return get_origin(self.kind) is dict
+        return entries_of(self.kind) is not None
+
+    @property
+    def entry(self) -> Any:
+        """Type of an entry of a table."""
+        return entries_of(self.kind)
 
     @property
     def metavar(self) -> str:
         """Word for the value in a usage line."""
         if get_origin(self.kind) is Literal:
             return "|".join(get_args(self.kind))
-        words = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT"}
+        words = {int: "INTEGER", float: "NUMBER", bool: "true|false", str: "TEXT", str | dict[str, str]: "TEXT"}
         return words.get(self.kind, "JSON" if self.table else "LIST")
 
     @property
@@ -67,6 +76,12 @@ class Setting(NamedTuple):
         if isinstance(self.default, tuple):
             return ",".join(map(str, self.default))
         return str(self.default) if self.default not in ("", {}) else ""
+
+
+def entries_of(kind: Any) -> Any:
+    """Return the type of the entries of a table, also of a table that a text may stand for; None for no table."""
+    tables = (kind, *get_args(kind)) if get_origin(kind) is UnionType else (kind,)
+    return next((get_args(table)[1] for table in tables if get_origin(table) is dict), None)
 
 
 def settings_of(section: type[Section], prefix: str = "") -> dict[str, Setting]:
@@ -138,7 +153,7 @@ def wanted(kind: Any, limits: Iterable[Any] = (), *, far: bool = True) -> str:
     if kind is Any:
         return "a value of JSON"
     if kind not in PLAIN:
-        return "text or a list of texts"
+        return "text or a list of texts" if entries_of(kind) is None else "text or a table of named texts"
     parts = [
         f"{words} {_number(limit)}"
         for constraint in limits
@@ -163,7 +178,8 @@ def _limits(constraint: Any, sign: str) -> list[float]:
 def coerce(text: str, kind: Any) -> Any:
     """Convert the text of a command line to a value of the type `kind`.
 
-    Lists are separated by commas, or written as JSON if an entry holds a comma. An entry of an open table is JSON if
+    Lists are separated by commas, or written as JSON if an entry holds a comma. The name of an existing file may hold
+    commas in a list of texts. An entry of an open table is JSON if
     the text parses as JSON, and text otherwise.
 
     Raises:
@@ -188,7 +204,24 @@ def coerce(text: str, kind: Any) -> Any:
         return _parsed(text)
     if kind is Any:
         return _json_or_text(text)
-    return _items(text) if text.lstrip().startswith("[") or "," in text else text
+    if entries_of(kind) is not None:
+        return _parsed(text) if text.lstrip().startswith("{") else text
+    return _words(text) if text.lstrip().startswith("[") or "," in text else text
+
+
+def _words(text: str) -> Any:
+    """Return the entries of a list of texts; an existing file is a single entry, whatever commas its name has."""
+    parts = text.split(",")
+    if text.lstrip().startswith("[") or len(parts) > MOST_JOINED:
+        return _items(text)
+    found, start = [], 0
+    while start < len(parts):
+        # The longest name of an existing file wins; a part alone needs no file.
+        stops = range(len(parts), start + 1, -1)
+        stop = next((stop for stop in stops if os.path.lexists(",".join(parts[start:stop]).strip())), start + 1)
+        found.append(",".join(parts[start:stop]).strip())
+        start = stop
+    return found[0] if len(found) == 1 else found
 
 
 def _items(text: str) -> list[Any]:

@@ -4,9 +4,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, get_origin
 
 from pydantic import ValidationError
 
@@ -120,7 +122,7 @@ class Draft:
         if setting is None:
             text = f"a section, wanted its settings as [{name}]"
         else:
-            kind, limits = (get_args(setting.kind)[1], []) if entry else (setting.kind, setting.limits)
+            kind, limits = (setting.entry, []) if entry else (setting.kind, setting.limits)
             # The limits of a number say more than the reason, where the setting has limits.
             has_limits = kind is not Any and isinstance(value, int | float)
             far = has_limits and FAR < abs(value) < math.inf
@@ -142,6 +144,8 @@ def _leaves(table: Mapping[str, Any], draft: Draft, prefix: str = "", depth: int
 
 def _take(draft: Draft, name: str, value: Any) -> None:
     """Put a value of the file into the draft, or note the mistake."""
+    # An unquoted date of TOML is a date; every setting of that kind takes the date as text.
+    value = value.isoformat() if isinstance(value, date) else value
     if name not in draft.settings and name not in draft.sections:
         draft.unknown(name)
     elif name not in draft.settings or unusable(value):
@@ -158,7 +162,7 @@ def _override(draft: Draft, name: str, value: Any) -> None:
     if unusable(name) or name.count(".") >= MOST_PARTS:
         return draft.wrong(name, unusable(name) or f"a name of more than {MOST_PARTS} parts")
     setting, entry = found
-    kind = get_args(setting.kind)[1] if entry else setting.kind
+    kind = setting.entry if entry else setting.kind
     try:
         value = coerce(value, kind) if isinstance(value, str) else value
     except NestedTooDeeply:
@@ -173,8 +177,13 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         draft.values.pop(rival, None)
     # In an open table, dots open nested tables; elsewhere an entry's key may hold dots, such as a file name.
     path = entry.split(".") if kind is Any else [entry]
+    # A table for a single source: the name of a column has no dots, and the name of a file may have some.
+    if get_origin(kind) is UnionType and isinstance(value, str) and "." in entry:
+        path = list(entry.rpartition(".")[::2])
+    if entry and not isinstance(draft.values.setdefault(setting.name, {}), dict):
+        return draft.wrong(setting.name, "one text for all sources in the file, wanted a table for an entry of its own")
     if entry:
-        _set_entry(draft.values.setdefault(setting.name, {}), path, value)
+        _set_entry(draft.values[setting.name], path, value)
     else:
         draft.values[setting.name] = _copied(value)
 
@@ -225,7 +234,7 @@ def _error_path(place: tuple[int | str, ...], settings: dict[str, Setting]) -> t
     """Return the keys of the setting in a pydantic error, without the parts that point inside a value."""
     parts = tuple(map(str, place))
     depth = next(n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in settings)
-    return parts[: depth + 1] if settings[".".join(parts[:depth])].table else parts[:depth]
+    return parts[: depth + 1] if get_origin(settings[".".join(parts[:depth])].kind) is dict else parts[:depth]
 
 
 def value_at(nested: Any, path: list[str]) -> Any:

@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +87,16 @@ def read_toml(path: Path) -> TomlSource:
         raise UserError(f"{path}: nested too deeply", TOML_HINT) from error
     except ValueError as error:  # a number of more digits than Python converts
         raise UserError(f"{path}: not TOML: {one_line(error)}", TOML_HINT) from error
-    return TomlSource(table, str(path), dict(_key_lines(text)))
+    return TomlSource(_dates_as_text(table), str(path), dict(_key_lines(text)))
+
+
+def _dates_as_text(value: Any) -> Any:
+    """Replace every date and time by its ISO text: settings are JSON, and JSON has no dates."""
+    if isinstance(value, dict):
+        return {key: _dates_as_text(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_dates_as_text(entry) for entry in value]
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def read_source(path: Path) -> str:

@@ -6,21 +6,31 @@ Legend: G comparisons, R responses, J judgments.
 """
 
 import hashlib
+import json
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..records import Comparison, Message
+from ..records import Comparison, Message, prompt_key
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 """Marks and controls of Unicode's bidirectional algorithm. Text with such a mark is shown in another order than stored.
 """
+HASHES = ("topic", "prompt", "alike", "near_prompt", "near", "response", "judge", "own")
+"""Columns of hashes."""
+JUDGE = re.compile(
+    r"(annotator|worker|crowd_?worker|rater|judge|labell?er|reviewer|evaluator)s?_?(id|name|hash|index)?|user_?id"
+)
+"""Names of a column with the person or model that judged a row, in small letters and with underscores."""
 KEY = re.compile("[0-9a-f]{16}")
+SAID = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
+"""Keys of a turn that say something in place of content."""
 # ASCII alone: bytes above 127 are fragments of other characters, and cannot be judged byte by byte.
 NO_WORD = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 
@@ -37,7 +47,9 @@ class Columns:
         near_prompt, near: [G] uint64, hash of the words of the prompt; hash of the words of the prompt and all
             responses. Case, blanks and punctuation do not count.
         source, part: [G] int64, number of the source named by the row, and of the part named by the settings.
-        blank, marked: [G] bool, True if a response is blank; True if a text holds bidirectional marks.
+        judge, own: [G] uint64, hash of the annotator named by the row, and of the row's own id; 0 for none.
+        blank, marked: [G] bool, True if a response has neither content nor a call; True if a text holds bidirectional
+            marks.
         first_response, first_judgment: [G + 1] offsets.
         response: [R] uint64, hash of the response's messages.
         better, worse: [J] places in `response`.
@@ -52,6 +64,8 @@ class Columns:
     near: Array
     source: Array
     part: Array
+    judge: Array
+    own: Array
     blank: Array
     marked: Array
     first_response: Array
@@ -73,36 +87,43 @@ class ColumnsBuilder:
 
     def __init__(self) -> None:
         # Arrays of 8 bytes a number: lists of Python integers would take several times the memory for a million rows.
-        self.hashes = {name: array("Q") for name in ("topic", "prompt", "alike", "near_prompt", "near", "response")}
+        self.hashes = {name: array("Q") for name in HASHES}
         self.numbers = {name: array("q") for name in ("source", "part", "better", "worse")}
         self.flags = {name: array("b") for name in ("blank", "marked")}
         self.probability, self.weight = array("d"), array("d")
         self.first_response, self.first_judgment = array("q", [0]), array("q", [0])
         self.sources: dict[str, int] = {}
 
-    def add(self, comparison: Comparison, part: int) -> None:
-        """Append a comparison from part number `part` of its split."""
+    def add(self, comparison: Comparison, part: int, own: str = "") -> None:
+        """Append a comparison from part number `part` of its split; `own` is the id that the row came with."""
         about, texts = number_of(topic(comparison)), [response.messages for response in comparison.responses]
         roles = [message.role for message in comparison.prompt]
-        args = repr(sorted(comparison.template_args.items()))
+        args = repr(sorted(comparison.template_args.items())) if comparison.template_args else "[]"
         words = [_words(turns) for turns in (comparison.prompt, *texts)]
-        row = {
-            "topic": about,
-            "prompt": number_of(comparison.prompt_key) ^ (hash64(args.encode()) if comparison.template_args else 0),
-            "alike": hash64(f"{about} {roles} {args}".encode()),
-            # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
-            # having the same prompt.
-            "near_prompt": hash64(words[0] or b"\x1e".join(sorted(words))),
-            # Sorted and counted once: order and repetition of responses are no difference.
-            "near": hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])),
-        }
-        for name, value in row.items():
-            self.hashes[name].append(value)
-        self.hashes["response"].extend(map(text_hash, texts))
+        hashes = self.hashes
+        hashes["topic"].append(about)
+        of_args = hash64(args.encode()) if comparison.template_args else 0
+        hashes["prompt"].append(number_of(comparison.prompt_key) ^ of_args)
+        hashes["alike"].append(hash64(f"{about} {roles} {args}".encode()))
+        # Without words in the prompt, the responses stand in for it: otherwise all such comparisons would count as
+        # having the same prompt.
+        hashes["near_prompt"].append(hash64(words[0] or b"\x1e".join(sorted(words))))
+        # Sorted and counted once: order and repetition of responses are no difference.
+        hashes["near"].append(hash64(b"\x1e".join([words[0], *sorted(set(words[1:]))])))
+        hashes["judge"].append(_judge(comparison.tags) if comparison.tags else 0)
+        hashes["own"].append(hash64(own.encode("utf-8", "surrogatepass")) if own else 0)
+        hashes["response"].extend([text_hash(turns) for turns in texts])
+        self._add_facts(comparison, part, texts)
+
+    def _add_facts(self, comparison: Comparison, part: int, texts: list[tuple[Message, ...]]) -> None:
+        """Append everything but the hashes."""
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
-        self.flags["blank"].append(any(not turns[-1].content.strip() for turns in texts))
-        self.flags["marked"].append(any(map(_has_marks, (comparison.prompt, *texts))))
+        self.flags["blank"].append(any(_says_nothing(turns[-1]) for turns in texts))
+        contents = [turn.content for turns in (comparison.prompt, *texts) for turn in turns]
+        # The test for ASCII is far cheaper than the search, and no mark is ASCII.
+        ascii_alone = all(map(str.isascii, contents))
+        self.flags["marked"].append(not ascii_alone and any(map(BIDIRECTIONAL.search, contents)))
         start = self.first_response[-1]
         for judgment in comparison.judgments:
             self.numbers["better"].append(start + judgment.better)
@@ -128,16 +149,39 @@ class ColumnsBuilder:
 
 
 def topic(comparison: Comparison) -> str:
-    """Return the key of comparisons kept together: the prompt's key, or a hash of the responses without a prompt.
+    """Return the key of comparisons kept together: the prompt's key, or a key of the responses without a prompt.
 
     Comparisons with the same topic go to one side of a split, and the same topic in training and evaluation is a leak.
+    A prompt of blank and system turns alone asks nothing, and counts as absent. If all responses then begin with the
+    same question of the user, these turns are the prompt; otherwise only the same responses make the same topic.
     """
-    # All blank prompts have one key: keyed by it, every comparison without a prompt would move between splits as a
-    # block.
-    if any(message.content.strip() for message in comparison.prompt):
+    # All blank prompts have one key, and one system turn may stand before every question of a data set: keyed by
+    # either, all such comparisons would move between splits as a block.
+    if _asks(comparison.prompt):
         return comparison.prompt_key
+    first, *others = (response.messages for response in comparison.responses)
+    # The last turn is the judged one, even if all responses share it.
+    begin = first[: min(shared_turns(first[:-1], other[:-1]) for other in others or [first])]
+    if _asks(begin):
+        return prompt_key((*(turn for turn in comparison.prompt if turn.content.strip()), *begin))
     texts = sorted(repr([(m.role, m.content) for m in response.messages]) for response in comparison.responses)
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def is_blank(text: str) -> bool:
+    """Return True for a text of nothing but white space."""
+    # `strip` would copy the text.
+    return not text or text.isspace()
+
+
+def _asks(turns: Iterable[Message]) -> bool:
+    """Return True if a turn other than the system's has text."""
+    return any(turn.role != "system" and not is_blank(turn.content) for turn in turns)
+
+
+def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
+    """Count the leading turns shared by two conversations."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def number_of(key: str) -> int:
@@ -177,16 +221,31 @@ def _scattered(values: Array) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+@lru_cache(maxsize=1000)
+def _names_judge(key: str) -> bool:
+    """Return True for the name of a column with the judge of a row."""
+    return JUDGE.fullmatch(key.lower().replace("-", "_")) is not None
+
+
+def _judge(tags: Mapping[str, str]) -> int:
+    """Hash the annotator named by the tags of a row; 0 for none."""
+    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if _names_judge(key)]
+    return hash64("\x1e".join(named).encode("utf-8", "surrogatepass")) if named else 0
+
+
 def _words(turns: Iterable[Message]) -> bytes:
     """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
-    text = " ".join([turn.content for turn in turns if turn.role != "system"])
-    for marker in ("\n\nHuman:", "\n\nAssistant:"):
-        text = text.replace(marker, " ")
-    text = text.casefold()
-    return text.encode("utf-8", "surrogatepass").translate(None, NO_WORD)
+    contents = [turn.content for turn in turns if turn.role != "system"]
+    text = contents[0] if len(contents) == 1 else " ".join(contents)
+    if "\n\n" in text:
+        for marker in ("\n\nHuman:", "\n\nAssistant:"):
+            text = text.replace(marker, " ")
+    return text.casefold().encode("utf-8", "surrogatepass").translate(None, NO_WORD)
 
 
-def _has_marks(turns: Iterable[Message]) -> bool:
-    """Return True if a text holds bidirectional marks."""
-    # The test for ASCII is far cheaper than the search, and no mark is ASCII.
-    return any(not turn.content.isascii() and BIDIRECTIONAL.search(turn.content) for turn in turns)
+def _says_nothing(message: Message) -> bool:
+    """Return True for a turn without content, tool call or reasoning."""
+    if not is_blank(message.content):
+        return False
+    extra = json.loads(message.extra) if message.extra else {}
+    return not any(value.strip() if isinstance(value, str) else value for key, value in extra.items() if key in SAID)

@@ -1,22 +1,57 @@
 """Encode text to token ids with the same result as the tokenizer's own call, by proven shortcuts.
 
 Two shortcuts save time with a tokenizer of the `tokenizers` library. Batches return ids alone, without offsets. Texts
-with a common beginning are cut where a special token begins, and the beginning is encoded once. Such a cut changes no
-id: the library first takes special tokens out of a text, then encodes the stretches in between separately.
+with a common beginning are cut, and the beginning is encoded once. Two kinds of cuts change no id:
+
+- Where a special token begins: the library first takes special tokens out of a text, then encodes the stretches in
+  between separately.
+- Between a letter or digit and a blank or a mark such as a comma, for byte-level vocabularies with a known division
+  into words: no word of these holds such a place, and a division looks at nothing beyond a word. See `_has_seams`.
+
+Special tokens that the tokenizer adds around a text are put around the joined ids.
 """
 
+import json
+import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 Ids = list[int]
 REMEMBERED = 4_000_000
 """Tokens kept of recently encoded texts, 4 bytes each: pairs of a prompt may lie far apart in a file."""
 ENTRY = 64
 """Overhead of a remembered text, in tokens."""
+LEAST_HEAD = 24
+"""Fewest characters of a beginning that is cut off at a seam: shorter ones are encoded faster than they are cut."""
+SEAM = re.compile(
+    r"(?<=[0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f\u05d0-\u05ea"
+    r"\u0621-\u063a\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3])"
+    r"[ \n,.!?;:\u3001\u3002\uff0c\uff01\uff1f\uff1b\uff1a]"
+)
+"""A blank or mark after a letter or digit. Only letters of old versions of Unicode, which every library knows."""
+SEAM_WINDOW = 200
+"""Characters at the end of a beginning in which a seam is looked for first."""
+OF_WORDS = frozenset(
+    {
+        *("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
+        *(r" ?\p{L}+", r" ?\p{N}+", r"\p{N}", r"\p{N}+", r"\p{N}{1,2}", r"\p{N}{1,3}"),
+        *(r"[^\r\n\p{L}\p{N}]?\p{L}+", r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+"),
+        *(r" ?[^\s\p{L}\p{N}]+", r" ?[^\s\p{L}\p{N}]+[\r\n]*", r" ?[^\s\p{L}\p{N}]+[\r\n/]*"),
+        *(r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
+    }
+)
+"""Alternatives in the patterns of words of GPT-2, GPT-4, Llama 3 and Qwen. None matches a letter or digit with a blank
+or a mark of `SEAM` after the letter, and none looks further than one character beyond blanks."""
+
+
+class Frame(NamedTuple):
+    """Special tokens that a tokenizer adds before and after each text."""
+
+    before: Ids
+    after: Ids
 
 
 class Encoder:
@@ -31,8 +66,10 @@ class Encoder:
         self.tokenizer = tokenizer
         self.special = special
         self._direct = _reads_directly(tokenizer)
-        # With special tokens added around each text, a cut would put some into the middle.
-        self._cuts = _safe_cuts(tokenizer) if self._direct and not special else []
+        # With special tokens added around each piece, a cut would put some into the middle.
+        self._frame = (_frame(tokenizer) if special else Frame([], [])) if self._direct else None
+        self._cuts = _safe_cuts(tokenizer) if self._frame is not None else []
+        self._seams = self._frame is not None and _has_seams(tokenizer)
         self._recent: OrderedDict[str, array[int]] = OrderedDict()
         self._remembered = 0
 
@@ -43,34 +80,46 @@ class Encoder:
             texts: any number of texts.
             plain: True to encode written-out special tokens as ordinary text.
         """
+        return self._encoded(texts, plain, self.special)
+
+    def _encoded(self, texts: Sequence[str], plain: bool, special: bool) -> list[Ids]:
+        """Encode as `ids`, with or without the tokenizer's own special tokens around each text."""
         if not texts:
             return []
         if not self._direct:
             more = {"split_special_tokens": True} if plain else {}
-            call = self.tokenizer(list(texts), add_special_tokens=self.special, verbose=False, **more)
+            call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
             return [list(row) for row in call["input_ids"]]
         backend = self.tokenizer.backend_tokenizer
         # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
         backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
-        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=self.special)
+        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=special)
         backend.encode_special_tokens = self.tokenizer.split_special_tokens
         return [encoding.ids for encoding in encodings]
 
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""
         cuts = self._cuts_of(groups)
-        parts = [split_head(group, cuts) for group in groups]
+        parts = [split_head(group, cuts, self._seams) for group in groups]
         read = self._read(dict.fromkeys(chain.from_iterable(parts)))
         return [
-            _joined([read[text] for text in texts], len(texts) > len(group))
+            self._joined([read[text] for text in texts], len(texts) > len(group))
             for group, texts in zip(groups, parts, strict=True)
         ]
+
+    def _joined(self, read: list[Ids], headed: bool) -> list[Ids]:
+        """Put the ids of a common beginning before the ids of each rest, and the frame around each text."""
+        rows = [read[0] + tail for tail in read[1:]] if headed else read
+        if self._frame is None or not any(self._frame):
+            return rows
+        return [[*self._frame.before, *row, *self._frame.after] for row in rows]
 
     def _read(self, texts: Iterable[str]) -> dict[str, Ids]:
         """Encode different texts, and reuse the ids of recent texts."""
         known = {text: self._recent[text].tolist() for text in texts if text in self._recent}
         unread = [text for text in texts if text not in known]
-        known |= zip(unread, self.ids(unread), strict=True)
+        # Pieces of a text get their frame when they are joined.
+        known |= zip(unread, self._encoded(unread, False, self.special and self._frame is None), strict=True)
         for text in unread:
             # Flat arrays: Python lists would take several times the memory.
             self._recent[text] = array("I", known[text])
@@ -87,14 +136,32 @@ class Encoder:
         return [cut for cut in self._cuts if cut in first]
 
 
-def split_head(texts: Sequence[str], cuts: Sequence[str]) -> list[str]:
+def split_head(texts: Sequence[str], cuts: Sequence[str], seams: bool = False) -> list[str]:
     """Split texts into the common beginning, up to the last of `cuts`, and the rest of each text.
 
     Without a common cut, return the texts unchanged.
+
+    Args:
+        texts: one text or more.
+        cuts: special tokens before which a text may be cut.
+        seams: True if a text may be cut at a `SEAM` too.
     """
-    shared = reduce(lambda shared, text: shared[: common_prefix(shared, text)], texts)
+    # What the first and the last text in alphabetical order share, all texts share.
+    low, high = min(texts), max(texts)
+    shared = low if high.startswith(low) else low[: common_prefix(low, high)]
     place = max((shared.rfind(cut) for cut in cuts), default=0)
+    if seams:
+        place = max(place, _last_seam(shared, max(place, LEAST_HEAD)))
     return [shared[:place], *(text[place:] for text in texts)] if place > 0 else list(texts)
+
+
+def _last_seam(text: str, least: int) -> int:
+    """Return the place of the last seam from `least` on; 0 without a seam."""
+    for start in dict.fromkeys((max(least, len(text) - SEAM_WINDOW), least)):
+        places = [match.start() for match in SEAM.finditer(text, start)]
+        if places:
+            return places[-1]
+    return 0
 
 
 def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
@@ -107,11 +174,6 @@ def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle)
     return low
-
-
-def _joined(read: list[Ids], headed: bool) -> list[Ids]:
-    """Put the ids of a common beginning before the ids of each rest."""
-    return [read[0] + tail for tail in read[1:]] if headed else read
 
 
 def _reads_directly(tokenizer: Any) -> bool:
@@ -144,3 +206,64 @@ def _safe_cuts(tokenizer: Any) -> list[str]:
     return [
         cut for cut in rigid if not any(tail.startswith(cut) or cut.startswith(tail) for tail in tails.get(cut[0], ()))
     ]
+
+
+def _frame(tokenizer: Any) -> Frame | None:
+    """Return the special tokens added around every text; None if these depend on the text."""
+    backend = tokenizer.backend_tokenizer
+    # Both alone would hide a post-processor that writes a text twice, or only long texts.
+    frames = []
+    for probe in ("a", "a b c d e f"):
+        framed = backend.encode(probe, add_special_tokens=True)
+        bare = backend.encode(probe, add_special_tokens=False).ids
+        before = next((place for place, added in enumerate(framed.special_tokens_mask) if not added), 0)
+        if not bare or framed.ids[before : before + len(bare)] != bare:
+            return None
+        frames.append(Frame(framed.ids[:before], framed.ids[before + len(bare) :]))
+    return frames[0] if frames[0] == frames[1] else None
+
+
+def _has_seams(tokenizer: Any) -> bool:
+    """Return True if a text may be cut at a `SEAM`.
+
+    A normalizer may only compose characters (NFC), and no mark of a seam composes with a letter. The division into
+    words has to be of `OF_WORDS` alone. No added token may hold a seam, or take blanks after a letter or digit.
+    """
+    backend = tokenizer.backend_tokenizer
+    if type(backend.model).__name__ != "BPE" or backend.model.dropout or backend.truncation or backend.padding:
+        return False
+    if backend.normalizer is not None and type(backend.normalizer).__name__ != "NFC":
+        return False
+    added = tokenizer.added_tokens_decoder.values()
+    if any(SEAM.search(t.content) or (t.rstrip and t.content[-1:].isalnum()) for t in added):
+        return False
+    if backend.pre_tokenizer is None:
+        return False
+    rules = json.loads(backend.pre_tokenizer.__getstate__())
+    steps = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]
+    divides = [_divides(step) for step in steps]
+    return all(each is not None for each in divides) and any(divides)
+
+
+def _divides(step: dict[str, Any]) -> bool | None:
+    """Return True for a step that divides at every seam, False for a step that need not, None if unknown."""
+    if step["type"] == "ByteLevel":
+        # A blank would be put before the rest of a text.
+        return None if step["add_prefix_space"] else bool(step["use_regex"])
+    if step["type"] == "Digits":
+        return False
+    if step["type"] != "Split" or step["behavior"] != "Isolated" or step["invert"] or "Regex" not in step["pattern"]:
+        return None
+    return True if set(_alternatives(step["pattern"]["Regex"])) <= OF_WORDS else None
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Split a regular expression at the bars outside of brackets."""
+    found, depth = [""], 0
+    for character in pattern:
+        depth += (character in "([") - (character in ")]")
+        if character == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += character
+    return found

@@ -8,6 +8,7 @@ before the decision.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from ..errors import DataError
 from ..records import Rejected
@@ -70,18 +71,18 @@ def _without_values(text: str) -> str:
     return text
 
 
-@dataclass(slots=True)
-class _Reason:
+class Reason(TypedDict):
     """Faulty rows of a file with the same reason: their number, the first rows, and the first fault."""
 
-    first: Faulty
-    count: int = 0
-    rows: list[int] = field(default_factory=list)
+    count: int
+    rows: list[int]
+    detail: str
+    hint: str
 
 
 @dataclass(slots=True)
 class FileFaults:
-    """Faulty rows of a file, by reason.
+    """Faulty rows of a file, by reason; plain JSON values.
 
     Attributes:
         file: name of the file, for messages.
@@ -92,65 +93,69 @@ class FileFaults:
     file: str
     rows: int = 0
     whole: bool = True
-    reasons: dict[str, _Reason] = field(default_factory=dict)
+    reasons: dict[str, Reason] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """Number of faulty rows."""
-        return sum(reason.count for reason in self.reasons.values())
+        return sum(reason["count"] for reason in self.reasons.values())
 
     def add(self, fault: Faulty) -> str:
         """Count a faulty row, and return the reason under which the row was counted."""
         # A fault may quote a value in a way that no pattern knows: the table stays bounded.
         name = fault.reason if fault.reason in self.reasons or len(self.reasons) < MOST_REASONS else OTHERS
-        reason = self.reasons.setdefault(name, _Reason(fault))
-        reason.count += 1
-        if len(reason.rows) < ROWS_NAMED:
-            reason.rows.append(fault.row)
+        reason = self.reasons.setdefault(name, Reason(count=0, rows=[], detail=fault.detail, hint=fault.hint))
+        reason["count"] += 1
+        if len(reason["rows"]) < ROWS_NAMED:
+            reason["rows"].append(fault.row)
         return name
 
 
-def faults_error(files: Iterable[FileFaults]) -> DataError | None:
-    """Return the error about all faulty rows, a line for each file and reason; None without a faulty row.
+def faults_error(files: Iterable[FileFaults], first: DataError | None = None) -> DataError:
+    """Return the error about all faulty rows, a line for each file and reason.
 
     If nearly every row of a file has the same fault, the error speaks of the file: the format is mistaken, and no row
     needs a correction.
+
+    Args:
+        files: files with at least one faulty row.
+        first: error that ended the reading of the last file; None for files read to the end.
     """
-    found = [(file, reason) for file in files for reason in sorted(file.reasons.values(), key=lambda r: -r.count)]
-    if not found:
-        return None
+    found = [(file, reason) for file in files for reason in sorted(file.reasons.values(), key=lambda r: -r["count"])]
     lines = [_line(file, reason) for file, reason in found[:MOST_LINES]]
     if more := found[MOST_LINES:]:
-        lines.append(f"{sum(reason.count for _, reason in more):,} more faulty rows, for {len(more):,} more reasons")
-    return DataError(lines, "; ".join(dict.fromkeys(_hints(found))))
+        lines.append(f"{sum(reason['count'] for _, reason in more):,} more faulty rows, for {len(more):,} more reasons")
+    hints = dict.fromkeys([*([first.hint] if first else []), *_hints(found)])
+    return DataError([*(first.lines if first else []), *lines], "; ".join(hints))
 
 
-def _line(file: FileFaults, reason: _Reason) -> str:
+def _line(file: FileFaults, reason: Reason) -> str:
     """Describe a reason in a file."""
-    name = on_one_line(file.file)
-    if reason.count == 1:
-        return f"{name}, row {reason.first.row}: {reason.first.detail}"
-    such = f"such as row {reason.first.row}: {reason.first.detail}"
+    name, first = on_one_line(file.file), reason["rows"][0]
+    if reason["count"] == 1:
+        return f"{name}, row {first}: {reason['detail']}"
+    such = f"such as row {first}: {reason['detail']}"
     rows = f"{file.rows:,} rows" if file.whole else f"the first {file.rows:,} rows"
     if _nearly_all(file, reason):
-        return f"{name}: {reason.count:,} of {rows} have the same fault, {such}"
-    places = ", ".join(f"{row:,}" for row in reason.rows) + (" and more" if reason.count > len(reason.rows) else "")
-    return f"{name}: {reason.count:,} of {rows} (rows {places}), {such}"
+        return f"{name}: {reason['count']:,} of {rows} have the same fault, {such}"
+    places = ", ".join(f"{row:,}" for row in reason["rows"])
+    more = " and more" if reason["count"] > len(reason["rows"]) else ""
+    return f"{name}: {reason['count']:,} of {rows} (rows {places}{more}), {such}"
 
 
-def _nearly_all(file: FileFaults, reason: _Reason) -> bool:
+def _nearly_all(file: FileFaults, reason: Reason) -> bool:
     """Return True if nearly every row of a file has the same fault."""
-    return reason.count > 1 and reason.count >= NEARLY_ALL * file.rows
+    return reason["count"] > 1 and reason["count"] >= NEARLY_ALL * file.rows
 
 
-def _hints(found: list[tuple[FileFaults, _Reason]]) -> Iterator[str]:
+def _hints(found: list[tuple[FileFaults, Reason]]) -> Iterator[str]:
     """Yield the next steps: of each fault with a hint of its own, of a mistaken file, and of single rows."""
     for file, reason in found[:MOST_LINES]:
-        if reason.first.hint != CORRECT:
-            yield reason.first.hint
+        if reason["hint"] != CORRECT:
+            yield reason["hint"]
         elif _nearly_all(file, reason):
             yield ANOTHER_SHAPE
         else:
-            yield CORRECT if len(found) == 1 and reason.count == 1 else "correct or remove the rows"
+            yield CORRECT if len(found) == 1 and reason["count"] == 1 else "correct or remove the rows"
     if not all(_nearly_all(file, reason) for file, reason in found):
         yield f"or leave faulty rows out: {DROP}"

@@ -12,6 +12,7 @@ Legend: G comparisons of a table, J judgments of the table.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,13 +45,28 @@ class Finding:
     judgments: int
 
 
-Check = Callable[[Columns, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(columns, numbers of the remaining comparisons, remaining judgments [J], topics of the evaluation sets) -> [J] bool,
-True for a judgment at fault. Values for judgments already removed are ignored."""
+class Known(NamedTuple):
+    """Facts from outside the columns.
+
+    Attributes:
+        topics: topics of the evaluation sets.
+        whose: [G] uint64, see `judges.whose`.
+    """
+
+    topics: np.ndarray
+    whose: np.ndarray
+
+
+Check = Callable[[Columns, np.ndarray, np.ndarray, Known], np.ndarray]
+"""(columns, numbers of the remaining comparisons, remaining judgments [J], known facts) -> [J] bool, True for a
+judgment at fault. Values for judgments already removed are ignored."""
 
 
 def apply_filters(
-    rows: Selection, policies: dict[str, Policy], eval_topics: np.ndarray = NO_TOPICS
+    rows: Selection,
+    policies: dict[str, Policy],
+    eval_topics: np.ndarray = NO_TOPICS,
+    whose: np.ndarray | None = None,
 ) -> tuple[Selection, dict[str, Finding]]:
     """Apply policies to comparisons, in the order of `CHECKS`.
 
@@ -62,6 +78,7 @@ def apply_filters(
         rows: comparisons in final order, none merged.
         policies: keep, drop or error, for some or all of `CHECKS`.
         eval_topics: `Columns.topic` of every comparison in an evaluation set, for the check `leaked`.
+        whose: judge of each comparison of the table, see `judges.whose`; None for no judges.
 
     Returns:
         The remaining rows, and the finding of each check.
@@ -72,13 +89,14 @@ def apply_filters(
     """
     assert rows.alone, "policies look at comparisons as they came"
     columns, findings = rows.pool.columns, {}
+    known = Known(eval_topics, np.zeros(len(columns.topic), dtype=np.uint64) if whose is None else whose)
     for name in (name for name in CHECKS if name in policies):
         check_stopping()
         # Checks run over the whole table, but a row of another split must neither be judged nor make a row a repeat.
         inside = np.zeros(len(columns.topic), dtype=bool)
         inside[rows.numbers] = True
         present = rows.kept & columns.of_judgments(inside)
-        fault = CHECKS[name](columns, rows.numbers, present, eval_topics) & present
+        fault = CHECKS[name](columns, rows.numbers, present, known) & present
         rows, findings[name] = _applied(rows, name, policies[name], fault)
     return rows, findings
 
@@ -111,7 +129,7 @@ def group_by_prompt(rows: Selection, max_responses: int) -> Selection:
     sizes = [len(group.members) for group in groups]
     numbers = np.array([number for group in groups for number in group.members], dtype=np.int64)
     first = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-    return Selection(rows.pool, numbers, rows.kept, first, _names(rows, groups))
+    return Selection(rows.pool, numbers, rows.kept, first, _names(rows, groups), rows.votes)
 
 
 def _applied(rows: Selection, name: str, policy: Policy, fault: np.ndarray) -> tuple[Selection, Finding]:
@@ -139,22 +157,22 @@ def _any(columns: Columns, flags: np.ndarray) -> np.ndarray:
     return found
 
 
-def _identical(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.ndarray) -> np.ndarray:
+def _identical(columns: Columns, _: np.ndarray, present: np.ndarray, __: Known) -> np.ndarray:
     """Flag judgments between two responses with the same text."""
     return np.asarray(columns.response[columns.better] == columns.response[columns.worse])
 
 
-def _empty(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.ndarray) -> np.ndarray:
+def _empty(columns: Columns, _: np.ndarray, present: np.ndarray, __: Known) -> np.ndarray:
     """Flag comparisons with a blank response."""
     return columns.of_judgments(columns.blank)
 
 
-def _bidirectional(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.ndarray) -> np.ndarray:
+def _bidirectional(columns: Columns, _: np.ndarray, present: np.ndarray, __: Known) -> np.ndarray:
     """Flag comparisons with bidirectional marks."""
     return columns.of_judgments(columns.marked)
 
 
-def _contradictory(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.ndarray) -> np.ndarray:
+def _contradictory(columns: Columns, _: np.ndarray, present: np.ndarray, __: Known) -> np.ndarray:
     """Flag judgments reversed by another judgment on the same two texts."""
     prompt = columns.of_judgments(columns.prompt)
     better, worse = columns.response[columns.better], columns.response[columns.worse]
@@ -166,27 +184,29 @@ def _contradictory(columns: Columns, _: np.ndarray, present: np.ndarray, __: np.
     return np.asarray((better != worse) & np.isin(claim, said) & np.isin(reverse, said))
 
 
-def _duplicate(columns: Columns, numbers: np.ndarray, present: np.ndarray, nothing: np.ndarray) -> np.ndarray:
-    """Flag comparisons that repeat an earlier, uncontradicted comparison.
+def _duplicate(columns: Columns, numbers: np.ndarray, present: np.ndarray, known: Known) -> np.ndarray:
+    """Flag comparisons that repeat an earlier, uncontradicted comparison, or a comparison of the same judge.
 
     If annotators disagree, each of several equal rows is a vote and stays.
     """
-    signature = _signatures(columns, present)[numbers]
+    signature, whose = signatures(columns, present)[numbers], known.whose[numbers]
+    signature = np.where(whose != 0, mixed(signature, whose), signature)
     check_stopping()
     repeats = np.ones(len(numbers), dtype=bool)
     repeats[np.unique(signature, return_index=True)[1]] = False
-    repeats &= ~_any(columns, _contradictory(columns, numbers, present, nothing) & present)[numbers]
+    # The second row of a known judge is no second vote, whatever other judges say.
+    repeats &= ~_any(columns, _contradictory(columns, numbers, present, known) & present)[numbers] | (whose != 0)
     faulty = np.zeros(len(columns.topic), dtype=bool)
     faulty[numbers[repeats]] = True
     return columns.of_judgments(faulty)
 
 
-def _leaked(columns: Columns, _: np.ndarray, present: np.ndarray, eval_topics: np.ndarray) -> np.ndarray:
+def _leaked(columns: Columns, _: np.ndarray, present: np.ndarray, known: Known) -> np.ndarray:
     """Flag comparisons with a prompt of an evaluation set."""
-    return columns.of_judgments(np.isin(columns.topic, eval_topics))
+    return columns.of_judgments(np.isin(columns.topic, known.topics))
 
 
-def _signatures(columns: Columns, present: np.ndarray) -> np.ndarray:
+def signatures(columns: Columns, present: np.ndarray) -> np.ndarray:
     """Hash the prompt, template arguments, texts and preferences of each comparison: [G] uint64.
 
     The order of responses and judgments does not count; margins do not count either.

@@ -6,23 +6,28 @@ Only `eval_limit` samples evaluation sets. A test prompt also found in another e
 `leaked` is `keep`.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..common.console import Console
 from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
-from ..records import Comparison
+from ..records import Comparison, Rejected
+from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
-from .formats import Numbered, choose_format, convert_rows, idle_settings
+from .formats import FORMATS, Numbered, Reading, choose_format, convert_rows, idle_settings
+from .judges import gather, whose
 from .report import SplitReport
+from .row_cache import Cache, Inputs, read_rows, reading_settings
 from .rows import Row, RowPlace
 from .sources import resolve
+from .sources.csv_rows import text_columns
+from .sources.plain import numbered
 from .split import cap_per_prompt, mix, sample, split_by_prompt
 from .table import ComparisonTable, Selection, everything
 
@@ -60,6 +65,8 @@ def load_splits(
     test: Rows | None = None,
     eval_sets: Mapping[str, Rows] | None = None,
     strict: bool = True,
+    cache: Cache = "default",
+    console: Console | None = None,
 ) -> Splits:
     """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
@@ -67,6 +74,8 @@ def load_splits(
         train, valid, test: rows or comparisons in memory, instead of the source of the same name in `data`.
         eval_sets: further evaluation sets in memory, by name.
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
+        cache: folder of rows read before, see `row_cache`: the folder of token stores by default; None for no cache.
+        console: shows rows and rate while reading; None for no output.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -84,26 +93,26 @@ def load_splits(
     wanted = {"train": data.train, "valid": data.valid, **data.eval_sets, "test": data.test}
     wanted = {name: wanted.get(name, "") for name in dict.fromkeys([*list(wanted)[:-1], *given])}
     # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
-    for name, sources in wanted.items():
-        if given.get(name) is None:
-            _check_sources(name, sources)
+    known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
+    check_of_sources(data, {*wanted, *known})
     splits = {
-        name: _read(name, sources, given.get(name), data, seed)
+        name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"))
         for name, sources in wanted.items()
         if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
     }
-    if data.faulty == "error" and (error := faults_error(file for split in splits.values() for file in split.faults)):
-        raise error
-    _check_idle(splits, data)
+    faulty = [FileFaults(**file) for split in splits.values() for file in split.account.faulty]
+    if data.faulty == "error" and faulty:
+        raise faults_error(faulty)
     # Held-out prompts leave training before policies run, so the policies never decide which prompts are evaluated.
     held_out = {"valid": data.valid_share, "test": data.test_share}
     _split_off(splits, {name: share for name, share in held_out.items() if share and name not in splits}, seed)
     _clean(splits, data)
+    _check_idle(splits, data)
     for split in splits.values():
         if strict:
-            _check_share(split, data.max_rejected_share)
+            check_share(split.name, split.account, data.max_rejected_share)
         _shrink(split, data, seed)
-        _check_filled(split)
+        check_filled(split.name, split.account, len(split.left), split.shared)
     _compare(splits)
     order = [name for name in wanted if name in splits]
     report = {
@@ -117,30 +126,45 @@ def load_splits(
 
 @dataclass(slots=True)
 class _Split:
-    """A split during loading: the remaining comparisons, the report, and the faulty rows of each file."""
+    """A split during loading.
+
+    Attributes:
+        left: the remaining comparisons.
+        account: the report.
+        shared: number of prompts that a split by share divided; 0 without such a split.
+    """
 
     name: str
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
-    faults: list[FileFaults] = field(default_factory=list)
+    shared: int = 0
 
 
-def _read(name: str, sources: Words, rows: Rows | None, data: Data, seed: int) -> _Split:
-    """Read the rows of a split from memory, from synthetic preferences or from files."""
-    table, report = ComparisonTable(), SplitReport()
-    parts, faults = as_list(sources), []
-    if rows is not None:
-        place = RowPlace(f"{name} rows", name, settings=data)
-        faults.append(_add(table, report, enumerate(rows, start=1), place))
-    elif SYNTHETIC in parts:
-        place = RowPlace(SYNTHETIC, "synthetic", settings=data)
-        faults.append(_add(table, report, enumerate(_compose(data, seed), start=1), place))
-    else:
-        for source in resolve(sources):
-            place = RowPlace(source.name, source.stem, settings=data)
-            faults.append(_add(table, report, source.rows(), place, parts.index(source.given)))
-            report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
-    split = _Split(name, everything(table), report, faults)
+def _read(
+    name: str, sources: Words, rows: Rows | None, data: Data, seed: int, cache: Cache, console: Console
+) -> _Split:
+    """Read the rows of a split from memory, from synthetic preferences, from files or from the cache."""
+    parts = as_list(sources)
+    composed = rows is None and SYNTHETIC in parts
+    found = [] if composed or rows is not None else [(each, parts.index(each.given)) for each in resolve(sources)]
+    reading = reading_settings(data)
+
+    def fill(table: ComparisonTable, report: SplitReport) -> None:
+        with console.counting(f"reading {name}", "rows") as count:
+            if composed:
+                place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
+                _add(table, report, enumerate(_compose(data, seed), start=1), place)
+            elif rows is not None:
+                place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
+                _add(table, report, count(numbered(rows, f"{name} rows")), place)
+            for source, part in found:
+                own = reading.of_source(source.given, source.name, name)
+                read = count(source.rows(text_columns(own.columns_of())))
+                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), part)
+                report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
+
+    table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
+    split = _Split(name, everything(table), report)
     # A mixture names sources, and rows in memory have none: ignored, the setting would promise another data set.
     if name == "train" and data.mix and rows is not None:
         raise UserError("data.mix has no effect on rows in memory", "leave it out, and pass the mixture itself")
@@ -157,45 +181,78 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _check_sources(name: str, sources: Words) -> None:
-    """Raise an error for a missing or misplaced source, before the first row is read."""
-    if SYNTHETIC not in as_list(sources):
-        resolve(sources)
-    elif name != "train":
-        hint = "leave it empty, and a share of the synthetic prompts is split off" if name in ("valid", "test") else ""
-        raise UserError(f"{SYNTHETIC} is given for {name}, and only data.train can be composed", hint or "name a file")
-    elif len(as_list(sources)) > 1:
-        raise UserError(f"{SYNTHETIC} is given together with other sources of data.train", "give one or the other")
-
-
-def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> FileFaults:
-    """Convert rows; add comparisons to the table, and the other rows to the report. Return the faulty rows."""
-    data, faults, before = place.settings, FileFaults(place.name), len(pool)
+def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+    """Convert rows; add comparisons to the table, and the other rows to the report."""
+    data, faults = place.settings, FileFaults(place.name)
     reading, rows = choose_format(rows, place, count_faults=True)
+    try:
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults)
+    except DataError as error:
+        # The reader itself failed, and no later row can be read: the faults found until then are told as well.
+        if not faults.count or data.faulty == "drop":
+            raise
+        faults.whole = False
+        raise faults_error([faults], error) from error
+    if not faults.whole:
+        raise faults_error([faults])
+    account.rows += faults.rows
+    account.inferred_prompts += place.notes["inferred_prompts"]
+    account.faulty += [asdict(faults)] if faults.count else []
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    written = {kind: place.notes[kind] for kind in ("transcripts", "other_transcripts") if place.notes[kind]}
+    account.sources.append({**found, **written, "rows": faults.rows, "sha256": None})
+
+
+def _sort(
+    pool: ComparisonTable,
+    account: SplitReport,
+    rows: "_Noted",
+    reading: Reading,
+    place: RowPlace,
+    part: int,
+    faults: FileFaults,
+) -> None:
+    """Convert each row, and add the result to the table, to the report or to the faulty rows."""
+    before = len(pool)
     # Rows arrive one by one and have no length; the report must account for every row that was read.
     for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
-            pool.add(result, part)
+            pool.add(result, part, rows.own)
         elif isinstance(result, Faulty):
             account.reject(replace(result, reason=faults.add(result)), place.name)
             # A file without a usable row has another shape: its other million rows would say nothing new.
-            if data.faulty == "error" and len(pool) == before and faults.count == MOST_FAULTS_ALONE:
+            if place.settings.faulty == "error" and len(pool) == before and faults.count == MOST_FAULTS_ALONE:
                 faults.whole = False
-                break
+                return
         else:
             account.reject(result, place.name)
-    account.rows += faults.rows
-    account.inferred_prompts += place.notes["inferred_prompts"]
-    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
-    account.sources.append({**found, "rows": faults.rows, "sha256": None})
-    return faults
+
+
+class _Noted:
+    """Rows passed on one by one, with the own id of the last row: a repeated id is not the id of the comparison.
+
+    Attributes:
+        own: the id, "" for none.
+    """
+
+    def __init__(self, rows: Numbered, format: str) -> None:
+        self.rows, self.own = rows, ""
+        self._own_id = FORMATS[format].own_id if format in FORMATS else lambda row: row.get("id")
+
+    def __iter__(self) -> Iterator[tuple[int, Row | Comparison | Rejected]]:
+        for number, row in self.rows:
+            own = self._own_id(row) if isinstance(row, dict) else getattr(row, "id", "")
+            # A truth value is an `int` in Python, and True is no id.
+            self.own = str(own) if isinstance(own, str | int) and not isinstance(own, bool) else ""
+            yield number, row
 
 
 def _check_idle(splits: dict[str, _Split], data: Data) -> None:
-    """Raise `UserError` for a setting read by none of the formats in use."""
+    """Raise `UserError` for a setting read by none of the formats in use, nor by the gathering of judges."""
     formats = {source["format"] for split in splits.values() for source in split.account.sources}
-    idle = idle_settings(data, formats)
+    gathered = splits["train"].account.gathered["rows"]
+    idle = [line for line in idle_settings(data, formats) if not (gathered and line.startswith("data.votes"))]
     if idle:
         raise UserError(list(idle), "leave it out, or name the format with data.format")
 
@@ -205,13 +262,15 @@ def _split_off(splits: dict[str, _Split], shares: dict[str, float], seed: int) -
     if not shares:
         return
     train = splits["train"]
+    train.shared = len(train.left.topics())
     all_shares = {**shares, "train": 1.0 - sum(shares.values())}
     # With test after train, a larger test share takes prompts from train alone, and valid stays as it is.
     order: list[str] = [name for name in ("valid", "train", "test") if name in all_shares]
     parts = split_by_prompt(train.left, {name: all_shares[name] for name in order}, seed)
     train.left = parts.pop("train")
     for name, part in parts.items():
-        splits[name] = _Split(name, part, SplitReport(rows=len(part), split_from="train"))
+        report = SplitReport(rows=len(part), split_from="train")
+        splits[name] = _Split(name, part, report, shared=train.shared)
         train.account.split_off[name] = len(part)
 
 
@@ -230,25 +289,19 @@ def _clean(splits: dict[str, _Split], data: Data) -> None:
             del policies["leaked"]
         others = topics if name == "train" else selecting
         known = np.concatenate([NO_TOPICS, *(topics[other] for other in others)])
-        split.left, findings = apply_filters(split.left, policies, known)
+        judge = whose(split.left, data.judges) if name == "train" else None
+        split.left, findings = apply_filters(split.left, policies, known, judge)
         # Only training has policies of the user.
         named = data.model_fields_set if name == "train" else ()
         split.account.findings = {
             check: asdict(finding) | {"named": check in named} for check, finding in findings.items()
         }
+        if judge is not None:
+            before = len(split.left)
+            split.left, split.account.gathered = gather(split.left, judge, data.votes, data.equal_scores)
+            split.account.gathered_away = before - len(split.left)
     if "test" in splits and data.leaked != "keep":
-        _check_test(splits["test"].account, selecting)
-
-
-def _check_test(test: SplitReport, others: list[str]) -> None:
-    """Raise `DataError` if the test split repeats prompts of the other evaluation sets."""
-    found = test.findings["leaked"]
-    if found["count"]:
-        message = f"{found['count']} test comparisons have a prompt that is also in {' or '.join(others)}"
-        raise DataError(
-            f"{message}, such as {found['examples'][0]}",
-            "take them out of one of the files, or use --data.leaked keep; evaluation rows are never dropped",
-        )
+        check_test(splits["test"].account, selecting)
 
 
 def _shrink(split: _Split, data: Data, seed: int) -> None:
@@ -279,54 +332,3 @@ def _compare(splits: dict[str, _Split]) -> None:
         split.account.near_repeats = len(words) - len(np.unique(words))
         if name != "train":
             split.account.near_train = int(np.isin(split.left.column("near_prompt"), prompts).sum())
-
-
-def _check_share(split: _Split, most: float) -> None:
-    """Raise `DataError` if a split lost more rows than the settings allow."""
-    report = split.account
-    lost = report.unusable()
-    count = sum(lost.values())
-    if count <= most * report.rows:
-        return
-    reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
-    examples = [entry["examples"][0] for reason, entry in report.rejected.items() if reason in lost]
-    where = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
-    # Rounded up: the share in the hint must let these data pass.
-    needed = math.ceil(100 * count / report.rows) / 100
-    # A policy that the user names is the user's own, and does not count.
-    own = [f"--data.{check} drop leaves {number} out on purpose" for check, number in lost.items() if check in CHECKS]
-    share = [f"use --data.max_rejected_share {needed}"] if needed < 1 else []
-    raise DataError(
-        f"{count} of {report.rows} rows of {split.name} cannot be used ({reasons}), the limit is {most:.0%}{where}",
-        ", or ".join(["correct the data", *own, *share]),
-    )
-
-
-def _check_filled(split: _Split) -> None:
-    """Raise `DataError` for an empty split, with the reasons."""
-    if len(split.left):
-        return
-    report = split.account
-    if report.split_from:
-        raise DataError(
-            f"{split.name} is empty: its share holds none of the prompts of {report.split_from}",
-            f"raise --data.{split.name}_share, or name a file with --data.{split.name}",
-        )
-    given = " and ".join(f"{count} for {name}" for name, count in report.split_off.items())
-    taken = f", of which were split off {given}" if given else ""
-    dropped = {check: finding["dropped"] for check, finding in report.findings.items() if finding["dropped"]}
-    found = {reason: entry["count"] for reason, entry in report.rejected.items()} | dropped
-    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
-    raise DataError(
-        f"{split.name} is empty: {report.rows} rows{taken}, none is left{reasons}", _filling_hint(split, found)
-    )
-
-
-def _filling_hint(split: _Split, found: Mapping[str, int]) -> str:
-    """Return the next step for an empty split: the setting that keeps most of the rows left out, or more data."""
-    most = max(found, key=lambda reason: found[reason], default="")
-    if most == "no_judgment":
-        return "keep ties with --data.equal_scores tie, or give rows with a preference"
-    if most in CHECKS:
-        return f"keep such rows with --data.{most} keep, or give more data"
-    return "give more data, or lower the held-out shares" if split.name == "train" else "give a set with comparisons"

@@ -1,7 +1,7 @@
 """Report of a split, for `data_report.json` and the screen: an account of every row.
 
-For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + capped
-away + grouped away + sampled away. A row is a comparison unless rejected.
+For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + gathered
+away + capped away + grouped away + sampled away. A row is a comparison unless rejected.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,9 +34,11 @@ class SplitReport:
         sources: each with path, part (the setting's entry), format, rows and sha256; and `reading`, a text about the
             use of the columns, where a format gives one.
         rejected: by reason, with a count and up to five examples; faulty rows too, by the fault in words.
+        faulty: faulty rows by file, see `faults.FileFaults`; files without a faulty row are left out.
         mix: by part, comparisons available and kept.
         split_from, split_off: the split that gave this split's comparisons; comparisons given to other splits, by name.
         findings: by check of `filters`; `named` is True for a policy that the user named.
+        gathered, gathered_away: see `judges.gather`; comparisons merged into votes, or left out for equal votes.
         capped_away, grouped_away: comparisons above the limit of a prompt; comparisons merged into others.
         sample: see `split.sample`.
         inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
@@ -47,10 +49,13 @@ class SplitReport:
     rows: int = 0
     sources: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faulty: list[dict[str, Any]] = field(default_factory=list)
     mix: dict[str, dict[str, int]] = field(default_factory=dict)
     split_from: str = ""
     split_off: dict[str, int] = field(default_factory=dict)
     findings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gathered: dict[str, int] = field(default_factory=dict)
+    gathered_away: int = 0
     capped_away: int = 0
     grouped_away: int = 0
     sample: dict[str, Any] = field(default_factory=dict)
@@ -130,14 +135,20 @@ def _too_many(split: dict[str, Any], most: float) -> list[str]:
 def _notes(split: dict[str, Any]) -> list[str]:
     """Describe rows left out, findings and samples of a split, each in a line."""
     notes = [f"{source['path']}: {source['reading']}" for source in split["sources"] if source.get("reading")]
+    notes += [
+        f"{source['path']}: {source['other_transcripts']:,} prompts look like transcripts of several turns, and are "
+        "read as one text; turn them into messages by a function of your own (data.format)"
+        for source in split["sources"]
+        if source.get("other_transcripts")
+    ]
     notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
-        example = entry["examples"][0]
         word = "rejected" if reason in REASONS.keys() - ASKED_FOR else "left out"
         named = reason if reason in REASONS else f"faulty ({reason})"
-        more = KEPT_BY.get(reason, "")
-        notes.append(f"{word} {entry['count']:,} {named}, such as {example['file']}, row {example['row']}{more}")
+        first = entry["examples"][0]
+        such = f"such as {first['file']}, row {first['row']}{KEPT_BY.get(reason, '')}"
+        notes.append(f"{word} {entry['count']:,} {named}, {such}")
     for check, finding in split["findings"].items():
         if finding["count"]:
             done = f"{finding['dropped']:,} dropped" if finding["policy"] == "drop" else "kept"
@@ -152,6 +163,8 @@ def _notes(split: dict[str, Any]) -> list[str]:
     if split["near_train"]:
         share = split["near_train"] / split["comparisons"]
         notes.append(f"found {split['near_train']:,} ({share:.1%}) with the words of a training prompt, kept")
+    if split.get("gathered", {}).get("rows"):
+        notes.append(_gathered(split["gathered"]))
     if split["capped_away"]:
         notes.append(f"capped per prompt: {split['capped_away']:,} left out")
     if split["grouped_away"]:
@@ -161,6 +174,13 @@ def _notes(split: dict[str, Any]) -> list[str]:
         more = [f"and {len(sources) - SOURCES_SHOWN} more"] if len(sources) > SOURCES_SHOWN else []
         notes.append(f"sample of {split['comparisons']:,}: {', '.join(sources[:SOURCES_SHOWN] + more)}")
     return notes
+
+
+def _gathered(found: dict[str, int]) -> str:
+    """Describe the gathering of judges."""
+    opposed = f"{found['opposed']:,} with opposite labels"
+    tied = f"; equal votes on {found['tied']:,} pairs left out" if found["tied"] else ""
+    return f"gathered {found['rows']:,} judgments into votes on {found['pairs']:,} pairs, {opposed}{tied}"
 
 
 def quantiles(values: Iterable[int]) -> dict[str, float]:

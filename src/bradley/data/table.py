@@ -1,6 +1,7 @@
 """Comparisons on disk: written once while rows are read, and read back singly, to keep a million out of memory.
 
-The file is temporary and has no name; the system removes the file with the process, even after a crash.
+Without a file of its own, a table has a temporary file without a name; the system removes the file with the process,
+even after a crash. `row_cache` gives a table a file that later commands read again.
 """
 
 import contextlib
@@ -12,8 +13,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from hashlib import sha256
-from typing import Any, overload
+from hashlib import blake2b, sha256
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
@@ -23,49 +24,70 @@ from ..records import Comparison, Judgment, Message, Response
 from .columns import Columns, ColumnsBuilder
 
 Turns = tuple[Message, ...]
+MARK_BYTES = 16
+"""Bytes of the hash of a comparison (BLAKE2b): no two different comparisons ever share a hash of this length."""
 
 
 class ComparisonTable:
-    """Comparisons by number: columns and ids in memory, texts on disk."""
+    """Comparisons by number: columns and ids in memory, texts on disk.
 
-    def __init__(self) -> None:
-        with _in_words():
-            self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the table lives
+    Args:
+        file: empty file for the texts, open for writing and reading as long as the table is in use; None for a
+            temporary file. Errors of a given file stay errors of the system.
+    """
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self._in_words = _in_words if file is None else contextlib.nullcontext
+        self._file: Any
+        with self._in_words():
+            self._file = file or tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the table lives
         self._ends = array("q", [0])
+        self._marks = bytearray()
         self._builder = ColumnsBuilder()
         self.ids: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self.ends) - 1
 
-    def add(self, comparison: Comparison, part: int = 0) -> None:
-        """Append a comparison from part number `part` of its split.
+    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> None:
+        """Append a comparison from part number `part` of its split; `own` is the id that the row came with.
 
         Raises:
             DiskError: the disk of temporary files is full.
         """
         line = encode(comparison)
-        with _in_words():
+        with self._in_words():
             self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
-        self._builder.add(comparison, part)
+        self._marks += blake2b(line, digest_size=MARK_BYTES).digest()
+        self._builder.add(comparison, part, own)
         self.ids.add(comparison.id)
 
     @cached_property
     def columns(self) -> Columns:
         """Columns of all comparisons; the first access ends the adding of comparisons."""
         # `raw` reads by file descriptor and does not see bytes still in Python's buffer.
-        with _in_words():
+        with self._in_words():
             self._file.flush()
         columns = self._builder.columns()
         del self._builder
         return columns
 
+    @property
+    def ends(self) -> Sequence[int]:
+        """Offsets of the comparisons in the file, and the end of the last: [G + 1]."""
+        return self._ends
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Hash of the bytes of each comparison: [G, `MARK_BYTES`]."""
+        return np.frombuffer(self._marks, dtype=np.uint8).reshape(-1, MARK_BYTES)
+
     def raw(self, number: int) -> bytes:
         """Read a comparison's bytes from disk."""
         assert self.columns is not None, "flushes what was written"
         # `pread` moves no file position: threads may read at the same time.
-        start, end = self._ends[number], self._ends[number + 1]
+        start, end = int(self.ends[number]), int(self.ends[number + 1])
         return os.pread(self._file.fileno(), end - start, start)
 
     def __getitem__(self, number: int) -> Comparison:
@@ -93,6 +115,7 @@ class Selection(Sequence[Comparison]):
         first: [N + 1] offsets into `numbers`: comparison i is numbers[first[i] : first[i + 1]], merged if several.
         kept: [J of the table] bool, True for remaining judgments.
         names: ids of merged comparisons, by place.
+        votes: probability and weight of gathered judgments, each [J of the table]; None before judges are gathered.
     """
 
     def __init__(
@@ -102,12 +125,14 @@ class Selection(Sequence[Comparison]):
         kept: np.ndarray,
         first: np.ndarray | None = None,
         names: dict[int, str] | None = None,
+        votes: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.pool = pool
         self.numbers = numbers
         self.kept = kept
         self.first = np.arange(len(numbers) + 1) if first is None else first
         self.names = names or {}
+        self.votes = votes
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -158,7 +183,7 @@ class Selection(Sequence[Comparison]):
         inside = np.arange(first[-1]) - np.repeat(first[:-1], sizes)
         numbers = self.numbers[np.repeat(self.first[:-1][places], sizes) + inside]
         names = {new: self.names[int(old)] for new, old in enumerate(places) if int(old) in self.names}
-        return Selection(self.pool, numbers, self.kept, first, names)
+        return Selection(self.pool, numbers, self.kept, first, names, self.votes)
 
     def count_judgments(self) -> int:
         """Count the judgments of all comparisons."""
@@ -175,26 +200,46 @@ class Selection(Sequence[Comparison]):
         Raises:
             StopRequested: the process was asked to stop.
         """
+        check_stopping()
         found = sha256(f"{self.names}".encode())
         # Relative numbers: where the rows lie in the table must not change the hash of their contents.
         for column in (self.numbers, self.first):
             found.update((column - column[:1]).tobytes())
-        columns = self.pool.columns
-        for number in self.numbers.tolist():
-            check_stopping()
-            found.update(self.pool.raw(number))
-            found.update(self.kept[columns.first_judgment[number] : columns.first_judgment[number + 1]].tobytes())
+        # Hashes made while the rows were read: reading every row again would cost more than the hash is worth.
+        found.update(self.pool.marks[self.numbers].tobytes())
+        first = self.pool.columns.first_judgment
+        sizes = np.diff(first)[self.numbers]
+        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        places = np.repeat(first[self.numbers], sizes) + inside
+        for column in (self.kept, *(self.votes or ())):
+            found.update(column[places].tobytes())
         return found.hexdigest()
 
     def _member(self, number: int) -> Comparison:
         """Read a comparison, without removed judgments."""
         comparison = self.pool[number]
         start, end = self.pool.columns.first_judgment[number : number + 2]
+        if self.votes is not None:
+            comparison = self._voted(comparison, int(start))
         if self.kept[start:end].all():
             return comparison
         judgments = tuple(j for j, kept in zip(comparison.judgments, self.kept[start:end], strict=True) if kept)
         # The ranking goes too: judgments derived from it would bring the removed ones back.
         return replace(comparison, judgments=judgments, rank=None)
+
+    def _voted(self, comparison: Comparison, start: int) -> Comparison:
+        """Give the judgments of a comparison, from `start` in the table, the probability and weight of its judges."""
+        assert self.votes is not None
+        probability, weight = self.votes
+        judgments = []
+        for place, judgment in enumerate(comparison.judgments, start=start):
+            chance, heavy = float(probability[place]), float(weight[place])
+            # Judges who disagree do not share the margin of one of them.
+            margin = judgment.margin if chance == judgment.probability else None
+            judgments.append(replace(judgment, probability=chance, weight=heavy, margin=margin))
+        return (
+            comparison if judgments == list(comparison.judgments) else replace(comparison, judgments=tuple(judgments))
+        )
 
 
 def everything(pool: ComparisonTable) -> Selection:
@@ -261,11 +306,14 @@ def encode(comparison: Comparison) -> bytes:
     c = comparison
     # Exact built-in types: `marshal` refuses subclasses, and NumPy's numbers would be written as raw bytes.
     row = (
-        *(str(c.id), str(c.prompt_key), _turns(c.prompt)),
+        str(c.id),
+        str(c.prompt_key),
+        _turns(c.prompt),
         [(_turns(response.messages), _number(response.score)) for response in c.responses],
         [(int(j.better), int(j.worse), float(j.probability), _number(j.margin), float(j.weight)) for j in c.judgments],
         None if c.rank is None else tuple(map(float, c.rank)),
-        *(str(c.source), {str(key): str(value) for key, value in c.tags.items()}),
+        str(c.source),
+        {str(key): str(value) for key, value in c.tags.items()},
         json.dumps(c.template_args) if c.template_args else "",
     )
     return marshal.dumps(row, WITHOUT_REFERENCES)
@@ -277,8 +325,8 @@ def decode(raw: bytes) -> Comparison:
     return Comparison(
         id,
         key,
-        _messages(prompt),
-        tuple([Response(_messages(turns), score) for turns, score in responses]),
+        tuple([Message(*turn) for turn in prompt]),
+        tuple([Response(tuple([Message(*turn) for turn in turns]), score) for turns, score in responses]),
         tuple([Judgment(*judgment) for judgment in judgments]),
         rank,
         source,
@@ -295,8 +343,3 @@ def _number(value: float | None) -> float | None:
 def _turns(messages: Iterable[Message]) -> list[tuple[str, str, str]]:
     """Convert messages to tuples of plain texts."""
     return [(str(message.role), str(message.content), str(message.extra)) for message in messages]
-
-
-def _messages(turns: Iterable[Any]) -> tuple[Message, ...]:
-    """Rebuild messages from tuples."""
-    return tuple([Message(*turn) for turn in turns])

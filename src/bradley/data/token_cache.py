@@ -1,4 +1,4 @@
-"""Cache of token stores: folders named by a key, each file believed by its hash alone, each folder with one builder.
+"""Cache of token stores and rows: folders named by a key, each file believed by its hash alone, each with one builder.
 
 An entry is a folder `<key>`; a folder being filled is `.tmp-<key>`, locked by the process that fills the folder. The
 ledger of an entry holds the SHA-256 of every file, and a SHA-256 of the ledger itself. A changed, swapped, cut or
@@ -25,7 +25,7 @@ from ..common.json_files import hash_json, parse_json, read_bytes
 from ..common.lock import LOCK, LOOK_SECONDS, STALE_SECONDS, folder_lock
 from ..common.ownership import Mark
 from ..common.text import one_line, visible
-from ..errors import BradleyError, CheckpointError, DiskError, DiskFullError, RunFolderError
+from ..errors import BradleyError, CheckpointError, DiskError, DiskFullError, RunFolderError, UserError
 
 LEDGER = "ledger.json"
 """File of an entry with the hashes."""
@@ -35,6 +35,8 @@ MARKS = tuple(Mark(name, frozenset()) for name in (LEDGER, TAG, LOCK))
 """Files by which an entry or a draft is known as ours, damaged or whole; `_removable` asks for more."""
 TAG_TEXT = b"Signature: 8a477f597d28d172789f06886806bc55\n# A token store of bradley: may be removed at any time.\n"
 KIND = "bradley token store"
+ROW_FILES = ("texts.bin", "columns.bin", "ids.json")
+"""Files of an entry of `row_cache`; a sweep for any kind of entry removes what a killed builder of rows left behind."""
 LEGACY_SECONDS = 86400.0
 """Age of an unlocked draft, in seconds, from which the builder is gone: only versions without locks leave such drafts.
 """
@@ -63,6 +65,24 @@ class Contents(NamedTuple):
 
 class Damaged(Exception):
     """Entry that cannot be believed, with the cause as the message; an absent entry has no message."""
+
+
+def default_cache() -> Path:
+    """Return the folder of token stores and rows: `$BRADLEY_CACHE`, or `bradley/tokens` in the user's cache folder.
+
+    Raises:
+        UserError: no home folder is known, or the named home does not exist.
+    """
+    named, base = os.environ.get("BRADLEY_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if named:
+            return Path(named).expanduser()
+        return Path(base or "~/.cache").expanduser() / "bradley" / "tokens"
+    except RuntimeError as error:
+        raise UserError(
+            f"no home folder is known for the cache {visible(named or base or '~/.cache')}",
+            "name a folder with the variable BRADLEY_CACHE",
+        ) from error
 
 
 def cached(cache: Path, key: str, contents: Contents, say: Callable[[str], None] = to_stderr) -> Any | None:
@@ -107,7 +127,7 @@ def _cached(entry: Path, contents: Contents, say: Callable[[str], None]) -> Any 
                     return _read(entry, contents)
                 if why:
                     say(f"{visible(str(entry))} is damaged and made anew: {why}")
-                _sweep(entry.parent, contents.names)
+                _sweep(entry.parent, {*contents.names, *ROW_FILES})
                 _build(entry, draft, contents)
         if not claimed and not patience.waits(draft / LOCK):
             return None
@@ -200,9 +220,9 @@ def _claimed(draft: Path) -> Iterator[bool]:
             claimed = True
         except RunFolderError:
             claimed = False
-        except DiskError:
-            # Another process has just finished the draft, or swept an empty one.
-            if draft.exists():
+        except DiskError as error:
+            # Absent: another process has just finished the draft, or swept an empty one. Any other refusal is final.
+            if not isinstance(error.__cause__, FileNotFoundError):
                 raise
             claimed = False
         yield claimed
@@ -217,19 +237,20 @@ class _Patience:
 
     def waits(self, lock: Path) -> bool:
         """Wait a moment; False if the lock was not touched for a minute."""
+        signals.check()
         try:
             touched = lock.stat().st_mtime_ns
         except FileNotFoundError:
-            return True
+            # The draft is finished, or not yet locked: looked at again soon, and not for ever.
+            touched = 0
         if touched != self.touched:
             self.touched, self.since = touched, time.monotonic()
         if time.monotonic() > self.since + STALE_SECONDS:
             self.say(f"{visible(str(self.entry))}: the process that makes it stands still: the cache is not used")
             return False
-        if not self.said:
+        if touched and not self.said:
             self.said = True
             self.say(f"{visible(str(self.entry))} is being made by another process: waiting")
-        signals.check()
         time.sleep(LOOK_SECONDS)
         return True
 
@@ -311,7 +332,8 @@ def _in_words(cache: Path) -> Iterator[None]:
             too_many_files(error)
         if isinstance(error, DiskFullError):
             raise
-        raise DiskError(error.message, HINT) from error
+        # Without the word, a path in the home folder of a container looks like output that the user never asked for.
+        raise DiskError(f"the cache of token stores {visible(str(cache))}: {error.message}", HINT) from error
 
 
 def too_many_files(cause: Exception) -> NoReturn:

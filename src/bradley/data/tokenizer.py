@@ -10,7 +10,8 @@ from typing import Any
 from ..common.json_files import read_json
 from ..common.model_files import check_model_files, library_errors, quiet_transformers
 from ..common.signals import check as check_stopping
-from ..common.signatures import CARD, COPY, TOKENIZER_FILES, Signed, check_signed
+from ..common.signatures import CARD, COPY, OWN_EDIT, TOKENIZER_FILES, Signed, check_signed, refuse_run_folder
+from ..common.text import nearest
 from ..config import Model
 from ..errors import CheckpointError, UserError
 from ..records import Comparison
@@ -52,8 +53,10 @@ def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str = "
     place = locate(path, "tokenizer", revision)
     folder = Path(place)
     check_model_files(folder)
+    if not (folder / "config.json").exists():
+        refuse_run_folder(folder)
     if not checked and (folder / CARD).exists():
-        check_signed(folder, read_json(folder / CARD, Signed, hint=COPY), TOKENIZER_FILES)
+        check_signed(folder, read_json(folder / CARD, Signed, hint=COPY), TOKENIZER_FILES, hint=OWN_EDIT)
     loader = _loader(folder)
     with quiet_transformers(), library_errors(f"no tokenizer could be loaded from {path}", LOADABLE):
         tokenizer = loader.from_pretrained(place, trust_remote_code=trust_remote_code, revision=revision or "main")
@@ -88,12 +91,23 @@ def locate(path: str, what: str = "model", revision: str = "") -> str:
     if path.startswith("package:"):
         return str(_package_folder(path.removeprefix("package:")))
     # owner/name may be a folder or a Hub name; only a path that cannot be a Hub name must exist.
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    # A first part that is a folder here means a name inside: the Hub would be asked for minutes.
+    first, _, last = path.partition("/")
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or bool(last and Path(first).is_dir())
     if looks_local and not Path(path).expanduser().is_dir():
-        raise CheckpointError(
-            f"{what} folder {path} does not exist", "give an existing folder or a Hub name owner/name"
-        )
+        raise CheckpointError(f"{what} folder {path} does not exist", _near(Path(path).expanduser()))
     return str(Path(path).expanduser()) if looks_local else path
+
+
+def _near(path: Path) -> str:
+    """Return a hint for a folder that does not exist: the folder beside of nearly the same name."""
+    hint = "give an existing folder or a Hub name owner/name"
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.is_dir()]
+    except OSError:
+        return hint
+    close = nearest(path.name, names)
+    return f"did you mean {path.parent / close}?" if close else hint
 
 
 def _package_folder(name: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common.console import Console
 from ..config import Config
 from ..data.load import load_splits
 from ..data.plan import Plan
@@ -39,7 +40,7 @@ def estimate_run(config: Config, *, timing: bool = True) -> dict[str, Any]:
         BradleyError: any error stopping the run before the first step.
     """
     # The run's own preparation, so that the forecast is the plan of the run and no second computation of it.
-    made = prepare(config, {}, default_cache())
+    made = prepare(config, {}, default_cache(), console=Console())
     plan = replace(made.plan, num_steps=config.train.stop_after or made.plan.num_steps)
     known, peers = schedule(plan, PROCESSES), peer_tokens(made.train, config.seed)
     return {

@@ -16,7 +16,8 @@ Accuracies, each a dict of `value`, `low`, `high` (95 %, clustered by prompt), `
 - `above_length`: `accuracy` minus the accuracy of the better of "longer wins" and "shorter wins". The difference
   is paired.
 - `random`: 0.5, a plain number: the accuracy of guessing.
-- `ceiling`: accuracy of the scores of the data source on these labels; None unless every row has source scores.
+- `ceiling`: accuracy of the scores of the data source on these labels. None unless every row has source scores, and
+  None for labels that never contradict the scores: such labels were made from the scores.
 - `by_tag`: {tag: {value: accuracy}} and `by_source`: {source: accuracy}, for 2 to 30 distinct values.
 
 Likelihood and calibration:
@@ -60,6 +61,8 @@ from .length import length_figures
 from .moments import mean, weighted_mean
 from .rewards import reward_figures
 
+ENOUGH = 30
+"""Decided judgments of a source from which labels that all agree with the source's scores are no chance."""
 ROUNDING = 1e-6
 """Share of the largest score below which differences count as rounding: scores of the same hidden state differ by less.
 Padding alone moves scores by 2e-7."""
@@ -135,10 +138,24 @@ def _likelihood(table: JudgmentTable, beta: float, weight_by: str) -> dict[str, 
 
 
 def _ceiling(rows: Sequence[ScoredComparison]) -> dict[str, Any] | None:
-    """Accuracy of the source scores; None unless every row has source scores."""
+    """Accuracy of the source scores; None unless every row has source scores that are independent of the labels."""
     # A ceiling over a part of the rows would stand beside an accuracy over all, and the two could not be compared.
     known = [replace(row, scores=row.source_scores) for row in rows if row.source_scores is not None]
     if not known or len(known) < len(rows):
         return None
     table = judgment_table(known)
-    return accuracy(table.select(table.decided))
+    decided = table.select(table.decided)
+    return accuracy(decided) if _independent(rows, decided) else None
+
+
+def _independent(rows: Sequence[ScoredComparison], decided: JudgmentTable) -> bool:
+    """Return True if the labels can be independent of the source scores in `decided`.
+
+    Labels made from the scores never contradict the scores: such an accuracy is 100 % by construction. Each source of
+    rows with `ENOUGH` decided judgments is looked at alone, because another source may hold labels of people.
+    """
+    contradicted = decided.margin < 0.0
+    sources = np.array([rows[row].source for row in decided.row], dtype=np.str_)
+    names, place = np.unique(sources, return_inverse=True)
+    count, against = np.bincount(place, minlength=len(names)), np.bincount(place, contradicted, minlength=len(names))
+    return bool(contradicted.any()) and not bool(np.any((count >= ENOUGH) & (against == 0)))

@@ -11,17 +11,18 @@ import torch
 
 from ..common.files import disk_errors, replace_folder, write_text
 from ..common.lock import place_lock
-from ..common.ownership import named, refuse_filled, refuse_input_as_output
+from ..common.ownership import named, real_path, refuse_filled, refuse_input_as_output, refuse_inside
 from ..common.version import version
 from ..errors import CheckpointError, UserError
-from ..model.folder.card import CARD, FLOAT32, hash_files, read_card, write_card
+from ..model.finite import is_finite
+from ..model.folder.card import CARD, FLOAT32, MODEL_MARK, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
-from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.folder.save_load import DTYPES, Loaded, load_model, write_templates
 from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
 from ..model.weight_files import ADAPTER_CONFIG
-from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS
+from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
@@ -86,7 +87,8 @@ def export_model(
     Raises:
         UserError: the dtype is unknown, or the chat template writes today's date. Also raised if `adapter` meets a
             model without an adapter, or a dtype other than float32.
-        RunFolderError: `folder` holds files, is a link, or is being written by another process.
+        RunFolderError: `folder` holds files, is a link, lies in a run or model folder, or is being written by another
+            process.
         CheckpointError: no model found, the model cannot score, or the written folder gives other scores.
         DiskError: the folder cannot be written.
 
@@ -101,8 +103,9 @@ def export_model(
     _check_request(dtype, adapter)
     with disk_errors(folder, "read"):
         # The name of the present folder is needed for a draft beside it.
-        folder = folder if folder.name not in ("", "..") else folder.resolve()
+        folder = folder if folder.name not in ("", "..") else real_path(folder)
         refuse_input_as_output(folder, [run, base])
+        refuse_inside(folder, (*RUN_MARKS, MODEL_MARK))
         refuse_filled(folder)
     with place_lock(folder) as lock:
         # Another export may have ended since the first look.
@@ -111,7 +114,7 @@ def export_model(
         _freeze(source)
         # The folder is filled and verified under a temporary name: a failed check leaves nothing behind.
         written: list[Exported] = []
-        place = place or folder.resolve().name
+        place = place or real_path(folder).name
         replace_folder(
             folder, lambda target: written.append(_fill(target, source, folder, place)), (), str(lock.owner["token"])
         )
@@ -130,6 +133,12 @@ def describe(exported: Exported, url: str = "") -> str:
     return "\n".join(f"{name:<12} {text}" for name, text in lines)
 
 
+def _last_checkpoint(run: Path) -> str:
+    """Return words for the newest checkpoint of a run folder; '' without a checkpoint."""
+    steps = sorted(path.parent for path in run.glob(f"checkpoints/*/{CARD}"))
+    return f" such as {steps[-1]}" if steps else ""
+
+
 def find_model(run: Path) -> tuple[Path, Path | None]:
     """Find the model folder of a path, and the run folder around the model folder, if any.
 
@@ -141,10 +150,10 @@ def find_model(run: Path) -> tuple[Path, Path | None]:
     if not (model / CARD).is_file():
         raise CheckpointError(
             f"{run} holds no model: there is neither {CARD} nor model/{CARD}",
-            "give a finished run folder, or a model folder such as RUN/checkpoints/step-000100",
+            f"give a finished run folder, or a model folder{_last_checkpoint(run)}",
         )
     # A model folder copied elsewhere may lie in a folder of any kind; metrics tell a run folder from others.
-    around = model.resolve().parent
+    around = real_path(model).parent
     known = model.name == MODEL and (around / METRICS).is_file()
     return model, around if known else None
 
@@ -187,7 +196,7 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str, accept_e
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{model} has no parity sample, so nothing could prove what is exported",
-            "train again: models of an earlier version, and those of tool calls alone, have none",
+            "train again with a few rows without tools, arguments, calls or reasoning; early models have none",
         )
     loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base, accept_edits=accept_edits)
     if adapter and "adapter" not in card:
@@ -205,6 +214,10 @@ def _freeze(source: ExportSource) -> None:
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template
     check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
+    if renderer.tool_template is not None:
+        # Under the names of transformers, which then chooses as training did.
+        tool_use = frozen_chat_template(renderer, renderer.tool_template)
+        renderer.tokenizer.chat_template = {"default": template, "tool_use": tool_use}
 
 
 def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
@@ -213,8 +226,7 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     renderer = source.loaded.renderer
     renderer.tokenizer.save_pretrained(target)
     # The frozen template serves other programs; bradley itself reads the original template beside its settings.
-    if renderer.template is not None:
-        (target / TEMPLATE).write_text(renderer.template, encoding="utf-8")
+    write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
@@ -245,10 +257,20 @@ def _write_weights(target: Path, source: ExportSource) -> None:
 
 
 def cast_body(network: Any, dtype: torch.dtype) -> None:
-    """Round every weight outside the score head to `dtype`, in place."""
+    """Round every weight outside the score head to `dtype`, in place.
+
+    Raises:
+        CheckpointError: a weight is beyond the largest number of the dtype.
+    """
     for name, weight in network.named_parameters():
-        if not is_head_weight(network, name):
-            weight.data = weight.data.to(dtype)
+        if is_head_weight(network, name):
+            continue
+        weight.data = weight.data.to(dtype)
+        # The weight was finite: loading has looked at every number.
+        if not is_finite(weight):
+            raise CheckpointError(
+                f"{name} has numbers beyond {torch.finfo(dtype).max:.3g}, the largest of {dtype}", "use --dtype float32"
+            )
 
 
 def _measured(target: Path, source: ExportSource) -> Exported:

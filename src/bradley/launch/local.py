@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common import signals as stopping
+from ..common.ownership import real_path
 from ..common.processes import alive, child_command, child_environment, safe_python
 from ..errors import Preempted, RankError, UserError
 from ..runs.status import write_last
@@ -170,7 +171,7 @@ def meeting(job: LaunchJob, folder: Path) -> list[str]:
 
     On a single machine the rendezvous is a file and needs no port.
     """
-    nodes, name = job.nodes, job.output.resolve().name
+    nodes, name = job.nodes, real_path(job.output).name
     if nodes.size == 1:
         address, conf, local = str(folder / "rendezvous"), "store_type=file", ["--local-addr", "127.0.0.1"]
     else:

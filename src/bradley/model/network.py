@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from ..common.json_files import check_shape
 from ..common.model_files import CONFIG, check_model_files, library_errors, quiet_transformers, refuse_sizes
 from ..common.other_trainers import shards_of
+from ..common.signatures import refuse_run_folder
 from ..common.text import GIB, nearest
 from ..config import Model
 from ..data.tokenizer import locate
@@ -48,6 +49,9 @@ class TextConfig(TypedDict):
     model_type: NotRequired[str]
 
 
+KINDS = "give a model_type that transformers can classify with, such as llama, qwen2, gpt2 or bert"
+VALUES = f"correct the values under model.config; or {KINDS}"
+"""Hints for a `model.config` of no kind of classifier, and with values that no classifier takes."""
 SLACK = 10**8
 """Numbers that a network may have beyond four times those of its files: tables computed from the config."""
 
@@ -160,7 +164,7 @@ def from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
         plain = AutoConfig.for_model(kind)
     # Before the values are set: afterwards an unknown key is an attribute like any other.
     check_config_keys(plain, settings.config)
-    with _config_errors():
+    with _config_errors(VALUES):
         config = AutoConfig.for_model(kind, **values)
         for name in CHOSEN_HERE:
             setattr(config, name, None)
@@ -172,22 +176,20 @@ def from_config(settings: Model, tokenizer: Any) -> tuple[Any, bool]:
     if torch.empty(0).is_meta:
         return outline, True
     _check_memory(outline)
-    with _config_errors():
+    with _config_errors(VALUES):
         network = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     check_finite(network_tensors(network), "model.config")
     return network, True
 
 
 @contextlib.contextmanager
-def _config_errors() -> Iterator[None]:
+def _config_errors(hint: str = KINDS) -> Iterator[None]:
     """Turn every exception of transformers about `model.config` into `UserError`."""
     try:
         with library_errors("model.config does not make a classifier", ""):
             yield
     except CheckpointError as error:
-        raise UserError(
-            error.message, "give a model_type that transformers can classify with, such as llama, qwen2, gpt2 or bert"
-        ) from error
+        raise UserError(error.message, hint) from error
 
 
 def _check_memory(outline: Any) -> None:
@@ -207,15 +209,24 @@ def _check_size(folder: Path, path: str, config: Any) -> None:
 
     shapes: dict[str, list[int]] = {}
     packed: set[str] = set()
+    dtypes: dict[str, str] = {}
     for name in weight_files(folder):
         with library_errors(f"{folder / name} cannot be read", LOADABLE), safe_open(folder / name, "numpy") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - no dictionary
             shapes |= {key: part.get_shape() for key, part in slices.items()}
             # Weights of 4 bits are packed as bytes, in another shape.
             packed |= {key for key, part in slices.items() if part.get_dtype() in ("U8", "I8")}
+            dtypes |= {key: part.get_dtype() for key, part in slices.items()}
     with reproducible_init(0), torch.device("meta"):
         outline = _empty(copy.deepcopy(config), path, False)
+    quantized = getattr(config, "quantization_config", None) is not None
     for name, tensor in sorted(outline.state_dict().items()):
+        # transformers would take the real part of complex numbers, and whole numbers as they are.
+        if tensor.is_floating_point() and not quantized and not dtypes.get(name, "F").startswith(("F", "BF")):
+            raise CheckpointError(
+                f"{path}: {name} holds numbers of the kind {dtypes[name]}, and floating-point numbers are wanted",
+                "give the model before its quantization",
+            )
         if name in shapes and name not in packed and list(tensor.shape) != shapes[name]:
             raise _misfit(outline, path, name, shapes[name], list(tensor.shape))
     wanted = sum(each.numel() for _, each in network_tensors(outline))
@@ -320,6 +331,8 @@ def _misfit(network: Any, path: str, name: str, found: list[int], wanted: list[i
 def _check_folder(folder: Path, given: str) -> None:
     if not folder.is_dir():
         return  # a Hub name
+    if not (folder / CONFIG).exists():
+        refuse_run_folder(folder)
     whole = any((folder / name).is_file() for name in WEIGHT_FILES)
     # transformers would load base model and adapter through PEFT, and train on a network of another kind.
     if (folder / ADAPTER_CONFIG).is_file() and not whole:

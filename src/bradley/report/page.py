@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.files import write_bytes, write_text
-from ..common.ownership import refuse_link
+from ..common.ownership import is_ours, real_path, refuse_link
 from ..common.text import readable
-from ..errors import UserError
-from ..runs.layout import PLOTS, REPORT
+from ..errors import RunFolderError, UserError
+from ..runs.layout import PLOTS, REPORT, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from . import plots
 from .details import has_bins
@@ -40,6 +40,7 @@ def write_report(run_folder: Path) -> Path:
         UserError: `run_folder` is not a run folder, or matplotlib is not installed.
         DataError: a file of the run is broken.
         DiskError: the page could not be written.
+        RunFolderError: no file says that bradley wrote the folder.
 
     Example:
 
@@ -50,6 +51,7 @@ def write_report(run_folder: Path) -> Path:
         print(bradley.write_report(Path("runs/first")))  # runs/first/report.html
     """
     run = read_run(run_folder)
+    _refuse_foreign(run.folder)
     path = run.folder / REPORT
     write_text(path, _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run)))
     return path
@@ -70,7 +72,7 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
     Raises:
         UserError: the run has no values of `x`, or as for `write_report`.
         DataError, DiskError: as for `write_report`.
-        RunFolderError: `plots/` is a link.
+        RunFolderError: no file says that bradley wrote the folder, or `plots/` is a link.
 
     Example:
 
@@ -82,6 +84,7 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
             print(path)  # runs/first/plots/training.png, ...
     """
     run = read_run(run_folder)
+    _refuse_foreign(run.folder)
     # Through a link, figures of another owner would be replaced.
     refuse_link(run.folder / PLOTS)
     return [path for name, figure in file_figures(run, x) for path in _write(run.folder / PLOTS / name, figure)]
@@ -97,13 +100,29 @@ def plot_csv(path: Path, x: str = "step") -> tuple[Path, Columns]:
         UserError: as for `read_columns`, or matplotlib is not installed.
         DataError: as for `read_columns`.
         DiskError: the figure could not be written.
+        RunFolderError: the name of the PNG belongs to a file that bradley did not draw, or to a link.
     """
     columns = read_columns(path, x)
     png = path.with_suffix(".png")
     if png == path:
         raise UserError(f"{path} is called like the picture that would be drawn of it", "rename it to end with .csv")
+    refuse_link(png)
+    if png.exists() and not style.is_drawn_here(png):
+        raise RunFolderError(
+            f"{png} exists, and bradley did not draw the picture", "move the picture, or rename the CSV"
+        )
     write_bytes(png, style.png_bytes(plots.table_figure(columns)))
     return png, columns
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `RunFolderError` for a folder that no file of ours calls a run: its files may have another owner."""
+    if not is_ours(real_path(folder), RUN_MARKS):
+        names = ", ".join(mark.name for mark in RUN_MARKS)
+        raise RunFolderError(
+            f"{folder} is not a run of bradley: it has none of {names}",
+            "draw the metrics.csv alone: bradley plot FILE.csv",
+        )
 
 
 def file_figures(run: RunData, x: str | None = None) -> Iterator[tuple[str, "Figure"]]:

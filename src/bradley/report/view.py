@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.ownership import real_path
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
 from ..records import ScoredComparison
@@ -21,7 +22,7 @@ def page_context(run: RunData) -> Json:
     sets = summaries(run)
     name = primary_set(sets)
     return {
-        "name": run.folder.resolve().name,
+        "name": real_path(run.folder).name,
         "facts": _facts(run),
         "verdict": _verdict(name, sets[name], run.results.get("best")) if name else None,
         "sets": sets,

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from ..common.files import disk_errors, make_folder
 from ..common.lock import FolderLock, busy, folder_lock, holder
-from ..common.ownership import is_ours, refuse_filled, refuse_input_as_output, refuse_link
+from ..common.ownership import is_ours, refuse_filled, refuse_input_as_output, refuse_inside, refuse_link
 from ..common.signals import StopRequested
+from ..common.signatures import MODEL_MARK
 from ..config import Config, as_list
 from ..errors import Preempted, RunFolderError, UserError
 from .checkpoints import steps_in
@@ -113,6 +114,7 @@ class Claim:
         """
         with disk_errors(self.folder, "read"):
             refuse_input_as_output(self.folder, inputs(self.config))
+            refuse_inside(self.folder, (*RUN_MARKS, MODEL_MARK))
             if not self.resume:
                 refuse_used(self.folder)
                 return None, False
@@ -203,6 +205,8 @@ def refuse_used(folder: Path) -> None:
     # The writer comes first: the hint to wait is better than the hint to remove the files of a living process.
     if owner := holder(folder):
         raise busy(folder, owner)
+    if is_ours(folder, RUN_MARKS):
+        raise RunFolderError(f"{folder} already holds a run", "go on with --resume, or give another --output")
     refuse_filled(folder, leftovers=(STARTS,))
 
 

@@ -21,10 +21,10 @@ import torch
 from ..common.console import Bar, Console
 from ..common.files import sha256
 from ..common.processes import Rank
+from ..common.signatures import refuse_run_folder
 from ..data.rows import Row, RowPlace, on_one_line
 from ..errors import CheckpointError, DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
-from ..model.folder.card import CARD
 from ..model.folder.save_load import load_model
 from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
 from .output import check_stdout, json_lines, to_stdout
@@ -102,7 +102,7 @@ def score_file(
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
     given, console = Input(source), Console(progress if ranks.rank == 0 else "quiet")
-    check_folder(model)
+    refuse_run_folder(model)
     device = use_device(device, ranks.local_rank)
     options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits}
     load = partial(load_scorer, model, how, device, **options)
@@ -129,13 +129,6 @@ def check_streams(source: str, output: str, ranks: Rank, restart: bool) -> None:
         raise UserError("--restart has no effect with -o -", "leave one of them out")
     if output == STREAM:
         check_stdout()
-
-
-def check_folder(model: Path) -> None:
-    """Raise `CheckpointError` for a run folder in place of the model folder inside."""
-    inside = [path.parent for place in ("model", "checkpoints/*") for path in model.glob(f"{place}/{CARD}")]
-    if not (model / CARD).exists() and inside:
-        raise CheckpointError(f"{model} is a run folder, and a model folder is wanted", f"give {sorted(inside)[-1]}")
 
 
 def use_device(name: str, local_rank: int) -> str:

@@ -107,4 +107,4 @@ def check_output(output: Path) -> None:
 
 def exists(output: Path) -> RunFolderError:
     """Build the error for an output that exists and was not to be replaced."""
-    return RunFolderError(f"{output} exists", "give another -o, or score it anew with --restart")
+    return RunFolderError(f"{output} exists", "give another -o; --restart replaces the file")

@@ -1,10 +1,13 @@
 """Evaluate during training: score every set, keep rows of step 0, best and last, select the best step, and stop."""
 
+import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..common.files import write_text
 from ..common.text import percent_interval
@@ -14,8 +17,8 @@ from ..errors import DivergedError
 from ..evaluate.summary import summarize
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
-from ..runs.layout import PROBE, SELECTION
-from ..scoring.core import score_store
+from ..runs.layout import PROBE, SELECTION, rows_file
+from ..scoring.core import Alone, Sharing, score_store
 from .distributed.strategy import Strategy
 from .metrics import Event, eval_figures
 from .progress import EVALUATOR_FIELDS
@@ -57,6 +60,7 @@ class Evaluator:
         summaries: figures by label ("best", "last") and set; `shown` likewise, with the rows of the samples.
         best_step, best: the best step and the figures deciding the rank; `best` is None before the first evaluation.
         stop_best, waited: the best figure for early stopping, and evaluations since.
+        first_rows: SHA-256 of the files with the rows of step 0, by name; later evaluations do not replace these files.
     """
 
     def __init__(
@@ -78,14 +82,18 @@ class Evaluator:
         self.best: list[float] | None = None
         self.stop_best: float | None = None
         self.waited = 0
+        self.first_rows: dict[str, str] = {}
 
-    def run(self, model: ScoreModel, step: int, strategy: Strategy | None = None) -> Verdict:
+    def run(
+        self, model: ScoreModel, step: int, strategy: Strategy | None = None, tell: Callable[[str], None] | None = None
+    ) -> Verdict:
         """Score every set with the present weights; of several processes, only the main process writes rows.
 
         Args:
             model: of the run.
             step: optimizer steps taken.
             strategy: shares the scoring among processes; None: this process alone.
+            tell: takes a line about the progress before every micro-batch; None for no lines.
 
         Raises:
             DivergedError: a score is not finite.
@@ -93,14 +101,19 @@ class Evaluator:
         """
         budget = self.settings.micro_batch_tokens
         # Every process gets all rows, hence all processes reach the same verdict without another exchange.
-        rows = {name: score_store(model, store, budget, strategy) for name, store in self.stores.items()}
+        rows = {
+            name: score_store(model, store, budget, _Told(strategy or Alone(), name, tell) if tell else strategy)
+            for name, store in self.stores.items()
+        }
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
         improved = self._improves(figures.get(SELECTION))
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
             for name, scored in rows.items() if strategy is None or strategy.group.is_main else ():
-                write_rows(self.folder / f"{name}-{label}.jsonl", scored)
+                digest = write_rows(self.folder / rows_file(name, label), scored)
+                if label == "step-0":
+                    self.first_rows = dict(sorted({**self.first_rows, rows_file(name, label): digest}.items()))
             self.summaries[label], self.shown[label] = figures, shown
         self.best_step = step if improved else self.best_step
         events = [event for name in rows for event in _events(name, figures[name], rows[name], shown.get(name, []))]
@@ -164,6 +177,22 @@ class Evaluator:
         return self.waited >= self.settings.patience
 
 
+class _Told:
+    """Division of micro-batches among processes, with a line about the progress before every micro-batch."""
+
+    def __init__(self, sharing: Sharing, name: str, tell: Callable[[str], None]) -> None:
+        self.sharing, self.name, self.tell = sharing, name, tell
+        self.join = sharing.join
+
+    def numbers(self, cost: np.ndarray) -> Iterator[int]:
+        """Yield the numbers of this process's micro-batches."""
+        for done, number in enumerate(self.sharing.numbers(cost)):
+            self.tell(
+                f"evaluating   {self.name}: {done:,} micro-batches of this process are scored, {len(cost):,} in all"
+            )
+            yield number
+
+
 def steps_between(settings: Eval, num_steps: int) -> int:
     """Return the steps between evaluations of a run: the setting, or a tenth of the run."""
     return settings.every or math.ceil(num_steps / 10)
@@ -183,9 +212,11 @@ def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -
         )
 
 
-def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> None:
-    """Write scored rows as JSON lines, whole or not at all."""
-    write_text(path, "".join(json.dumps(row.to_json()) + "\n" for row in rows))
+def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> str:
+    """Write scored rows as JSON lines, whole or not at all, and return the SHA-256 of the file."""
+    text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
+    write_text(path, text)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _events(

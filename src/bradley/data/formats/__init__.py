@@ -13,15 +13,16 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from ...common.signals import check as check_stopping
 from ...config import Data, as_list
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
+from ...records import replaced as replace
 from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
+from ..sources import plain
 from .base import ASKED_FOR, REASONS, Format, Numbered
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
@@ -103,8 +104,8 @@ def to_comparisons(
         comparison = next(bradley.to_comparisons(rows))
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
-    place = RowPlace(name, name, settings=settings or Data())
-    reading, numbered = choose_format(enumerate(rows, start=1), place)
+    place = RowPlace(name, name, settings=(settings or Data()).of_source(name))
+    reading, numbered = choose_format(plain.numbered(rows, name), place)
     return convert_rows(numbered, reading, place, set())
 
 
@@ -126,7 +127,7 @@ def choose_format(
         DataError: no format fits, a row lacks a column, the function fails, or a column would be lost unread.
         UserError: `format` is unknown, the function is missing, or a column has a name that no format reads.
     """
-    format, columns, name = place.settings.format, place.settings.columns, place.name
+    format, columns, name = place.settings.format_of(), place.settings.columns_of(), place.name
     if ":" not in format and format not in {"auto", "comparison", *FORMATS}:
         hint = f"known formats: auto, {', '.join(FORMATS)}, or module:function"
         raise UserError(f"{format} is not a known format", hint)
@@ -179,7 +180,7 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = T
 
 def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> Reading:
     """Return the reading of the first rows: of a format of fixed columns, or of columns that were found."""
-    columns, name = place.settings.columns, fields.on_one_line(place.name)
+    columns, name = place.settings.columns_of(), fields.on_one_line(place.name)
     labelled = {"auto": "", LABELLED: LABELLED}.get(format)
     if labelled is None:
         return fixed(format)

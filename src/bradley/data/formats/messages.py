@@ -12,6 +12,7 @@ from typing import Any
 
 from ...records import ROLES
 from ..rows import Row
+from ..sources.plain import plain
 
 CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
 """Roles of a turn; `text` and `ids` are roles of bradley alone."""
@@ -184,11 +185,11 @@ def _known(message: Row) -> bool:
 def _parsed(text: str) -> Any:
     """Parse JSON or Python's repr of lists and objects; None for anything else."""
     try:
-        return json.loads(text)
+        return plain(json.loads(text))
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(_with_commas(text.strip()))
+        return plain(ast.literal_eval(_with_commas(text.strip())))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..rows import Row
+from ..rows import Foreign, Row
 from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
 
@@ -266,7 +266,7 @@ def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:
 
 def is_repeated(value: Any, text: str) -> bool:
     """Return True if every text inside a value stands in a text; a value without a text counts as repeated."""
-    return all(part.strip() in text for part in strings(value))
+    return not isinstance(value, Foreign) and all(part.strip() in text for part in strings(value))
 
 
 def strings(value: Any) -> list[str]:

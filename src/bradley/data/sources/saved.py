@@ -2,20 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...common.json_files import read_bytes
+from ...common.ownership import real_path
 from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
 from ..rows import quoted
 from .base import NumberedRows, Source, needed
 from .files import Watch, hash_of
+from .plain import numbered
 
-BATCH_ROWS = 512
-"""Rows of a dataset in memory at a time."""
 SPLITS = "dataset_dict.json"
 """File of a saved `DatasetDict` with the names of its splits."""
 STATE = ("state.json", "dataset_info.json")
@@ -37,29 +37,27 @@ def saved_source(folder: Path, given: str, text: str) -> Source:
     wanted = options(text, ["split"], given).get("split", "")
     if (folder / SPLITS).is_file():
         split = chosen_split(_described(folder / SPLITS, "splits"), wanted, given)
-        part, name, stem = folder / split, f"{folder}?split={split}", f"{folder.resolve().name}/{split}"
+        part, name, stem = folder / split, f"{folder}?split={split}", f"{real_path(folder).name}/{split}"
     else:
-        part, name, stem = folder, str(folder), folder.resolve().name
+        part, name, stem = folder, str(folder), real_path(folder).name
         if wanted:
             chosen_split([_described(folder / STATE[0], "_split") or "(one without a name)"], wanted, given)
     watch = Watch(_files(part))
     return Source(
-        name, stem, given, str(part.resolve()), partial(_rows, part, name, watch), partial(_digest, part, watch)
+        name, stem, given, str(real_path(part)), partial(_rows, part, name, watch), partial(_digest, part, watch)
     )
 
 
-def dataset_rows(dataset: Any, name: str) -> NumberedRows:
-    """Read the rows of a `datasets.Dataset`, numbered from 1, a batch in memory at a time.
+def rows_of(dataset: Any, name: str) -> NumberedRows:
+    """Read the rows of a `datasets.Dataset` in normal form, numbered from 1, a batch in memory at a time.
 
     Raises:
         DataError: a dataset without rows.
     """
     if not len(dataset):
         raise DataError(f"{name} holds no rows", "give a dataset with at least one row")
-    # A saved format, such as torch tensors, would hand over other types than a file's rows.
-    batches = dataset.with_format(None).iter(BATCH_ROWS)
-    rows = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
-    yield from enumerate(rows, start=1)
+    # A saved format may leave out columns.
+    yield from numbered(dataset.with_format(None), name)
 
 
 def chosen_split(names: Sequence[str], wanted: str, given: str, default: str = "") -> str:
@@ -104,7 +102,7 @@ def _files(part: Path) -> list[Path]:
     return sorted(file for file in part.iterdir() if file.is_file()) if part.is_dir() else []
 
 
-def _rows(part: Path, name: str, watch: Watch) -> NumberedRows:
+def _rows(part: Path, name: str, watch: Watch, texts: Collection[str] = ()) -> NumberedRows:
     """Read the rows of a saved split."""
     watch.begin()
     datasets = needed("datasets", name)
@@ -114,7 +112,7 @@ def _rows(part: Path, name: str, watch: Watch) -> NumberedRows:
     except Exception as error:
         message = f"{name} is not a whole saved dataset: {one_line(error)}"
         raise DataError(message, "save it again with save_to_disk") from error
-    yield from dataset_rows(dataset, name)
+    yield from rows_of(dataset, name)
     watch.check()
 
 

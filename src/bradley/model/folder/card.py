@@ -10,15 +10,13 @@ from typing_extensions import TypedDict
 from ...common.files import write_text
 from ...common.json_files import read_json
 from ...common.model_files import check_name, file_errors
-from ...common.ownership import Mark
 from ...common.signatures import CARD as CARD
-from ...common.signatures import COPY, card_edits, refuse_edits, sign
+from ...common.signatures import COPY, card_edits, refuse_edits, refuse_run_folder, sign
+from ...common.signatures import MODEL_MARK as MODEL_MARK
 from ...common.signatures import hash_files as hash_files
 from ...errors import CheckpointError
 from .safety import check_content
 
-MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
-"""File by which a folder is known as a model of ours."""
 FORMAT = 2
 """Value of `format` in a new card; a card of an earlier format lacks later keys, and is read all the same."""
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
@@ -92,6 +90,8 @@ class Card(TypedDict):
     render: dict[str, Any]
     template: str
     template_sha256: NotRequired[str | None]
+    tool_template_sha256: NotRequired[str]
+    kind: NotRequired[str]
     tokenization: NotRequired[Tokenization]
     probe: NotRequired[Probe]
     compute: NotRequired[str]
@@ -122,7 +122,9 @@ def read_card(folder: Path, *, accept_edits: bool = False) -> dict[str, Any]:
     if not there:
         raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
     if not known:
-        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", "train it here")
+        refuse_run_folder(folder)
+        hint = f"{COPY}; a model of another trainer is given to `bradley train` as model.path"
+        raise CheckpointError(f"{folder} holds no {CARD}, so how its texts were rendered is unknown", hint)
     # Before parsing: a huge or deeply nested file from elsewhere could exhaust memory or stack.
     check_content(path)
     card: dict[str, Any] = read_json(path, dict[str, Any], hint=COPY)

@@ -7,15 +7,13 @@ from typing_extensions import TypedDict
 
 from ...common.json_files import read_json
 from ...common.model_files import check_model_files, library_errors
-from ...common.signatures import CARD, check_signed, refuse_edits
+from ...common.signatures import CARD, OWN_EDIT, check_signed, refuse_edits
 from ...errors import CheckpointError
 from ..adapters import import_peft
 from ..weight_files import ADAPTER_CONFIG, file_hash, weight_files
 from .card import read_card
 from .safety import COPY, check_intruders
 
-OWN_EDIT = f"to train from the edited folder as from any other model, remove its {CARD}"
-"""Way to accept an edit of a base model."""
 MOST_RANK = 2**20
 """Largest rank of an adapter; PEFT allocates matrices of this size."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...common.json_files import parse_json, read_bytes
 from ...common.model_files import file_errors
+from ...common.ownership import real_path
 from ...common.text import one_line
 from ...errors import CheckpointError
 
@@ -44,7 +45,7 @@ def check_intruders(folder: Path) -> None:
                 f"{KNOWN}: weights are read from safetensors alone",
             )
         # A link could make a loader read, and an export copy, any file of this user.
-        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
+        if path.is_symlink() and not any(real_path(path).is_relative_to(place) for place in allowed):
             raise CheckpointError(
                 f"{folder} holds {name}, a link to what is outside of it", f"copy the file, or {KNOWN}"
             )
@@ -58,7 +59,7 @@ def check_intruders(folder: Path) -> None:
 def homes(folder: Path) -> list[Path]:
     """List the folders allowed as targets of links: the folder, and the files of its Hub cache."""
     # The Hub cache keeps files under `blobs`, and a snapshot holds links to them.
-    place = folder.resolve()
+    place = real_path(folder)
     return [place, *([place.parents[1] / "blobs"] if place.parent.name == "snapshots" else [])]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...common.model_files import library_errors, quiet_transformers
+from ...common.ownership import real_path
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
@@ -89,7 +90,7 @@ def load_saved(
         return _load_adapter(folder, adapter, base, remote_code, device, compute), []
     check_base(folder, card, base)
     # `exact`: a saved reward model has no weights without a place, unlike a base for training.
-    return load_network(str(folder.resolve()), dropout=False, remote_code=remote_code, exact=True)
+    return load_network(str(real_path(folder)), dropout=False, remote_code=remote_code, exact=True)
 
 
 def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, Tensor]:

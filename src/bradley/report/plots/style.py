@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...common.text import readable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+PROGRAM, MARK_WITHIN = "bradley", 4096
+"""Name of the program in each PNG, and bytes of a PNG within which the name stands."""
 INK, MUTED, GRID, BLUE, ORANGE = "#1f2328", "#6e7781", "#dfe3e8", "#0072b2", "#d55e00"
 GREEN, PURPLE, AMBER, SKY = "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
@@ -94,8 +97,14 @@ def png_bytes(figure: "Figure", dpi: int = 160) -> bytes:
     buffer = io.BytesIO()
     _escape_texts(figure)
     with figure_style():
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": PROGRAM})
     return buffer.getvalue()
+
+
+def is_drawn_here(path: Path) -> bool:
+    """Return True for a PNG with the mark of `png_bytes`; only such a picture may be replaced."""
+    with path.open("rb") as file:
+        return f"Software\0{PROGRAM}".encode() in file.read(MARK_WITHIN)
 
 
 def _escape_texts(figure: "Figure") -> None:
