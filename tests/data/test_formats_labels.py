@@ -396,6 +396,8 @@ def test_rows_of_any_content_are_read_counted_or_refused_in_words(rows, by_hand)
         lambda n: {"label_1": n % 2, "label_2": 1},
         lambda n: {"labels": [1 + n % 2, 1]},
         lambda n: {"worth": [n % 3, 1]},
+        lambda n: {"toxicity_score_a": n % 3, "toxicity_score_b": 1},
+        lambda n: {"error_scores": [n % 3, 1]},
         lambda n: {"votes": ["A", "maybe"]},
         lambda n: {"annotations": [{"score": n % 3}]},
         lambda n: {"is_good": n % 2 == 0},
@@ -412,6 +414,16 @@ def test_what_may_be_a_label_is_never_passed_over_beside_answers_named_by_hand(l
             assert error.hint
         else:
             assert reading.format == "labelled" and reading.counts
+
+
+@pytest.mark.parametrize(
+    "label", [{"toxic": "yes"}, {"toxicity": 0.9}, {"loss": 2.5}, {"n_tokens": 9}, {"tone": "good"}]
+)
+def test_numbers_and_words_that_judge_nothing_are_no_label_of_answers_in_a_list(label):
+    (key, value), other = next(iter(label.items())), {"yes": "no", "bad": "good"}
+    answers = [{"text": GOOD, key: value}, {"text": BAD, key: other.get(value, 1) if isinstance(value, str) else 1}]
+    with pytest.raises(DataError, match="no rank, score or label for each"):
+        read([{"prompt": "q", "answers": answers}] * 3)
 
 
 @given(SIDES, st.sampled_from(["ab", "AB", "12", "01"]), st.booleans())

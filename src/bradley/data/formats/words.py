@@ -51,6 +51,17 @@ SCORE = {
     *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
 }
 RANK = {"rank", "ranks", "ranking", "place"}
+FAULTS = {
+    *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
+    *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
+    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative"),
+}
+"""Words for numbers of which the lower is the better."""
+DECISIVE = {
+    *("chosen", "rejected", "preferred", "nonpreferred", "dispreferred", "unpreferred", "winner", "loser", "accepted"),
+    *("better", "worse", "win", "lose", "non", "not"),
+}
+"""Words for the better and the worse answer that mean nothing else."""
 MEASURES = {
     *(
         "length",
