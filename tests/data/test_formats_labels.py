@@ -384,3 +384,61 @@ def test_rows_of_any_content_are_read_counted_or_refused_in_words(rows, by_hand)
         assert error.message.isprintable() and len(error.message) < 1500 and error.hint
     else:
         assert len(results) == len(rows) and reading.describe().isprintable()
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda n: {"preference_strength": (n % 7) - 3},
+        lambda n: {"preference": n / 10},
+        lambda n: {"score_gap": (-1) ** n * n},
+        lambda n: {"a_helpfulness": n % 3, "b_helpfulness": 2 - n % 3},
+        lambda n: {"label_1": n % 2, "label_2": 1},
+        lambda n: {"labels": [1 + n % 2, 1]},
+        lambda n: {"worth": [n % 3, 1]},
+        lambda n: {"toxicity_score_a": n % 3, "toxicity_score_b": 1},
+        lambda n: {"error_scores": [n % 3, 1]},
+        lambda n: {"votes": ["A", "maybe"]},
+        lambda n: {"annotations": [{"score": n % 3}]},
+        lambda n: {"is_good": n % 2 == 0},
+        lambda n: {"flag": "AB"[n % 2].lower() if n else "tie"},
+    ],
+)
+def test_what_may_be_a_label_is_never_passed_over_beside_answers_named_by_hand(label):
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, **label(n)} for n in range(10)]
+    by_hand = [{"chosen": f"response_{one}", "rejected": f"response_{other}"} for one, other in ("ab", "ba")]
+    for columns in ({}, *by_hand):
+        try:
+            reading, _ = read(rows, columns=columns)
+        except DataError as error:
+            assert error.hint
+        else:
+            assert reading.format == "labelled" and reading.counts
+
+
+@pytest.mark.parametrize(
+    "label", [{"toxic": "yes"}, {"toxicity": 0.9}, {"loss": 2.5}, {"n_tokens": 9}, {"tone": "good"}]
+)
+def test_numbers_and_words_that_judge_nothing_are_no_label_of_answers_in_a_list(label):
+    (key, value), other = next(iter(label.items())), {"yes": "no", "bad": "good"}
+    answers = [{"text": GOOD, key: value}, {"text": BAD, key: other.get(value, 1) if isinstance(value, str) else 1}]
+    with pytest.raises(DataError, match="no rank, score or label for each"):
+        read([{"prompt": "q", "answers": answers}] * 3)
+
+
+@given(SIDES, st.sampled_from(["ab", "AB", "12", "01"]), st.booleans())
+def test_votes_of_several_annotators_in_a_list(values, alphabet, as_numbers):
+    word = {"ab": "ab", "AB": "AB"}.get(alphabet, alphabet)
+
+    def label(row, side, names):
+        ballots = [side, side, 1 - side, side] if side is not None else [0, 1]
+        row["annotations"] = [int(word[one]) if as_numbers and word.isdecimal() else word[one] for one in ballots]
+
+    names = ["output_a", "output_b"]
+    reading, results = read(sided(values, label, names))
+    assert reading.format == "labelled"
+    for result in results:
+        (judgment,) = result.judgments
+        assert result.responses[judgment.better].text == GOOD and judgment.probability == 0.75
+    _, results = read(sided(values, label, names), votes="majority")
+    assert {result.judgments[0].probability for result in results} == {1.0}

@@ -26,10 +26,13 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
             continue
         lists = [at_path(row, path) or [] for row in layout.rows]
         seen = [votes_of(value, answers) for value in lists if value]
-        if any(seen) and all(votes is not None for votes in seen):
-            parts = set(words(path))
-            tier = 0 if wanted is not None or parts & LABEL else 2
-            aspects = len(parts - NEUTRAL - set(answers.stem))
+        parts = set(words(path))
+        tier = 0 if wanted is not None or parts & LABEL else 2
+        aspects = len(parts - NEUTRAL - set(answers.stem))
+        if None in seen and tier == 0:
+            problem = f"{named(path)} holds annotations in which no side was found"
+            found.append(Label((path,), "votes", None, tier, aspects, problem))
+        elif any(seen) and None not in seen:
             found.append(Label((path,), "votes", _reader(path, answers), tier, aspects, shown=_shown(path, answers)))
     return found
 

@@ -22,7 +22,7 @@ from .layout import (
 )
 from .messages import HOLDERS, holder, is_turns, normal
 from .ratings import kind_of_numbers
-from .words import BAD, CORRECT, GOOD, LABEL, NOT, SCORE, polarity
+from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
     *("response", "responses", "answer", "answers", "output", "outputs", "completion", "completions", "summary"),
@@ -250,7 +250,8 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
         if all(isinstance(value, bool | int | float) for value in column):
             meant = kind_of_numbers(parts, column)
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
-            meant = "polar" if len(set(column)) > 1 else ""
+            clear = parts & (LABEL | CORRECT) or all(set(words((value,))) <= DECISIVE for value in column)
+            meant = "polar" if clear and len(set(column)) > 1 else ""
         else:
             meant = ""
         if meant:

@@ -238,7 +238,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
                 found.append(reading_of(_columns(layout, prompt, given, label), others))
             else:
                 unlabelled.append(given)
-                likely += [other.paths[0] for other in others if other.problem]
+                likely += [path for other in others if other.problem for path in other.paths]
         if len(found) == 1:
             return found[0]
         if found:
@@ -367,5 +367,8 @@ def _unread_label(labels: Sequence[Label], given: Given) -> Refused:
     hint = f"read the label in a function of your own: {FUNCTION}"
     # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
     if all(label.tier == 2 for label in labels):
-        hint = f"name the label: --data.columns.label {labels[0].name}; or, if none is a label: --data.ignore {names}"
+        names = names.replace(", ", ",")
+        hint = f"if none is a label: --data.ignore {names}; or {hint}"
+        if len(labels[0].paths) == 1:
+            hint = f"name the label: --data.columns.label {labels[0].name}; or, {hint}"
     return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)

@@ -50,8 +50,39 @@ SCORE = {
     *("score", "scores", "rating", "ratings", "rate", "reward", "rewards", "grade", "grades", "points", "stars", "elo"),
     *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
 }
-RANK = {"rank", "ranks", "ranking", "place", "position"}
-VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
+RANK = {"rank", "ranks", "ranking", "place"}
+FAULTS = {
+    *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
+    *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
+    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative"),
+}
+"""Words for numbers of which the lower is the better."""
+DECISIVE = {
+    *("chosen", "rejected", "preferred", "nonpreferred", "dispreferred", "unpreferred", "winner", "loser", "accepted"),
+    *("better", "worse", "win", "lose", "non", "not"),
+}
+"""Words for the better and the worse answer that mean nothing else."""
+MEASURES = {
+    *(
+        "length",
+        "len",
+        "tokens",
+        "token",
+        "words",
+        "chars",
+        "turns",
+        "turn",
+        "time",
+        "latency",
+        "cost",
+        "num",
+        "n",
+        "id",
+    ),
+    *("index", "idx", "seed", "temperature", "position", "order", "size", "date", "timestamp", "logprob", "logprobs"),
+}
+"""Words for numbers about an answer that say nothing of its worth."""
+VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
