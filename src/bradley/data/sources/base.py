@@ -1,15 +1,24 @@
 """The source of rows: an interface common to all kinds of sources."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ...errors import UserError
 
 Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int, Row]]
-Reader = Callable[[], NumberedRows]
+
+
+class Reader(Protocol):
+    """Reading of a source's rows, numbered from 1, in normal form (see `plain`).
+
+    A table of cells, such as CSV, keeps the columns `texts` as text, although every cell looks like a number. Other
+    sources know the types of their values.
+    """
+
+    def __call__(self, texts: Collection[str] = ()) -> NumberedRows: ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Files of rows: a file as a source, and the table of readers by suffix."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,11 @@ from ...common.files import sha256
 from ...errors import DataError, UserError
 from ..rows import on_one_line
 from .base import NumberedRows, Source
-from .csv_rows import csv_rows
-from .json_rows import json_lines, json_list
+from .csv_rows import TABS, table_rows
+from .json_rows import json_document, json_lines
 from .parquet_rows import parquet_rows
+from .plain import plain_row
+from .text import PACKED
 
 
 def file_source(path: Path, given: str, stem: str = "") -> Source:
@@ -82,8 +84,16 @@ def hash_of(path: Path, watch: Watch) -> str:
     return found
 
 
-def read_rows(path: Path, watch: Watch | None = None) -> NumberedRows:
+def read_rows(
+    path: Path, watch: Watch | None = None, texts: Collection[str] = (), *, as_stored: bool = False
+) -> NumberedRows:
     """Read the rows of a file with their numbers from 1: lines of a .jsonl file, places among the rows of another file.
+
+    Args:
+        path: the file.
+        watch: guard of the file, if a caller has one.
+        texts: columns of a table of cells that hold text, whatever their cells look like.
+        as_stored: leave out the normal form: nulls, dates and bytes inside values stay as the file holds them.
 
     Raises:
         DataError: no rows, an unreadable file, a file that changes meanwhile, or any fault found by the reader of the
@@ -94,7 +104,7 @@ def read_rows(path: Path, watch: Watch | None = None) -> NumberedRows:
     watch = watch or Watch([path])
     watch.begin()
     with readable(path):
-        for numbered in KINDS[suffix_of(path)](path):
+        for numbered in KINDS[suffix_of(path)](path, texts, as_stored):
             empty = False
             yield numbered
     watch.check()
@@ -116,17 +126,41 @@ def suffix_of(path: Path) -> str:
     """
     suffix = known_suffix(path)
     if not suffix:
-        raise UserError(f"{path} is not a file of a known kind", f"known suffixes: {', '.join(KINDS)}")
+        program = next((UNPACK[kind] for kind in UNPACK if path.name.lower().endswith(kind)), "")
+        hint = f"unpack it: {program} {path}" if program else f"known suffixes: {', '.join(KINDS)}"
+        raise UserError(f"{path} is not a file of a known kind", hint)
     return suffix
 
 
-KINDS: dict[str, Callable[[Path], NumberedRows]] = {
-    ".jsonl": json_lines,
-    ".jsonl.gz": json_lines,
-    ".json": json_list,
-    ".json.gz": json_list,
-    ".csv": csv_rows,
-    ".csv.gz": csv_rows,
-    ".parquet": parquet_rows,
+def _lines(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return json_lines(path, as_stored)
+
+
+def _document(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return json_document(path, as_stored)
+
+
+def _commas(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return table_rows(path, texts)
+
+
+def _tabs(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return table_rows(path, texts, TABS)
+
+
+def _parquet(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    rows = parquet_rows(path)
+    return rows if as_stored else ((number, plain_row(row)) for number, row in rows)
+
+
+KINDS: dict[str, Callable[[Path, Collection[str], bool], NumberedRows]] = {
+    **{
+        suffix + packed: read
+        for suffix, read in {".jsonl": _lines, ".json": _document, ".csv": _commas, ".tsv": _tabs}.items()
+        for packed in ("", *PACKED)
+    },
+    ".parquet": _parquet,
 }
 """Suffix -> reader of such files."""
+UNPACK = {".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
+"""Suffix of a packed file that is not read -> program that unpacks the file."""
