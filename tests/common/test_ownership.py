@@ -291,6 +291,7 @@ def test_other_inputs_are_no_outputs(tmp_path):
 WORDS = {
     "/dev/null": "is a device",
     "file": "is a file, and a folder is wanted",
+    "file/deep/er": "is a file, and a folder is wanted",
     "a\0b": "is no name of a folder",
     "full": "already holds files",
     "link": "is a link to",

@@ -98,6 +98,10 @@ def refuse_filled(folder: Path, leftovers: Sequence[str] = (), what: str = "alre
     if "\0" in str(folder):
         raise RunFolderError(f"{str(folder)!r} is no name of a folder", "give another place")
     refuse_link(folder)
+    # Found here, and not after minutes of work when the folder is made.
+    above = next((path for path in folder.parents if path.exists()), folder)
+    if not above.is_dir():
+        raise RunFolderError(f"{above} is a file, and a folder is wanted", "give another place")
     if not folder.exists():
         return
     if not folder.is_dir():

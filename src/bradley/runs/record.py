@@ -12,7 +12,7 @@ from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import holds_ours, leftovers
-from .checks import DONE, Damage, damages, weight_hashes, without_hashes
+from .checks import DONE, MOVE, Damage, all_damages, damages, older, weight_hashes
 from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
 from .run import read_results
 from .shapes import EventLine, Record, Threads
@@ -80,10 +80,10 @@ def is_finished(folder: Path, config: Config, say: Callable[[str], None]) -> boo
     Args:
         folder: the run folder.
         config: settings of the run.
-        say: prints a line about a damaged file, which a resume makes again; or about a run without hashes.
+        say: prints a line about a damaged file, which a resume makes again; or about a run of an earlier version.
 
     Raises:
-        CheckpointError: a file is damaged that no resume can make again.
+        CheckpointError: a file is damaged that no resume can make again, or was added.
     """
     try:
         status = read_status(folder)
@@ -94,12 +94,14 @@ def is_finished(folder: Path, config: Config, say: Callable[[str], None]) -> boo
         say(f"{error.message}: the end of the run is done again")
         return False
     if found is not None and found.final:
-        raise CheckpointError(f"{folder / found.name} {found.what}", f"put the file back; {HINT}")
+        raise CheckpointError(
+            f"{folder / found.name} {found.what}", MOVE if found.added else f"put the file back; {HINT}"
+        )
     if found is not None:
         say(f"{folder / found.name} {found.what}: the end of the run is done again")
         return False
-    if "files" not in status:
-        say(without_hashes(folder))
+    if line := older(folder, status):
+        say(line)
     # Through JSON on both sides: JSON turns tuples into lists, and unequal types would mean an unfinished run.
     return bool(read_json(folder / CONFIG, hint=HINT) == json.loads(config.model_dump_json()))
 
@@ -114,7 +116,7 @@ def _damage(folder: Path, status: Mapping[str, Any]) -> Damage | None:
         read_results(folder)
         read_json(folder / CONFIG, hint=HINT)
         return next(damages(folder, weight_hashes(folder)), None)
-    found = list(damages(folder, status["files"]))
+    found = list(all_damages(folder, status["files"]))
     return next((damage for damage in found if damage.final), found[0] if found else None)
 
 
