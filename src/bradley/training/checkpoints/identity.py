@@ -122,7 +122,7 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
         if field == "config":
             # A record of an earlier version lacks later settings, which then had no other value than the default.
             defaults = {name: json.loads(json.dumps(each.default)) for name, each in settings_of(Config).items()}
-            old = {key: defaults[key] for key in new if key in defaults} | old
+            old = {**{key: defaults[key] for key in new if key in defaults}, **old}
         for key in old.keys() | new.keys():
             if old.get(key) != new.get(key):
                 changed[key if field == "config" else f"{field}.{key}"] = [old.get(key), new.get(key)]
