@@ -159,7 +159,7 @@ def _read(
                 _add(table, report, count(numbered(rows, f"{name} rows")), place)
             for source, part in found:
                 own = reading.of_source(source.given, source.name, name)
-                read = count(source.rows(text_columns(own.columns_of())))
+                read = count((source.counting or source.rows)(text_columns(own.columns_of())))
                 _add(table, report, read, RowPlace(source.name, source.stem, settings=own), part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 

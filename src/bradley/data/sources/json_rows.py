@@ -5,12 +5,13 @@ The parser itself notes the objects with nulls, so that a row without any needs 
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...common.signals import check as check_stopping
 from ...errors import DataError
+from ..faults import counted
 from ..rows import kind, names_of, quoted
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
@@ -20,25 +21,29 @@ LINES = "a list of rows is a .json file, and a .jsonl file has an object per lin
 """Hints for a value that is no row."""
 
 
-def json_lines(path: Path, nulls: bool = False) -> NumberedRows:
+def json_lines(path: Path, nulls: bool = False, *, count_faults: bool = False) -> NumberedRows:
     """Read an object per line, numbered by line. Blank lines and CRLF are accepted.
 
     Args:
         path: the file.
         nulls: keep nulls inside nested objects.
+        count_faults: True to yield a `Faulty` for a line at fault, instead of an error.
 
     Raises:
         DataError: a line that is not UTF-8, not JSON or not an object; a repeated key of an object; NaN or Infinity,
             both unknown to JSON.
     """
-    yield from objects_of(lines(path), str(path), nulls)
+    yield from objects_of(lines(path), str(path), nulls, count_faults=count_faults)
 
 
-def objects_of(lines: Iterable[Line], name: str, nulls: bool = False) -> NumberedRows:
-    """Read the objects of a file's lines; messages call the file `name`. Raises as `json_lines`."""
+def objects_of(
+    lines: Iterable[Line], name: str, nulls: bool = False, *, count_faults: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """Read the objects of a file's lines; messages call the file `name`. Arguments and errors as of `json_lines`."""
     parser = _Parser()
     for number, start, raw in lines:
         check_stopping()
+<<<<<<< HEAD
         if raw and not raw.isspace():
             where = f"{name}, line {number}"
             try:
@@ -54,6 +59,31 @@ def objects_of(lines: Iterable[Line], name: str, nulls: bool = False) -> Numbere
             if parser.empty and not nulls:
                 parser.drop_nulls([value])
             yield number, value
+=======
+        if not raw or raw.isspace():
+            continue
+        try:
+            row = _row(parser, raw, f"{name}, line {number}", start)
+        except DataError as error:
+            yield number, counted(error, number, count_faults)
+            continue
+        if not nulls:
+            parser.drop_nulls([row])
+        yield number, row
+
+
+def _row(parser: "_Parser", raw: bytes, where: str, start: int) -> Row:
+    """Parse a line as a row; raise `DataError` for a line at fault."""
+    try:
+        value = parser.parse(raw, where, start)
+    except DataError as error:
+        # Only the last line can lack a line feed, and a broken last line may come from a cut download.
+        if raw.endswith(b"\n"):
+            raise
+        message = f"{error.message}; this last line has no line end, so the file may have been cut short"
+        raise DataError(message, error.hint) from error
+    return _object(value, where)
+>>>>>>> w-ledger
 
 
 def json_document(path: Path, nulls: bool = False) -> NumberedRows:
