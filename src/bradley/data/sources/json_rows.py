@@ -43,23 +43,6 @@ def objects_of(
     parser = _Parser()
     for number, start, raw in lines:
         check_stopping()
-<<<<<<< HEAD
-        if raw and not raw.isspace():
-            where = f"{name}, line {number}"
-            try:
-                value = parser.parse(raw, where, start)
-            except DataError as error:
-                # Only the last line can lack a line feed, and a broken last line may come from a cut download.
-                if raw.endswith(b"\n"):
-                    raise
-                message = f"{error.message}; this last line has no line end, so the file may have been cut short"
-                raise DataError(message, error.hint) from error
-            if not isinstance(value, dict):
-                raise _no_row(value, where, LINES if isinstance(value, list) else ROW)
-            if parser.empty and not nulls:
-                parser.drop_nulls([value])
-            yield number, value
-=======
         if not raw or raw.isspace():
             continue
         try:
@@ -67,7 +50,7 @@ def objects_of(
         except DataError as error:
             yield number, counted(error, number, count_faults)
             continue
-        if not nulls:
+        if parser.empty and not nulls:
             parser.drop_nulls([row])
         yield number, row
 
@@ -82,8 +65,9 @@ def _row(parser: "_Parser", raw: bytes, where: str, start: int) -> Row:
             raise
         message = f"{error.message}; this last line has no line end, so the file may have been cut short"
         raise DataError(message, error.hint) from error
-    return _object(value, where)
->>>>>>> w-ledger
+    if not isinstance(value, dict):
+        raise _no_row(value, where, LINES if isinstance(value, list) else ROW)
+    return value
 
 
 def json_document(path: Path, nulls: bool = False) -> NumberedRows:
