@@ -23,7 +23,7 @@ OF_SHUTIL = {"rmtree", "move"}
 OF_PATHS = {"unlink", "rmdir", "rename", "symlink_to", "hardlink_to", "resolve"}
 """Methods of a path, unmistakable by name. `replace` of a text has two arguments, of a path one.
 
-`resolve` removes nothing, but raises RuntimeError for a link to itself: `disk.real_path` does not.
+`resolve` removes nothing, but raises RuntimeError for a link to itself: `ownership.real_path` does not.
 """
 OF_TEMPFILE = {
     "TemporaryDirectory",

@@ -148,12 +148,13 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path):
     json.dumps(splits.report).encode()
 
 
-def test_a_limit_of_temporary_files_is_met_in_the_last_block():
+@pytest.mark.parametrize("limit", [0, 1, 100])
+def test_a_limit_of_temporary_files_is_met_in_the_last_block(limit):
     table = ComparisonTable()
     for row in comparisons(3):
         table.add(row)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
     try:
         with pytest.raises(DiskError, match="do not fit on the disk of temporary files"):
             _ = table.columns

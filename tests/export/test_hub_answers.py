@@ -150,19 +150,22 @@ def test_an_odd_answer_during_an_upload_is_an_error_of_the_hub(hub, tmp_path, st
     assert error.exit_code == 9 and "could not be uploaded" in error.message
 
 
-def test_a_hub_that_never_answers_is_given_up_and_the_wait_is_told(hub, monkeypatch):
+@pytest.mark.parametrize(("place", "private"), [(WHOAMI, False), (WHOAMI, True), ("/api/models/", True)])
+def test_a_hub_that_never_answers_is_given_up_and_the_wait_is_told(hub, monkeypatch, place, private):
     monkeypatch.setattr(client, "CHECK_SECONDS", 0.4)
     monkeypatch.setattr("bradley.common.deadline.NOTICE_SECONDS", 0.1)
     monkeypatch.setattr(client.ask, "__kwdefaults__", {**client.ask.__kwdefaults__, "seconds": 0.4})
     told = []
-    error = refused(hub, {WHOAMI: SILENCE}, lambda: check_hub("ada/rm", say=told.append))
-    assert "no answer within" in error.message and told == ["asking the Hub ..."]
+    error = refused(hub, {place: SILENCE}, lambda: check_hub("ada/rm", private, told.append))
+    assert "no answer within" in error.message and set(told) == {"asking the Hub ..."}
 
 
-def test_an_upload_to_a_hub_that_falls_silent_ends(hub, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stage", ["/api/repos/create", "/preupload/", "/commit/"])
+def test_an_upload_to_a_hub_that_falls_silent_ends(hub, tmp_path, monkeypatch, stage):
+    hub.files, hub.private = {}, {}
     monkeypatch.setattr(client, "UPLOAD_SECONDS", 0.2)
     (tmp_path / "a.txt").write_text("a")
-    error = refused(hub, {"/preupload/": SILENCE}, lambda: push(tmp_path, "ada/rm"))
+    error = refused(hub, {stage: SILENCE}, lambda: push(tmp_path, "ada/rm"))
     assert "could not be uploaded" in error.message
 
 

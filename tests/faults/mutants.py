@@ -10,6 +10,7 @@ from typing import Any
 from bradley.common import disk, files, trees
 from bradley.common.signals import StopRequested
 from bradley.errors import Preempted
+from bradley.runs.shapes import FileEntry
 from bradley.training.checkpoints import store
 from bradley.training.checkpoints.store import Checkpoints
 from bradley.training.saver import Saver
@@ -78,7 +79,11 @@ def rotate_first() -> None:
 
 def metrics_late() -> None:
     """The metrics that a checkpoint counts on are not synced before it."""
-    JsonLines.sync = lambda self: self._file.path.stat().st_size  # type: ignore[method-assign]
+
+    def late(self: JsonLines) -> FileEntry:
+        return {"sha256": self._file._digest.hexdigest(), "bytes": self._file._size}
+
+    JsonLines.sync = late  # type: ignore[method-assign]
 
 
 def unsaved_when_asked() -> None:

@@ -50,6 +50,19 @@ def test_of_each_that_is_kept_the_best_that_it_names_is_kept_too(run, keep):
         assert set(steps) == {*newest, *named}
 
 
+@pytest.mark.parametrize("name", ["NOTES.md", "mine/a.txt", "model.safetensors.bak"])
+def test_what_somebody_put_into_an_old_checkpoint_is_kept(run, name):
+    folder = run / "checkpoints"
+    for each in saved(run, range(4), {0}, 1):
+        checkpoints, steps = each
+        if 1 in steps and not (folder / "step-000001" / name).exists() and max(steps) == 1:
+            (folder / "step-000001" / name).parent.mkdir(exist_ok=True)
+            (folder / "step-000001" / name).write_text("mine")
+    assert (folder / ".bad-step-000001" / name).read_text() == "mine" and steps == [0, 3]
+    assert checkpoints.newest().step == 3 and (folder / ".bad-step-000001" / name).read_text() == "mine"
+    assert not (folder / "step-000002").exists() and not (folder / ".bad-step-000002").exists()
+
+
 def test_the_first_one_is_the_best_so_far_whatever_it_is_called(run):
     for checkpoints, _ in saved(run, (0, 1), set()):
         assert checkpoints.index["best"]["step"] == 0

@@ -63,12 +63,16 @@ def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
 
 @linux
 @pytest.mark.parametrize(
-    ("scenario", "what"), [("stands still", "stands still for"), ("hangs at its exit", "has not ended")]
-)
-def test_a_rank_that_stands_still_is_ended(tmp_path, scenario, what):
+    ("scenario", "ranks", "what"),
+    [("stands still", [1], "stands still for"), ("the first stands still", [0], "stands still for"),
+     ("both stand still", [0, 1], "stands still for"), ("hangs at its exit", [1], "has not ended"),
+     ("the first hangs at its exit", [0], "has not ended"), ("is suspended at its exit", [1], "")],
+)  # fmt: skip
+def test_a_rank_that_stands_still_is_ended(tmp_path, scenario, ranks, what):
     ended, _ = run(tmp_path / "run", scenario)
-    one = next(one for one in starts(tmp_path / "run") if one.rank == 1)
-    assert ended.code == 8 and f"rank 1 of this machine (process {one.pid}) {what}" in ended.what
+    pids = {one.rank: one.pid for one in starts(tmp_path / "run")}
+    told = [f"rank {rank} of this machine (process {pids[rank]}) {what}" for rank in ranks]
+    assert ended.code == 8 and any(text in ended.what for text in told), ended.what
     assert all_gone(tmp_path / "run")
 
 

@@ -30,6 +30,31 @@ def test_signals_while_a_rank_starts_end_it_as_preempted(tmp_path, sends):
     assert said.count("error:") == 1 and (tmp_path / "ended-0").exists() and not (tmp_path / "rank-0").exists()
 
 
+NESTED = """
+import os, signal, sys
+from pathlib import Path
+rename, number = Path.rename, getattr(signal, sys.argv.pop(1))
+def again(path, target):
+    found = rename(path, target)
+    os.kill(os.getpid(), number)
+    return found
+Path.rename = again
+from bradley.launch.rank import main
+main()
+"""
+"""A rank that gets the next signal in the middle of the handler of the first."""
+
+
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_during_the_handler_of_another_changes_nothing(tmp_path, second):
+    (tmp_path / "agent").write_text(str(os.getpid()))
+    (tmp_path / "x.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    places = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-P", "-c", NESTED, second, str(tmp_path), str(tmp_path / "x.py")]
+    done = subprocess.run(command, env=places, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
+
+
 def test_an_orderly_end_may_come_twice_and_before_the_start(tmp_path):
     mark, ended = tmp_path / "rank-0", tmp_path / "ended-0"
     end_orderly(mark, ended)

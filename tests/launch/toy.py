@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bradley.launch.heartbeat import Heartbeat
@@ -89,19 +90,31 @@ def lose_and_tell() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def stand_still() -> None:
-    """Rank 1 is suspended, a second of silence being too long, and the other one waits for it without end."""
-    Heartbeat.current.path.write_text("1")
-    if RANK == 1:
-        os.kill(os.getpid(), signal.SIGSTOP)
+def beat() -> None:
+    """Let three seconds of silence be too long. Whole or not at all: the launcher reads at any moment."""
+    draft = OUTPUT / f".beat-{RANK}"
+    draft.write_text("3")
+    draft.replace(Heartbeat.current.path)
+
+
+def suspend() -> None:
+    """Stand still as a whole, with every thread."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def stand_still(*ranks: int) -> None:
+    """Some ranks are suspended, and the other one waits without end."""
+    beat()
+    if RANK in ranks:
+        suspend()
     wait()
 
 
-def hang_at_exit() -> None:
-    """Rank 1 ends as it should, and hangs in what Python does at its exit."""
-    Heartbeat.current.path.write_text("1")
-    if RANK == 1:
-        atexit.register(wait)
+def hang_at_exit(rank: int, how: Callable[[], object] = wait) -> None:
+    """A rank ends as it should, and hangs in what Python does at its exit."""
+    beat()
+    if rank == RANK:
+        atexit.register(how)
     say("done", 0)
 
 
@@ -115,8 +128,12 @@ def be_killed_when_asked() -> None:
 
 SCENARIOS = {
     "killed when asked": be_killed_when_asked,
-    "stands still": stand_still,
-    "hangs at its exit": hang_at_exit,
+    "stands still": lambda: stand_still(1),
+    "the first stands still": lambda: stand_still(0),
+    "both stand still": lambda: stand_still(0, 1),
+    "hangs at its exit": lambda: hang_at_exit(1),
+    "the first hangs at its exit": lambda: hang_at_exit(0),
+    "is suspended at its exit": lambda: hang_at_exit(1, suspend),
     "well": lambda: say("done", 0),
     "stop": stop_when_asked,
     "die": lambda: die(signal.SIGKILL),

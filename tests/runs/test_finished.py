@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bradley.errors import BradleyError, CheckpointError, RunFolderError, UserError
+from bradley.common.files import write_text
+from bradley.errors import BradleyError, CheckpointError, UserError
 from bradley.report.page import write_report
 from bradley.runs import checks
 from bradley.runs.reader import read_run
@@ -113,7 +114,9 @@ def test_a_changed_file_is_named_and_made_again(ended, folder, capsys, name, har
         return
     assert run(folder).results["sets"] == read_results(ended).results["sets"]
     assert f"{folder / name}" in capsys.readouterr().err.replace("\n", "")
-    assert fingerprint(folder) == fingerprint(ended)
+    # The edited model is kept beside the new one: the edit may be somebody's work.
+    made = {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")}
+    assert made == fingerprint(ended) and (folder / ".bad-model").exists() == (harm == "edited" and "model/" in name)
     assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
 
 
@@ -163,15 +166,103 @@ def test_rows_of_a_run_are_checked_and_a_wrong_name_is_said(folder):
         ended.rows("valid")
 
 
-def forget_hashes(folder):
+def forget_hashes(folder, *names):
     status = json.loads((folder / "status.json").read_text())
-    del status["files"]
+    for name in names or ("files", checks.ITSELF):
+        del status[name]
     (folder / "status.json").write_text(json.dumps(status))
+
+
+def without(name):
+    return lambda status: status["files"].pop(name)
+
+
+EDITS = {
+    "an entry less": without("results.json"),
+    "no entries": lambda status: status["files"].clear(),
+    "no hashes": lambda status: status.pop("files"),
+    "another state": lambda status: status.update(state="failed"),
+    "another hash": lambda status: status["files"].update({"results.json": "0" * 64}),
+    "a key more": lambda status: status.update(more=1),
+    "another hash of itself": lambda status: status.update({checks.ITSELF: "0" * 64}),
+}
+
+
+def edit_results(folder):
+    results = json.loads((folder / "results.json").read_text())
+    results["sets"]["valid"]["accuracy"]["value"] = 0.99
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_status_is_named_and_nothing_there_is_believed(ended, folder, capsys, edit):
+    edit_results(folder)
+    status = json.loads((folder / "status.json").read_text())
+    EDITS[edit](status)
+    (folder / "status.json").write_text(json.dumps(status))
+    for read in (read_run, read_results, write_report):
+        with pytest.raises(CheckpointError, match=r"status\.json was edited") as caught:
+            read(folder)
+        assert caught.value.hint
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    assert "status.json was edited" in capsys.readouterr().err.replace("\n", "")
+    assert fingerprint(folder) == fingerprint(ended)
+
+
+@pytest.mark.parametrize("name", [*checks.READ_BACK, checks.MODEL_CARD])
+def test_a_file_without_its_hash_in_an_older_status_is_not_believed(ended, folder, capsys, name):
+    forget_hashes(folder, checks.ITSELF)
+    status = json.loads((folder / "status.json").read_text())
+    without(name)(status)
+    (folder / "status.json").write_text(json.dumps(status))
+    if name not in ("run.json", checks.MODEL_CARD):
+        with pytest.raises(CheckpointError, match=f"holds no hash of {name}"):
+            read_run(folder)
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    assert f"holds no hash of {name}" in capsys.readouterr().err.replace("\n", "")
+    assert fingerprint(folder) == fingerprint(ended)
+
+
+def test_a_status_without_a_hash_of_itself_is_taken_and_that_is_said_once(folder, capsys):
+    forget_hashes(folder, checks.ITSELF)
+    checks.say_once.cache_clear()
+    assert run(folder).results["steps"] == 15
+    assert capsys.readouterr().err.count("without a hash of status.json") == 1
+    read_run(folder)
+    write_report(folder)
+    assert capsys.readouterr().err.count("without a hash of status.json") == 1
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["signed", "older"])
+@pytest.mark.parametrize(
+    "name",
+    ["eval/other-best.jsonl", "eval/valid-worst.jsonl", "model/vocab.txt", "model/added_tokens.json",
+     "model/model-00002-of-00002.safetensors", "model/templates/other.jinja"],
+)  # fmt: skip
+def test_an_added_file_that_would_be_believed_is_refused_and_left_alone(folder, name, own):
+    if not own:
+        forget_hashes(folder, checks.ITSELF)
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "eval/valid-best.jsonl", folder / name)
+    before = contents(folder)
+    for read in (run, read_run, write_report) if name.startswith("eval") else (run,):
+        with pytest.raises(CheckpointError, match=name) as caught:
+            read(folder)
+        assert "move" in caught.value.hint and contents(folder) == before
+
+
+def test_an_added_file_that_nobody_believes_harms_nothing(folder, capsys):
+    for name in ("notes.txt", "eval/notes.txt", "model/README.md", "model/.DS_Store", "plots/more.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    assert run(folder).results["steps"] == 15
+    read_run(folder)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(folder, capsys):
     forget_hashes(folder)
-    checks.say_without_hashes.cache_clear()
+    checks.say_once.cache_clear()
     assert run(folder).results["steps"] == 15
     assert capsys.readouterr().err.count("without hashes") == 1
     read_run(folder)
@@ -179,15 +270,57 @@ def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(fol
     assert capsys.readouterr().err.count("without hashes") == 1
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_a_model_without_a_card_of_ours_is_not_replaced(folder, harm):
-    """Nothing inside says that bradley wrote the files: they may be somebody's."""
-    forget_hashes(folder)
-    HARM[harm](folder / "model/bradley.json")
-    before = sorted(path.name for path in (folder / "model").iterdir())
-    with pytest.raises(RunFolderError, match=r"bradley\.json of bradley: it is not replaced"):
+@pytest.mark.parametrize("older", [False, True], ids=["hashed", "older"])
+@pytest.mark.parametrize("harm", ["gone", "empty", "cut", "swapped", "a folder", "a brace", "no text"])
+def test_a_model_without_a_usable_card_is_set_aside_and_published_again(ended, folder, capsys, harm, older):
+    """Nothing inside says that bradley wrote the files: they may be somebody's, and are kept."""
+    card, model = folder / "model/bradley.json", folder / "model"
+    if older:
+        forget_hashes(folder)
+    broken = {"a brace": lambda path: path.write_text("{"), "no text": lambda path: path.write_bytes(b"\xff\xfe")}
+    {**HARM, **broken}[harm](card)
+    (model / "mine.txt").write_text("mine")
+    before = {path.relative_to(model): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert run(folder).results["sets"] == read_results(ended).results["sets"]
+    aside = folder / ".bad-model"
+    said = capsys.readouterr().err.replace("\n", "")
+    assert {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()} == before
+    assert said.count("now called .bad-model") == 1
+    wanted = fingerprint(ended)
+    assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
+    assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README.md", "mine/a.txt", "model.py", "config.json", "chat_template.jinja"])
+def test_what_somebody_put_into_the_model_folder_is_kept(folder, capsys, name):
+    """Another file of the run is gone, so the model is published again."""
+    path = folder / "model" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text((path.read_text() if path.exists() else "") + "\n")
+    before = path.read_bytes()
+    (folder / "results.json").unlink()
+    run(folder)
+    assert (folder / ".bad-model" / name).read_bytes() == before
+    assert f"what bradley did not write ({name})" in capsys.readouterr().err.replace("\n", "")
+    (folder / "results.json").unlink()
+    run(folder)
+    assert not (folder / ".bad-model-2").exists(), "nothing of anybody else was inside the second time"
+
+
+def test_a_second_unusable_model_gets_a_name_of_its_own(folder):
+    for name in (".bad-model", ".bad-model-2"):
+        (folder / "model/bradley.json").unlink()
         run(folder)
-    assert sorted(path.name for path in (folder / "model").iterdir()) == before
+        assert (folder / name / "model.safetensors").is_file()
+
+
+def test_a_file_in_the_place_of_the_model_is_set_aside(ended, folder):
+    shutil.rmtree(folder / "model")
+    (folder / "model").write_text("mine")
+    run(folder)
+    assert (folder / ".bad-model").read_text() == "mine"
+    wanted = fingerprint(ended)
+    assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
 
 
 @pytest.mark.parametrize("name", ["model/model.safetensors", "results.json", "config.json"])
@@ -226,3 +359,14 @@ def test_a_file_that_may_not_be_read_is_named(folder, monkeypatch, name, read, h
     with pytest.raises(BradleyError, match="Permission denied") as caught:
         read(folder)
     assert caught.value.exit_code in (3, 4, 7) and name in caught.value.message
+
+
+def test_a_report_that_is_gone_is_written_again_and_another_is_not(folder, monkeypatch):
+    monkeypatch.setattr(
+        "bradley.training.run.write_pages", lambda folder, console: write_text(folder / "report.html", "new")
+    )
+    run(folder)
+    assert (folder / "report.html").read_text() == "new"
+    (folder / "report.html").write_text("old")
+    run(folder)
+    assert (folder / "report.html").read_text() == "old"

@@ -17,15 +17,6 @@ FILE_MODE, FOLDER_MODE = 0o664, 0o775
 """Rights of new files and folders before the umask: only the owner and the group may write, under every umask."""
 
 
-def real_path(path: Path) -> Path:
-    """Return the absolute path behind all links; a link that leads to itself stays where the loop begins.
-
-    `Path.resolve` raises RuntimeError there, an exception that no reader of files expects; opening the result gives the
-    system's own error.
-    """
-    return Path(os.path.realpath(path))
-
-
 def create(path: Path) -> int:
     """Open a new file for writing and return the handle.
 

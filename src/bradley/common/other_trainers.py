@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .disk import real_path
+from .ownership import real_path
 
 BESIDE = ("config.json", "*token*.json", "tokenizer.model", "vocab.*", "merges.txt", "*.jinja")
 """Names of the files besides weights that the other trainers save with the shards."""

@@ -98,6 +98,10 @@ def refuse_filled(folder: Path, leftovers: Sequence[str] = (), what: str = "alre
     if "\0" in str(folder):
         raise RunFolderError(f"{str(folder)!r} is no name of a folder", "give another place")
     refuse_link(folder)
+    # Found here, and not after minutes of work when the folder is made.
+    above = next((path for path in folder.parents if path.exists()), folder)
+    if not above.is_dir():
+        raise RunFolderError(f"{above} is a file, and a folder is wanted", "give another place")
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -134,7 +138,7 @@ def refuse_inside(place: Path, marks: Sequence[Mark]) -> None:
     Raises:
         RunFolderError: a folder above, behind all links, is ours.
     """
-    above = next((folder for folder in _resolved(place).parents if is_ours(folder, marks)), None)
+    above = next((folder for folder in real_path(place).parents if is_ours(folder, marks)), None)
     if above is not None:
         raise RunFolderError(
             f"{place} lies in {above}, a run or model of bradley", "give a place outside of the folder"
@@ -151,9 +155,9 @@ def refuse_input_as_output(output: Path, inputs: Iterable[Path | str]) -> None:
     Raises:
         RunFolderError: an input is the output under any name, or lies in the output folder.
     """
-    target = _resolved(output)
+    target = real_path(output)
     for given in inputs:
-        source = _resolved(Path(given))
+        source = real_path(Path(given))
         if str(given) and os.path.lexists(source) and (source == target or _holds(output, target, source)):
             relation = "lies in" if target in source.parents else "is"
             raise RunFolderError(f"the input {given} {relation} the output {output}", "give another output")
@@ -170,8 +174,12 @@ def _holds(output: Path, target: Path, source: Path) -> bool:
         return False
 
 
-def _resolved(path: Path) -> Path:
-    """Resolve a path as far as the system can."""
+def real_path(path: Path) -> Path:
+    """Return the absolute path behind all links, as far as the system can tell.
+
+    A link that leads to itself stays where the loop begins. `Path.resolve` raises RuntimeError there, an exception that
+    no reader of files expects; opening the result gives the system's own error.
+    """
     try:
         return Path(os.path.realpath(path))
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ..errors import CheckpointError
 from .files import sha256
-from .json_files import hash_json
+from .json_files import hash_json, read_json
 from .model_files import file_errors
 from .ownership import Mark
 from .text import and_more
@@ -80,6 +80,23 @@ def believed(folder: Path) -> list[str]:
     found = (path for pattern in ("*", "*/*.jinja") for path in folder.glob(pattern) if path.is_file())
     names = {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
     return sorted(name for name in names if name in BELIEVED_NAMES or name.endswith(BELIEVED_ENDINGS))
+
+
+def unlike_saved(folder: Path) -> list[str]:
+    """List the files of a saved model folder that are not as saved: edited, or put there by somebody else.
+
+    Hidden files, which systems put into folders, do not count; nor do weight files of the card, which nobody edits by
+    hand.
+
+    Raises:
+        CheckpointError: a file may not be read, or the card is broken.
+    """
+    card = read_json(folder / CARD, Signed, hint=COPY)
+    known, weights = card.get(FILES, {}), card.get(WEIGHTS, {})
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = sorted(name for name in names - {CARD, *weights} if not name.rpartition("/")[2].startswith("."))
+    with file_errors(folder):
+        return [*card_edits(card), *(name for name in found if sha256(folder / name) != known.get(name))]
 
 
 def sign(card: Mapping[str, Any]) -> dict[str, Any]:

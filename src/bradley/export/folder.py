@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..common.disk import real_path
 from ..common.files import disk_errors, replace_folder, write_text
 from ..common.lock import place_lock
-from ..common.ownership import named, refuse_filled, refuse_input_as_output, refuse_inside
+from ..common.ownership import named, real_path, refuse_filled, refuse_input_as_output, refuse_inside
 from ..common.version import version
 from ..errors import CheckpointError, UserError
 from ..model.finite import is_finite

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common import signals as stopping
-from ..common.disk import real_path
+from ..common.ownership import real_path
 from ..common.processes import alive, child_command, child_environment, safe_python
 from ..errors import Preempted, RankError, UserError
 from ..runs.status import write_last

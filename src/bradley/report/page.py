@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common.disk import real_path
 from ..common.files import write_bytes, write_text
-from ..common.ownership import is_ours, refuse_link
+from ..common.ownership import is_ours, real_path, refuse_link
 from ..common.text import readable
 from ..errors import RunFolderError, UserError
 from ..runs.layout import PLOTS, REPORT, RUN_MARKS

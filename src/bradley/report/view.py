@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..common.disk import real_path
+from ..common.ownership import real_path
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
 from ..records import ScoredComparison

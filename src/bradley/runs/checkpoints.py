@@ -8,7 +8,7 @@ from ..common.ownership import is_ours
 from .layout import CHECKPOINT_MARK, INDEX
 
 BAD = ".bad-"
-"""Prefix in the name of a damaged checkpoint."""
+"""Prefix in the name of a damaged checkpoint, or of an unusable `model/`."""
 
 
 def leftovers(folder: Path) -> bool:

@@ -71,6 +71,15 @@ def contents(folder: Path) -> dict[str, Path]:
     return found
 
 
+def added(folder: Path) -> list[str]:
+    """List the files of a checkpoint that the manifest does not name: somebody else has put the files there."""
+    try:
+        known = read_manifest(folder)["files"]
+        return [name for name in contents(folder) if name not in known]
+    except DamagedError:
+        return []
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a checkpoint, without reading the files named there.
 

@@ -12,13 +12,15 @@ from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import holds_ours, leftovers
-from .checks import DONE, Damage, damages, weight_hashes, without_hashes
+from .checks import DONE, MOVE, Damage, all_damages, damages, older, sign, weight_hashes
 from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
 from .run import read_results
 from .shapes import EventLine, Record, Threads
 from .status import read_status
 
 HINT = "copy the whole run folder, or begin anew"
+ITSELF = "record_sha256"
+"""Entry of `run.json`: hash of the content without this entry."""
 MOST_THREADS = 4096
 """Most threads of a recorded run; a larger number is damage, and could end the process."""
 
@@ -68,6 +70,9 @@ def begun(folder: Path) -> bool:
 
 def _checked(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path, Record, hint=HINT)
+    # A resume compares the run with the identity in here, and keeps the starts as the history of the run.
+    if ITSELF in record and record != sign(record, ITSELF):
+        raise CheckpointError(f"{path} was edited: the content has another hash than the hash inside", HINT)
     threads = check_shape(record["identity"].get("threads"), Threads, path, hint=HINT)["number"]
     if not 1 <= threads <= MOST_THREADS:
         raise CheckpointError(f"{path} is broken: identity.threads.number is {threads!r:.40}", HINT)
@@ -80,10 +85,10 @@ def is_finished(folder: Path, config: Config, say: Callable[[str], None]) -> boo
     Args:
         folder: the run folder.
         config: settings of the run.
-        say: prints a line about a damaged file, which a resume makes again; or about a run without hashes.
+        say: prints a line about a damaged file, which a resume makes again; or about a run of an earlier version.
 
     Raises:
-        CheckpointError: a file is damaged that no resume can make again.
+        CheckpointError: a file is damaged that no resume can make again, or was added.
     """
     try:
         status = read_status(folder)
@@ -94,12 +99,14 @@ def is_finished(folder: Path, config: Config, say: Callable[[str], None]) -> boo
         say(f"{error.message}: the end of the run is done again")
         return False
     if found is not None and found.final:
-        raise CheckpointError(f"{folder / found.name} {found.what}", f"put the file back; {HINT}")
+        raise CheckpointError(
+            f"{folder / found.name} {found.what}", MOVE if found.added else f"put the file back; {HINT}"
+        )
     if found is not None:
         say(f"{folder / found.name} {found.what}: the end of the run is done again")
         return False
-    if "files" not in status:
-        say(without_hashes(folder))
+    if line := older(folder, status):
+        say(line)
     # Through JSON on both sides: JSON turns tuples into lists, and unequal types would mean an unfinished run.
     return bool(read_json(folder / CONFIG, hint=HINT) == json.loads(config.model_dump_json()))
 
@@ -114,7 +121,7 @@ def _damage(folder: Path, status: Mapping[str, Any]) -> Damage | None:
         read_results(folder)
         read_json(folder / CONFIG, hint=HINT)
         return next(damages(folder, weight_hashes(folder)), None)
-    found = list(damages(folder, status["files"]))
+    found = list(all_damages(folder, status["files"]))
     return next((damage for damage in found if damage.final), found[0] if found else None)
 
 
@@ -144,5 +151,7 @@ def _step(path: Path, line: bytes) -> int:
 
 
 def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the record of a run."""
-    write_text(folder / RECORD, json.dumps({"format": 1, "identity": known, "starts": starts}, indent=2) + "\n")
+    """Replace the record of a run; a record of an earlier version has no hash of itself, and is taken as it is."""
+    # Through JSON, as the file is read: JSON turns keys into text, and hashes of the two would differ.
+    record = json.loads(json.dumps({"format": 1, "identity": known, "starts": starts}))
+    write_text(folder / RECORD, json.dumps(sign(record, ITSELF), indent=2) + "\n")

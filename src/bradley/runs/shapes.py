@@ -25,6 +25,7 @@ class Record(TypedDict):
     format: NotRequired[int]
     identity: dict[str, dict[str, Any]]
     starts: list[Start]
+    record_sha256: NotRequired[str]
 
 
 class Threads(TypedDict):
@@ -41,6 +42,7 @@ class Status(TypedDict):
     what: NotRequired[str]
     fix: NotRequired[str]
     files: NotRequired[dict[str, str]]
+    status_sha256: NotRequired[str]
 
 
 class Starts(TypedDict):
@@ -323,4 +325,4 @@ class Settings(TypedDict):
 class ModelCard(TypedDict):
     """`model/bradley.json`, as read for the hashes of the weights."""
 
-    weights_sha256: NotRequired[dict[str, str]]
+    weights_sha256: dict[str, str]

@@ -14,7 +14,7 @@ from ..common.json_files import read_json
 from ..common.secrets import redact
 from ..common.signals import StopRequested
 from ..errors import BradleyError, CheckpointError, DivergedError, Preempted, RankError, RunFolderError
-from .checks import DONE, hash_outputs
+from .checks import DONE, ITSELF, hash_outputs, sign
 from .layout import STATUS
 from .shapes import Status
 
@@ -70,7 +70,7 @@ def write_status(
     # Messages of other libraries may quote a key or a password, and a status file is read by many.
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
     hashes = {} if files is None else {"files": dict(files)}
-    write_text(folder / STATUS, json.dumps({**status, **hashes}) + "\n")
+    write_text(folder / STATUS, json.dumps(sign({**status, **hashes})) + "\n")
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:
@@ -94,10 +94,13 @@ def read_status(folder: Path) -> dict[str, Any]:
     """Read the status of the run in a folder; {} without a status file.
 
     Raises:
-        CheckpointError: the file cannot be read, or is no status.
+        CheckpointError: the file cannot be read, is no status, or was edited.
     """
-    path = folder / STATUS
+    path, hint = folder / STATUS, "remove the file; --resume then ends the run again"
     if not path.exists():
         return {}
-    status: dict[str, Any] = read_json(path, Status, hint="remove the file; --resume then ends the run again")
+    status: dict[str, Any] = read_json(path, Status, hint=hint)
+    # The hashes of all other files are in here: an edited status could leave any file unchecked.
+    if ITSELF in status and status != sign(status):
+        raise CheckpointError(f"{path} was edited: the content has another hash than the hash inside", hint)
     return status

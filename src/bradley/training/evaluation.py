@@ -1,5 +1,6 @@
 """Evaluate during training: score every set, keep rows of step 0, best and last, select the best step, and stop."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..errors import DivergedError
 from ..evaluate.summary import summarize
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
-from ..runs.layout import PROBE, SELECTION
+from ..runs.layout import PROBE, SELECTION, rows_file
 from ..scoring.core import Alone, Sharing, score_store
 from .distributed.strategy import Strategy
 from .metrics import Event, eval_figures
@@ -59,6 +60,7 @@ class Evaluator:
         summaries: figures by label ("best", "last") and set; `shown` likewise, with the rows of the samples.
         best_step, best: the best step and the figures deciding the rank; `best` is None before the first evaluation.
         stop_best, waited: the best figure for early stopping, and evaluations since.
+        first_rows: SHA-256 of the files with the rows of step 0, by name; later evaluations do not replace these files.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Evaluator:
         self.best: list[float] | None = None
         self.stop_best: float | None = None
         self.waited = 0
+        self.first_rows: dict[str, str] = {}
 
     def run(
         self, model: ScoreModel, step: int, strategy: Strategy | None = None, tell: Callable[[str], None] | None = None
@@ -108,7 +111,9 @@ class Evaluator:
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
             for name, scored in rows.items() if strategy is None or strategy.group.is_main else ():
-                write_rows(self.folder / f"{name}-{label}.jsonl", scored)
+                digest = write_rows(self.folder / rows_file(name, label), scored)
+                if label == "step-0":
+                    self.first_rows = dict(sorted({**self.first_rows, rows_file(name, label): digest}.items()))
             self.summaries[label], self.shown[label] = figures, shown
         self.best_step = step if improved else self.best_step
         events = [event for name in rows for event in _events(name, figures[name], rows[name], shown.get(name, []))]
@@ -207,9 +212,11 @@ def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -
         )
 
 
-def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> None:
-    """Write scored rows as JSON lines, whole or not at all."""
-    write_text(path, "".join(json.dumps(row.to_json()) + "\n" for row in rows))
+def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> str:
+    """Write scored rows as JSON lines, whole or not at all, and return the SHA-256 of the file."""
+    text = "".join(json.dumps(row.to_json()) + "\n" for row in rows)
+    write_text(path, text)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _events(

@@ -11,14 +11,15 @@ from ..common.files import remove_inside
 from ..model.folder.card import read_card
 from ..model.folder.safety import check_intruders
 from ..model.folder.weights import read_tensors, tensors_to_save
-from ..runs.layout import EVAL, METRICS, METRICS_CSV, RUN_MARKS, STATE, TENSORBOARD, TIMING
+from ..runs.layout import EVAL, METRICS, METRICS_CSV, RUN_MARKS, STATE, TENSORBOARD, TEST, TIMING
 from ..runs.record import refuse_trained, write_record
 from .build import Prepared
 from .checkpoints.identity import check_identity, identity, parents, shown
-from .checkpoints.state import Saved, read_saved, restore_rows
+from .checkpoints.state import Saved, check_rows, hash_first_rows, read_saved, restore_rows
 from .distributed.full_tensors import load_optimizer, spread_tensors
 from .job import Job
 from .progress import Progress
+from .tracking import check_written
 
 WRITTEN = (METRICS, METRICS_CSV, TIMING, EVAL, TENSORBOARD)
 """Output of a process that ended before the first checkpoint, removed when the run begins again."""
@@ -65,7 +66,8 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
         The progress at the checkpoint; None if no checkpoint was ever written.
 
     Raises:
-        CheckpointError: checkpoints were written, and no checkpoint is whole.
+        CheckpointError: checkpoints were written, and no checkpoint is whole; or lines written before the checkpoint
+            have changed.
     """
     strategy, network, console = job.strategy, job.model.network, job.console
     weights: dict[str, Tensor] = {}
@@ -79,6 +81,8 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
         trusted = prepared.config.model.trust_remote_code
         weights.update(read_tensors(network, found.folder, read_card(found.folder), remote_code=trusted))
         saved = read_saved(found.folder)
+        # Before the first change: a refused resume leaves every file as found.
+        saved = check_outputs(prepared, job, found.folder, saved)
         restore_rows(found.folder, job.evaluator.folder)
         write_record(job.folder, identity_of(prepared), [*record["starts"], {"step": found.step, "changed": changed}])
         return [found.step, *saved]
@@ -102,6 +106,26 @@ def restore(prepared: Prepared, job: Job, record: Mapping[str, Any], changed: Ma
         console.say(f"changed      {name}: {shown(old)}, now {shown(new)}; from here on another run than was begun")
     say_what_changes(changed, step, job)
     return Progress.from_json(saved.progress)
+
+
+def check_outputs(prepared: Prepared, job: Job, checkpoint: Path, saved: Saved) -> Saved:
+    """Check that the run itself has written the lines and rows to continue after, and return the state to restore.
+
+    A checkpoint of an earlier version has no hashes: the files are taken as they are, with a message, and hashed.
+
+    Raises:
+        CheckpointError, RunFolderError: as `check_written` and `check_rows`.
+    """
+    check_written(job.folder, saved.progress["writers"])
+    if not saved.hashed:
+        job.console.warn(
+            f"{checkpoint} was written by an earlier version, without hashes of metrics and scored rows: these files "
+            "are taken as they are"
+        )
+        return saved._replace(evaluator={**saved.evaluator, "first_rows": hash_first_rows(job.evaluator.folder)})
+    sets = [*job.evaluator.stores, *([TEST] if prepared.test is not None else [])]
+    check_rows(checkpoint, job.evaluator.folder, saved.evaluator["first_rows"], sets)
+    return saved
 
 
 def begin(prepared: Prepared, folder: Path) -> None:

@@ -19,7 +19,7 @@ from ..export.hub import check_hub
 from ..launch import heartbeat
 from ..records import ScoredComparison
 from ..runs.claim import Claim, claim
-from ..runs.layout import EXAMPLES, RESULTS
+from ..runs.layout import EXAMPLES, REPORT, RESULTS
 from ..runs.run import Run, read_results
 from ..runs.status import reported
 from .announce import announce, describe_run, show_samples, worst_examples
@@ -90,6 +90,7 @@ def train(
             claimed.resume_locked()
             if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
+                group.on_main(lambda: None if (folder / REPORT).exists() else write_pages(folder, console))
                 return Run(folder, group.from_main(lambda: read_results(folder).results))
             prepared = prepare(config, rows, default_cache(), claimed.threads, group, console)
             check_data(prepared.stores, prepared.renderer, group)

@@ -134,3 +134,71 @@ def test_an_adapter_on_4_bits_is_not_scored_on_another_base(saved, tmp_path):
     write_card(folder, card)
     with pytest.raises(CheckpointError, match="trained on a base model in nf4 and scores otherwise on another"):
         load_model(folder)
+
+
+def without_hashes(folder):
+    """The card as an earlier version wrote it, so that an edited file shows by its content alone."""
+    card = {key: value for key, value in read_card(folder).items() if key not in ("files_sha256", "card_sha256")}
+    (folder / "bradley.json").write_text(json.dumps(card))
+    return folder
+
+
+def edit_adapter(folder, **values):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+FOREIGN = {
+    "megatron_config": {"tensor_model_parallel_size": 1},
+    "megatron_core": "os",
+    "auto_mapping": {"base_model_class": "Popen", "parent_library": "subprocess"},
+    "alpha_pattern": {"q_proj": 64},
+    "rank_pattern": {"(a+)+$": 4},
+    "layers_pattern": "(a+)+$",
+    "layers_to_transform": [0],
+    "layer_replication": [[0, 10**9]],
+    "exclude_modules": "(a+)+$",
+    "trainable_token_indices": [10**9],
+    "bias": "all",
+    "init_lora_weights": "pissa",
+    "a_later_key": True,
+}
+"""Settings by which PEFT imports a module, searches by a pattern, takes memory or changes the scores."""
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+def test_an_adapter_config_with_a_setting_of_somebody_else_is_refused(saved, tmp_path, key):
+    folder = without_hashes(damaged(saved, tmp_path, lambda state: None))
+    edit_adapter(folder, **{key: FOREIGN[key]})
+    with pytest.raises(CheckpointError, match=rf"adapter_config\.json sets {key}, and an adapter") as caught:
+        load_model(folder)
+    assert caught.value.hint and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("rank", [0, -1, 2**20 + 1, 2**63 - 1, 10**40])
+def test_an_adapter_config_with_a_rank_out_of_reason_is_refused(saved, tmp_path, rank):
+    folder = without_hashes(damaged(saved, tmp_path, lambda state: None))
+    edit_adapter(folder, r=rank)
+    with pytest.raises(CheckpointError, match=r"has the rank .*, wanted 1 to 1,048,576") as caught:
+        load_model(folder)
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"r": "8"}, {"r": None}, {"r": True}, {"lora_alpha": [8]}, {"target_modules": "all-linear"},
+     {"target_modules": [7]}, {"peft_type": "PROMPT_TUNING"}, {"peft_type": {"a": 1}}, {"use_dora": "yes"}],
+    ids=str,
+)  # fmt: skip
+def test_an_adapter_config_with_a_value_of_another_kind_is_refused(saved, tmp_path, values):
+    folder = without_hashes(damaged(saved, tmp_path, lambda state: None))
+    edit_adapter(folder, **values)
+    (key,) = values
+    with pytest.raises(CheckpointError, match=rf"adapter_config\.json is broken: {key}"):
+        load_model(folder)
+
+
+def test_an_adapter_config_with_empty_settings_of_a_later_peft_is_taken(saved, tmp_path):
+    folder = without_hashes(damaged(saved, tmp_path, lambda state: None))
+    edit_adapter(folder, later_a=None, later_b=False, later_c={}, later_d=[])
+    assert torch.equal(scores(load_model(folder).model), scores(load_model(saved).model))

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ...common.disk import real_path
 from ...common.files import sha256
+from ...common.ownership import real_path
 from ...errors import DataError, UserError
 from ..rows import on_one_line
 from .base import NumberedRows, Source

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...common.disk import real_path
 from ...common.json_files import read_bytes
+from ...common.ownership import real_path
 from ...common.text import nearest, one_line
 from ...errors import DataError, UserError
 from ..rows import quoted

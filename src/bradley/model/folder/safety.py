@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ...common.disk import real_path
 from ...common.json_files import parse_json, read_bytes
 from ...common.model_files import file_errors
+from ...common.ownership import real_path
 from ...common.text import one_line
 from ...errors import CheckpointError
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...common.disk import real_path
 from ...common.files import replace_folder
 from ...common.model_files import check_name
+from ...common.ownership import real_path
 from ...common.text import one_line
 from ...config import Render
 from ...data.chat_template import template_text, without_clock

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.disk import real_path
 from ...common.model_files import library_errors, quiet_transformers
+from ...common.ownership import real_path
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted

@@ -7,21 +7,23 @@ process, and reading the files can run no code.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
-from ...common.files import disk_errors, write_bytes
+from ...common.files import disk_errors, sha256, write_bytes
 from ...common.json_files import read_json
+from ...common.ownership import refuse_link
 from ...common.text import one_line
 from ...errors import CheckpointError
-from ...runs.layout import EVAL, STATE
-from ...runs.shapes import Number
+from ...runs.layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, STATE, rows_file
+from ...runs.shapes import FileEntry, Number
 from ..distributed.full_tensors import Form
 from ..distributed.sharded_files import SHARDS, WHOLE, forms_in_shards, forms_in_whole
 from ..progress import EVALUATOR_FIELDS, Progress
+from ..tracking.jsonl_csv import PUT_BACK
 
 STATE_FILE, ROWS = "state.json", EVAL
 HINT = "copy the whole run folder, or begin anew"
@@ -88,7 +90,7 @@ class ProgressState(TypedDict):
     stop: str
     movement: FlowState | Empty
     guard: GuardState | Empty
-    writers: dict[str, int | str | None]
+    writers: dict[str, int | str | FileEntry | None]
     seconds: Number
 
 
@@ -101,6 +103,7 @@ class EvaluatorState(TypedDict):
     waited: int
     summaries: dict[str, dict[str, dict[str, Any]]]
     shown: dict[str, dict[str, list[dict[str, Any]]]]
+    first_rows: NotRequired[dict[str, str]]
 
 
 class OptimizerState(TypedDict):
@@ -150,11 +153,13 @@ class Saved(NamedTuple):
     Attributes:
         optimizer: in the form taken by `load_optimizer`.
         progress, evaluator: JSON values, see `Progress.to_json` and `Evaluator.state`.
+        hashed: False for a checkpoint of an earlier version, without hashes of written lines and rows.
     """
 
     optimizer: dict[str, Any]
     progress: dict[str, Any]
     evaluator: dict[str, Any]
+    hashed: bool = True
 
 
 def read_saved(checkpoint: Path) -> Saved:
@@ -169,13 +174,13 @@ def read_saved(checkpoint: Path) -> Saved:
     known = state["optimizer"]
     try:
         optimizer = {"state": known["state"], "groups": known["groups"], "tensors": _forms(folder, known)}
-        evaluator = {name: state["evaluator"][name] for name in EVALUATOR_FIELDS}
+        evaluator = {name: state["evaluator"][name] for name in EVALUATOR_FIELDS if name in state["evaluator"]}
         progress = Progress.from_json(state["progress"]).to_json()
         os.listdir(folder / ROWS)
     # The loaders of tensors report damage by exceptions of many kinds, and each means the same here.
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is no state of a run: {one_line(error)}", HINT) from error
-    return Saved(optimizer, progress, evaluator)
+    return Saved(optimizer, progress, evaluator, "first_rows" in evaluator)
 
 
 def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
@@ -185,6 +190,41 @@ def _forms(folder: Path, known: Mapping[str, Any]) -> dict[str, Form]:
     if known["shards"] and known["shards"] != forms_in_shards(folder / SHARDS):
         raise ValueError(f"{SHARDS} holds other tensors than {STATE_FILE} says")
     return dict(known["shards"])
+
+
+def check_rows(checkpoint: Path, folder: Path, known: Mapping[str, str], sets: Iterable[str]) -> None:
+    """Compare the files in the evaluator's folder with a checkpoint, before `restore_rows`.
+
+    Args:
+        checkpoint: the checkpoint, with the rows that a resume puts back.
+        folder: the evaluator's folder.
+        known: SHA-256 of the rows of step 0, by name of the file.
+        sets: names of the evaluation sets; their later rows are written anew.
+
+    Raises:
+        CheckpointError: rows of step 0 are missing or changed, or the run wrote no file of a name.
+        RunFolderError: a file is a link.
+    """
+    with disk_errors(folder, "read"):
+        for name, expected in known.items():
+            path = folder / name
+            refuse_link(path)
+            if not path.is_file():
+                raise CheckpointError(f"{path} {'is no file' if path.exists() else 'is missing'}", PUT_BACK)
+            if sha256(path) != expected:
+                raise CheckpointError(f"{path} is not the file that the run wrote", PUT_BACK)
+        written = {EVAL_SAMPLES, EVAL_DISTRIBUTIONS, *known, *os.listdir(checkpoint / STATE / ROWS)}
+        written.update(rows_file(name, label) for name in sets for label in ("best", "last"))
+        # A file of another origin would become a result of this run, with a hash.
+        for path in sorted(folder.glob("*.jsonl")):
+            if path.name not in written:
+                raise CheckpointError(f"{path} was not written by this run", "move the file out of the run folder")
+
+
+def hash_first_rows(folder: Path) -> dict[str, str]:
+    """Compute SHA-256 of the rows of step 0 in the evaluator's folder, by name of the file."""
+    with disk_errors(folder, "read"):
+        return {path.name: sha256(path) for path in sorted(folder.glob(rows_file("*", "step-0")))}
 
 
 def restore_rows(checkpoint: Path, folder: Path) -> None:

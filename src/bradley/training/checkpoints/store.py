@@ -6,7 +6,7 @@ after the first save, a whole checkpoint is on disk.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,9 @@ from ...common.files import (
 from ...common.files import sweep as sweep_below
 from ...common.lock import FolderLock
 from ...common.ownership import is_ours
+from ...common.signatures import unlike_saved
 from ...common.space import NO_INODES, free_bytes, out_of_inodes
+from ...common.text import and_more
 from ...common.trees import copy_folder
 from ...data.render import Renderer
 from ...errors import CheckpointError, DiskFullError
@@ -38,8 +40,8 @@ from ...model.folder.card import MODEL_MARK
 from ...model.folder.save_load import write_model
 from ...model.reward import ScoreModel
 from ...runs.checkpoints import BAD, leftovers, steps_in
-from ...runs.layout import CHECKPOINT_MARK, INDEX, MANIFEST, STATE, step_folder
-from ...runs.manifest import DamagedError, read_manifest, size_of, verify, write_manifest
+from ...runs.layout import CHECKPOINT_MARK, INDEX, MANIFEST, RUN_MARKS, STATE, step_folder
+from ...runs.manifest import DamagedError, added, read_manifest, size_of, verify, write_manifest
 from .identity import Provenance
 
 OURS = (CHECKPOINT_MARK, MODEL_MARK)
@@ -218,7 +220,10 @@ class Checkpoints:
         # A folder that somebody else has put here under such a name is left alone; of a link, the link alone goes.
         old = {step for step in old if self.path(step).is_symlink() or is_ours(self.path(step), OURS)}
         for step in sorted(old):
-            remove_folder(self.path(step), OURS)
+            if names := added(self.path(step)):
+                self._keep_aside(self.path(step), names)
+            else:
+                remove_folder(self.path(step), OURS)
         return bool(old)
 
     def _best_of(self, step: int) -> int:
@@ -301,15 +306,38 @@ class Checkpoints:
     def publish(self, folder: Path) -> Path:
         """Copy the model of the best checkpoint to `folder`, with hard links for weights if the disk supports them.
 
+        In a recorded run, an existing `folder` without a card of ours, or with files that bradley did not write, is
+        renamed, and not removed.
+
         Raises:
             CheckpointError: a file of the best checkpoint has changed since the save.
+            RunFolderError: `folder` holds files and no card of ours, and no run is recorded around.
             DiskError: the copy cannot be written.
         """
         # Hashed again: the best checkpoint may be hours old, and users of `model/` never see the manifest.
         step = self.index["best"]["step"]
         verify(self.path(step), step)
+        self._make_way(folder)
         replace_folder(folder, lambda target: copy_folder(self.path(step), target, (STATE, MANIFEST)), OURS)
         return folder
+
+    def _keep_aside(self, folder: Path, names: Sequence[str]) -> None:
+        # A person may have put notes or exports inside, or edited a file: removed, the work would be lost.
+        place = set_aside(folder, f"{BAD}{folder.name}")
+        self.say(f"{folder} holds what bradley did not write ({and_more(names, 3)}), and is now called {place.name}")
+
+    def _make_way(self, folder: Path) -> None:
+        if folder.is_symlink() or not folder.exists() or not is_ours(folder.parent, RUN_MARKS):
+            return
+        if is_ours(folder, OURS):
+            if names := unlike_saved(folder):
+                self._keep_aside(folder, names)
+            return
+        # Renamed, not removed: without a card, nobody can tell the run's own damaged model from files of somebody else.
+        # Left in place, the folder would end every resume here.
+        if folder.is_file() or any(folder.iterdir()):
+            place = set_aside(folder, f"{BAD}{folder.name}")
+            self.say(f"{folder} holds no usable {MODEL_MARK.name}, is not used, and is now called {place.name}")
 
 
 def bytes_in(folder: Path) -> int:

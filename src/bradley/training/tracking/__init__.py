@@ -14,7 +14,7 @@ from ...config import Config, Log, as_list
 from ...errors import UserError
 from ...runs.layout import EVAL, EVAL_DISTRIBUTIONS, EVAL_SAMPLES, METRICS, METRICS_CSV, TENSORBOARD, TIMING
 from ..metrics import Event
-from .jsonl_csv import CsvTable, JsonLines
+from .jsonl_csv import CsvTable, JsonLines, digest_kept
 from .log_lines import KeyValue, RmDiag
 from .tensorboard import TensorBoard
 from .wandb import WeightsAndBiases
@@ -39,12 +39,20 @@ class Writer(Protocol):
 
 Factory = Callable[[Path, Config, Any], Writer]
 """Makes a writer of the run folder, the configuration and the position to resume at."""
+PLACES = {
+    "metrics": METRICS,
+    "table": METRICS_CSV,
+    "timing": TIMING,
+    "samples": f"{EVAL}/{EVAL_SAMPLES}",
+    "distributions": f"{EVAL}/{EVAL_DISTRIBUTIONS}",
+}
+"""Files that only grow, by name of the writer."""
 FILES: dict[str, Factory] = {
-    "metrics": lambda folder, config, at: JsonLines(folder / METRICS, ("train", "eval"), at),
-    "table": lambda folder, config, at: CsvTable(folder / METRICS_CSV, at),
-    "timing": lambda folder, config, at: JsonLines(folder / TIMING, ("timing",), at),
-    "samples": lambda folder, config, at: JsonLines(folder / EVAL / EVAL_SAMPLES, ("samples",), at),
-    "distributions": lambda folder, config, at: JsonLines(folder / EVAL / EVAL_DISTRIBUTIONS, ("scores",), at),
+    "metrics": lambda folder, config, at: JsonLines(folder / PLACES["metrics"], ("train", "eval"), at),
+    "table": lambda folder, config, at: CsvTable(folder / PLACES["table"], at),
+    "timing": lambda folder, config, at: JsonLines(folder / PLACES["timing"], ("timing",), at),
+    "samples": lambda folder, config, at: JsonLines(folder / PLACES["samples"], ("samples",), at),
+    "distributions": lambda folder, config, at: JsonLines(folder / PLACES["distributions"], ("scores",), at),
 }
 """Writers of every run, by name."""
 TRACKERS: dict[str, Factory] = {
@@ -89,7 +97,7 @@ def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | No
 
     Raises:
         UserError: a tracker cannot start.
-        CheckpointError: a file is shorter than at the checkpoint.
+        CheckpointError: a file does not begin with the lines known to the checkpoint.
         DiskError: a file cannot be written.
     """
     factories = {**FILES, **{name: TRACKERS[name] for name in as_list(config.log.trackers)}}
@@ -102,6 +110,22 @@ def open_writers(folder: Path, config: Config, positions: Mapping[str, Any] | No
                 for name, make in factories.items()
             }
         )
+
+
+def check_written(folder: Path, positions: Mapping[str, Any]) -> None:
+    """Compare every file that only grows with the position at a checkpoint, before anything is cut.
+
+    Args:
+        folder: the run folder.
+        positions: as for `open_writers`.
+
+    Raises:
+        CheckpointError: a file does not begin with the lines known to the checkpoint.
+        RunFolderError: a file is a link.
+    """
+    for name, place in PLACES.items():
+        if positions.get(name) is not None:
+            digest_kept(folder / place, positions[name])
 
 
 def check_trackers(settings: Log) -> None:

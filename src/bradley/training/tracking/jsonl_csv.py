@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -11,9 +12,20 @@ from typing import Any
 
 from ...common import disk
 from ...common.files import disk_errors
+from ...common.ownership import refuse_link
 from ...common.trees import sync
 from ...errors import CheckpointError
+from ...runs.shapes import FileEntry
 from ..metrics import Event
+
+Kept = FileEntry | int
+"""Beginning of a file known to a checkpoint: size and SHA-256, or only the size in checkpoints of earlier versions."""
+BLOCK = 2**20
+"""Bytes read at a time: the lines of a long run may need more memory than is free."""
+PUT_BACK = (
+    "put the file of the run back, or begin anew with another --output; with --model.path "
+    "RUN/checkpoints/step-NNNNNN the new run begins with these weights"
+)
 
 
 class JsonLines:
@@ -22,10 +34,10 @@ class JsonLines:
     Args:
         path: of the file.
         kinds: kinds of events to write; an event without kind is always written.
-        keep: bytes of an existing file to continue after; None: a new file.
+        keep: beginning of an existing file to continue after; None: a new file.
     """
 
-    def __init__(self, path: Path, kinds: Sequence[str] = (), keep: int | None = None) -> None:
+    def __init__(self, path: Path, kinds: Sequence[str] = (), keep: Kept | None = None) -> None:
         self._file, self._kinds = AppendFile(path, keep), kinds
 
     def event(self, event: Event) -> None:
@@ -37,8 +49,8 @@ class JsonLines:
         if event.get("kind") in (*self._kinds, None):
             self._file.write(json.dumps(event) + "\n")
 
-    def sync(self) -> int:
-        """Bring every line to the disk, and return the size of the file in bytes."""
+    def sync(self) -> FileEntry:
+        """Bring every line to the disk, and return size and SHA-256 of the file."""
         return self._file.sync()
 
     def close(self) -> None:
@@ -94,10 +106,10 @@ class CsvTable:
 
     Args:
         path: of the file.
-        keep: bytes of an existing file to continue after; None: a new file.
+        keep: beginning of an existing file to continue after; None: a new file.
     """
 
-    def __init__(self, path: Path, keep: int | None = None) -> None:
+    def __init__(self, path: Path, keep: Kept | None = None) -> None:
         self._file = AppendFile(path, keep)
         if keep is None:
             # A resumed table has its header already.
@@ -112,8 +124,8 @@ class CsvTable:
         if event["kind"] in ("train", "eval"):
             self._append([_cell(event.get(key.format(set=event.get("set")))) for key in COLUMNS.values()])
 
-    def sync(self) -> int:
-        """Bring every row to the disk, and return the size of the file in bytes."""
+    def sync(self) -> FileEntry:
+        """Bring every row to the disk, and return size and SHA-256 of the file."""
         return self._file.sync()
 
     def close(self) -> None:
@@ -130,37 +142,69 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list) else value
 
 
+def digest_kept(path: Path, keep: Kept) -> "hashlib._Hash":
+    """Compare the beginning of a file with a checkpoint, and return the SHA-256 of the beginning, to be continued.
+
+    The rule: a resume continues only after lines that the run wrote; changed lines never become results.
+
+    Args:
+        path: of the file.
+        keep: beginning known to the checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, shorter, or begins with other bytes.
+        RunFolderError: the file is a link.
+        DiskError: the file may not be read.
+    """
+    size, expected = (keep, "") if isinstance(keep, int) else (keep["bytes"], keep["sha256"])
+    refuse_link(path)
+    digest, read, last = hashlib.sha256(), 0, b"\n"
+    with disk_errors(path, "read"):
+        # A pipe would block.
+        if not path.is_file():
+            raise CheckpointError(f"{path} {'is no file' if path.exists() else 'is missing'}", PUT_BACK)
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            while block := file.read(min(BLOCK, size - read)):
+                digest.update(block)
+                read, last = read + len(block), block[-1:]
+    if read < size:
+        raise CheckpointError(f"{path} has {found} bytes, and {size} at the checkpoint", PUT_BACK)
+    # Without a hash, half a line is still a sign of a change: a checkpoint knows only whole lines.
+    if last != b"\n" or expected not in ("", digest.hexdigest()):
+        raise CheckpointError(
+            f"{path} was changed: the first {size} bytes are not the bytes that the run had written at the checkpoint",
+            PUT_BACK,
+        )
+    return digest
+
+
 class AppendFile:
     """Text file that only grows. The system holds a text after `write`; the disk holds the text after `sync`.
 
     Args:
         path: of the file.
-        keep: bytes of an existing file to continue after, with the rest cut off; None: a new file.
+        keep: beginning of an existing file to continue after, with the rest cut off; None: a new file.
 
     Raises:
         DiskError: the file cannot be opened, or a new file exists already.
-        CheckpointError: the file is shorter than `keep`.
+        CheckpointError, RunFolderError: as `digest_kept`; nothing is cut.
     """
 
-    def __init__(self, path: Path, keep: int | None = None) -> None:
+    def __init__(self, path: Path, keep: Kept | None = None) -> None:
         self.path = path
+        refuse_link(path)
+        # Hashed while written: reading the file again would believe whatever the file holds by then.
+        self._digest = hashlib.sha256() if keep is None else digest_kept(path, keep)
+        self._size = 0 if keep is None else keep if isinstance(keep, int) else keep["bytes"]
         with disk_errors(path):
             self._handle = disk.create(path) if keep is None else disk.reopen(path)
-            if keep is not None:
-                self._cut(keep)
+            # Lines after the checkpoint belong to steps about to be repeated. Kept lines would appear twice after a
+            # resume.
+            if os.fstat(self._handle).st_size > self._size:
+                disk.cut(self._handle, self._size)
             # Syncing a file does not sync the file's name. Without the folder's sync, a power cut loses both.
             sync(path.parent)
-
-    def _cut(self, keep: int) -> None:
-        # Lines after the checkpoint belong to steps about to be repeated. Kept lines would appear twice after a resume.
-        size = os.fstat(self._handle).st_size
-        if size < keep:
-            self.close()
-            raise CheckpointError(
-                f"{self.path} has {size} bytes, and {keep} at the checkpoint", "put the file of the run back"
-            )
-        if size > keep:
-            disk.cut(self._handle, keep)
 
     def write(self, text: str) -> None:
         """Append text, whole or not at all.
@@ -168,30 +212,33 @@ class AppendFile:
         Raises:
             DiskError: the text could not be written.
         """
+        data = text.encode("utf-8")
         with disk_errors(self.path):
             before = os.fstat(self._handle).st_size
             try:
-                self._append(memoryview(text.encode("utf-8")))
+                self._append(memoryview(data))
             except OSError:
                 # A full disk may take half of a line, and half a line is no JSON. The first error is the one to report.
                 with contextlib.suppress(OSError):
                     disk.cut(self._handle, before)
                 raise
+        self._digest.update(data)
+        self._size += len(data)
 
     def _append(self, data: memoryview) -> None:
         # The system may take fewer bytes than given, for example just before a disk is full.
         while data:
             data = data[disk.write(self._handle, data) :]
 
-    def sync(self) -> int:
-        """Bring all text to the disk, and return the size in bytes, a valid `keep`.
+    def sync(self) -> FileEntry:
+        """Bring all text to the disk, and return size and SHA-256 of everything written, a valid `keep`.
 
         Raises:
             DiskError: the disk refuses.
         """
         with disk_errors(self.path):
             disk.sync(self._handle)
-            return os.fstat(self._handle).st_size
+        return {"sha256": self._digest.hexdigest(), "bytes": self._size}
 
     def close(self) -> None:
         """Close the file; further calls do nothing."""
