@@ -42,9 +42,9 @@ def build(path: Path) -> dict[str, float]:
     renderer = Renderer(train_tokenizer([" ".join(WORDS)], 400), Render(max_tokens=1024), causal=True)
     before = peak_mib()
     began = time.perf_counter()
-    splits = load_splits(Data(train=str(path), valid_share=0.01), 0)
-    loaded = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as cache:
+        splits = load_splits(Data(train=str(path), valid_share=0.01), 0, cache=Path(cache))
+        loaded = time.perf_counter() - began
         store = build_store(splits.train, renderer, training=True, cache=Path(cache))
         seconds = time.perf_counter() - began
     return {

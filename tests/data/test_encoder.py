@@ -147,7 +147,6 @@ def nfc():
 
 BLANKS = {
     "gpt2": divided(),
-    "prefix": divided(prefix=True),
     "cl100k": divided("cl100k", normalizer=nfc()),
     "digits": divided("digits"),
     "framed": divided(frame="<|user|> $A <|end|>"),
@@ -178,16 +177,16 @@ WORDS = st.lists(st.sampled_from([*LETTERS, "<|user|>", "<|end|>", "\xa0", "\u30
 @pytest.mark.parametrize("name", sorted(BLANKS))
 @settings(max_examples=150, deadline=None)
 @given(head=WORDS, tails=st.lists(WORDS, min_size=1, max_size=3))
-def test_texts_cut_at_a_blank_have_the_ids_of_the_whole(name, special, head, tails):
+def test_texts_cut_at_a_seam_have_the_ids_of_the_whole(name, special, head, tails):
     encoder = Encoder(BLANKS[name], special=special)
-    assert encoder._blanks
+    assert encoder._seams
     head = "the river runs under a bridge " + head
     texts = [*(head + tail for tail in tails), head]
     assert encoder.groups([texts]) == [BLANKS[name](texts, add_special_tokens=special)["input_ids"]]
     assert sum(map(len, split_head(texts, [], True))) < sum(map(len, texts))
 
 
-def test_no_text_is_cut_at_a_blank_where_words_are_not_known():
+def test_no_text_is_cut_at_a_seam_where_words_are_not_known():
     from tokenizers import AddedToken, normalizers
 
     swallowing, spanning = divided(), divided()
@@ -196,9 +195,9 @@ def test_no_text_is_cut_at_a_blank_where_words_are_not_known():
     lower = divided(normalizer=normalizers.Lowercase())
     dropping = divided()
     dropping.backend_tokenizer.model.dropout = 0.1
-    for tokenizer in (blank_first(), swallowing, spanning, lower, dropping):
-        assert not Encoder(tokenizer, special=False)._blanks
-    assert not Encoder(load_plain_words(), special=True)._blanks
+    for tokenizer in (blank_first(), divided(prefix=True), swallowing, spanning, lower, dropping):
+        assert not Encoder(tokenizer, special=False)._seams
+    assert not Encoder(load_plain_words(), special=True)._seams
 
 
 def load_plain_words():
@@ -221,5 +220,5 @@ def test_a_frame_that_depends_on_the_text_leaves_texts_whole():
         single="$A <|end|> $A", special_tokens=end
     )
     encoder, texts = Encoder(tokenizer, special=True), ["the river runs under a bridge", "the river runs under a b"]
-    assert encoder._frame is None and not encoder._blanks
+    assert encoder._frame is None and not encoder._seams
     assert encoder.groups([texts]) == [tokenizer(texts)["input_ids"]]

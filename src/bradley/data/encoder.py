@@ -5,8 +5,8 @@ with a common beginning are cut, and the beginning is encoded once. Two kinds of
 
 - Where a special token begins: the library first takes special tokens out of a text, then encodes the stretches in
   between separately.
-- Between a letter or digit and a blank, for byte-level vocabularies with a known division into words: no word of these
-  holds a blank after another character, and a division looks at nothing beyond a word. See `_words_end_at_blanks`.
+- Between a letter or digit and a blank or a mark such as a comma, for byte-level vocabularies with a known division
+  into words: no word of these holds such a place, and a division looks at nothing beyond a word. See `_has_seams`.
 
 Special tokens that the tokenizer adds around a text are put around the joined ids.
 """
@@ -25,9 +25,15 @@ REMEMBERED = 4_000_000
 ENTRY = 64
 """Overhead of a remembered text, in tokens."""
 LEAST_HEAD = 24
-"""Fewest characters of a beginning that is cut off at a blank: shorter ones are encoded faster than they are cut."""
-LETTER_BLANK = re.compile(r"[^\W_] ")
-"""A letter or digit before a blank."""
+"""Fewest characters of a beginning that is cut off at a seam: shorter ones are encoded faster than they are cut."""
+SEAM = re.compile(
+    r"(?<=[0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f\u05d0-\u05ea"
+    r"\u0621-\u063a\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3])"
+    r"[ \n,.!?;:\u3001\u3002\uff0c\uff01\uff1f\uff1b\uff1a]"
+)
+"""A blank or mark after a letter or digit. Only letters of old versions of Unicode, which every library knows."""
+SEAM_WINDOW = 200
+"""Characters at the end of a beginning in which a seam is looked for first."""
 OF_WORDS = frozenset(
     {
         *("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
@@ -37,8 +43,8 @@ OF_WORDS = frozenset(
         *(r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
     }
 )
-"""Alternatives in the patterns of words of GPT-2, GPT-4, Llama 3 and Qwen. None matches a blank after another character
-than a blank, and none looks further than one character beyond blanks."""
+"""Alternatives in the patterns of words of GPT-2, GPT-4, Llama 3 and Qwen. None matches a letter or digit with a blank
+or a mark of `SEAM` after the letter, and none looks further than one character beyond blanks."""
 
 
 class Frame(NamedTuple):
@@ -63,7 +69,7 @@ class Encoder:
         # With special tokens added around each piece, a cut would put some into the middle.
         self._frame = (_frame(tokenizer) if special else Frame([], [])) if self._direct else None
         self._cuts = _safe_cuts(tokenizer) if self._frame is not None else []
-        self._blanks = self._frame is not None and _words_end_at_blanks(tokenizer)
+        self._seams = self._frame is not None and _has_seams(tokenizer)
         self._recent: OrderedDict[str, array[int]] = OrderedDict()
         self._remembered = 0
 
@@ -94,7 +100,7 @@ class Encoder:
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""
         cuts = self._cuts_of(groups)
-        parts = [split_head(group, cuts, self._blanks) for group in groups]
+        parts = [split_head(group, cuts, self._seams) for group in groups]
         read = self._read(dict.fromkeys(chain.from_iterable(parts)))
         return [
             self._joined([read[text] for text in texts], len(texts) > len(group))
@@ -130,7 +136,7 @@ class Encoder:
         return [cut for cut in self._cuts if cut in first]
 
 
-def split_head(texts: Sequence[str], cuts: Sequence[str], blanks: bool = False) -> list[str]:
+def split_head(texts: Sequence[str], cuts: Sequence[str], seams: bool = False) -> list[str]:
     """Split texts into the common beginning, up to the last of `cuts`, and the rest of each text.
 
     Without a common cut, return the texts unchanged.
@@ -138,23 +144,24 @@ def split_head(texts: Sequence[str], cuts: Sequence[str], blanks: bool = False) 
     Args:
         texts: one text or more.
         cuts: special tokens before which a text may be cut.
-        blanks: True if a text may be cut between a letter or digit and a blank too.
+        seams: True if a text may be cut at a `SEAM` too.
     """
     # What the first and the last text in alphabetical order share, all texts share.
     low, high = min(texts), max(texts)
     shared = low if high.startswith(low) else low[: common_prefix(low, high)]
     place = max((shared.rfind(cut) for cut in cuts), default=0)
-    if blanks:
-        place = max(place, _last_blank(shared, max(place, LEAST_HEAD)))
+    if seams:
+        place = max(place, _last_seam(shared, max(place, LEAST_HEAD)))
     return [shared[:place], *(text[place:] for text in texts)] if place > 0 else list(texts)
 
 
-def _last_blank(text: str, least: int) -> int:
-    """Return the place of the last blank after a letter or digit; 0 without such a blank after `least` characters."""
-    place = text.rfind(" ", least)
-    while place > 0 and not text[place - 1].isalnum():
-        place = text.rfind(" ", least, place)
-    return max(place, 0)
+def _last_seam(text: str, least: int) -> int:
+    """Return the place of the last seam from `least` on; 0 without a seam."""
+    for start in dict.fromkeys((max(least, len(text) - SEAM_WINDOW), least)):
+        places = [match.start() for match in SEAM.finditer(text, start)]
+        if places:
+            return places[-1]
+    return 0
 
 
 def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
@@ -216,11 +223,11 @@ def _frame(tokenizer: Any) -> Frame | None:
     return frames[0] if frames[0] == frames[1] else None
 
 
-def _words_end_at_blanks(tokenizer: Any) -> bool:
-    """Return True if a text may be cut between a letter or digit and a blank.
+def _has_seams(tokenizer: Any) -> bool:
+    """Return True if a text may be cut at a `SEAM`.
 
-    A normalizer may only compose characters (NFC), and a blank composes with none. The division into words has to be of
-    `OF_WORDS` alone. No added token may hold such a place, or take blanks after a letter or digit.
+    A normalizer may only compose characters (NFC), and no mark of a seam composes with a letter. The division into
+    words has to be of `OF_WORDS` alone. No added token may hold a seam, or take blanks after a letter or digit.
     """
     backend = tokenizer.backend_tokenizer
     if type(backend.model).__name__ != "BPE" or backend.model.dropout or backend.truncation or backend.padding:
@@ -228,20 +235,21 @@ def _words_end_at_blanks(tokenizer: Any) -> bool:
     if backend.normalizer is not None and type(backend.normalizer).__name__ != "NFC":
         return False
     added = tokenizer.added_tokens_decoder.values()
-    if any(LETTER_BLANK.search(t.content) or (t.rstrip and t.content[-1:].isalnum()) for t in added):
+    if any(SEAM.search(t.content) or (t.rstrip and t.content[-1:].isalnum()) for t in added):
         return False
     if backend.pre_tokenizer is None:
         return False
     rules = json.loads(backend.pre_tokenizer.__getstate__())
     steps = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]
-    divides = [_divides_at_blanks(step) for step in steps]
+    divides = [_divides(step) for step in steps]
     return all(each is not None for each in divides) and any(divides)
 
 
-def _divides_at_blanks(step: dict[str, Any]) -> bool | None:
-    """Return True for a step that divides at every blank after a letter or digit, False for none, None if unknown."""
+def _divides(step: dict[str, Any]) -> bool | None:
+    """Return True for a step that divides at every seam, False for a step that need not, None if unknown."""
     if step["type"] == "ByteLevel":
-        return bool(step["use_regex"])
+        # A blank would be put before the rest of a text.
+        return None if step["add_prefix_space"] else bool(step["use_regex"])
     if step["type"] == "Digits":
         return False
     if step["type"] != "Split" or step["behavior"] != "Isolated" or step["invert"] or "Regex" not in step["pattern"]:

@@ -13,12 +13,12 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from ...common.signals import check as check_stopping
 from ...config import Data, as_list
 from ...errors import DataError, UserError
 from ...records import Candidates, Comparison, Rejected
+from ...records import replaced as replace
 from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace

@@ -105,7 +105,7 @@ def unreadable(
         check_order((*prompt, *response.messages), at)
     for message in (*prompt, *(message for response in responses for message in response.messages)):
         # Chat templates write tool calls and names into the text too, keys included.
-        for part in (message.content, *_strings(json.loads(message.extra) if message.extra else {})):
+        for part in (message.content, *(_strings(json.loads(message.extra)) if message.extra else ())):
             if found := _bad_character(part):
                 return Rejected(at.row, "bad_characters", f"{found} in a turn of the role {message.role}")
     for part in _strings(template_args or {}):
@@ -155,6 +155,9 @@ def _bad_character(text: str) -> str:
     """Return the first character that no tokenizer reads, in words; "" for none."""
     if NUL in text:
         return f"NUL as character {text.index(NUL) + 1}"
+    # The test for ASCII copies nothing, and is far cheaper than the encoding.
+    if text.isascii():
+        return ""
     # JSON escapes may hold half of a surrogate pair, such as "\ud83d" of an emoji that was cut in two.
     try:
         text.encode()

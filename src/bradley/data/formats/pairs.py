@@ -177,6 +177,8 @@ def _joined(prompt: Turns, chosen: Turns, rejected: Turns) -> tuple[Turns, Turns
 def _scores(row: Row, at: RowPlace) -> tuple[float | None, float | None]:
     """Return the scores of chosen and rejected, or None for both."""
     for better, worse in SCORES:
+        if better not in row and worse not in row:
+            continue
         high, low = rows.number(row, better, at), rows.number(row, worse, at)
         if high is not None and low is not None:
             return high, low

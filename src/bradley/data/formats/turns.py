@@ -50,6 +50,8 @@ def check_order(turns: Turns, at: RowPlace) -> None:
     """
     # A template's own refusal comes only during tokenization, after all rows were read.
     roles = [turn.role for turn in turns]
+    if "system" not in roles[1:] and "tool" not in roles and roles[-1] in LAST_ROLES:
+        return
     found = f"the roles {', '.join(roles)}"
     if "system" in roles[1:]:
         raise at.fault(found, "a system turn only at the beginning")
