@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 
 from ..common.console import to_stderr
-from ..common.disk import real_path
+from ..common.ownership import real_path
 from ..common.plugins import load_function
 from ..common.text import visible
 from ..config import Data
