@@ -69,7 +69,7 @@ PLAIN_NAMES = """
     messages transcripts layout words labels ratings annotations answers prompts labelled reading detection refusals
     unread sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows faults judges row_cache table columns filters split token_report chat_template special_tokens tokenizer
-    encoder render truncate
+    encoder render truncate dropped lengths
     parquet_rows token_store token_cache sandbox micro_batches plan schedule synthetic preview
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst

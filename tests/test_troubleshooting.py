@@ -52,6 +52,7 @@ CASES = {
     "render.max_tokens": ["--render.max_tokens", "2048"],
     "comparison k:1": ["--data.train", "k.jsonl", "--render.max_tokens", "300", "--train.micro_batch_tokens", "500"],
     "comparison roles:1": ["--data.train", "roles.jsonl", "--render.template", "no_system.jinja"],
+    "train: tools": ["--data.train", "tools.jsonl"],
     "render.template": ["--model.tokenizer", "bare"],
     "the chat template": ["--render.template", "today.jinja"],
     "command line": ["--optim.learning_rate", "1e-4"],
@@ -84,6 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "long": [pair(n, chosen="word " * 600) for n in range(1000, 1030)],
         "k": [{"prompt": f"{n}?", "completions": many} for n in range(60)],
         "roles": [pair(0, prompt=system)],
+        "tools": [pair(n, tools=[{"function": {"name": "look"}}]) for n in range(60)],
     }
     for name, rows in files.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from ..common.secrets import secret_in
 from ..common.text import message_line, quoted
 from .base import Policy, Section, Words, as_list, changed
-from .data import SYNTHETIC, Data, Render, Synthetic
+from .data import SYNTHETIC, Data, Render, Synthetic, Unread
 from .model import Adapter, Loss, Model, Optim
 from .run import Checkpoint, Eval, Hub, Log, Parallel, Train, repo_problem
 
@@ -37,6 +37,7 @@ __all__ = [
     "Section",
     "Synthetic",
     "Train",
+    "Unread",
     "Words",
     "as_list",
     "name_problem",

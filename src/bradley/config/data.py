@@ -7,6 +7,8 @@ from pydantic import Field
 
 from .base import LARGEST, MOST_TOKENS, Count, Policy, Section, Share, Tokens, Words
 
+Part = Annotated[float, Field(ge=0.0, le=1.0)]
+"""Share of a split, the whole split included."""
 SYNTHETIC = "synthetic:"
 """The source of composed training data."""
 
@@ -155,6 +157,27 @@ class Data(Section):
         yield from (("data.columns", name) for name, entry in self.columns.items() if isinstance(entry, dict))
 
 
+class Unread(Section):
+    """Largest shares of a split's comparisons with a part that the chat template does not write; above, the run stops.
+
+    Each part is rendered with and without, and a part that changes nothing is counted in the report. A share of 1 never
+    stops a run.
+    """
+
+    tools: Part = 0.0
+    """Share of the comparisons with `tools` that change nothing."""
+    tool_calls: Part = 0.0
+    """Share of the comparisons with tool calls that change nothing."""
+    reasoning: Part = 1.0
+    """Share of the comparisons with reasoning that changes nothing: `reasoning_content`, `thinking`, `reasoning` and
+    `tool_plan` of a turn."""
+    chat_template_kwargs: Part = 1.0
+    """Share of the comparisons with an argument of the row that changes nothing, such as a default of the template."""
+    contents: Part = 1.0
+    """Share of the comparisons with the content of a turn missing in the text, such as `<think>` cut by the template.
+    """
+
+
 class Render(Section):
     """Conversion of messages to token ids: the same rule for training, evaluation, scoring and serving.
 
@@ -175,6 +198,12 @@ class Render(Section):
     date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
     """Date given to a chat template that writes today's date, as 2024-07-26: otherwise scores would drift from day to
     day. Such a template is an error while this setting is empty."""
+    refused: Literal["error", "drop"] = "error"
+    """Policy about comparisons that cannot be rendered, such as a system turn refused by the chat template. `error`
+    stops the run after a count of all such comparisons of a split. `drop` takes the comparisons out of every split, of
+    evaluation sets too, and counts each reason."""
+    max_unread: Unread = Unread()
+    """Limits of what the chat template does not write."""
     control_tokens: Literal["split", "keep"] = "split"
     """Reading of special tokens of the tokenizer written out inside a message. `split`: as plain text, and no content
     can forge a turn. `keep`: as the tokens, for texts rendered in advance."""

@@ -29,39 +29,57 @@ RESERVED = ("messages", "add_generation_prompt", CLOCK)
 
 
 class ChatTemplate:
-    """A compiled Jinja template, with the variables shared by all conversations.
+    """Compiled Jinja templates, with the variables shared by all conversations.
 
     Args:
         text: the template.
         names: special tokens of the tokenizer by name, such as `bos_token`.
         settings: further variables, from `render.template_kwargs`.
         day: ISO date for `strftime_now`; empty for an error on use.
+        tool_use: template of conversations with tools; None for the same template.
 
     Raises:
-        UserError: the text is not Jinja, or the template does not read a setting.
+        UserError: a text is not Jinja, or no template reads a setting.
     """
 
-    def __init__(self, text: str, names: Mapping[str, Any], settings: Mapping[str, Any], day: str) -> None:
-        self._template = _compiled(text)
-        self.wants_clock = CLOCK in text
+    def __init__(
+        self,
+        text: str,
+        names: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        day: str,
+        tool_use: str | None = None,
+    ) -> None:
+        texts = [text] if tool_use is None else [text, tool_use]
+        templates = [_compiled(each) for each in texts]
+        self._template, self._tool_use = templates[0], templates[-1]
+        self.wants_clock = any(CLOCK in each for each in texts)
         # `apply_chat_template` always passes `documents` and `tools`; a template that tests them for None needs both.
         self._always = {"documents": None, "tools": None, **names, **settings, CLOCK: frozen_clock(day)}
-        _check_read(self._template, text, settings, day)
+        _check_read(dict(zip(texts, templates, strict=True)), settings, day)
 
-    def __call__(self, turns: Sequence[Turn], args: Mapping[str, Any], opens: bool) -> str:
+    def __call__(
+        self, turns: Sequence[Turn], args: Mapping[str, Any], opens: bool, with_tools: bool | None = None
+    ) -> str:
         """Render a conversation to text.
 
         Args:
             turns: messages as `turn` builds each of these.
             args: further variables; these win over the settings.
             opens: True to end the text where a response begins.
+            with_tools: True for the template of conversations with tools; None to choose by `args`.
 
         Raises:
             UserError: the template goes beyond a limit of `sandbox`.
             Exception: any other error raised by the template.
         """
         values = {**self._always, **args} if args else self._always
-        return rendered(self._template, {**values, "messages": list(turns), "add_generation_prompt": opens})
+        # The rule of transformers: any list of tools, even an empty one, chooses `tool_use`.
+        with_tools = values["tools"] is not None if with_tools is None else with_tools
+        return rendered(
+            self._tool_use if with_tools else self._template,
+            {**values, "messages": list(turns), "add_generation_prompt": opens},
+        )
 
 
 def template_text(tokenizer: Any, template: str) -> str | None:
@@ -93,6 +111,17 @@ def template_text(tokenizer: Any, template: str) -> str | None:
             "use --render.template raw, or a Jinja file",
         )
     return TEMPLATES[template]
+
+
+def tool_template_text(tokenizer: Any, template: str) -> str | None:
+    """Return the Jinja text for conversations with tools, if the tokenizer has a chat template of its own for these.
+
+    The choice is that of transformers: the template named `tool_use`, beside a default.
+    """
+    own = tokenizer.chat_template
+    if template != "tokenizer" or not isinstance(own, dict) or "tool_use" not in own:
+        return None
+    return str(own["tool_use"])
 
 
 def frozen_clock(day: str) -> Callable[[str], str]:
@@ -185,17 +214,18 @@ def _compiled(text: str) -> Any:
     return template
 
 
-def _check_read(template: Any, text: str, settings: Mapping[str, Any], day: str) -> None:
-    """Raise `UserError` for a setting without effect on the template."""
+def _check_read(templates: Mapping[str, Any], settings: Mapping[str, Any], day: str) -> None:
+    """Raise `UserError` for a setting without effect on any of the templates, given by text."""
     from jinja2.meta import find_undeclared_variables
 
     # Jinja ignores variables that a template does not read, so a misspelt setting would go unnoticed.
-    read = find_undeclared_variables(template.environment.parse(text)) - set(RESERVED)
+    found = (find_undeclared_variables(compiled.environment.parse(text)) for text, compiled in templates.items())
+    read = set().union(*found) - set(RESERVED)
     for name in settings:
         if name not in read:
             known = f"it reads {', '.join(sorted(read))}" if read else "it reads none"
             raise UserError(f"render.template_kwargs.{name}: the chat template reads no {name}", known)
-    if day and CLOCK not in text:
+    if day and not any(CLOCK in text for text in templates):
         raise UserError(f"render.date = {day} has no effect: the chat template asks for no date", "leave it out")
 
 

@@ -6,6 +6,7 @@ Legend: G comparisons, R responses, J judgments.
 """
 
 import hashlib
+import json
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ JUDGE = re.compile(
 )
 """Names of a column with the person or model that judged a row, in small letters and with underscores."""
 KEY = re.compile("[0-9a-f]{16}")
+SAID = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
+"""Keys of a turn that say something in place of content."""
 # ASCII alone: bytes above 127 are fragments of other characters, and cannot be judged byte by byte.
 NO_WORD = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 
@@ -45,7 +48,8 @@ class Columns:
             responses. Case, blanks and punctuation do not count.
         source, part: [G] int64, number of the source named by the row, and of the part named by the settings.
         judge, own: [G] uint64, hash of the annotator named by the row, and of the row's own id; 0 for none.
-        blank, marked: [G] bool, True if a response is blank; True if a text holds bidirectional marks.
+        blank, marked: [G] bool, True if a response has neither content nor a call; True if a text holds bidirectional
+            marks.
         first_response, first_judgment: [G + 1] offsets.
         response: [R] uint64, hash of the response's messages.
         better, worse: [J] places in `response`.
@@ -115,7 +119,7 @@ class ColumnsBuilder:
         """Append everything but the hashes."""
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
-        self.flags["blank"].append(any(is_blank(turns[-1].content) for turns in texts))
+        self.flags["blank"].append(any(_says_nothing(turns[-1]) for turns in texts))
         contents = [turn.content for turns in (comparison.prompt, *texts) for turn in turns]
         # The test for ASCII is far cheaper than the search, and no mark is ASCII.
         ascii_alone = all(map(str.isascii, contents))
@@ -237,3 +241,11 @@ def _words(turns: Iterable[Message]) -> bytes:
         for marker in ("\n\nHuman:", "\n\nAssistant:"):
             text = text.replace(marker, " ")
     return text.casefold().encode("utf-8", "surrogatepass").translate(None, NO_WORD)
+
+
+def _says_nothing(message: Message) -> bool:
+    """Return True for a turn without content, tool call or reasoning."""
+    if not is_blank(message.content):
+        return False
+    extra = json.loads(message.extra) if message.extra else {}
+    return not any(value.strip() if isinstance(value, str) else value for key, value in extra.items() if key in SAID)

@@ -197,7 +197,8 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
     found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
-    account.sources.append({**found, "rows": faults.rows, "sha256": None})
+    written = {kind: place.notes[kind] for kind in ("transcripts", "other_transcripts") if place.notes[kind]}
+    account.sources.append({**found, **written, "rows": faults.rows, "sha256": None})
 
 
 def _sort(

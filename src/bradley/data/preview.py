@@ -1,16 +1,19 @@
 """Preview preference files for `bradley data`: contents, lengths, and the first rows as a model reads each row."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..common.console import Console
 from ..common.text import cut_middle, visible
 from ..config import Data, Model, Render
-from ..records import Comparison, Judgment, Message
+from ..records import Comparison, Message
+from .lengths import RENDERED_TOGETHER, Values, text_lengths, token_lengths
 from .load import load_splits
 from .render import Rendered, Renderer
-from .report import describe, histogram, quantiles, sparkline
+from .report import describe, histogram, quantiles, sparkline, unusable
 from .tokenizer import make_tokenizer
+from .truncate import Ledger, decided_losses, kind_of, limits_of, losses_above
 
 ROWS_SHOWN = 3
 CHARACTERS_SHOWN = 600
@@ -18,13 +21,11 @@ CHARACTERS_RETURNED = 4000
 """Most characters of a text in the result of `preview`: a row may hold megabytes."""
 TOKENS_SHOWN = 1000
 """Most tokens of a response in the view token by token."""
-RENDERED_TOGETHER = 512
 BINS = 20
 PARTS = ("prompt", "chosen", "rejected")
 """Parts with a histogram; `chosen` and `rejected` cover both sides of every judgment with a preference."""
-UNITS: dict[str, Callable[[str], int]] = {"characters": len, "words": lambda text: len(text.split())}
-"""Units of text without a tokenizer. Words are separated by blanks, and say little about Chinese or Japanese."""
-Values = dict[str, list[int]]
+KIND_WORDS = {"text": "plain text", "messages": "messages", "ids": "token ids"}
+"""Kind of a comparison -> words for the screen."""
 RESET = "\x1b[0m"
 SHADES = ("\x1b[30;47m", "\x1b[97;100m")
 """Alternating colours of tokens: black on light grey, white on dark grey."""
@@ -55,10 +56,11 @@ def preview(
         console: shows the progress of reading; None for no output.
 
     Returns:
-        `report`: the report of `load_splits`. `lengths`: quantiles of each part, by split and unit. `histograms`: the
-            same for `PARTS`. `rows`: the first training comparisons as text. With a tokenizer also `samples`: see
-            `decoded_samples`. With `tokens` also `tokens`: the view. A text above `CHARACTERS_RETURNED` characters is
-            cut in the middle.
+        `report`: the report of `load_splits`. `kinds`: number of comparisons of each kind, by split, see `kinds`.
+            `lengths`: quantiles of each part before any limit, by split and unit. `histograms`: the same for `PARTS`.
+            `rows`: the first training comparisons as text. With a tokenizer also `samples`: see `decoded_samples`, and
+            `limits`: see `limits_of`, by split. With `tokens` also `tokens`: the view. A text above
+            `CHARACTERS_RETURNED` characters is cut in the middle.
 
     Raises:
         DataError, CheckpointError: as for training.
@@ -71,19 +73,67 @@ def preview(
     # Not strict: a preview must show the faults for which training would stop.
     splits = load_splits(data, seed, strict=False, console=console)
     renderer = make_renderer(splits.train, render, model) if model.path or model.tokenizer else None
-    lengths = {
-        name: text_lengths(rows) | (token_lengths(rows, renderer) if renderer else {})
-        for name, rows in splits.by_name.items()
-    }
-    first = splits.train[:ROWS_SHOWN]
+    lengths = {name: text_lengths(rows) for name, rows in splits.by_name.items()}
+    ledgers: dict[str, Ledger] = {}
+    if renderer:
+        for name, rows in splits.by_name.items():
+            found, ledgers[name] = token_lengths(rows, renderer, training=name == "train")
+            lengths[name] |= found
+    shown, writer = list(splits.train[:ROWS_SHOWN]), renderer
+    if renderer:
+        fine, refused = first_rendered(splits.train, renderer, ROWS_SHOWN)
+        # With every row refused, the rows are shown as they came.
+        shown, writer = ([comparison for comparison, _ in fine], renderer) if fine else (refused, None)
     return {
         "report": splits.report,
+        "kinds": {name: kinds(rows) for name, rows in splits.by_name.items()},
         "lengths": _each(lengths, quantiles),
         "histograms": _each(lengths, lambda values: histogram(values, BINS), PARTS),
-        "rows": [_bounded(rendered_row(comparison, renderer)) for comparison in first],
-        **({"samples": list(map(_bounded, decoded_samples(first, renderer, ROWS_SHOWN)))} if renderer else {}),
-        **({"tokens": token_views(first, renderer, color)} if renderer and tokens else {}),
+        "rows": [_bounded(rendered_row(comparison, writer)) for comparison in shown],
+        **({"samples": list(map(_bounded, decoded_samples(shown, renderer, ROWS_SHOWN)))} if renderer else {}),
+        **({"limits": _limits(ledgers, render, data, splits.report["splits"])} if renderer else {}),
+        **({"tokens": token_views(shown if writer else [], renderer, color)} if renderer and tokens else {}),
     }
+
+
+def _limits(
+    ledgers: dict[str, Ledger], render: Render, data: Data, accounts: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Collect the effects of rendering and limits by split, see `limits_of`."""
+    found = {name: limits_of(name, ledger, render) for name, ledger in ledgers.items()}
+    lost = unusable(accounts["train"]["rejected"], accounts["train"]["findings"])
+    before = sum(lost.values()) / accounts["train"]["rows"]
+    given, decided = accounts["train"]["comparisons"], decided_losses(render, data)
+    if above := losses_above(ledgers["train"], given, before, data.max_rejected_share, decided):
+        found["train"]["stops"].append(above)
+    return found
+
+
+def first_rendered(
+    rows: Sequence[Comparison], renderer: Renderer, n: int
+) -> tuple[list[tuple[Comparison, Rendered]], list[Comparison]]:
+    """Render the first `n` comparisons that can be rendered, among the first `RENDERED_TOGETHER`.
+
+    Returns:
+        These comparisons with their renderings, and the comparisons refused on the way.
+    """
+    fine: list[tuple[Comparison, Rendered]] = []
+    refused: list[Comparison] = []
+    for start in range(0, min(len(rows), RENDERED_TOGETHER), max(n, 1)):
+        for chunk, outcomes in renderer.stream([rows[start : start + n]]):
+            for comparison, outcome in zip(chunk, outcomes, strict=True):
+                if outcome.rendered is None:
+                    refused.append(comparison)
+                else:
+                    fine.append((comparison, outcome.rendered))
+        if len(fine) >= n:
+            break
+    return fine[:n], refused[:n]
+
+
+def kinds(comparisons: Iterable[Comparison]) -> dict[str, int]:
+    """Count comparisons by kind: `text` (plain text), `messages` and `ids`, see `Ledger.kind`."""
+    return dict(Counter(map(kind_of, comparisons)))
 
 
 def _bounded(row: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +149,13 @@ def show(found: dict[str, Any]) -> str:
     Each id, name and text of the data is escaped and takes one line: data could otherwise rewrite the screen, or pass
     for a line of the report.
     """
-    sources = [source for split in found["report"]["splits"].values() for source in split["sources"]]
+    splits = found["report"]["splits"].values()
+    sources = [source for split in splits for source in split["sources"]]
     lines = [f"{visible(source['path'])}: {source['format']}, {source['rows']} rows" for source in sources]
-    lines += [describe(found["report"])]
+    lines += [_kinds_line(found["kinds"], sources), describe(found["report"])]
+    for split, limits in found.get("limits", {}).items():
+        lines += map(visible, limits["lines"])
+        lines += [f"{'':<12} {split}: training stops here: {visible(reason)}" for reason in limits["stops"]]
     for split, units in found["lengths"].items():
         lines += ["", *_length_table(split, units, found["histograms"][split])]
     if "tokens" in found:
@@ -110,6 +164,30 @@ def show(found: dict[str, Any]) -> str:
         for side in ("chosen", "rejected"):
             lines += ["", f"--- {visible(row['id'])}, {side}", visible(shortened(row[side]))]
     return "\n".join(lines)
+
+
+def _kinds_line(found: dict[str, dict[str, int]], sources: Sequence[dict[str, Any]]) -> str:
+    """Say on a line what kind of text is read: plain text, messages, transcripts or token ids.
+
+    Args:
+        found: comparisons of each kind, by split.
+        sources: sources of all splits, as in the report.
+    """
+    words = dict(KIND_WORDS)
+    written = sum(source["rows"] if source["format"] == "hh" else source.get("transcripts", 0) for source in sources)
+    if written:
+        whole = written == sum(source["rows"] for source in sources)
+        some = f"messages, {written:,} rows of transcripts among them"
+        words["messages"] = "transcripts, as messages" if whole else some
+    total = sum(map(Counter, found.values()), Counter[str]())
+    if len(total) == 1:
+        return f"{'read as':<12} {words[next(iter(total))]} ({total.total():,} comparisons)"
+    # With `raw`, texts and messages of one conversation are two inputs: a set of the other kind shows here.
+    each = [
+        f"{split} {' and '.join(f'{words[kind]} ({count:,})' for kind, count in counts.items())}"
+        for split, counts in found.items()
+    ]
+    return f"{'read as':<12} {', '.join(each)}: with raw, texts and messages of a conversation are different inputs"
 
 
 def _length_table(split: str, units: dict[str, Any], histograms: dict[str, Any]) -> list[str]:
@@ -135,44 +213,6 @@ def make_renderer(comparisons: Sequence[Comparison], render: Render, model: Mode
     # No model is loaded here; a CLS token marks the tokenizer of an encoder.
     tokenizer = make_tokenizer(model, comparisons)
     return Renderer(tokenizer, render, causal=tokenizer.cls_token_id is None)
-
-
-def text_lengths(comparisons: Iterable[Comparison]) -> dict[str, Values]:
-    """Measure every part in every unit of `UNITS`, in the order of the comparisons."""
-    found: dict[str, Values] = {unit: {} for unit in UNITS}
-    for comparison in comparisons:
-        prompt = "\n".join(message.content for message in comparison.prompt)
-        for unit, size in UNITS.items():
-            responses = [size(response.text) for response in comparison.responses]
-            _add(found[unit], size(prompt), responses, comparison.judgments)
-    return found
-
-
-def token_lengths(comparisons: Sequence[Comparison], renderer: Renderer) -> dict[str, Values]:
-    """Measure every part in tokens, before any limit; `total` is prompt and response together."""
-    found: Values = {}
-    # In chunks: a call of the tokenizer for each comparison would be slow, and a call for all would fill the memory.
-    for start in range(0, len(comparisons), RENDERED_TOGETHER):
-        chunk = comparisons[start : start + RENDERED_TOGETHER]
-        for comparison, row in zip(chunk, renderer.comparisons(chunk), strict=True):
-            responses = [len(ids) - row.prompt_tokens for ids in row.ids]
-            _add(found, row.prompt_tokens, responses, comparison.judgments)
-            found.setdefault("total", []).extend(map(len, row.ids))
-    return {"tokens": found}
-
-
-def _add(values: Values, prompt: int, responses: list[int], judgments: Sequence[Judgment]) -> None:
-    """Add the lengths of a comparison to the values of each part."""
-    # A tie has neither a chosen nor a rejected side.
-    decided = [judgment for judgment in judgments if not judgment.tie]
-    new = {
-        "prompt": [prompt],
-        "response": responses,
-        "chosen": [responses[judgment.better] for judgment in decided],
-        "rejected": [responses[judgment.worse] for judgment in decided],
-    }
-    for part, lengths in new.items():
-        values.setdefault(part, []).extend(lengths)
 
 
 def _each(
@@ -212,15 +252,14 @@ def plain_text(prompt: tuple[Message, ...], response: tuple[Message, ...]) -> st
 
 
 def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:
-    """Decode the first `n` comparisons, each by the first judgment, before any limit.
+    """Decode the first `n` comparisons that can be rendered, each by the first judgment, before any limit.
 
     Returns:
         Rows of {"id", "chosen", "rejected": decoded token ids, "chosen_tokens", "rejected_tokens": counts, "check"}.
         The check covers both sides: {"contents_found": True if the text holds every message (None for token ids,
         without text to compare), "double_bos", "ends_with_eos", "pooled_token", "template": name of the template}.
     """
-    first = comparisons[:n]
-    return [_sample(c, rendered, renderer) for c, rendered in zip(first, renderer.comparisons(first), strict=True)]
+    return [_sample(*each, renderer) for each in first_rendered(comparisons, renderer, n)[0]]
 
 
 def _sample(comparison: Comparison, rendered: Rendered, renderer: Renderer) -> dict[str, Any]:

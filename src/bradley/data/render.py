@@ -15,7 +15,8 @@ from ..common.text import one_line
 from ..config import Render
 from ..errors import BradleyError, CheckpointError, DataError, UserError
 from ..records import Comparison, Message
-from .chat_template import RESERVED, TEMPLATES, ChatTemplate, template_text, turn
+from .chat_template import RESERVED, TEMPLATES, ChatTemplate, template_text, tool_template_text, turn
+from .dropped import Parts, parts_of
 from .encoder import Encoder, Ids
 from .encoder import common_prefix as common_prefix
 from .special_tokens import Piece, SpecialTokens, free_mark, messages_of, unmarked
@@ -24,6 +25,7 @@ Turns = tuple[Message, ...]
 Args = Mapping[str, Any]
 Chunk = Sequence[Comparison]
 HINT = "give another template with render.template"
+REFUSES = "the chat template refuses a conversation with the roles"
 PROBE = (Message("user", "Yes?"),), (Message("assistant", "Yes."),)
 MARKERS = {
     "user": "\n\nHuman: ",
@@ -50,6 +52,32 @@ class Rendered(NamedTuple):
     control_tokens: int = 0
 
 
+class Written(NamedTuple):
+    """A comparison as text, before the tokenizer.
+
+    Attributes:
+        texts: rendering of each response with the prompt, then of the prompt alone; empty for token ids.
+        special: True for a comparison of token ids, or with possible control tokens.
+    """
+
+    texts: list[str]
+    special: bool
+
+
+class Outcome(NamedTuple):
+    """Result of rendering a comparison of a split.
+
+    Attributes:
+        rendered: the token ids; None for a comparison that cannot be rendered.
+        parts: see `dropped.parts_of`.
+        refused: the error of a comparison that cannot be rendered.
+    """
+
+    rendered: Rendered | None
+    parts: Parts
+    refused: DataError | None = None
+
+
 class Renderer:
     """Renderer of conversations to ids, by one template and one set of rules.
 
@@ -61,6 +89,8 @@ class Renderer:
         tokenizer: a transformers tokenizer.
         settings: template, end token, system prompt and limits.
         causal: True for a decoder, scored at the last token; False for an encoder, scored at the first.
+        tool_template: Jinja text for conversations with tools; None for the tokenizer's own `tool_use`, or without it
+            for the same template.
 
     Raises:
         CheckpointError: `template = "tokenizer"` on a tokenizer without a chat template, or no end token for `eos =
@@ -69,11 +99,12 @@ class Renderer:
             or a setting has no place in the template.
     """
 
-    def __init__(self, tokenizer: Any, settings: Render, *, causal: bool) -> None:
+    def __init__(self, tokenizer: Any, settings: Render, *, causal: bool, tool_template: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.settings = settings
         self.causal = causal
         self.template = template_text(tokenizer, settings.template)
+        self.tool_template = tool_template or tool_template_text(tokenizer, settings.template)
         # A plain text needs an end token to be scored at; a template already says how a response ends.
         wants_eos = settings.eos == "always" or (settings.eos == "auto" and causal and self.template is None)
         if settings.eos == "always" and tokenizer.eos_token_id is None:
@@ -88,7 +119,8 @@ class Renderer:
         check_expressible(self.template, settings)
         names = dict(tokenizer.special_tokens_map)
         given = (settings.template_kwargs, settings.date)
-        self._chat = None if self.template is None else ChatTemplate(self.template, names, *given)
+        chat = None if self.template is None else ChatTemplate(self.template, names, *given, self.tool_template)
+        self._chat = chat
         # A template asking for today's date is found now, before any data are read.
         if self._chat is not None and self._chat.wants_clock and not settings.date:
             # The template may refuse the probe itself; then the first real conversation meets the clock's error.
@@ -107,6 +139,10 @@ class Renderer:
             DataError: the template refuses the conversation, or cannot express the contents.
             UserError: the template asks for a date, and no date is set.
         """
+        return self._text(prompt, response, args or {}, None)
+
+    def _text(self, prompt: Turns, response: Turns, args: Args, with_tools: bool | None) -> str:
+        """Render as `text`, by the template for conversations with or without tools; None chooses by `args`."""
         if any(message.role == "ids" for message in (*prompt, *response)):
             return str(self.tokenizer.decode(self._parsed((*prompt, *response))))
         prompt = self._with_system(prompt, response)
@@ -120,26 +156,26 @@ class Renderer:
         if self._chat is None:
             return transcript(prompt, response)
         turns = [_as_turn(m, "user") for m in prompt] + [_as_turn(m, "assistant") for m in response]
-        return self._filled(turns, args or {}, opens=not response) if turns else ""
+        return self._filled(turns, args, opens=not response, with_tools=with_tools) if turns else ""
 
     def _with_system(self, prompt: Turns, response: Turns) -> Turns:
         """Put the system prompt of the settings first, unless the conversation has a system turn."""
         first = next(iter((*prompt, *response)), None)
         return prompt if first is not None and first.role == "system" else (*self._system, *prompt)
 
-    def _filled(self, turns: list[dict[str, Any]], args: Args, opens: bool) -> str:
+    def _filled(self, turns: list[dict[str, Any]], args: Args, opens: bool, with_tools: bool | None) -> str:
         """Fill in the chat template, and turn template errors into `DataError`."""
         assert self._chat is not None
         if reserved := [name for name in RESERVED if name in args]:
             raise DataError(f"the row gives the template its own {reserved[0]}", "take it out of chat_template_kwargs")
         try:
-            return self._chat(turns, args, opens)
+            return self._chat(turns, args, opens, with_tools)
         except BradleyError:
             raise
         except Exception as error:  # jinja2 raises whatever the template raises
             roles = ", ".join(message["role"] for message in turns)
             why = one_line(error)
-            raise DataError(f"the chat template refuses a conversation with the roles {roles}: {why}", HINT) from error
+            raise DataError(f"{REFUSES} {roles}: {why}", HINT) from error
 
     def ids(self, texts: Sequence[str], *, whole: bool = True) -> list[Ids]:
         """Encode rendered texts.
@@ -166,19 +202,23 @@ class Renderer:
                 comparison.
             UserError: as `text`.
         """
-        return self._read_all(comparisons, self._written(comparisons))
+        written = [self._written(comparison) for comparison in comparisons]
+        return self._read_all(comparisons, written)
 
-    def stream(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, list[Rendered]]]:
-        """Render chunks of comparisons as `comparisons` does, and yield each chunk with the result.
+    def stream(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, list[Outcome]]]:
+        """Render chunks of comparisons as `comparisons` does, and yield each chunk with an outcome for each.
 
         The template writes a chunk while the tokenizer, running outside the interpreter lock, reads the chunk before.
-        Raises the errors of `comparisons`.
+
+        Raises:
+            UserError: as `text`.
         """
         # One worker: only one thread at a time may use the tokenizer. The overlap took 4.0 s of 10,357 pairs to 2.9 s.
         with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead: deque[tuple[Chunk, Future[list[Rendered]]]] = deque()
+            ahead: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
             for chunk in chunks:
-                ahead.append((chunk, reader.submit(self._read_all, chunk, self._written(chunk))))
+                tried = [self._tried(comparison) for comparison in chunk]
+                ahead.append((chunk, reader.submit(self._outcomes, chunk, tried)))
                 # At most two chunks are held, so memory does not grow with the data.
                 if len(ahead) > 1:
                     ready, read = ahead.popleft()
@@ -186,32 +226,65 @@ class Renderer:
             for ready, read in ahead:
                 yield ready, read.result()
 
-    def _written(self, comparisons: Sequence[Comparison]) -> list[list[str] | None]:
-        """Render the texts of each comparison, the prompt's last; None for a comparison treated by `_special_case`."""
-        return [None if self._special(comparison) else self._texts(comparison) for comparison in comparisons]
+    def _written(self, comparison: Comparison) -> Written:
+        """Render the texts of a comparison."""
+        messages, control = messages_of(comparison), self._control
+        if any(message.role == "ids" for message in messages):
+            return Written([], special=True)
+        suspect = control is not None and control.suspects(messages, comparison.template_args)
+        return Written(self._texts(comparison), suspect)
 
-    def _read_all(self, comparisons: Sequence[Comparison], texts: Sequence[list[str] | None]) -> list[Rendered]:
+    def _tried(self, comparison: Comparison) -> tuple[Written, Parts] | DataError:
+        """Render the texts of a comparison, and find what the template drops; return a refusal."""
+        try:
+            written = self._written(comparison)
+        except DataError as error:
+            return error
+        # `raw` writes every content, and refuses everything else.
+        if self._chat is None or not written.texts:
+            return written, {}
+        return written, parts_of(comparison, written.texts, self._text, self.settings.template_kwargs.keys())
+
+    def _outcomes(
+        self, comparisons: Sequence[Comparison], tried: Sequence[tuple[Written, Parts] | DataError]
+    ) -> list[Outcome]:
+        """Encode what was rendered, and keep each refusal apart."""
+        fine = [(c, found[0]) for c, found in zip(comparisons, tried, strict=True) if not isinstance(found, DataError)]
+        read = iter(self._read_each([c for c, _ in fine], [written for _, written in fine]))
+        found = []
+        for each in tried:
+            ids = each if isinstance(each, DataError) else next(read)
+            refused = ids if isinstance(ids, DataError) else None
+            parts = {} if isinstance(each, DataError) else each[1]
+            found.append(Outcome(None if isinstance(ids, DataError) else ids, parts, refused))
+        return found
+
+    def _read_all(self, comparisons: Sequence[Comparison], written: Sequence[Written]) -> list[Rendered]:
+        """Encode rendered comparisons; raise the first refusal."""
+        found = []
+        for each in self._read_each(comparisons, written):
+            if isinstance(each, DataError):
+                raise each
+            found.append(each)
+        return found
+
+    def _read_each(self, comparisons: Sequence[Comparison], written: Sequence[Written]) -> list[Rendered | DataError]:
         """Encode rendered comparisons. The tokenizer allows a single thread at a time."""
-        usual = iter(self._encoder.groups([text for text in texts if text is not None]))
+        usual = iter(self._encoder.groups([each.texts for each in written if not each.special]))
         return [
-            self._special_case(comparison) if text is None else self._rendered(next(usual))
-            for comparison, text in zip(comparisons, texts, strict=True)
+            self._special_case(comparison, each.texts) if each.special else self._rendered(next(usual))
+            for comparison, each in zip(comparisons, written, strict=True)
         ]
 
-    def _special(self, comparison: Comparison) -> bool:
-        """Return True if a comparison holds token ids, or messages with possible control tokens."""
-        messages = messages_of(comparison)
-        if any(message.role == "ids" for message in messages):
-            return True
-        return self._control is not None and self._control.suspects(messages, comparison.template_args)
-
-    def _special_case(self, comparison: Comparison) -> Rendered:
-        """Render a comparison of token ids, or with possible control tokens."""
-        messages = messages_of(comparison)
-        if any(message.role == "ids" for message in messages):
-            return self._given(comparison, mixed=any(message.role != "ids" for message in messages))
-        assert self._control is not None
-        return self._with_control_tokens(comparison, self._control)
+    def _special_case(self, comparison: Comparison, texts: list[str]) -> Rendered | DataError:
+        """Render a comparison of token ids (without texts), or with possible control tokens; return a refusal."""
+        try:
+            if not texts:
+                return self._given(comparison)
+            assert self._control is not None
+            return self._with_control_tokens(comparison, texts, self._control)
+        except DataError as error:
+            return error
 
     def _texts(self, comparison: Comparison) -> list[str]:
         """Render the text of each response, then the text of the prompt."""
@@ -230,9 +303,8 @@ class Renderer:
         protected = 1 if shared and prompt[0] in self.starts else 0
         return Rendered(ids, shared, protected, control_tokens)
 
-    def _with_control_tokens(self, comparison: Comparison, control: SpecialTokens) -> Rendered:
-        """Render a comparison with the special tokens spelled by messages read as plain text."""
-        texts = self._texts(comparison)
+    def _with_control_tokens(self, comparison: Comparison, texts: list[str], control: SpecialTokens) -> Rendered:
+        """Encode a comparison with the special tokens spelled by messages read as plain text."""
         mark = free_mark(comparison, texts)
         rows, forged = [], 0
         for place, marked in enumerate(self._texts(control.marked(comparison, mark))):
@@ -255,10 +327,10 @@ class Renderer:
             return self._encoder.ids([text], plain=any(piece.plain for piece in pieces))[0]
         return [id for text, plain in pieces for id in self._encoder.ids([text], plain)[0]]
 
-    def _given(self, comparison: Comparison, mixed: bool) -> Rendered:
+    def _given(self, comparison: Comparison) -> Rendered:
         """Use the given token ids of a comparison unchanged."""
         try:
-            if mixed:
+            if any(message.role != "ids" for message in messages_of(comparison)):
                 raise DataError("mixes token ids with texts", "give either for the whole row")
             if comparison.template_args or self._system:
                 raise DataError("is made of token ids, to which no template argument and no system turn can be added")

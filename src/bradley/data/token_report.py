@@ -12,7 +12,7 @@ LENGTH_BINS = 20
 
 
 def token_figures(store: TokenStore) -> dict[str, Any]:
-    """Compute token statistics of a split: full lengths, prompt and response lengths, and the ledger of losses."""
+    """Compute token statistics of a split: lengths, the ledger of losses, parts dropped by the template, and kinds."""
     full = store.full_lengths()
     # `response_tokens` counts before any cut, so a response cut to the limit may be longer than what was kept.
     prompt = full - np.asarray(store.response_tokens).clip(max=full)
@@ -24,6 +24,8 @@ def token_figures(store: TokenStore) -> dict[str, Any]:
         "unique_tokens": len(store.tokens),
         "full_tokens": int(full.sum()),
         "ledger": store.ledger.to_json(),
+        "unread": store.ledger.unread.to_json(),
+        "kinds": dict(store.ledger.kinds),
     }
 
 

@@ -25,17 +25,17 @@ from ..common import signals
 from ..common.console import to_stderr
 from ..common.files import disk_errors
 from ..config import Render
-from ..errors import DataError
 from ..records import Comparison, Judgment
 from .columns import topic
+from .dropped import check_unread
 from .render import Renderer, common_prefix
 from .table import digest
 from .token_cache import Contents, Opener, cached, too_many_files
 from .tokenizer import fingerprint
-from .truncate import Fitted, Ledger, truncate
+from .truncate import Fitted, Ledger, fit
 
 CHUNK = 512
-FORMAT = 3
+FORMAT = 4
 """Part of the cache key; rises when the meaning of an array changes."""
 ARRAYS: dict[str, str] = {
     "tokens": "uint32",
@@ -187,7 +187,7 @@ def build_store(
     def fill(folder: Path) -> dict[str, Any]:
         with contextlib.ExitStack() as opened:
             files = {name: opened.enter_context((folder / name).open("wb")) for name in FILES}
-            return _write(comparisons, renderer, training, files).to_json()
+            return _write(comparisons, renderer, training, files).to_note()
 
     if cache is not None:
         key = _cache_key(comparisons, renderer, training)
@@ -204,7 +204,7 @@ def _unnamed(comparisons: Sequence[Comparison], renderer: Renderer, training: bo
             files = {name: opened.enter_context(tempfile.TemporaryFile(prefix="bradley-")) for name in FILES}
             ledger = _write(comparisons, renderer, training, files)
             # A mapping outlives the open file.
-            return read_store(lambda name: contextlib.nullcontext(files[name]), ledger.to_json())
+            return read_store(lambda name: contextlib.nullcontext(files[name]), ledger.to_note())
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 too_many_files(error)
@@ -224,7 +224,7 @@ def read_store(opened: Opener, note: dict[str, Any]) -> TokenStore:
     """
     arrays = {name: _array(opened, f"{name}.bin", kind) for name, kind in ARRAYS.items()}
     info = Infos(_text(opened, INFO), arrays.pop("info_sizes"))
-    store = _assembled(arrays, info, Ledger.from_json(note))
+    store = _assembled(arrays, info, Ledger.from_note(note))
     sizes = {
         "tokens": store.segments[-1],
         "rank": store.first_response[-1],
@@ -268,10 +268,10 @@ def _write(
     ledger = Ledger()
     written = start = 0
     chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
-    for chunk, rendered in renderer.stream(chunks):
+    for chunk, outcomes in renderer.stream(chunks):
         # Tokenizing can take minutes; a stop request is honoured between chunks.
         signals.check()
-        fitted = [truncate(c, r, renderer.settings, training, ledger) for c, r in zip(chunk, rendered, strict=True)]
+        fitted = [fit(c, o, renderer.settings, training, ledger) for c, o in zip(chunk, outcomes, strict=True)]
         kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
         rows = [_info_line(comparison) for _, comparison, _ in kept]
         for name, values in (_arrays(kept) | {"info_sizes": list(map(len, rows))}).items():
@@ -279,11 +279,10 @@ def _write(
         files[INFO].write(b"".join(rows))
         written += len(kept)
         start += len(chunk)
+    ledger.check(start, training)
     if not written:
-        causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in ledger.causes.items())
-        raise DataError(
-            f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
-        )
+        check_unread(renderer.settings.max_unread, "training" if training else "evaluation", ledger.unread)
+        ledger.check_left(start)
     for file in files.values():
         file.flush()
     return ledger
@@ -361,7 +360,8 @@ def _cache_key(comparisons: Sequence[Comparison], renderer: Renderer, training: 
 
 def _rules(settings: Render) -> str:
     """Encode the render settings with sorted keys."""
-    return json.dumps(settings.model_dump(), sort_keys=True)
+    # Limits of what the template drops decide about a run, not about the arrays.
+    return json.dumps(settings.model_dump(exclude={"max_unread"}), sort_keys=True)
 
 
 def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: Ledger) -> TokenStore:

@@ -1,12 +1,23 @@
 """Apply token limits: cut or drop comparisons above a limit, and count every loss in a ledger."""
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..config import Render
+from ..config import Data, Render
 from ..errors import DataError
 from ..records import Candidates, Comparison, Judgment
-from .render import Rendered
+from .dropped import UnreadCounts, describe_unread, glued, over_limits
+from .render import REFUSES, Outcome, Rendered
+from .rows import on_one_line
+
+MOST_REASONS = 20
+"""Most reasons of refusals counted apart: a template may write words of the row into its reason."""
+CAUSES = {"glued": "glued: prompt and response meet without white space, as raw writes plain texts"}
+"""Words for causes whose name says too little."""
+KINDS = ("text", "ids")
+"""Roles that name the kind of a comparison; any other comparison is of messages."""
 
 
 @dataclass
@@ -20,32 +31,84 @@ class Ledger:
         over_long: dropped from training by `over_long = "drop"`.
         response_over_limit: dropped from training, because a response alone exceeds `max_tokens`.
         prompt_truncated, response_truncated: tokens cut; the comparison stays.
+        refused: dropped by `refused = "drop"`, because the comparison cannot be rendered; `reasons` counts each reason.
+        glued: `raw` writes a plain prompt and a response without white space in between; nothing is lost.
         identical_ids: judgments between responses with equal ids after rendering. Without any other judgment, the
             comparison leaves training.
+
+    Attributes:
+        causes: by cause, {"comparisons", "dropped", "tokens", "example": id}.
+        unread: parts dropped by the chat template.
+        kinds: comparisons of each kind: `text`, `messages`, `ids`.
+        stops: by reason, {"comparisons", "error": the first} of the comparisons that stop the run.
     """
 
     causes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Two ledgers with the same losses are equal: rows fitted without a renderer have neither parts nor kinds.
+    unread: UnreadCounts = field(default_factory=UnreadCounts, compare=False)
+    kinds: Counter[str] = field(default_factory=Counter, compare=False)
+    stops: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, cause: str, comparison: Comparison, tokens: int, dropped: bool) -> None:
-        """Count a comparison, and `tokens` token ids lost to `cause`."""
+    def add(self, cause: str, comparison: Comparison, tokens: int, dropped: bool) -> dict[str, Any]:
+        """Count a comparison, and `tokens` token ids lost to `cause`; return the counts of the cause."""
         row = self.causes.setdefault(cause, {"comparisons": 0, "dropped": 0, "tokens": 0, "example": comparison.id})
         row["comparisons"] += 1
         row["dropped"] += int(dropped)
         row["tokens"] += tokens
+        return row
+
+    def stop(self, reason: str, error: DataError) -> None:
+        """Count a comparison that stops the run, with the first error of each reason."""
+        row = self.stops.setdefault(reason, {"comparisons": 0, "error": error})
+        row["comparisons"] += 1
+
+    def check(self, total: int, training: bool) -> None:
+        """Raise `DataError` for the comparisons that stop the run: the first error, with the count of each reason."""
+        if not self.stops:
+            return
+        counts = {reason: row["comparisons"] for reason, row in self.stops.items()}
+        error: DataError = next(iter(self.stops.values()))["error"]
+        if sum(counts.values()) == 1:
+            raise error
+        reasons = "; ".join(f"{reason} {count:,}" for reason, count in counts.items())
+        what = "training" if training else "evaluation"
+        found = f"in all {sum(counts.values()):,} of {total:,} {what} comparisons cannot be used ({reasons})"
+        raise DataError(f"{error.message}; {found}", error.hint)
+
+    def check_left(self, total: int) -> None:
+        """Raise `DataError` if none of `total` comparisons is left, with the causes."""
+        if self.dropped == total:
+            causes = ", ".join(f"{row['dropped']} {cause}" for cause, row in self.causes.items())
+            raise DataError(
+                f"no comparison is left after rendering: {causes}", "raise render.max_tokens, or look at the data"
+            )
 
     @property
     def dropped(self) -> int:
         """Number of dropped comparisons."""
         return sum(int(row["dropped"]) for row in self.causes.values())
 
+    def lost(self, decided: Collection[str] = ()) -> dict[str, int]:
+        """Return the number of comparisons dropped by each cause, but for causes that the user decided about."""
+        return {cause: row["dropped"] for cause, row in self.causes.items() if row["dropped"] and cause not in decided}
+
+    @property
+    def kind(self) -> str:
+        """Kind of the comparisons: `text`, `messages`, `ids`, or several of these joined by " and "."""
+        return " and ".join(sorted(self.kinds))
+
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Return plain data, as stored in `data_report.json`."""
+        """Return the causes as plain data, as stored in `data_report.json`."""
         return {cause: dict(row) for cause, row in self.causes.items()}
 
+    def to_note(self) -> dict[str, Any]:
+        """Return everything but `stops` as plain data."""
+        return {"causes": self.to_json(), "unread": self.unread.to_json(), "kinds": dict(self.kinds)}
+
     @classmethod
-    def from_json(cls, causes: dict[str, dict[str, Any]]) -> "Ledger":
-        """Invert `to_json`."""
-        return cls(causes)
+    def from_note(cls, note: dict[str, Any]) -> "Ledger":
+        """Invert `to_note`."""
+        return cls(note["causes"], UnreadCounts(**note["unread"]), Counter(note["kinds"]))
 
 
 class Fitted(NamedTuple):
@@ -62,6 +125,97 @@ class Fitted(NamedTuple):
     judgments: tuple[Judgment, ...]
     response_tokens: list[int]
     truncated: list[bool]
+
+
+def kind_of(comparison: Comparison) -> str:
+    """Return the kind of a comparison: `text`, `ids` or `messages`."""
+    role = comparison.responses[0].messages[0].role
+    return role if role in KINDS else "messages"
+
+
+def describe_ledger(split: str, ledger: Ledger) -> list[str]:
+    """Describe what rendering and limits did to a split: a line for each cause, and for each part that is not read."""
+    lines = []
+    for cause, row in ledger.causes.items():
+        lost = {"dropped": row["dropped"], "tokens lost": row["tokens"]}
+        costs = [f"{count:,} {what}" for what, count in lost.items() if count]
+        reasons = [f"{count:,} {on_one_line(reason)}" for reason, count in row.get("reasons", {}).items()]
+        words = CAUSES.get(cause, cause)
+        lines.append(", ".join([f"limits       {row['comparisons']:,} {split} comparisons {words}", *costs, *reasons]))
+    return lines + describe_unread(split, ledger.unread)
+
+
+def decided_losses(render: Render, data: Data) -> set[str]:
+    """Return the causes of loss in rendering that a setting of the user decides about.
+
+    A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
+    """
+    named = {"response_over_limit"} if "over_long" in render.model_fields_set else set()
+    named |= {"identical_ids"} if "identical" in data.model_fields_set else set()
+    return {"over_long", "short_response", "refused", *named}
+
+
+def losses_above(train: Ledger, given: int, before: float, most: float, decided: Collection[str]) -> str:
+    """Describe the training comparisons that rendering drops against the user's wish, if above the allowed share.
+
+    Args:
+        train: ledger of the training split.
+        given: comparisons given to rendering.
+        before: share of rows lost in loading.
+        most: `data.max_rejected_share`.
+        decided: causes that do not count, see `decided_losses`.
+    """
+    lost = train.lost(decided)
+    dropped = sum(lost.values())
+    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
+    if not dropped or before + dropped / given <= most:
+        return ""
+    causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
+    return (
+        f"rendering would drop {dropped} of {given} training comparisons ({causes}); with the {before:.1%} of "
+        f"rows lost before that is above data.max_rejected_share = {most}"
+    )
+
+
+def limits_of(split: str, ledger: Ledger, settings: Render) -> dict[str, Any]:
+    """Collect the effects of rendering and limits on a split.
+
+    Returns:
+        {"ledger", "unread", "kinds": as in `data_report.json`, "lines": for the screen, "stops": reasons for which a
+        training run would stop}.
+    """
+    total = sum(ledger.kinds.values())
+    stops = over_limits(settings.max_unread, ledger.unread)
+    try:
+        ledger.check(total, training=split == "train")
+        ledger.check_left(total)
+    except DataError as error:
+        stops.append(error.message)
+    return {
+        **{"ledger": ledger.to_json(), "unread": ledger.unread.to_json(), "kinds": dict(ledger.kinds)},
+        "lines": describe_ledger(split, ledger),
+        "stops": stops,
+    }
+
+
+def fit(comparison: Comparison, outcome: Outcome, settings: Render, training: bool, ledger: Ledger) -> Fitted | None:
+    """Count what rendering did to a comparison, then bring the comparison within the limits, see `truncate`.
+
+    A comparison that cannot be rendered is dropped (None), or stops the run by `Ledger.check`. So does an evaluation
+    comparison without a fit.
+    """
+    ledger.kinds[kind_of(comparison)] += 1
+    if outcome.rendered is None:
+        _refused(comparison, outcome.refused, settings, ledger)
+        return None
+    ledger.unread.add(comparison, outcome.parts)
+    if settings.template == "raw" and glued(comparison):
+        ledger.add("glued", comparison, 0, dropped=False)
+    try:
+        return truncate(comparison, outcome.rendered, settings, training, ledger)
+    except DataError as error:
+        ledger.stop("response_over_limit" if all(outcome.rendered.ids) else "no_tokens", error)
+        return None
 
 
 def truncate(
@@ -117,6 +271,23 @@ def truncate(
     judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
     whole = bool(judgments) or isinstance(comparison, Candidates)
     return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if whole else None
+
+
+def _refused(comparison: Comparison, error: DataError | None, settings: Render, ledger: Ledger) -> None:
+    """Count a comparison that cannot be rendered, by reason."""
+    assert error is not None
+    reason = error.message.removeprefix(f"comparison {comparison.id}: ")
+    if reason.startswith(REFUSES):
+        # The roles before the colon differ from row to row.
+        reason = reason.partition(": ")[2]
+    if settings.refused == "error":
+        hint = f"{error.hint}; or leave such rows out: --render.refused drop"
+        known = reason if reason in ledger.stops or len(ledger.stops) < MOST_REASONS else "other reasons"
+        ledger.stop(known, DataError(error.message, hint))
+        return
+    reasons = ledger.add("refused", comparison, 0, dropped=True).setdefault("reasons", {})
+    known = reason if reason in reasons or len(reasons) < MOST_REASONS else "other reasons"
+    reasons[known] = reasons.get(known, 0) + 1
 
 
 def excess_tokens(rendered: Rendered, settings: Render) -> int:

@@ -30,16 +30,20 @@ RAW = (
 """Chat template of `raw`, for `str.format`: doubled braces become the braces of Jinja."""
 
 
-def frozen_chat_template(renderer: Renderer) -> str:
+def frozen_chat_template(renderer: Renderer, template: str | None = None) -> str:
     """Write a chat template rendering conversations like `renderer`, without settings and without a clock.
 
     Template arguments given by a row of data still override the arguments of the settings.
+
+    Args:
+        template: a template of the renderer; None for `renderer.template`.
     """
-    if renderer.template is None:
+    template = renderer.template if template is None else template
+    if template is None:
         return _system(renderer) + _raw(renderer)
     day = renderer.settings.date
     # Dates are frozen first: later steps add text around the template, and a system prompt may quote a date call.
-    text = without_clock(renderer.template, day) if day else CALL.sub(NO_DATE, renderer.template)
+    text = without_clock(template, day) if day else CALL.sub(NO_DATE, template)
     if renderer.eos is not None:
         text = _ended(text, str(renderer.tokenizer.eos_token))
     return "".join(_argument(*item) for item in renderer.settings.template_kwargs.items()) + _system(renderer) + text

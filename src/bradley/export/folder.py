@@ -18,7 +18,7 @@ from ..errors import CheckpointError, UserError
 from ..model.finite import is_finite
 from ..model.folder.card import CARD, FLOAT32, MODEL_MARK, hash_files, read_card, write_card
 from ..model.folder.parity import Conversation, measure
-from ..model.folder.save_load import DTYPES, TEMPLATE, Loaded, load_model
+from ..model.folder.save_load import DTYPES, Loaded, load_model, write_templates
 from ..model.folder.tolerance import Check, compare
 from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
@@ -197,7 +197,7 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str, accept_e
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{model} has no parity sample, so nothing could prove what is exported",
-            "train again: models of an earlier version, and those of tool calls alone, have none",
+            "train again with a few rows without tools, arguments, calls or reasoning; early models have none",
         )
     loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base, accept_edits=accept_edits)
     if adapter and "adapter" not in card:
@@ -215,6 +215,10 @@ def _freeze(source: ExportSource) -> None:
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template
     check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
+    if renderer.tool_template is not None:
+        # Under the names of transformers, which then chooses as training did.
+        tool_use = frozen_chat_template(renderer, renderer.tool_template)
+        renderer.tokenizer.chat_template = {"default": template, "tool_use": tool_use}
 
 
 def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
@@ -223,8 +227,7 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     renderer = source.loaded.renderer
     renderer.tokenizer.save_pretrained(target)
     # The frozen template serves other programs; bradley itself reads the original template beside its settings.
-    if renderer.template is not None:
-        (target / TEMPLATE).write_text(renderer.template, encoding="utf-8")
+    write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))

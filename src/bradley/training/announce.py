@@ -15,14 +15,16 @@ from ..common.files import make_folder, write_text
 from ..common.secrets import redact
 from ..data.preview import decoded_samples
 from ..data.report import describe
+from ..data.truncate import describe_ledger
 from ..evaluate.worst import worst_judgments
 from ..model.build import Built
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
 from ..records import Comparison, Message, ScoredComparison
-from ..runs.layout import CONFIG, CONFIG_TOML, DATA_REPORT, ENVIRONMENT, EVAL, SAMPLES, SELECTION
+from ..runs.layout import CONFIG, CONFIG_TOML, DATA_REPORT, ENVIRONMENT, EVAL, PROBE, SAMPLES, SELECTION
 from .build import Prepared
 from .checkpoints.identity import versions
+from .checks import UNPROVABLE, provable
 from .evaluation import Evaluator
 from .objective import describe_objective
 from .tracking.samples import sample_lines
@@ -34,14 +36,17 @@ POOLED_SHOWN = 3
 
 
 def announce(prepared: Prepared, console: Console) -> None:
-    """Print data, comparisons lost to limits, model, objective and plan, and the pooled token of three responses."""
+    """Print data, losses to limits and template, model, objective and plan, and the pooled token of three responses."""
     plan, config = prepared.plan, prepared.config
     for line in describe(prepared.splits.report).split("\n"):
         console.say(line)
-    for cause, row in prepared.train.ledger.causes.items():
-        lost = {"dropped": row["dropped"], "tokens lost": row["tokens"]}
-        costs = [f"{count} {what}" for what, count in lost.items() if count]
-        console.say(", ".join([f"limits       {row['comparisons']} train comparisons {cause}", *costs]))
+    stores = {**prepared.stores, **({} if prepared.test is None else {"test": prepared.test})}
+    # The probe repeats a part of training.
+    for name in (name for name in stores if name != PROBE):
+        for line in describe_ledger(name, stores[name].ledger):
+            console.say(line)
+    if not provable(config, prepared.splits, prepared.renderer):
+        console.say(f"export       {UNPROVABLE}")
     for line in model_lines(prepared.built):
         console.say(line)
     console.say(f"engine       {prepared.engine}")

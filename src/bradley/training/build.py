@@ -2,19 +2,23 @@
 
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
 from ..config import Config
+from ..data.dropped import check_unread
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
 from ..data.plan import Plan, make_plan
 from ..data.render import Renderer
+from ..data.table import Selection
 from ..data.token_cache import default_cache as default_cache
 from ..data.token_report import token_figures
 from ..data.token_store import TokenStore, build_store
@@ -27,7 +31,7 @@ from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
-from .checks import check_losses, check_positions, check_selection, check_stop, losses_decided
+from .checks import check_losses, check_positions, check_push, check_selection, check_stop, losses_decided
 from .distributed.build import build_strategy
 from .distributed.process_group import ProcessGroup
 from .distributed.strategy import Strategy
@@ -70,6 +74,7 @@ class Layout(NamedTuple):
     """Token stores of every split, and the plan of the steps.
 
     Attributes:
+        splits: comparisons, without those that cannot be rendered in evaluation sets and the test split.
         train: token store of the training split.
         probe: training comparisons in the evaluation set `train_probe`.
         evals: token stores of the evaluation sets by name, `train_probe` included.
@@ -78,6 +83,7 @@ class Layout(NamedTuple):
         engine: name of the attention engine, and the result of the proof on this model, in words.
     """
 
+    splits: Splits
     train: TokenStore
     probe: list[Comparison]
     evals: dict[str, TokenStore]
@@ -144,7 +150,7 @@ def prepare(
     data = load(config, rows, cache, console)
     model = build(config, data, group, device)
     layout = lay_out(config, data, model, cache)
-    return Prepared(config=config, splits=data.splits, **model._asdict(), **layout._asdict())
+    return Prepared(config=config, **model._asdict(), **layout._asdict())
 
 
 def load(config: Config, rows: dict[str, Any], cache: Path | None = None, console: Console | None = None) -> LoadedData:
@@ -188,6 +194,7 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     with strategy.group.one_first():
         train = store(splits.train, training=True)
         account = splits.report["splits"]["train"]
+        check_unread(config.render.max_unread, "train", train.ledger.unread)
         check_losses(train, len(splits.train), account, config.data.max_rejected_share, losses_decided(config))
         check_objective(config.loss, train)
         evals = {name: store(rows, training=False) for name, rows in splits.evals.items()}
@@ -195,6 +202,8 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
         if probe:
             evals[PROBE] = store(probe, training=False)
         test = store(splits.test, training=False) if splits.test else None
+        for name, split in {**evals, **({"test": test} if test else {})}.items():
+            check_unread(config.render.max_unread, name, split.ledger.unread)
     # Every set is checked now: a comparison above the budget in the test set would otherwise end the run at the end.
     limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):
@@ -213,7 +222,24 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     for name, split in {"train": train, **evals, **({"test": test} if test else {})}.items():
         splits.report["splits"].setdefault(name, {})["tokens"] = token_figures(split)
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
-    return Layout(train, probe, evals, test, plan, engine)
+    splits = _rendered(splits, evals, test)
+    check_push(config, splits, renderer)
+    return Layout(splits, train, probe, evals, test, plan, engine)
+
+
+def _rendered(splits: Splits, evals: dict[str, TokenStore], test: TokenStore | None) -> Splits:
+    """Return the splits without the evaluation and test comparisons that `render.refused = "drop"` left out."""
+    # Texts and scored rows are matched by place.
+    kept = {name: _taken(rows, evals[name]) for name, rows in splits.evals.items()}
+    return replace(splits, evals=kept, test=splits.test if test is None else _taken(splits.test, test))
+
+
+def _taken(rows: Sequence[Comparison], store: TokenStore) -> Sequence[Comparison]:
+    """Select the comparisons of a token store."""
+    if len(store) == len(rows):
+        return rows
+    places = np.asarray(store.number)
+    return rows.take(places) if isinstance(rows, Selection) else [rows[place] for place in places.tolist()]
 
 
 def make_job(prepared: Prepared, folder: Path, console: Console, lock: FolderLock | None = None) -> Job:

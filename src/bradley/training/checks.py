@@ -9,13 +9,20 @@ from ..data.plan import Plan
 from ..data.render import Renderer
 from ..data.report import unusable
 from ..data.token_store import TokenStore
+from ..data.truncate import decided_losses, losses_above
 from ..errors import DataError, UserError
+from ..model.folder.parity import draw
 from ..model.folder.save_load import rendering_hashes
 from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
 
+UNPROVABLE = (
+    "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
+    "reasoning, or is above a limit, so no plain conversation could prove the export"
+)
+"""Reason for which a run ends without a parity sample."""
 ON_PURPOSE = {
     "response_over_limit": "--render.over_long truncate_response cuts such responses, --render.over_long drop leaves "
     "them out on purpose",
@@ -74,9 +81,7 @@ def losses_decided(config: Config) -> set[str]:
 
     A policy left at its default is no decision: a limit of tokens far too low would then cost half the data unseen.
     """
-    named = {"response_over_limit"} if "over_long" in config.render.model_fields_set else set()
-    named |= {"identical_ids"} if "identical" in config.data.model_fields_set else set()
-    return {"over_long", "short_response", *named}
+    return decided_losses(config.render, config.data)
 
 
 def check_losses(
@@ -92,20 +97,25 @@ def check_losses(
         decided: causes that do not count, see `losses_decided`.
 
     Raises:
-        DataError: rendering drops comparisons, and the lost share exceeds `max_share`.
+        DataError: rendering drops comparisons against the user's wish, and the lost share exceeds `max_share`.
     """
-    # Loading has checked its own losses; without a loss in rendering there is nothing new to refuse.
     lost = unusable(account["rejected"], account["findings"])
-    causes = {cause: row["dropped"] for cause, row in train.ledger.causes.items() if cause not in decided}
-    before, dropped = sum(lost.values()) / account["rows"], sum(causes.values())
-    if dropped and before + dropped / given > max_share:
-        named = ", ".join(f"{count} {cause}" for cause, count in causes.items() if count)
+    before = sum(lost.values()) / account["rows"]
+    if above := losses_above(train.ledger, given, before, max_share, decided):
+        causes = train.ledger.lost(decided)
         hints = [hint for cause, hint in ON_PURPOSE.items() if causes.get(cause)]
-        raise DataError(
-            f"rendering would drop {dropped} of {given} training comparisons ({named}); with the {before:.1%} of "
-            f"rows lost before that is above data.max_rejected_share = {max_share}",
-            "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]),
-        )
+        raise DataError(above, "; ".join([*hints, "raise render.max_tokens or data.max_rejected_share"]))
+
+
+def provable(config: Config, splits: Splits, renderer: Renderer) -> bool:
+    """Return True if the data hold a conversation for the parity sample, without which no model can be exported."""
+    return bool(draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
+
+
+def check_push(config: Config, splits: Splits, renderer: Renderer) -> None:
+    """Raise `UserError` for a model that is to be pushed to the Hub, and could not be exported."""
+    if config.hub.push and not provable(config, splits, renderer):
+        raise UserError(f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or add plain rows")
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:

@@ -8,6 +8,7 @@ import pytest
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
+from bradley.errors import CheckpointError
 from bradley.model.folder.save_load import CARD, load_model, save_model
 from bradley.scoring.core import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
@@ -58,3 +59,26 @@ def test_template_arguments_come_back(tmp_path):
     loaded = load_model(tmp_path / "model").renderer
     assert loaded.text(rows[0].prompt, ()).startswith("(terse)<|user|>")
     assert loaded.settings.control_tokens == "keep" and loaded.comparisons(rows) == renderer.comparisons(rows)
+
+
+def test_the_template_for_rows_with_tools_comes_back(tmp_path):
+    chat = {"default": PLAIN_CHAT_TEMPLATE, "tool_use": "{{ tools | tojson }}\r\n" + PLAIN_CHAT_TEMPLATE}
+    rows, renderer = saved(tmp_path / "model", chat)
+    tools = {"tools": [{"type": "function", "function": {"name": "depth"}}]}
+    loaded = load_model(tmp_path / "model").renderer
+    for args in ({}, tools):
+        written = loaded.text(rows[0].prompt, rows[0].responses[0].messages, args)
+        assert written == renderer.text(rows[0].prompt, rows[0].responses[0].messages, args)
+        assert written.startswith('[{"type"') == bool(args)
+    # A program without bradley chooses alike.
+    turns = [{"role": "user", "content": "Hi"}]
+    assert loaded.tokenizer.apply_chat_template(turns, **tools, tokenize=False).startswith('[{"type"')
+    (tmp_path / "model" / "bradley_tool_template.jinja").write_text("{{ tools }}")
+    with pytest.raises(CheckpointError):
+        load_model(tmp_path / "model")
+
+
+def test_a_policy_about_refused_rows_ends_with_training(tmp_path):
+    """A caller of scores wants one for each row, or an error."""
+    saved(tmp_path / "model", PLAIN_CHAT_TEMPLATE, refused="drop")
+    assert load_model(tmp_path / "model").renderer.settings.refused == "error"

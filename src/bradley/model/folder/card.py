@@ -90,6 +90,8 @@ class Card(TypedDict):
     render: dict[str, Any]
     template: str
     template_sha256: NotRequired[str | None]
+    tool_template_sha256: NotRequired[str]
+    kind: NotRequired[str]
     tokenization: NotRequired[Tokenization]
     probe: NotRequired[Probe]
     compute: NotRequired[str]

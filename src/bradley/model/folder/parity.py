@@ -48,8 +48,14 @@ def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> li
     # Few candidates: every candidate is rendered, and the data may have millions of rows.
     places = generator(seed, "parity").choice(len(comparisons), min(CANDIDATES, len(comparisons)), replace=False)
     rows = [row for row in (comparisons[place] for place in sorted(places.tolist())) if _is_plain(row)]
-    rendered = renderer.comparisons(rows)
-    found = [each for row, ids in zip(rows, rendered, strict=True) for each in _conversations(row, ids, renderer)]
+    # A row of training without a rendering was left out by `render.refused = "drop"`.
+    ((_, outcomes),) = renderer.stream([rows])
+    found = [
+        conversation
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if outcome.rendered is not None
+        for conversation in _conversations(row, outcome.rendered, renderer)
+    ]
     return _choose(sorted(found, key=lambda conversation: len(conversation.ids)))
 
 

@@ -15,7 +15,7 @@ from ...common.files import replace_folder
 from ...common.model_files import check_name
 from ...common.text import one_line
 from ...config import Render
-from ...data.chat_template import without_clock
+from ...data.chat_template import template_text, without_clock
 from ...data.render import Renderer
 from ...data.tokenizer import load_tokenizer
 from ...errors import CheckpointError, DataError, UserError
@@ -34,6 +34,8 @@ from .weights import load_saved, save_network, tensors_to_save
 
 TEMPLATE = "bradley_template.jinja"
 """File with the chat template of training."""
+TOOL_TEMPLATE = "bradley_tool_template.jinja"
+"""File with the chat template of conversations with tools, if the tokenizer of training has one of its own."""
 PROBE = "The quick brown fox jumps over the lazy dog, and the river runs.\n Is 1 + 1 two?  Yes, naïve café: 你好。"
 """Text with known ids for a loaded tokenizer: common words, blanks, digits, punctuation, other scripts."""
 DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
@@ -176,8 +178,7 @@ def write_model(
     template = renderer.template
     with _with_template(renderer) as tokenizer:
         tokenizer.save_pretrained(folder)
-    if template is not None:
-        (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    write_templates(folder, renderer)
     # The card comes last, because it holds hashes of files written before.
     digests = hash_files(folder)
     card = {
@@ -185,6 +186,7 @@ def write_model(
         "render": renderer.settings.model_dump(),
         "template": "raw" if template is None else TEMPLATE,
         "template_sha256": _template_hash(template),
+        **_tool_hash(renderer, "tool_template_sha256"),
         "tokenization": {"add_special_tokens": template is None, "append_eos": renderer.eos},
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
@@ -196,6 +198,14 @@ def write_model(
     }
     write_card(folder, card)
     return {name: digest for group in digests.values() for name, digest in group.items()}
+
+
+def write_templates(folder: Path, renderer: Renderer) -> None:
+    """Write the chat templates of training into a folder; `raw` has none."""
+    for name, template in {TEMPLATE: renderer.template, TOOL_TEMPLATE: renderer.tool_template}.items():
+        if template is not None:
+            # Written as bytes and read back as bytes: another line end would be another template.
+            (folder / name).write_bytes(template.encode())
 
 
 def add_normalization(folder: Path, normalization: Normalization) -> None:
@@ -224,6 +234,7 @@ def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:
     special = json.dumps([str(tokenizer.special_tokens_map), _probe_ids(renderer)])
     return {
         "template": _template_hash(renderer.template),
+        **_tool_hash(renderer, "tool_template"),
         "rules": hashlib.sha256((rules + special).encode()).hexdigest(),
     }
 
@@ -234,9 +245,12 @@ def _with_template(renderer: Renderer) -> Iterator[Any]:
 
     A program using the saved tokenizer alone then renders alike.
     """
-    tokenizer, template = renderer.tokenizer, renderer.template
+    tokenizer, template, day = renderer.tokenizer, renderer.template, renderer.settings.date
     own = tokenizer.chat_template
-    tokenizer.chat_template = None if template is None else without_clock(template, renderer.settings.date)
+    tokenizer.chat_template = None if template is None else without_clock(template, day)
+    if renderer.tool_template is not None:
+        tool_use = without_clock(renderer.tool_template, day)
+        tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": tool_use}
     try:
         yield tokenizer
     finally:
@@ -247,10 +261,15 @@ def _trained_renderer(card: dict[str, Any], folder: Path, tokenizer: Any, causal
     """Build the renderer of training, or raise an error if the card does not say how."""
     try:
         template = {"raw": "raw", TEMPLATE: str(folder / TEMPLATE)}[card["template"]]
-        renderer = Renderer(tokenizer, Render(**{**card["render"], "template": template}), causal=causal)
+        # Whoever scores names the rows that cannot be rendered; none is left out.
+        settings = Render(**{**card["render"], "template": template, "refused": "error"})
+        tool_template = None
+        if "tool_template_sha256" in card:
+            tool_template = template_text(tokenizer, str(folder / TOOL_TEMPLATE))
+        renderer = Renderer(tokenizer, settings, causal=causal, tool_template=tool_template)
         # Hash and probe together: a template may be unchanged while the tokenizer under it is not.
-        found = _template_hash(renderer.template), _probe_ids(renderer)
-        same = found == (card["template_sha256"], card["probe"]["ids"])
+        found = _template_hash(renderer.template), _template_hash(renderer.tool_template), _probe_ids(renderer)
+        same = found == (card["template_sha256"], card.get("tool_template_sha256"), card["probe"]["ids"])
     except (KeyError, TypeError, ValueError, UserError, DataError) as error:
         raise CheckpointError(
             f"{folder} does not say how its texts become tokens: {one_line(error)}", "copy the whole model folder again"
@@ -277,6 +296,11 @@ def _trained_dtype(card: dict[str, Any], device: torch.device, folder: Path) -> 
             'load it with device="cpu"',
         )
     return DTYPES[name]
+
+
+def _tool_hash(renderer: Renderer, name: str) -> dict[str, str | None]:
+    """Return the hash of the chat template for conversations with tools as an entry, if there is one."""
+    return {} if renderer.tool_template is None else {name: _template_hash(renderer.tool_template)}
 
 
 def _template_hash(template: str | None) -> str | None:

@@ -12,6 +12,7 @@ import torch
 from ...common.text import nearest
 from ...common.version import version
 from ...config import Config, Section
+from ...config.fields import settings_of
 from ...data.load import Splits
 from ...data.render import Renderer
 from ...data.token_store import TokenStore
@@ -29,7 +30,10 @@ TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probab
 """Arrays of a token store with an influence on training."""
 ADDED = ("labels",)
 """Fields missing in the records of earlier versions, and compared only if both records have the field."""
-FREE = ("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel")
+FREE = (
+    *("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel"),
+    "render.max_unread",
+)
 """Settings, or sections of settings, free to change at a resume: no number of the run depends on these settings."""
 CIRCUMSTANCES = ("threads", "versions", "code", "hardware", "sums")
 """Fields that may differ at a resume and change rounding at most: reported and recorded, and refused if
@@ -115,6 +119,10 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
         if field in ADDED and not (field in before and field in now):
             continue
         old, new = before.get(field, {}), now.get(field, {})
+        if field == "config":
+            # A record of an earlier version lacks later settings, which then had no other value than the default.
+            defaults = {name: json.loads(json.dumps(each.default)) for name, each in settings_of(Config).items()}
+            old = {key: defaults[key] for key in new if key in defaults} | old
         for key in old.keys() | new.keys():
             if old.get(key) != new.get(key):
                 changed[key if field == "config" else f"{field}.{key}"] = [old.get(key), new.get(key)]
@@ -157,7 +165,7 @@ class Provenance(NamedTuple):
     """Provenance recorded in the card of every model of a run, the same at every step.
 
     Attributes:
-        facts: fields of the card: `versions`, `data`, `config`.
+        facts: fields of the card: `versions`, `data`, `kind` (see `Ledger.kind`), `config`.
         sample: conversations whose scores go into the card, see `model.folder.parity`.
     """
 
@@ -171,7 +179,8 @@ def provenance(config: Config, splits: Splits, renderer: Renderer, train: TokenS
         "train_sha256": trained_on(train),
         "splits": {name: short_report(split) for name, split in splits.report["splits"].items() if "rows" in split},
     }
-    facts = {"versions": versions(), "data": data, "config": config.model_dump(mode="json")}
+    # The same conversation as texts or as messages is two inputs: a later reader can tell which was trained.
+    facts = {"versions": versions(), "data": data, "kind": train.ledger.kind, "config": config.model_dump(mode="json")}
     return Provenance(facts, draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed))
 
 
