@@ -114,7 +114,7 @@ def test_a_dataset_and_a_stream_of_it_are_rows_like_others():
 def test_a_dict_of_splits_is_no_set_of_rows():
     datasets = pytest.importorskip("datasets")
     given = datasets.DatasetDict({"train": datasets.Dataset.from_list([CONVERSATIONAL["explicit"]])})
-    with pytest.raises(DataError, match=r"train rows, row 1: found str, wanted a dict or a Comparison"):
+    with pytest.raises(DataError, match=r"train rows: found an object with the keys train, wanted a list of rows"):
         store_of(given)
 
 

@@ -53,13 +53,13 @@ def test_globs_are_sorted_and_files_keep_their_order(tmp_path):
         ("datta/train.jsonl", DataError, "does not exist", "data?"),
         ("*.json", DataError, "matches no file", "ls "),
         ("data", DataError, "is a folder without data files", ".csv.gz"),
-        ("rows.tsv", UserError, "not a file of a known kind", ".jsonl.gz"),
+        ("rows.txt", UserError, "not a file of a known kind", ".jsonl.gz"),
         ("data?split=train", UserError, "is no dataset saved", "leave out ?split=train"),
     ],
 )
 def test_a_source_that_names_no_data_file_is_an_error(tmp_path, source, error, says, hint):
     (tmp_path / "train.jsonl").touch()
-    (tmp_path / "rows.tsv").touch()
+    (tmp_path / "rows.txt").touch()
     (tmp_path / "data").mkdir()
     with pytest.raises(error, match=says) as caught:
         resolve(str(tmp_path / source))
@@ -141,7 +141,9 @@ def test_a_broken_line_is_named(tmp_path, line, says):
         (b'[{"a": 1}, 2]', "row 2: found a number"),
         (b'{"rows": []}', "an object with the keys rows"),
         (b'"text"', "holds text"),
-        (b'{"a": 1}\n{"a": 2}', "line 2: not JSON: Extra data"),
+        (b'{"a": 1}\n[]', "line 2: not JSON: Extra data"),
+        (b'{\n"a": 1}\n{"a": 2}', "line 3: not JSON: Extra data"),
+        (b'{"a": 1}\n{"a": 2', "line 2: not JSON: Expecting ',' delimiter"),
     ],
 )
 def test_a_broken_list_is_named(tmp_path, content, says):

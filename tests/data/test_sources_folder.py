@@ -54,8 +54,8 @@ def test_code_and_pickles_are_refused_and_not_run(tmp_path, suffix, place):
 
 
 def test_files_of_an_unknown_kind_are_named(tmp_path):
-    laid_out(tmp_path, "a.jsonl", "b.tsv")
-    assert "b.tsv is not a file of a known kind" in fault_of(tmp_path)
+    laid_out(tmp_path, "a.jsonl", "b.txt")
+    assert "b.txt is not a file of a known kind" in fault_of(tmp_path)
 
 
 def test_a_folder_without_data_is_an_error(tmp_path):

@@ -86,7 +86,14 @@ def test_usual_rows_come_as_written(tmp_path, made, group):
     )
     path = tmp_path / "rows.parquet"
     parquet.write_table(pa.Table.from_pylist(made, schema=schema), path, row_group_size=group)
+    for row in made:
+        turns = None if row["turns"] is None else [without_nulls(turn) for turn in row["turns"]]
+        row["turns"] = turns
     assert rows(path) == made
+
+
+def without_nulls(turn):
+    return {key: value for key, value in turn.items() if value is not None}
 
 
 def test_repeated_texts_of_a_usual_size_are_read(tmp_path):

@@ -1,5 +1,9 @@
 """Rows to score: what they look like, what is wrong with them, and what is written of them."""
 
+import datetime
+import json
+
+import numpy as np
 import pytest
 
 from bradley.data.rows import RowPlace
@@ -47,6 +51,16 @@ def test_tools_reach_the_template():
     tool = {"type": "function", "function": {"name": "f"}}
     parsed = parse({"messages": PROMPT + ANSWER, "tools": [tool], "chat_template_kwargs": {"x": 1}}, AT)
     assert parsed.candidates.template_args == {"tools": [tool], "x": 1}
+
+
+def test_values_of_tables_and_of_numpy_are_read_and_bytes_are_a_reason():
+    call = {"function": {"name": "f", "arguments": {"date": datetime.date(2024, 5, 1), "other": None}}}
+    row = {"messages": np.array([*PROMPT, {**ANSWER[0], "tool_calls": np.array([call])}]), "tools": None}
+    _, ((answer,),) = texts(parse(row, AT))
+    assert json.loads(answer.extra)["tool_calls"] == [{"function": {"name": "f", "arguments": {"date": "2024-05-01"}}}]
+    assert parse({"prompt": "Q", "response": b"A"}, AT) == (
+        'shape: found bytes as response, wanted text, or messages such as [{"role": "user", "content": "..."}]'
+    )
 
 
 @pytest.mark.parametrize(

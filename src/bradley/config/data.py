@@ -103,9 +103,9 @@ class Data(Section):
     """Judgment of two responses with equal scores or ranks, or without a preference. `skip`: none. `tie`: a judgment
     with probability 0.5. A pair with a named chosen response keeps its judgment, whatever the scores."""
     faulty: Literal["error", "drop"] = "error"
-    """Policy about rows of the wrong shape, in every split: a missing field, a null, an unknown role. `error`: the run
-    stops after all rows are read, and the message counts the faulty rows by reason. `drop`: such rows are left out,
-    and counted by reason."""
+    """Policy about faulty rows in every split: a missing field, a null, an unknown role, a broken line. `error`: the
+    run stops after all rows are read, and the message counts the faulty rows by reason. `drop`: such rows are left
+    out, and counted by reason."""
     max_rejected_share: Share = 0.05
     """Largest share of source rows that may be unusable before the run stops. Rows left out by a setting do not count:
     ties, faulty rows with `faulty = "drop"`, and whatever a policy named in the configuration drops."""

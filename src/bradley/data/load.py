@@ -27,6 +27,8 @@ from .report import SplitReport
 from .row_cache import Cache, Inputs, read_rows, reading_settings
 from .rows import Row, RowPlace
 from .sources import resolve
+from .sources.csv_rows import text_columns
+from .sources.plain import numbered
 from .split import cap_per_prompt, mix, sample, split_by_prompt
 from .table import ComparisonTable, Selection, everything
 
@@ -155,10 +157,11 @@ def _read(
                 _add(table, report, enumerate(_compose(data, seed), start=1), place)
             elif rows is not None:
                 place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
-                _add(table, report, count(enumerate(rows, start=1)), place)
+                _add(table, report, count(numbered(rows, f"{name} rows")), place)
             for source, part in found:
                 own = reading.of_source(source.given, source.name, name)
-                _add(table, report, count(source.rows()), RowPlace(source.name, source.stem, settings=own), part)
+                read = count((source.counting or source.rows)(text_columns(own.columns_of())))
+                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 
     table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)

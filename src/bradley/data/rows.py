@@ -19,6 +19,29 @@ LARGEST = 1e38
 """Limit of numbers: single precision has no number beyond `LARGEST`, or below the inverse of `LARGEST`."""
 
 
+UNQUOTED = "write the number without quotes; where every row is so, turn the rows with --data.format module:function"
+"""Hint for a number given as text."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Foreign:
+    """Value without a form in JSON, such as bytes, in the place of the value in a row.
+
+    A column that no format reads may hold anything. A format that reads the column finds neither text nor number, and
+    its message names the kind. A list with such a value is a list of one `Foreign`.
+
+    Attributes:
+        kind: kind of the value, in words.
+        value: the value as the container gave it.
+    """
+
+    kind: str
+    value: Any
+
+    def __repr__(self) -> str:
+        return self.kind
+
+
 class RowFault(DataError):
     """Row of the wrong shape; the loader counts such rows before the run stops.
 
@@ -49,9 +72,9 @@ class RowPlace:
     settings: Data = field_(default_factory=Data)
     notes: Counter[str] = field_(default_factory=Counter)
 
-    def fault(self, found: str, wanted: str, hint: str = CORRECT) -> RowFault:
+    def fault(self, found: str, wanted: str, hint: str = "") -> RowFault:
         """Build the error for a row of the wrong shape."""
-        return RowFault(f"{on_one_line(self.name)}, row {self.row}", found, wanted, hint)
+        return RowFault(f"{on_one_line(self.name)}, row {self.row}", found, wanted, hint or CORRECT)
 
 
 def field(row: Row, key: str, at: RowPlace, wanted: str = "text or messages") -> Any:
@@ -78,7 +101,7 @@ def number(row: Row, key: str, at: RowPlace) -> float | None:
         return None
     # Python counts True as the integer 1; a truth value among scores is a mistake in the data.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
-        raise at.fault(f"{quoted(value)} as {key}", "a finite number")
+        raise at.fault(f"{quoted(value)} as {key}", "a finite number", UNQUOTED if isinstance(value, str) else "")
     return float(value)
 
 
@@ -165,5 +188,9 @@ def on_one_line(found: object) -> str:
 
 def kind(value: Any) -> str:
     """Name the type of a value in the words of JSON."""
+    if isinstance(value, Foreign):
+        return value.kind
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Foreign):
+        return f"a list with {value[0].kind}"
     names = {str: "text", list: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -13,6 +13,7 @@ from ..data.formats.base import unreadable
 from ..data.formats.pairs import SAID, template_args
 from ..data.formats.turns import turns
 from ..data.rows import Row, RowPlace
+from ..data.sources.plain import plain_row
 from ..errors import DataError
 from ..records import Candidates, Rejected, Response, prompt_key
 from .scorer import Scored
@@ -40,6 +41,7 @@ def parse(row: Row, at: RowPlace) -> Parsed | str:
     Returns:
         The parsed row, or the reason for a missing score.
     """
+    row = plain_row(row)
     try:
         for keys, shape in SHAPES.items():
             # A key with null counts as missing, because in a table every row has all columns.

@@ -86,10 +86,11 @@ class Input:
         """
         try:
             if self.given == STREAM:
-                yield from objects_of(lines_of(sys.stdin.buffer, self.name), self.name)
+                yield from objects_of(lines_of(sys.stdin.buffer, self.name), self.name, nulls=True)
             else:
                 # Nothing for the reader to watch: `check` compares contents, and an equal copy is no change.
-                yield from read_rows(Path(self.given), Watch([]))
+                # As stored: the output repeats every field of a row, and `parse` looks at the normal form.
+                yield from read_rows(Path(self.given), Watch([]), as_stored=True)
         except OSError as error:
             raise self._unreadable(error) from error
         except DataError:

@@ -22,6 +22,7 @@ from ...records import replaced as replace
 from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
+from ..sources import plain
 from .base import ASKED_FOR, REASONS, Format, Numbered
 from .detection import Undecided, find_reading
 from .labelled import LOOKS
@@ -101,7 +102,7 @@ def to_comparisons(
         assert comparison.responses[comparison.judgments[0].better].text == "Four."
     """
     place = RowPlace(name, name, settings=(settings or Data()).of_source(name))
-    reading, numbered = choose_format(enumerate(rows, start=1), place)
+    reading, numbered = choose_format(plain.numbered(rows, name), place)
     return convert_rows(numbered, reading, place, set())
 
 

@@ -12,6 +12,7 @@ from ...records import Comparison, Rejected
 from .. import rows as fields
 from ..faults import counted
 from ..rows import Row, RowFault, RowPlace
+from ..sources.plain import plain_row
 from .base import Numbered
 
 
@@ -172,4 +173,4 @@ def _checked(result: Any, path: str, at: RowPlace) -> Row | Comparison:
     if not isinstance(result, dict | Comparison):
         found = f"{type(result).__name__} from {path}"
         raise at.fault(found, "a row, a bradley.Comparison, a list of the two, or None", "correct the function")
-    return result
+    return plain_row(result) if isinstance(result, dict) else result

@@ -1,15 +1,24 @@
 """The source of rows: an interface common to all kinds of sources."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ...errors import UserError
 
 Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int, Row]]
-Reader = Callable[[], NumberedRows]
+
+
+class Reader(Protocol):
+    """Reading of a source's rows, numbered from 1, in normal form (see `plain`).
+
+    A table of cells, such as CSV, keeps the columns `texts` as text, although every cell looks like a number. Other
+    sources know the types of their values.
+    """
+
+    def __call__(self, texts: Collection[str] = ()) -> NumberedRows: ...
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,8 @@ class Source:
         identity: equal for two ways to name the same rows.
         rows: reads the rows, numbered from 1; each call reads anew.
         digest: returns a SHA-256 in hex: of the file on disk, or of the identity of a dataset's rows.
+        counting: reads the rows, and a `Faulty` in place of each row that cannot be read; None for a source that
+            cannot be read on after such a row.
     """
 
     name: str
@@ -31,6 +42,7 @@ class Source:
     identity: str
     rows: Reader
     digest: Callable[[], str]
+    counting: Reader | None = None
 
 
 def needed(package: str, what: str) -> Any:

@@ -1,6 +1,6 @@
 """Files of rows: a file as a source, and the table of readers by suffix."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,11 @@ from ...common.files import sha256
 from ...errors import DataError, UserError
 from ..rows import on_one_line
 from .base import NumberedRows, Source
-from .csv_rows import csv_rows
-from .json_rows import json_lines, json_list
+from .csv_rows import TABS, table_rows
+from .json_rows import json_document, json_lines
 from .parquet_rows import parquet_rows
+from .plain import plain_row
+from .text import PACKED
 
 
 def file_source(path: Path, given: str, stem: str = "") -> Source:
@@ -25,7 +27,9 @@ def file_source(path: Path, given: str, stem: str = "") -> Source:
     watch = Watch([path])
     # Ids and seeds are made of the short name, and a name that is not UTF-8 would reach every file written later.
     short, identity = on_one_line(stem or own), str(real_path(path))
-    return Source(str(path), short, given, identity, partial(read_rows, path, watch), partial(hash_of, path, watch))
+    rows = partial(read_rows, path, watch)
+    counting = partial(rows, count_faults=True)
+    return Source(str(path), short, given, identity, rows, partial(hash_of, path, watch), counting)
 
 
 class Watch:
@@ -82,8 +86,22 @@ def hash_of(path: Path, watch: Watch) -> str:
     return found
 
 
-def read_rows(path: Path, watch: Watch | None = None) -> NumberedRows:
+def read_rows(
+    path: Path,
+    watch: Watch | None = None,
+    texts: Collection[str] = (),
+    *,
+    as_stored: bool = False,
+    count_faults: bool = False,
+) -> NumberedRows:
     """Read the rows of a file with their numbers from 1: lines of a .jsonl file, places among the rows of another file.
+
+    Args:
+        path: the file.
+        watch: guard of the file, if a caller has one.
+        texts: columns of a table of cells that hold text, whatever their cells look like.
+        as_stored: leave out the normal form: nulls, dates and bytes inside values stay as the file holds them.
+        count_faults: True to yield a `Faulty` for a faulty line of a .jsonl file, instead of an error.
 
     Raises:
         DataError: no rows, an unreadable file, a file that changes meanwhile, or any fault found by the reader of the
@@ -93,8 +111,11 @@ def read_rows(path: Path, watch: Watch | None = None) -> NumberedRows:
     empty = True
     watch = watch or Watch([path])
     watch.begin()
+    suffix = suffix_of(path)
+    counts = count_faults and suffix.startswith(".jsonl")
     with readable(path):
-        for numbered in KINDS[suffix_of(path)](path):
+        rows = json_lines(path, as_stored, count_faults=True) if counts else KINDS[suffix](path, texts, as_stored)
+        for numbered in rows:
             empty = False
             yield numbered
     watch.check()
@@ -116,17 +137,41 @@ def suffix_of(path: Path) -> str:
     """
     suffix = known_suffix(path)
     if not suffix:
-        raise UserError(f"{path} is not a file of a known kind", f"known suffixes: {', '.join(KINDS)}")
+        program = next((UNPACK[kind] for kind in UNPACK if path.name.lower().endswith(kind)), "")
+        hint = f"unpack it: {program} {path}" if program else f"known suffixes: {', '.join(KINDS)}"
+        raise UserError(f"{path} is not a file of a known kind", hint)
     return suffix
 
 
-KINDS: dict[str, Callable[[Path], NumberedRows]] = {
-    ".jsonl": json_lines,
-    ".jsonl.gz": json_lines,
-    ".json": json_list,
-    ".json.gz": json_list,
-    ".csv": csv_rows,
-    ".csv.gz": csv_rows,
-    ".parquet": parquet_rows,
+def _lines(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return json_lines(path, as_stored)
+
+
+def _document(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return json_document(path, as_stored)
+
+
+def _commas(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return table_rows(path, texts)
+
+
+def _tabs(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    return table_rows(path, texts, TABS)
+
+
+def _parquet(path: Path, texts: Collection[str], as_stored: bool) -> NumberedRows:
+    rows = parquet_rows(path)
+    return rows if as_stored else ((number, plain_row(row)) for number, row in rows)
+
+
+KINDS: dict[str, Callable[[Path, Collection[str], bool], NumberedRows]] = {
+    **{
+        suffix + packed: read
+        for suffix, read in {".jsonl": _lines, ".json": _document, ".csv": _commas, ".tsv": _tabs}.items()
+        for packed in ("", *PACKED)
+    },
+    ".parquet": _parquet,
 }
 """Suffix -> reader of such files."""
+UNPACK = {".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
+"""Suffix of a packed file that is not read -> program that unpacks the file."""

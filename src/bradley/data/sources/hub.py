@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ...common.text import one_line
 from ...errors import DataError, UserError
 from .base import NumberedRows, Source, needed
-from .saved import chosen_split, dataset_rows, options
+from .saved import chosen_split, options, rows_of
 
 PREFIX = "hub:"
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -53,8 +54,8 @@ def hub_source(given: str) -> Source:
     def dataset() -> Any:
         return _load(given, name, chosen)
 
-    def rows() -> NumberedRows:
-        yield from dataset_rows(dataset(), given)
+    def rows(texts: Collection[str] = ()) -> NumberedRows:
+        yield from rows_of(dataset(), given)
 
     # The fingerprint of `datasets` identifies the rows without another pass over all of them.
     def digest() -> str:

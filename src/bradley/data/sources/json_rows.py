@@ -1,49 +1,85 @@
-"""Rows of .jsonl and .json files."""
+"""Rows of .jsonl and .json files, in normal form (see `plain`).
+
+The parser itself notes the objects with nulls, so that a row without any needs no second look.
+"""
 
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...common.signals import check as check_stopping
 from ...errors import DataError
+from ..faults import counted
 from ..rows import kind, names_of, quoted
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 
 
-def json_lines(path: Path) -> NumberedRows:
+def json_lines(path: Path, nulls: bool = False, *, count_faults: bool = False) -> NumberedRows:
     """Read an object per line, numbered by line. Blank lines and CRLF are accepted.
+
+    Args:
+        path: the file.
+        nulls: keep nulls inside nested objects.
+        count_faults: True to yield a `Faulty` for a line at fault, instead of an error.
 
     Raises:
         DataError: a line that is not UTF-8, not JSON or not an object; a repeated key of an object; NaN or Infinity,
             both unknown to JSON.
     """
-    yield from objects_of(lines(path), str(path))
+    yield from objects_of(lines(path), str(path), nulls, count_faults=count_faults)
 
 
-def objects_of(lines: Iterable[Line], name: str) -> NumberedRows:
-    """Read the objects of a file's lines; messages call the file `name`. Raises as `json_lines`."""
+def objects_of(
+    lines: Iterable[Line], name: str, nulls: bool = False, *, count_faults: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """Read the objects of a file's lines; messages call the file `name`. Arguments and errors as of `json_lines`."""
+    parser = _Parser()
     for number, start, raw in lines:
-        if raw and not raw.isspace():
-            where = f"{name}, line {number}"
-            try:
-                value = _parse(raw, where, start)
-            except DataError as error:
-                # Only the last line can lack a line feed, and a broken last line may come from a cut download.
-                if raw.endswith(b"\n"):
-                    raise
-                message = f"{error.message}; this last line has no line end, so the file may have been cut short"
-                raise DataError(message, error.hint) from error
-            yield number, _object(value, where)
+        check_stopping()
+        if not raw or raw.isspace():
+            continue
+        try:
+            row = _row(parser, raw, f"{name}, line {number}", start)
+        except DataError as error:
+            yield number, counted(error, number, count_faults)
+            continue
+        if not nulls:
+            parser.drop_nulls([row])
+        yield number, row
 
 
-def json_list(path: Path) -> NumberedRows:
+def _row(parser: "_Parser", raw: bytes, where: str, start: int) -> Row:
+    """Parse a line as a row; raise `DataError` for a line at fault."""
+    try:
+        value = parser.parse(raw, where, start)
+    except DataError as error:
+        # Only the last line can lack a line feed, and a broken last line may come from a cut download.
+        if raw.endswith(b"\n"):
+            raise
+        message = f"{error.message}; this last line has no line end, so the file may have been cut short"
+        raise DataError(message, error.hint) from error
+    return _object(value, where)
+
+
+def json_document(path: Path, nulls: bool = False) -> NumberedRows:
     """Read the objects of a list, numbered by place; the list is the document, or the "data" of a single object.
+
+    A file of an object per line is read as `json_lines` reads it: `datasets` and pandas write such files under any
+    name.
+
+    Args:
+        path: the file.
+        nulls: keep nulls inside nested objects.
 
     Raises:
         DataError: a document of another shape, or any fault refused by `json_lines`.
     """
+    if _has_object_per_line(path):
+        yield from json_lines(path, nulls)
+        return
     # A list is parsed whole, so its size has to be bounded before parsing; a byte more shows the excess.
     with opened(path) as file:
         raw = file.read(LONGEST + 1)
@@ -52,7 +88,8 @@ def json_list(path: Path) -> NumberedRows:
     start = len(BOM) if raw.startswith(BOM) else 0
     if not raw[start:].strip():
         return
-    whole = _parse(raw[start:], str(path), start, several_lines=True)
+    parser = _Parser(stopping=True)
+    whole = parser.parse(raw[start:], str(path), start, several_lines=True)
     rows = whole.get("data") if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
         keys = isinstance(whole, dict) and f"an object with the keys {names_of(whole)}"
@@ -60,29 +97,76 @@ def json_list(path: Path) -> NumberedRows:
         raise DataError(
             f'{path} holds {keys or kind(whole)}, and a list of objects or {{"data": [...]}} is wanted', hint
         )
+    if not nulls:
+        parser.drop_nulls(rows)
     for number, row in enumerate(rows, start=1):
         yield number, _object(row, f"{path}, row {number}")
+
+
+def _has_object_per_line(path: Path) -> bool:
+    """Return True if the first line is a whole object, and another object follows in the next line."""
+    found = 0
+    for line in lines(path):
+        if line.raw.isspace():
+            continue
+        first, last = line.raw.strip()[:1], line.raw.strip()[-1:]
+        # The last line may be cut: the reader of lines then names the line.
+        if first != b"{" or (last != b"}" and not found):
+            return False
+        if found:
+            return True
+        try:
+            _Parser().parse(line.raw, str(path), line.start)
+        except DataError:
+            return False
+        found += 1
+    return False
 
 
 def _object(value: Any, where: str) -> Row:
     """Return a value as a row; raise `DataError` for anything but an object."""
     if not isinstance(value, dict):
-        raise DataError(f"{where}: found {kind(value)}, and an object is wanted", 'a row looks like {"prompt": ...}')
+        hint = "a list of rows is a .json file" if isinstance(value, list) else 'a row looks like {"prompt": ...}'
+        raise DataError(f"{where}: found {kind(value)}, and an object is wanted", hint)
     return value
 
 
-def _parse(raw: bytes, where: str, start: int, several_lines: bool = False) -> Any:
-    """Parse bytes at offset `start` as a JSON value; `where` names the line, unless the bytes have several lines."""
-    text = decoded(raw, where, start, several_lines)
-    try:
-        return DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        line = f", line {error.lineno}" if several_lines else ""
-        place = f"column {error.colno}, byte {start + len(text[: error.pos].encode())}"
-        raise DataError(f"{where}{line}: not JSON: {error.msg} ({place})", _hint(error)) from error
-    # ValueError: a repeated key, NaN, or an integer of too many digits; RecursionError: lists nested too deep.
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON: {error} (byte {start})", "correct or remove it") from error
+class _Parser:
+    """Strict parser of JSON that notes the objects with nulls.
+
+    Args:
+        stopping: test for stop requests at every object.
+    """
+
+    def __init__(self, stopping: bool = False) -> None:
+        self._empty: list[Row] = []
+        pairs = _objects(self._empty, stopping)
+        # Made once: `json.loads` with these arguments makes a decoder per row, for a fifth of the row's cost.
+        self._decoder = json.JSONDecoder(object_pairs_hook=pairs, parse_constant=_no_constant)
+
+    def parse(self, raw: bytes, where: str, start: int, several_lines: bool = False) -> Any:
+        """Parse bytes at offset `start`; `where` names the line, unless the bytes have several lines."""
+        text = decoded(raw, where, start, several_lines)
+        self._empty.clear()
+        try:
+            return self._decoder.decode(text)
+        except json.JSONDecodeError as error:
+            line = f", line {error.lineno}" if several_lines else ""
+            place = f"column {error.colno}, byte {start + len(text[: error.pos].encode())}"
+            raise DataError(f"{where}{line}: not JSON: {error.msg} ({place})", _hint(error)) from error
+        # ValueError: a repeated key, NaN, or an integer of too many digits; RecursionError: lists nested too deep.
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON: {error} (byte {start})", "correct or remove it") from error
+
+    def drop_nulls(self, rows: list[Any]) -> None:
+        """Remove the nulls of all objects parsed last, but those of `rows` themselves, whose nulls are columns."""
+        if not self._empty:
+            return
+        kept = {id(row) for row in rows}
+        for found in self._empty:
+            if id(found) not in kept:
+                for key in [key for key, value in found.items() if value is None]:
+                    del found[key]
 
 
 def _hint(error: json.JSONDecodeError) -> str:
@@ -94,16 +178,24 @@ def _hint(error: json.JSONDecodeError) -> str:
     return "correct or remove it; a file that ends here may have been cut short"
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
-    """Return an object's pairs as a dict; raise `ValueError` for a repeated key."""
-    # A document of 256 MiB takes seconds, and this function is the only code of ours that runs meanwhile.
-    check_stopping()
-    # Python's decoder keeps the last of two equal keys, and the first text would be lost unnoticed.
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {quoted(next(key for key in keys if keys.count(key) > 1))} is there twice")
-    return row
+def _objects(empty: MutableSequence[Row], stopping: bool) -> Callable[[list[tuple[str, Any]]], Row]:
+    """Return the function that makes objects of pairs, see `_Parser`; objects with a null are added to `empty`."""
+
+    def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
+        # A document of 256 MiB takes seconds, and this function is the only code of ours that runs meanwhile.
+        if stopping:
+            check_stopping()
+        # Python's decoder keeps the last of two equal keys, and the first text would be lost unnoticed.
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"the key {quoted(next(key for key in keys if keys.count(key) > 1))} is there twice")
+        # Runs for every object: `all` costs a third of a loop that looks for null, and empty values are rare.
+        if not all(row.values()):
+            empty.append(row)
+        return row
+
+    return _without_repeats
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -111,6 +203,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_no_constant)
-"""Strict JSON decoder, made once: `json.loads` with these arguments makes a decoder per row, for a fifth of the row's
-cost."""
+DECODER = json.JSONDecoder(object_pairs_hook=_objects(deque(maxlen=0), False), parse_constant=_no_constant)
+"""Strict JSON decoder for a value inside a row."""

@@ -11,6 +11,7 @@ from typing import Any
 from ...common.text import one_line
 from ...errors import DataError
 from ..rows import quoted
+from .arrow_rows import arrow_rows
 from .base import NumberedRows, needed
 from .text import LARGEST_RATIO, LARGEST_UNCHECKED, check_plain
 
@@ -27,7 +28,7 @@ BYTES_PER_ROW = 64
 
 
 def parquet_rows(path: Path) -> NumberedRows:
-    """Read the rows of a Parquet file, numbered from 1: structs become dicts, and lists become lists.
+    """Read the rows of a Parquet file, numbered from 1: structs and maps become dicts, and lists become lists.
 
     Memory holds a batch of rows at a time.
 
@@ -50,8 +51,7 @@ def parquet_rows(path: Path) -> NumberedRows:
             twice = [name for name in names if names.count(name) > 1]
             if twice:
                 raise DataError(f"{path} has two columns called {quoted(twice[0], str)}", "give each its own name")
-            rows = (row for batch in _batches(path, file, parquet) for row in batch.to_pylist())
-            yield from enumerate(rows, start=1)
+            yield from enumerate(arrow_rows(_batches(path, file, parquet), str(path)), start=1)
     except (arrow.ArrowException, ValueError, OSError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {one_line(error)}", "copy it again") from error
 

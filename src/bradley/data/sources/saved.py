@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ from ...errors import DataError, UserError
 from ..rows import quoted
 from .base import NumberedRows, Source, needed
 from .files import Watch, hash_of
+from .plain import numbered
 
-BATCH_ROWS = 512
-"""Rows of a dataset in memory at a time."""
 SPLITS = "dataset_dict.json"
 """File of a saved `DatasetDict` with the names of its splits."""
 STATE = ("state.json", "dataset_info.json")
@@ -49,18 +48,15 @@ def saved_source(folder: Path, given: str, text: str) -> Source:
     )
 
 
-def dataset_rows(dataset: Any, name: str) -> NumberedRows:
-    """Read the rows of a `datasets.Dataset`, numbered from 1, a batch in memory at a time.
+def rows_of(dataset: Any, name: str) -> NumberedRows:
+    """Read the rows of a `datasets.Dataset` in normal form, numbered from 1, a batch in memory at a time.
 
     Raises:
         DataError: a dataset without rows.
     """
     if not len(dataset):
         raise DataError(f"{name} holds no rows", "give a dataset with at least one row")
-    # A saved format, such as torch tensors, would hand over other types than a file's rows.
-    batches = dataset.with_format(None).iter(BATCH_ROWS)
-    rows = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
-    yield from enumerate(rows, start=1)
+    yield from numbered(dataset, name)
 
 
 def chosen_split(names: Sequence[str], wanted: str, given: str, default: str = "") -> str:
@@ -105,7 +101,7 @@ def _files(part: Path) -> list[Path]:
     return sorted(file for file in part.iterdir() if file.is_file()) if part.is_dir() else []
 
 
-def _rows(part: Path, name: str, watch: Watch) -> NumberedRows:
+def _rows(part: Path, name: str, watch: Watch, texts: Collection[str] = ()) -> NumberedRows:
     """Read the rows of a saved split."""
     watch.begin()
     datasets = needed("datasets", name)
@@ -115,7 +111,7 @@ def _rows(part: Path, name: str, watch: Watch) -> NumberedRows:
     except Exception as error:
         message = f"{name} is not a whole saved dataset: {one_line(error)}"
         raise DataError(message, "save it again with save_to_disk") from error
-    yield from dataset_rows(dataset, name)
+    yield from rows_of(dataset, name)
     watch.check()
 
 

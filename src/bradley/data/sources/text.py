@@ -1,15 +1,18 @@
-"""Text files, plain or .gz: lines with line number and offset, in bounded memory whatever the file.
+"""Text files, plain, .gz or .xz: lines with line number and offset, in bounded memory whatever the file.
 
-Offsets are bytes of the text: for a .gz file, bytes after unpacking.
+Text is UTF-8, or another Unicode encoding that a byte-order mark names. Offsets are bytes of the text in UTF-8, after
+unpacking.
 """
 
+import codecs
 import io
+import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ...errors import DataError
 
@@ -22,16 +25,45 @@ LONGEST = 256 * 1024**2
 LARGEST_UNCHECKED = 64 * 1024**2
 """Bytes of text below which the ratio of `LARGEST_RATIO` is not checked."""
 LARGEST_RATIO = 200
-"""Most bytes of text per packed byte. A larger file is a gzip bomb, not data: text packs to a third or a tenth, and
-the format itself allows a ratio of 1032."""
-GZIP = b"\x1f\x8b"
-"""First bytes of a gzip member."""
+"""Most bytes of text per packed byte. A larger file is a bomb, not data: text packs to a third or a tenth, and gzip
+itself allows a ratio of 1032, xz one of 7000."""
+LARGEST_DICTIONARY = 128 * 1024**2
+"""Most bytes that unpacking .xz may hold; `xz -9` asks for 65 MiB."""
+
+
+class Packing(NamedTuple):
+    """Kind of packed file.
+
+    Attributes:
+        name: name of the packing, and of its program.
+        magic: first bytes of a member.
+        show: program that prints the text.
+        member: makes the unpacker of a member.
+    """
+
+    name: str
+    magic: bytes
+    show: str
+    member: Callable[[], Any]
+
+
+PACKED = {
+    ".gz": Packing("gzip", b"\x1f\x8b", "zcat", lambda: zlib.decompressobj(wbits=31)),
+    ".xz": Packing("xz", b"\xfd7zXZ\x00", "xzcat", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, LARGEST_DICTIONARY)),
+}
+"""Suffix -> kind of packed file."""
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte-order mark of another encoding -> its name; a mark of UTF-16 also begins the longer mark of UTF-32."""
 MAGIC = {
-    GZIP: ".gz",
+    **{kind.magic: suffix for suffix, kind in PACKED.items()},
     b"PAR1": ".parquet",
     b"PK\x03\x04": ".zip",
     b"BZh": ".bz2",
-    b"\xfd7zXZ": ".xz",
     b"\x28\xb5\x2f\xfd": ".zst",
 }
 """First bytes -> the suffix of such files, for files under a wrong name."""
@@ -53,20 +85,21 @@ class Line(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open the text of a file, unpacked if the name ends with .gz.
+    """Open the text of a file in UTF-8, unpacked if the name ends with .gz or .xz.
 
     Raises:
-        DataError: the first bytes show another kind of file; or, while reading, a broken archive.
+        DataError: the first bytes show another kind of file; or, while reading, a broken archive or broken text.
     """
     with path.open("rb") as file:
         first = file.peek(8)[:8]
-        if path.suffix == ".gz":
-            _check_gzip(path, first)
-            # `gzip.open` has no guard against a small file that unpacks to gigabytes.
-            yield io.BufferedReader(_Unpacked(path, file), BLOCK)  # type: ignore[type-var]
+        text: BinaryIO = file
+        if path.suffix in PACKED:
+            text = _unpacked(path, file, first)
+            first = text.peek(8)[:8]  # type: ignore[attr-defined]
         else:
             check_plain(path, first)
-            yield file
+        encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), "")
+        yield io.BufferedReader(_Recoded(path, text, encoding), BLOCK) if encoding else text  # type: ignore[type-var]
 
 
 def lines(path: Path) -> Iterator[Line]:
@@ -116,29 +149,45 @@ def check_plain(path: Path, first: bytes) -> None:
     """Raise `DataError` if a file that should be plain text begins like another kind of file."""
     for magic, suffix in MAGIC.items():
         if first.startswith(magic):
-            hint = f"rename it: mv {path} {path}.gz" if suffix == ".gz" else "unpack it, or give it its own suffix"
+            hint = (
+                f"rename it: mv {path} {path}{suffix}" if suffix in PACKED else "unpack it, or give it its own suffix"
+            )
             raise DataError(f"{path} begins like a {suffix} file, and its name says otherwise", hint)
 
 
-def _check_gzip(path: Path, first: bytes) -> None:
-    """Raise `DataError` if a file does not begin like a gzip file; an empty file is found later, as cut."""
-    if first and not first.startswith(GZIP[: len(first)]):
-        message = f"{path} is not a whole gzip file: it does not begin like one"
+def _unpacked(path: Path, file: BinaryIO, first: bytes) -> io.BufferedReader:
+    """Return a stream of the unpacked bytes of a file, whose name ends with a suffix of `PACKED`.
+
+    Args:
+        path: name of the file.
+        file: the open file.
+        first: first bytes of the file.
+
+    Raises:
+        DataError: the file begins like another kind of file; or, while reading, a broken file or a bomb.
+    """
+    kind = PACKED[path.suffix]
+    # An empty file is found later, as cut.
+    if first and not first.startswith(kind.magic[: len(first)]):
+        message = f"{path} is not a whole {kind.name} file: it does not begin like one"
         raise DataError(message, f"if it is plain text, rename it: mv {path} {path.with_suffix('')}")
+    # `gzip.open` and `lzma.open` have no guard against a small file that unpacks to gigabytes.
+    return io.BufferedReader(_Unpacked(path, file, kind), BLOCK)  # type: ignore[type-var]
 
 
 class _Unpacked(io.RawIOBase):
-    """Stream of the text of a gzip file with a member or several (RFC 1952; zlib checks lengths and checksums).
+    """Stream of the text of a packed file with a member or several (RFC 1952, the .xz format; both have checksums).
 
-    Zeros after a member are padding, as in gzip itself.
+    Zeros after a member are padding, as in gzip and xz themselves.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, kind: Packing) -> None:
         self._path = path
         self._file = file
+        self._kind = kind
         self._packed = b""
         self._read = self._made = self._members = 0
-        self._member = zlib.decompressobj(wbits=31)
+        self._member = kind.member()
         self._inside = False
 
     def readable(self) -> bool:
@@ -160,7 +209,8 @@ class _Unpacked(io.RawIOBase):
             # Zeros are padding between and after members alone; inside a member they are data.
             if not self._inside and self._members:
                 self._packed = self._packed.lstrip(b"\0")
-            if self._packed:
+            # lzma keeps the packed bytes that a limit held back, and zlib hands them back.
+            if self._packed or (self._inside and not getattr(self._member, "needs_input", True)):
                 return True
             self._packed = self._file.read(BLOCK)
             self._read += len(self._packed)
@@ -172,28 +222,62 @@ class _Unpacked(io.RawIOBase):
 
     def _unpack(self, most: int) -> bytes:
         """Unpack up to `most` bytes of text, so that a bomb in a single block stays within bounds."""
-        if self._members and not self._inside and not self._packed.startswith(GZIP[:1]):
+        if self._members and not self._inside and not self._packed.startswith(self._kind.magic[:1]):
             raise self._broken("something else follows its end")
         try:
-            text = self._member.decompress(self._packed, most)
-        except zlib.error as error:
+            text: bytes = self._member.decompress(self._packed, most)
+        except (zlib.error, lzma.LZMAError) as error:
             raise self._broken(str(error)) from error
         self._inside = not self._member.eof
         # The tail was held back by the limit; unused data belong to the next member.
-        self._packed = self._member.unconsumed_tail or self._member.unused_data
+        self._packed = getattr(self._member, "unconsumed_tail", b"") or self._member.unused_data
         if self._member.eof:
             self._members += 1
-            self._member = zlib.decompressobj(wbits=31)
+            self._member = self._kind.member()
         return text
 
     def _broken(self, why: str) -> DataError:
-        """Return the error for a broken archive."""
-        message = f"{self._path} is not a whole gzip file: {why}, after {self._made} bytes of text"
-        return DataError(message, f"copy it again, then try: gzip -t {self._path}")
+        """Return the error for a broken file."""
+        message = f"{self._path} is not a whole {self._kind.name} file: {why}, after {self._made} bytes of text"
+        return DataError(message, f"copy it again, then try: {self._kind.name} -t {self._path}")
 
     def _check_size(self) -> None:
-        """Raise `DataError` for a gzip bomb."""
+        """Raise `DataError` for a bomb."""
         used = self._read - len(self._packed)
         if self._made > LARGEST_UNCHECKED and self._made > LARGEST_RATIO * used:
             message = f"{self._path}: the first {used} bytes unpack to more than {self._made}, {LARGEST_RATIO} times as"
-            raise DataError(f"{message} many, which no text does", "look at it with: zcat FILE | head -c 1000")
+            raise DataError(
+                f"{message} many, which no text does", f"look at it with: {self._kind.show} FILE | head -c 1000"
+            )
+
+
+class _Recoded(io.RawIOBase):
+    """Stream in UTF-8 of a text in another encoding."""
+
+    def __init__(self, path: Path, file: BinaryIO, encoding: str) -> None:
+        self._path = path
+        self._file = file
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._text = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        # A block may hold no whole character, and an empty answer would mean the end of the file.
+        while not self._text:
+            block = self._file.read(BLOCK)
+            self._text = self._decoded(block)
+            if not block:
+                break
+        taken, self._text = self._text[: len(buffer)], self._text[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def _decoded(self, block: bytes) -> bytes:
+        try:
+            return self._decoder.decode(block, final=not block).encode()
+        except UnicodeDecodeError as error:
+            message = f"{self._path} begins like {self._encoding.upper()}, and is not whole: {error.reason}"
+            raise DataError(message, "copy it again, or convert it: iconv -f ENCODING -t UTF-8") from error
