@@ -61,7 +61,8 @@ def described(layout: Layout) -> str:
     found = [f"{named(path)} ({_holds(layout, path)})" for path in layout.columns]
     more = len(found) - MOST_NAMED
     names = ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
-    return f"the columns of the first {len(layout.rows)} rows are {names}"
+    rows = "row" if len(layout.rows) == 1 else f"{len(layout.rows)} rows"
+    return f"the columns of the first {rows} are {names}"
 
 
 def _holds(layout: Layout, path: Path) -> str:
