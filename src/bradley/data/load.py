@@ -114,14 +114,7 @@ def load_splits(
         _shrink(split, data, seed)
         check_filled(split.name, split.account, len(split.left), split.shared)
     _compare(splits)
-    order = [name for name in wanted if name in splits]
-    report = {
-        "seed": seed,
-        "max_rejected_share": data.max_rejected_share,
-        "splits": {name: splits[name].account.report(splits[name].left) for name in order},
-    }
-    parts: dict[str, Sequence[Comparison]] = {name: splits[name].left for name in order}
-    return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
+    return _result([splits[name] for name in wanted if name in splits], data, seed)
 
 
 @dataclass(slots=True)
@@ -138,6 +131,17 @@ class _Split:
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
     shared: int = 0
+
+
+def _result(splits: list[_Split], data: Data, seed: int) -> Splits:
+    """Return what is left of the splits, with the report."""
+    report = {
+        "seed": seed,
+        "max_rejected_share": data.max_rejected_share,
+        "splits": {split.name: split.account.report(split.left) for split in splits},
+    }
+    parts: dict[str, Sequence[Comparison]] = {split.name: split.left for split in splits}
+    return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
 
 
 def _read(
