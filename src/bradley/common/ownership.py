@@ -138,7 +138,11 @@ def refuse_inside(place: Path, marks: Sequence[Mark]) -> None:
     Raises:
         RunFolderError: a folder above, behind all links, is ours.
     """
-    above = next((folder for folder in real_path(place).parents if is_ours(folder, marks)), None)
+    parents = real_path(place).parents
+    # A draft is filled by its maker, wherever the draft lies: an upload is prepared inside the run.
+    if any(is_draft(folder.name) for folder in parents):
+        return
+    above = next((folder for folder in parents if is_ours(folder, marks)), None)
     if above is not None:
         raise RunFolderError(
             f"{place} lies in {above}, a run or model of bradley", "give a place outside of the folder"
