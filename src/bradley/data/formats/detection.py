@@ -19,7 +19,7 @@ from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt
 from .ratings import find_labels
 from .reading import Reading
-from .refusals import Refused, refusal, step_labels, steps_refused
+from .refusals import Refused, refusal, step_labels, steps_refused, unscorable
 from .unread import Unread
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
@@ -137,7 +137,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id"}))
+    unread = Unread({*fields, *PREFERENCE.no_labels, "id"})
+    return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 
 def _continued(chosen: Any, rejected: Any) -> Row:
@@ -231,7 +232,7 @@ def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:
             raise Refused(f"the answers may be {shown}", f"choose with {FUNCTION}")
     if polar := find_polar(layout):
         return pair_reading(find_prompt(layout, polar, (), _wanted(columns, "prompt")), *polar)
-    raise refusal(layout, (), ())
+    raise unscorable(layout)
 
 
 def _check_steps(layout: Layout, given: Given, label: Label) -> None:

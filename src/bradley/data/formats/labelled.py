@@ -79,7 +79,8 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     names = ", ".join(label.name for label in others)
     beside = f"not read as the label: {names} (--data.columns.label NAME reads another)" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
-    return Reading("labelled", shape, columns.rule(), beside, label, unread=Unread({*keys, *SAID, "id"}))
+    unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
+    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 
 
 def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:

@@ -56,6 +56,15 @@ def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path])
     return Refused(message, f"{hint}; or use {FUNCTION}")
 
 
+def unscorable(layout: Layout) -> Refused:
+    """Return the error for rows to score without answers."""
+    if found := _token_ids(layout):
+        return found
+    hint = "name the prompt and the answer: --data.columns.prompt NAME --data.columns.response NAME"
+    message = f"no column holds answers to score; the columns are {described(layout)}"
+    return Refused(message, f"{hint}; or use {FUNCTION}")
+
+
 def described(layout: Layout) -> str:
     """Name the columns with their kinds, and the values of columns that may be labels: `label (A 985, B 1015)`."""
     found = [f"{named(path)} ({_holds(layout, path)})" for path in layout.columns]
