@@ -34,6 +34,7 @@ from .rows import (
     Parsed,
     candidates_from,
     entry_of,
+    is_pair,
     named_after,
     parse_plain,
     reason_of,
@@ -218,7 +219,10 @@ class RowReader:
         try:
             reading = self._of_training(groups[None])
         except DataError as error:
-            self._reading = None if self.format in FORMATS else single_answer(groups[None])
+            # A pair is refused for a column that would be lost: the other rows of the file do not mend that.
+            if self.format in FORMATS or any(map(is_pair, groups[None])):
+                raise
+            self._reading = single_answer(groups[None])
             return [] if self._reading else [error]
         single = single_answer(groups[None]) if _is_guess(reading) and self.format not in FORMATS else None
         self._reading = single or Chosen(reading)

@@ -205,7 +205,7 @@ def count_rows(path: Path, fields: Collection[str] = ()) -> int:
             check_fields(row, fields, RowPlace(str(path), "", number))
             count += 1
         return count
-    marks, count = [json.dumps(name).encode() for name in fields], 0
+    marks, count = [json.dumps(name, ensure_ascii=one).encode() for name in fields for one in (True, False)], 0
     for line in lines(path):
         if not line.raw or line.raw.isspace():
             continue
