@@ -54,6 +54,7 @@ OWNERS: dict[str, set[str]] = {
     "launch/rank.py": {"path", "process", "write"},
     "verify/__init__.py": {"process"},
     # Each writes into a draft, made anew by this process under another name.
+    "data/row_cache.py": {"write"},
     "data/token_cache.py": {"write"},
     "model/folder/save_load.py": {"write"},
     "model/folder/weights.py": {"write"},

@@ -1,10 +1,12 @@
 """The nouns: which prompts are one prompt."""
 
+import dataclasses
+
 import pytest
 
 from bradley.data.formats import to_comparisons
 from bradley.errors import DataError
-from bradley.records import Candidates, Judgment, Message, Response, prompt_key
+from bradley.records import Candidates, Judgment, Message, Response, prompt_key, replaced
 
 
 def test_plain_text_and_a_user_saying_it_are_one_prompt():
@@ -37,3 +39,13 @@ def test_candidates_have_a_response_and_no_judgment():
         Candidates("c", "", prompt, (one, one), (Judgment(0, 1),))
     with pytest.raises(DataError, match="row 1: found candidates, of which nothing is judged, wanted a comparison"):
         list(to_comparisons([row]))
+
+
+def test_a_copy_with_other_values_is_that_of_dataclasses():
+    judgment = Judgment(0, 1, 0.75, 2.0, 3.0)
+    for changes in ({}, {"weight": 1.0}, {"better": 1, "worse": 0}):
+        assert replaced(judgment, **changes) == dataclasses.replace(judgment, **changes)
+    with pytest.raises(TypeError, match="heavy"):
+        replaced(judgment, heavy=1.0)
+    with pytest.raises(ValueError, match="two different"):
+        replaced(judgment, better=1)

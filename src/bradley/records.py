@@ -263,11 +263,12 @@ def replaced(record: Record, **changes: Any) -> Record:
         TypeError: a change names no field.
         ValueError: as the record itself.
     """
-    kind = type(record)
+    kind: Any = type(record)
     names = _names_of(kind)
     if not changes.keys() <= set(names):
         raise TypeError(f"{kind.__name__} has no field {', '.join(changes.keys() - set(names))}")
-    return kind(*[changes[name] if name in changes else getattr(record, name) for name in names])
+    made: Record = kind(*[changes[name] if name in changes else getattr(record, name) for name in names])
+    return made
 
 
 @cache

@@ -231,7 +231,8 @@ def test_an_error_about_a_key_with_a_line_break_is_one_line(tmp_path: Path, caps
     path.write_text(json.dumps({"two\nlines": "x"}) + "\n", encoding="utf-8")
     assert run(["data", str(path)]) == 3
     first, second = capsys.readouterr().err.splitlines()
-    assert first == rf"error: {path}: no known format has rows with two\nlines" and second.startswith("hint: ")
+    what = r"no column holds answers to compare; the columns of the first row are two\nlines (text)"
+    assert first == f"error: {path}: {what}" and second.startswith("hint: ")
 
 
 def test_an_interrupt_is_one_line_and_a_bug_keeps_its_traceback(

@@ -267,7 +267,7 @@ def test_an_input_is_never_an_output(place, tmp_path, monkeypatch):
         refuse_input_as_output(Path(outputs.get(place, "same")), ["", "synthetic:", "owner/name", place])
 
 
-@pytest.mark.parametrize("mark", [*RUN_MARKS, MODEL_MARK], ids=str)
+@pytest.mark.parametrize("mark", [*RUN_MARKS, MODEL_MARK], ids=lambda mark: mark.name)
 @pytest.mark.parametrize("place", ["out", "eval/out", "a/b/c", "link/out"])
 def test_nothing_is_written_inside_a_run_or_a_model(place, mark, tmp_path):
     (tmp_path / "mine" / "eval").mkdir(parents=True)

@@ -17,7 +17,8 @@ from bradley.config import Data
 from bradley.data.formats import to_comparisons
 from bradley.data.load import load_splits
 from bradley.data.rows import Foreign
-from bradley.data.sources import resolve
+from bradley.data.sources import arrow_rows, resolve
+from bradley.data.sources.csv_rows import text_columns
 from bradley.data.sources.plain import numbered, plain_row
 from bradley.errors import DataError
 
@@ -369,10 +370,29 @@ def test_images_and_sounds_are_not_decoded(tmp_path):
     for found in rows:
         # `save_to_disk` puts the bytes of a file into the table.
         assert found["sound"] == {"path": f"{tmp_path}/x.wav"} or repr(found["sound"]) == "bytes"
-        assert repr(found["images"]) == "[bytes]" and isinstance(found["images"], list)
-        # A format that reads no images may want them left out in words, so they are left out here.
-        (one,) = comparisons([{key: value for key, value in found.items() if key != "images"}])
+        assert repr(found["images"]) == "a list with bytes"
+        (one,) = comparisons([found], ignore=["images", "sound"])
         assert [response.text for response in one.responses] == ["a", "b"]
+        with pytest.raises(DataError, match=r"images.* would not be read"):
+            comparisons([found])
+
+
+def test_a_dataset_in_memory_is_read_whatever_its_format():
+    shape = {"chosen": datasets.Value("string"), "grid": datasets.Array2D((2, 2), "int8")}
+    rows = [{"chosen": str(n), "grid": [[n, 1], [2, 3]]} for n in range(5)]
+    made = datasets.Dataset.from_list(rows, features=datasets.Features(shape))
+    for held in (made, made.with_format("numpy"), made.select(range(5)), made.to_iterable_dataset()):
+        assert [row for _, row in numbered(held, "rows")] == rows
+    (first, *_) = (row for _, row in numbered(made.with_format("numpy", columns=["chosen"]), "rows"))
+    assert first == {"chosen": "0"}
+    turned = made.with_transform(lambda batch: {"chosen": [text * 2 for text in batch["chosen"]]})
+    assert [row for _, row in numbered(turned, "rows")] == [{"chosen": row["chosen"] * 2} for row in rows]
+
+
+def test_large_rows_are_made_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(arrow_rows, "BATCH_BYTES", 100)
+    rows = [{"text": "x" * 40, "n": n} for n in range(50)]
+    assert [row for _, row in numbered(pa.Table.from_pylist(rows), "rows")] == rows
 
 
 def test_the_index_of_pandas_is_left_out(tmp_path):
@@ -407,6 +427,9 @@ def test_the_mark_at_the_beginning_names_the_encoding(tmp_path, name, encoding):
 
 def test_a_broken_encoding_is_named(tmp_path):
     path = tmp_path / "a.jsonl"
+    path.write_bytes("{}\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.jsonl begins with null characters, as UTF-16 without"):
+        of_file(str(path))
     for end in (b"{", b"\x00\xd8a\x00"):
         path.write_bytes("{}\n".encode("utf-16") + end)
         with pytest.raises(DataError, match=r"a\.jsonl begins like UTF-16, and is not whole"):
@@ -431,17 +454,38 @@ def test_columns_named_as_text_stay_text(tmp_path):
     assert list(of_file(str(tmp_path / "b.csv"))[0].values()) == ["1", "2", "3", "4", 5]
 
 
-def test_messages_as_python_shows_them_are_read_or_refused(tmp_path):
-    rows = [{"prompt": [USER], "chosen": [{**YES, "content": 'it\'s "x"\n'}], "rejected": [NO]}] * 2
-    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+def test_turns_of_every_spelling_are_read_in_a_column_named_as_text(tmp_path):
+    spellings = [("from", "value"), ("speaker", "text"), ("author", "content"), ("role", "content")]
+    for who, what in spellings:
+        rows = [{"question": [{who: "user", what: "q"}], "good": "1", "bad": '[{"author": "x"}]'}]
+        (source,) = resolve(as_cells(rows, tmp_path / "a.csv"))
+        names = text_columns({"prompt": "question", "chosen": "good", "rejected": "bad", "margin": "m", "id": "n"})
+        assert names == {"question", "good", "bad"}
+        assert [row for _, row in source.rows(names)] == rows
+
+
+def test_messages_as_python_or_numpy_shows_them_are_read(tmp_path):
+    rows = [{"prompt": [USER, YES, USER], "chosen": [{**YES, "content": 'it\'s "x"\n'}], "rejected": [NO]}] * 2
+    tools = [{"type": "function", "function": {"name": "f", "strict": None}}]
+    pd.DataFrame([{**row, "tools": tools} for row in rows]).to_csv(tmp_path / "a.csv", index=False)
     assert "'role': 'user'" in (tmp_path / "a.csv").read_text()
-    assert of_file(str(tmp_path / "a.csv")) == rows
+    found = of_file(str(tmp_path / "a.csv"))
+    assert found == [{**row, "tools": [{"type": "function", "function": {"name": "f"}}]} for row in rows]
     # NumPy puts no comma between two objects, and so does `datasets`.
-    rows = [{"prompt": [USER, YES, USER], "chosen": [YES], "rejected": [NO]}]
     datasets.Dataset.from_list(rows).to_csv(tmp_path / "b.csv")
-    with pytest.raises(DataError, match=r"b\.csv, line 2: found .* in prompt, messages as NumPy or Python") as caught:
-        of_file(str(tmp_path / "b.csv"))
-    assert ".jsonl or .parquet" in caught.value.hint
+    assert "}\n {" in (tmp_path / "b.csv").read_text()
+    assert comparisons(of_file(str(tmp_path / "b.csv"))) == comparisons(rows)
+
+
+def test_messages_as_text_lose_the_nulls_that_other_messages_lose(tmp_path):
+    call = {"function": {"name": "f", "arguments": {"x": 1, "y": None}}}
+    chosen = [{"role": "assistant", "content": "a", "tool_calls": [call]}]
+    row = {"prompt": [USER], "chosen": chosen, "rejected": [NO]}
+    text = {name: json.dumps(value) for name, value in row.items()}
+    expected = comparisons([row])
+    assert "null" not in expected[0].responses[0].messages[0].extra
+    assert comparisons([text]) == comparisons(of_file(as_cells([text], tmp_path / "a.csv"))) == expected
+    assert comparisons(of_file(as_parquet([text], tmp_path / "a.parquet"))) == expected
 
 
 def test_code_in_a_cell_is_no_python_value(tmp_path):

@@ -206,6 +206,8 @@ def test_names_of_arguments_are_counted_apart_up_to_a_bound():
     for number in range(100):
         found.add(comparison(f"c{number}"), {f"chat_template_kwargs.key{number}": False})
     assert len(found.parts) == 41 and found.parts["chat_template_kwargs (other names)"]["unread"] == 60
+    found.add(comparison("last"), {"tools": False})
+    assert found.parts["tools"]["unread"] == 1
     with pytest.raises(DataError, match="other names"):
         check_unread(Unread(chat_template_kwargs=0.5), "train", found)
 
@@ -249,7 +251,12 @@ def test_plain_texts_that_meet_without_white_space_are_counted_with_raw(prompt, 
 
 
 word = st.integers(1000, 9999).map("w{}x".format)
-content = st.lists(word, min_size=0, max_size=6).map(" ".join) | st.builds("<think>{}</think> {}".format, word, word)
+content = st.one_of(
+    st.lists(word, min_size=0, max_size=6).map(" ".join),
+    st.builds("<think>{}</think> {}".format, word, word),
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8),
+    st.builds("{} <|end|>{}".format, word, word),
+)
 extra = st.fixed_dictionaries(
     {},
     optional={
@@ -308,7 +315,7 @@ def test_every_text_stands_in_what_the_model_reads_or_is_counted(conversation, m
     ((_, (outcome,)),) = made.stream([[row]])
     fitted = fit(row, outcome, made.settings, True, ledger)
     if fitted is None:
-        assert ledger.dropped == 1
+        assert ledger.dropped + len(ledger.stops) == 1  # left out, or told before the run stops
         return
     counted = {name for name, found in ledger.unread.parts.items() if found["unread"]}
     for response, ids, cut in zip(responses, fitted.ids, fitted.truncated, strict=True):

@@ -1,11 +1,14 @@
 """Ids by the short way equal those of the tokenizer's own call."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.data.encoder import Encoder, common_prefix, split_head
 from bradley.data.tokenizer import load_tokenizer, train_tokenizer
+from bradley.errors import CheckpointError
 
 pytestmark = pytest.mark.transformers
 
@@ -222,3 +225,20 @@ def test_a_frame_that_depends_on_the_text_leaves_texts_whole():
     encoder, texts = Encoder(tokenizer, special=True), ["the river runs under a bridge", "the river runs under a b"]
     assert encoder._frame is None and not encoder._seams
     assert encoder.groups([texts]) == [tokenizer(texts)["input_ids"]]
+
+
+@pytest.mark.parametrize("change", ["no words", "an empty pattern"])
+def test_a_tokenizer_that_fails_at_a_text_is_an_error_in_words(tmp_path, change):
+    """Both load; the first raises an exception, and the second is a panic of Rust."""
+    byte_level().save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    if change == "no words":
+        content |= {"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "c": 2}, "unk_token": "x"}}
+    else:
+        content["normalizer"] = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}
+    path.write_text(json.dumps(content))
+    tokenizer = load_tokenizer(str(tmp_path))
+    with pytest.raises(CheckpointError, match="the tokenizer fails at a text"):
+        Encoder(tokenizer, special=False).ids(["one text"], plain=True)
+    assert tokenizer.backend_tokenizer.encode_special_tokens == tokenizer.split_special_tokens

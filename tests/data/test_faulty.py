@@ -1,5 +1,6 @@
 """Rows of the wrong shape: all of them are counted by reason in one pass, then the run stops or leaves them out."""
 
+import gzip
 import json
 import re
 from collections import Counter
@@ -159,15 +160,35 @@ def test_the_file_is_blamed_from_the_stated_share_on(bad, good):
     assert ("have the same fault" in error.message) is whole is ("data.columns" in error.hint)
 
 
-def test_a_broken_line_does_not_hide_the_faults_before_it(tmp_path):
-    lines = [*rows(25), faulty("null", 25), faulty("null", 26)]
-    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines) + "{broken\n" + "{}\n")
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_broken_lines_are_faulty_rows(tmp_path, policy):
+    lines = [json.dumps(row) for row in [*rows(25), faulty("null", 25)]]
+    lines += ["{broken", json.dumps(rows(28)[27]), '{"prompt": "p", "prompt": "q"}', "[1]", "{also broken"]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    data = Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0, faulty=policy)
+    if policy == "drop":
+        splits = load(data)
+        assert [c.id for c in splits.train] == [*map(str, range(25)), "27"]
+        assert sum(entry["count"] for entry in splits.report["splits"]["train"]["rejected"].values()) == 5
+        return
     with pytest.raises(DataError) as found:
-        load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0))
-    assert "line 28: not JSON" in found.value.lines[0]
+        load(data)
+    said = "\n".join(found.value.lines)
+    assert "row 26: found null in chosen" in said and "the key 'prompt' is there twice" in said
+    assert "2 of 31 rows (rows 27, 31), such as row 27: not JSON: Expecting property name" in said
+    assert "line 30: found a list, and an object is wanted" in said and len(found.value.lines) == 4
+
+
+def test_a_reader_that_fails_tells_the_faults_before(tmp_path):
+    lines = [*rows(25), faulty("null", 25), faulty("null", 26)]
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in lines).encode())
+    (tmp_path / "x.jsonl.gz").write_bytes(whole + gzip.compress(b"{}" * 5000)[:-9])
+    with pytest.raises(DataError) as found:
+        load(Data(train=str(tmp_path / "x.jsonl.gz"), valid_share=0.0))
+    assert len(found.value.lines) == 2 and "is not a whole gzip file" in found.value.lines[0]
     assert "2 of the first 27 rows (rows 26, 27), such as row 26: found null in chosen" in found.value.lines[1]
-    with pytest.raises(DataError, match="line 28: not JSON") as alone:
-        load(Data(train=str(tmp_path / "x.jsonl"), valid_share=0.0, faulty="drop"))
+    with pytest.raises(DataError) as alone:
+        load(Data(train=str(tmp_path / "x.jsonl.gz"), valid_share=0.0, faulty="drop"))
     assert len(alone.value.lines) == 1
 
 

@@ -166,3 +166,24 @@ def test_pairs_with_different_first_questions_are_irregular_in_every_format(form
     }[format]
     result = one(row)
     assert result.reason == "irregular", result
+
+
+@pytest.mark.parametrize("container", [json.dumps, list])
+def test_a_list_of_texts_is_a_text_for_each_turn_of_a_speaker(container):
+    questions, better, worse = map(container, (["hi", "and?"], ["yo", "so"], ["no", "nay"]))
+    rows = [{"prompt": questions, "response_a": worse, "response_b": better, "winner": "b"}]
+    # Lists of texts under chosen and rejected are several answers each, unless they are written as JSON.
+    rows += [{"prompt": questions, "chosen": better, "rejected": worse}] if container is json.dumps else []
+    for row in rows:
+        result = one(row)
+        judgment = result.judgments[0]
+        assert as_pairs(result.prompt) == [("user", "hi")]
+        first, second = (as_pairs(result.responses[k].messages) for k in (judgment.better, judgment.worse))
+        assert first == [("assistant", "yo"), ("user", "and?"), ("assistant", "so")]
+        assert second == [("assistant", "no"), ("user", "and?"), ("assistant", "nay")]
+        short = {key: container(["yo"]) if value == better else value for key, value in row.items()}
+        assert one(short).reason == "irregular"
+    alone = one({"prompt": container(["hi"]), "chosen": "yo", "rejected": "no"})
+    assert as_pairs(alone.prompt) == [("user", "hi")] and replies(alone) == ["yo", "no"]
+    with pytest.raises(DataError, match="text in a message of the prompt"):
+        one({"prompt": questions, "chosen": "yo", "rejected": "no"})

@@ -140,10 +140,8 @@ def test_the_line_of_that_error_reads_the_label():
 
 def test_short_answers_are_no_labels():
     assert replies(one({"prompt": "yes or no?", "chosen": "a", "rejected": "b"})) == ["a", "b"]
-    assert replies(one({"prompt": "2 or 3?", "chosen": "2", "rejected": "3", "model_a": "x", "model_b": "y"})) == [
-        "2",
-        "3",
-    ]
+    named = {"prompt": "2 or 3?", "chosen": "2", "rejected": "3", "model_a": "x", "model_b": "y"}
+    assert replies(one(named)) == ["2", "3"]
 
 
 TEXT = st.text(st.sampled_from("abcdefgh "), min_size=1, max_size=30).map(lambda text: f"w{text}w")

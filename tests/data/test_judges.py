@@ -132,7 +132,7 @@ def test_equal_votes_follow_the_rule_of_ties_and_are_no_unusable_rows(equal):
     assert labels(splits).get("p", ("", 0.5, 1.0))[1:] == (0.5, 1.0) and ("p" in labels(splits)) is (equal == "tie")
     account = splits.report["splits"]["train"]
     assert account["gathered"] == {"pairs": int(equal == "tie"), "rows": 4, "opposed": 1, "tied": int(equal == "skip")}
-    assert ("1 pairs of equal votes left out" in describe(splits.report)) is (equal == "skip")
+    assert ("equal votes on 1 pairs left out" in describe(splits.report)) is (equal == "skip")
 
 
 def test_weights_of_rows_are_weights_of_votes():

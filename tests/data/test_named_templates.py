@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from bradley.config import Render
-from bradley.data.chat_template import TEMPLATES, template_text
+from bradley.data.chat_template import TEMPLATES, template_text, tool_template_text
 from bradley.data.render import Renderer
 from bradley.data.tokenizer import train_tokenizer
 from bradley.errors import CheckpointError, UserError
@@ -138,8 +138,13 @@ def test_of_several_chat_templates_the_default_is_taken():
     tokenizer.chat_template = {"default": "D", "tool_use": "T"}
     assert template_text(tokenizer, "tokenizer") == "D"
     tokenizer.chat_template = {"rag": "R", "tool_use": "T"}
-    with pytest.raises(CheckpointError, match="rag, tool_use, and none of them is its default"):
+    with pytest.raises(CheckpointError, match="rag, tool_use, and none of them is its default") as caught:
         template_text(tokenizer, "tokenizer")
+    assert "--render.template rag" in caught.value.hint
+    assert template_text(tokenizer, "rag") == "R" and tool_template_text(tokenizer, "rag") is None
+    with pytest.raises(UserError, match="no template has that name") as caught:
+        template_text(tokenizer, "ragg")
+    assert "did you mean rag?" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["raw", *sorted(TEMPLATES)])

@@ -178,6 +178,11 @@ def test_reasoning_cut_by_a_template_is_said(tmp_path, capsys):
             "messages",
             "transcripts, as messages",
         ),
+        (
+            [{"prompt": f"\n\nHuman: {n}?\n\nAssistant:", "chosen": " yes", "rejected": " no"} for n in range(4)],
+            "messages",
+            "transcripts, as messages",
+        ),
         ([{"chosen_ids": [5, n + 7], "rejected_ids": [5, 6]} for n in range(4)], "ids", "token ids"),
     ],
 )
@@ -185,6 +190,13 @@ def test_the_kind_of_text_is_on_one_line(tmp_path, capsys, rows, kind, words):
     file = write(tmp_path / "rows.jsonl", rows)
     assert found(capsys, file)["kinds"] == {"train": {kind: 4}}
     assert f"read as      {words} (4 comparisons)" in shown(capsys, file).splitlines()
+
+
+def test_a_prompt_that_looks_like_another_transcript_is_said(tmp_path, capsys):
+    rows = [{"prompt": f"User: {n}?\nAssistant:", "chosen": "yes", "rejected": "no"} for n in range(4)]
+    text = shown(capsys, write(tmp_path / "rows.jsonl", rows))
+    assert "read as      plain text (4 comparisons)" in text
+    assert "4 prompts look like transcripts of several turns, and are read as one text" in text
 
 
 def test_two_kinds_are_named_by_split(tmp_path, capsys):

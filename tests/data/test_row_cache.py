@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,11 +260,11 @@ def test_a_cache_that_cannot_be_written_costs_a_line_and_nothing_else(tmp_path, 
     assert "read without a cache" in capfd.readouterr().err
 
 
-def test_an_error_in_the_rows_leaves_no_entry(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows(30))) + "\nnot JSON\n")
+def test_a_file_that_cannot_be_read_on_leaves_no_entry(tmp_path):
+    path = Path(write(tmp_path / "rows.jsonl.gz", rows(30)))
+    path.write_bytes(path.read_bytes()[:-9])
     for _ in range(2):
-        with pytest.raises(DataError, match="line 31"):
+        with pytest.raises(DataError, match="is not a whole gzip file"):
             load_splits(Data(train=str(path)), 0, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -291,3 +292,22 @@ def test_what_a_killed_reader_left_is_removed_by_a_builder_of_tokens(tmp_path):
     rows_of = comparisons(6)
     build_store(rows_of, Renderer(tokenizer_for(rows_of), Render(), causal=True), training=True, cache=cache)
     assert not draft.exists()
+
+
+def test_a_saved_dataset_is_known_by_its_files(tmp_path, reads):
+    datasets = pytest.importorskip("datasets")
+    cache, data = tmp_path / "cache", Data(train=str(tmp_path / "saved"))
+    datasets.Dataset.from_list(rows(30)).save_to_disk(str(tmp_path / "saved"))
+    first, count = everything(load_splits(data, 0, cache=cache)), len(reads)
+    assert everything(load_splits(data, 0, cache=cache)) == first and len(reads) == count
+    shutil.rmtree(tmp_path / "saved")
+    datasets.Dataset.from_list(rows(31)).save_to_disk(str(tmp_path / "saved"))
+    second = everything(load_splits(data, 0, cache=cache))
+    assert len(reads) > count and second == everything(load_splits(data, 0, cache=None)) != first
+
+
+def test_formats_of_single_sources_are_part_of_the_key(tmp_path, reads):
+    file, cache = write(tmp_path / "rows.jsonl.gz", rows(30)), tmp_path / "cache"
+    data = Data(train=file, columns={file: {"chosen": "rejected", "rejected": "chosen"}})
+    plain, turned = (list(load_splits(each, 0, cache=cache).train) for each in (Data(train=file), data))
+    assert turned == list(load_splits(data, 0, cache=None).train) != plain

@@ -1,5 +1,6 @@
 """Inputs that the system refuses, or that change while they are read: one line with the name, and exit code 3."""
 
+import gzip
 import json
 import os
 import resource
@@ -166,3 +167,36 @@ def test_a_limit_of_temporary_files_is_met_in_the_last_block(limit):
 def test_the_command_ends_with_three(tmp_path, capsys):
     assert run(["data", "~nosuchuser/x.jsonl"]) == 3
     assert capsys.readouterr().err.count("error:") == 1
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "date64", "date32", "nested"])
+def test_a_date_beyond_the_years_of_python_is_told(tmp_path, kind):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    far = {
+        "timestamp": pa.array([2**62], pa.timestamp("us")),
+        "date64": pa.array([2**62], pa.date64()),
+        "date32": pa.array([2**31 - 1], pa.date32()),
+        "nested": pa.array([[2**62]], pa.list_(pa.timestamp("us"))),
+    }
+    table = pa.table({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"], "at": far[kind]})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="holds a date out of range"):
+        load_splits(Data(train=str(tmp_path / "x.parquet")), 0)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".csv.gz", ".jsonl"])
+def test_blank_lines_without_end_are_told(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("bradley.data.sources.text.MOST_BLANK", 1000)
+    path = tmp_path / f"x{suffix}"
+    text = b"prompt,chosen,rejected\na,b,c\n" if "csv" in suffix else json.dumps(ROWS[0]).encode() + b"\n"
+    for blank in (b"\n", b"\r\n"):
+        content = text + blank * 1001
+        path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+        with pytest.raises(DataError, match="more than 1,000 blank lines"):
+            load_splits(Data(train=str(path), valid_share=0.0, duplicate="keep"), 0)
+        content = text + blank * 999 + text
+        path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+        if "csv" not in suffix:
+            load_splits(Data(train=str(path), valid_share=0.0, duplicate="keep"), 0)

@@ -164,3 +164,15 @@ def test_other_ids_than_those_of_training_are_an_error():
     for other in ([*ids[:3], ids[3] + 1, *ids[4:]], ids[:-1], [*ids, 5]):
         with pytest.raises(CheckpointError, match="of 2 turns as other tokens than training did"):
             check_ids(tokenizer, [TURNS], [other])
+
+
+def test_the_template_for_rows_with_tools_is_frozen_too():
+    chat = {"default": PLAIN_CHAT_TEMPLATE, "tool_use": "{{ tools | tojson }}" + DATED}
+    renderer, tokenizer = made(chat, date="2024-07-26", system_prompt="Be kind.")
+    frozen = frozen_chat_template(renderer, renderer.tool_template)
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": frozen}
+    for args in ({}, {"tools": [{"name": "depth"}]}):
+        messages = [Message(turn["role"], turn["content"]) for turn in TURNS]
+        expected = renderer.ids([renderer.text(tuple(messages[:1]), tuple(messages[1:]), args)])[0]
+        assert plain(tokenizer, TURNS, **args) == expected
+        assert ("26 Jul 2024" in tokenizer.decode(expected)) == bool(args)

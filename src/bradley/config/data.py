@@ -43,10 +43,10 @@ class Data(Section):
     """
 
     train: Words = SYNTHETIC
-    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json or .csv,
-    each also .gz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with `datasets`. A
-    dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with every part
-    after the name optional."""
+    """Training data: `synthetic:` alone, or a source, or a list of sources. A source is a file (.jsonl, .json, .csv
+    or .tsv, each also .gz or .xz, or .parquet), a glob, or a folder. A folder holds such files, or a dataset saved with
+    `datasets`. A dataset of the Hub is `hub:owner/name?config=NAME&data_dir=DIR&revision=REV&split=train[:10%]`, with
+    every part after the name optional."""
     valid: Words = ""
     """Validation data, used to select the best checkpoint; sources as for `train`. Empty: split off from `train` by
     prompt."""
@@ -66,12 +66,14 @@ class Data(Section):
     format: str | dict[str, str] = "auto"
     """Shape of the rows. `auto` looks at the first rows of each file. A name is taken from the list in the guide to
     your data. `module:function` is a Python function of your own that takes a row. The function returns a row of a
-    known shape, a `bradley.Comparison`, or None to leave the row out. A table gives each source a format of its own,
-    keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
+    known shape, a `bradley.Comparison`, a list of the two, or None to leave the row out. A function with a first
+    parameter called `rows` takes all rows of a file, and yields new rows. A table gives each source a format of its
+    own, keyed by the source as spelled, or by the split: `format = { valid = "votes" }`."""
     columns: dict[str, str | dict[str, str]] = {}
     """Names of your columns, keyed by the name in the format: `chosen = "better_answer"`. Dots reach into objects:
-    `prompt = "info.question"`. A table gives a source columns of its own, keyed by the source as spelled, or by the
-    split: `valid = { chosen = "good" }`. Such a table replaces the names for all sources."""
+    `prompt = "info.question"`. `label` names the column that says which answer is better. A table gives a source
+    columns of its own, keyed by the source as spelled, or by the split: `valid = { chosen = "good" }`. Such a table
+    replaces the names for all sources."""
     ignore: Words = ""
     """Columns left out on purpose; dots reach into objects. A column that no format reads stops the load if it may be
     part of the conversation: long texts, messages, and names such as system, input or context."""
@@ -103,9 +105,9 @@ class Data(Section):
     """Judgment of two responses with equal scores or ranks, or without a preference. `skip`: none. `tie`: a judgment
     with probability 0.5. A pair with a named chosen response keeps its judgment, whatever the scores."""
     faulty: Literal["error", "drop"] = "error"
-    """Policy about rows of the wrong shape, in every split: a missing field, a null, an unknown role. `error`: the run
-    stops after all rows are read, and the message counts the faulty rows by reason. `drop`: such rows are left out,
-    and counted by reason."""
+    """Policy about faulty rows in every split: a missing field, a null, an unknown role, a broken line. `error`: the
+    run stops after all rows are read, and the message counts the faulty rows by reason. `drop`: such rows are left
+    out, and counted by reason."""
     max_rejected_share: Share = 0.05
     """Largest share of source rows that may be unusable before the run stops. Rows left out by a setting do not count:
     ties, faulty rows with `faulty = "drop"`, and whatever a policy named in the configuration drops."""
@@ -189,7 +191,8 @@ class Render(Section):
     """Template that writes messages as text. `tokenizer`: the tokenizer's own chat template. `raw`: plain text
     unchanged, turns as "Human:" and "Assistant:". Named templates: `simple_concat`, `simple_concat_with_space`,
     `simple_concat_with_new_line`, `simple_chat`, `zephyr`, `tulu`, `assistant_only`. Anything else: the path of a Jinja
-    file."""
+    file, or a name among the tokenizer's own templates. With `tokenizer`, rows with `tools` get the template `tool_use`
+    of the tokenizer, if there is one."""
     system_prompt: str = ""
     """System turn put before every conversation that begins without a system turn."""
     template_kwargs: dict[str, Any] = {}

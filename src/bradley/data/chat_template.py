@@ -85,7 +85,7 @@ class ChatTemplate:
 def template_text(tokenizer: Any, template: str) -> str | None:
     """Return the Jinja text for a value of `render.template`; None for `raw`.
 
-    An existing file wins over a template's name.
+    An existing file wins over a template's name, and a name of bradley over a name among the tokenizer's templates.
 
     Raises:
         CheckpointError: the tokenizer has no chat template, or no end token for a named template to write.
@@ -97,8 +97,11 @@ def template_text(tokenizer: Any, template: str) -> str | None:
         return _own_template(tokenizer)
     if _names_file(template):
         return _read(Path(template))
+    own = tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {}
+    if template not in TEMPLATES and template in own:
+        return str(own[template])
     if template not in TEMPLATES:
-        names = ["tokenizer", "raw", *TEMPLATES]
+        names = ["tokenizer", "raw", *TEMPLATES, *own]
         near = nearest(template, names)
         guess = f"did you mean {near}? " if near else ""
         raise UserError(
@@ -171,7 +174,7 @@ def _own_template(tokenizer: Any) -> str:
     if isinstance(own, dict) and "default" not in own:
         raise CheckpointError(
             f"this tokenizer has the chat templates {', '.join(own)}, and none of them is its default",
-            "write the one you want to a file, and name that with render.template",
+            f"name the one you want, such as --render.template {next(iter(own), 'FILE')}",
         )
     if not own:
         raise CheckpointError(

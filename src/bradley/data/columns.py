@@ -120,7 +120,10 @@ class ColumnsBuilder:
         self.numbers["source"].append(self.sources.setdefault(comparison.source, len(self.sources)))
         self.numbers["part"].append(part)
         self.flags["blank"].append(any(_says_nothing(turns[-1]) for turns in texts))
-        self.flags["marked"].append(any(map(_has_marks, (comparison.prompt, *texts))))
+        contents = [turn.content for turns in (comparison.prompt, *texts) for turn in turns]
+        # The test for ASCII is far cheaper than the search, and no mark is ASCII.
+        ascii_alone = all(map(str.isascii, contents))
+        self.flags["marked"].append(not ascii_alone and any(map(BIDIRECTIONAL.search, contents)))
         start = self.first_response[-1]
         for judgment in comparison.judgments:
             self.numbers["better"].append(start + judgment.better)
@@ -232,7 +235,8 @@ def _judge(tags: Mapping[str, str]) -> int:
 
 def _words(turns: Iterable[Message]) -> bytes:
     """Return the letters and digits of all turns except the system's, without the markers of a transcript."""
-    text = " ".join([turn.content for turn in turns if turn.role != "system"])
+    contents = [turn.content for turn in turns if turn.role != "system"]
+    text = contents[0] if len(contents) == 1 else " ".join(contents)
     if "\n\n" in text:
         for marker in ("\n\nHuman:", "\n\nAssistant:"):
             text = text.replace(marker, " ")
@@ -245,9 +249,3 @@ def _says_nothing(message: Message) -> bool:
         return False
     extra = json.loads(message.extra) if message.extra else {}
     return not any(value.strip() if isinstance(value, str) else value for key, value in extra.items() if key in SAID)
-
-
-def _has_marks(turns: Iterable[Message]) -> bool:
-    """Return True if a text holds bidirectional marks."""
-    # The test for ASCII is far cheaper than the search, and no mark is ASCII.
-    return any(not turn.content.isascii() and BIDIRECTIONAL.search(turn.content) for turn in turns)

@@ -26,7 +26,7 @@ ARGUMENT, CONTENTS, WORDS = "chat_template_kwargs", "contents", "words"
 DESCRIBED = ("name", "description")
 """Keys inside tools with words of somebody; templates rewrite the rest of a schema."""
 MOST_NAMES = 40
-"""Most names of parts counted apart: a row may name its arguments as it likes."""
+"""Most names of parts, beyond which new names of arguments are counted together."""
 OTHERS = f"{ARGUMENT} (other names)"
 
 
@@ -86,7 +86,9 @@ class UnreadCounts:
         """Count a comparison."""
         self.comparisons += 1
         for name, read in parts.items():
-            key = name if name in self.parts or len(self.parts) < MOST_NAMES else OTHERS
+            # A row may name its arguments as it likes; all other names are ours.
+            free = name in self.parts or _kind(name) != ARGUMENT or len(self.parts) < MOST_NAMES
+            key = name if free else OTHERS
             row = self.parts.setdefault(key, {"comparisons": 0, "unread": 0, "example": ""})
             row["comparisons"] += 1
             row["unread"] += not read

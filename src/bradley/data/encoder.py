@@ -19,7 +19,11 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ..common.model_files import COPY, library_errors
+
 Ids = list[int]
+FAILS = f"{COPY}, or name another tokenizer with model.tokenizer"
+"""Hint for a tokenizer that loads and cannot encode."""
 REMEMBERED = 4_000_000
 """Tokens kept of recently encoded texts, 4 bytes each: pairs of a prompt may lie far apart in a file."""
 ENTRY = 64
@@ -79,6 +83,9 @@ class Encoder:
         Args:
             texts: any number of texts.
             plain: True to encode written-out special tokens as ordinary text.
+
+        Raises:
+            CheckpointError: the tokenizer fails at a text.
         """
         return self._encoded(texts, plain, self.special)
 
@@ -86,16 +93,20 @@ class Encoder:
         """Encode as `ids`, with or without the tokenizer's own special tokens around each text."""
         if not texts:
             return []
-        if not self._direct:
-            more = {"split_special_tokens": True} if plain else {}
-            call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
-            return [list(row) for row in call["input_ids"]]
-        backend = self.tokenizer.backend_tokenizer
-        # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
-        backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
-        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=special)
-        backend.encode_special_tokens = self.tokenizer.split_special_tokens
-        return [encoding.ids for encoding in encodings]
+        # A tokenizer may load, and fail at the first text: by an exception of Python's, or by a panic of Rust's.
+        with library_errors("the tokenizer fails at a text", FAILS):
+            if not self._direct:
+                more = {"split_special_tokens": True} if plain else {}
+                call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
+                return [list(row) for row in call["input_ids"]]
+            backend = self.tokenizer.backend_tokenizer
+            # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
+            backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
+            try:
+                encodings = backend.encode_batch_fast(list(texts), add_special_tokens=special)
+            finally:
+                backend.encode_special_tokens = self.tokenizer.split_special_tokens
+            return [encoding.ids for encoding in encodings]
 
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""

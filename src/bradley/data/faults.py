@@ -44,9 +44,10 @@ class Faulty(Rejected):
     """Row of the wrong shape.
 
     Attributes:
-        hint: hint of the error that the row raised.
+        message, hint: message and hint of the error that the row raised.
     """
 
+    message: str = ""
     hint: str = ""
 
 
@@ -55,13 +56,12 @@ def counted(error: DataError, row: int, count_faults: bool = True) -> Faulty:
     if not count_faults:
         raise error
     if isinstance(error, RowFault):
+        reason = f"{_without_values(error.found)}, wanted {error.wanted}"[:MOST_CHARACTERS]
         detail = f"found {error.found}, wanted {error.wanted}"
-        return Faulty(
-            row, f"{_without_values(error.found)}, wanted {error.wanted}"[:MOST_CHARACTERS], detail, error.hint
-        )
+        return Faulty(row, reason, detail, error.message, error.hint)
     # Other errors name the file, and perhaps the row, before the first colon.
     detail = error.message.partition(": ")[2] or error.message
-    return Faulty(row, _without_values(detail)[:MOST_CHARACTERS], detail, error.hint)
+    return Faulty(row, _without_values(detail)[:MOST_CHARACTERS], detail, error.message, error.hint)
 
 
 def _without_values(text: str) -> str:
@@ -77,6 +77,7 @@ class Reason(TypedDict):
     count: int
     rows: list[int]
     detail: str
+    message: str
     hint: str
 
 
@@ -104,7 +105,8 @@ class FileFaults:
         """Count a faulty row, and return the reason under which the row was counted."""
         # A fault may quote a value in a way that no pattern knows: the table stays bounded.
         name = fault.reason if fault.reason in self.reasons or len(self.reasons) < MOST_REASONS else OTHERS
-        reason = self.reasons.setdefault(name, Reason(count=0, rows=[], detail=fault.detail, hint=fault.hint))
+        first = Reason(count=0, rows=[], detail=fault.detail, message=fault.message, hint=fault.hint)
+        reason = self.reasons.setdefault(name, first)
         reason["count"] += 1
         if len(reason["rows"]) < ROWS_NAMED:
             reason["rows"].append(fault.row)
@@ -133,7 +135,7 @@ def _line(file: FileFaults, reason: Reason) -> str:
     """Describe a reason in a file."""
     name, first = on_one_line(file.file), reason["rows"][0]
     if reason["count"] == 1:
-        return f"{name}, row {first}: {reason['detail']}"
+        return reason["message"]
     such = f"such as row {first}: {reason['detail']}"
     rows = f"{file.rows:,} rows" if file.whole else f"the first {file.rows:,} rows"
     if _nearly_all(file, reason):

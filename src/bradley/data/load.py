@@ -114,14 +114,7 @@ def load_splits(
         _shrink(split, data, seed)
         check_filled(split.name, split.account, len(split.left), split.shared)
     _compare(splits)
-    order = [name for name in wanted if name in splits]
-    report = {
-        "seed": seed,
-        "max_rejected_share": data.max_rejected_share,
-        "splits": {name: splits[name].account.report(splits[name].left) for name in order},
-    }
-    parts: dict[str, Sequence[Comparison]] = {name: splits[name].left for name in order}
-    return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
+    return _result([splits[name] for name in wanted if name in splits], data, seed)
 
 
 @dataclass(slots=True)
@@ -138,6 +131,17 @@ class _Split:
     left: Selection
     account: SplitReport = field(default_factory=SplitReport)
     shared: int = 0
+
+
+def _result(splits: list[_Split], data: Data, seed: int) -> Splits:
+    """Return what is left of the splits, with the report."""
+    report = {
+        "seed": seed,
+        "max_rejected_share": data.max_rejected_share,
+        "splits": {split.name: split.account.report(split.left) for split in splits},
+    }
+    parts: dict[str, Sequence[Comparison]] = {split.name: split.left for split in splits}
+    return Splits(parts.pop("train"), test=parts.pop("test", []), evals=parts, report=report)
 
 
 def _read(
@@ -159,7 +163,7 @@ def _read(
                 _add(table, report, count(numbered(rows, f"{name} rows")), place)
             for source, part in found:
                 own = reading.of_source(source.given, source.name, name)
-                read = count(source.rows(text_columns(own.columns_of())))
+                read = count((source.counting or source.rows)(text_columns(own.columns_of())))
                 _add(table, report, read, RowPlace(source.name, source.stem, settings=own), part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 
@@ -198,8 +202,9 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     account.rows += faults.rows
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
-    read = {"format": reading.format, "reading": reading.describe()}
-    account.sources.append({"path": place.name, "part": "", **read, "rows": faults.rows, "sha256": None})
+    found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
+    written = {kind: place.notes[kind] for kind in ("transcripts", "other_transcripts") if place.notes[kind]}
+    account.sources.append({**found, **written, "rows": faults.rows, "sha256": None})
 
 
 def _sort(

@@ -1,7 +1,7 @@
 """Preview preference files for `bradley data`: contents, lengths, and the first rows as a model reads each row."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..common.console import Console
@@ -152,7 +152,7 @@ def show(found: dict[str, Any]) -> str:
     splits = found["report"]["splits"].values()
     sources = [source for split in splits for source in split["sources"]]
     lines = [f"{visible(source['path'])}: {source['format']}, {source['rows']} rows" for source in sources]
-    lines += [_kinds_line(found["kinds"], {source["format"] for source in sources}), describe(found["report"])]
+    lines += [_kinds_line(found["kinds"], sources), describe(found["report"])]
     for split, limits in found.get("limits", {}).items():
         lines += map(visible, limits["lines"])
         lines += [f"{'':<12} {split}: training stops here: {visible(reason)}" for reason in limits["stops"]]
@@ -166,16 +166,19 @@ def show(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _kinds_line(found: dict[str, dict[str, int]], formats: Collection[str]) -> str:
+def _kinds_line(found: dict[str, dict[str, int]], sources: Sequence[dict[str, Any]]) -> str:
     """Say on a line what kind of text is read: plain text, messages, transcripts or token ids.
 
     Args:
         found: comparisons of each kind, by split.
-        formats: formats of the sources.
+        sources: sources of all splits, as in the report.
     """
     words = dict(KIND_WORDS)
-    if "hh" in formats:
-        words["messages"] = "transcripts, as messages" if set(formats) == {"hh"} else "messages, some of transcripts"
+    written = sum(source["rows"] if source["format"] == "hh" else source.get("transcripts", 0) for source in sources)
+    if written:
+        whole = written == sum(source["rows"] for source in sources)
+        some = f"messages, {written:,} rows of transcripts among them"
+        words["messages"] = "transcripts, as messages" if whole else some
     total = sum(map(Counter, found.values()), Counter[str]())
     if len(total) == 1:
         return f"{'read as':<12} {words[next(iter(total))]} ({total.total():,} comparisons)"

@@ -135,6 +135,12 @@ def _too_many(split: dict[str, Any], most: float) -> list[str]:
 def _notes(split: dict[str, Any]) -> list[str]:
     """Describe rows left out, findings and samples of a split, each in a line."""
     notes = [f"{source['path']}: {source['reading']}" for source in split["sources"] if source.get("reading")]
+    notes += [
+        f"{source['path']}: {source['other_transcripts']:,} prompts look like transcripts of several turns, and are "
+        "read as one text; turn them into messages by a function of your own (data.format)"
+        for source in split["sources"]
+        if source.get("other_transcripts")
+    ]
     notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():
@@ -173,7 +179,7 @@ def _notes(split: dict[str, Any]) -> list[str]:
 def _gathered(found: dict[str, int]) -> str:
     """Describe the gathering of judges."""
     opposed = f"{found['opposed']:,} with opposite labels"
-    tied = f", {found['tied']:,} pairs of equal votes left out" if found["tied"] else ""
+    tied = f"; equal votes on {found['tied']:,} pairs left out" if found["tied"] else ""
     return f"gathered {found['rows']:,} judgments into votes on {found['pairs']:,} pairs, {opposed}{tied}"
 
 

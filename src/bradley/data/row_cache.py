@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 
 from ..common.console import to_stderr
+from ..common.ownership import real_path
 from ..common.plugins import load_function
 from ..common.text import visible
 from ..config import Data
@@ -220,15 +221,15 @@ def _functions_in(value: Any, named: bool) -> Iterator[str]:
 def _of_function(function: Callable[..., Any]) -> str | None:
     """Hash the module of a function, and the modules beside it; None where file and memory may differ."""
     module = sys.modules.get(getattr(function, "__module__", ""))
-    path = Path(getattr(module, "__file__", None) or "-").resolve()
+    path = real_path(Path(getattr(module, "__file__", None) or "-"))
     if path.suffix != ".py" or not path.is_file() or not _is_in_file(function, path):
         return None
     files = {path}
-    # A function often calls its neighbours; installed packages count by their version alone.
+    # A function often calls its neighbours. A folder may hold a whole environment too, with thousands of modules.
     for other in list(sys.modules.values()):
-        file = getattr(other, "__file__", None)
-        if isinstance(file, str) and file.endswith(".py") and path.parent in Path(file).resolve().parents:
-            files.add(Path(file).resolve())
+        file = real_path(Path(getattr(other, "__file__", None) or "-"))
+        if file.suffix == ".py" and path.parent in file.parents and "site-packages" not in file.parts:
+            files.add(file)
     return _hash_of_code(sorted(file for file in files if file.is_file()), path.parent)
 
 
@@ -247,7 +248,7 @@ def _is_in_file(function: Callable[..., Any], path: Path) -> bool:
 def code_of_reading() -> str:
     """Return the SHA-256 of the code that turns sources into comparisons, at the first call."""
     # At the first call: an upgrade during a run changes the files on disk, but not the code in memory.
-    package = Path(__file__).resolve().parents[1]
+    package = real_path(Path(__file__)).parents[1]
     files = [*(package / "data").rglob("*.py"), *(package / "config").rglob("*.py"), package / "records.py"]
     return _hash_of_code(sorted(files), package)
 

@@ -19,28 +19,16 @@ LARGEST = 1e38
 """Limit of numbers: single precision has no number beyond `LARGEST`, or below the inverse of `LARGEST`."""
 
 
-class RowFault(DataError):
-    """Row of the wrong shape; the loader counts such rows before the run stops.
-
-    Attributes:
-        found, wanted: found and expected content, in words.
-    """
-
-    def __init__(self, place: str, found: str, wanted: str, hint: str) -> None:
-        super().__init__(f"{place}: found {found}, wanted {wanted}", hint)
-        self.found, self.wanted = found, wanted
-
-
 UNQUOTED = "write the number without quotes; where every row is so, turn the rows with --data.format module:function"
 """Hint for a number given as text."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Foreign:
-    """Value without a form in JSON, such as bytes, in the place of the value in a row.
+    """Column with a value that JSON cannot hold, such as bytes, in the place of the column's value.
 
     A column that no format reads may hold anything. A format that reads the column finds neither text nor number, and
-    its message names the kind. A list with such a value is a list of one `Foreign`.
+    its message names the kind. A list or an object with such a value is one `Foreign` as a whole.
 
     Attributes:
         kind: kind of the value, in words.
@@ -52,6 +40,18 @@ class Foreign:
 
     def __repr__(self) -> str:
         return self.kind
+
+
+class RowFault(DataError):
+    """Row of the wrong shape; the loader counts such rows before the run stops.
+
+    Attributes:
+        found, wanted: found and expected content, in words.
+    """
+
+    def __init__(self, place: str, found: str, wanted: str, hint: str) -> None:
+        super().__init__(f"{place}: found {found}, wanted {wanted}", hint)
+        self.found, self.wanted = found, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,5 @@ def kind(value: Any) -> str:
     """Name the type of a value in the words of JSON."""
     if isinstance(value, Foreign):
         return value.kind
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Foreign):
-        return f"a list with {value[0].kind}"
     names = {str: "text", list: "a list", dict: "an object", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -8,9 +8,10 @@ import torch
 import transformers
 
 import bradley
+from bradley.config import Config
 from bradley.model.folder.card import read_card
 from bradley.model.folder.parity import draw
-from bradley.training.checkpoints.identity import Provenance, trained_on
+from bradley.training.checkpoints.identity import Provenance, differences, settings_that_count, trained_on
 from bradley.training.checkpoints.store import Checkpoints
 from bradley.training.loop import fit
 from bradley.verify.rescore import rescore
@@ -97,3 +98,14 @@ def test_the_data_hash_names_tokens_and_judgments():
     three = comparisons(1, responses=3)[0]
     one, other = (dataclasses.replace(three, judgments=(judgment,)) for judgment in three.judgments)
     assert trained_on(store_for([one], tokenizer)) != trained_on(store_for([other], tokenizer))
+
+
+def test_a_record_without_a_later_setting_had_its_default():
+    config = Config(model={"config": {"model_type": "llama"}, "tokenizer": "train"})
+    now = {"config": dict(settings_that_count(config))}
+    before = {"config": {name: value for name, value in now["config"].items() if name != "render.refused"}}
+    assert differences(before, now) == {}
+    now["config"]["render.refused"] = "drop"
+    assert differences(before, now) == {"render.refused": ["error", "drop"]}
+    # What stops a run changes no number of the run.
+    assert not any(name.startswith("render.max_unread") for name in now["config"])

@@ -194,7 +194,7 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
 def fixed(format: str) -> Reading:
     """Return the reading of a format of fixed columns."""
     shape = FORMATS[format]
-    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}))
+    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}, shape.remarks))
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:
@@ -231,7 +231,8 @@ def convert_rows(
         # 150 MB of rows take up to a minute, longer than the usual 30 seconds between stop signal and kill.
         check_stopping()
         try:
-            result = _result(row, reading, replace(place, row=number), taken)
+            here = RowPlace(place.name, place.stem, number, place.settings, place.notes)
+            result = _result(row, reading, here, taken)
         except DataError as error:
             result = counted(error, number, count_faults)
         yield result

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rows import Row
 from .labels import NEUTRAL, Answers, Label, Unknown, Verdict
-from .layout import Layout, Path, at_path, named, words
+from .layout import Layout, Path, at_path, covered, named, words
 from .ratings import order_of
 from .words import LABEL, TIE, meaning
 
@@ -22,14 +22,17 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
         return []
     found = []
     for path in layout.of_kind("objects"):
-        if path in used or (wanted is not None and path != wanted):
+        if covered(path, used) or (wanted is not None and path != wanted):
             continue
         lists = [at_path(row, path) or [] for row in layout.rows]
         seen = [votes_of(value, answers) for value in lists if value]
-        if any(seen) and all(votes is not None for votes in seen):
-            parts = set(words(path))
-            tier = 0 if wanted is not None or parts & LABEL else 2
-            aspects = len(parts - NEUTRAL - set(answers.stem))
+        parts = set(words(path))
+        tier = 0 if wanted is not None or parts & LABEL else 2
+        aspects = len(parts - NEUTRAL - set(answers.stem))
+        if None in seen and tier == 0:
+            problem = f"{named(path)} holds annotations in which no side was found"
+            found.append(Label((path,), "votes", None, tier, aspects, problem))
+        elif any(seen) and None not in seen:
             found.append(Label((path,), "votes", _reader(path, answers), tier, aspects, shown=_shown(path, answers)))
     return found
 

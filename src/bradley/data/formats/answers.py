@@ -22,7 +22,7 @@ from .layout import (
 )
 from .messages import HOLDERS, holder, is_turns, normal
 from .ratings import kind_of_numbers
-from .words import BAD, CORRECT, GOOD, LABEL, NOT, SCORE, polarity
+from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
     *("response", "responses", "answer", "answers", "output", "outputs", "completion", "completions", "summary"),
@@ -104,6 +104,25 @@ def find_families(layout: Layout) -> list[Given]:
     return [of_paths(family.paths, family.paths, family) for score, family in rated if score == best and best > 0]
 
 
+def find_named(layout: Layout) -> list[Given]:
+    """Return the columns that another column names as the better ones, such as output_1 in `better: "output_1"`."""
+    texts = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
+    spoken = {named(path).lower(): path for path in texts if _mostly_spoken(layout, path)}
+    found: dict[tuple[Path, ...], Given] = {}
+    for path, column in layout.columns.items():
+        values = {value.strip().lower() for value in column if isinstance(value, str)}
+        paths = tuple(other for name, other in spoken.items() if name in values)
+        if layout.kinds[path] == "text" and len(values) > 1 and len(paths) == len(values) and path not in paths:
+            found[paths] = of_paths(paths, paths, family_of(paths) if len(paths) == 2 else None)
+    return list(found.values())
+
+
+def _mostly_spoken(layout: Layout, path: Path) -> bool:
+    """Return True if most values of a column are words of a conversation."""
+    told = [is_spoken(value) for value in layout.columns[path] if value not in (None, "", [])]
+    return bool(told) and sum(told) * 2 >= len(told)
+
+
 def rating(layout: Layout, family: Family) -> int:
     """Rate columns as answers by names and contents; 0 or less for columns that hold none."""
     kinds = {layout.kinds[path] for path in family.paths}
@@ -177,16 +196,29 @@ def _branched(path: Path, values: list[Any]) -> Given:
     key = branch_key(values[0][-1])
     inside = [value[-1][key] for value in values]
     text = _text_key(inside)
-    entries = lambda row: (at_path(row, path) or [{}])[-1].get(key) or []  # noqa: E731
+
+    def entries(row: Row) -> list[Any]:
+        value = at_path(row, path)
+        last = value[-1] if isinstance(value, list) and value else {}
+        return _list(last.get(key) if isinstance(last, dict) else None)
+
     shown = f"{named(path)}, last turn, {key}"
     return Given(_of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path)
 
 
 def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
     """Return the answers of a list."""
-    entries = lambda row: at_path(row, path) or []  # noqa: E731
+
+    def entries(row: Row) -> list[Any]:
+        return _list(at_path(row, path))
+
     inner = _inner(entries, values, text, path) if text else ()
     return Given(_of_list(path, values), _getter(entries, text), named(path), inner)
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list, and an empty list for any other value: a row without answers is counted."""
+    return value if isinstance(value, list) else []
 
 
 def _getter(entries: Callable[[Row], Any], text: str) -> Callable[[Row], list[Any]]:
@@ -218,7 +250,8 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
         if all(isinstance(value, bool | int | float) for value in column):
             meant = kind_of_numbers(parts, column)
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
-            meant = "polar" if len(set(column)) > 1 else ""
+            clear = parts & (LABEL | CORRECT) or all(set(words((value,))) <= DECISIVE for value in column)
+            meant = "polar" if clear and len(set(column)) > 1 else ""
         else:
             meant = ""
         if meant:

@@ -9,18 +9,30 @@ from ...errors import DataError
 from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .annotations import find_annotations
-from .answers import ANSWER, Given, family_of, find_families, find_lists, find_polar, of_paths, rating, whole
+from .answers import (
+    ANSWER,
+    Given,
+    family_of,
+    find_families,
+    find_lists,
+    find_named,
+    find_polar,
+    of_paths,
+    rating,
+    whole,
+)
 from .base import Format
-from .labelled import Columns, reading_of
+from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, is_spoken, named, words
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
-from .prompts import Prompt, find_prompt
+from .prompts import Prompt, find_prompt, repeated
 from .ratings import find_labels
 from .reading import Reading
 from .refusals import Refused, refusal, step_labels, steps_refused, unscorable
 from .unread import Unread
+from .words import polarity
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 FEWEST_AGAINST = 4
@@ -78,18 +90,23 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> Readin
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     _check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
-    label, others = _label(layout, given, prompt, columns, strict=True)
+    label, others = _label(layout, given, prompt, columns, strict=not _polar(given.answers.names))
     if label is None:
         return _preference(layout, columns)
-    if given.answers.marks:
+    if given.answers.marks or not _polar(given.answers.names):
         return reading_of(_columns(layout, prompt, given, label), others)
     # Names such as good and bad say themselves which is better; only a label that says otherwise is in the way.
     if label.read and all(_says_first(label.read(row)) for row in layout.rows):
         return _preference(layout, columns)
     raise Refused(
         f"{label.name} does not always prefer {columns['chosen']}, which data.columns names as chosen",
-        f"leave it out on purpose: --data.ignore {label.name}; or read both: {FUNCTION}",
+        f"read the label in a function of your own: {FUNCTION}",
     )
+
+
+def _polar(names: Sequence[Path]) -> bool:
+    """Return True for names of which one is called good or bad."""
+    return any(polarity(named(name)) is not None for name in names)
 
 
 def _says_first(verdict: object) -> bool:
@@ -105,8 +122,12 @@ def _wanted(columns: Mapping[str, str], key: str) -> Path | None:
 def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     """Return the reading of chosen and rejected with a prompt in parts; None if `preference` reads the rows alone."""
     _check_held(layout)
+    _check_named(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
-    if prompt.paths in ((), (("prompt",),)):
+    if prompt.paths in ((), (("prompt",),)) and not prompt.several:
+        return None
+    # A question beside whole conversations that hold the question adds nothing.
+    if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
         return None
     return pair_reading(prompt, CHOSEN, REJECTED)
 
@@ -122,6 +143,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     keys = tuple(dict.fromkeys(path[0] for path in (*prompt.paths, chosen, rejected)))
 
     def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
+        if prompt.several and (found := _in_lists(prompt, row, (chosen, rejected), at)):
+            return found if isinstance(found, Rejected) else convert_preference({**row, **found}, at)
         begun = prompt.begun(row)
         sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
         sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]
@@ -141,6 +164,20 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 
+def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
+    """Return prompt and sides of a row with a list of questions, and a list of replies for each side; None for none."""
+    questions = texts_of(at_path(row, prompt.question)) if prompt.question else None
+    replies = [texts_of(at_path(row, path)) for path in paths]
+    if questions is None or None in replies:
+        return None
+    found = exchanges(questions, [texts or [] for texts in replies], at)
+    if isinstance(found, Rejected):
+        return found
+    parts = (found[0], *found[1])
+    written = [[{"role": turn.role, "content": turn.content} for turn in part] for part in parts]
+    return dict(zip(("prompt", "chosen", "rejected"), written, strict=True))
+
+
 def _continued(chosen: Any, rejected: Any) -> Row:
     """Return prompt, chosen and rejected if one side is a whole conversation, and the other is a last turn alone."""
     for one, other, names in ((chosen, rejected, ("chosen", "rejected")), (rejected, chosen, ("rejected", "chosen"))):
@@ -148,6 +185,17 @@ def _continued(chosen: Any, rejected: Any) -> Row:
             last = other if isinstance(other, list) else [{"role": "assistant", "content": other}]
             return {"prompt": one[:-1], names[0]: one[-1:], names[1]: last}
     return {}
+
+
+def _check_named(layout: Layout) -> None:
+    """Raise `Refused` for a column that calls the rejected answer the better one in some rows."""
+    for path in layout.of_kind("text"):
+        values = {value.strip().lower() for value in layout.columns[path] if isinstance(value, str) and value}
+        if "rejected" in values and values <= {"chosen", "rejected"}:
+            raise Refused(
+                f"{named(path)} holds {' and '.join(sorted(values))}: rejected is not always the worse answer",
+                f"read the two by this label in a function of your own: {FUNCTION}",
+            )
 
 
 def _check_held(layout: Layout) -> None:
@@ -192,7 +240,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
     """
     unlabelled: list[Given] = []
     likely: list[Path] = []
-    for group in (find_families(layout), find_lists(layout)):
+    for group in (find_named(layout), find_families(layout), find_lists(layout)):
         found = []
         for given in group:
             prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
@@ -202,7 +250,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
                 found.append(reading_of(_columns(layout, prompt, given, label), others))
             else:
                 unlabelled.append(given)
-                likely += [other.paths[0] for other in others if other.problem]
+                likely += [path for other in others if other.problem for path in other.paths]
         if len(found) == 1:
             return found[0]
         if found:
@@ -328,7 +376,7 @@ def _check_scores(layout: Layout, label: Label, found: Sequence[Label]) -> None:
         if len(told) >= FEWEST_AGAINST and all(agreement < 0 for agreement in told):
             raise Refused(
                 f"{label.name}, counted from the first answer, says the opposite of {scores.name} in every row",
-                f"read one of the two with {FUNCTION}, or leave one out: --data.ignore {label.name}",
+                f"read the one that is right in a function of your own: {FUNCTION}",
             )
 
 
@@ -337,7 +385,11 @@ def _unread_label(labels: Sequence[Label], given: Given) -> Refused:
     problems = "; ".join(label.problem for label in labels)
     names = ",".join(label.name for label in labels)
     undecided = all(label.undecided for label in labels)
-    hint = f"leave out what is no label: --data.ignore {names}; or read the label with {FUNCTION}"
-    if any(label.tier == 2 for label in labels):
-        hint = f"name the label: --data.columns.label {labels[0].name}; or {hint}"
+    hint = f"read the label in a function of your own: {FUNCTION}"
+    # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
+    if all(label.tier == 2 for label in labels):
+        names = names.replace(", ", ",")
+        hint = f"if none is a label: --data.ignore {names}; or {hint}"
+        if len(labels[0].paths) == 1:
+            hint = f"name the label: --data.columns.label {labels[0].name}; or, {hint}"
     return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)

@@ -76,8 +76,10 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
         settings=settings,
         candidates=lambda row, at: candidates(columns, row, at),
     )
-    names = ", ".join(label.name for label in others)
-    beside = f"not read as the label: {names} (--data.columns.label NAME reads another)" if names else ""
+    names = ", ".join(label.name for label in others if columns.turn not in label.paths)
+    single = next((label.name for label in others if len(label.paths) == 1 and label.tier == 0 and label.read), "")
+    line = f" (to read this one: --data.columns.label {single})" if single else ""
+    beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
     unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
     return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
@@ -180,6 +182,8 @@ def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[
         DataError: a missing answer, or values that are neither text nor messages.
     """
     given = columns.given.get(row)
+    if not given:
+        return Rejected(at.row, "one_response", f"no answers in {columns.given.shown}")
     if None in given:
         names = columns.given.answers.names
         missing = (
@@ -190,7 +194,7 @@ def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[
         lists = [texts_of(value) for value in given]
         questions = texts_of(at_path(row, columns.prompt.question)) if columns.prompt.question else None
         if questions is not None and all(texts is not None for texts in lists):
-            return _exchanges(questions, [texts or [] for texts in lists], at)
+            return exchanges(questions, [texts or [] for texts in lists], at)
     prompt, begun = columns.prompt.value(row), columns.prompt.begun(row)
     if columns.given.conversation is not None:
         prompt = _before_branches(columns, row, prompt)
@@ -222,7 +226,7 @@ def _texts(prompt: Any, sides: list[str], at: RowPlace) -> tuple[Turns, list[Tur
     return (Message("text", prompt),) if prompt else (), [(Message("text", side),) for side in sides]
 
 
-def _exchanges(questions: list[str], answers: list[list[str]], at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:
+def exchanges(questions: list[str], answers: list[list[str]], at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:
     """Return conversations given as a list of the user's texts, and a list of replies for each side."""
     if any(len(texts) != len(questions) for texts in answers) or not questions:
         lengths = " and ".join(str(len(texts)) for texts in answers)

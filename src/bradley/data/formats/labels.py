@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from ...common.text import and_more
 from ..rows import Row, quoted
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
 from .words import FILLER, LABEL, RANK, SCORE, TIE, VOTES, Said, meaning
@@ -18,6 +19,10 @@ BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "bes
 """Words that make a truth value of one side a label."""
 ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
 """Words in the name of a column of numbers that count rows."""
+MOST_UNCLEAR = 6
+"""Most different values of a column that is called a label and is not understood; a column with more is another."""
+MOST_INDEX = 10**6
+"""Bound of an index: a larger number is no place among answers."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
 NEUTRAL = (
@@ -108,43 +113,50 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     counts = Counter(str(value) for value in values)
     if label := by_names_of_models(layout, path, answers, by_name):
         return label
-    if len(counts) > MOST_VALUES or (len(answers.names) > 2 and WORSE & set(words(path))):
+    numbers = layout.kinds[path] == "number"
+    if (len(counts) > MOST_VALUES and not numbers) or (len(answers.names) > 2 and WORSE & set(words(path))):
         return None
     if label := _of_one_side(layout, path, answers, values):
         return label
-    said = {str(value): _said(value, answers) for value in values}
+    said = [said_of(value, answers) for value in values]
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
     several = len(answers.names) > 2 or answers.number > 2
-    label = Label(
-        (path,),
-        "choice",
-        None,
-        2 if not by_name else 1 if several else 0,
-        aspects,
-        shown=lambda row: _shown(at_path(row, path)),
-    )
-    if any(meant is None for meant in said.values()):
-        if not by_name or not 2 <= len(counts) <= 6:
-            return None
-        return replace(label, problem=f"{named(path)} has values that name no side: {values_of(counts)}")
-    digits = {meant.digit for meant in said.values() if meant and meant.digit is not None}
+    tier = 2 if not by_name else 1 if several else 0
+    label = Label((path,), "choice", None, tier, aspects, shown=lambda row: _shown(at_path(row, path)))
+    if not by_name and (None in said or any(meant.side is None for meant in said if meant)):
+        likely = _may_be_label(path, values, answers)
+        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
+    if None in said:
+        unclear = f"{named(path)} has values that name no side: {values_of(counts)}"
+        numbers = not any(isinstance(value, str) for value in values)
+        return replace(label, problem=unclear) if numbers or 2 <= len(counts) <= MOST_UNCLEAR else None
+    digits = {meant.digit for meant in said if meant and meant.digit is not None}
     if not digits:
         return replace(label, read=_choice(path, answers, None))
     if any(isinstance(value, bool) for value in values):
-        return (
-            replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side") if by_name else None
-        )
-    base, undecided = _base(digits, answers.number or len(answers.names))
+        return replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side")
+    base, undecided = base_of(digits, answers.number or len(answers.names))
     if several and len(digits) == 1:
         base, undecided = None, True
-    if not by_name:
-        repeats = len(counts) < len(values) or len(values) < 3
-        likely = repeats and 2 <= len(digits) <= 4 and max(digits) <= 2 and not ABOUT & set(words(path))
-        return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
     if base is None:
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
     return replace(label, read=_choice(path, answers, base))
+
+
+def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
+    """Return True for two to four different values that are words or numbers for a side, or truth values."""
+    counts, parts = set(map(str, values)), set(words(path))
+    repeats = len(counts) < len(values) or len(values) < 3
+    # Numbers on both sides of zero are the strength of a preference.
+    signed = [value for value in values if isinstance(value, int | float) and value]
+    if len(signed) == len([value for value in values if value]) and signed and min(signed) < 0 < max(signed):
+        return True
+    if not 2 <= len(counts) <= 4 or not repeats or (ABOUT & parts and not parts & set(answers.stem)):
+        return False
+    pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
+    said = [said_of(value, pair) for value in values]
+    return all(meant and (meant.side is not None or (meant.digit or 0) <= 2) for meant in said)
 
 
 def _of_one_side(layout: Layout, path: Path, answers: Answers, values: list[Any]) -> Label | None:
@@ -180,19 +192,23 @@ def _shown(value: Any) -> str:
 
 def values_of(counts: Counter[str]) -> str:
     """List values with their counts: A 985, B 1015."""
-    return ", ".join(f"{quoted(value, str)} {count:,}" for value, count in sorted(counts.items()))
+    shown = [f"{quoted(value, str)} {count:,}" for value, count in sorted(counts.items())]
+    return and_more(shown, MOST_VALUES)
 
 
-def _said(value: Any, answers: Answers) -> Said | None:
+def said_of(value: Any, answers: Answers) -> Said | None:
     """Return the meaning of a value of a label."""
     if isinstance(value, bool):
         return Said(None, int(value))
+    # Without marks in the names, nothing says which of the two is the first.
+    if isinstance(value, int | float) and answers.names and not answers.marks:
+        return None
     if isinstance(value, int | float):
-        return Said(None, int(value)) if value == int(value) and value >= 0 else None
-    return meaning(value, answers.names, answers.marks)
+        return Said(None, int(value)) if 0 <= value < MOST_INDEX and value == int(value) else None
+    return meaning(value, answers.names, answers.marks) if isinstance(value, str) else None
 
 
-def _base(digits: set[int], sides: int) -> tuple[int | None, bool]:
+def base_of(digits: set[int], sides: int) -> tuple[int | None, bool]:
     """Return the number of the first answer, None if unknown, and True if more rows may decide."""
     if digits <= set(range(sides)) and 0 in digits:
         return 0, False
@@ -218,7 +234,7 @@ def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
         return known[type(value), value]
 
     def _verdict(value: Any) -> Verdict | Unknown | None:
-        said = _said(value, answers)
+        said = said_of(value, answers)
         if said is None:
             return Unknown(quoted(value), doubt=not isinstance(value, str))
         side = said.side
@@ -277,7 +293,7 @@ def _equal(path: Path, paths: Sequence[Path], answers: Answers) -> Reader:
         same = [float(at_path(row, one) == value) for one in paths]
         if sum(same) == 1.0:
             return Verdict(tuple(same))
-        said = _said(value, answers)
+        said = said_of(value, answers)
         return Verdict((0.0,) * len(paths)) if said and said.side == TIE else Unknown(quoted(value))
 
     return read

@@ -27,6 +27,8 @@ MARKS = {
 """Marks that are words, by kind, in order."""
 MOST_COLUMNS = 400
 """Most columns that are looked at."""
+GLUED = "f"
+"""Last letter that counts as a mark at the end of a word."""
 LONG = 80
 """Most characters of a text that may be a label: longer texts are content."""
 SHORTEST = 40
@@ -80,9 +82,9 @@ class Layout:
         for path in self.columns:
             parts = words(path)
             for place, word in enumerate(parts):
-                for kind, number in marks_of(word):
-                    stem = (*parts[:place], None, *parts[place + 1 :])
-                    found.setdefault((kind, stem), {}).setdefault(number, (word, path))
+                for kind, number, before, mark in _marked(word):
+                    stem = (*parts[:place], *before, None, *parts[place + 1 :])
+                    found.setdefault((kind, stem), {}).setdefault(number, (mark, path))
         return [family for (kind, stem), members in found.items() for family in _runs(kind, stem, members)]
 
 
@@ -106,6 +108,11 @@ def at_path(row: Row, path: Path) -> Any:
     return value
 
 
+def covered(path: Path, paths: set[Path]) -> bool:
+    """Return True for a column among some columns, or inside one of them."""
+    return any(path[:length] in paths for length in range(1, len(path) + 1))
+
+
 def named(path: Path) -> str:
     """Write a path as `data.columns` takes the path, on one line."""
     return quoted(".".join(path), str)
@@ -124,6 +131,14 @@ def marks_of(word: str) -> list[tuple[str, int]]:
     if len(word) == 1 and "a" <= word <= "z":
         return [("letter", ord(word))]
     return [(kind, order.index(word)) for kind, order in MARKS.items() if word in order]
+
+
+def _marked(word: str) -> Iterator[tuple[str, int, tuple[str, ...], str]]:
+    """Yield kind and place of the marks in a word, with the letters before the mark: outputa is output and a."""
+    for kind, number in marks_of(word):
+        yield kind, number, (), word
+    if len(word) > 3 and "a" <= word[-1] <= GLUED:
+        yield "letter", ord(word[-1]), (word[:-1],), word[-1]
 
 
 def kind_of(values: Sequence[Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...records import ROLES
 from ..rows import Row
+from ..sources.plain import plain
 
 CHAT_ROLES = tuple(role for role in ROLES if role not in ("text", "ids"))
 """Roles of a turn; `text` and `ids` are roles of bradley alone."""
@@ -61,12 +62,21 @@ def normal(value: Any) -> Any:
         held = holder(value)
         return normal(value[held]) if held else value
     if isinstance(value, list) and value:
+        if _is_normal(value):
+            return value
         if all(is_pair(entry) for entry in value):
             return from_pairs(value)
         if not any(_who(entry) for entry in value if isinstance(entry, dict)) and isinstance(value[0], dict):
             return text_of_parts(value)
         return [_message(entry) if isinstance(entry, dict) else entry for entry in value]
     return value
+
+
+def _is_normal(value: list[Any]) -> bool:
+    """Return True for messages that need no change, as nearly all messages are."""
+    return all(
+        type(entry) is dict and type(entry.get("content")) is str and entry.get("role") in CHAT_ROLES for entry in value
+    )
 
 
 def holder(value: Row) -> str:
@@ -175,11 +185,11 @@ def _known(message: Row) -> bool:
 def _parsed(text: str) -> Any:
     """Parse JSON or Python's repr of lists and objects; None for anything else."""
     try:
-        return json.loads(text)
+        return plain(json.loads(text))
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(_with_commas(text.strip()))
+        return plain(ast.literal_eval(_with_commas(text.strip())))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 

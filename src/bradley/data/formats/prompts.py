@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..rows import Row
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
+from ..rows import Foreign, Row
+from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
 
 QUESTION = (
@@ -43,7 +43,7 @@ ABOUT = {
 SYSTEM = {"system", "sys"}
 INPUT = {"input"}
 CONTEXT = {"context", "passage", "background"}
-FIRST = {"initial", "first", "previous", "prior", "partial", "prefix", "prefill"}
+FIRST = {"initial", "previous", "prior", "partial", "prefix", "prefill"}
 STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
 LONGEST_CHOICE = 24
 """Fewest characters of an answer that does not stand in a question by chance."""
@@ -90,6 +90,9 @@ class Prompt:
         A value that is neither comes back as it is, for the reader of turns to refuse.
         """
         question = part_of(row, self.question)
+        if self.several and (texts := texts_of(question)) is not None:
+            # Several questions need a reply to each: without replies the reader of turns refuses the list.
+            question = texts[0] if len(texts) == 1 else texts
         text = question
         if isinstance(question, str) or question is None:
             text = _joined(part_of(row, self.context), question, part_of(row, self.input))
@@ -142,7 +145,7 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
         wanted: the column that the user named as the prompt.
     """
     taken = set(used)
-    free = [path for path in layout.columns if path not in taken and not (set(words(path)) & ABOUT)]
+    free = [path for path in layout.columns if not covered(path, taken) and not (set(words(path)) & ABOUT)]
     system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
     free = [path for path in free if path not in system and not _renders(layout, path, taken)]
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
@@ -176,7 +179,8 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
     if not set(words(found.question)) & set(CERTAIN[:6]):
         return replace(found, question=turns)
     # Turns that end with the user hold a question of their own: nothing says how the two belong together.
-    ends = [normal(value)[-1].get("role") for value in layout.columns[turns] if value]
+    told = [normal(value) for value in layout.columns[turns]]
+    ends = [value[-1].get("role") for value in told if is_turns(value)]
     return replace(found, history=turns) if "user" not in ends else found
 
 
@@ -226,7 +230,7 @@ def _system(layout: Layout, path: Path) -> bool:
 def _steps(path: Path) -> bool:
     """Return True for the name of a column with the beginning of both answers."""
     parts = set(words(path))
-    return bool(parts & FIRST and parts & STEPS)
+    return bool(parts & FIRST and parts & STEPS) or {"first", "steps"} <= parts
 
 
 def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
@@ -262,7 +266,7 @@ def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:
 
 def is_repeated(value: Any, text: str) -> bool:
     """Return True if every text inside a value stands in a text; a value without a text counts as repeated."""
-    return all(part.strip() in text for part in strings(value))
+    return not isinstance(value, Foreign) and all(part.strip() in text for part in strings(value))
 
 
 def strings(value: Any) -> list[str]:

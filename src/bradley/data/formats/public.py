@@ -128,4 +128,5 @@ REWARDBENCH2 = Format(
     _lists_of_texts,
     convert_rewardbench2,
     '{"prompt": ..., "chosen": [texts], "rejected": [texts]}',
+    remarks=("error", "additional_metadata"),
 )

@@ -52,7 +52,7 @@ def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path])
         if found is not None:
             return found
     hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
-    message = f"no column holds answers to compare; the columns are {described(layout)}"
+    message = f"no column holds answers to compare; {described(layout)}"
     return Refused(message, f"{hint}; or use {FUNCTION}")
 
 
@@ -61,15 +61,17 @@ def unscorable(layout: Layout) -> Refused:
     if found := _token_ids(layout):
         return found
     hint = "name the prompt and the answer: --data.columns.prompt NAME --data.columns.response NAME"
-    message = f"no column holds answers to score; the columns are {described(layout)}"
+    message = f"no column holds answers to score; {described(layout)}"
     return Refused(message, f"{hint}; or use {FUNCTION}")
 
 
 def described(layout: Layout) -> str:
-    """Name the columns with their kinds, and the values of columns that may be labels: `label (A 985, B 1015)`."""
+    """Say which columns the first rows have: kinds, and values of columns with few values: `label (A 9, B 11)`."""
     found = [f"{named(path)} ({_holds(layout, path)})" for path in layout.columns]
     more = len(found) - MOST_NAMED
-    return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
+    names = ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
+    rows = "row" if len(layout.rows) == 1 else f"{len(layout.rows)} rows"
+    return f"the columns of the first {rows} are {names}"
 
 
 def _holds(layout: Layout, path: Path) -> str:
@@ -151,11 +153,11 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
         if likely:
             names = ", ".join(map(named, likely))
             return Refused(
-                f"{shown} hold the answers, and {names} may be the label; the columns are {described(layout)}",
+                f"{shown} hold the answers, and {names} may be the label; {described(layout)}",
                 f"name the label: --data.columns.label {named(likely[0])}; or use {FUNCTION}",
             )
         return Refused(
-            f"{shown} hold the answers, and no column says which is better; the columns are {described(layout)}",
+            f"{shown} hold the answers, and no column says which is better; {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",
         )
     single = [path for path in layout.of_kind("text", "turns") if set(words(path)) & ANSWER]
@@ -163,7 +165,7 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
     if unlabelled:
         shown = unlabelled[0].shown
         return Refused(
-            f"{shown} holds the answers, and no rank, score or label for each; the columns are {described(layout)}",
+            f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
         )
     if len(single) == 1 or (single and rated):

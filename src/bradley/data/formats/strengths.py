@@ -63,6 +63,7 @@ HELPSTEER2 = Format(
     convert_helpsteer2,
     '{"prompt": ..., "response_1": ..., "response_2": ..., "preference_strength": -3 (the first) to 3}',
     settings=("strength_as",),
+    remarks=("preference_elaboration", "three_most_similar_preferences", "all_preferences_unprocessed"),
 )
 HELPSTEER3 = Format(
     ("context", "response1", "response2", "overall_preference"),
@@ -70,4 +71,5 @@ HELPSTEER3 = Format(
     convert_helpsteer3,
     '{"context": messages, "response1": ..., "response2": ..., "overall_preference": -3 (the first) to 3}',
     settings=("strength_as",),
+    remarks=("individual_preference",),
 )

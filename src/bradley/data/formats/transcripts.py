@@ -26,7 +26,8 @@ def transcript(text: str) -> Turns:
 def asked(text: str, at: RowPlace) -> Turns:
     """Return the turns of a prompt that is a transcript, without an empty last turn of the assistant.
 
-    Any other text gives no turns. A transcript of another form is counted as "other_transcripts".
+    Any other text gives no turns. Transcripts are counted as "transcripts", those of another form as
+    "other_transcripts".
     """
     if not text.startswith("\n\nHuman:"):
         if OTHER_BEGINNING.match(text[:LONGEST_MARK]) and OTHER_END.search(text[-LONGEST_MARK:]):
@@ -35,7 +36,10 @@ def asked(text: str, at: RowPlace) -> Turns:
     found = transcript(text)
     if found and found[-1].role == "assistant" and not found[-1].content.strip():
         found = found[:-1]
-    return found if found and found[-1].role == "user" else ()
+    if not found or found[-1].role != "user":
+        return ()
+    at.notes["transcripts"] += 1
+    return found
 
 
 def answer(text: str, prompt: str) -> str:

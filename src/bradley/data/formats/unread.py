@@ -7,6 +7,7 @@ columns left out on purpose.
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from ...records import Comparison
@@ -47,9 +48,10 @@ class Unread:
         seen: columns with text or messages that are not read -> number of rows.
     """
 
-    def __init__(self, known: Iterable[str]) -> None:
-        """Begin with the columns that are read."""
+    def __init__(self, known: Iterable[str], remarks: Iterable[str] = ()) -> None:
+        """Begin with the columns that are read, and with those known as remarks on the answers."""
         self.known = set(known)
+        self.remarks = set(remarks)
         self.free: set[str] = set()
         self.seen: Counter[str] = Counter()
 
@@ -58,12 +60,14 @@ class Unread:
         lost = []
         read = ""
         for key, value in row.items():
-            if key in self.known or value is None or isinstance(value, bool | int | float):
+            if key in self.known or value is None or type(value) in (bool, int, float):
+                continue
+            # Most columns of most rows end here: short texts under names that are no parts of a prompt.
+            if type(value) is str and len(value) <= LONG and not _may_be_part(str(key)):
                 continue
             key = str(key)
-            if key == "source" and not is_free(value):
-                continue
-            if isinstance(value, str) and len(value) <= LONG and not (PARTS & set(words((key,)))):
+            if key in self.remarks or (key == "source" and not is_free(value)):
+                self.free |= {key} if is_free(value) else set()
                 continue
             if not value or (isinstance(value, str) and not value.strip()):
                 continue
@@ -109,12 +113,18 @@ def _turns(value: Any) -> bool:
 
 def _part(key: str, value: Any) -> bool:
     """Return True for a column that may be part of the conversation."""
-    parts = set(words((key,)))
     if _turns(value):
         return True
     if isinstance(value, str):
-        return is_free(value) or bool(parts & PARTS and not parts & ABOUT)
-    return bool(parts & PARTS and not parts & ABOUT) and bool(strings(value) or not isinstance(value, list | dict))
+        return is_free(value) or _may_be_part(key)
+    return _may_be_part(key) and bool(strings(value) or not isinstance(value, list | dict))
+
+
+@lru_cache(maxsize=4096)
+def _may_be_part(key: str) -> bool:
+    """Return True for a name that says that the column is a part of a prompt."""
+    parts = set(words((key,)))
+    return bool(parts & PARTS and not parts & ABOUT)
 
 
 def _renders(value: Any, result: Comparison) -> bool:

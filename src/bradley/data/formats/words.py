@@ -50,8 +50,39 @@ SCORE = {
     *("score", "scores", "rating", "ratings", "rate", "reward", "rewards", "grade", "grades", "points", "stars", "elo"),
     *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
 }
-RANK = {"rank", "ranks", "ranking", "place", "position"}
-VOTES = {"vote", "votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
+RANK = {"rank", "ranks", "ranking", "place"}
+FAULTS = {
+    *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
+    *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
+    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative"),
+}
+"""Words for numbers of which the lower is the better."""
+DECISIVE = {
+    *("chosen", "rejected", "preferred", "nonpreferred", "dispreferred", "unpreferred", "winner", "loser", "accepted"),
+    *("better", "worse", "win", "lose", "non", "not"),
+}
+"""Words for the better and the worse answer that mean nothing else."""
+MEASURES = {
+    *(
+        "length",
+        "len",
+        "tokens",
+        "token",
+        "words",
+        "chars",
+        "turns",
+        "turn",
+        "time",
+        "latency",
+        "cost",
+        "num",
+        "n",
+        "id",
+    ),
+    *("index", "idx", "seed", "temperature", "position", "order", "size", "date", "timestamp", "logprob", "logprobs"),
+}
+"""Words for numbers about an answer that say nothing of its worth."""
+VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
@@ -98,6 +129,8 @@ def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | No
     parts = set(words((text.strip(),)))
     if (parts & TIES and parts <= TIES | BESIDE_TIES) or parts in NO_WINNER:
         return Said(TIE)
+    if names and not marks:
+        return None
     stem = {word for name in names for word in words(name)} - set(marks)
     rest = [word for word in words((text.strip(),)) if word not in FILLER and word not in stem]
     if len(rest) != 1 or low.startswith("-"):
@@ -120,7 +153,7 @@ def _mark(word: str, marks: Sequence[str], sides: int) -> Said | None:
 
 def _compared(found: re.Match[str], names: Sequence[Path], marks: Sequence[str]) -> Said | None:
     """Return the meaning of a comparison of two sides."""
-    first, second = (meaning(found[group], names, marks) for group in (1, 3))
+    first, second = (meaning(found[group].strip(), names, marks) for group in (1, 3))
     if first is None or second is None:
         return None
     places = [said.side if said.side is not None else _from_number(said.digit, marks) for said in (first, second)]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ...common.text import one_line
 from ...errors import DataError
 from ..rows import on_one_line
 from .base import Row, needed
@@ -17,6 +18,8 @@ INDEX = re.compile(r"__index_level_\d+__")
 """Name of the index column that pandas writes: the places of the rows in a data frame."""
 BATCH_ROWS = 512
 """Rows of a dataset in memory at a time."""
+BATCH_BYTES = 2**25
+"""Bytes of rows in memory as Python's values, as far as one row allows."""
 Reading = Callable[[Any], Any]
 
 
@@ -28,13 +31,13 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
         name: name of the source in messages.
 
     Raises:
-        DataError: JSON that cannot be parsed, or a map with a key twice.
+        DataError: JSON that cannot be parsed, a map with a key twice, or a date out of range.
     """
     number = 0
     for batch in batches:
         readings = {field.name: read for field in batch.schema if (read := _reading(field.type))}
         index = [key for key in batch.schema.names if INDEX.fullmatch(key)]
-        for row in batch.to_pylist():
+        for row in _pylist(batch, name):
             number += 1
             for key, read in readings.items():
                 row[key] = _read(read, row[key], f"{name}, row {number}, the column {on_one_line(key)}")
@@ -43,11 +46,29 @@ def arrow_rows(batches: Iterable[Any], name: str) -> Iterator[Row]:
             yield row
 
 
+def _pylist(batch: Any, name: str) -> Iterator[Row]:
+    """Convert a batch to rows, few at a time where the rows are large, as rows with images are.
+
+    Raises:
+        DataError: a date beyond the years that Python knows, in a column that is read or not.
+    """
+    rows = batch.num_rows
+    step = max(1, min(rows, rows * BATCH_BYTES // max(batch.nbytes, 1)))
+    for start in range(0, rows, step):
+        try:
+            rows_here = batch.slice(start, step).to_pylist()
+        except OverflowError as error:
+            hint = "correct the dates, or remove the column"
+            raise DataError(f"{name} holds a date out of range: {one_line(error)}", hint) from error
+        yield from rows_here
+
+
 def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
     """Read the rows of a `datasets.Dataset`, a batch in memory at a time; raises as `arrow_rows`."""
-    # A saved format, such as torch tensors, would hand over other types than a file's rows. The table of a dataset
-    # also holds images and sounds as they are, where every other format decodes each of them.
-    yield from arrow_rows(dataset.with_format("arrow").iter(BATCH_ROWS), name)
+    chosen = None if dataset.format["output_all_columns"] else dataset.format["columns"]
+    # The dataset's own format, such as torch tensors, would hand over other types than a file's rows. The table also
+    # holds images and sounds as they are, where every other format decodes each of them.
+    yield from arrow_rows(dataset.with_format("arrow", columns=chosen).iter(BATCH_ROWS), name)
 
 
 def _read(read: Reading, value: Any, where: str) -> Any:
@@ -70,7 +91,8 @@ def _reading(type: Any) -> Reading | None:
     if pa.types.is_struct(type):
         fields = {field.name: read for field in type if (read := _reading(field.type))}
         return _struct(fields) if fields else None
-    if hasattr(type, "value_type"):
+    # Arrays of `datasets` have a value type too, which is a name.
+    if isinstance(getattr(type, "value_type", None), pa.DataType):
         inner = _reading(type.value_type)
         return _list(inner) if inner else None
     return None

@@ -32,6 +32,8 @@ class Source:
         identity: equal for two ways to name the same rows.
         rows: reads the rows, numbered from 1; each call reads anew.
         digest: returns a SHA-256 in hex: of the file on disk, or of the identity of a dataset's rows.
+        counting: reads the rows, and a `Faulty` in place of each row that cannot be read; None for a source that
+            cannot be read on after such a row.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     identity: str
     rows: Reader
     digest: Callable[[], str]
+    counting: Reader | None = None
 
 
 def needed(package: str, what: str) -> Any:

@@ -28,14 +28,15 @@ LONGEST_LITERAL = 2**20
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """A JSON number: `007` and `1_000` are texts, although Python reads both as numbers."""
 TURN = {"role", "from"}
-"""Keys of a message; every message has at least one of these."""
-MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|content|from|value)["']\s*:.*\}\s*\]\s*""", re.DOTALL)
-"""Form of a list of messages, as JSON or as Python or NumPy shows the list."""
+"""Keys of a message; every message has at least one of these, or a pair of `SAID`."""
+SAID = [(who, what) for who in ("speaker", "sender", "author") for what in ("content", "text", "message", "utterance")]
+"""Keys of other spellings of a message: who, and what was said."""
 INDEX = re.compile(r"|Unnamed: \d+")
 """Name of the column of places that pandas writes first; pandas itself reads the empty name as `Unnamed: 0`."""
 TEXTS = {
     *("prompt", "chosen", "rejected", "question", "instruction", "input", "history", "context", "post", "title"),
     *("response", "output", "answer", "completion", "summary", "text", "system", "human_ref"),
+    *("problem", "reply", "generation"),
 }
 """Columns that stay text even if every answer is a number; also with a letter or a number at the end."""
 TEXT_NAME = re.compile(rf"({'|'.join(sorted(TEXTS))})([_ -]?([a-z]|[0-9]+))?", re.IGNORECASE)
@@ -80,7 +81,7 @@ def table_rows(path: Path, texts: Collection[str] = (), dialect: Dialect = COMMA
 
     Raises:
         DataError: text that is not UTF-8, or quotes that do not end. Also a header without names or with a repeated
-            name, a row with more or fewer cells than the header, or messages that were written as NumPy shows them.
+            name, or a row with more or fewer cells than the header.
     """
     # The type of a column depends on its last cell, and rows are passed on one by one: hence the first reading.
     readings = _readings(path, texts, dialect)
@@ -107,14 +108,12 @@ def _readings(path: Path, texts: Collection[str], dialect: Dialect) -> dict[str,
         possible[name] = [_messages] if holds_text else [_number, _truth, _json]
     # A column of empty cells alone fits every reading, and stays text.
     filled = set()
-    for line, cells in records:
+    for _, cells in records:
         check_stopping()
         for name, cell in zip(header, cells, strict=True):
             if cell and name in possible:
                 readable = [read for read in possible[name] if _reads(read, cell)]
                 filled.add(name)
-                if not readable and {_messages, _json} & set(possible[name]) and MESSAGES.fullmatch(cell):
-                    raise _unreadable(path, line, name, cell)
                 possible[name] = readable
                 if not readable:
                     del possible[name]
@@ -147,13 +146,6 @@ def _nameless(path: Path, line: int, also: str = "in the header") -> DataError:
     return DataError(f"{path}, line {line}: a column without a name {also}", hint)
 
 
-def _unreadable(path: Path, line: int, name: str, cell: str) -> DataError:
-    """Build the error for messages that cannot be read back."""
-    hint = "write .jsonl or .parquet: frame.to_json('rows.jsonl', orient='records', lines=True)"
-    found = f"found {quoted(cell, str)} in {quoted(name, str)}, messages as NumPy or Python shows them"
-    return DataError(f"{path}, line {line}: {found}, wanted JSON", hint)
-
-
 def _is_place(cell: str) -> bool:
     """Return True for a whole number."""
     return bool(re.fullmatch("-?[0-9]+", cell))
@@ -171,7 +163,7 @@ def _records(path: Path, dialect: Dialect) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            hint = "correct it; a quote inside a quoted cell is written twice"
+            hint = "correct it; a cell that begins with a quote ends with one, and a quote inside is written twice"
             raise DataError(f"{path}, line {line}: not CSV: {error}", hint) from error
         if cells:
             # A row with a missing comma would otherwise put every later cell under the wrong name.
@@ -239,6 +231,13 @@ def _literal(cell: str) -> Any:
 def _messages(cell: str) -> Any:
     # A response may itself be JSON, as code is: only a list of turns is taken for messages.
     value = _json(cell)
-    if not isinstance(value, list) or not all(isinstance(turn, dict) and TURN & set(turn) for turn in value):
+    if not isinstance(value, list) or not all(map(_is_turn, value)):
         raise ValueError(cell)
     return value
+
+
+def _is_turn(value: Any) -> bool:
+    """Return True for a message in one of its spellings."""
+    if not isinstance(value, dict):
+        return False
+    return bool(TURN & set(value)) or any(isinstance(value.get(key), str) for who, key in SAID if who in value)

@@ -27,7 +27,9 @@ def file_source(path: Path, given: str, stem: str = "") -> Source:
     watch = Watch([path])
     # Ids and seeds are made of the short name, and a name that is not UTF-8 would reach every file written later.
     short, identity = on_one_line(stem or own), str(real_path(path))
-    return Source(str(path), short, given, identity, partial(read_rows, path, watch), partial(hash_of, path, watch))
+    rows = partial(read_rows, path, watch)
+    counting = partial(rows, count_faults=True)
+    return Source(str(path), short, given, identity, rows, partial(hash_of, path, watch), counting)
 
 
 class Watch:
@@ -85,7 +87,12 @@ def hash_of(path: Path, watch: Watch) -> str:
 
 
 def read_rows(
-    path: Path, watch: Watch | None = None, texts: Collection[str] = (), *, as_stored: bool = False
+    path: Path,
+    watch: Watch | None = None,
+    texts: Collection[str] = (),
+    *,
+    as_stored: bool = False,
+    count_faults: bool = False,
 ) -> NumberedRows:
     """Read the rows of a file with their numbers from 1: lines of a .jsonl file, places among the rows of another file.
 
@@ -94,6 +101,7 @@ def read_rows(
         watch: guard of the file, if a caller has one.
         texts: columns of a table of cells that hold text, whatever their cells look like.
         as_stored: leave out the normal form: nulls, dates and bytes inside values stay as the file holds them.
+        count_faults: True to yield a `Faulty` for a faulty line of a .jsonl file, instead of an error.
 
     Raises:
         DataError: no rows, an unreadable file, a file that changes meanwhile, or any fault found by the reader of the
@@ -103,8 +111,11 @@ def read_rows(
     empty = True
     watch = watch or Watch([path])
     watch.begin()
+    suffix = suffix_of(path)
+    counts = count_faults and suffix.startswith(".jsonl")
     with readable(path):
-        for numbered in KINDS[suffix_of(path)](path, texts, as_stored):
+        rows = json_lines(path, as_stored, count_faults=True) if counts else KINDS[suffix](path, texts, as_stored)
+        for numbered in rows:
             empty = False
             yield numbered
     watch.check()
@@ -162,5 +173,5 @@ KINDS: dict[str, Callable[[Path, Collection[str], bool], NumberedRows]] = {
     ".parquet": _parquet,
 }
 """Suffix -> reader of such files."""
-UNPACK = {".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
+UNPACK = {".xz": "unxz", ".zst": "unzstd", ".bz2": "bunzip2", ".zip": "unzip", ".tar": "tar xf", ".7z": "7z x"}
 """Suffix of a packed file that is not read -> program that unpacks the file."""

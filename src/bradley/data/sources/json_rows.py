@@ -5,50 +5,69 @@ The parser itself notes the objects with nulls, so that a row without any needs 
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...common.signals import check as check_stopping
 from ...errors import DataError
+from ..faults import counted
 from ..rows import kind, names_of, quoted
 from .base import NumberedRows, Row
 from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 
+ROW = 'a row looks like {"prompt": ...}'
+LINES = "a list of rows is a .json file, and a .jsonl file has an object per line"
+"""Hints for a value that is no row."""
 
-def json_lines(path: Path, nulls: bool = False) -> NumberedRows:
+
+def json_lines(path: Path, nulls: bool = False, *, count_faults: bool = False) -> NumberedRows:
     """Read an object per line, numbered by line. Blank lines and CRLF are accepted.
 
     Args:
         path: the file.
         nulls: keep nulls inside nested objects.
+        count_faults: True to yield a `Faulty` for a line at fault, instead of an error.
 
     Raises:
         DataError: a line that is not UTF-8, not JSON or not an object; a repeated key of an object; NaN or Infinity,
             both unknown to JSON.
     """
-    yield from objects_of(lines(path), str(path), nulls)
+    yield from objects_of(lines(path), str(path), nulls, count_faults=count_faults)
 
 
-def objects_of(lines: Iterable[Line], name: str, nulls: bool = False) -> NumberedRows:
-    """Read the objects of a file's lines; messages call the file `name`. Raises as `json_lines`."""
+def objects_of(
+    lines: Iterable[Line], name: str, nulls: bool = False, *, count_faults: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """Read the objects of a file's lines; messages call the file `name`. Arguments and errors as of `json_lines`."""
     parser = _Parser()
     for number, start, raw in lines:
         check_stopping()
-        if raw and not raw.isspace():
-            where = f"{name}, line {number}"
-            try:
-                value = parser.parse(raw, where, start)
-            except DataError as error:
-                # Only the last line can lack a line feed, and a broken last line may come from a cut download.
-                if raw.endswith(b"\n"):
-                    raise
-                message = f"{error.message}; this last line has no line end, so the file may have been cut short"
-                raise DataError(message, error.hint) from error
-            row = _object(value, where)
-            if not nulls:
-                parser.drop_nulls([row])
-            yield number, row
+        if not raw or raw.isspace():
+            continue
+        try:
+            row = _row(parser, raw, f"{name}, line {number}", start)
+        except DataError as error:
+            yield number, counted(error, number, count_faults)
+            continue
+        if parser.empty and not nulls:
+            parser.drop_nulls([row])
+        yield number, row
+
+
+def _row(parser: "_Parser", raw: bytes, where: str, start: int) -> Row:
+    """Parse a line as a row; raise `DataError` for a line at fault."""
+    try:
+        value = parser.parse(raw, where, start)
+    except DataError as error:
+        # Only the last line can lack a line feed, and a broken last line may come from a cut download.
+        if raw.endswith(b"\n"):
+            raise
+        message = f"{error.message}; this last line has no line end, so the file may have been cut short"
+        raise DataError(message, error.hint) from error
+    if not isinstance(value, dict):
+        raise _no_row(value, where, LINES if isinstance(value, list) else ROW)
+    return value
 
 
 def json_document(path: Path, nulls: bool = False) -> NumberedRows:
@@ -87,7 +106,9 @@ def json_document(path: Path, nulls: bool = False) -> NumberedRows:
     if not nulls:
         parser.drop_nulls(rows)
     for number, row in enumerate(rows, start=1):
-        yield number, _object(row, f"{path}, row {number}")
+        if not isinstance(row, dict):
+            raise _no_row(row, f"{path}, row {number}", ROW)
+        yield number, row
 
 
 def _has_object_per_line(path: Path) -> bool:
@@ -110,12 +131,9 @@ def _has_object_per_line(path: Path) -> bool:
     return False
 
 
-def _object(value: Any, where: str) -> Row:
-    """Return a value as a row; raise `DataError` for anything but an object."""
-    if not isinstance(value, dict):
-        hint = "a list of rows is a .json file" if isinstance(value, list) else 'a row looks like {"prompt": ...}'
-        raise DataError(f"{where}: found {kind(value)}, and an object is wanted", hint)
-    return value
+def _no_row(value: Any, where: str, hint: str) -> DataError:
+    """Build the error for a value that is no object."""
+    return DataError(f"{where}: found {kind(value)}, and an object is wanted", hint)
 
 
 class _Parser:
@@ -123,18 +141,21 @@ class _Parser:
 
     Args:
         stopping: test for stop requests at every object.
+
+    Attributes:
+        empty: objects of the last text with a null, or with another empty value.
     """
 
     def __init__(self, stopping: bool = False) -> None:
-        self._empty: list[Row] = []
-        pairs = _objects(self._empty, stopping)
+        self.empty: list[Row] = []
+        pairs = _objects(self.empty, stopping)
         # Made once: `json.loads` with these arguments makes a decoder per row, for a fifth of the row's cost.
         self._decoder = json.JSONDecoder(object_pairs_hook=pairs, parse_constant=_no_constant)
 
     def parse(self, raw: bytes, where: str, start: int, several_lines: bool = False) -> Any:
         """Parse bytes at offset `start`; `where` names the line, unless the bytes have several lines."""
         text = decoded(raw, where, start, several_lines)
-        self._empty.clear()
+        self.empty.clear()
         try:
             return self._decoder.decode(text)
         except json.JSONDecodeError as error:
@@ -147,10 +168,8 @@ class _Parser:
 
     def drop_nulls(self, rows: list[Any]) -> None:
         """Remove the nulls of all objects parsed last, but those of `rows` themselves, whose nulls are columns."""
-        if not self._empty:
-            return
         kept = {id(row) for row in rows}
-        for found in self._empty:
+        for found in self.empty:
             if id(found) not in kept:
                 for key in [key for key, value in found.items() if value is None]:
                     del found[key]

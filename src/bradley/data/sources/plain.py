@@ -9,7 +9,7 @@ times are ISO 8601 texts, and a timestamp at midnight is a date. Values that JSO
 import datetime
 import decimal
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...errors import DataError
@@ -28,7 +28,7 @@ class NotPlain(ValueError):
 def plain_row(row: Mapping[Any, Any]) -> Row:
     """Return a row in normal form: the same object if the row has this form already.
 
-    A column with a value that JSON cannot hold becomes `Foreign`, and a list with such a value a list of one `Foreign`.
+    A column with a value that JSON cannot hold becomes `Foreign` as a whole, wherever inside the value lies.
     """
     try:
         if type(row) is dict and _is_plain_row(row):
@@ -68,19 +68,19 @@ def numbered(rows: Any, name: str) -> Iterator[tuple[int, Any]]:
         yield number, plain_row(row) if isinstance(row, Mapping) else row
 
 
-def _rows_of(rows: Any, name: str) -> Iterable[Any]:
+def _rows_of(rows: Any, name: str) -> Any:
     """Return an iterable of the rows of a table; any other value unchanged."""
     package = type(rows).__module__.partition(".")[0]
     if package == "datasets" and hasattr(rows, "decode"):
-        return iter(rows.decode(False))
+        return rows.decode(False)
     # A transform of the user's own makes the rows that are meant; every other format changes types alone.
     if package == "datasets" and hasattr(rows, "with_format") and rows.format["type"] != "custom":
         return dataset_rows(rows, name)
     if package == "pyarrow" and hasattr(rows, "to_batches"):
         return arrow_rows(rows.to_batches(), name)
     if package == "pandas" and hasattr(rows, "to_dict"):
-        return iter(rows.to_dict("records"))
-    return iter(rows)
+        return rows.to_dict("records")
+    return rows
 
 
 def _is_plain_row(row: Row) -> bool:
@@ -123,11 +123,10 @@ def _column(value: Any) -> Any:
     try:
         return plain(value)
     except NotPlain as error:
-        found = Foreign(str(error), value)
+        kind = str(error)
     except RecursionError:
-        found = Foreign("values nested too deeply", value)
-    # A list stays a list, so that a list of images is not taken for an empty column.
-    return [found] if isinstance(value, list | tuple) else found
+        kind = "values nested too deeply"
+    return Foreign(f"a list with {kind}" if isinstance(value, list | tuple) else kind, value)
 
 
 def _rebuilt(value: Any) -> Any:
@@ -196,12 +195,12 @@ def _decimal(value: decimal.Decimal) -> int | float:
     return float(value) if value.as_tuple().exponent else int(value)
 
 
-WRITTEN: tuple[tuple[type, Any], ...] = (
+WRITTEN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str, str.__str__),
     (int, int.__int__),
     (float, float.__float__),
     (datetime.datetime, _time),
-    (datetime.date | datetime.time, lambda value: value.isoformat()),  # type: ignore[arg-type]
+    (datetime.date | datetime.time, lambda value: value.isoformat()),
     (decimal.Decimal, _decimal),
     (uuid.UUID, str),
 )

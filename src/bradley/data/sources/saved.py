@@ -56,7 +56,8 @@ def rows_of(dataset: Any, name: str) -> NumberedRows:
     """
     if not len(dataset):
         raise DataError(f"{name} holds no rows", "give a dataset with at least one row")
-    yield from numbered(dataset, name)
+    # A saved format may leave out columns.
+    yield from numbered(dataset.with_format(None), name)
 
 
 def chosen_split(names: Sequence[str], wanted: str, given: str, default: str = "") -> str:

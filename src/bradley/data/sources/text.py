@@ -5,8 +5,8 @@ unpacking.
 """
 
 import codecs
+import importlib.util
 import io
-import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +22,10 @@ BLOCK = 128 * 1024
 """Bytes read, and at most unpacked, at a time."""
 LONGEST = 256 * 1024**2
 """Most bytes of a line, or of a document that is read whole."""
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip member."""
+XZ = b"\xfd7zXZ\x00"
+"""First bytes of an xz stream."""
 LARGEST_UNCHECKED = 64 * 1024**2
 """Bytes of text below which the ratio of `LARGEST_RATIO` is not checked."""
 LARGEST_RATIO = 200
@@ -39,19 +43,37 @@ class Packing(NamedTuple):
         magic: first bytes of a member.
         show: program that prints the text.
         member: makes the unpacker of a member.
+        fault: returns the exception of the unpacker.
     """
 
     name: str
     magic: bytes
     show: str
     member: Callable[[], Any]
+    fault: Callable[[], type[Exception]]
 
 
-PACKED = {
-    ".gz": Packing("gzip", b"\x1f\x8b", "zcat", lambda: zlib.decompressobj(wbits=31)),
-    ".xz": Packing("xz", b"\xfd7zXZ\x00", "xzcat", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, LARGEST_DICTIONARY)),
-}
+def _gzip_member() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _xz_member() -> Any:
+    import lzma
+
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, LARGEST_DICTIONARY)
+
+
+def _xz_fault() -> type[Exception]:
+    import lzma
+
+    return lzma.LZMAError
+
+
+PACKED = {".gz": Packing("gzip", GZIP, "zcat", _gzip_member, lambda: zlib.error)}
 """Suffix -> kind of packed file."""
+# Python can be built without the library of xz; such files are then of an unknown kind.
+if importlib.util.find_spec("_lzma"):
+    PACKED[".xz"] = Packing("xz", XZ, "xzcat", _xz_member, _xz_fault)
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -60,7 +82,8 @@ MARKS = {
 }
 """Byte-order mark of another encoding -> its name; a mark of UTF-16 also begins the longer mark of UTF-32."""
 MAGIC = {
-    **{kind.magic: suffix for suffix, kind in PACKED.items()},
+    GZIP: ".gz",
+    XZ: ".xz",
     b"PAR1": ".parquet",
     b"PK\x03\x04": ".zip",
     b"BZh": ".bz2",
@@ -95,18 +118,25 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         text: BinaryIO = file
         if path.suffix in PACKED:
             text = _unpacked(path, file, first)
-            first = text.peek(8)[:8]  # type: ignore[attr-defined]
+            first = text.peek(8)[:8]
         else:
             check_plain(path, first)
         encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), "")
+        if not encoding and b"\0" in first[:4]:
+            message = f"{path} begins with null characters, as UTF-16 without a byte-order mark does"
+            raise DataError(message, "convert the file: iconv -f UTF-16LE -t UTF-8")
         yield io.BufferedReader(_Recoded(path, text, encoding), BLOCK) if encoding else text  # type: ignore[type-var]
+
+
+MOST_BLANK = 10**6
+"""Most blank lines one after another."""
 
 
 def lines(path: Path) -> Iterator[Line]:
     """Read the lines of a text file, ended by a line feed and nothing else, without a byte-order mark.
 
     Raises:
-        DataError: as `opened`, or a line of more than `LONGEST` bytes.
+        DataError: as `opened`, a line of more than `LONGEST` bytes, or more than `MOST_BLANK` blank lines.
     """
     with opened(path) as file:
         yield from lines_of(file, str(path))
@@ -114,7 +144,7 @@ def lines(path: Path) -> Iterator[Line]:
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
     """Read the lines of an open file; messages call the file `name`. Raises as `lines`."""
-    start = 0
+    start, blank = 0, 0
     # A byte more than allowed shows that a line is too long, without reading the rest into memory.
     for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), start=1):
         raw = line
@@ -122,6 +152,10 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
             raw, start = line[len(BOM) :], len(BOM)
         if len(raw) > LONGEST:
             raise too_long(f"{name}, line {number} (byte {start})")
+        # A packed file of kilobytes may hold as many blank lines as keep a reader busy for hours.
+        blank = blank + 1 if len(raw) <= 2 and not raw.strip() else 0
+        if blank > MOST_BLANK:
+            raise DataError(f"{name}: more than {MOST_BLANK:,} blank lines, up to line {number:,}", "remove the lines")
         yield Line(number, start, raw)
         start += len(raw)
 
@@ -172,7 +206,7 @@ def _unpacked(path: Path, file: BinaryIO, first: bytes) -> io.BufferedReader:
         message = f"{path} is not a whole {kind.name} file: it does not begin like one"
         raise DataError(message, f"if it is plain text, rename it: mv {path} {path.with_suffix('')}")
     # `gzip.open` and `lzma.open` have no guard against a small file that unpacks to gigabytes.
-    return io.BufferedReader(_Unpacked(path, file, kind), BLOCK)  # type: ignore[type-var]
+    return io.BufferedReader(_Unpacked(path, file, kind), BLOCK)  # type: ignore[arg-type]
 
 
 class _Unpacked(io.RawIOBase):
@@ -226,7 +260,7 @@ class _Unpacked(io.RawIOBase):
             raise self._broken("something else follows its end")
         try:
             text: bytes = self._member.decompress(self._packed, most)
-        except (zlib.error, lzma.LZMAError) as error:
+        except self._kind.fault() as error:
             raise self._broken(str(error)) from error
         self._inside = not self._member.eof
         # The tail was held back by the limit; unused data belong to the next member.

@@ -12,6 +12,7 @@ import torch
 from ...common.text import nearest
 from ...common.version import version
 from ...config import Config, Section
+from ...config.fields import settings_of
 from ...data.load import Splits
 from ...data.render import Renderer
 from ...data.token_store import TokenStore
@@ -117,7 +118,11 @@ def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
     for field in before.keys() | now.keys():
         if field in ADDED and not (field in before and field in now):
             continue
-        old, new = before.get(field, {}), now.get(field, {})
+        old, new = dict(before.get(field, {})), now.get(field, {})
+        if field == "config":
+            # A record of an earlier version lacks later settings, which then had no other value than the default.
+            defaults = {name: json.loads(json.dumps(each.default)) for name, each in settings_of(Config).items()}
+            old = {**{key: defaults[key] for key in new if key in defaults}, **old}
         for key in old.keys() | new.keys():
             if old.get(key) != new.get(key):
                 changed[key if field == "config" else f"{field}.{key}"] = [old.get(key), new.get(key)]

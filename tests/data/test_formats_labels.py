@@ -1,0 +1,444 @@
+"""Answers beside a label, in generated forms: names of columns, alphabets of labels, containers; never misread."""
+
+import itertools
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bradley.config import Data
+from bradley.data.formats import choose_format, convert_rows
+from bradley.data.formats.words import TIE, meaning
+from bradley.data.rows import RowPlace
+from bradley.errors import DataError
+from bradley.records import Comparison
+
+GOOD, BAD = "Put the box on a shelf and close it well.", "Nobody can say, so leave it as it is."
+MARKS = [("a", "b"), ("A", "B"), ("1", "2"), ("0", "1"), ("left", "right"), ("first", "second"), ("x", "y")]
+STEMS = [
+    "response_{}",
+    "{}_answer",
+    "output{}",
+    "model_{}_completion",
+    "orig_response_{}",
+    "data.summary_{}",
+]
+QUESTIONS = ["prompt", "question", "instruction", "orig_instruction", "query", "data.prompt", "problem"]
+NAMES = ["label", "winner", "preference", "better", "human_verdict", "info.choice", "Preferred"]
+ALPHABETS = {
+    "index from 0": lambda side, names, marks: side,
+    "index from 1": lambda side, names, marks: side + 1,
+    "index as text": lambda side, names, marks: str(side + 1),
+    "index with a fraction": lambda side, names, marks: float(side),
+    "letters": lambda side, names, marks: "AB"[side],
+    "small letters": lambda side, names, marks: "ab"[side],
+    "brackets": lambda side, names, marks: f"[[{'AB'[side]}]]",
+    "model": lambda side, names, marks: f"model_{'ab'[side]}",
+    "Assistant": lambda side, names, marks: f"Assistant {'AB'[side]}",
+    "is better": lambda side, names, marks: f"{'AB'[side]} is better",
+    "comparison": lambda side, names, marks: ["A>B", "B>A"][side],
+    "reversed comparison": lambda side, names, marks: ["B < A", "A < B"][side],
+    "left and right": lambda side, names, marks: ["left", "right"][side],
+    "first and second": lambda side, names, marks: ["First", "second"][side],
+    "names": lambda side, names, marks: names[side].split(".")[-1],
+    "names in another case": lambda side, names, marks: names[side].split(".")[-1].upper(),
+}
+TIES = ["tie", "Tie", "tie (bothbad)", "both_bad", "equal", "neither", "draw", "A=B", "no preference", "both are good"]
+
+
+def put(row, name, value):
+    """Set a value in a row; dots reach into objects."""
+    *outer, last = name.split(".")
+    for key in outer:
+        row = row.setdefault(key, {})
+    row[last] = value
+
+
+def sided(values, label, names, question="prompt", sides=lambda text: text):
+    """Rows whose answers stand under two names, the better at the place that `values` says; None is a tie."""
+    rows = []
+    for number, side in enumerate(values):
+        row = {}
+        put(row, question, f"How do I keep box {number} dry?")
+        for place, name in enumerate(names):
+            put(row, name, sides(GOOD if place == (side or 0) else BAD))
+        label(row, side, names)
+        rows.append(row)
+    return rows
+
+
+def read(rows, **settings):
+    place = RowPlace("x.jsonl", "x", settings=Data(**settings))
+    reading, numbered = choose_format(enumerate(rows, 1), place)
+    return reading, list(convert_rows(numbered, reading, place, set()))
+
+
+def check(rows, values, **settings):
+    """Every row with a better answer is read so; a tie is no win. Return the reading."""
+    reading, results = read(rows, **settings)
+    assert len(results) == len(values)
+    for number, (result, side) in enumerate(zip(results, values, strict=True)):
+        if side is None:
+            assert not isinstance(result, Comparison) and result.reason == "no_judgment"
+            continue
+        (judgment,) = result.judgments
+        better, worse = (result.responses[place].messages[-1].content for place in (judgment.better, judgment.worse))
+        assert (better, worse) == (GOOD, BAD) and judgment.weight == 1.0
+        assert [turn.content for turn in result.prompt] == [f"How do I keep box {number} dry?"]
+    return reading
+
+
+SIDES = st.lists(st.sampled_from([0, 1]), min_size=2, max_size=8).map(lambda sides: [0, 1, *sides, 1, 0])
+TURNS = {
+    "text": lambda text: text,
+    "one message": lambda text: {"role": "assistant", "content": text},
+    "messages": lambda text: [{"from": "gpt", "value": text}],
+    "object": lambda text: {"answer": text, "llm": "x"},
+}
+
+
+@given(
+    SIDES,
+    st.sampled_from(MARKS),
+    st.sampled_from(STEMS),
+    st.sampled_from(QUESTIONS),
+    st.sampled_from(NAMES),
+    st.sampled_from(list(ALPHABETS)),
+    st.sampled_from(list(TURNS)),
+    st.booleans(),
+)
+def test_two_answers_and_a_label_in_any_form(values, marks, stem, question, name, alphabet, form, by_hand):
+    # Words without a blank between are one word.
+    assume(stem != "output{}" or marks[0] in "aA01")
+    names = [stem.format(mark) for mark in marks]
+    word = ALPHABETS[alphabet]
+    rows = sided(
+        values, lambda row, side, names: put(row, name, word(side, names, marks)), names, question, TURNS[form]
+    )
+    if by_hand:
+        reading = check(rows, values, columns={"prompt": question, "chosen": names[0], "rejected": names[1]})
+        check(rows, values, columns={"prompt": question, "chosen": names[1], "rejected": names[0]})
+    else:
+        reading = check(rows, values)
+    assert reading.format == "labelled" and f"better <- {name}" in reading.describe()
+    assert sum(reading.counts.values()) == len(rows)
+
+
+@given(SIDES, st.sampled_from(TIES), st.sampled_from(["AB", "ab", "12"]))
+def test_ties_are_no_wins(values, tie, marks):
+    values = [*values, None, 0, None]
+    word = "model_{}" if marks != "12" else "response {}"
+
+    def label(row, side, names):
+        row["winner"] = tie if side is None else word.format(marks[side])
+
+    names = [f"response_{mark}" for mark in marks]
+    check(sided(values, label, names), values)
+    check(sided(values, label, names), values, columns={"chosen": names[0], "rejected": names[1]})
+
+
+def scores(row, side, names):
+    for place, name in enumerate(names):
+        row[f"{name}_rating"] = 3.0 if side is None else 5.0 - 3 * (place != side)
+
+
+def votes(row, side, names):
+    row["votes_a"], row["votes_b"] = (2, 2) if side is None else (5 - 4 * side, 1 + 4 * side)
+
+
+def outcomes(row, side, names):
+    row |= {"winner_a": int(side == 0), "winner_b": int(side == 1), "winner_tie": int(side is None)}
+
+
+def ranks(row, side, names):
+    row["ranks"] = [1, 1] if side is None else [1 + side, 2 - side]
+
+
+def ranked_names(row, side, names):
+    order = names if side == 0 else names[::-1]
+    row["preference"] = [{"user_id": "u", "value": {"rank": [1, 2], "value": order}, "status": "submitted"}]
+
+
+def truth(row, side, names):
+    row["correct_a"], row["correct_b"] = side in (0, None), side in (1, None)
+
+
+def annotations(row, side, names):
+    result = {"type": "pairwise", "to_name": ",".join(names), "value": {"selected": ["left", "right"][side]}}
+    row["annotations"] = [{"id": 1, "was_cancelled": False, "result": [result]}]
+
+
+def shares(row, side, names):
+    row["preference"] = {"a": 0.5, "b": 0.5} if side is None else {"a": 0.9 - 0.8 * side, "b": 0.1 + 0.8 * side}
+
+
+def text_of_the_better(row, side, names):
+    row["best"] = GOOD
+
+
+def one_side(row, side, names):
+    row["a_is_better"] = side == 0
+
+
+def models(row, side, names):
+    row |= (
+        {"model_a": "kimi", "model_b": "claude"}
+        if row["prompt"][-6] in "02468"
+        else {"model_a": "q", "model_b": "kimi"}
+    )
+    row["winner"] = row["model_b" if side else "model_a"]
+
+
+TIED = (scores, votes, outcomes, ranks, truth, shares)
+OTHERS = (*TIED, ranked_names, annotations, text_of_the_better, one_side, models)
+
+
+@given(SIDES, st.sampled_from(OTHERS), st.booleans())
+def test_labels_in_several_columns_and_inside_objects(values, label, by_hand):
+    values = [*values, None] if label in TIED else values
+    names = ["response_a", "response_b"]
+    columns = {"chosen": names[0], "rejected": names[1]} if by_hand else {}
+    rows = sided(values, label, names)
+    for row, side in zip(rows, values, strict=True):
+        # The text of the better answer tells the two apart in every row.
+        if side is None:
+            row["response_b"] = "Both are the same to me, so no."
+    reading, results = read(rows, columns=columns)
+    assert reading.format == "labelled", reading
+    for result, side in zip(results, values, strict=True):
+        if side is None:
+            assert result.reason == "no_judgment"
+        else:
+            assert result.responses[result.judgments[0].better].text == GOOD
+
+
+@given(st.permutations(range(4)), st.sampled_from(["scores", "ranks", "objects", "truth", "columns", "index"]))
+def test_k_answers_in_a_list_or_in_columns(order, form):
+    texts = [f"Answer {place} of the lot, in so many words." for place in range(4)]
+    rows = []
+    for shift in range(6):
+        places = [(place + shift) % 4 for place in order]
+        row = {"prompt": "Which one is it?", "responses": [texts[place] for place in places]}
+        if form == "scores":
+            row["scores"] = [-place for place in places]
+        elif form == "ranks":
+            row["ranks"] = [place + 1 for place in places]
+        elif form == "truth":
+            row["correct"] = [place < 2 for place in places]
+        elif form == "index":
+            row["best"] = places.index(0)
+        elif form == "objects":
+            row["responses"] = [{"text": texts[p], "model": "m", "rank": p, "rating": 9 - p} for p in places]
+        else:
+            del row["responses"]
+            row |= {f"response_{n}": texts[p] for n, p in enumerate(places)} | {"scores": [4.5 - p for p in places]}
+        rows.append(row)
+    _, results = read(rows)
+    pairs = {
+        "truth": set(itertools.product((0, 1), (2, 3))),
+        "index": {(0, other) for other in (1, 2, 3)},
+    }.get(form, set(itertools.combinations(range(4), 2)))
+    for result in results:
+        place = {response.text: texts.index(response.text) for response in result.responses}
+        found = {
+            (place[result.responses[j.better].text], place[result.responses[j.worse].text]) for j in result.judgments
+        }
+        assert found == pairs
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1, 1, 1], "may count from 0 or from 1: 1 3"),
+        ([0, 1, 2], "may count from 0 or from 1: 0 1, 1 1, 2 1"),
+        ([-1, 1, 1], "values that name no side: -1 1, 1 2"),
+        (["yes", "no", "no"], "values that name no side: no 2, yes 1"),
+        ([True, False, True], "holds False 1, True 2, and names no side"),
+    ],
+)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_label_that_is_not_understood_is_quoted(values, found, by_hand):
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, "label": value} for value in values]
+    columns = {"chosen": "response_a", "rejected": "response_b"} if by_hand else {}
+    with pytest.raises(DataError) as caught:
+        read(rows, columns=columns)
+    assert found in caught.value.message and "--data.format module:function" in caught.value.hint
+    assert "--data.ignore" not in caught.value.hint
+
+
+def test_more_rows_are_read_until_the_label_is_clear():
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, "label": 1} for _ in range(300)]
+    for late in (0, 2):
+        _, results = read([*rows, {**rows[0], "label": late}])
+        assert {result.judgments[0].better for result in results[:300]} == {1 if late == 0 else 0}
+        assert results[-1].judgments[0].better == (0 if late == 0 else 1)
+    with pytest.raises(DataError, match="may count from 0 or from 1"):
+        read(rows * 8 + [{**rows[0], "label": 0}])
+
+
+def test_a_number_that_puts_the_reading_in_doubt_stops_and_a_strange_word_is_counted():
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, "label": n % 2} for n in range(30)]
+    with pytest.raises(DataError, match=r"x.jsonl, row 31: found 2 as label, wanted a label as in the first rows"):
+        read([*rows, {**rows[0], "label": 2}])
+    rows = [{**row, "label": "AB"[row["label"]]} for row in rows]
+    _, results = read([*rows, {**rows[0], "label": "broken"}, {**rows[0], "label": None}])
+    assert [result.reason for result in results[30:]] == ["unread_label", "no_judgment"]
+
+
+def test_comparison_signs_have_a_strength():
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, "label": label} for label in ("A>>B", "B>A", "A>B")]
+    _, results = read(rows)
+    assert [(r.judgments[0].better, r.judgments[0].margin) for r in results] == [(0, 2.0), (1, 1.0), (0, 1.0)]
+    _, results = read(rows, strength_as="weight")
+    assert [(r.judgments[0].weight, r.judgments[0].margin) for r in results] == [(2.0, None), (1.0, None), (1.0, None)]
+    _, results = read([{**row, "label": row["label"].replace(">>", ">")} for row in rows])
+    assert {r.judgments[0].margin for r in results} == {None}
+
+
+def test_several_labels_are_chosen_by_name_or_refused():
+    row = {"prompt": "q", "response_0": GOOD, "response_1": BAD}
+    rows = [{**row, "better_response_id": n % 2, "safer_response_id": (n + 1) % 2} for n in range(6)]
+    reading, results = read(rows)
+    assert [r.judgments[0].better for r in results] == [0, 1, 0, 1, 0, 1]
+    assert "safer_response_id" in reading.describe()
+    _, results = read(rows, columns={"label": "safer_response_id"})
+    assert [r.judgments[0].better for r in results] == [1, 0, 1, 0, 1, 0]
+    rows = [{**row, "human_label": "01"[n % 2], "model_label": "01"[n > 2]} for n in range(6)]
+    with pytest.raises(DataError, match="several columns may be the label: human_label, model_label") as caught:
+        read(rows)
+    assert "--data.columns.label human_label" in caught.value.hint
+
+
+def test_a_number_beside_answers_named_by_hand_stops_the_load():
+    rows = [{"prompt": "q", "one": GOOD, "two": BAD, "flag": n % 2} for n in range(6)]
+    columns = {"chosen": "one", "rejected": "two"}
+    with pytest.raises(DataError, match="flag may be a label: 0 3, 1 3") as caught:
+        read(rows, columns=columns)
+    assert "--data.columns.label flag" in caught.value.hint and "--data.ignore flag" in caught.value.hint
+    _, results = read(rows, columns=columns, ignore="flag")
+    assert {r.judgments[0].better for r in results} == {0}
+    _, results = read(rows, columns={**columns, "label": "flag"})
+    assert [r.judgments[0].better for r in results] == [n % 2 for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("word", "side"),
+    [
+        *(
+            ("a", 0),
+            ("B", 1),
+            ("model_b", 1),
+            ("Response A", 0),
+            ("B wins", 1),
+            ("A-is-slightly-better", 0),
+            ("a>b", 0),
+        ),
+        *(("B >> A", 1), ("A = B", TIE), ("left", 0), ("second", 1), ("one", 0), ("output_b", 1), ("both good", TIE)),
+        *(("c", None), ("A is worse", None), ("not A", None), ("a b", None), ("good", None), ("gpt-4", None)),
+        *(("A>C", None), ("", None), ("-", None), ("A or B", None)),
+    ],
+)
+def test_words_of_labels(word, side):
+    said = meaning(word, [("output_a",), ("output_b",)], ("a", "b"))
+    assert (said.side if said else None) == side
+
+
+KEYS = [
+    *(
+        "prompt",
+        "question",
+        "system",
+        "history",
+        "messages",
+        "chosen",
+        "rejected",
+        "label",
+        "winner",
+        "response_a",
+        "a",
+    ),
+    *("response_b", "answers", "completions", "scores", "ranks", "annotations", "turn", "score_a", "score_b", "rank"),
+    *("role", "content", "from", "value", "text", "steps", "best", "preference", "", "images"),
+]
+WORDS = [
+    *("", "a", "A>B", "tie", "model_a", "response_a", "1", GOOD, BAD, "\n\nHuman: hi\n\nAssistant:", "\ud800"),
+    *('["x", null]', '[{"role": "user", "content": "x"}]', "[{'role'", "user", "assistant", "x" * 99),
+]
+ANYTHING = st.recursive(
+    st.one_of(
+        st.sampled_from(WORDS), st.sampled_from([0, 1, 2, -1, 0.5, True, None, float("nan"), float("inf"), 10**40])
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=6), min_size=1, max_size=4), st.booleans())
+def test_rows_of_any_content_are_read_counted_or_refused_in_words(rows, by_hand):
+    columns = {"chosen": "response_a", "rejected": "response_b"} if by_hand else {}
+    try:
+        place = RowPlace("x.jsonl", "x", settings=Data(columns=columns))
+        reading, numbered = choose_format(enumerate(rows, 1), place, count_faults=True)
+        results = list(convert_rows(numbered, reading, place, set(), count_faults=True))
+    except DataError as error:
+        assert error.message.isprintable() and len(error.message) < 1500 and error.hint
+    else:
+        assert len(results) == len(rows) and reading.describe().isprintable()
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        lambda n: {"preference_strength": (n % 7) - 3},
+        lambda n: {"preference": n / 10},
+        lambda n: {"score_gap": (-1) ** n * n},
+        lambda n: {"a_helpfulness": n % 3, "b_helpfulness": 2 - n % 3},
+        lambda n: {"label_1": n % 2, "label_2": 1},
+        lambda n: {"labels": [1 + n % 2, 1]},
+        lambda n: {"worth": [n % 3, 1]},
+        lambda n: {"toxicity_score_a": n % 3, "toxicity_score_b": 1},
+        lambda n: {"error_scores": [n % 3, 1]},
+        lambda n: {"votes": ["A", "maybe"]},
+        lambda n: {"annotations": [{"score": n % 3}]},
+        lambda n: {"is_good": n % 2 == 0},
+        lambda n: {"flag": "AB"[n % 2].lower() if n else "tie"},
+    ],
+)
+def test_what_may_be_a_label_is_never_passed_over_beside_answers_named_by_hand(label):
+    rows = [{"prompt": "q", "response_a": GOOD, "response_b": BAD, **label(n)} for n in range(10)]
+    by_hand = [{"chosen": f"response_{one}", "rejected": f"response_{other}"} for one, other in ("ab", "ba")]
+    for columns in ({}, *by_hand):
+        try:
+            reading, _ = read(rows, columns=columns)
+        except DataError as error:
+            assert error.hint
+        else:
+            assert reading.format == "labelled" and reading.counts
+
+
+@pytest.mark.parametrize(
+    "label", [{"toxic": "yes"}, {"toxicity": 0.9}, {"loss": 2.5}, {"n_tokens": 9}, {"tone": "good"}]
+)
+def test_numbers_and_words_that_judge_nothing_are_no_label_of_answers_in_a_list(label):
+    (key, value), other = next(iter(label.items())), {"yes": "no", "bad": "good"}
+    answers = [{"text": GOOD, key: value}, {"text": BAD, key: other.get(value, 1) if isinstance(value, str) else 1}]
+    with pytest.raises(DataError, match="no rank, score or label for each"):
+        read([{"prompt": "q", "answers": answers}] * 3)
+
+
+@given(SIDES, st.sampled_from(["ab", "AB", "12", "01"]), st.booleans())
+def test_votes_of_several_annotators_in_a_list(values, alphabet, as_numbers):
+    word = {"ab": "ab", "AB": "AB"}.get(alphabet, alphabet)
+
+    def label(row, side, names):
+        ballots = [side, side, 1 - side, side] if side is not None else [0, 1]
+        row["annotations"] = [int(word[one]) if as_numbers and word.isdecimal() else word[one] for one in ballots]
+
+    names = ["output_a", "output_b"]
+    reading, results = read(sided(values, label, names))
+    assert reading.format == "labelled"
+    for result in results:
+        (judgment,) = result.judgments
+        assert result.responses[judgment.better].text == GOOD and judgment.probability == 0.75
+    _, results = read(sided(values, label, names), votes="majority")
+    assert {result.judgments[0].probability for result in results} == {1.0}
