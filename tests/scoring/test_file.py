@@ -288,10 +288,19 @@ def test_a_response_above_the_limit_leaves_the_others(folder, tmp_path, capsys):
 
 
 def test_a_file_without_any_score_is_written_and_an_error(folder, tmp_path, capsys):
-    source = write(tmp_path / "in.jsonl", [UNREADABLE] * 3)
+    source = write(tmp_path / "in.jsonl", [{"prompt": "Q", "responses": ["A\0", "B\0"]}] * 3)
     assert score(folder, source, tmp_path / "out.jsonl") == 3
-    assert "none of 3 rows could be scored; row 1: shape: found the keys" in capsys.readouterr().err
+    assert "none of 3 rows could be scored; row 1: bad_characters: NUL" in capsys.readouterr().err
     assert all(row["score"] is None for row in read(tmp_path / "out.jsonl"))
+
+
+def test_a_file_without_a_row_to_read_stops_before_the_model_is_loaded(source, tmp_path, capsys):
+    source = write(tmp_path / "in.jsonl", [UNREADABLE] * 3)
+    assert score(tmp_path / "no model", source, tmp_path / "out.jsonl") == 3
+    shown = capsys.readouterr().err
+    assert "no column holds answers to score; the columns of the first 3 rows are id (bad 3), text (no conversation 3)" in shown
+    assert "--data.columns.prompt NAME --data.columns.response NAME" in shown
+    assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(

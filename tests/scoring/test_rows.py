@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from bradley.config import Data
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError
 from bradley.records import Candidates, Message
-from bradley.scoring.rows import SHAPES, Parsed, parse, scored_row
+from bradley.scoring.reading import RowReader
+from bradley.scoring.rows import SHAPES, Parsed, scored_row
 from bradley.scoring.scorer import Scored
 
 AT = RowPlace("f.jsonl", "", 7)
@@ -18,6 +20,11 @@ BOTH = [(GOOD,), (BAD,)]
 PROMPT = [{"role": "user", "content": "Q"}]
 ANSWER = [{"role": "assistant", "content": "A"}]
 OTHER = [{"role": "assistant", "content": "B"}]
+
+
+def parse(row, at):
+    """Parse a row of a file that begins with a readable row."""
+    return RowReader(Data(), at.name, [(1, {"prompt": "Q", "response": "A"}), (at.row, row)]).parse(row, at)
 
 
 def texts(parsed):
@@ -72,7 +79,8 @@ def test_values_of_tables_and_of_numpy_are_read_and_bytes_are_a_reason():
         ({"messages": "hello"}, "shape: found text, wanted a list of messages"),
         ({"prompt": PROMPT, "responses": []}, "shape: found an empty list, wanted a list of responses in responses"),
         ({"prompt": PROMPT, "responses": "A"}, "shape: found text, wanted a list of responses in responses"),
-        ({"prompt": None, "response": "A"}, "shape: found the keys prompt, response, wanted messages"),
+        ({"prompt": None, "response": None}, "shape: found the keys prompt, response, wanted messages"),
+        ({"response": "A"}, "shape: found the keys response, wanted messages"),
         ({"prompt": PROMPT, "completions": [{"text": "A"}]}, "shape: found the keys text, wanted the key content"),
         ({"prompt": "Q", "response": "A\0"}, "bad_characters: NUL as character 2"),
         ({"prompt": "Q", "response": "A\ud800"}, "bad_characters: half of a surrogate pair"),
@@ -129,7 +137,6 @@ def test_every_shape_has_a_row_here():
     assert set(SHAPES) == {
         ("prompt", "responses"),
         ("prompt", "completions"),
-        ("chosen", "rejected"),
         ("prompt", "response"),
         ("prompt", "completion"),
         ("messages",),

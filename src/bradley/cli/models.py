@@ -8,10 +8,12 @@ import click
 
 from ..common.console import Console
 from ..errors import UserError
-from .options import PathName
+from .options import PathName, SettingsCommand
 
 BUDGET, ROWS = click.IntRange(0, 10**7), click.IntRange(1, 10**6)
 """Values of --token-budget and --part-rows."""
+READING = ("data.format", "data.columns", "data.ignore")
+"""Settings of training that `bradley score` takes too."""
 
 
 @click.command()
@@ -81,7 +83,7 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
         raise error
 
 
-@click.command()
+@click.command(cls=SettingsCommand, choose=lambda name: name in READING)
 @click.argument("model", type=PathName())
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, metavar="OUTPUT", help=".jsonl, .jsonl.gz or .parquet, or - for stdout.")
@@ -102,24 +104,30 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object, progress as JSON lines.")
-def score(model: Path, source: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+def score(
+    model: Path, source: str, output: str, quiet: bool, as_json: bool, overrides: dict[str, str], **options: Any
+) -> None:
     """Score conversations with a model folder.
 
     INPUT is a file of rows, or - for JSON lines on stdin. A row holds messages, a prompt with one or several responses,
-    or a pair. OUTPUT receives every row with scores added, in the same order. After an interruption, the same command
-    continues where scoring stopped.
+    or answers in any shape of training. OUTPUT receives every row with scores added, in the same order. After an
+    interruption, the same command continues where scoring stopped.
     """
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
     if as_json and output == "-":
         raise UserError("--json and -o - are both given, and stdout holds either", "give a file as -o OUTPUT")
+    from ..config.load import data_settings
+
+    # Before torch is imported: a mistyped setting is reported at once.
+    data = data_settings([source], overrides).data
     from ..scoring.file import How, score_file
     from ..scoring.summary import show
 
     run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base", "accept_edits")}
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
-    found = score_file(model, source, output, how, progress=progress, **run)
+    found = score_file(model, source, output, how, progress=progress, data=data, **run)
     # With `-o -` stdout carries the scored rows, so the summary goes to stderr.
     if found and not (quiet and output == "-"):
         click.echo(json.dumps(found) if as_json else show(found), err=output == "-")

@@ -153,7 +153,7 @@ def content_of(inputs: Inputs) -> Content | None:
         UserError: a function of the user's own is missing.
     """
     settings = reading_settings(inputs.settings).model_dump(mode="json")
-    if _is_small(inputs) or (code := _of_functions(settings)) is None:
+    if _is_small(inputs) or (code := code_of_functions(settings)) is None:
         return None
     hashes = [source.digest() for source, _ in inputs.sources]
     named = [(source.name, source.stem, source.given, part) for source, part in inputs.sources]
@@ -198,7 +198,7 @@ def _of_rows(rows: Iterable[Any]) -> str | None:
     return found.hexdigest()
 
 
-def _of_functions(settings: Mapping[str, Any]) -> str | None:
+def code_of_functions(settings: Mapping[str, Any]) -> str | None:
     """Hash the code of every function that the settings name as a format; None for code without a file."""
     found = sha256()
     for path in sorted(set(_functions_in(settings, False))):

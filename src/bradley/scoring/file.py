@@ -22,6 +22,7 @@ from ..common.console import Bar, Console
 from ..common.files import sha256
 from ..common.processes import Rank
 from ..common.signatures import refuse_run_folder
+from ..config import Data
 from ..data.rows import Row, RowPlace, on_one_line
 from ..errors import CheckpointError, DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
@@ -29,9 +30,10 @@ from ..model.folder.save_load import load_model
 from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
 from .output import check_stdout, json_lines, to_stdout
 from .parts import Parts
-from .rows import Parsed, parse, scored_row
+from .reading import HEAD, RowReader
+from .rows import Parsed, added_names, scored_row, with_gaps
 from .scorer import Prepared, Scorer
-from .source import STREAM, Input, InputChanged, Numbered, no_rows
+from .source import STREAM, Input, InputChanged, Numbered, check_fields, no_rows
 from .summary import Counts, added, count, summary
 
 T = TypeVar("T")
@@ -70,6 +72,7 @@ def score_file(
     base: str = "",
     accept_edits: bool = False,
     progress: str = "quiet",
+    data: Data | None = None,
 ) -> dict[str, Any]:
     """Score every row of a file with a model folder, and write all rows with scores in the same order.
 
@@ -85,14 +88,17 @@ def score_file(
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
         accept_edits: score with a folder whose files were edited since saving, and log their names.
         progress: `bar`, `quiet` or `json`, all on stderr.
+        data: format, columns and ignored columns of the rows, as in training; None for the defaults.
 
     Returns:
         Counts of rows, scores, tokens and failures, with the seconds of this run; {} in processes other than the first.
 
     Raises:
-        UserError: a stream shared by several processes, or a broken environment of torchrun.
+        UserError: a stream shared by several processes, a broken environment of torchrun, or an unknown format or
+            column.
         RunFolderError: the output exists, is an input, is in use by another process, or belongs to other work.
-        DataError: a broken or changing input, a row beyond what the output can hold, or no scorable row. Without a
+        DataError: a broken or changing input, first rows that cannot be read, a column of the conversation that nobody
+            reads, a field of an added name, a row beyond what the output can hold, or no scorable row. Without a
             scorable row the output exists, and gives a reason for each row.
         CheckpointError: an unusable model folder.
         DiskError: the output cannot be written.
@@ -101,15 +107,15 @@ def score_file(
     how, ranks, began = how or How(), ranks_of(os.environ), time.perf_counter()
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
-    given, console = Input(source), Console(progress if ranks.rank == 0 else "quiet")
+    given, console = Input(source, data), Console(progress if ranks.rank == 0 else "quiet")
     refuse_run_folder(model)
     device = use_device(device, ranks.local_rank)
     options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits}
     load = partial(load_scorer, model, how, device, **options)
     if parts is None:
         refuse_stdout(source)
-        given.measure()
-        counts = stream(Work(load(), how, given.name), given, console)
+        reader = reader_of(given, how, console)
+        counts = stream(Work(load(), how, given.name, reader), given, console)
     else:
         refuse_input(parts, source, model, base)
         counts = to_file(parts, given, model, how, load, ranks, restart, console)
@@ -149,6 +155,25 @@ def load_scorer(model: Path, how: How, device: str, **options: Any) -> Scorer:
     """Load a model folder for scoring, with the options of `load_model`."""
     loaded = load_model(model, device, **options)
     return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
+
+
+def reader_of(given: Input, how: How, console: Console) -> RowReader:
+    """Measure an input, and choose the reading of its rows by the first rows.
+
+    Raises:
+        DataError: a field of an added name, rows that cannot be read, or a column that would be lost.
+        UserError: an unknown format or column, or a missing function.
+    """
+    names = added_names(how.prefix, how.best_of)
+    given.measure(names)
+    # A writer into stdin may wait for the first part of the output.
+    head = given.head(HEAD if given.total is not None else min(HEAD, how.part_rows))
+    for number, row in head:
+        check_fields(row, names, RowPlace(given.name, "", number))
+    reader = RowReader(given.settings, given.name, head)
+    if reader.said:
+        console.say(f"rows are read as {reader.said}")
+    return reader
 
 
 def manifest_of(model: Path, given: Input, scorer: Scorer, how: How) -> dict[str, Any]:
@@ -197,21 +222,23 @@ class Work(NamedTuple):
         scorer: loaded model.
         how: options of the output.
         name: name of the source in messages.
+        reader: reader of the rows.
     """
 
     scorer: Scorer
     how: How
     name: str
+    reader: RowReader
 
     def prepare(self, number: int, rows: list[Numbered]) -> Part:
         """Parse, render and pack the rows of a part, without the model."""
-        parsed = [parse(row, RowPlace(self.name, "", at)) for at, row in rows]
+        parsed = [self.reader.parse(row, RowPlace(self.name, "", at, self.reader.settings)) for at, row in rows]
         prepared = self.scorer.prepare([one if isinstance(one, str) else one.candidates for one in parsed])
         return Part(number, rows, parsed, prepared)
 
     def finish(self, part: Part) -> "Finished":
         """Score a part."""
-        results = self.scorer.score(part.prepared)
+        results = list(map(with_gaps, part.parsed, self.scorer.score(part.prepared)))
         written = [
             scored_row(row, parsed, result, self.how.prefix, self.how.best_of, RowPlace(self.name, "", at))
             for (at, row), parsed, result in zip(part.rows, part.parsed, results, strict=True)
@@ -250,15 +277,15 @@ def to_file(
     with ExitStack() as stack:
         if ranks.rank == 0:
             stack.enter_context(owned(parts, restart, ranks, console.say))
-        given.measure()
+        reader = reader_of(given, how, console)
         scorer = load()
-        work = manifest_of(model, given, scorer, how)
+        work = {**manifest_of(model, given, scorer, how), "reading": reader.identity()}
         if ranks.rank == 0:
             if (finished := begin(parts, work, restart, console.warn)) is not None:
                 return finished
         elif not follow(parts, work):
             return Counts(Counter())
-        return in_parts(Work(scorer, how, given.name), parts, given, ranks, console)
+        return in_parts(Work(scorer, how, given.name, reader), parts, given, ranks, console)
 
 
 def in_parts(work: Work, parts: Parts, given: Input, ranks: Rank, console: Console) -> Counts:

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import NotRequired
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -23,7 +23,10 @@ OWN = re.compile(
 
 
 class Manifest(TypedDict):
-    """Everything affecting the output's bytes, and `replace`: an existing output may be replaced."""
+    """Everything affecting the output's bytes, and `replace`: an existing output may be replaced.
+
+    `reading` is optional: a folder without is still known as a parts folder, and its parts are never continued.
+    """
 
     input: dict[str, str]
     model: dict[str, str]
@@ -35,6 +38,7 @@ class Manifest(TypedDict):
     part_rows: int
     device: str
     engine: str
+    reading: NotRequired[dict[str, Any]]
     replace: NotRequired[bool]
 
 

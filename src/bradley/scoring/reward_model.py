@@ -153,8 +153,9 @@ def _plain(value: Text) -> str | list[dict[str, Any]]:
 def _candidates(row: Row, number: int) -> Candidates:
     """Parse conversation `number`, or raise `DataError`."""
     parsed = parse(row, RowPlace("conversations", "", number))
-    if isinstance(parsed, str):
-        raise DataError(f"conversation {number} cannot be scored: {parsed}", "correct it")
+    if isinstance(parsed, str) or parsed.gaps:
+        reason = parsed if isinstance(parsed, str) else next(iter(parsed.gaps.values()))
+        raise DataError(f"conversation {number} cannot be scored: {reason}", "correct it")
     return replace(parsed.candidates, id=f"conversation {number}")
 
 

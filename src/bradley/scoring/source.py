@@ -5,17 +5,22 @@ the file are compared before each part is written, and the content, by hash, bef
 """
 
 import hashlib
+import json
 import os
 import stat
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
 from ..common.files import sha256
-from ..data.rows import Row, on_one_line
+from ..config import Data
+from ..data.checks import check_of_sources
+from ..data.rows import Row, RowPlace, on_one_line
+from ..data.sources.csv_rows import text_columns
 from ..data.sources.files import Watch, known_suffix, read_rows
 from ..data.sources.json_rows import objects_of
 from ..data.sources.text import lines, lines_of
@@ -38,17 +43,22 @@ class Input:
 
     Args:
         given: a file, or "-" for stdin.
+        settings: settings about the reading of rows; None for the defaults.
 
     Raises:
         DataError: no file, or stdin is closed.
+        UserError: the settings name another source.
 
     Attributes:
         name: name for messages.
+        settings: the settings for this input.
         total: number of rows; None for stdin.
     """
 
-    def __init__(self, given: str) -> None:
+    def __init__(self, given: str, settings: Data | None = None) -> None:
         self.given = given
+        check_of_sources(settings or Data(), {given})
+        self.settings = (settings or Data()).of_source(given)
         self.name = "stdin" if given == STREAM else given
         self.total: int | None = None
         if given == STREAM:
@@ -61,22 +71,34 @@ class Input:
         self._watched = given != STREAM or self._handle is not None
         self._found: os.stat_result | None = None
         self._digest = ""
+        self._ahead: Iterator[Numbered] | None = None
 
-    def measure(self) -> None:
+    def measure(self, fields: Collection[str] = ()) -> None:
         """Hash the content, and count the rows of a file.
 
+        Args:
+            fields: names that no row of a file may have as a field.
+
         Raises:
-            DataError: the file cannot be read, or is broken.
+            DataError: the file cannot be read, is broken, or has a row with such a field.
         """
         if self._watched:
             self._found = self._read(self._status)
             self._digest = self._read(self._hash)
         if self.given != STREAM:
-            self.total = self._read(partial(count_rows, Path(self.given)))
+            self.total = self._read(partial(count_rows, Path(self.given), fields))
 
     def identity(self) -> dict[str, str]:
         """Name of the content; a stream cannot be read twice, so a random name keeps others from continuing it."""
         return {"stdin": uuid.uuid4().hex} if self.given == STREAM else {"sha256": self._digest}
+
+    def head(self, count: int) -> list[Numbered]:
+        """Read the first rows; `rows` yields the same rows again. Raises as `rows`."""
+        rows = self.rows()
+        found = list(islice(rows, count))
+        if self.given == STREAM:
+            self._ahead = chain(found, rows)
+        return found
 
     def rows(self) -> Iterator[Numbered]:
         """Read the rows, numbered from 1.
@@ -84,13 +106,18 @@ class Input:
         Raises:
             DataError: the input is unreadable, or has changed.
         """
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            yield from ahead
+            return
         try:
             if self.given == STREAM:
                 yield from objects_of(lines_of(sys.stdin.buffer, self.name), self.name, nulls=True)
             else:
                 # Nothing for the reader to watch: `check` compares contents, and an equal copy is no change.
                 # As stored: the output repeats every field of a row, and `parse` looks at the normal form.
-                yield from read_rows(Path(self.given), Watch([]), as_stored=True)
+                texts = text_columns(self.settings.columns_of())
+                yield from read_rows(Path(self.given), Watch([]), texts, as_stored=True)
         except OSError as error:
             raise self._unreadable(error) from error
         except DataError:
@@ -162,12 +189,50 @@ def regular_stdin() -> int | None:
     return handle if stat.S_ISREG(os.fstat(handle).st_mode) else None
 
 
-def count_rows(path: Path) -> int:
-    """Count the rows of a file."""
+def count_rows(path: Path, fields: Collection[str] = ()) -> int:
+    """Count the rows of a file.
+
+    Args:
+        fields: names that no row may have as a field.
+
+    Raises:
+        DataError: a row with such a field, or a file that cannot be read.
+    """
     # Counting lines without parsing JSON keeps the wait before the first score short.
-    if known_suffix(path).startswith(".jsonl"):
-        return sum(1 for line in lines(path) if line.raw and not line.raw.isspace())
-    return sum(1 for _ in read_rows(path))
+    if not known_suffix(path).startswith(".jsonl"):
+        count = 0
+        for number, row in read_rows(path):
+            check_fields(row, fields, RowPlace(str(path), "", number))
+            count += 1
+        return count
+    marks, count = [json.dumps(name, ensure_ascii=one).encode() for name in fields for one in (True, False)], 0
+    for line in lines(path):
+        if not line.raw or line.raw.isspace():
+            continue
+        count += 1
+        if any(mark in line.raw for mark in marks):
+            check_fields(_keys(line.raw), fields, RowPlace(str(path), "", line.number))
+    return count
+
+
+def check_fields(row: Collection[str], fields: Collection[str], at: RowPlace) -> None:
+    """Raise `DataError` for a row that already has a field of an added name.
+
+    Args:
+        row: row, or the keys of a row.
+        fields: names of the fields that may be added.
+    """
+    if taken := sorted(name for name in fields if name in row):
+        raise at.fault(f"the field {taken[0]}", "a row without it, since scores go there", "give --prefix, such as rm_")
+
+
+def _keys(raw: bytes) -> Collection[str]:
+    """Return the keys of a row; none for a line that is not JSON, which the reader of rows refuses by its number."""
+    try:
+        row = json.loads(raw)
+    except (ValueError, RecursionError):
+        return ()
+    return row if isinstance(row, dict) else ()
 
 
 def no_rows() -> DataError:

@@ -9,17 +9,28 @@ from ...errors import DataError
 from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .annotations import find_annotations
-from .answers import Given, family_of, find_families, find_lists, find_named, find_polar, of_paths, rating, whole
+from .answers import (
+    ANSWER,
+    Given,
+    family_of,
+    find_families,
+    find_lists,
+    find_named,
+    find_polar,
+    of_paths,
+    rating,
+    whole,
+)
 from .base import Format
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
 from .ratings import find_labels
 from .reading import Reading
-from .refusals import Refused, refusal, step_labels, steps_refused
+from .refusals import Refused, refusal, step_labels, steps_refused, unscorable
 from .unread import Unread
 from .words import polarity
 
@@ -149,7 +160,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    return Reading("preference", shape, rule, unread=Unread({*fields, *PREFERENCE.no_labels, "id"}))
+    unread = Unread({*fields, *PREFERENCE.no_labels, "id"})
+    return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 
 def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
@@ -260,15 +272,22 @@ def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:
         wanted = _wanted(columns, "prompt")
         asked = [(given, find_prompt(layout, given.answers.paths, given.answers.stem, wanted)) for given in group]
         found = [(given, prompt) for given, prompt in asked if prompt.paths or given.conversation or len(asked) == 1]
+        # Beside a list of answers, any list of texts looks like answers, such as addresses.
+        found = [(given, prompt) for given, prompt in found if _named_answers(given)] or found
         if len(found) == 1:
             given, prompt = found[0]
-            return reading_of(Columns(prompt, given, None), ())
+            return reading_of(_columns(layout, prompt, given, None), ())
         if found:
             shown = " or ".join(given.shown for given, _ in found)
             raise Refused(f"the answers may be {shown}", f"choose with {FUNCTION}")
     if polar := find_polar(layout):
         return pair_reading(find_prompt(layout, polar, (), _wanted(columns, "prompt")), *polar)
-    raise refusal(layout, (), ())
+    raise unscorable(layout)
+
+
+def _named_answers(given: Given) -> bool:
+    """Return True for answers in columns whose names say so."""
+    return any(ANSWER & set(words(path)) for path in given.answers.paths)
 
 
 def _check_steps(layout: Layout, given: Given, label: Label) -> None:
@@ -281,12 +300,14 @@ def _check_steps(layout: Layout, given: Given, label: Label) -> None:
         raise steps_refused([path, label.paths[0]])
 
 
-def _columns(layout: Layout, prompt: Prompt, given: Given, label: Label) -> Columns:
+def _columns(layout: Layout, prompt: Prompt, given: Given, label: Label | None) -> Columns:
     """Return the columns of a file, with the number of the judged exchange and the strengths of the label."""
     turn = next((path for path in layout.columns if path == ("turn",) and layout.kinds[path] == "number"), None)
     whole = all(layout.kinds.get(path) == "turns" for path in given.answers.paths)
     strengths = {
-        verdict.strength for row in layout.rows if label.read and isinstance(verdict := label.read(row), Verdict)
+        verdict.strength
+        for row in layout.rows
+        if label and label.read and isinstance(verdict := label.read(row), Verdict)
     }
     return Columns(prompt, given, label, turn if whole else None, graded=max(strengths, default=0) > 1)
 

@@ -81,7 +81,8 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     line = f" (to read this one: --data.columns.label {single})" if single else ""
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
-    return Reading("labelled", shape, columns.rule(), beside, label, unread=Unread({*keys, *SAID, "id"}))
+    unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
+    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 
 
 def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:

@@ -55,12 +55,12 @@ def through_function(rows: Numbered, path: str, name: str, *, count_faults: bool
         UserError: no such function.
     """
     function = load_function(path, "data.format")
-    if _takes_file(function):
+    if takes_file(function):
         return _through_file(rows, function, path, name, count_faults)
     return _through(rows, function, path, name, count_faults)
 
 
-def _takes_file(function: Callable[..., Any]) -> bool:
+def takes_file(function: Callable[..., Any]) -> bool:
     """Return True for a function with a first parameter called `rows`."""
     try:
         names = list(inspect.signature(function).parameters)

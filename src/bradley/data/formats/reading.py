@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..rows import Row
 from .base import Format
+from .layout import Path
 from .unread import Unread
 
 MOST_SHOWN = 8
@@ -24,6 +25,7 @@ class Reading:
         label: returns the label of a row, as shown on the screen.
         counts: label -> number of rows.
         unread: columns that are not read.
+        answers: columns with the answers; empty for a format of fixed columns.
     """
 
     format: str
@@ -33,6 +35,7 @@ class Reading:
     label: Callable[[Row], str] = field(default=lambda row: "")
     counts: Counter[str] = field(default_factory=Counter)
     unread: Unread = field(default_factory=lambda: Unread(()))
+    answers: tuple[Path, ...] = ()
 
     def count(self, row: Row) -> None:
         """Count the label of a row."""

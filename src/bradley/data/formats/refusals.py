@@ -56,6 +56,15 @@ def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path])
     return Refused(message, f"{hint}; or use {FUNCTION}")
 
 
+def unscorable(layout: Layout) -> Refused:
+    """Return the error for rows to score without answers."""
+    if found := _token_ids(layout):
+        return found
+    hint = "name the prompt and the answer: --data.columns.prompt NAME --data.columns.response NAME"
+    message = f"no column holds answers to score; {described(layout)}"
+    return Refused(message, f"{hint}; or use {FUNCTION}")
+
+
 def described(layout: Layout) -> str:
     """Say which columns the first rows have: kinds, and values of columns with few values: `label (A 9, B 11)`."""
     found = [f"{named(path)} ({_holds(layout, path)})" for path in layout.columns]
