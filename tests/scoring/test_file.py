@@ -298,7 +298,10 @@ def test_a_file_without_a_row_to_read_stops_before_the_model_is_loaded(source, t
     source = write(tmp_path / "in.jsonl", [UNREADABLE] * 3)
     assert score(tmp_path / "no model", source, tmp_path / "out.jsonl") == 3
     shown = capsys.readouterr().err
-    assert "no column holds answers to score; the columns of the first 3 rows are id (bad 3), text (no conversation 3)" in shown
+    assert (
+        "no column holds answers to score; the columns of the first 3 rows are id (bad 3), text (no conversation 3)"
+        in shown
+    )
     assert "--data.columns.prompt NAME --data.columns.response NAME" in shown
     assert not list(tmp_path.glob("out*"))
 

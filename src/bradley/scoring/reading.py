@@ -135,29 +135,35 @@ class RowReader:
 
     def _begin(self, head: Sequence[Numbered]) -> None:
         """Choose the reading by the first rows, and read these rows on trial."""
-        made, faults, lost, read = [], [], {}, 0
+        made: list[tuple[int, Row | Comparison | Rejected]] = []
+        faults: list[DataError] = []
+        lost: Row = {}
         for number, row in head:
             try:
                 made.append((number, self._made(plain_row(row), self._at(number))))
             except DataError as error:
                 faults.append(error)
-        faults[:0] = self._choose([(number, row) for number, row in made if isinstance(row, dict)])
-        for number, row in made:
+        faults[:0] = self._choose([row for _, row in made if isinstance(row, dict)])
+        read = 0
+        for number, found in made:
             try:
-                _, names = self._read(row, self._at(number))
-            except (DataError, RecursionError) as error:
-                faults += [error] if isinstance(error, DataError) else []
+                _, names = self._read(found, self._at(number))
+            except RecursionError:
+                continue
+            except DataError as error:
+                faults.append(error)
                 continue
             read += 1
-            lost |= {name: row.get(name) for name in names if isinstance(row, dict) and name not in lost}
+            lost |= {name: found.get(name) for name in names if isinstance(found, dict) and name not in lost}
         if lost:
             raise DataError(*lost_columns(lost, lost, None, on_one_line(self.name)))
         if faults and not read:
             raise faults[0]
-        for chosen in (self._reading, *self._beside.values()):
+        readings = (self._reading, *self._beside.values())
+        for chosen in readings:
             if chosen:
                 chosen.reading.unread.seen.clear()
-        self.said = "; ".join(dict.fromkeys(filter(None, map(_rule, (self._reading, *self._beside.values())))))
+        self.said = "; ".join(dict.fromkeys(filter(None, map(_rule, readings))))
 
     def _at(self, number: int) -> RowPlace:
         return RowPlace(self.name, "", number, self.settings)
@@ -204,10 +210,10 @@ class RowReader:
                 raise DataError(f"{at.name}, row {at.row}: {parsed.removeprefix('shape: ')}", "correct the row")
         return parsed, unread.look(row, parsed.candidates) if isinstance(parsed, Parsed) else []
 
-    def _choose(self, rows: Sequence[Numbered]) -> list[DataError]:
+    def _choose(self, rows: Sequence[Row]) -> list[DataError]:
         """Choose the readings of the first rows; return the error of rows without a reading."""
         groups: dict[Keys | None, list[Row]] = {}
-        for _, row in rows:
+        for row in rows:
             groups.setdefault(None if self.format in FORMATS else shape_of(row), []).append(row)
         for keys, group in groups.items():
             if keys is None:
