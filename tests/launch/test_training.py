@@ -153,7 +153,8 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bytes(start, expected, 
     assert trained(output) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_rank_costs_a_restart_and_no_bit(start, expected, tmp_path, number):
     output = tmp_path / "run"
     process = start(*LOCAL, "--max-restarts", "1", "--", "TRAIN", output=output)

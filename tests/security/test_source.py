@@ -91,7 +91,10 @@ def dotted(node: ast.expr, names: dict[str, str]) -> str:
 
 
 ALLOWED = {
-    ("data/table.py", "imports marshal"): "of a file of this process, or of an entry of the cache whose hash was checked",
+    (
+        "data/table.py",
+        "imports marshal",
+    ): "of files of this process, or of a cache entry whose hash was checked",
     ("data/row_cache.py", "calls compile"): "compares the user's own function with its file, and runs nothing",
 }
 """What is left, and why it can do no harm."""
