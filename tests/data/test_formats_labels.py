@@ -442,3 +442,81 @@ def test_votes_of_several_annotators_in_a_list(values, alphabet, as_numbers):
         assert result.responses[judgment.better].text == GOOD and judgment.probability == 0.75
     _, results = read(sided(values, label, names), votes="majority")
     assert {result.judgments[0].probability for result in results} == {1.0}
+
+
+PERU, CUBA = "Capital of Peru?", "Capital of Cuba?"
+
+
+def read_with(rows, **settings):
+    """The texts of each pair, the better one first, and the line about the reading."""
+    place = RowPlace("rows", "rows", settings=Data(**settings))
+    reading, numbered = choose_format(enumerate(rows, start=1), place)
+    pairs = []
+    for found in convert_rows(numbered, reading, place, set()):
+        pairs += [(found.responses[j.better].text, found.responses[j.worse].text) for j in found.judgments]
+    return pairs, reading.describe()
+
+
+def test_a_label_that_is_named_keeps_the_words_of_its_name():
+    """Ranks that the user names as the label are ranks, and a column with a twin is read together with the twin."""
+    rows = [
+        {"prompt": PERU, "answers": ["No idea.", "Lima."], "human_rank": [2, 1], "model_rank": [1, 2]},
+        {"prompt": CUBA, "answers": ["Havana.", "Rome."], "human_rank": [1, 2], "model_rank": [1, 2]},
+    ]
+    with pytest.raises(DataError) as caught:
+        read_with(rows)
+    assert "--data.columns.label human_rank" in caught.value.hint
+    pairs, line = read_with(rows, columns={"label": "human_rank"})
+    assert pairs == [("Lima.", "No idea."), ("Havana.", "Rome.")] and "human_rank, the lowest is best" in line
+    twins = [
+        {"prompt": PERU, "reply_1": "Lima.", "reply_2": "No idea.", "upvoted_1": 1, "upvoted_2": 0},
+        {"prompt": CUBA, "reply_1": "Atlantis.", "reply_2": "Havana.", "upvoted_1": 0, "upvoted_2": 1},
+    ]
+    for settings in ({}, {"columns": {"label": "upvoted_1"}}):
+        assert read_with(twins, **settings)[0] == [("Lima.", "No idea."), ("Havana.", "Atlantis.")]
+    faults = [{**row, "errors_1": n, "errors_2": 2} for n, row in zip((0, 3), twins, strict=True)]
+    faults = [{key: value for key, value in row.items() if "upvoted" not in key} for row in faults]
+    for settings in ({}, {"columns": {"label": "errors_1"}}):
+        with pytest.raises(DataError) as caught:
+            read_with(faults, **settings)
+        assert "columns.label" not in caught.value.hint, "a line that leads nowhere is not printed"
+
+
+def test_the_line_says_which_answer_a_number_names():
+    rows = [
+        {"prompt": PERU, "response_a": "No idea.", "response_b": "Lima.", "label": 1},
+        {"prompt": CUBA, "response_a": "Havana.", "response_b": "Rome.", "label": 0},
+    ]
+    assert read_with(rows)[1].endswith("better <- label (0 = response_a: 1, 1 = response_b: 1)")
+    shifted = [{**row, "label": row["label"] + 1} for row in rows]
+    assert read_with(shifted)[1].endswith("better <- label (1 = response_a: 1, 2 = response_b: 1)")
+
+
+@pytest.mark.parametrize("labels", ["LR", "lr", ["left", "right"], "AB"])
+def test_left_and_right_have_initials(labels):
+    rows = [
+        {"prompt": PERU, "left_reply": "Lima.", "right_reply": "No idea.", "verdict": labels[0]},
+        {"prompt": CUBA, "left_reply": "Rome.", "right_reply": "Havana.", "verdict": labels[1]},
+    ]
+    assert read_with(rows)[0] == [("Lima.", "No idea."), ("Havana.", "Rome.")]
+
+
+@pytest.mark.parametrize("name", ["asked", "inquiry", "customer_said", "q"])
+@pytest.mark.parametrize("sides", [("reply_a", "reply_b"), ("chosen", "rejected")])
+def test_a_text_under_a_name_of_nobodys_is_never_a_prompt_lost(name, sides):
+    rows = [
+        {
+            name: f"What is the capital of country {n}?",
+            sides[0]: f"One {n}.",
+            sides[1]: f"Other {n}.",
+            "best": "AB"[n % 2],
+        }
+        for n in range(4)
+    ]
+    with pytest.raises(DataError) as caught:
+        read_with(rows)
+    assert f"--data.columns.prompt {name}" in caught.value.hint and f"--data.ignore {name}" in caught.value.hint
+    more = {"ignore": "best"} if sides == ("chosen", "rejected") else {}
+    assert len(read_with(rows, columns={"prompt": name}, **more)[0]) == 4
+    ignored = [name, *more.values()]
+    assert len(read_with(rows, ignore=ignored)[0]) == 4

@@ -135,7 +135,7 @@ def test_the_line_of_that_error_reads_the_label():
     rows = [{"prompt": "q", **answers, "chosen": one_, "rejected": other} for one_, other in ("ab", "ba", "ba")]
     reading, results = read(rows, columns={"label": "chosen"}, ignore="rejected")
     assert [result.judgments[0].better for result in results] == [0, 1, 1]
-    assert "better <- label (a: 1, b: 2)" in reading.describe()
+    assert "better <- chosen (a: 1, b: 2)" in reading.describe()
 
 
 def test_short_answers_are_no_labels():

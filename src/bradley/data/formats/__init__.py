@@ -134,7 +134,9 @@ def choose_format(
     if columns:
         known = {"id", "source", *ASKED_COLUMNS, *(key for shape in FORMATS.values() for key in shape.fields)}
         check_columns(columns, known)
-        rows = with_columns(rows, columns, name, count_faults=count_faults)
+        # A label keeps its name: the words of the name say that the numbers are ranks, or columns of a family.
+        new = {key: column for key, column in columns.items() if key != "label" or "." in column}
+        rows = with_columns(rows, new, name, count_faults=count_faults) if new else rows
     if ignored := as_list(place.settings.ignore):
         rows = ((number, without(row, ignored) if isinstance(row, dict) else row) for number, row in rows)
     if ":" in format:

@@ -24,7 +24,7 @@ from .answers import (
 from .base import Format
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of, words
+from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
@@ -37,6 +37,10 @@ from .words import polarity
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
+FEWEST_WORDS = 3
+"""Fewest words of a text that may be a prompt."""
+REMARKS = {"comment", "comments", "note", "notes", "reason", "rationale", "explanation", "justification", "feedback"}
+"""Words in the name of a column about the answers."""
 FUNCTION = "--data.format module:function"
 
 
@@ -90,6 +94,7 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> Readin
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     _check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
+    _check_prompt(layout, prompt, given.answers.paths)
     label, others = _label(layout, given, prompt, columns, strict=not _polar(given.answers.names))
     if label is None:
         return _preference(layout, columns)
@@ -119,12 +124,46 @@ def _wanted(columns: Mapping[str, str], key: str) -> Path | None:
     return (key,) if key in columns else None
 
 
+def _wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
+    """Return the path of the label that the user named; None for none. A path into lists is a column of its own."""
+    if "label" not in columns:
+        return None
+    name = columns["label"]
+    path = tuple(name.split("."))
+    return (name,) if "." not in name else path if path in layout.columns else ("label",)
+
+
+def _check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = ()) -> None:
+    """Raise `Refused` for rows without a prompt beside a column of texts that may be the prompt."""
+    if prompt.shown or any(layout.kinds.get(path) in ("turns", "mixed") for path in answers):
+        return
+    used = {*answers, *label}
+    likely = [path for path in layout.of_kind("text") if not covered(path, used) and _may_be_prompt(path, layout)]
+    if likely:
+        names = ", ".join(map(named, likely[:4]))
+        raise Refused(
+            f"no column is known as the prompt, and {names} may be it",
+            f"name it: --data.columns.prompt {named(likely[0])}; if there is none: --data.ignore "
+            f"{','.join(map(named, likely))}",
+        )
+
+
+def _may_be_prompt(path: Path, layout: Layout) -> bool:
+    """Return True for a column of texts of several words that rarely repeat."""
+    texts = [value for value in layout.columns[path] if isinstance(value, str) and value.strip()]
+    several = sum(len(text.split()) >= FEWEST_WORDS for text in texts)
+    unlike = len(set(texts)) >= max(2, len(texts) * 2 // 3)
+    return unlike and several * 2 >= len(layout.rows) and not set(words(path)) & REMARKS
+
+
 def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     """Return the reading of chosen and rejected with a prompt in parts; None if `preference` reads the rows alone."""
     _check_held(layout)
     _check_named(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
+        if _own_prompt(layout) is None:
+            _check_prompt(layout, prompt, (CHOSEN, REJECTED))
         return None
     # A question beside whole conversations that hold the question adds nothing.
     if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
@@ -247,10 +286,11 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
             label, others = _label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
+                _check_prompt(layout, prompt, given.answers.paths, label.paths)
                 found.append(reading_of(_columns(layout, prompt, given, label), others))
             else:
                 unlabelled.append(given)
-                likely += [path for other in others if other.problem for path in other.paths]
+                likely += [path for other in others if other.problem and len(other.paths) == 1 for path in other.paths]
         if len(found) == 1:
             return found[0]
         if found:
@@ -324,7 +364,7 @@ def _label(
         Refused: several labels that nothing tells apart, or a label that is not understood.
     """
     used = {*prompt.paths, *given.answers.paths}
-    wanted = _wanted(columns, "label")
+    wanted = _wanted_label(layout, columns)
     if given.inner and wanted is None:
         order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
         first, *rest = order

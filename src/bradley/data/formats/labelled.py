@@ -55,6 +55,8 @@ class Columns:
         if self.prompt.steps:
             prompt += f", answers begin with {named(self.prompt.steps)}"
         better = f"better <- {self.label.name}" if self.label else ""
+        if self.label and self.label.kind == "ranks":
+            better += ", the lowest is best"
         return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", better) if part)
 
 

@@ -141,7 +141,21 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if base is None:
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
-    return replace(label, read=_choice(path, answers, base))
+    return replace(label, read=_choice(path, answers, base), shown=_numbered(path, answers, base))
+
+
+def _numbered(path: Path, answers: Answers, base: int) -> Callable[[Row], str]:
+    """Return the function that shows a label with the answer that a number names: `1 = response_b`."""
+
+    def shown(row: Row) -> str:
+        value = at_path(row, path)
+        said, text = said_of(value, answers), _shown(value)
+        side = None if said is None or said.digit is None or said.side is not None else said.digit - base
+        if side is None or not text:
+            return text
+        return f"{text} = {named(answers.names[side]) if 0 <= side < len(answers.names) else f'answer {side + 1}'}"
+
+    return shown
 
 
 def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:

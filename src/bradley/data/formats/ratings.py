@@ -25,10 +25,11 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
         wanted: the column that the user named as the label; other columns are not looked at.
     """
     found = []
-    if wanted is None:
-        families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
-        families += beside_names(layout, answers, used)
-        found = [label for family in families if (label := per_side(layout, family, answers))]
+    families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
+    families += beside_names(layout, answers, used)
+    # A named column with a twin for the other answer is read together with the twin, not as an index.
+    families = [family for family in families if wanted is None or wanted in family.paths]
+    found = [label for family in families if (label := per_side(layout, family, answers))]
     taken = {path for label in found for path in label.paths}
     for path in layout.columns:
         if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):

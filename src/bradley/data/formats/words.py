@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .layout import Path, marks_of, words
+from .layout import MARKS, Path, marks_of, words
 
 TIE = -1
 """Stands for neither side, or both."""
@@ -48,7 +48,22 @@ LABEL = {
 """Words in the name of a column that says which answer is better."""
 SCORE = {
     *("score", "scores", "rating", "ratings", "rate", "reward", "rewards", "grade", "grades", "points", "stars", "elo"),
-    *("overall", "karma", "upvotes", "likes", "upvote", "pm", "rm", "mean", "average", "avg", "quality", "merit"),
+    *(
+        "overall",
+        "karma",
+        "upvotes",
+        "likes",
+        "upvote",
+        "upvoted",
+        "liked",
+        "pm",
+        "rm",
+        "mean",
+        "average",
+        "avg",
+        "quality",
+        "merit",
+    ),
 }
 RANK = {"rank", "ranks", "ranking", "place"}
 FAULTS = {
@@ -142,6 +157,9 @@ def _mark(word: str, marks: Sequence[str], sides: int) -> Said | None:
     """Return the meaning of a mark."""
     if word in marks and not word.isdecimal():
         return Said(list(marks).index(word))
+    # `L` and `R` beside left and right; initials of other marks may mean something else, such as `t` a tie.
+    if tuple(marks) == MARKS["side"] and word in ("l", "r"):
+        return Said("lr".index(word))
     for kind, number in marks_of(word):
         if kind == "digit":
             return Said(None, number)
