@@ -513,10 +513,69 @@ def test_a_text_under_a_name_of_nobodys_is_never_a_prompt_lost(name, sides):
         }
         for n in range(4)
     ]
+    if sides == ("chosen", "rejected"):
+        rows = [{key: value for key, value in row.items() if key != "best"} for row in rows]
     with pytest.raises(DataError) as caught:
         read_with(rows)
     assert f"--data.columns.prompt {name}" in caught.value.hint and f"--data.ignore {name}" in caught.value.hint
-    more = {"ignore": "best"} if sides == ("chosen", "rejected") else {}
-    assert len(read_with(rows, columns={"prompt": name}, **more)[0]) == 4
-    ignored = [name, *more.values()]
-    assert len(read_with(rows, ignore=ignored)[0]) == 4
+    assert len(read_with(rows, columns={"prompt": name})[0]) == 4
+    assert len(read_with(rows, ignore=name)[0]) == 4
+
+
+def pairs_with(name, values, sides=("response_a", "response_b")):
+    """Eight rows of two answers, with a further column."""
+    return [
+        {"prompt": f"q {n}", sides[0]: f"One {n}.", sides[1]: f"Other {n}.", name: values[n % len(values)]}
+        for n in range(8)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("label", "AB"),
+        ("label", (0, 1)),
+        ("winner", (1, 2)),
+        ("preference", ("first", "second")),
+        ("better", ("left", "tie", "right")),
+    ],
+)
+def test_a_label_beside_chosen_and_rejected_stops_until_it_is_left_out_on_purpose(name, values):
+    rows = pairs_with(name, values, ("chosen", "rejected"))
+    with pytest.raises(DataError, match=f"{name} beside chosen and rejected may be a label") as caught:
+        read_with(rows)
+    assert f"--data.ignore {name}" in caught.value.hint
+    assert len(read_with(rows, ignore=name)[0]) == 8
+    constant = [{**row, name: values[0]} for row in rows]
+    assert len(read_with(constant)[0]) == 8
+
+
+@pytest.mark.parametrize("name", ["less_preferred", "not_chosen", "label_wrong", "incorrect_choice", "losing_label"])
+@pytest.mark.parametrize("values", ["AB", (0, 1)])
+def test_a_label_whose_name_may_mean_the_worse_answer_is_refused(name, values):
+    with pytest.raises(DataError, match=name):
+        read_with(pairs_with(name, values))
+
+
+@pytest.mark.parametrize("name", ["prefer_a", "label_a", "vote_a", "a_picked", "a_gold"])
+def test_a_truth_value_about_one_side_is_no_index(name):
+    with pytest.raises(DataError, match=name):
+        read_with(pairs_with(name, (0, 1)))
+
+
+@pytest.mark.parametrize("name", ["group", "split", "annotator", "order", "model_id", "label_version", "best_of"])
+def test_a_column_about_the_row_is_no_label(name):
+    rows = pairs_with(name, "AB")
+    with pytest.raises(DataError):
+        read_with(rows)
+    told = [{**row, "label": "BA"[n // 4]} for n, row in enumerate(rows)]
+    assert read_with(told)[0][0] == ("Other 0.", "One 0.")
+
+
+@pytest.mark.parametrize(
+    "name", ["token_count", "downvotes", "failure_rate", "nll_score", "mean_length", "thumbs_down"]
+)
+def test_numbers_of_which_more_is_not_better_are_no_scores(name):
+    rows = [{**row, f"{name}_b": 5} for row in pairs_with(f"{name}_a", range(8))]
+    with pytest.raises(DataError):
+        read_with(rows)

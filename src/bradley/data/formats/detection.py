@@ -18,30 +18,24 @@ from .answers import (
     find_named,
     find_polar,
     of_paths,
-    rating,
     whole,
 )
 from .base import Format
+from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
+from .layout import Layout, Path, at_path, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
 from .ratings import find_labels
 from .reading import Reading
-from .refusals import Refused, refusal, step_labels, steps_refused, unscorable
+from .refusals import FUNCTION, Refused, refusal, step_labels, steps_refused, unscorable
 from .unread import Unread
 from .words import polarity
 
-CHOSEN, REJECTED = ("chosen",), ("rejected",)
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
-FEWEST_WORDS = 3
-"""Fewest words of a text that may be a prompt."""
-REMARKS = {"comment", "comments", "note", "notes", "reason", "rationale", "explanation", "justification", "feedback"}
-"""Words in the name of a column about the answers."""
-FUNCTION = "--data.format module:function"
 
 
 class Undecided(DataError):
@@ -92,9 +86,9 @@ def _named_by_hand(columns: Mapping[str, str]) -> Given | None:
 
 def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> Reading | None:
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
-    _check_held(layout)
+    check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
-    _check_prompt(layout, prompt, given.answers.paths)
+    check_prompt(layout, prompt, given.answers.paths)
     label, others = _label(layout, given, prompt, columns, strict=not _polar(given.answers.names))
     if label is None:
         return _preference(layout, columns)
@@ -133,37 +127,15 @@ def _wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
     return (name,) if "." not in name else path if path in layout.columns else ("label",)
 
 
-def _check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = ()) -> None:
-    """Raise `Refused` for rows without a prompt beside a column of texts that may be the prompt."""
-    if prompt.shown or any(layout.kinds.get(path) in ("turns", "mixed") for path in answers):
-        return
-    used = {*answers, *label}
-    likely = [path for path in layout.of_kind("text") if not covered(path, used) and _may_be_prompt(path, layout)]
-    if likely:
-        names = ", ".join(map(named, likely[:4]))
-        raise Refused(
-            f"no column is known as the prompt, and {names} may be it",
-            f"name it: --data.columns.prompt {named(likely[0])}; if there is none: --data.ignore "
-            f"{','.join(map(named, likely))}",
-        )
-
-
-def _may_be_prompt(path: Path, layout: Layout) -> bool:
-    """Return True for a column of texts of several words that rarely repeat."""
-    texts = [value for value in layout.columns[path] if isinstance(value, str) and value.strip()]
-    several = sum(len(text.split()) >= FEWEST_WORDS for text in texts)
-    unlike = len(set(texts)) >= max(2, len(texts) * 2 // 3)
-    return unlike and several * 2 >= len(layout.rows) and not set(words(path)) & REMARKS
-
-
 def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     """Return the reading of chosen and rejected with a prompt in parts; None if `preference` reads the rows alone."""
-    _check_held(layout)
-    _check_named(layout)
+    check_held(layout)
+    check_named(layout)
+    check_beside(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
         if _own_prompt(layout) is None:
-            _check_prompt(layout, prompt, (CHOSEN, REJECTED))
+            check_prompt(layout, prompt, (CHOSEN, REJECTED))
         return None
     # A question beside whole conversations that hold the question adds nothing.
     if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
@@ -226,42 +198,6 @@ def _continued(chosen: Any, rejected: Any) -> Row:
     return {}
 
 
-def _check_named(layout: Layout) -> None:
-    """Raise `Refused` for a column that calls the rejected answer the better one in some rows."""
-    for path in layout.of_kind("text"):
-        values = {value.strip().lower() for value in layout.columns[path] if isinstance(value, str) and value}
-        if "rejected" in values and values <= {"chosen", "rejected"}:
-            raise Refused(
-                f"{named(path)} holds {' and '.join(sorted(values))}: rejected is not always the worse answer",
-                f"read the two by this label in a function of your own: {FUNCTION}",
-            )
-
-
-def _check_held(layout: Layout) -> None:
-    """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
-    texts = [
-        value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, []) if value not in (None, "", [])
-    ]
-    if not texts or any(is_spoken(value) for value in texts):
-        return
-    names = {named(path).lower() for path in layout.columns}
-    families = [
-        family
-        for family in layout.families
-        if rating(layout, family) > 0 and not {CHOSEN, REJECTED} & set(family.paths)
-    ]
-    if all(value.lower() in names for value in texts):
-        found = "names of other columns"
-    elif families:
-        found = f"labels beside {', '.join(named(path) for path in families[0].paths[:4])}"
-    else:
-        return
-    raise Refused(
-        f"chosen and rejected hold {found}, such as {texts[0]!r}, and no answers",
-        "read the answers by this label: --data.columns.label chosen --data.ignore rejected",
-    )
-
-
 def _not_ranked(layout: Layout) -> bool:
     """Return True for rows with `completions` that are no ranking of texts under content."""
     lists = [row.get("completions") for row in layout.rows if row.get("completions")]
@@ -286,7 +222,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
             label, others = _label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
-                _check_prompt(layout, prompt, given.answers.paths, label.paths)
+                check_prompt(layout, prompt, given.answers.paths, label.paths)
                 found.append(reading_of(_columns(layout, prompt, given, label), others))
             else:
                 unlabelled.append(given)

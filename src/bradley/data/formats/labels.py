@@ -11,14 +11,35 @@ from typing import Any, NamedTuple
 from ...common.text import and_more
 from ..rows import Row, quoted
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .words import FILLER, LABEL, RANK, SCORE, TIE, VOTES, Said, meaning
+from .words import FAULTS, FILLER, LABEL, NOT, RANK, SCORE, TIE, VOTES, Said, meaning
 
 WORSE = {"loser", "worse", "worst", "rejected", "lost"}
 """Words in the name of a column that says which answer is worse."""
 BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "best", "chosen", "selected"}
 """Words that make a truth value of one side a label."""
-ABOUT = {"id", "ids", "index", "idx", "key", "uid", "uuid", "fold", "split", "row", "line"}
-"""Words in the name of a column of numbers that count rows."""
+ABOUT = {
+    *(
+        "id",
+        "ids",
+        "index",
+        "idx",
+        "key",
+        "uid",
+        "uuid",
+        "fold",
+        "split",
+        "row",
+        "line",
+        "group",
+        "annotator",
+        "worker",
+    ),
+    *("rater", "order", "position", "shown", "model", "longer", "shorter", "arm", "batch", "version", "round", "set"),
+    *("subset", "language", "lang", "type", "count", "num", "turn", "confidence", "source", "time", "date"),
+}
+"""Words in the name of a column about the row, or about the work of the annotators."""
+DETAILS = {"version", "round", "num", "count", "turn", "confidence", "of", "time", "date"}
+"""Words that make of the name of a label a name of something about the label, such as label_version."""
 MOST_UNCLEAR = 6
 """Most different values of a column that is called a label and is not understood; a column with more is another."""
 MOST_INDEX = 10**6
@@ -111,6 +132,13 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return None
     by_name = wanted or bool(LABEL & set(words(path)))
     counts = Counter(str(value) for value in values)
+    parts = set(words(path))
+    # Columns about the row hold letters and small numbers too, and mean no side.
+    about = not by_name and parts & ABOUT and not parts & set(answers.stem)
+    if not wanted and (parts & DETAILS or about):
+        return None
+    if by_name and not wanted and (doubt := _doubt(path, answers, values)):
+        return Label((path,), "choice", None, 0, len(parts - NEUTRAL - set(answers.stem)), doubt)
     if label := by_names_of_models(layout, path, answers, by_name):
         return label
     numbers = layout.kinds[path] == "number"
@@ -156,6 +184,19 @@ def _numbered(path: Path, answers: Answers, base: int) -> Callable[[Row], str]:
         return f"{text} = {named(answers.names[side]) if 0 <= side < len(answers.names) else f'answer {side + 1}'}"
 
     return shown
+
+
+def _doubt(path: Path, answers: Answers, values: list[Any]) -> str:
+    """Return the reason why the name of a label may mean the worse answer, or one side alone; "" for none."""
+    parts = set(words(path))
+    said = [said_of(value, answers) for value in values]
+    sides = bool(said) and all(meant and (meant.side is not None or meant.digit in (0, 1, 2)) for meant in said)
+    if sides and (parts & (NOT | {"less", "least"}) or (parts & FAULTS and not parts & WORSE)):
+        return f"{named(path)} may say which answer is the worse"
+    marks = {*answers.marks, "a", "b"} if len(answers.names) == 2 else set()
+    if sides and set(values) <= {0, 1} and len(parts & marks) == 1 and not parts & BETTER:
+        return f"{named(path)} holds 0 and 1, and names one side"
+    return ""
 
 
 def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from ..rows import Row, quoted
 from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .words import CORRECT, FAULTS, LABEL, MEASURES, RANK, SCORE, TIE, TIES, VOTES, meaning
+from .words import CORRECT, FAULTS, LABEL, MEASURES, NOT, RANK, SCORE, TIE, TIES, VOTES, meaning
 
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
@@ -118,7 +118,7 @@ def kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False
     """Return the kind of a label with a number for each answer; "" if the name says nothing."""
     truth = all(isinstance(value, bool) or value in (0, 1) for value in values)
     # Nothing says that the higher is the better.
-    if parts & FAULTS:
+    if parts & FAULTS or parts & NOT or (parts & MEASURES and not wanted):
         return ""
     if parts & RANK:
         return "ranks"

@@ -69,7 +69,21 @@ RANK = {"rank", "ranks", "ranking", "place"}
 FAULTS = {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
-    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative"),
+    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative", "failure"),
+    *("down", "downvote", "downvotes", "downvoted", "disliked", "dislikes", "reject", "rejects", "report", "reports"),
+    *(
+        "danger",
+        "dangerous",
+        "unhelpfulness",
+        "nll",
+        "ter",
+        "inferior",
+        "incorrect",
+        "wrong",
+        "refused",
+        "hallucinated",
+    ),
+    *("losing", "dispreferred", "unchosen", "unpreferred", "nonpreferred", "worst", "worse", "lost", "loser"),
 }
 """Words for numbers of which the lower is the better."""
 DECISIVE = {

@@ -1,0 +1,96 @@
+"""Checks of the columns of a file before a reading is chosen: what would be misread or lost without a word."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .answers import rating
+from .labels import DETAILS, Answers, said_of, values_of
+from .layout import Layout, Path, covered, is_spoken, named, words
+from .prompts import Prompt
+from .refusals import FUNCTION, Refused
+from .words import LABEL
+
+CHOSEN, REJECTED = ("chosen",), ("rejected",)
+MOST_SIDES = 3
+"""Most different values of a label beside chosen and rejected: two sides and a tie."""
+FEWEST_WORDS = 3
+"""Fewest words of a text that may be a prompt."""
+REMARKS = {"comment", "comments", "note", "notes", "reason", "rationale", "explanation", "justification", "feedback"}
+"""Words in the name of a column about the answers."""
+
+
+def check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = ()) -> None:
+    """Raise `Refused` for rows without a prompt beside a column of texts that may be the prompt."""
+    if prompt.shown or any(layout.kinds.get(path) in ("turns", "mixed") for path in answers):
+        return
+    used = {*answers, *label}
+    likely = [path for path in layout.of_kind("text") if not covered(path, used) and _may_be_prompt(path, layout)]
+    if likely:
+        names = ", ".join(map(named, likely[:4]))
+        raise Refused(
+            f"no column is known as the prompt, and {names} may be it",
+            f"name it: --data.columns.prompt {named(likely[0])}; if there is none: --data.ignore "
+            f"{','.join(map(named, likely))}",
+        )
+
+
+def _may_be_prompt(path: Path, layout: Layout) -> bool:
+    """Return True for a column of texts of several words that rarely repeat."""
+    texts = [value for value in layout.columns[path] if isinstance(value, str) and value.strip()]
+    several = sum(len(text.split()) >= FEWEST_WORDS for text in texts)
+    unlike = len(set(texts)) >= max(2, len(texts) * 2 // 3)
+    return unlike and several * 2 >= len(layout.rows) and not set(words(path)) & REMARKS
+
+
+def check_named(layout: Layout) -> None:
+    """Raise `Refused` for a column that calls the rejected answer the better one in some rows."""
+    for path in layout.of_kind("text"):
+        values = {value.strip().lower() for value in layout.columns[path] if isinstance(value, str) and value}
+        if "rejected" in values and values <= {"chosen", "rejected"}:
+            raise Refused(
+                f"{named(path)} holds {' and '.join(sorted(values))}: rejected is not always the worse answer",
+                f"read the two by this label in a function of your own: {FUNCTION}",
+            )
+
+
+def check_beside(layout: Layout) -> None:
+    """Raise `Refused` for a column with the name and the values of a label beside chosen and rejected."""
+    pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
+    for path in layout.columns:
+        values = [value for value in layout.columns[path] if value is not None and value != ""]
+        # The words of the two sides themselves, as in chosen_rank, name no label.
+        parts = set(words(path)) - {"chosen", "rejected"}
+        if not parts & LABEL or parts & DETAILS or layout.kinds[path] not in ("text", "number"):
+            continue
+        shown = Counter(str(value) for value in values)
+        said = [said_of(value, pair) for value in values]
+        if 2 <= len(shown) <= MOST_SIDES and all(meant and (meant.digit or 0) <= 2 for meant in said):
+            raise Refused(
+                f"{named(path)} beside chosen and rejected may be a label: {values_of(shown)}",
+                f"if chosen is the better answer of every row: --data.ignore {named(path)}; or use {FUNCTION}",
+            )
+
+
+def check_held(layout: Layout) -> None:
+    """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
+    texts = [
+        value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, []) if value not in (None, "", [])
+    ]
+    if not texts or any(is_spoken(value) for value in texts):
+        return
+    names = {named(path).lower() for path in layout.columns}
+    families = [
+        family
+        for family in layout.families
+        if rating(layout, family) > 0 and not {CHOSEN, REJECTED} & set(family.paths)
+    ]
+    if all(value.lower() in names for value in texts):
+        found = "names of other columns"
+    elif families:
+        found = f"labels beside {', '.join(named(path) for path in families[0].paths[:4])}"
+    else:
+        return
+    raise Refused(
+        f"chosen and rejected hold {found}, such as {texts[0]!r}, and no answers",
+        "read the answers by this label: --data.columns.label chosen --data.ignore rejected",
+    )
