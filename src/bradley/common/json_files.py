@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def read_json(
 def hash_json(value: Any) -> str:
     """Hash a JSON value by SHA-256 in hex: equal values have equal hashes, in any order of keys and with any blanks."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def with_hash(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a JSON object with the hash of its content in the entry `key`, in place of an earlier hash.
+
+    Example: `found == with_hash(found, "sha256")` holds for an object as written, and for no edited object.
+    """
+    others = {name: value for name, value in content.items() if name != key}
+    return {**others, key: hash_json(others)}
 
 
 RIGHTS = "see who may read it: ls -ld {}"

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from ..errors import CheckpointError
 from .files import sha256
-from .json_files import hash_json, read_json
+from .json_files import read_json, with_hash
 from .model_files import file_errors
 from .ownership import Mark
 from .text import and_more
@@ -101,8 +101,7 @@ def unlike_saved(folder: Path) -> list[str]:
 
 def sign(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return a card with the hash of its content, in place of an earlier hash."""
-    content = {key: value for key, value in card.items() if key != ITSELF}
-    return {**content, ITSELF: hash_json(content)}
+    return with_hash(card, ITSELF)
 
 
 def card_edits(card: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..common import signals
 from ..common.console import to_stderr
 from ..common.files import commit_folder, discard_folder, disk_errors, make_folder, remove_folder, remove_inside
-from ..common.json_files import hash_json, parse_json, read_bytes
+from ..common.json_files import parse_json, read_bytes, with_hash
 from ..common.lock import LOCK, LOOK_SECONDS, STALE_SECONDS, folder_lock
 from ..common.ownership import Mark
 from ..common.text import one_line, visible
@@ -166,17 +166,12 @@ def _signed(entry: Path) -> dict[str, Any]:
     if path.is_symlink() or entry.is_symlink():
         raise Damaged("a link stands in its place")
     ledger = parse_json(read_bytes(path), path)
-    if not isinstance(ledger, dict) or ledger.get("sha256") != _signature(ledger):
+    if not isinstance(ledger, dict) or ledger != with_hash(ledger, "sha256"):
         raise Damaged(f"{LEDGER} is not the file that was written")
     # An entry moved to the name of another entry has the right hashes for the wrong data.
     if (ledger["kind"], ledger["key"]) != (KIND, entry.name):
         raise Damaged(f"{LEDGER} belongs to another entry")
     return ledger
-
-
-def _signature(ledger: dict[str, Any]) -> str:
-    """Hash everything in a ledger except the hash itself."""
-    return hash_json({key: value for key, value in ledger.items() if key != "sha256"})
 
 
 def _open_regular(path: Path) -> BufferedReader:
@@ -200,7 +195,7 @@ def _build(entry: Path, draft: Path, contents: Contents) -> None:
             with (draft / name).open("rb") as file:
                 files[name] = hashlib.file_digest(file, "sha256").hexdigest()
         ledger = {"kind": KIND, "key": entry.name, "note": note, "files": files}
-        (draft / LEDGER).write_text(json.dumps(ledger | {"sha256": _signature(ledger)}), encoding="utf-8")
+        (draft / LEDGER).write_text(json.dumps(with_hash(ledger, "sha256")), encoding="utf-8")
         if os.path.lexists(entry):
             remove_folder(entry, MARKS)
         commit_folder(draft, entry)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..common.console import to_stderr
 from ..common.files import sha256
-from ..common.json_files import hash_json, read_json
+from ..common.json_files import read_json
 from ..common.signatures import CARD, HARMLESS, WEIGHTS, believed
 from ..errors import CheckpointError
 from .layout import (
@@ -90,12 +90,6 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     # Each version of bradley writes these hashes; a file without them is no card of ours.
     card = read_json(folder / MODEL_CARD, ModelCard)
     return {f"{MODEL}/{name}": digest for name, digest in card[WEIGHTS].items()}
-
-
-def sign(content: Mapping[str, Any], itself: str = ITSELF) -> dict[str, Any]:
-    """Return a status, or another JSON object, with the hash of its content in the entry `itself`."""
-    unsigned = {key: value for key, value in content.items() if key != itself}
-    return {**unsigned, itself: hash_json(unsigned)}
 
 
 def all_damages(folder: Path, hashes: Mapping[str, str], parts: Collection[str] = ()) -> Iterator[Damage]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, write_text
-from ..common.json_files import check_shape, parse_json, read_json
+from ..common.json_files import check_shape, parse_json, read_json, with_hash
 from ..common.other_trainers import shards_of
 from ..common.ownership import is_ours, refuse_filled
 from ..config import Config
 from ..errors import CheckpointError, RunFolderError
 from .checkpoints import holds_ours, leftovers
-from .checks import DONE, MOVE, Damage, all_damages, damages, older, sign, weight_hashes
+from .checks import DONE, MOVE, Damage, all_damages, damages, older, weight_hashes
 from .layout import CHECKPOINTS, CONFIG, METRICS, RECORD, RUN_MARKS, STARTS
 from .run import read_results
 from .shapes import EventLine, Record, Threads
@@ -71,7 +71,7 @@ def begun(folder: Path) -> bool:
 def _checked(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(path, Record, hint=HINT)
     # A resume compares the run with the identity in here, and keeps the starts as the history of the run.
-    if ITSELF in record and record != sign(record, ITSELF):
+    if ITSELF in record and record != with_hash(record, ITSELF):
         raise CheckpointError(f"{path} was edited: the content has another hash than the hash inside", HINT)
     threads = check_shape(record["identity"].get("threads"), Threads, path, hint=HINT)["number"]
     if not 1 <= threads <= MOST_THREADS:
@@ -154,4 +154,4 @@ def write_record(folder: Path, known: Mapping[str, Any], starts: Sequence[Mappin
     """Replace the record of a run; a record of an earlier version has no hash of itself, and is taken as it is."""
     # Through JSON, as the file is read: JSON turns keys into text, and hashes of the two would differ.
     record = json.loads(json.dumps({"format": 1, "identity": known, "starts": starts}))
-    write_text(folder / RECORD, json.dumps(sign(record, ITSELF), indent=2) + "\n")
+    write_text(folder / RECORD, json.dumps(with_hash(record, ITSELF), indent=2) + "\n")

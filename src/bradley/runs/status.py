@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import disk_errors, write_text
-from ..common.json_files import read_json
+from ..common.json_files import read_json, with_hash
 from ..common.secrets import redact
 from ..common.signals import StopRequested
 from ..errors import BradleyError, CheckpointError, DivergedError, Preempted, RankError, RunFolderError
-from .checks import DONE, ITSELF, hash_outputs, sign
+from .checks import DONE, ITSELF, hash_outputs
 from .layout import STATUS
 from .shapes import Status
 
@@ -70,7 +70,7 @@ def write_status(
     # Messages of other libraries may quote a key or a password, and a status file is read by many.
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
     hashes = {} if files is None else {"files": dict(files)}
-    write_text(folder / STATUS, json.dumps(sign({**status, **hashes})) + "\n")
+    write_text(folder / STATUS, json.dumps(with_hash({**status, **hashes}, ITSELF)) + "\n")
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:
@@ -101,6 +101,6 @@ def read_status(folder: Path) -> dict[str, Any]:
         return {}
     status: dict[str, Any] = read_json(path, Status, hint=hint)
     # The hashes of all other files are in here: an edited status could leave any file unchecked.
-    if ITSELF in status and status != sign(status):
+    if ITSELF in status and status != with_hash(status, ITSELF):
         raise CheckpointError(f"{path} was edited: the content has another hash than the hash inside", hint)
     return status

@@ -27,7 +27,7 @@ from ..common.files import (
     write_file,
     write_text,
 )
-from ..common.json_files import hash_json, read_json
+from ..common.json_files import read_json, with_hash
 from ..common.lock import LOCK
 from ..common.ownership import is_draft, refuse_link
 from ..data.rows import Row, on_one_line
@@ -187,7 +187,7 @@ class Parts:
         self.check_group()
         proof = {**counts._asdict(), "part": hashlib.sha256(data).hexdigest(), "work": self.work}
         # In this order every existing part has counts, even after a kill between the two writes.
-        write_text(self._counts_path(number), json.dumps({**proof, "sha256": hash_json(proof)}) + "\n")
+        write_text(self._counts_path(number), json.dumps(with_hash(proof, "sha256")) + "\n")
         write_bytes(self.path(number), data)
 
     def counts(self, number: int) -> Counts:
@@ -198,8 +198,7 @@ class Parts:
         """
         path = self._counts_path(number)
         found: Proof = read_json(path, Proof, error=DataError)
-        proof = {name: value for name, value in found.items() if name != "sha256"}
-        if hash_json(proof) != found["sha256"]:
+        if found != with_hash(found, "sha256"):
             raise DataError(f"{path} is not as written")
         if found["work"] != self.work:
             raise DataError(f"{path} belongs to other work")
