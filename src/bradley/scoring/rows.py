@@ -207,12 +207,14 @@ def _parsed(
     """Build a parsed row from a prompt and responses, each text or messages, or return a reason."""
     asking, values = no_prompt(normal(prompt)), [normal(one) for one in given]
     before, plain = _before(asking, values, at)
+    # A plain prompt that became turns is a transcript, and the answers continue its text.
+    opened = asking if plain and before and before[0].role != "text" else None
     args, reasons, sides = template_args(row, at), dict(gaps or {}), {}
     for place, value in enumerate(values):
         if place in reasons:
             continue
         try:
-            sides[place] = _side(value, asking if plain else None, plain, at)
+            sides[place] = _side(value, opened, plain, at)
             if found := unreadable(before, [Response(sides[place])], at, args):
                 reasons[place] = reason_of(found)
         except DataError as error:
@@ -239,12 +241,12 @@ def _before(asking: Any, values: Sequence[Any], at: RowPlace) -> tuple[Turns, bo
     return asked(asking, at) or (Message("text" if plain else "user", asking),), plain
 
 
-def _side(value: Any, text: str | None, plain: bool, at: RowPlace) -> Turns:
-    """Return a response as turns; `text` is the prompt of a plain response, a transcript perhaps."""
+def _side(value: Any, opened: str | None, plain: bool, at: RowPlace) -> Turns:
+    """Return a response as turns; `opened` is the text of a prompt that is a transcript."""
     if value is None:
         raise at.fault("null as response", 'text, or messages such as [{"role": "user", "content": "..."}]')
-    if plain and text is not None and isinstance(value, str) and asked(text, at):
-        return (Message("assistant", answer(value, text)),)
+    if opened is not None and isinstance(value, str):
+        return (Message("assistant", answer(value, opened)),)
     return turns(value, "text" if plain else "assistant", "response", at)
 
 
