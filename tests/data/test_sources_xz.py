@@ -2,7 +2,6 @@
 
 import json
 import lzma
-import random
 import subprocess
 import tracemalloc
 from shutil import which
@@ -12,29 +11,19 @@ import pytest
 from bradley.data.sources import resolve, text
 from bradley.data.sources.files import read_rows
 from bradley.errors import DataError, UserError
+from tests.data import packed
+from tests.data.packed import PLAIN, ROWS, rows_of
 from tests.helpers import needs_data
 
-ROWS = [{"n": number, "text": random.Random(number).randbytes(8).hex()} for number in range(40)]
-PLAIN = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 PACKED = lzma.compress(PLAIN)
 
 
-def rows_of(path):
-    return [row for _, row in read_rows(path)]
-
-
 def written(tmp_path, content, name="a.jsonl.xz"):
-    path = tmp_path / name
-    path.write_bytes(content)
-    return path
+    return packed.written(tmp_path, content, name)
 
 
 def fault_of(tmp_path, content, name="a.jsonl.xz"):
-    path = written(tmp_path, content, name)
-    with pytest.raises(DataError) as caught:
-        rows_of(path)
-    assert str(path) in caught.value.message and caught.value.hint
-    return caught.value
+    return packed.fault_of(tmp_path, content, name)
 
 
 def test_every_kind_of_text_is_read(tmp_path):

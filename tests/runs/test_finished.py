@@ -16,7 +16,7 @@ from bradley.runs import checks
 from bradley.runs.reader import read_run
 from bradley.runs.run import read_results
 from bradley.runs.status import read_status
-from tests.training.interrupted import fingerprint, run
+from tests.training.interrupted import fingerprint, quick_runs, run
 
 pytestmark = pytest.mark.slow
 MADE_AGAIN = (
@@ -63,16 +63,14 @@ HARM = {"gone": os.unlink, "empty": lambda path: path.write_bytes(b""), "cut": c
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):
     """One cache of tokens for all runs, and no figures."""
-    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+    quick_runs(monkeypatch, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """A finished run, never changed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        quick_runs(patch, tmp_path_factory.getbasetemp())
         run(tmp_path_factory.mktemp("ended") / "run")
     return tmp_path_factory.getbasetemp() / "ended0" / "run"
 

@@ -28,6 +28,12 @@ TIMES = {"timing.jsonl", "results.json", "run.json", "status.json", "report.html
 """Files that hold seconds, or how often a run was begun."""
 
 
+def quick_runs(patch: pytest.MonkeyPatch, basetemp: Path) -> None:
+    """One cache of tokens for all runs; no figures and no report, which take longer than the run."""
+    patch.setenv("BRADLEY_CACHE", str(basetemp / "cache"))
+    patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+
+
 def rows(count: int, prefix: str = "") -> list[dict[str, Any]]:
     return [
         {

@@ -8,7 +8,7 @@ import pytest
 from bradley.common import files
 from bradley.errors import CheckpointError, RunFolderError
 from bradley.runs.manifest import _signed
-from tests.training.interrupted import Cut, cut_run, fingerprint, run
+from tests.training.interrupted import Cut, cut_run, fingerprint, quick_runs, run
 
 WRITTEN = ("metrics.jsonl", "metrics.csv", "timing.jsonl", "eval/samples.jsonl", "eval/distributions.jsonl")
 FIRST = "eval/valid-step-0.jsonl"
@@ -17,16 +17,14 @@ FIRST = "eval/valid-step-0.jsonl"
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):
     """One cache of tokens for all runs, and no figures."""
-    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+    quick_runs(monkeypatch, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A run that was stopped between two steps, after evaluations; never changed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        quick_runs(patch, tmp_path_factory.getbasetemp())
         folder = tmp_path_factory.mktemp("stopped") / "run"
         assert cut_run(folder, Cut(patch), 40)
     return folder

@@ -13,14 +13,13 @@ from bradley.training.checkpoints.store import Checkpoints
 from tests.faults.results import record
 from tests.helpers import changed
 from tests.model.adapted import base_model
-from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, run
+from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, quick_runs, run
 
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):
     """One cache of tokens for all runs; figures and report left out, which take longer than the run."""
-    monkeypatch.setenv("BRADLEY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+    quick_runs(monkeypatch, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
