@@ -2,7 +2,8 @@
 
 python benchmarks/folder_cost.py BEFORE AFTER [--megabytes 500] [--rounds 10] [--output DIR]
 
-The checkout AFTER writes a folder of drawn weights. In every round each checkout then loads the folder as `score` does,
+Each checkout writes a folder of its own with the same drawn weights: a folder of newer code may not load in older code,
+and a folder of older code has fewer hashes to check. In every round each checkout then loads its folder as `score` does,
 saves the model again, and starts a run on the folder (tokenizer, network, and the hash of the weights for the identity
 of the run), each in a process of its own, with the imports outside of the clock. The last lines are the medians and
 their ratios.
@@ -87,15 +88,17 @@ def run(tree: Path, *arguments: str) -> str:
 
 def compare(before: Path, after: Path, megabytes: int, rounds: int, place: Path) -> None:
     """Measure both checkouts in turns, and print medians and ratios."""
-    folder = place / "model"
-    run(after, "write", str(folder), str(megabytes))
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    folders = {before: place / "before" / "model", after: place / "after" / "model"}
+    for tree, folder in folders.items():
+        folder.parent.mkdir(parents=True)
+        run(tree, "write", str(folder), str(megabytes))
+    size = sum(path.stat().st_size for path in folders[after].iterdir()) / 1e6
     seconds: dict[tuple[str, Path], list[float]] = {(kind, tree): [] for kind in KINDS for tree in (before, after)}
     for number in range(rounds):
         # The first one of a round changes, so that neither always follows the other.
         for tree in (before, after) if number % 2 == 0 else (after, before):
             for kind in KINDS:
-                seconds[kind, tree].append(float(run(tree, kind, str(folder))))
+                seconds[kind, tree].append(float(run(tree, kind, str(folders[tree]))))
     print(f"folder of {size:.0f} MB, median of {rounds}")
     for kind in KINDS:
         old, new = (statistics.median(seconds[kind, tree]) for tree in (before, after))
