@@ -55,6 +55,30 @@ def test_a_signal_during_the_handler_of_another_changes_nothing(tmp_path, second
     assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
 
 
+REGISTERED = """
+import os, signal, sys
+from bradley.launch import rank
+register, number = rank.register, getattr(signal, sys.argv.pop(1))
+def known(mark):
+    register(mark)
+    os.kill(os.getpid(), number)
+rank.register = known
+rank.main()
+"""
+"""A rank that gets a signal as soon as the launcher knows of the rank."""
+
+
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
+def test_a_signal_at_the_registration_of_a_rank_finds_the_handlers(tmp_path, first):
+    (tmp_path / "agent").write_text(str(os.getpid()))
+    (tmp_path / "x.py").write_text("")
+    places = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-P", "-c", REGISTERED, first, str(tmp_path), str(tmp_path / "x.py")]
+    done = subprocess.run(command, env=places, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "ended-0").exists() and not (tmp_path / "rank-0").exists()
+
+
 def test_an_orderly_end_may_come_twice_and_before_the_start(tmp_path):
     mark, ended = tmp_path / "rank-0", tmp_path / "ended-0"
     end_orderly(mark, ended)
