@@ -3,10 +3,10 @@
 python benchmarks/folder_cost.py BEFORE AFTER [--megabytes 500] [--rounds 10] [--output DIR]
 
 Each checkout writes a folder of its own with the same drawn weights: a folder of newer code may not load in older code,
-and a folder of older code has fewer hashes to check. In every round each checkout then loads its folder as `score` does,
-saves the model again, and starts a run on the folder (tokenizer, network, and the hash of the weights for the identity
-of the run), each in a process of its own, with the imports outside of the clock. The last lines are the medians and
-their ratios.
+and a folder of older code has fewer hashes to check. In every round each checkout then loads its folder as `score`
+does, saves the model again, and starts a run on the folder (tokenizer, network, and the hash of the weights for the
+identity of the run), each in a process of its own, with the imports outside of the clock. The last lines are the
+medians and their ratios.
 """
 
 import argparse

@@ -24,15 +24,17 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from trial import SHAPES, data_settings, make_model
 
 from bradley.common.console import Console
+from bradley.common.processes import Rank
 from bradley.data.load import load_splits
 from bradley.data.token_store import build_store
 from bradley.errors import BradleyError, DataError
 from bradley.model.folder.save_load import Loaded, load_model
 from bradley.records import Candidates, Comparison, Message, Response, prompt_key
 from bradley.scoring.core import score_comparisons
-from bradley.scoring.file import How, Ranks, Work, in_parts
+from bradley.scoring.file import How, to_file
 from bradley.scoring.parts import Parts
 from bradley.scoring.scorer import Scorer as Inference
+from bradley.scoring.source import Input
 
 BATCHES = (8, 16, 32)
 WORDS = [f"{a}{b}" for a in ("ri", "sto", "bir", "tre", "wa", "lo") for b in ("ver", "ne", "ds", "es", "ter", "ok")]
@@ -89,18 +91,18 @@ def bradley_scorer(model: Loaded, rows: Sequence[Candidates]) -> Scorer:
     return lambda: [score for row in score_comparisons(model, rows) for score in row.scores]
 
 
-def file_scorer(model: Loaded, rows: Sequence[Candidates], folder: Path) -> Scorer:
-    """`bradley score` from file to file, the model being loaded."""
+def file_scorer(model: Loaded, rows: Sequence[Candidates], place: Path) -> Scorer:
+    """`bradley score` from file to file, the model at `place` being loaded."""
+    folder = place.parent
     source, output = folder / f"{len(rows)}-{len(rows[0].responses)}.jsonl", folder / "scored.jsonl"
     lines = [{"prompt": chat(row.prompt), "responses": [chat(one.messages) for one in row.responses]} for row in rows]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    work = Work(Inference(model), How(), str(source))
+    loaded = Inference(model)
 
     def score() -> list[float]:
-        output.unlink(missing_ok=True)
-        parts = Parts(output)
-        parts.claim({}, restart=False)
-        in_parts(work, parts, str(source), len(rows), Ranks(), Console("quiet"))
+        to_file(
+            Parts(output), Input(str(source)), place, How(), lambda: loaded, Rank(), output.exists(), Console("quiet")
+        )
         written = map(json.loads, output.read_text(encoding="utf-8").splitlines())
         return [score for line in written for score in line["scores"]]
 
@@ -155,14 +157,14 @@ def fastest(scorers: dict[int, Scorer], device: str) -> tuple[int, Scorer]:
 
 
 def measure(
-    model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Candidates], repeats: int, folder: Path
+    model: Loaded, network: Any, tokenizer: Any, rows: Sequence[Candidates], repeats: int, place: Path
 ) -> dict[str, Any]:
     """Median seconds of every side in turn on the same conversations, and how far scores are apart."""
     device = network.device.type
     texts = [model.renderer.text(row.prompt, response.messages) for row in rows for response in row.responses]
     store = build_store(rows, model.renderer, training=False)
     batches: dict[str, int] = {}
-    sides = {"bradley": bradley_scorer(model, rows), "file": file_scorer(model, rows, folder)}
+    sides = {"bradley": bradley_scorer(model, rows), "file": file_scorer(model, rows, place)}
     for name, make in {"pipeline": pipeline_scorer, "loop": loop_scorer}.items():
         batches[name], sides[name] = fastest(
             {batch: make(network, tokenizer, texts, batch) for batch in BATCHES}, device
@@ -261,7 +263,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             raise DataError(f"no comparison of K = {count} fits {args.max_tokens} tokens", "raise --max-tokens")
         results[count] = {
             "left_out": len(rows) - len(fitting),
-            **measure(model, network, tokenizer, fitting, args.repeats, folder.parent),
+            **measure(model, network, tokenizer, fitting, args.repeats, folder),
         }
         if not args.json:
             print(line(count, results[count]), flush=True)
