@@ -207,9 +207,13 @@ def test_a_killed_export_leaves_nothing_after_the_next(bradley: Commands, at: st
 
 
 def children(pid: int) -> list[int]:
-    """Fresh processes of a process that are at work by now: those that have loaded torch."""
+    """Fresh processes of a process that are at work by now: those that have loaded torch on their own.
+
+    A child between fork and exec has the libraries and the command line of its parent.
+    """
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = [each for each in found if b"bradley.verify" in Path(f"/proc/{each}/cmdline").read_bytes()]
         return [each for each in found if "libtorch" in Path(f"/proc/{each}/maps").read_text()]
     return []
 
