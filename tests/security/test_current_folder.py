@@ -84,29 +84,46 @@ def test_the_command_line_imports_nothing_of_the_current_folder(here):
     assert done.returncode == 0 and "train" in done.stdout and ran(here) == [], done.stderr
 
 
-@pytest.mark.slow
-def test_no_command_imports_anything_of_a_folder_with_a_model(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model folder among planted files, with what the commands need beside the folder."""
+    place = tmp_path_factory.mktemp("model")
     rows = comparisons(20)
     tokenizer = tokenizer_for(rows)
-    folder = tmp_path / "model"
     renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
-    save_model(folder, tiny_model(LLAMA, tokenizer), renderer, {}, draw(rows, renderer, 0))
-    poison(folder)
-    (folder / "bradley.py").unlink()
-    monkeypatch.chdir(folder)
-    (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "a", "response": "b"}) + "\n")
-    (tmp_path / "run.toml").write_text(
+    save_model(place / "model", tiny_model(LLAMA, tokenizer), renderer, {}, draw(rows, renderer, 0))
+    poison(place / "model")
+    (place / "model" / "bradley.py").unlink()
+    (place / "in.jsonl").write_text(json.dumps({"prompt": "a", "response": "b"}) + "\n")
+    (place / "run.toml").write_text(
         '[data]\ntrain = "synthetic:"\n[model]\ntokenizer = "train"\n[model.config]\n'
         + "\n".join(f"{key} = {json.dumps(value)}" for key, value in LLAMA.items())
     )
-    train = ["train", str(tmp_path / "run.toml"), "--sanity", "--quiet", "--render.max_tokens", "256"]
+    return place / "model"
+
+
+TRAIN = ["train", "../run.toml", "--sanity", "--quiet", "--render.max_tokens", "256"]
+COMMANDS = {
+    "verify": ["verify", "."],
+    "score": ["score", ".", "../in.jsonl", "-o", "../out.jsonl"],
+    "export": ["export", ".", "../exported"],
+    "launch": ["launch", "local", "--processes", "1", "--", *TRAIN, "--output", "../run"],
+}
+LONG = ("export", "launch")
+"""Commands of many seconds, at night: `verify` starts a fresh process as well."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[pytest.mark.nightly] if name in LONG else [])
+        for name, words in COMMANDS.items()
+    ],
+)
+def test_no_command_imports_anything_of_a_folder_with_a_model(model, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(model)
     places = {"BRADLEY_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    for words in (
-        ["verify", "."],
-        ["score", ".", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")],
-        ["export", ".", str(tmp_path / "exported")],
-        ["launch", "local", "--processes", "1", "--", *train, "--output", str(tmp_path / "run")],
-    ):
-        done = command_line(*words, **places)
-        assert done.returncode == 0, done.stderr
-        assert ran(folder) == [], words
+    done = command_line(*words, **places)
+    assert done.returncode == 0, done.stderr
+    assert ran(model) == []
