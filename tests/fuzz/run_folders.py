@@ -22,6 +22,9 @@ WITH_HASH = ("results.json", "config.json", "environment.json", "data_report.jso
 """Files of a run, shown in a report, that an edit must not change in silence."""
 KINDS = ("finished", "interrupted", "parts", "cache")
 
+MINE = "mine.txt"
+"""File of somebody else in a run folder: no damage, and nothing that a command may touch."""
+
 
 def damage(rng: random.Random, number: int, world: Path, good: Good) -> Case:
     """Make a case; three of four give a key of a JSON file a wrong value, each key in its turn."""
@@ -33,7 +36,7 @@ def damage(rng: random.Random, number: int, world: Path, good: Good) -> Case:
     if rng.random() < 0.06:
         return foreign(rng, world, good)
     folder = copied(kind, world, good)
-    path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"))
+    path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", MINE)))
     file = path.relative_to(folder).as_posix()
     if path.suffix == ".safetensors" and rng.random() < 0.6:
         what = weights.damage(rng, path)
@@ -80,7 +83,7 @@ def copied(kind: str, world: Path, good: Good) -> Path:
     """Copy the folder of a kind to where the command looks for it."""
     if kind in ("finished", "interrupted"):
         folder = good.run_folder(kind, world)
-        (folder / "mine.txt").write_text("of somebody else\n")
+        (folder / MINE).write_text("of somebody else\n")
         return folder
     if kind == "parts":
         good.model("full", world)
@@ -131,7 +134,7 @@ RUN_PAGES = ("in/run/plots", "in/run/report.html", "in/run/.lock")
 def ours_left(judge: judges.Judge) -> judges.Judge:
     """Judge a run folder, and the file of somebody else inside."""
     return lambda ended, world: (
-        judge(ended, world) + ([] if (world / "in" / "run" / "mine.txt").is_file() else ["run/mine.txt was removed"])
+        judge(ended, world) + ([] if (world / "in" / "run" / MINE).is_file() else [f"run/{MINE} was removed"])
     )
 
 
