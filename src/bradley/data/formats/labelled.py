@@ -20,6 +20,7 @@ from .reading import Reading
 from .transcripts import answer, asked
 from .turns import Turns, turns
 from .unread import Unread
+from .watch import ReadingInDoubt, Watch, agreeing
 
 SAID = ("margin", "weight", "tools", "chat_template_kwargs")
 """Columns read beside the prompt, the answers and the label."""
@@ -84,7 +85,10 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
     unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
-    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
+    watch = None
+    if columns.label and columns.label.agreeing:
+        watch = Watch((), columns.given.answers, columns.paths, None, agreeing(columns.label))
+    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers, watch=watch)
 
 
 def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
@@ -106,7 +110,8 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
     if isinstance(verdict, Unknown):
         if verdict.doubt:
             hint = "correct or remove the row, or use --data.format module:function"
-            raise at.fault(f"{verdict.word} as {label.name}", "a label as in the first rows", hint)
+            fault = at.fault(f"{verdict.word} as {label.name}", "a label as in the first rows", hint)
+            raise ReadingInDoubt(fault.message, fault.hint)
         return Rejected(at.row, "unread_label", f"{verdict.word} as {label.name}")
     if verdict is None:
         return Rejected(at.row, "no_judgment", f"no label in {label.name}")

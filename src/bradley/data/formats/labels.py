@@ -88,6 +88,7 @@ class Label:
         problem: the reason why the label is not read.
         undecided: True if more rows may decide.
         shown: returns the label of a row as a text, for counts.
+        agreeing: other columns that said the same in the first rows.
     """
 
     paths: tuple[Path, ...]
@@ -98,6 +99,7 @@ class Label:
     problem: str = ""
     undecided: bool = False
     shown: Callable[[Row], str] = field(default=lambda row: "")
+    agreeing: tuple["Label", ...] = ()
 
     @property
     def name(self) -> str:

@@ -41,14 +41,16 @@ class Refused(Exception):
         self.message, self.hint, self.undecided = message, hint, undecided
 
 
-def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused:
+def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused:
     """Return the error for a file without a reading.
 
     Args:
         unlabelled: answers that were found, each without a label.
-        likely: columns that may be labels by their values.
+        likely: names of columns that may be labels.
+        step: the hint about these columns; "" for none.
     """
-    for found in (_token_ids(layout), _steps(layout), _without_label(layout, unlabelled, likely), _alone(layout)):
+    without_label = _without_label(layout, unlabelled, likely, step)
+    for found in (_token_ids(layout), _steps(layout), without_label, _alone(layout)):
         if found is not None:
             return found
     hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
@@ -144,18 +146,15 @@ def step_labels(texts: Sequence[Sequence[object]], labels: Sequence[Sequence[obj
     return all(list(row) == sorted(row, key=lambda value: not value) for row in labels)
 
 
-def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused | None:
+def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused | None:
     """Return the refusal of answers without a label, or of one answer in each row."""
     several = [given for given in unlabelled if len(given.answers.names) > 1]
     if several:
         first, second = map(named, several[0].answers.names[:2])
         shown, line = several[0].shown, f"--data.columns.chosen {first} --data.columns.rejected {second}"
         if likely:
-            names = ", ".join(map(named, likely))
-            return Refused(
-                f"{shown} hold the answers, and {names} may be the label; {described(layout)}",
-                f"name the label: --data.columns.label {named(likely[0])}; or use {FUNCTION}",
-            )
+            names = ", ".join(likely)
+            return Refused(f"{shown} hold the answers, and {names} may be the label; {described(layout)}", step)
         return Refused(
             f"{shown} hold the answers, and no column says which is better; {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",

@@ -113,6 +113,13 @@ MEASURES = {
 """Words for numbers about an answer that say nothing of its worth."""
 VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
+STRENGTH = {"strength", "degree", "intensity", "likert", "scale", "slider", "extent", "magnitude"}
+"""Words for how strong a preference is; a number under such a name is no index of a side."""
+REMARKS = {
+    *("comment", "comments", "note", "notes", "reason", "reasons", "rationale", "explanation", "justification"),
+    *("feedback", "critique", "statement", "elaboration", "reasoning", "analysis"),
+}
+"""Words in the name of a column with words about the answers."""
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
     *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up", "w"),
@@ -124,6 +131,8 @@ BAD = {
 }
 """Words for the better and the worse answer."""
 NOT = {"non", "not", "dis", "un"}
+WEAK = {"yes", "no", "up", "down", "pos", "neg", "positive", "negative"}
+"""Polar words that may as well be the content of the answers, such as an answer that says yes."""
 COMPARED = re.compile(r"(.+?)\s*(>+|<+|=+|~|\u2248|\u227b)\s*([^<>=]+)")
 """A comparison of two sides, such as A>B, A >> B and A=B."""
 
@@ -212,3 +221,8 @@ def polarity(text: str) -> int | None:
     if parts & GOOD:
         return 0 if parts & NOT else 1
     return None
+
+
+def decisive(text: str) -> bool:
+    """Return True for a polar name whose polar words mean nothing else."""
+    return bool(set(words((text,))) & (GOOD | BAD) - WEAK)
