@@ -138,7 +138,12 @@ def rating(layout: Layout, family: Family) -> int:
 def find_polar(layout: Layout) -> tuple[Path, Path] | None:
     """Return the columns of the better and the worse answer, named by a polar word; None for none or several."""
     found: list[tuple[int, Path, Path]] = []
-    spoken = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
+    spoken = [
+        path
+        for path in layout.of_kind("text", "turns")
+        # A label such as `winner` is named by a polar word as well, and holds no answers.
+        if ANSWER & set(words(path)) or _mostly_spoken(layout, path)
+    ]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:
         parts = [word for word in words(path) if word not in CARRIERS]

@@ -37,7 +37,7 @@ def choose_label(
     Raises:
         Refused: several labels that nothing tells apart, or a label that is not understood.
     """
-    used = {*prompt.paths, *given.answers.paths}
+    used = taken(prompt, given)
     wanted = wanted_label(layout, columns)
     if given.inner and wanted is None:
         order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
@@ -65,6 +65,12 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def taken(prompt: Prompt, given: Given) -> set[Path]:
+    """Return the columns that hold answers and parts of the prompt, under the published names as well."""
+    # A path into an object stays in its place after the user has named the path.
+    return {*prompt.paths, *given.answers.paths, *given.answers.names}
 
 
 def _checked(layout: Layout, labels: list[Label]) -> Label:
@@ -139,6 +145,6 @@ def find_likely(layout: Layout, given: Given, prompt: Prompt, others: Sequence[L
     found = [label for label in others if label.problem and len(label.paths) == 1]
     known = {label.paths for label in found}
     if len(given.answers.names) > 1:
-        suspects = find_suspects(layout, given.answers, {*prompt.paths, *given.answers.paths})
+        suspects = find_suspects(layout, given.answers, taken(prompt, given))
         found += [label for label in suspects if label.paths not in known]
     return found

@@ -19,7 +19,7 @@ from .answers import (
 )
 from .base import Format
 from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
-from .choice import choose_label, find_likely, next_step
+from .choice import choose_label, find_likely, next_step, taken
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, named, texts_of, words
@@ -28,6 +28,7 @@ from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
 from .reading import Reading
 from .refusals import FUNCTION, Refused, refusal, step_labels, steps_refused, unscorable
+from .strengths import check_signs
 from .unread import Unread
 from .watch import Watch, prefers
 from .words import decisive, polarity
@@ -63,6 +64,8 @@ def find_reading(
             return _by_hand(layout, given, columns) if judged else (_preference(layout, columns), None)
         if narrow == "preference" and "label" not in columns:
             return _preference(layout, columns), _beside(layout) if judged else None
+        if judged and "label" not in columns:
+            check_signs(rows, narrow)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
             return None, None
         return _any(layout, columns) if judged else (_unjudged(layout, columns), None)
@@ -126,7 +129,7 @@ def _as_named(
                 hint = f"name the label: --data.columns.label {found.name}; {hint}"
             raise Refused(f"{found.name} may be the label of {given.shown}", f"{hint}; or use {FUNCTION}")
 
-    used = {*prompt.paths, *given.answers.paths, *(label.paths if label else ())}
+    used = taken(prompt, given) | set(label.paths if label else ())
     return Watch(layout.rows, given.answers, used, check, every)
 
 
@@ -255,7 +258,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
             else:
                 unlabelled.append(given)
                 labels = find_likely(layout, given, prompt, others)
-                used = {*prompt.paths, *given.answers.paths}
+                used = taken(prompt, given)
                 likely += [(one, next_step(layout, labels, given.answers, used)) for one in labels]
         if len(found) == 1:
             return found[0], None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...common.text import and_more
 from ..rows import Row, quoted
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .words import FAULTS, FILLER, LABEL, NOT, RANK, SCORE, TIE, VOTES, Said, meaning
+from .words import FAULTS, FILLER, LABEL, MEASURES, NOT, RANK, SCORE, STRENGTH, TIE, VOTES, Said, meaning
 
 WORSE = {"loser", "worse", "worst", "rejected", "lost"}
 """Words in the name of a column that says which answer is worse."""
@@ -139,7 +139,7 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     about = not by_name and parts & ABOUT and not parts & set(answers.stem)
     if not wanted and (parts & DETAILS or about):
         return None
-    if by_name and not wanted and (doubt := _doubt(path, answers, values)):
+    if by_name and (doubt := _doubt(path, answers, values)):
         return Label((path,), "choice", None, 0, len(parts - NEUTRAL - set(answers.stem)), doubt)
     if label := by_names_of_models(layout, path, answers, by_name):
         return label
@@ -195,10 +195,19 @@ def _doubt(path: Path, answers: Answers, values: list[Any]) -> str:
     sides = bool(said) and all(meant and (meant.side is not None or meant.digit in (0, 1, 2)) for meant in said)
     if sides and (parts & (NOT | {"less", "least"}) or (parts & FAULTS and not parts & WORSE)):
         return f"{named(path)} may say which answer is the worse"
-    marks = {*answers.marks, "a", "b"} if len(answers.names) == 2 else set()
-    if sides and set(values) <= {0, 1} and len(parts & marks) == 1 and not parts & BETTER:
+    if parts & STRENGTH and not any(isinstance(value, str) for value in values):
+        return (
+            f"{named(path)} says how strong a preference is, and names no side: {values_of(Counter(map(str, values)))}"
+        )
+    one = len(answers.names) == 2 and len(parts & side_marks(answers)) == 1
+    if sides and set(values) <= {0, 1} and one and not parts & BETTER:
         return f"{named(path)} holds 0 and 1, and names one side"
     return ""
+
+
+def side_marks(answers: Answers) -> set[str]:
+    """Return the words that may stand for a side in a name: marks of the answers, a and b, first and second."""
+    return {*answers.marks, "a", "b", *(mark for order in MARKS.values() for mark in order[:2])}
 
 
 def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
@@ -209,7 +218,7 @@ def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
     signed = [value for value in values if isinstance(value, int | float) and value]
     if len(signed) == len([value for value in values if value]) and signed and min(signed) < 0 < max(signed):
         return True
-    if not 2 <= len(counts) <= 4 or not repeats or (ABOUT & parts and not parts & set(answers.stem)):
+    if not 2 <= len(counts) <= 4 or not repeats or ((ABOUT | MEASURES) & parts and not parts & set(answers.stem)):
         return False
     pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
     said = [said_of(value, pair) for value in values]

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .labels import ABOUT, DETAILS, NEUTRAL, Answers, Label, values_of
-from .layout import LONG, MARKS, Layout, Path, covered, named, words
+from .labels import ABOUT, DETAILS, NEUTRAL, Answers, Label, side_marks, values_of
+from .layout import LONG, Layout, Path, covered, named, words
 from .words import CORRECT, LABEL, MEASURES, RANK, REMARKS, SCORE, STRENGTH, TIES, VOTES
 
 WORTH = LABEL | SCORE | RANK | VOTES | CORRECT | STRENGTH | TIES | {"p", "swapped", "flipped", "reversed"}
@@ -52,24 +52,18 @@ def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:
     """
     parts = set(words(path))
     about = parts & (ABOUT | MEASURES)
-    if parts & (DETAILS | REMARKS) or (parts & IDENTITY and len(set(map(str, values))) == len(values)):
+    pairs = all(isinstance(value, str) and TWO_NUMBERS.fullmatch(value.strip()) for value in values)
+    remarks = parts & REMARKS and any(isinstance(value, str) for value in values) and not pairs
+    if remarks or parts & DETAILS or (parts & IDENTITY and len(set(map(str, values))) == len(values)):
         return False
     if any(isinstance(value, str) and len(value) > LONG for value in values):
         return False
-    if parts & WORTH and not (about and not parts & LABEL):
+    if (parts & WORTH) - side_marks(answers) and not (about and not parts & LABEL):
         return True
-    if about or not all(isinstance(value, str | int | float) for value in values):
-        return False
-    if all(isinstance(value, str) for value in values):
-        return all(TWO_NUMBERS.fullmatch(value.strip()) for value in values)
+    if about or pairs:
+        return pairs
     numbers = [value for value in values if isinstance(value, int | float)]
-    return len(numbers) == len(values) and (has_mark(path, answers) or _on_a_scale(numbers))
-
-
-def has_mark(path: Path, answers: Answers) -> bool:
-    """Return True for a name with a mark of a side: a, first, left, or a mark of the answers."""
-    pairs = {*answers.marks, "a", "b", *(mark for order in MARKS.values() for mark in order[:2])}
-    return bool(set(words(path)) & pairs)
+    return len(numbers) == len(values) and (bool(parts & side_marks(answers)) or _on_a_scale(numbers))
 
 
 def _on_a_scale(numbers: Sequence[float]) -> bool:
