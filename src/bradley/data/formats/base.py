@@ -11,6 +11,8 @@ from .turns import Turns, check_order
 Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
 """Rows with their place in the file from 1; rows left out by a user's function are among the rows as `Rejected`."""
 NUL = chr(0)
+FUNCTION = "--data.format module:function"
+"""The setting that reads any rows, for hints."""
 
 
 REASONS = {
@@ -30,6 +32,19 @@ ASKED_FOR = frozenset({"score_ratio", "left_out", "no_judgment"})
 
 `data.equal_scores` decides about ties, the usual rows without a judgment.
 """
+
+
+class Refused(Exception):
+    """A file whose columns cannot be told, in words.
+
+    Attributes:
+        message, hint: as of every error.
+        undecided: True if more rows may decide.
+    """
+
+    def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.undecided = message, hint, undecided
 
 
 class Format(NamedTuple):

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .answers import rating
+from .base import FUNCTION, Refused
 from .labels import DETAILS, Answers, said_of, values_of
 from .layout import Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
-from .refusals import FUNCTION, Refused
 from .words import LABEL, REMARKS
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from ...common.text import and_more
 from .annotations import find_annotations
 from .answers import Given
+from .base import FUNCTION, Refused
 from .labels import Answers, Label, Verdict
 from .layout import Layout, Path, named
 from .prompts import Prompt
 from .ratings import find_labels
-from .refusals import FUNCTION, Refused
 from .suspects import find_suspects
+from .ties import with_ties
 
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
@@ -43,7 +44,8 @@ def choose_label(
         order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
         first, *rest = order
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
-        return _checked(layout, [first, *same]), [label for label in rest if label not in same]
+        label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
+        return label, [label for label in rest if label not in same]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
     found = [replace(label, tier=0) if wanted else label for label in found]
@@ -54,7 +56,9 @@ def choose_label(
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
-            return label, [other for other in found if other.paths != label.paths]
+            beside = [other for other in found if other.paths != label.paths]
+            label = with_ties(layout, label, used, given.answers)
+            return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
         if bad := [label for label in here if label.problem and (tier == 0 or strict)]:
             raise _unread_label(layout, bad, given, used)
     if wanted is not None:

@@ -17,7 +17,7 @@ from .answers import (
     of_paths,
     whole,
 )
-from .base import Format
+from .base import FUNCTION, Format, Refused
 from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .labelled import Columns, exchanges, reading_of
@@ -27,10 +27,11 @@ from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
 from .reading import Reading
-from .refusals import FUNCTION, Refused, refusal, step_labels, steps_refused, unscorable
+from .refusals import refusal, step_labels, steps_refused, unscorable
 from .strengths import check_signs
+from .ties import check_ties, new_ties
 from .unread import Unread
-from .watch import Watch, prefers
+from .watch import Watch, agreeing, prefers
 from .words import decisive, polarity
 
 
@@ -92,9 +93,15 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[
     check_prompt(layout, prompt, given.answers.paths)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and (given.answers.marks or not _polar(given)):
-        return reading_of(_columns(layout, prompt, given, label), others), None
+        return reading_of(_columns(layout, prompt, given, label), others), _as_labelled(layout, given, label)
     watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
     return _preference(layout, columns), watch
+
+
+def _as_labelled(layout: Layout, given: Given, label: Label) -> Watch:
+    """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties."""
+    every = [*agreeing(label), new_ties(layout.rows)]
+    return Watch((), given.answers, label.paths, None, every)
 
 
 def _as_named(
@@ -114,6 +121,7 @@ def _as_named(
     Raises:
         Refused: a label that does not always prefer the better answer.
     """
+    check_ties(layout, taken(prompt, given))
     place = given.answers.paths.index(CHOSEN) if CHOSEN in given.answers.paths else 0
     every = [prefers(label, place, better)] if label else []
     for row in layout.rows:
@@ -122,6 +130,7 @@ def _as_named(
 
     def check(later: Layout) -> None:
         check_beside(later)
+        check_ties(later, taken(prompt, given))
         found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
         if found is not None and (label is None or found.paths != label.paths):
             hint = f"if {better} is the better answer of every row: --data.ignore {','.join(map(named, found.paths))}"
@@ -139,7 +148,9 @@ def _beside(layout: Layout) -> Watch:
     def check(later: Layout) -> None:
         check_named(later)
         check_beside(later)
+        check_ties(later, {CHOSEN, REJECTED})
 
+    check_ties(layout, {CHOSEN, REJECTED})
     return Watch(layout.rows, PAIR, (CHOSEN, REJECTED), check)
 
 
@@ -247,23 +258,24 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
     unlabelled: list[Given] = []
     likely: list[tuple[Label, str]] = []
     for group in (find_named(layout), find_families(layout), find_lists(layout)):
-        found = []
+        found: list[tuple[Reading, Watch]] = []
         for given in group:
             prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
             label, others = choose_label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
                 check_prompt(layout, prompt, given.answers.paths, label.paths)
-                found.append(reading_of(_columns(layout, prompt, given, label), others))
+                reading = reading_of(_columns(layout, prompt, given, label), others)
+                found.append((reading, _as_labelled(layout, given, label)))
             else:
                 unlabelled.append(given)
                 labels = find_likely(layout, given, prompt, others)
                 used = taken(prompt, given)
                 likely += [(one, next_step(layout, labels, given.answers, used)) for one in labels]
         if len(found) == 1:
-            return found[0], None
+            return found[0]
         if found:
-            shown = " or ".join(reading.rule for reading in found)
+            shown = " or ".join(reading.rule for reading, _ in found)
             raise Refused(f"the answers may be read in several ways: {shown}", f"choose with {FUNCTION}")
     if polar := find_polar(layout):
         return _by_names(layout, polar, columns)

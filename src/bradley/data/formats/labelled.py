@@ -20,7 +20,7 @@ from .reading import Reading
 from .transcripts import answer, asked
 from .turns import Turns, turns
 from .unread import Unread
-from .watch import ReadingInDoubt, Watch, agreeing
+from .watch import ReadingInDoubt
 
 SAID = ("margin", "weight", "tools", "chat_template_kwargs")
 """Columns read beside the prompt, the answers and the label."""
@@ -85,10 +85,7 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
     unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
-    watch = None
-    if columns.label and columns.label.agreeing:
-        watch = Watch((), columns.given.answers, columns.paths, None, agreeing(columns.label))
-    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers, watch=watch)
+    return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 
 
 def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:

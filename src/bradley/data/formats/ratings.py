@@ -11,7 +11,8 @@ from typing import Any
 from ..rows import Row, quoted
 from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .words import CORRECT, FAULTS, LABEL, MEASURES, NOT, RANK, SCORE, TIE, TIES, VOTES, meaning
+from .ties import is_true, tie_columns
+from .words import CORRECT, FAULTS, LABEL, MEASURES, NOT, RANK, SCORE, TIE, VOTES, meaning
 
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
@@ -30,7 +31,8 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
     # A named column with a twin for the other answer is read together with the twin, not as an index.
     families = [family for family in families if wanted is None or wanted in family.paths]
     found = [label for family in families if (label := per_side(layout, family, answers))]
-    taken = {path for label in found for path in label.paths}
+    # A column that says whether a row is a tie names no side.
+    taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
     for path in layout.columns:
         if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
             continue
@@ -178,9 +180,13 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     if not values or any(value is None for value in values):
         return None
     meant = kind_of_numbers(parts, values)
-    ties = _tie_columns(layout, family) if meant == "truth" else ()
+    ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
-    rows = [[_number(at_path(row, path)) or 0 for path in (*family.paths, *ties)] for row in layout.rows]
+    rows = [
+        [_number(at_path(row, path)) or 0 for path in family.paths]
+        + [float(is_true(at_path(row, path)) or False) for path in ties]
+        for row in layout.rows
+    ]
     if not meant and parts & LABEL and family.kind != "digit":
         # A number for each side under the name of a label is the share, or the worth, of the side.
         meant = "votes" if all(min(row) >= 0 and abs(sum(row) - 1) < CLOSE for row in rows) else "scores"
@@ -197,7 +203,7 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
         found = [_number(at_path(row, path)) for path in family.paths]
         if any(number is None for number in found):
             return None
-        if any(_number(at_path(row, path)) for path in ties):
+        if any(is_true(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
         return Verdict(tuple(sign * number for number in found if number is not None))
@@ -234,15 +240,6 @@ def _same_marks(family: Family, answers: Answers) -> bool:
         return family.kind == "name"
     first = family.marks[0]
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
-
-
-def _tie_columns(layout: Layout, family: Family) -> tuple[Path, ...]:
-    """Return the columns for ties beside a column per outcome."""
-    return tuple(
-        path
-        for path in layout.columns
-        if set(words(path)) & TIES and set(words(path)) - TIES - {"bad", "good"} <= set(family.stem)
-    )
 
 
 def _number(value: Any) -> float | None:

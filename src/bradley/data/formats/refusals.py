@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from ..rows import quoted
 from .answers import ANSWER, Given
+from .base import FUNCTION, Refused
 from .layout import LONG, Layout, Path, named, words
 from .prompts import ABOUT, QUESTION
 from .words import LABEL
 
-FUNCTION = "--data.format module:function"
 STEP = {"step", "steps", "process"}
 RATED = {
     "label",
@@ -26,19 +26,6 @@ RATED = {
 }
 MOST_NAMED = 12
 MOST_VALUES = 4
-
-
-class Refused(Exception):
-    """A file whose columns cannot be told, in words.
-
-    Attributes:
-        message, hint: as of every error.
-        undecided: True if more rows may decide.
-    """
-
-    def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.undecided = message, hint, undecided
 
 
 def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused:

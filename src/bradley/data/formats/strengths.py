@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from ...records import Comparison, Judgment, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
-from .base import Format, comparison, has
-from .refusals import FUNCTION, Refused
+from .base import FUNCTION, Format, Refused, comparison, has
 from .turns import Turns, turns
 
 MARKED_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")

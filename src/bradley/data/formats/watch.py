@@ -8,9 +8,9 @@ from typing import Any
 
 from ...errors import DataError
 from ..rows import Row, RowPlace, on_one_line
+from .base import FUNCTION, Refused
 from .labels import Answers, Label, Verdict, said_of
 from .layout import LONG, Layout, Path, leaves, marks_of, words
-from .refusals import FUNCTION, Refused
 from .suspects import WORTH, may_judge
 
 MOST_VALUES = 12
