@@ -335,6 +335,9 @@ def test_a_number_beside_answers_named_by_hand_stops_the_load():
         ),
         *(("B >> A", 1), ("A = B", TIE), ("left", 0), ("second", 1), ("one", 0), ("output_b", 1), ("both good", TIE)),
         *(("c", None), ("A is worse", None), ("not A", None), ("a b", None), ("good", None), ("gpt-4", None)),
+        *(("A-", None), ("!A", None), ("A<", None), (">A", None), ("A+", None), ("~A", None), ("\u00acA", None)),
+        *(("B--", None), ("A?", None), ("A/B", None), ("-A", None), ("a <", None), ("!tie", None), ("\u2260 B", None)),
+        *(("[[A]]", 0), ("**B**", 1), ("(a)", 0), ("<b>", 1), ("A.", 0), ("'B'", 1), ("Answer: A", 0), ("`a`", 0)),
         *(("A>C", None), ("", None), ("-", None), ("A or B", None)),
     ],
 )

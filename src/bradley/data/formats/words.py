@@ -137,6 +137,10 @@ COMPARED = re.compile(r"(.+?)\s*(>+|<+|=+|~|\u2248|\u227b)\s*([^<>=]+)")
 """A comparison of two sides, such as A>B, A >> B and A=B."""
 
 
+PLAIN = re.compile(r"""<?[\s\w.,:;'"()\[\]{}|/\\*#_`-]*[^\W_][\s.,:;'"()\[\]{}|/\\*#_`]*>?""")
+"""A word or words without a sign that may turn the meaning round; brackets and stars around them say nothing."""
+
+
 class Said(NamedTuple):
     """Meaning of one word of a label.
 
@@ -164,6 +168,9 @@ def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | No
             return Said(place)
     if found := COMPARED.fullmatch(low):
         return _compared(found, names, marks)
+    # A sign such as the ones of !A, A- and A< may turn the meaning round.
+    if not PLAIN.fullmatch(low):
+        return None
     parts = set(words((text.strip(),)))
     if (parts & TIES and parts <= TIES | BESIDE_TIES) or parts in NO_WINNER:
         return Said(TIE)
