@@ -346,6 +346,12 @@ def test_words_of_labels(word, side):
     assert (said.side if said else None) == side
 
 
+def test_names_inside_objects_name_a_side_by_what_differs():
+    names = [("outputA", "answer"), ("outputB", "answer")]
+    found = [meaning(word, names, ("a", "b")) for word in ("OUTPUTB", "outputa.answer", "answer", "outputA")]
+    assert [said and said.side for said in found] == [1, 0, None, 0]
+
+
 KEYS = [
     *(
         "prompt",

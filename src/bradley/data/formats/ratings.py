@@ -3,17 +3,22 @@
 The numbers stand in a column for each side, or in a list as long as the answers are many.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
+from .labels import NEUTRAL, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
 from .ties import is_true, tie_columns
-from .words import CORRECT, FAULTS, LABEL, MEASURES, NOT, RANK, SCORE, TIE, VOTES, meaning
+from .words import CORRECT, FAULTS, LABEL, LOSER, MEASURES, NOT, RANK, SCORE, TIE, VOTES, meaning, sense
 
+FEWEST_ROWS = 4
+"""Fewest rows from which numbers of two annotators would agree at least once."""
+MISSING = {-1, -9, -99, -999, -9999}
+"""Numbers that mark a missing score."""
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
 
@@ -51,6 +56,9 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return None
     by_name = wanted or bool(parts & LABEL)
     aspects = len(parts - NEUTRAL - set(answers.stem))
+    if kind == "texts" and (wanted or parts & LABEL) and sense(words(path)) < 1 and answers.names:
+        problem = f"{named(path)} may say which answer is the worse"
+        return Label((path,), "votes", None, 0, aspects, problem)
     if kind == "texts":
         found = ranked_names(layout, path, answers)
         return found or (ballots(path, values, answers, aspects) if by_name and answers.names else None)
@@ -58,14 +66,25 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if any(entry is None for value in values for entry in value):
         return None
     if answers.number and lengths != {count}:
+        if sense(words(path)) < 1:
+            problem = f"{named(path)} may say which answer is the worse"
+            return Label((path,), "votes", None, 0, aspects, problem) if by_name else None
         return ballots(path, values, answers, aspects) if by_name and answers.names else None
-    meant = kind_of_numbers(parts, [entry for value in values for entry in value], wanted)
-    if meant == "truth" and parts & LABEL and count == 2 and not _one_hot(values):
+    numbers = [entry for value in values for entry in value]
+    meant = kind_of_numbers(parts, numbers, wanted)
+    judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
+    if judges and not _for_each_answer(values, meant):
         meant = ""
+    if meant == "scores" and (problem := missing_marks(path, numbers)):
+        return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
         unclear = answers.number and not parts & MEASURES and len({str(value) for value in values}) > 1
         problem = f"{named(path)} holds a number for each answer, or of each annotator"
-        return Label((path,), "scores", None, 0 if by_name else 2, aspects, problem) if unclear else None
+        # Further rows may show how many there are of each.
+        undecided = judges and len(values) < FEWEST_ROWS
+        tier = 0 if by_name else 2
+        return Label((path,), "scores", None, tier, aspects, problem, undecided) if unclear or undecided else None
+    lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
         value = at_path(row, path)
@@ -73,10 +92,40 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
             return None
         if not all(isinstance(entry, int | float) for entry in value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
+        if is_missing(value, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
+            return Unknown(quoted(value), doubt=True)
         return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:
+    """Return True for lists of two numbers that count for the answers, and are no numbers of two annotators.
+
+    Annotators who give the place of an answer agree in some row. Numbers for the answers have the same sum in every
+    row, such as one for the better answer, or reach beyond the places of two answers and a tie.
+
+    Args:
+        alone: True for a single row of a file whose lists count for the answers.
+    """
+    if meant == "truth":
+        return all(sum(map(bool, value)) == 1 for value in values) and (alone or len(values) >= FEWEST_ROWS)
+    highest = max(entry for value in values for entry in value)
+    return alone or highest > 2 or (len({sum(value) for value in values}) == 1 and len(values) >= FEWEST_ROWS)
+
+
+def missing_marks(path: Path, numbers: Sequence[float]) -> str:
+    """Return the reason why scores are not read: a number such as -1 that may mark a missing score; "" for none."""
+    below = {number for number in numbers if number < 0}
+    if len(below) != 1 or not below <= MISSING or set(numbers) <= {-1, 0, 1}:
+        return ""
+    return f"{named(path)} holds {below.pop():g} among scores, which may mark a missing score"
+
+
+def is_missing(numbers: Sequence[float], lowest: float) -> bool:
+    """Return True if a number may mark a missing score, in a file whose first rows have no score below 0."""
+    return lowest >= 0 and any(number in MISSING for number in numbers)
 
 
 def _one_hot(values: Sequence[Sequence[Any]]) -> bool:
@@ -179,7 +228,9 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
     if not values or any(value is None for value in values):
         return None
-    meant = kind_of_numbers(parts, values)
+    # One of two numbers says which side is the worse; of more numbers under such a name nothing says the meaning.
+    worse = sense(family.stem) == -1
+    meant = kind_of_numbers(parts - LOSER | {"winner"} if worse else parts, values)
     ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
     rows = [
@@ -197,7 +248,10 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
         differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
         return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
     outcome = meant == "truth" and bool(parts & LABEL) and count == 2
-    worse = bool(parts & WORSE)
+    numbers = [value for value in values if value is not None]
+    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
+        return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
+    lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
         found = [_number(at_path(row, path)) for path in family.paths]
@@ -206,7 +260,8 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
         if any(is_true(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
-        return Verdict(tuple(sign * number for number in found if number is not None))
+        numbers = [number for number in found if number is not None]
+        return Unknown(quoted(numbers), doubt=True) if is_missing(numbers, lowest) else _signed(numbers, sign)
 
     def shown(row: Row) -> str:
         verdict = read(row)
@@ -218,6 +273,11 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     kind = "choice" if outcome else meant
     return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
+
+
+def _signed(numbers: Sequence[float], sign: float) -> Verdict:
+    """Return the verdict of a number for each side."""
+    return Verdict(tuple(sign * number for number in numbers))
 
 
 def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
@@ -245,10 +305,11 @@ def _same_marks(family: Family, answers: Answers) -> bool:
 def _number(value: Any) -> float | None:
     """Return a number, also one written as text; None for anything else."""
     if isinstance(value, bool | int | float):
-        return float(value)
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, str):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
     return None

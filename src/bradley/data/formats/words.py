@@ -65,31 +65,27 @@ SCORE = {
         "merit",
     ),
 }
+LOSER = {"loser", "worse", "worst", "rejected", "lost"}
+"""Words in the name of a label that names the worse answer."""
+WORSE = LOSER | {
+    *("reject", "dispreferred", "nonpreferred", "unpreferred", "unchosen", "unaccepted", "disfavored", "disliked"),
+    *("lose", "loses", "losing", "undesirable", "refused", "inferior"),
+}
+"""Words for the worse answer; every other set with such words is made from this one."""
+BEST = {"better", "best", "winner"}
+"""Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
+TURNS = {"less", "least", "ascending", "reverse", "reversed", "inverse", "inverted", "opposite", "flipped", "swapped"}
+"""Words that turn the meaning of a name round."""
 RANK = {"rank", "ranks", "ranking", "place"}
-FAULTS = {
+FAULTS = WORSE | {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
-    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative", "failure"),
-    *("down", "downvote", "downvotes", "downvoted", "disliked", "dislikes", "reject", "rejects", "report", "reports"),
-    *(
-        "danger",
-        "dangerous",
-        "unhelpfulness",
-        "nll",
-        "ter",
-        "inferior",
-        "incorrect",
-        "wrong",
-        "refused",
-        "hallucinated",
-    ),
-    *("losing", "dispreferred", "unchosen", "unpreferred", "nonpreferred", "worst", "worse", "lost", "loser"),
+    *("hallucination", "hallucinations", "hallucinated", "flagged", "refusal", "severity", "mistakes", "failure"),
+    *("bad", "negative", "down", "downvote", "downvotes", "downvoted", "dislikes", "rejects", "report", "reports"),
+    *("danger", "dangerous", "unhelpfulness", "nll", "ter", "incorrect", "wrong"),
 }
 """Words for numbers of which the lower is the better."""
-DECISIVE = {
-    *("chosen", "rejected", "preferred", "nonpreferred", "dispreferred", "unpreferred", "winner", "loser", "accepted"),
-    *("better", "worse", "win", "lose", "non", "not"),
-}
+DECISIVE = WORSE | {"chosen", "preferred", "winner", "accepted", "better", "win", "non", "not"}
 """Words for the better and the worse answer that mean nothing else."""
 MEASURES = {
     *(
@@ -124,11 +120,7 @@ GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
     *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up", "w"),
 }
-BAD = {
-    *("rejected", "reject", "dispreferred", "nonpreferred", "unpreferred", "worse", "worst", "bad", "neg", "negative"),
-    *("lose", "loser", "losing", "unaccepted", "disfavored", "undesirable", "disliked", "lost", "loses", "refused"),
-    *("unchosen", "no", "down", "l"),
-}
+BAD = WORSE | {"bad", "neg", "negative", "no", "down", "l"}
 """Words for the better and the worse answer."""
 NOT = {"non", "not", "dis", "un"}
 WEAK = {"yes", "no", "up", "down", "pos", "neg", "positive", "negative"}
@@ -164,7 +156,9 @@ def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | No
     """
     low = text.strip().lower()
     for place, name in enumerate(names):
-        if low in (name[-1].lower(), ".".join(name).lower()):
+        # In answer_a.text the last name is the same for every answer, and names none.
+        own = [part.lower() for part in name if not all(part in other for other in names)]
+        if low in (*own, ".".join(name).lower()):
             return Said(place)
     if found := COMPARED.fullmatch(low):
         return _compared(found, names, marks)
@@ -228,6 +222,20 @@ def polarity(text: str) -> int | None:
     if parts & GOOD:
         return 0 if parts & NOT else 1
     return None
+
+
+def sense(parts: Sequence[str]) -> int:
+    """Return 1 for the name of a label that names the better answer, -1 for the worse, and 0 for a doubt.
+
+    A word such as "not" or "less", and a word for a fault, leave a doubt. Of a word for the better and a word for the
+    worse answer the first counts, as in best_to_worst; with the worse first, nothing is certain.
+    """
+    if set(parts) & (NOT | TURNS | FAULTS - LOSER):
+        return 0
+    polar = [word for word in parts if word in LOSER | BEST]
+    if not polar or polar[0] in BEST:
+        return 1
+    return -1 if set(polar) <= LOSER else 0
 
 
 def decisive(text: str) -> bool:
