@@ -1,7 +1,7 @@
 """Answers named by polar words beside a label, and strengths without a sign: the names alone decide nothing."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -34,6 +34,7 @@ def read(rows, **settings):
     return reading, list(convert_rows(numbered, reading, place, set()))
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), max_size=6).map(lambda sides: [0, 1, *sides]),
     st.sampled_from(PAIRS),
@@ -77,6 +78,7 @@ def test_numbers_beside_weak_polar_names_are_suspects(name):
 STRENGTHS = st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=30)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     STRENGTHS,
     st.lists(st.sampled_from([-3, -2, -1]), max_size=2),
@@ -98,8 +100,8 @@ def test_strengths_without_a_negative_number_are_refused_until_the_format_is_nam
         with pytest.raises(DataError, match=f"{key} has no negative number") as caught:
             read(rows)
         assert f"if every positive number prefers {names[1]}: --data.format {format}" in caught.value.hint
-    for settings in ({"format": format}, *([{}] if negative else [])):
-        reading, results = read(rows, **settings)
+    for more in ({"format": format}, *([{}] if negative else [])):
+        reading, results = read(rows, **more)
         assert reading.format == format and all(isinstance(result, Comparison) for result in results)
         assert {result.responses[result.judgments[0].better].text for result in results} == {GOOD}
 

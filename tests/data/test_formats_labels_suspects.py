@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -77,6 +77,7 @@ def lines_of(hint):
     return [settings_of(part) for part in offers if not part.strip().removeprefix("or, ").startswith("if ")]
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), min_size=1, max_size=8).map(lambda sides: [0, 1, *sides, 1, 0, 1]),
     st.sampled_from(CASES),
@@ -97,8 +98,8 @@ def test_a_label_that_nobody_understands_is_never_passed_over(sides, case, names
         except DataError as error:
             assert name in error.message and "--data." in error.hint and "--data.columns.chosen" not in error.hint
             # Every line that the refusal prints leads to a right reading, or to another refusal.
-            for settings in lines_of(error.hint):
-                misread(told, sides[: len(told)], columns=columns | settings["columns"])
+            for line in lines_of(error.hint):
+                misread(told, sides[: len(told)], columns=columns | line["columns"])
         else:
             assert reading.format == "labelled" and name in reading.describe()
             misread(rows, sides, columns=columns)

@@ -23,7 +23,7 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from ..sources import plain
-from .base import ASKED_FOR, REASONS, Format, Numbered
+from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
 from .labelled import LOOKS
@@ -36,7 +36,7 @@ from .strengths import HELPSTEER2, HELPSTEER3
 from .tokens import IDS
 from .unread import Unread, lost_columns, without
 from .votes import MULTIPREF, VOTES
-from .watch import ReadingInDoubt, watched
+from .watch import watched
 
 __all__ = [
     "ASKED_FOR",

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ...errors import DataError
 from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
 from ..rows import Row, RowPlace
 from .turns import Turns, check_order
@@ -45,6 +46,10 @@ class Refused(Exception):
     def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
         super().__init__(message)
         self.message, self.hint, self.undecided = message, hint, undecided
+
+
+class ReadingInDoubt(DataError):
+    """A row that puts the reading of the whole file in doubt: leaving out the row would not help the other rows."""
 
 
 class Format(NamedTuple):

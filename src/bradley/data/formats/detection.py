@@ -31,6 +31,7 @@ from .refusals import refusal, step_labels, steps_refused, unscorable
 from .strengths import check_signs
 from .ties import check_ties, new_ties
 from .unread import Unread
+from .votes import check_votes
 from .watch import Watch, agreeing, prefers
 from .words import decisive, polarity
 
@@ -67,6 +68,8 @@ def find_reading(
             return _preference(layout, columns), _beside(layout) if judged else None
         if judged and "label" not in columns:
             check_signs(rows, narrow)
+            if narrow == "votes":
+                check_votes(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
             return None, None
         return _any(layout, columns) if judged else (_unjudged(layout, columns), None)

@@ -9,7 +9,7 @@ from ...records import Candidates, Comparison, Judgment, Message, Rejected, Resp
 from .. import rows
 from ..rows import Row, RowPlace
 from .answers import Given
-from .base import Format, comparison, leaning, shared, unreadable
+from .base import Format, ReadingInDoubt, comparison, leaning, shared, unreadable
 from .labels import Label, Unknown, Verdict
 from .layout import Path, at_path, named, texts_of
 from .messages import normal
@@ -20,7 +20,6 @@ from .reading import Reading
 from .transcripts import answer, asked
 from .turns import Turns, turns
 from .unread import Unread
-from .watch import ReadingInDoubt
 
 SAID = ("margin", "weight", "tools", "chat_template_kwargs")
 """Columns read beside the prompt, the answers and the label."""

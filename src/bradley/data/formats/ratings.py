@@ -52,6 +52,8 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     """Return the label of a column with a list in each row: numbers for the answers, ranked names, or votes."""
     values = [value for value in layout.columns[path] if value not in (None, [])]
     kind, parts = layout.kinds[path], set(words(path))
+    # A row with a missing number is counted; the other rows say what the numbers are.
+    values = values if kind == "texts" else [value for value in values if _is_whole(value)]
     if kind not in ("numbers", "bools", "texts") or not all(isinstance(value, list) for value in values) or not values:
         return None
     by_name = wanted or bool(parts & LABEL)
@@ -63,8 +65,6 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         found = ranked_names(layout, path, answers)
         return found or (ballots(path, values, answers, aspects) if by_name and answers.names else None)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
-    if any(entry is None for value in values for entry in value):
-        return None
     if answers.number and lengths != {count}:
         if sense(words(path)) < 1:
             problem = f"{named(path)} may say which answer is the worse"
@@ -90,7 +90,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         value = at_path(row, path)
         if not isinstance(value, list) or not value:
             return None
-        if not all(isinstance(entry, int | float) for entry in value) or (answers.number and len(value) != count):
+        if not _is_whole(value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
         if is_missing(value, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)
@@ -98,6 +98,11 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return True for a list of numbers without a missing one."""
+    return isinstance(value, list) and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
 
 
 def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:

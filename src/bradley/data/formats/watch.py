@@ -6,9 +6,8 @@ Detection reads the first rows. A column that is empty there, or always says the
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ...errors import DataError
 from ..rows import Row, RowPlace, on_one_line
-from .base import FUNCTION, Refused
+from .base import FUNCTION, ReadingInDoubt, Refused
 from .labels import Answers, Label, Verdict, said_of
 from .layout import LONG, Layout, Path, leaves, marks_of, words
 from .suspects import WORTH, may_judge
@@ -19,10 +18,6 @@ EACH = 2
 """Rows kept for each value: a value that repeats is another sign than a value that does not."""
 MOST_PATHS = 400
 """Most columns that are watched."""
-
-
-class ReadingInDoubt(DataError):
-    """A row that puts the reading of the whole file in doubt: leaving out the row would not help the other rows."""
 
 
 class Watch:
