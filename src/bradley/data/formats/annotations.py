@@ -7,7 +7,7 @@ from typing import Any
 from ..rows import Row
 from .labels import BETTER, NEUTRAL, Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
-from .ratings import order_of
+from .orders import order_of
 from .ties import is_tie_name, is_true
 from .words import GOOD, LABEL, TIE, meaning, sense
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import NEUTRAL, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
+from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
+from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
 from .ties import is_true, tie_columns
-from .words import CORRECT, FAULTS, LABEL, LOSER, MEASURES, NOT, RANK, SCORE, TIE, VOTES, meaning, sense
+from .words import CORRECT, FAULTS, LABEL, LOSER, MEASURES, NOT, ORDER, RANK, SCORE, TIE, VOTES, sense
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
@@ -75,6 +76,13 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
     if judges and not _for_each_answer(values, meant):
         meant = ""
+    if problem := unclear_order(path, values, parts, wanted):
+        tier = 2 if parts & MEASURES and not wanted else 0
+        return Label((path,), "ranks", None, tier, aspects, problem, undecided=tier == 0)
+    if parts & ORDER and not parts & RANK:
+        meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in values) else ""
+    # A permutation that is its own inverse says the same as ranks and as the order of the answers.
+    same = bool(parts & ORDER) and all(is_own_inverse(value) for value in values if is_permutation(value))
     if meant == "scores" and (problem := missing_marks(path, numbers)):
         return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
@@ -92,6 +100,8 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
             return None
         if not _is_whole(value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
+        if same and is_permutation(value) and not is_own_inverse(value):
+            return Unknown(quoted(value), doubt=True)
         if is_missing(value, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)
         return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
@@ -177,52 +187,13 @@ def kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False
     if parts & FAULTS or parts & NOT or (parts & MEASURES and not wanted):
         return ""
     if parts & RANK:
-        return "ranks"
+        # Of the score of a rank nothing says whether the lowest or the highest is the best.
+        return "" if parts & SCORE else "ranks"
     if truth and parts & (LABEL | CORRECT | SCORE):
         return "truth"
     if parts & VOTES and all(value >= 0 for value in values):
         return "votes"
     return "scores" if parts & SCORE or wanted else ""
-
-
-def ranked_names(layout: Layout, path: Path, answers: Answers) -> Label | None:
-    """Return the label of a column with the names of the answers, the best first or with ranks beside."""
-    if not answers.names:
-        return None
-    read = names_in_order(path, answers)
-    verdicts = [read(row) for row in layout.rows if at_path(row, path)]
-    if any(isinstance(verdict, Unknown) for verdict in verdicts):
-        return None
-    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-    return Label((path,), "ranks", read, 0, aspects)
-
-
-def names_in_order(path: Path, answers: Answers) -> Reader:
-    """Return the function that reads ranked names; a list of numbers beside the names, if any, holds their ranks."""
-
-    def read(row: Row) -> Verdict | Unknown | None:
-        holder = at_path(row, path[:-1]) if path[:-1] else row
-        return order_of(at_path(row, path), holder if isinstance(holder, dict) else {}, answers)
-
-    return read
-
-
-def order_of(value: Any, beside: Row, answers: Answers) -> Verdict | Unknown | None:
-    """Return the verdict of a list of names, the best first, or by the list of ranks beside the names."""
-    if not isinstance(value, list) or not value:
-        return None
-    places = [meaning(name, answers.names, answers.marks) if isinstance(name, str) else None for name in value]
-    sides = [said.side if said else None for said in places]
-    if sorted(side for side in sides if side is not None) != list(range(len(answers.names))):
-        return Unknown(quoted(value))
-    ranks = [
-        inner
-        for key, inner in beside.items()
-        if set(words((key,))) & RANK and isinstance(inner, list) and len(inner) == len(value)
-    ]
-    numbers = ranks[0] if ranks and all(isinstance(rank, int | float) for rank in ranks[0]) else range(len(value))
-    merits = dict(zip(sides, (-float(rank) for rank in numbers), strict=True))
-    return Verdict(tuple(merits[side] for side in range(len(answers.names))))
 
 
 def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:

@@ -76,7 +76,9 @@ BEST = {"better", "best", "winner"}
 """Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
 TURNS = {"less", "least", "ascending", "reverse", "reversed", "inverse", "inverted", "opposite", "flipped", "swapped"}
 """Words that turn the meaning of a name round."""
-RANK = {"rank", "ranks", "ranking", "place"}
+RANK = {"rank", "ranks", "ranking", "rankings", "place", "places"}
+ORDER = {"ranking", "rankings", "ranked", "order", "ordering", "ordered", "sorted", "permutation", "argsort"}
+"""Words in the name of a list that may hold ranks, or the places of the answers with the best first."""
 FAULTS = WORSE | {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
