@@ -59,18 +59,11 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return None
     by_name = wanted or bool(parts & LABEL)
     aspects = len(parts - NEUTRAL - set(answers.stem))
-    if kind == "texts" and (wanted or parts & LABEL) and sense(words(path)) < 1 and answers.names:
-        problem = f"{named(path)} may say which answer is the worse"
-        return Label((path,), "votes", None, 0, aspects, problem)
     if kind == "texts":
-        found = ranked_names(layout, path, answers)
-        return found or (ballots(path, values, answers, aspects) if by_name and answers.names else None)
+        return _of_texts(layout, path, values, answers, by_name)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
     if answers.number and lengths != {count}:
-        if sense(words(path)) < 1:
-            problem = f"{named(path)} may say which answer is the worse"
-            return Label((path,), "votes", None, 0, aspects, problem) if by_name else None
-        return ballots(path, values, answers, aspects) if by_name and answers.names else None
+        return _of_annotators(path, values, answers) if by_name and answers.names else None
     numbers = [entry for value in values for entry in value]
     meant = kind_of_numbers(parts, numbers, wanted)
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
@@ -108,6 +101,22 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def _of_texts(layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool) -> Label | None:
+    """Return the label of a list of texts: ranked names, or the word of each annotator."""
+    if by_name and answers.names and sense(words(path)) < 1:
+        return _of_annotators(path, values, answers)
+    found = ranked_names(layout, path, answers)
+    return found or (_of_annotators(path, values, answers) if by_name and answers.names else None)
+
+
+def _of_annotators(path: Path, values: list[Any], answers: Answers) -> Label:
+    """Return the label of a list with the choice of each annotator, refused under a name for the worse answer."""
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    if sense(words(path)) < 1:
+        return Label((path,), "votes", None, 0, aspects, f"{named(path)} may say which answer is the worse")
+    return ballots(path, values, answers, aspects)
 
 
 def _is_whole(value: Any) -> bool:
