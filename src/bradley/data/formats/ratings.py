@@ -127,8 +127,8 @@ def _is_whole(value: Any) -> bool:
 def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:
     """Return True for lists of two numbers that count for the answers, and are no numbers of two annotators.
 
-    Annotators who give the place of an answer agree in some row. Numbers for the answers have the same sum in every
-    row, such as one for the better answer, or reach beyond the places of two answers and a tie.
+    Annotators who give the place of an answer agree in some row. Numbers for the answers differ and have the same sum
+    in every row, such as one for the better answer, or reach beyond the places of two answers and a tie.
 
     Args:
         alone: True for a single row of a file whose lists count for the answers.
@@ -136,7 +136,8 @@ def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = 
     if meant == "truth":
         return all(sum(map(bool, value)) == 1 for value in values) and (alone or len(values) >= FEWEST_ROWS)
     highest = max(entry for value in values for entry in value)
-    return alone or highest > 2 or (len({sum(value) for value in values}) == 1 and len(values) >= FEWEST_ROWS)
+    differ = all(len(set(value)) == len(value) for value in values) and len({sum(value) for value in values}) == 1
+    return alone or highest > 2 or (differ and len(values) >= FEWEST_ROWS)
 
 
 def missing_marks(path: Path, numbers: Sequence[float]) -> str:
