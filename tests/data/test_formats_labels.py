@@ -335,12 +335,21 @@ def test_a_number_beside_answers_named_by_hand_stops_the_load():
         ),
         *(("B >> A", 1), ("A = B", TIE), ("left", 0), ("second", 1), ("one", 0), ("output_b", 1), ("both good", TIE)),
         *(("c", None), ("A is worse", None), ("not A", None), ("a b", None), ("good", None), ("gpt-4", None)),
+        *(("A-", None), ("!A", None), ("A<", None), (">A", None), ("A+", None), ("~A", None), ("\u00acA", None)),
+        *(("B--", None), ("A?", None), ("A/B", None), ("-A", None), ("a <", None), ("!tie", None), ("\u2260 B", None)),
+        *(("[[A]]", 0), ("**B**", 1), ("(a)", 0), ("<b>", 1), ("A.", 0), ("'B'", 1), ("Answer: A", 0), ("`a`", 0)),
         *(("A>C", None), ("", None), ("-", None), ("A or B", None)),
     ],
 )
 def test_words_of_labels(word, side):
     said = meaning(word, [("output_a",), ("output_b",)], ("a", "b"))
     assert (said.side if said else None) == side
+
+
+def test_names_inside_objects_name_a_side_by_what_differs():
+    names = [("outputA", "answer"), ("outputB", "answer")]
+    found = [meaning(word, names, ("a", "b")) for word in ("OUTPUTB", "outputa.answer", "answer", "outputA")]
+    assert [said and said.side for said in found] == [1, 0, None, 0]
 
 
 KEYS = [

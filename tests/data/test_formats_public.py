@@ -77,9 +77,10 @@ def test_every_chosen_answer_is_better_than_every_rejected_one():
 def test_a_negative_strength_prefers_the_first_response(format, key, strength):
     row = {**SAMPLES[format], key: strength}
     sides = (0, 1) if strength < 0 else (1, 0)
-    assert as_pairs(one(row).prompt) == [("user", "hi")] and replies(one(row)) == ["yo", "no"]
-    assert one(row).judgments == (Judgment(*sides, margin=abs(strength)),)
-    assert one(row, strength_as="weight").judgments == (Judgment(*sides, weight=abs(strength)),)
+    result = one(row, format=format)
+    assert as_pairs(result.prompt) == [("user", "hi")] and replies(result) == ["yo", "no"]
+    assert result.judgments == (Judgment(*sides, margin=abs(strength)),)
+    assert one(row, format=format, strength_as="weight").judgments == (Judgment(*sides, weight=abs(strength)),)
     tie = {**row, key: 0}
     assert one(tie).reason == "no_judgment"
     assert one(tie, equal_scores="tie").judgments == (Judgment(0, 1, 0.5, margin=0.0),)

@@ -23,7 +23,7 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from ..sources import plain
-from .base import ASKED_FOR, REASONS, Format, Numbered
+from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
 from .labelled import LOOKS
@@ -36,6 +36,7 @@ from .strengths import HELPSTEER2, HELPSTEER3
 from .tokens import IDS
 from .unread import Unread, lost_columns, without
 from .votes import MULTIPREF, VOTES
+from .watch import watched
 
 __all__ = [
     "ASKED_FOR",
@@ -187,10 +188,12 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
     if labelled is None:
         return fixed(format)
     narrow = "" if labelled else _narrow(rows)
-    found = find_reading(rows, narrow, columns, name, judged)
+    found, watch = find_reading(rows, narrow, columns, name, judged)
     if found is None and not narrow:
         raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
-    return found or fixed(narrow)
+    reading = found or fixed(narrow)
+    reading.watch = watch or reading.watch
+    return reading
 
 
 def fixed(format: str) -> Reading:
@@ -227,6 +230,7 @@ def convert_rows(
 
     Raises:
         DataError: a row does not have the shape of its format, and `count_faults` is False.
+        ReadingInDoubt: a row says that the reading of the file is wrong; no such row is left out.
         StopRequested: the process was asked to stop.
     """
     for number, row in rows:
@@ -235,6 +239,8 @@ def convert_rows(
         try:
             here = RowPlace(place.name, place.stem, number, place.settings, place.notes)
             result = _result(row, reading, here, taken)
+        except ReadingInDoubt:
+            raise
         except DataError as error:
             result = counted(error, number, count_faults)
         yield result
@@ -284,6 +290,8 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
     # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
     except RecursionError as error:
         raise here.fault("values nested too deeply", "values of a few levels") from error
+    if reading.watch is not None:
+        watched(reading.watch, row, here)
     reading.count(row)
     if isinstance(result, Rejected):
         return result

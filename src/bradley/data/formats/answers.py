@@ -1,10 +1,11 @@
 """Answers: the columns, or the list in a column, that hold the two or K answers to a prompt."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..rows import Row
+from ..rows import Row, quoted
 from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import (
     SPOKEN,
@@ -21,7 +22,7 @@ from .layout import (
     words,
 )
 from .messages import HOLDERS, holder, is_turns, normal
-from .ratings import kind_of_numbers
+from .ratings import is_missing, kind_of_numbers, missing_marks
 from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
@@ -138,7 +139,12 @@ def rating(layout: Layout, family: Family) -> int:
 def find_polar(layout: Layout) -> tuple[Path, Path] | None:
     """Return the columns of the better and the worse answer, named by a polar word; None for none or several."""
     found: list[tuple[int, Path, Path]] = []
-    spoken = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
+    spoken = [
+        path
+        for path in layout.of_kind("text", "turns")
+        # A label such as `winner` is named by a polar word as well, and holds no answers.
+        if ANSWER & set(words(path)) or _mostly_spoken(layout, path)
+    ]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:
         parts = [word for word in words(path) if word not in CARRIERS]
@@ -249,6 +255,8 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
             continue
         if all(isinstance(value, bool | int | float) for value in column):
             meant = kind_of_numbers(parts, column)
+            # A mark of a missing score is no score.
+            meant = "" if meant == "scores" and missing_marks(key, column) else meant
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
             clear = parts & (LABEL | CORRECT) or all(set(words((value,))) <= DECISIVE for value in column)
             meant = "polar" if clear and len(set(column)) > 1 else ""
@@ -258,12 +266,13 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
             tier = ("ranks", "scores", "votes", "truth", "polar").index(meant)
             aspects = len(parts - LABEL - SCORE - CORRECT - {"rank", "is"})
             kind = "truth" if meant == "polar" else "scores" if meant == "votes" else meant
-            found.append(Label(((*path, "*", *key),), kind, _inner_reader(entries, key, meant), tier, aspects))
+            lowest = min((value for value in column if not isinstance(value, str)), default=0)
+            found.append(Label(((*path, "*", *key),), kind, _inner_reader(entries, key, meant, lowest), tier, aspects))
     return tuple(found)
 
 
-def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str) -> Reader:
-    """Return the function that reads a label inside the objects of a list."""
+def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str, lowest: float) -> Reader:
+    """Return the function that reads a label inside the objects of a list; `lowest` is the lowest number so far."""
 
     def read(row: Row) -> Verdict | Unknown | None:
         merits = []
@@ -271,8 +280,10 @@ def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str) -> Reade
             value = at_path(entry, key) if isinstance(entry, dict) else None
             if meant == "polar" and isinstance(value, str):
                 value = polarity(value)
-            if value is None or not isinstance(value, int | float):
+            if not isinstance(value, int | float) or not math.isfinite(value):
                 return None
+            if is_missing([value], lowest):
+                return Unknown(quoted(value), doubt=True)
             merits.append(-float(value) if meant == "ranks" else float(value))
         return Verdict(tuple(merits)) if merits else None
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ...errors import DataError
 from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
 from ..rows import Row, RowPlace
 from .turns import Turns, check_order
@@ -11,6 +12,8 @@ from .turns import Turns, check_order
 Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
 """Rows with their place in the file from 1; rows left out by a user's function are among the rows as `Rejected`."""
 NUL = chr(0)
+FUNCTION = "--data.format module:function"
+"""The setting that reads any rows, for hints."""
 
 
 REASONS = {
@@ -30,6 +33,23 @@ ASKED_FOR = frozenset({"score_ratio", "left_out", "no_judgment"})
 
 `data.equal_scores` decides about ties, the usual rows without a judgment.
 """
+
+
+class Refused(Exception):
+    """A file whose columns cannot be told, in words.
+
+    Attributes:
+        message, hint: as of every error.
+        undecided: True if more rows may decide.
+    """
+
+    def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.undecided = message, hint, undecided
+
+
+class ReadingInDoubt(DataError):
+    """A row that puts the reading of the whole file in doubt: leaving out the row would not help the other rows."""
 
 
 class Format(NamedTuple):

@@ -4,19 +4,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .answers import rating
+from .base import FUNCTION, Refused
 from .labels import DETAILS, Answers, said_of, values_of
 from .layout import Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
-from .refusals import FUNCTION, Refused
-from .words import LABEL
+from .words import LABEL, REMARKS
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
+PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
+"""Names of two answers for words of labels such as A, first and left."""
 MOST_SIDES = 3
 """Most different values of a label beside chosen and rejected: two sides and a tie."""
 FEWEST_WORDS = 3
 """Fewest words of a text that may be a prompt."""
-REMARKS = {"comment", "comments", "note", "notes", "reason", "rationale", "explanation", "justification", "feedback"}
-"""Words in the name of a column about the answers."""
 
 
 def check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = ()) -> None:
@@ -55,7 +55,6 @@ def check_named(layout: Layout) -> None:
 
 def check_beside(layout: Layout) -> None:
     """Raise `Refused` for a column with the name and the values of a label beside chosen and rejected."""
-    pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
     for path in layout.columns:
         values = [value for value in layout.columns[path] if value is not None and value != ""]
         # The words of the two sides themselves, as in chosen_rank, name no label.
@@ -63,7 +62,7 @@ def check_beside(layout: Layout) -> None:
         if not parts & LABEL or parts & DETAILS or layout.kinds[path] not in ("text", "number"):
             continue
         shown = Counter(str(value) for value in values)
-        said = [said_of(value, pair) for value in values]
+        said = [said_of(value, PAIR) for value in values]
         if 2 <= len(shown) <= MOST_SIDES and all(meant and (meant.digit or 0) <= 2 for meant in said):
             raise Refused(
                 f"{named(path)} beside chosen and rejected may be a label: {values_of(shown)}",

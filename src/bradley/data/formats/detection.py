@@ -1,14 +1,11 @@
 """Detection of the columns of a file: the answers, the label and the prompt, from what the first rows hold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ...common.text import and_more
 from ...errors import DataError
 from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
-from .annotations import find_annotations
 from .answers import (
     ANSWER,
     Given,
@@ -20,22 +17,23 @@ from .answers import (
     of_paths,
     whole,
 )
-from .base import Format
-from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
+from .base import FUNCTION, Format, Refused
+from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
+from .choice import choose_label, find_likely, next_step, taken
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
-from .ratings import find_labels
 from .reading import Reading
-from .refusals import FUNCTION, Refused, refusal, step_labels, steps_refused, unscorable
+from .refusals import refusal, step_labels, steps_refused, unscorable
+from .strengths import check_signs
+from .ties import check_ties, new_ties
 from .unread import Unread
-from .words import polarity
-
-FEWEST_AGAINST = 4
-"""Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
+from .votes import check_votes
+from .watch import Watch, agreeing, prefers
+from .words import decisive, polarity
 
 
 class Undecided(DataError):
@@ -44,7 +42,7 @@ class Undecided(DataError):
 
 def find_reading(
     rows: Sequence[Row], narrow: str, columns: Mapping[str, str], name: str, judged: bool = True
-) -> Reading | None:
+) -> tuple[Reading | None, Watch | None]:
     """Return the reading of a file with answers and a label, or with a prompt in parts; None for other files.
 
     Args:
@@ -54,6 +52,9 @@ def find_reading(
         name: name of the file, for messages.
         judged: False for rows to score, which need no label.
 
+    Returns:
+        The reading, and the watch over labels of later rows, which also holds for a reading by fixed columns.
+
     Raises:
         Undecided: more rows are needed.
         DataError: the columns cannot be told, or must not be read as they are.
@@ -62,12 +63,16 @@ def find_reading(
     given = _named_by_hand(columns)
     try:
         if given is not None:
-            return _by_hand(layout, given, columns) if judged else _preference(layout, columns)
+            return _by_hand(layout, given, columns) if judged else (_preference(layout, columns), None)
         if narrow == "preference" and "label" not in columns:
-            return _preference(layout, columns)
+            return _preference(layout, columns), _beside(layout) if judged else None
+        if judged and "label" not in columns:
+            check_signs(rows, narrow)
+            if narrow == "votes":
+                check_votes(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
-            return None
-        return _any(layout, columns) if judged else _unjudged(layout, columns)
+            return None, None
+        return _any(layout, columns) if judged else (_unjudged(layout, columns), None)
     except Refused as error:
         kind = Undecided if error.undecided else DataError
         raise kind(f"{name}: {error.message}", error.hint) from None
@@ -84,47 +89,87 @@ def _named_by_hand(columns: Mapping[str, str]) -> Given | None:
     return of_paths(tuple(paths[name] for name in order), order, family)
 
 
-def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> Reading | None:
+def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[Reading | None, Watch | None]:
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
     check_prompt(layout, prompt, given.answers.paths)
-    label, others = _label(layout, given, prompt, columns, strict=not _polar(given.answers.names))
-    if label is None:
-        return _preference(layout, columns)
-    if given.answers.marks or not _polar(given.answers.names):
-        return reading_of(_columns(layout, prompt, given, label), others)
-    # Names such as good and bad say themselves which is better; only a label that says otherwise is in the way.
-    if label.read and all(_says_first(label.read(row)) for row in layout.rows):
-        return _preference(layout, columns)
-    raise Refused(
-        f"{label.name} does not always prefer {columns['chosen']}, which data.columns names as chosen",
-        f"read the label in a function of your own: {FUNCTION}",
-    )
+    label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
+    if label is not None and (given.answers.marks or not _polar(given)):
+        return reading_of(_columns(layout, prompt, given, label), others), _as_labelled(layout, given, label)
+    watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
+    return _preference(layout, columns), watch
 
 
-def _polar(names: Sequence[Path]) -> bool:
+def _as_labelled(layout: Layout, given: Given, label: Label) -> Watch:
+    """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties."""
+    every = [*agreeing(label), new_ties(layout.rows)]
+    return Watch((), given.answers, label.paths, None, every)
+
+
+def _as_named(
+    layout: Layout,
+    given: Given,
+    prompt: Prompt,
+    columns: Mapping[str, str],
+    label: Label | None,
+    better: str,
+) -> Watch:
+    """Return the watch over a pair of answers of which one is the better by its name.
+
+    Args:
+        label: label that prefers the better answer in the first rows; None for none.
+        better: name of the better answer, for messages.
+
+    Raises:
+        Refused: a label that does not always prefer the better answer.
+    """
+    check_ties(layout, taken(prompt, given))
+    place = given.answers.paths.index(CHOSEN) if CHOSEN in given.answers.paths else 0
+    every = [prefers(label, place, better)] if label else []
+    for row in layout.rows:
+        for holds in every:
+            holds(row)
+
+    def check(later: Layout) -> None:
+        check_beside(later)
+        check_ties(later, taken(prompt, given))
+        found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
+        if found is not None and (label is None or found.paths != label.paths):
+            hint = f"if {better} is the better answer of every row: --data.ignore {','.join(map(named, found.paths))}"
+            if len(found.paths) == 1:
+                hint = f"name the label: --data.columns.label {found.name}; {hint}"
+            raise Refused(f"{found.name} may be the label of {given.shown}", f"{hint}; or use {FUNCTION}")
+
+    used = taken(prompt, given) | set(label.paths if label else ())
+    return Watch(layout.rows, given.answers, used, check, every)
+
+
+def _beside(layout: Layout) -> Watch:
+    """Return the watch over labels beside chosen and rejected."""
+
+    def check(later: Layout) -> None:
+        check_named(later)
+        check_beside(later)
+        check_ties(later, {CHOSEN, REJECTED})
+
+    check_ties(layout, {CHOSEN, REJECTED})
+    return Watch(layout.rows, PAIR, (CHOSEN, REJECTED), check)
+
+
+def _polar(given: Given) -> bool:
     """Return True for names of which one is called good or bad."""
-    return any(polarity(named(name)) is not None for name in names)
+    return any(polarity(named(name)) is not None for name in given.answers.names)
 
 
-def _says_first(verdict: object) -> bool:
-    """Return True for a verdict for the first answer, or none."""
-    return verdict is None or (isinstance(verdict, Verdict) and verdict.merits[0] > max(verdict.merits[1:]))
+def _decisive(given: Given) -> bool:
+    """Return True for names of which one can mean nothing but the better or the worse answer."""
+    return any(decisive(named(name)) for name in given.answers.names)
 
 
 def _wanted(columns: Mapping[str, str], key: str) -> Path | None:
     """Return the path of a column that the user named; None for none."""
     return (key,) if key in columns else None
-
-
-def _wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
-    """Return the path of the label that the user named; None for none. A path into lists is a column of its own."""
-    if "label" not in columns:
-        return None
-    name = columns["label"]
-    path = tuple(name.split("."))
-    return (name,) if "." not in name else path if path in layout.columns else ("label",)
 
 
 def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
@@ -207,35 +252,46 @@ def _not_ranked(layout: Layout) -> bool:
     return bool(entries) and (contents * 2 < len(entries) or prompts * 2 < len(layout.rows))
 
 
-def _any(layout: Layout, columns: Mapping[str, str]) -> Reading:
+def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | None]:
     """Return the reading of rows that no format of fixed columns fits.
 
     Raises:
         Refused: no answers, no label, or several of either that nothing tells apart.
     """
     unlabelled: list[Given] = []
-    likely: list[Path] = []
+    likely: list[tuple[Label, str]] = []
     for group in (find_named(layout), find_families(layout), find_lists(layout)):
-        found = []
+        found: list[tuple[Reading, Watch]] = []
         for given in group:
             prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
-            label, others = _label(layout, given, prompt, columns)
+            label, others = choose_label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
                 check_prompt(layout, prompt, given.answers.paths, label.paths)
-                found.append(reading_of(_columns(layout, prompt, given, label), others))
+                reading = reading_of(_columns(layout, prompt, given, label), others)
+                found.append((reading, _as_labelled(layout, given, label)))
             else:
                 unlabelled.append(given)
-                likely += [path for other in others if other.problem and len(other.paths) == 1 for path in other.paths]
+                labels = find_likely(layout, given, prompt, others)
+                used = taken(prompt, given)
+                likely += [(one, next_step(layout, labels, given.answers, used)) for one in labels]
         if len(found) == 1:
             return found[0]
         if found:
-            shown = " or ".join(reading.rule for reading in found)
+            shown = " or ".join(reading.rule for reading, _ in found)
             raise Refused(f"the answers may be read in several ways: {shown}", f"choose with {FUNCTION}")
     if polar := find_polar(layout):
-        prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
-        return pair_reading(prompt, *polar)
-    raise refusal(layout, unlabelled, list(dict.fromkeys(likely)))
+        return _by_names(layout, polar, columns)
+    names = dict.fromkeys(label.name for label, _ in likely)
+    raise refusal(layout, unlabelled, list(names), likely[0][1] if likely else "")
+
+
+def _by_names(layout: Layout, polar: tuple[Path, Path], columns: Mapping[str, str]) -> tuple[Reading, Watch]:
+    """Return the reading of a better and a worse answer by their names, if no label beside them says otherwise."""
+    given = of_paths(polar, polar, None)
+    prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
+    label, _ = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
+    return pair_reading(prompt, *polar), _as_named(layout, given, prompt, columns, label, named(polar[0]))
 
 
 def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:
@@ -286,86 +342,3 @@ def _columns(layout: Layout, prompt: Prompt, given: Given, label: Label | None) 
         if label and label.read and isinstance(verdict := label.read(row), Verdict)
     }
     return Columns(prompt, given, label, turn if whole else None, graded=max(strengths, default=0) > 1)
-
-
-def _label(
-    layout: Layout, given: Given, prompt: Prompt, columns: Mapping[str, str], strict: bool = False
-) -> tuple[Label | None, list[Label]]:
-    """Return the label of the answers, and the other columns that may be labels.
-
-    Args:
-        strict: True to raise an error for a column that may be a label by its values alone.
-
-    Raises:
-        Refused: several labels that nothing tells apart, or a label that is not understood.
-    """
-    used = {*prompt.paths, *given.answers.paths}
-    wanted = _wanted_label(layout, columns)
-    if given.inner and wanted is None:
-        order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
-        first, *rest = order
-        same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
-        return _checked(layout, [first, *same]), [label for label in rest if label not in same]
-    found = find_labels(layout, given.answers, used, wanted)
-    found += find_annotations(layout, given.answers, used, wanted)
-    found = [replace(label, tier=0) if wanted else label for label in found]
-    for tier in (0, 1, 2):
-        here = [label for label in found if label.tier == tier]
-        good = [label for label in here if label.read and not label.problem]
-        if good:
-            fewest = min(label.aspects for label in good)
-            label = _checked(layout, [label for label in good if label.aspects == fewest])
-            _check_scores(layout, label, found)
-            return label, [other for other in found if other is not label]
-        if bad := [label for label in here if label.problem and (tier == 0 or strict)]:
-            raise _unread_label(bad, given)
-    if wanted is not None:
-        raise Refused(f"{columns['label']} names no side of {given.shown}", f"correct the data, or use {FUNCTION}")
-    return None, found
-
-
-def _checked(layout: Layout, labels: list[Label]) -> Label:
-    """Return the first of several labels, if all say the same; raise `Refused` otherwise."""
-    first = labels[0]
-    readers = [label.read for label in labels if label.read]
-    if all(len({read(row) for read in readers}) == 1 for row in layout.rows):
-        return first
-    names = and_more([label.name for label in labels], 4)
-    hint = f"name it: --data.columns.label {labels[0].name}" if len(first.paths) == 1 and "*" not in first.name else ""
-    raise Refused(
-        f"several columns may be the label: {names}", f"{hint}, or use {FUNCTION}" if hint else f"use {FUNCTION}"
-    )
-
-
-def _check_scores(layout: Layout, label: Label, found: Sequence[Label]) -> None:
-    """Raise `Refused` if a label of bare numbers says the opposite of the scores of the two sides in every row."""
-    if label.kind != "choice" or any(word.isalpha() for row in layout.rows for word in [label.shown(row)]):
-        return
-    for scores in (other for other in found if other.kind in ("scores", "votes") and other.read and other.tier == 1):
-        pairs = [(label.read(row), scores.read(row)) for row in layout.rows if label.read and scores.read]
-        told = [
-            (one.merits[0] - one.merits[1]) * (two.merits[0] - two.merits[1])
-            for one, two in pairs
-            if isinstance(one, Verdict) and isinstance(two, Verdict) and len(one.merits) == len(two.merits) == 2
-        ]
-        told = [agreement for agreement in told if agreement]
-        if len(told) >= FEWEST_AGAINST and all(agreement < 0 for agreement in told):
-            raise Refused(
-                f"{label.name}, counted from the first answer, says the opposite of {scores.name} in every row",
-                f"read the one that is right in a function of your own: {FUNCTION}",
-            )
-
-
-def _unread_label(labels: Sequence[Label], given: Given) -> Refused:
-    """Return the error for columns that may be labels and are not understood."""
-    problems = "; ".join(label.problem for label in labels)
-    names = ",".join(label.name for label in labels)
-    undecided = all(label.undecided for label in labels)
-    hint = f"read the label in a function of your own: {FUNCTION}"
-    # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
-    if all(label.tier == 2 for label in labels):
-        names = names.replace(", ", ",")
-        hint = f"if none is a label: --data.ignore {names}; or {hint}"
-        if len(labels[0].paths) == 1:
-            hint = f"name the label: --data.columns.label {labels[0].name}; or, {hint}"
-    return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)

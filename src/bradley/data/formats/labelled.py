@@ -9,7 +9,7 @@ from ...records import Candidates, Comparison, Judgment, Message, Rejected, Resp
 from .. import rows
 from ..rows import Row, RowPlace
 from .answers import Given
-from .base import Format, comparison, leaning, shared, unreadable
+from .base import Format, ReadingInDoubt, comparison, leaning, shared, unreadable
 from .labels import Label, Unknown, Verdict
 from .layout import Path, at_path, named, texts_of
 from .messages import normal
@@ -106,7 +106,8 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
     if isinstance(verdict, Unknown):
         if verdict.doubt:
             hint = "correct or remove the row, or use --data.format module:function"
-            raise at.fault(f"{verdict.word} as {label.name}", "a label as in the first rows", hint)
+            fault = at.fault(f"{verdict.word} as {label.name}", "a label as in the first rows", hint)
+            raise ReadingInDoubt(fault.message, fault.hint)
         return Rejected(at.row, "unread_label", f"{verdict.word} as {label.name}")
     if verdict is None:
         return Rejected(at.row, "no_judgment", f"no label in {label.name}")

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 from ...common.text import and_more
 from ..rows import Row, quoted
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .words import FAULTS, FILLER, LABEL, NOT, RANK, SCORE, TIE, VOTES, Said, meaning
+from .words import FILLER, LABEL, MEASURES, RANK, SCORE, STRENGTH, TIE, VOTES, Said, meaning, sense
 
-WORSE = {"loser", "worse", "worst", "rejected", "lost"}
-"""Words in the name of a column that says which answer is worse."""
 BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "best", "chosen", "selected"}
 """Words that make a truth value of one side a label."""
 ABOUT = {
@@ -88,6 +86,7 @@ class Label:
         problem: the reason why the label is not read.
         undecided: True if more rows may decide.
         shown: returns the label of a row as a text, for counts.
+        agreeing: other columns that said the same in the first rows.
     """
 
     paths: tuple[Path, ...]
@@ -98,6 +97,7 @@ class Label:
     problem: str = ""
     undecided: bool = False
     shown: Callable[[Row], str] = field(default=lambda row: "")
+    agreeing: tuple["Label", ...] = ()
 
     @property
     def name(self) -> str:
@@ -137,12 +137,12 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     about = not by_name and parts & ABOUT and not parts & set(answers.stem)
     if not wanted and (parts & DETAILS or about):
         return None
-    if by_name and not wanted and (doubt := _doubt(path, answers, values)):
+    if by_name and (doubt := _doubt(path, answers, values)):
         return Label((path,), "choice", None, 0, len(parts - NEUTRAL - set(answers.stem)), doubt)
     if label := by_names_of_models(layout, path, answers, by_name):
         return label
     numbers = layout.kinds[path] == "number"
-    if (len(counts) > MOST_VALUES and not numbers) or (len(answers.names) > 2 and WORSE & set(words(path))):
+    if (len(counts) > MOST_VALUES and not numbers) or (len(answers.names) > 2 and sense(words(path)) < 1):
         return None
     if label := _of_one_side(layout, path, answers, values):
         return label
@@ -191,12 +191,21 @@ def _doubt(path: Path, answers: Answers, values: list[Any]) -> str:
     parts = set(words(path))
     said = [said_of(value, answers) for value in values]
     sides = bool(said) and all(meant and (meant.side is not None or meant.digit in (0, 1, 2)) for meant in said)
-    if sides and (parts & (NOT | {"less", "least"}) or (parts & FAULTS and not parts & WORSE)):
+    if sides and sense(words(path)) == 0:
         return f"{named(path)} may say which answer is the worse"
-    marks = {*answers.marks, "a", "b"} if len(answers.names) == 2 else set()
-    if sides and set(values) <= {0, 1} and len(parts & marks) == 1 and not parts & BETTER:
+    if parts & STRENGTH and not any(isinstance(value, str) for value in values):
+        return (
+            f"{named(path)} says how strong a preference is, and names no side: {values_of(Counter(map(str, values)))}"
+        )
+    one = len(answers.names) == 2 and len(parts & side_marks(answers)) == 1
+    if sides and set(values) <= {0, 1} and one and not parts & BETTER:
         return f"{named(path)} holds 0 and 1, and names one side"
     return ""
+
+
+def side_marks(answers: Answers) -> set[str]:
+    """Return the words that may stand for a side in a name: marks of the answers, a and b, first and second."""
+    return {*answers.marks, "a", "b", *(mark for order in MARKS.values() for mark in order[:2])}
 
 
 def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
@@ -207,7 +216,7 @@ def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
     signed = [value for value in values if isinstance(value, int | float) and value]
     if len(signed) == len([value for value in values if value]) and signed and min(signed) < 0 < max(signed):
         return True
-    if not 2 <= len(counts) <= 4 or not repeats or (ABOUT & parts and not parts & set(answers.stem)):
+    if not 2 <= len(counts) <= 4 or not repeats or ((ABOUT | MEASURES) & parts and not parts & set(answers.stem)):
         return False
     pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
     said = [said_of(value, pair) for value in values]
@@ -275,7 +284,7 @@ def base_of(digits: set[int], sides: int) -> tuple[int | None, bool]:
 def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
     """Return the function that reads a label of one value."""
     sides = answers.number or len(answers.names)
-    worse = bool(WORSE & set(words(path))) and not {"better", "best", "winner"} & set(words(path))
+    worse = sense(words(path)) == -1
     known: dict[Any, Verdict | Unknown | None] = {}
 
     def read(row: Row) -> Verdict | Unknown | None:
@@ -307,7 +316,8 @@ def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
 
 def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bool) -> Label | None:
     """Return the label of a column that repeats a short text of one side, such as the name of a model, or an answer."""
-    if not by_name or layout.kinds[path] != "text":
+    meant = sense(words(path))
+    if not by_name or layout.kinds[path] != "text" or (meant == -1 and len(answers.names) != 2):
         return None
     groups = [
         family.paths
@@ -317,11 +327,13 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
     for paths in [answers.paths, *groups]:
         if len(paths) != len(answers.names) or any(layout.kinds.get(one) != "text" for one in paths):
             continue
-        read = _equal(path, paths, answers)
+        read = _equal(path, paths, answers, worse=meant == -1)
         verdicts = [read(row) for row in layout.rows if at_path(row, path) not in (None, "")]
         if any(isinstance(verdict, Unknown) for verdict in verdicts) or not any(map(_decided, verdicts)):
             continue
         aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+        if meant == 0:
+            return Label((path,), "choice", None, 0, aspects, f"{named(path)} may say which answer is the worse")
 
         def shown(row: Row, read: Reader = read) -> str:
             verdict = read(row)
@@ -338,8 +350,8 @@ def _decided(verdict: Verdict | Unknown | None) -> bool:
     return isinstance(verdict, Verdict) and len(set(verdict.merits)) > 1
 
 
-def _equal(path: Path, paths: Sequence[Path], answers: Answers) -> Reader:
-    """Return the function that reads a label equal to a value of one side."""
+def _equal(path: Path, paths: Sequence[Path], answers: Answers, worse: bool) -> Reader:
+    """Return the function that reads a label equal to a value of one side, the better or the worse one."""
 
     def read(row: Row) -> Verdict | Unknown | None:
         value = at_path(row, path)
@@ -347,7 +359,7 @@ def _equal(path: Path, paths: Sequence[Path], answers: Answers) -> Reader:
             return None
         same = [float(at_path(row, one) == value) for one in paths]
         if sum(same) == 1.0:
-            return Verdict(tuple(same))
+            return Verdict(tuple(1.0 - one for one in same) if worse else tuple(same))
         said = said_of(value, answers)
         return Verdict((0.0,) * len(paths)) if said and said.side == TIE else Unknown(quoted(value))
 

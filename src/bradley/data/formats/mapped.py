@@ -117,6 +117,12 @@ def _renamed(row: Row, columns: Mapping[str, str], at: RowPlace) -> Row:
     # All values are read before any column leaves, so that two columns may trade names.
     values = {name: _value(row, source, at) for name, source in columns.items()}
     gone = set(columns.values())
+    read = gone | {source.split(".")[0] for source in gone}
+    for name in ("chosen", "rejected"):
+        # A label under the very name of a side would be lost with the column that is replaced.
+        if name in columns and name not in read and row.get(name) not in (None, "", [], values[name]):
+            found = f"a column {name} of its own beside {columns[name]}"
+            raise at.fault(found, f"one column for {name}", "read such rows with --data.format module:function")
     return {key: value for key, value in row.items() if key not in gone} | values
 
 

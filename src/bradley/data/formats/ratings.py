@@ -3,16 +3,23 @@
 The numbers stand in a column for each side, or in a list as long as the answers are many.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import NEUTRAL, WORSE, Answers, Label, Reader, Unknown, Verdict, base_of, said_of, scalar, values_of
+from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .words import CORRECT, FAULTS, LABEL, MEASURES, NOT, RANK, SCORE, TIE, TIES, VOTES, meaning
+from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
+from .ties import is_true, tie_columns
+from .words import CORRECT, FAULTS, LABEL, LOSER, MEASURES, NOT, ORDER, RANK, SCORE, TIE, VOTES, sense
 
+FEWEST_ROWS = 4
+"""Fewest rows from which numbers of two annotators would agree at least once."""
+MISSING = {-1, -9, -99, -999, -9999}
+"""Numbers that mark a missing score."""
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
 
@@ -30,7 +37,8 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
     # A named column with a twin for the other answer is read together with the twin, not as an index.
     families = [family for family in families if wanted is None or wanted in family.paths]
     found = [label for family in families if (label := per_side(layout, family, answers))]
-    taken = {path for label in found for path in label.paths}
+    # A column that says whether a row is a tie names no side.
+    taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
     for path in layout.columns:
         if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
             continue
@@ -45,36 +53,104 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     """Return the label of a column with a list in each row: numbers for the answers, ranked names, or votes."""
     values = [value for value in layout.columns[path] if value not in (None, [])]
     kind, parts = layout.kinds[path], set(words(path))
+    # A row with a missing number is counted; the other rows say what the numbers are.
+    values = values if kind == "texts" else [value for value in values if _is_whole(value)]
     if kind not in ("numbers", "bools", "texts") or not all(isinstance(value, list) for value in values) or not values:
         return None
     by_name = wanted or bool(parts & LABEL)
     aspects = len(parts - NEUTRAL - set(answers.stem))
     if kind == "texts":
-        found = ranked_names(layout, path, answers)
-        return found or (ballots(path, values, answers, aspects) if by_name and answers.names else None)
+        return _of_texts(layout, path, values, answers, by_name)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
-    if any(entry is None for value in values for entry in value):
-        return None
     if answers.number and lengths != {count}:
-        return ballots(path, values, answers, aspects) if by_name and answers.names else None
-    meant = kind_of_numbers(parts, [entry for value in values for entry in value], wanted)
-    if meant == "truth" and parts & LABEL and count == 2 and not _one_hot(values):
+        return _of_annotators(path, values, answers) if by_name and answers.names else None
+    numbers = [entry for value in values for entry in value]
+    meant = kind_of_numbers(parts, numbers, wanted)
+    judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
+    if judges and not _for_each_answer(values, meant):
         meant = ""
+    if problem := unclear_order(path, values, parts, wanted):
+        tier = 2 if parts & MEASURES and not wanted else 0
+        return Label((path,), "ranks", None, tier, aspects, problem, undecided=tier == 0)
+    if parts & ORDER and not parts & RANK:
+        meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in values) else ""
+    # A permutation that is its own inverse says the same as ranks and as the order of the answers.
+    same = bool(parts & ORDER) and all(is_own_inverse(value) for value in values if is_permutation(value))
+    if meant == "scores" and (problem := missing_marks(path, numbers)):
+        return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
         unclear = answers.number and not parts & MEASURES and len({str(value) for value in values}) > 1
         problem = f"{named(path)} holds a number for each answer, or of each annotator"
-        return Label((path,), "scores", None, 0 if by_name else 2, aspects, problem) if unclear else None
+        # Further rows may show how many there are of each.
+        undecided = judges and len(values) < FEWEST_ROWS
+        tier = 0 if by_name else 2
+        return Label((path,), "scores", None, tier, aspects, problem, undecided) if unclear or undecided else None
+    lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
         value = at_path(row, path)
         if not isinstance(value, list) or not value:
             return None
-        if not all(isinstance(entry, int | float) for entry in value) or (answers.number and len(value) != count):
+        if not _is_whole(value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
+        if same and is_permutation(value) and not is_own_inverse(value):
+            return Unknown(quoted(value), doubt=True)
+        if is_missing(value, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
+            return Unknown(quoted(value), doubt=True)
         return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def _of_texts(layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool) -> Label | None:
+    """Return the label of a list of texts: ranked names, or the word of each annotator."""
+    if by_name and answers.names and sense(words(path)) < 1:
+        return _of_annotators(path, values, answers)
+    found = ranked_names(layout, path, answers)
+    return found or (_of_annotators(path, values, answers) if by_name and answers.names else None)
+
+
+def _of_annotators(path: Path, values: list[Any], answers: Answers) -> Label:
+    """Return the label of a list with the choice of each annotator, refused under a name for the worse answer."""
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    if sense(words(path)) < 1:
+        return Label((path,), "votes", None, 0, aspects, f"{named(path)} may say which answer is the worse")
+    return ballots(path, values, answers, aspects)
+
+
+def _is_whole(value: Any) -> bool:
+    """Return True for a list of numbers without a missing one."""
+    return isinstance(value, list) and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
+
+
+def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:
+    """Return True for lists of two numbers that count for the answers, and are no numbers of two annotators.
+
+    Annotators who give the place of an answer agree in some row. Numbers for the answers differ and have the same sum
+    in every row, such as one for the better answer, or reach beyond the places of two answers and a tie.
+
+    Args:
+        alone: True for a single row of a file whose lists count for the answers.
+    """
+    if meant == "truth":
+        return all(sum(map(bool, value)) == 1 for value in values) and (alone or len(values) >= FEWEST_ROWS)
+    highest = max(entry for value in values for entry in value)
+    differ = all(len(set(value)) == len(value) for value in values) and len({sum(value) for value in values}) == 1
+    return alone or highest > 2 or (differ and len(values) >= FEWEST_ROWS)
+
+
+def missing_marks(path: Path, numbers: Sequence[float]) -> str:
+    """Return the reason why scores are not read: a number such as -1 that may mark a missing score; "" for none."""
+    below = {number for number in numbers if number < 0}
+    if len(below) != 1 or not below <= MISSING or set(numbers) <= {-1, 0, 1}:
+        return ""
+    return f"{named(path)} holds {below.pop():g} among scores, which may mark a missing score"
+
+
+def is_missing(numbers: Sequence[float], lowest: float) -> bool:
+    """Return True if a number may mark a missing score, in a file whose first rows have no score below 0."""
+    return lowest >= 0 and any(number in MISSING for number in numbers)
 
 
 def _one_hot(values: Sequence[Sequence[Any]]) -> bool:
@@ -121,52 +197,13 @@ def kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False
     if parts & FAULTS or parts & NOT or (parts & MEASURES and not wanted):
         return ""
     if parts & RANK:
-        return "ranks"
+        # Of the score of a rank nothing says whether the lowest or the highest is the best.
+        return "" if parts & SCORE else "ranks"
     if truth and parts & (LABEL | CORRECT | SCORE):
         return "truth"
     if parts & VOTES and all(value >= 0 for value in values):
         return "votes"
     return "scores" if parts & SCORE or wanted else ""
-
-
-def ranked_names(layout: Layout, path: Path, answers: Answers) -> Label | None:
-    """Return the label of a column with the names of the answers, the best first or with ranks beside."""
-    if not answers.names:
-        return None
-    read = names_in_order(path, answers)
-    verdicts = [read(row) for row in layout.rows if at_path(row, path)]
-    if any(isinstance(verdict, Unknown) for verdict in verdicts):
-        return None
-    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-    return Label((path,), "ranks", read, 0, aspects)
-
-
-def names_in_order(path: Path, answers: Answers) -> Reader:
-    """Return the function that reads ranked names; a list of numbers beside the names, if any, holds their ranks."""
-
-    def read(row: Row) -> Verdict | Unknown | None:
-        holder = at_path(row, path[:-1]) if path[:-1] else row
-        return order_of(at_path(row, path), holder if isinstance(holder, dict) else {}, answers)
-
-    return read
-
-
-def order_of(value: Any, beside: Row, answers: Answers) -> Verdict | Unknown | None:
-    """Return the verdict of a list of names, the best first, or by the list of ranks beside the names."""
-    if not isinstance(value, list) or not value:
-        return None
-    places = [meaning(name, answers.names, answers.marks) if isinstance(name, str) else None for name in value]
-    sides = [said.side if said else None for said in places]
-    if sorted(side for side in sides if side is not None) != list(range(len(answers.names))):
-        return Unknown(quoted(value))
-    ranks = [
-        inner
-        for key, inner in beside.items()
-        if set(words((key,))) & RANK and isinstance(inner, list) and len(inner) == len(value)
-    ]
-    numbers = ranks[0] if ranks and all(isinstance(rank, int | float) for rank in ranks[0]) else range(len(value))
-    merits = dict(zip(sides, (-float(rank) for rank in numbers), strict=True))
-    return Verdict(tuple(merits[side] for side in range(len(answers.names))))
 
 
 def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
@@ -177,10 +214,16 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
     if not values or any(value is None for value in values):
         return None
-    meant = kind_of_numbers(parts, values)
-    ties = _tie_columns(layout, family) if meant == "truth" else ()
+    # One of two numbers says which side is the worse; of more numbers under such a name nothing says the meaning.
+    worse = sense(family.stem) == -1
+    meant = kind_of_numbers(parts - LOSER | {"winner"} if worse else parts, values)
+    ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
-    rows = [[_number(at_path(row, path)) or 0 for path in (*family.paths, *ties)] for row in layout.rows]
+    rows = [
+        [_number(at_path(row, path)) or 0 for path in family.paths]
+        + [float(is_true(at_path(row, path)) or False) for path in ties]
+        for row in layout.rows
+    ]
     if not meant and parts & LABEL and family.kind != "digit":
         # A number for each side under the name of a label is the share, or the worth, of the side.
         meant = "votes" if all(min(row) >= 0 and abs(sum(row) - 1) < CLOSE for row in rows) else "scores"
@@ -191,16 +234,20 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
         differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
         return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
     outcome = meant == "truth" and bool(parts & LABEL) and count == 2
-    worse = bool(parts & WORSE)
+    numbers = [value for value in values if value is not None]
+    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
+        return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
+    lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
         found = [_number(at_path(row, path)) for path in family.paths]
         if any(number is None for number in found):
             return None
-        if any(_number(at_path(row, path)) for path in ties):
+        if any(is_true(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
-        return Verdict(tuple(sign * number for number in found if number is not None))
+        numbers = [number for number in found if number is not None]
+        return Unknown(quoted(numbers), doubt=True) if is_missing(numbers, lowest) else _signed(numbers, sign)
 
     def shown(row: Row) -> str:
         verdict = read(row)
@@ -212,6 +259,11 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     kind = "choice" if outcome else meant
     return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
+
+
+def _signed(numbers: Sequence[float], sign: float) -> Verdict:
+    """Return the verdict of a number for each side."""
+    return Verdict(tuple(sign * number for number in numbers))
 
 
 def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
@@ -236,22 +288,14 @@ def _same_marks(family: Family, answers: Answers) -> bool:
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
 
 
-def _tie_columns(layout: Layout, family: Family) -> tuple[Path, ...]:
-    """Return the columns for ties beside a column per outcome."""
-    return tuple(
-        path
-        for path in layout.columns
-        if set(words(path)) & TIES and set(words(path)) - TIES - {"bad", "good"} <= set(family.stem)
-    )
-
-
 def _number(value: Any) -> float | None:
     """Return a number, also one written as text; None for anything else."""
     if isinstance(value, bool | int | float):
-        return float(value)
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, str):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
     return None

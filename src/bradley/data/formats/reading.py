@@ -8,6 +8,7 @@ from ..rows import Row
 from .base import Format
 from .layout import Path
 from .unread import Unread
+from .watch import Watch
 
 MOST_SHOWN = 8
 """Most different labels shown with their counts."""
@@ -26,6 +27,7 @@ class Reading:
         counts: label -> number of rows.
         unread: columns that are not read.
         answers: columns with the answers; empty for a format of fixed columns.
+        watch: checks that later rows hold no label that the first rows did not show; None if all labels are read.
     """
 
     format: str
@@ -36,6 +38,7 @@ class Reading:
     counts: Counter[str] = field(default_factory=Counter)
     unread: Unread = field(default_factory=lambda: Unread(()))
     answers: tuple[Path, ...] = ()
+    watch: Watch | None = None
 
     def count(self, row: Row) -> None:
         """Count the label of a row."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from ..rows import quoted
 from .answers import ANSWER, Given
+from .base import FUNCTION, Refused
 from .layout import LONG, Layout, Path, named, words
 from .prompts import ABOUT, QUESTION
 from .words import LABEL
 
-FUNCTION = "--data.format module:function"
 STEP = {"step", "steps", "process"}
 RATED = {
     "label",
@@ -28,27 +28,16 @@ MOST_NAMED = 12
 MOST_VALUES = 4
 
 
-class Refused(Exception):
-    """A file whose columns cannot be told, in words.
-
-    Attributes:
-        message, hint: as of every error.
-        undecided: True if more rows may decide.
-    """
-
-    def __init__(self, message: str, hint: str, undecided: bool = False) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.undecided = message, hint, undecided
-
-
-def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused:
+def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused:
     """Return the error for a file without a reading.
 
     Args:
         unlabelled: answers that were found, each without a label.
-        likely: columns that may be labels by their values.
+        likely: names of columns that may be labels.
+        step: the hint about these columns; "" for none.
     """
-    for found in (_token_ids(layout), _steps(layout), _without_label(layout, unlabelled, likely), _alone(layout)):
+    without_label = _without_label(layout, unlabelled, likely, step)
+    for found in (_token_ids(layout), _steps(layout), without_label, _alone(layout)):
         if found is not None:
             return found
     hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
@@ -144,18 +133,15 @@ def step_labels(texts: Sequence[Sequence[object]], labels: Sequence[Sequence[obj
     return all(list(row) == sorted(row, key=lambda value: not value) for row in labels)
 
 
-def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[Path]) -> Refused | None:
+def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused | None:
     """Return the refusal of answers without a label, or of one answer in each row."""
     several = [given for given in unlabelled if len(given.answers.names) > 1]
     if several:
         first, second = map(named, several[0].answers.names[:2])
         shown, line = several[0].shown, f"--data.columns.chosen {first} --data.columns.rejected {second}"
         if likely:
-            names = ", ".join(map(named, likely))
-            return Refused(
-                f"{shown} hold the answers, and {names} may be the label; {described(layout)}",
-                f"name the label: --data.columns.label {named(likely[0])}; or use {FUNCTION}",
-            )
+            names = ", ".join(likely)
+            return Refused(f"{shown} hold the answers, and {names} may be the label; {described(layout)}", step)
         return Refused(
             f"{shown} hold the answers, and no column says which is better; {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",

@@ -1,15 +1,21 @@
 """HelpSteer: two responses and the strength of the preference, from -3 (the first) to 3 (the second)."""
 
 import re
+from collections.abc import Sequence
 
 from ...records import Comparison, Judgment, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
-from .base import Format, comparison, has
+from .base import FUNCTION, Format, Refused, comparison, has
 from .turns import Turns, turns
 
 MARKED_TURN = re.compile(r"\n<extra_id_1>(Assistant|User)\n")
 """Marker between the turns of a prompt in HelpSteer2."""
+COLUMNS = {
+    "helpsteer2": ("preference_strength", "response_2"),
+    "helpsteer3": ("overall_preference", "response2"),
+}
+"""Format -> the column of the strengths, and the answer that a positive strength prefers."""
 STRONGEST = 3
 """Largest strength of a preference."""
 
@@ -55,6 +61,26 @@ def _by_strength(row: Row, key: str, prompt: Turns, answers: list[str], at: RowP
         judgment = Judgment(better, 1 - better, probability, weight=abs(strength) or 1.0)
     responses = [Response((Message("assistant", answer),)) for answer in answers]
     return comparison(prompt, responses, [judgment], at)
+
+
+def check_signs(rows_: Sequence[Row], format: str) -> None:
+    """Raise `Refused` for strengths without a sign: nothing says which answer a positive number prefers.
+
+    Args:
+        rows_: first rows.
+        format: key of the format that the rows fit; only formats of strengths are checked.
+    """
+    if format not in COLUMNS:
+        return
+    key, second = COLUMNS[format]
+    numbers = [row.get(key) for row in rows_]
+    told = [number for number in numbers if isinstance(number, int | float) and not isinstance(number, bool)]
+    if any(number > 0 for number in told) and not any(number < 0 for number in told):
+        raise Refused(
+            f"{key} has no negative number: a positive number may prefer {second}, or say how strong a preference is",
+            f"if every positive number prefers {second}: --data.format {format}; or use {FUNCTION}",
+            undecided=True,
+        )
 
 
 HELPSTEER2 = Format(

@@ -1,12 +1,13 @@
 """Votes: two responses and the choices of several annotators."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ...records import Comparison, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
-from .base import Format, comparison, leaning, texts_as_turns
+from .base import FUNCTION, Format, ReadingInDoubt, Refused, comparison, leaning, texts_as_turns
 from .turns import Turns, turns
 
 NAMES = (("response_a", "response_b"), ("chosen", "rejected"))
@@ -51,6 +52,22 @@ def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
     return _by_votes(prompt, sides, votes, at)
 
 
+def check_votes(rows_: Sequence[Row]) -> None:
+    """Raise `Refused` for lists of two numbers in every row: one of each annotator, or one for each answer."""
+    lists = [value for row in rows_ if isinstance(value := row.get("votes"), list) and value]
+    numbers = [vote for value in lists for vote in value if isinstance(vote, int | float)]
+    if not numbers or any(len(value) != 2 for value in lists) or any(isinstance(v, str) for vs in lists for v in vs):
+        return
+    hint = f"use {FUNCTION}"
+    if set(numbers) <= {0, 1}:
+        hint = f"if each number is the choice of an annotator, 0 for the first answer: --data.format votes; or {hint}"
+    raise Refused(
+        "votes holds two numbers in each row: the choices of two annotators, or the votes for each answer",
+        hint,
+        undecided=set(numbers) <= {0, 1},
+    )
+
+
 def _by_votes(prompt: Turns, sides: list[Turns], votes: Counter[str], at: RowPlace) -> Comparison | Rejected:
     """Return the comparison judged by votes.
 
@@ -87,6 +104,10 @@ def _side(vote: Any, at: RowPlace) -> str:
     """Return "a", "b" or "tie" for a vote in any spelling."""
     # `type` and not `isinstance`: true and false are integers in Python, and no votes.
     side = "ab"[vote] if type(vote) is int and vote in (0, 1) else str(vote).lower()
+    if isinstance(vote, int | float) and side not in SIDES:
+        # A larger number may be a count, and then every other list holds counts as well.
+        fault = at.fault(f"the vote {rows.quoted(vote)}", WANTED)
+        raise ReadingInDoubt(fault.message, fault.hint)
     if side not in SIDES:
         raise at.fault(f"the vote {rows.quoted(vote)}", WANTED)
     return side

@@ -65,31 +65,29 @@ SCORE = {
         "merit",
     ),
 }
-RANK = {"rank", "ranks", "ranking", "place"}
-FAULTS = {
+LOSER = {"loser", "worse", "worst", "rejected", "lost"}
+"""Words in the name of a label that names the worse answer."""
+WORSE = LOSER | {
+    *("reject", "dispreferred", "nonpreferred", "unpreferred", "unchosen", "unaccepted", "disfavored", "disliked"),
+    *("lose", "loses", "losing", "undesirable", "refused", "inferior"),
+}
+"""Words for the worse answer; every other set with such words is made from this one."""
+BEST = {"better", "best", "winner"}
+"""Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
+TURNS = {"less", "least", "ascending", "reverse", "reversed", "inverse", "inverted", "opposite", "flipped", "swapped"}
+"""Words that turn the meaning of a name round."""
+RANK = {"rank", "ranks", "ranking", "rankings", "place", "places"}
+ORDER = {"ranking", "rankings", "ranked", "order", "ordering", "ordered", "sorted", "permutation", "argsort"}
+"""Words in the name of a list that may hold ranks, or the places of the answers with the best first."""
+FAULTS = WORSE | {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
-    *("hallucination", "hallucinations", "flagged", "refusal", "severity", "mistakes", "bad", "negative", "failure"),
-    *("down", "downvote", "downvotes", "downvoted", "disliked", "dislikes", "reject", "rejects", "report", "reports"),
-    *(
-        "danger",
-        "dangerous",
-        "unhelpfulness",
-        "nll",
-        "ter",
-        "inferior",
-        "incorrect",
-        "wrong",
-        "refused",
-        "hallucinated",
-    ),
-    *("losing", "dispreferred", "unchosen", "unpreferred", "nonpreferred", "worst", "worse", "lost", "loser"),
+    *("hallucination", "hallucinations", "hallucinated", "flagged", "refusal", "severity", "mistakes", "failure"),
+    *("bad", "negative", "down", "downvote", "downvotes", "downvoted", "dislikes", "rejects", "report", "reports"),
+    *("danger", "dangerous", "unhelpfulness", "nll", "ter", "incorrect", "wrong"),
 }
 """Words for numbers of which the lower is the better."""
-DECISIVE = {
-    *("chosen", "rejected", "preferred", "nonpreferred", "dispreferred", "unpreferred", "winner", "loser", "accepted"),
-    *("better", "worse", "win", "lose", "non", "not"),
-}
+DECISIVE = WORSE | {"chosen", "preferred", "winner", "accepted", "better", "win", "non", "not"}
 """Words for the better and the worse answer that mean nothing else."""
 MEASURES = {
     *(
@@ -113,19 +111,28 @@ MEASURES = {
 """Words for numbers about an answer that say nothing of its worth."""
 VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
+STRENGTH = {"strength", "degree", "intensity", "likert", "scale", "slider", "extent", "magnitude"}
+"""Words for how strong a preference is; a number under such a name is no index of a side."""
+REMARKS = {
+    *("comment", "comments", "note", "notes", "reason", "reasons", "rationale", "explanation", "justification"),
+    *("feedback", "critique", "statement", "elaboration", "reasoning", "analysis"),
+}
+"""Words in the name of a column with words about the answers."""
 GOOD = {
     *("chosen", "preferred", "better", "best", "good", "pos", "positive", "win", "winner", "winning", "accepted"),
     *("accept", "favored", "favoured", "desirable", "liked", "wins", "won", "selected", "yes", "up", "w"),
 }
-BAD = {
-    *("rejected", "reject", "dispreferred", "nonpreferred", "unpreferred", "worse", "worst", "bad", "neg", "negative"),
-    *("lose", "loser", "losing", "unaccepted", "disfavored", "undesirable", "disliked", "lost", "loses", "refused"),
-    *("unchosen", "no", "down", "l"),
-}
+BAD = WORSE | {"bad", "neg", "negative", "no", "down", "l"}
 """Words for the better and the worse answer."""
 NOT = {"non", "not", "dis", "un"}
+WEAK = {"yes", "no", "up", "down", "pos", "neg", "positive", "negative"}
+"""Polar words that may as well be the content of the answers, such as an answer that says yes."""
 COMPARED = re.compile(r"(.+?)\s*(>+|<+|=+|~|\u2248|\u227b)\s*([^<>=]+)")
 """A comparison of two sides, such as A>B, A >> B and A=B."""
+
+
+PLAIN = re.compile(r"""<?[\s\w.,:;'"()\[\]{}|/\\*#_`-]*[^\W_][\s.,:;'"()\[\]{}|/\\*#_`]*>?""")
+"""A word or words without a sign that may turn the meaning round; brackets and stars around them say nothing."""
 
 
 class Said(NamedTuple):
@@ -151,10 +158,15 @@ def meaning(text: str, names: Sequence[Path], marks: Sequence[str]) -> Said | No
     """
     low = text.strip().lower()
     for place, name in enumerate(names):
-        if low in (name[-1].lower(), ".".join(name).lower()):
+        # In answer_a.text the last name is the same for every answer, and names none.
+        own = [part.lower() for part in name if not all(part in other for other in names)]
+        if low in (*own, ".".join(name).lower()):
             return Said(place)
     if found := COMPARED.fullmatch(low):
         return _compared(found, names, marks)
+    # A sign such as the ones of !A, A- and A< may turn the meaning round.
+    if not PLAIN.fullmatch(low):
+        return None
     parts = set(words((text.strip(),)))
     if (parts & TIES and parts <= TIES | BESIDE_TIES) or parts in NO_WINNER:
         return Said(TIE)
@@ -212,3 +224,22 @@ def polarity(text: str) -> int | None:
     if parts & GOOD:
         return 0 if parts & NOT else 1
     return None
+
+
+def sense(parts: Sequence[str]) -> int:
+    """Return 1 for the name of a label that names the better answer, -1 for the worse, and 0 for a doubt.
+
+    A word such as "not" or "less", and a word for a fault, leave a doubt. Of a word for the better and a word for the
+    worse answer the first counts, as in best_to_worst; with the worse first, nothing is certain.
+    """
+    if set(parts) & (NOT | TURNS | FAULTS - LOSER):
+        return 0
+    polar = [word for word in parts if word in LOSER | BEST]
+    if not polar or polar[0] in BEST:
+        return 1
+    return -1 if set(polar) <= LOSER else 0
+
+
+def decisive(text: str) -> bool:
+    """Return True for a polar name whose polar words mean nothing else."""
+    return bool(set(words((text,))) & (GOOD | BAD) - WEAK)

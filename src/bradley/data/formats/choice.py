@@ -1,0 +1,154 @@
+"""Choice of the label: one column among all that may say which answer is better, or a refusal in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ...common.text import and_more
+from .annotations import find_annotations
+from .answers import Given
+from .base import FUNCTION, Refused
+from .labels import Answers, Label, Verdict
+from .layout import Layout, Path, named
+from .prompts import Prompt
+from .ratings import find_labels
+from .suspects import find_suspects
+from .ties import with_ties
+
+FEWEST_AGAINST = 4
+"""Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
+
+
+def wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
+    """Return the path of the label that the user named; None for none. A path into lists is a column of its own."""
+    if "label" not in columns:
+        return None
+    name = columns["label"]
+    path = tuple(name.split("."))
+    return (name,) if "." not in name else path if path in layout.columns else ("label",)
+
+
+def choose_label(
+    layout: Layout, given: Given, prompt: Prompt, columns: Mapping[str, str], strict: bool = False
+) -> tuple[Label | None, list[Label]]:
+    """Return the label of the answers, and the other columns that may be labels.
+
+    Args:
+        strict: True to raise an error for every column that may be a label, understood or not.
+
+    Raises:
+        Refused: several labels that nothing tells apart, or a label that is not understood.
+    """
+    used = taken(prompt, given)
+    wanted = wanted_label(layout, columns)
+    if given.inner and wanted is None:
+        order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
+        first, *rest = order
+        same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
+        label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
+        return label, [label for label in rest if label not in same]
+    found = find_labels(layout, given.answers, used, wanted)
+    found += find_annotations(layout, given.answers, used, wanted)
+    found = [replace(label, tier=0) if wanted else label for label in found]
+    for tier in (0, 1, 2):
+        here = [label for label in found if label.tier == tier]
+        good = [label for label in here if label.read and not label.problem]
+        if good:
+            fewest = min(label.aspects for label in good)
+            label = _checked(layout, [label for label in good if label.aspects == fewest])
+            _check_scores(layout, label, found)
+            beside = [other for other in found if other.paths != label.paths]
+            label = with_ties(layout, label, used, given.answers)
+            return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
+        if bad := [label for label in here if label.problem and (tier == 0 or strict)]:
+            raise _unread_label(layout, bad, given, used)
+    if wanted is not None:
+        # A label that begins after the first rows is read once a row shows the values.
+        empty = all(value in (None, "", []) for value in layout.columns.get(wanted, []))
+        hint = f"correct the data, or use {FUNCTION}"
+        raise Refused(f"{columns['label']} names no side of {given.shown}", hint, undecided=empty)
+    if strict and (suspects := find_suspects(layout, given.answers, used)):
+        raise _unread_label(layout, suspects, given, used)
+    return None, found
+
+
+def taken(prompt: Prompt, given: Given) -> set[Path]:
+    """Return the columns that hold answers and parts of the prompt, under the published names as well."""
+    # A path into an object stays in its place after the user has named the path.
+    return {*prompt.paths, *given.answers.paths, *given.answers.names}
+
+
+def _checked(layout: Layout, labels: list[Label]) -> Label:
+    """Return the first of several labels, if all say the same; raise `Refused` otherwise."""
+    first = labels[0]
+    readers = [label.read for label in labels if label.read]
+    if all(len({read(row) for read in readers}) == 1 for row in layout.rows):
+        return replace(first, agreeing=tuple(label for label in labels[1:] if label.read))
+    names = and_more([label.name for label in labels], 4)
+    hint = f"name it: --data.columns.label {labels[0].name}" if len(first.paths) == 1 and "*" not in first.name else ""
+    raise Refused(
+        f"several columns may be the label: {names}", f"{hint}, or use {FUNCTION}" if hint else f"use {FUNCTION}"
+    )
+
+
+def _check_scores(layout: Layout, label: Label, found: Sequence[Label]) -> None:
+    """Raise `Refused` if a label of bare numbers says the opposite of the scores of the two sides in every row."""
+    if label.kind != "choice" or any(word.isalpha() for row in layout.rows for word in [label.shown(row)]):
+        return
+    for scores in (other for other in found if other.kind in ("scores", "votes") and other.read and other.tier == 1):
+        pairs = [(label.read(row), scores.read(row)) for row in layout.rows if label.read and scores.read]
+        told = [
+            (one.merits[0] - one.merits[1]) * (two.merits[0] - two.merits[1])
+            for one, two in pairs
+            if isinstance(one, Verdict) and isinstance(two, Verdict) and len(one.merits) == len(two.merits) == 2
+        ]
+        told = [agreement for agreement in told if agreement]
+        if len(told) >= FEWEST_AGAINST and all(agreement < 0 for agreement in told):
+            raise Refused(
+                f"{label.name}, counted from the first answer, says the opposite of {scores.name} in every row",
+                f"read the one that is right in a function of your own: {FUNCTION}",
+            )
+
+
+def _unread_label(layout: Layout, labels: Sequence[Label], given: Given, used: set[Path]) -> Refused:
+    """Return the error for columns that may be labels and are not understood."""
+    problems = "; ".join(label.problem for label in labels)
+    undecided = all(label.undecided for label in labels)
+    hint = next_step(layout, labels, given.answers, used)
+    return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)
+
+
+def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: set[Path]) -> str:
+    """Return the hint about columns that may be labels; a line is printed only if the line reads them, or none is one.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+    """
+    steps = [f"read the label in a function of your own: {FUNCTION}"]
+    # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
+    if all(label.tier == 2 for label in labels):
+        names = ",".join(named(path) for label in labels for path in label.paths)
+        steps.insert(0, f"if none is a label: --data.ignore {names}")
+    first = labels[0]
+    if len(first.paths) == 1 and _read_by_name(layout, first.paths[0], answers, used):
+        steps.insert(0, f"name the label: --data.columns.label {first.name}")
+    return "; or, ".join(steps)
+
+
+def _read_by_name(layout: Layout, path: Path, answers: Answers, used: set[Path]) -> bool:
+    """Return True for a column that is read as the label once the user names the column."""
+    found = find_labels(layout, answers, used, path) + find_annotations(layout, answers, used, path)
+    return bool(found) and all(label.read and not label.problem for label in found)
+
+
+def find_likely(layout: Layout, given: Given, prompt: Prompt, others: Sequence[Label]) -> list[Label]:
+    """Return the columns that may be the label of answers without one, each with a single path.
+
+    Args:
+        others: columns that were looked at, and are no label as they stand.
+    """
+    found = [label for label in others if label.problem and len(label.paths) == 1]
+    known = {label.paths for label in found}
+    if len(given.answers.names) > 1:
+        suspects = find_suspects(layout, given.answers, taken(prompt, given))
+        found += [label for label in suspects if label.paths not in known]
+    return found

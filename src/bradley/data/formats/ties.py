@@ -1,0 +1,102 @@
+"""Columns that say of a row that neither answer is better, such as is_tie beside a label."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..rows import Row, quoted
+from .base import FUNCTION, Refused
+from .labels import Answers, Label, Unknown, Verdict
+from .layout import Layout, Path, at_path, covered, named, words
+from .words import FILLER, LABEL
+
+CLEAR = {"tie", "ties", "tied", "draw", "bothbad", "undecided"}
+"""Words for a tie that mean nothing else in the name of a column."""
+ALIKE = {"equal", "equally", "same", "both", "neither"}
+"""Words for a tie unless the name says what is equal, such as same_model."""
+BESIDE = {"is", "was", "a", "bad", "good", "quality"}
+"""Words beside the word for a tie."""
+TRUE, FALSE = {"true", "yes", "1", "1.0", "tie"}, {"false", "no", "0", "0.0", ""}
+
+
+def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
+    """Return True for the name of a column that says that a row is a tie.
+
+    Args:
+        stem: words of the names of the answers, or of other columns of the label.
+    """
+    parts = set(words(path[-1:]))
+    if parts & CLEAR:
+        return parts - CLEAR <= BESIDE | FILLER | LABEL | set(stem) | ALIKE
+    return bool(parts & ALIKE) and parts - ALIKE <= BESIDE | LABEL
+
+
+def is_true(value: Any) -> bool | None:
+    """Return the truth value of a cell, False for an empty one; None for anything else."""
+    word = "" if value is None else str(value).strip().lower()
+    return True if word in TRUE else False if word in FALSE else None
+
+
+def tie_columns(layout: Layout, used: set[Path], stem: Collection[str] = ()) -> tuple[Path, ...]:
+    """Return the columns that say by name, and by truth values in every row, that a row is a tie."""
+    return tuple(
+        path
+        for path, values in layout.columns.items()
+        if is_tie_name(path, stem) and not covered(path, used) and all(is_true(value) is not None for value in values)
+    )
+
+
+def with_ties(layout: Layout, label: Label, used: set[Path], answers: Answers) -> Label:
+    """Return a label by which the rows that another column calls a tie are ties.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+    """
+    # Beside counts of votes, a number is the count of the votes for a tie.
+    paths = tuple(
+        path
+        for path in tie_columns(layout, used | set(label.paths), answers.stem)
+        if label.kind != "votes" or layout.kinds[path] == "bool"
+    )
+    read = label.read
+    if not paths or read is None:
+        return label
+
+    def tied(row: Row) -> Verdict | Unknown | None:
+        cells = [at_path(row, path) for path in paths]
+        if unclear := [cell for cell in cells if is_true(cell) is None]:
+            return Unknown(quoted(unclear[0]), doubt=True)
+        verdict = read(row)
+        if not any(map(is_true, cells)):
+            return verdict
+        # The label of a tie may be empty.
+        count = len(verdict.merits) if isinstance(verdict, Verdict) else answers.number
+        return Verdict((1.0,) * count) if count else verdict
+
+    def shown(row: Row) -> str:
+        return "tie" if any(is_true(at_path(row, path)) for path in paths) else label.shown(row)
+
+    return replace(label, paths=(*label.paths, *paths), read=tied, shown=shown)
+
+
+def check_ties(layout: Layout, used: set[Path]) -> None:
+    """Raise `Refused` for rows that are ties by a column, beside answers that are read by their names."""
+    for path in tie_columns(layout, used):
+        if any(map(is_true, layout.columns[path])):
+            raise Refused(
+                f"{named(path)} says that rows are ties, and the names of the answers say which one is better",
+                f"if {named(path)} says nothing of the answers: --data.ignore {named(path)}; or use {FUNCTION}",
+            )
+
+
+def new_ties(rows: Sequence[Row]) -> Callable[[Row], None]:
+    """Return the check that no row is a tie by a column that the first rows do not have."""
+    known = {key for row in rows for key in row}
+
+    def check(row: Row) -> None:
+        for key in row.keys() - known:
+            if is_tie_name((str(key),)) and is_true(row[key]):
+                hint = f"put such a row among the first rows, or use {FUNCTION}"
+                raise Refused(f"{named((str(key),))} says that the row is a tie", hint)
+
+    return check
