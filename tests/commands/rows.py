@@ -35,7 +35,7 @@ def call(name: str = "weather", **arguments: Any) -> dict[str, Any]:
 
 def tool(name: str = "weather", **parameters: Any) -> dict[str, Any]:
     """Make the description of a tool."""
-    properties = {"type": "object", "properties": parameters}
+    properties = {"type": "object", "properties": parameters or {"city": {"type": "string"}}}
     return {"type": "function", "function": {"name": name, "description": "Looks up.", "parameters": properties}}
 
 
@@ -44,6 +44,11 @@ def with_call(number: int, **fields: Any) -> dict[str, Any]:
     chosen = turn("", tool_calls=[call(city=f"Rome {number}")])
     prompt = [turn(f"Is it raining? {number}", "user")]
     return {"prompt": prompt, "chosen": [chosen], "rejected": [turn(f"No {number}.")], "tools": [tool()], **fields}
+
+
+def numbered(row: dict[str, Any], count: int = 30) -> list[dict[str, Any]]:
+    """Make rows that differ in the number of their texts."""
+    return [json.loads(json.dumps(row).replace("{n}", str(n))) for n in range(1, count + 1)]
 
 
 def write(path: Path | str, rows: Iterable[Any]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from bradley import Data, load_splits
 
-from .conftest import Commands, quick
+from .conftest import Commands
 from .rows import (
     CHAT,
     FULL,
@@ -19,6 +19,7 @@ from .rows import (
     followed,
     hinted,
     holds,
+    numbered,
     printed,
     show,
     tokenizer,
@@ -32,20 +33,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
 OWN: dict[str, Any] = {"model__vocab_size": None, "data__synthetic__comparisons": None}
 """Settings that a run on a file with a tokenizer of its own leaves out."""
 SIDES = {"chosen": "Seven it is, {n}.", "rejected": "Nine it is, {n}."}
-
-
-@pytest.fixture
-def bradley(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Commands:
-    """Commands in an empty folder, without a finished run."""
-    quick(monkeypatch, tmp_path, cache)
-    return Commands(tmp_path, tmp_path, capfd)
-
-
-def numbered(row: dict[str, Any], count: int = 30) -> list[dict[str, Any]]:
-    """Make rows that differ in the number of their texts."""
-    return [json.loads(json.dumps(row).replace("{n}", str(n))) for n in range(1, count + 1)]
 
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -65,9 +52,9 @@ def leaves(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("row", PARTS.values(), ids=PARTS)
-def test_every_part_of_a_prompt_is_read(bradley: Commands, row: dict[str, Any]) -> None:
+def test_every_part_of_a_prompt_is_read(reader: Commands, row: dict[str, Any]) -> None:
     rows = numbered({**row, **SIDES})
-    shown = followed(bradley, write("a.jsonl", rows))
+    shown = followed(reader, write("a.jsonl", rows))
     assert shown.ended.code == 0, shown.ended
     assert shown.train["prompts"] == 30
     for given, (chosen, rejected) in zip(rows, shown.sides, strict=False):
@@ -84,19 +71,19 @@ UNREAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("row", UNREAD.values(), ids=UNREAD)
-def test_a_part_that_is_not_read_is_named(bradley: Commands, row: dict[str, Any]) -> None:
+def test_a_part_that_is_not_read_is_named(reader: Commands, row: dict[str, Any]) -> None:
     name = next(iter(row))
     rows = write("a.jsonl", numbered({"prompt": "Which is it? {n}", **row, **SIDES}))
-    error = bradley.refused(3, "data", rows, says=name)
+    error = reader.refused(3, "data", rows, says=name)
     assert "not be read" in error
-    assert hinted(bradley("data", rows)) == ["--data.ignore", name]
-    assert bradley("data", rows, "--data.ignore", name).code == 0
+    assert hinted(reader("data", rows)) == ["--data.ignore", name]
+    assert reader("data", rows, "--data.ignore", name).code == 0
 
 
-def spoken(bradley: Commands, rows: list[dict[str, Any]], template: str, *options: str) -> str:
+def spoken(reader: Commands, rows: list[dict[str, Any]], template: str, *options: str) -> str:
     """Preview rows with a chat template."""
     tokenizer(template)
-    return printed(bradley, write("a.jsonl", rows), *TOKENIZER, *options)
+    return printed(reader, write("a.jsonl", rows), *TOKENIZER, *options)
 
 
 PHI = (
@@ -112,47 +99,47 @@ def template(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tools_and_calls_that_the_template_drops_stop_the_run(bradley: Commands, name: str) -> None:
-    screen = spoken(bradley, [with_call(n) for n in range(8)], template(name))
+def test_tools_and_calls_that_the_template_drops_stop_the_run(reader: Commands, name: str) -> None:
+    screen = spoken(reader, [with_call(n) for n in range(8)], template(name))
     for part in ("tools", "tool_calls"):
         assert f"{part} change nothing in 8 of the 8 comparisons with them" in screen
     assert "training stops here: tool_calls change nothing" in screen
     assert "empty" not in screen
 
 
-def test_calls_that_the_template_drops_end_training(bradley: Commands) -> None:
+def test_calls_that_the_template_drops_end_training(reader: Commands) -> None:
     write("a.jsonl", [with_call(n) for n in range(40)])
     tokenizer(CHAT)
-    config = bradley.settings(data__train="a.jsonl", model__tokenizer="./tok", **OWN)
-    error = bradley.refused(3, "train", config, "--output", "run", "--quiet", says="tool")
+    config = reader.settings(data__train="a.jsonl", model__tokenizer="./tok", **OWN)
+    error = reader.refused(3, "train", config, "--output", "run", "--quiet", says="tool")
     assert "change nothing" in error
 
 
-def test_the_plain_template_of_an_own_tokenizer_drops_calls(bradley: Commands) -> None:
+def test_the_plain_template_of_an_own_tokenizer_drops_calls(reader: Commands) -> None:
     rows = write("a.jsonl", [with_call(n) for n in range(8)])
-    screen = printed(bradley, rows, "--model.tokenizer", "train", "--model.vocab_size", "320")
+    screen = printed(reader, rows, "--model.tokenizer", "train", "--model.vocab_size", "320")
     assert "tool_calls change nothing in 8 of the 8 comparisons with them" in screen
 
 
 @pytest.mark.parametrize("name", ["ChatML", "Gemma"])
-def test_reasoning_that_the_template_drops_is_counted(bradley: Commands, name: str) -> None:
+def test_reasoning_that_the_template_drops_is_counted(reader: Commands, name: str) -> None:
     chosen = [turn("Seven.", reasoning_content="Count them one by one.")]
     rows = [
         {"prompt": [turn(f"How many? {n}", "user")], "chosen": chosen, "rejected": [turn("Nine.")]} for n in range(8)
     ]
-    screen = spoken(bradley, rows, template(name))
+    screen = spoken(reader, rows, template(name))
     assert re.search("reasoning changes? nothing in 8 of the 8", screen)
 
 
-def test_an_argument_of_a_row_that_the_template_drops_is_counted(bradley: Commands) -> None:
+def test_an_argument_of_a_row_that_the_template_drops_is_counted(reader: Commands) -> None:
     rows = numbered({**PAIR, "prompt": "Which? {n}", "chat_template_kwargs": {"enable_thinking": False}}, 8)
     for row in rows:
         row |= {side: [turn(row[side])] for side in ("chosen", "rejected")} | {"prompt": [turn(row["prompt"], "user")]}
-    screen = spoken(bradley, rows, CHAT)
+    screen = spoken(reader, rows, CHAT)
     assert "enable_thinking" in screen and "in 8 of the 8" in screen
 
 
-def test_words_that_a_template_cuts_are_counted(bradley: Commands) -> None:
+def test_words_that_a_template_cuts_are_counted(reader: Commands) -> None:
     cut = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
     )
@@ -160,7 +147,7 @@ def test_words_that_a_template_cuts_are_counted(bradley: Commands) -> None:
     rows = [
         {"prompt": [turn(f"How many? {n}", "user")], "chosen": chosen, "rejected": [turn("Nine.")]} for n in range(8)
     ]
-    screen = spoken(bradley, rows, cut + CHAT.partition("{% endfor %}")[2])
+    screen = spoken(reader, rows, cut + CHAT.partition("{% endfor %}")[2])
     assert "leaves out contents of assistant turns in 8 of 8 comparisons" in screen
 
 
@@ -168,7 +155,7 @@ EMPTY: dict[str, Any] = {"list": [], "text": "", "blank": "  ", "null": None}
 
 
 @pytest.mark.parametrize("prompt", EMPTY.values(), ids=EMPTY)
-def test_an_empty_prompt_is_no_prompt_and_no_question_leaks(bradley: Commands, prompt: Any) -> None:
+def test_an_empty_prompt_is_no_prompt_and_no_question_leaks(reader: Commands, prompt: Any) -> None:
     rows = [
         {"prompt": prompt, **{side: [turn(f"question {n}?", "user"), turn(f"{side} {n} {k}")] for side in SIDES}}
         for n in range(50)
@@ -178,7 +165,7 @@ def test_an_empty_prompt_is_no_prompt_and_no_question_leaks(bradley: Commands, p
     splits = load_splits(Data(train=str(path), valid_share=0.2), 0)
     train, valid = ({turns(comparison)[0] for comparison in found} for found in (splits.train, splits.evals["valid"]))
     assert train | valid == {f"question {n}?" for n in range(50)} and not train & valid and valid
-    assert show(bradley, path).train["prompts"] == 50
+    assert show(reader, path).train["prompts"] == 50
 
 
 def turns(comparison: Any) -> list[str]:
@@ -204,7 +191,7 @@ TEXTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("container", ["a.jsonl", "a.parquet"])
 @pytest.mark.parametrize("row", TEXTS.values(), ids=TEXTS)
 def test_messages_in_a_text_are_read_as_messages_or_refused(
-    bradley: Commands, row: dict[str, Any], container: str
+    reader: Commands, row: dict[str, Any], container: str
 ) -> None:
     rows = [{key: text.replace("{n}", str(n)) for key, text in row.items()} for n in range(8)]
     if container == "a.parquet":
@@ -214,7 +201,7 @@ def test_messages_in_a_text_are_read_as_messages_or_refused(
         pq.write_table(pa.Table.from_pylist(rows), container)
     else:
         write(container, rows)
-    shown = show(bradley, container)
+    shown = show(reader, container)
     if shown.ended.code:
         assert shown.ended.code == 3 and "message" in shown.ended.lines("error")[0]
         return
@@ -223,7 +210,7 @@ def test_messages_in_a_text_are_read_as_messages_or_refused(
 
 
 @pytest.mark.parametrize("library", ["datasets", "pandas"])
-def test_messages_in_a_csv_of_other_libraries_are_read(bradley: Commands, library: str) -> None:
+def test_messages_in_a_csv_of_other_libraries_are_read(reader: Commands, library: str) -> None:
     sides = [{side: [turn(f'it\'s "{n}"?', "user"), turn(f"{side} {n}")] for side in SIDES} for n in range(8)]
     if library == "datasets":
         from datasets import Dataset
@@ -233,7 +220,7 @@ def test_messages_in_a_csv_of_other_libraries_are_read(bradley: Commands, librar
         import pandas
 
         pandas.DataFrame(sides).to_csv("a.csv", index=False)
-    shown = show(bradley, "a.csv")
+    shown = show(reader, "a.csv")
     assert shown.ended.code == 0, shown.ended
     assert shown.sides[0] == ('user: it\'s "0"?\nassistant: chosen 0', 'user: it\'s "0"?\nassistant: rejected 0')
 
@@ -242,7 +229,7 @@ NAMED = {"default": CHAT, "tool_use": FULL.replace("{% if tools %}", "{% if tool
 
 
 @pytest.mark.parametrize("place", ["a folder", "the config"])
-def test_rows_with_tools_get_the_template_for_tools(bradley: Commands, place: str) -> None:
+def test_rows_with_tools_get_the_template_for_tools(reader: Commands, place: str) -> None:
     tokenizer(NAMED)
     assert Path("tok/additional_chat_templates/tool_use.jinja").exists()
     if place == "the config":
@@ -251,22 +238,22 @@ def test_rows_with_tools_get_the_template_for_tools(bradley: Commands, place: st
         config = json.loads(Path("tok/tokenizer_config.json").read_text())
         config["chat_template"] = [{"name": name, "template": text} for name, text in NAMED.items()]
         Path("tok/tokenizer_config.json").write_text(json.dumps(config))
-    shown = show(bradley, write("a.jsonl", [with_call(n) for n in range(8)]), *TOKENIZER)
+    shown = show(reader, write("a.jsonl", [with_call(n) for n in range(8)]), *TOKENIZER)
     assert holds(shown.texts(), ["<tools>", "Looks up."])
     assert '"Rome 0"' in shown.sides[0][0]
 
 
-def test_training_and_scores_use_the_template_for_tools(bradley: Commands) -> None:
+def test_training_and_scores_use_the_template_for_tools(reader: Commands) -> None:
     tokenizer(NAMED)
     write("a.jsonl", [with_call(n) for n in range(40)])
-    config = bradley.settings(data__train="a.jsonl", model__tokenizer="./tok", render__max_tokens=400, **OWN)
-    ended = bradley("train", config, "--output", "run", "--quiet")
+    config = reader.settings(data__train="a.jsonl", model__tokenizer="./tok", render__max_tokens=400, **OWN)
+    ended = reader("train", config, "--output", "run", "--quiet")
     assert ended.code == 0, ended
-    samples = (bradley.folder / "run/samples.json").read_text()
+    samples = (reader.folder / "run/samples.json").read_text()
     assert "<tools>" in samples and "Rome" in samples
     row = {"prompt": [turn("Is it raining?", "user")], "response": [turn("No.")]}
     write("in.jsonl", [row, {**row, "tools": [tool()]}, {**row, "tools": [tool("stocks")]}])
-    assert bradley("score", "--quiet", "run/model", "in.jsonl", "-o", "out.jsonl").code == 0
+    assert reader("score", "--quiet", "run/model", "in.jsonl", "-o", "out.jsonl").code == 0
     scored = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert len({one["score"] for one in scored}) == 3
 
@@ -280,12 +267,12 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("chosen", CALLS.values(), ids=CALLS)
-def test_a_call_is_no_empty_response(bradley: Commands, chosen: dict[str, Any]) -> None:
+def test_a_call_is_no_empty_response(reader: Commands, chosen: dict[str, Any]) -> None:
     rows = [
         {"prompt": [turn(f"question {n}?", "user")], "chosen": [chosen], "rejected": [turn(f"No {n}.")]}
         for n in range(8)
     ]
-    shown = show(bradley, write("a.jsonl", rows), "--data.empty", "drop")
+    shown = show(reader, write("a.jsonl", rows), "--data.empty", "drop")
     assert shown.ended.code == 0, shown.ended
     assert shown.train["findings"]["empty"]["count"] == 0 and shown.train["comparisons"] == 8
 
@@ -303,24 +290,24 @@ ANSWERS = {"response_a": "Put it on a shelf, {n}.", "response_b": "Nobody can re
     ],
 )
 def test_labels_under_the_names_of_answers_are_no_answers(
-    bradley: Commands, labels: tuple[str, str], more: dict[str, str]
+    reader: Commands, labels: tuple[str, str], more: dict[str, str]
 ) -> None:
     rows = numbered({"prompt": "Where? {n}", **ANSWERS, **more}, 8)
     for number, row in enumerate(rows):
         row["chosen"], row["rejected"] = labels if number % 2 else labels[::-1]
     path = write("a.jsonl", rows)
-    error = bradley.refused(3, "data", path, says="chosen")
+    error = reader.refused(3, "data", path, says="chosen")
     assert "label" in error or "names" in error
-    for number, (chosen, rejected) in enumerate(followed(bradley, path).sides):
+    for number, (chosen, rejected) in enumerate(followed(reader, path).sides):
         better, worse = ("shelf", "Nobody") if number % 2 else ("Nobody", "shelf")
         assert better in chosen and worse in rejected
 
 
-def test_a_transcript_as_prompt_becomes_turns(bradley: Commands) -> None:
+def test_a_transcript_as_prompt_becomes_turns(reader: Commands) -> None:
     tokenizer(CHAT)
     prompt = "\n\nHuman: hi {n}\n\nAssistant: Hello.\n\nHuman: And then?\n\nAssistant:"
     rows = numbered({"prompt": prompt, "chosen": " This.", "rejected": " That."}, 8)
-    shown = show(bradley, write("a.jsonl", rows), *TOKENIZER)
+    shown = show(reader, write("a.jsonl", rows), *TOKENIZER)
     asked = ("user", "hi 1"), ("assistant", "Hello."), ("user", "And then?")
     for text, answer in zip(shown.sides[0], ("This.", "That."), strict=True):
         turns = [*asked, ("assistant", answer)]
@@ -341,6 +328,6 @@ def test_a_transcript_as_prompt_becomes_turns(bradley: Commands) -> None:
         "<bos><start_of_turn>user\nhi {n}<end_of_turn>\n<start_of_turn>model\n",
     ],
 )
-def test_another_transcript_as_prompt_is_said(bradley: Commands, prompt: str) -> None:
+def test_another_transcript_as_prompt_is_said(reader: Commands, prompt: str) -> None:
     rows = numbered({"prompt": prompt, "chosen": " This.", "rejected": " That."}, 8)
-    assert "8 prompts look like transcripts" in printed(bradley, write("a.jsonl", rows))
+    assert "8 prompts look like transcripts" in printed(reader, write("a.jsonl", rows))
