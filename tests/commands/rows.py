@@ -19,6 +19,8 @@ FULL = (
     "{{ call.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}" + OPEN
 )
 """A template that writes tools, calls and the argument `mood`."""
+OWN: dict[str, Any] = {"model__vocab_size": None, "data__synthetic__comparisons": None}
+"""Settings that a run on a file with a tokenizer of its own leaves out."""
 TOKENIZER = ["--model.tokenizer", "./tok"]
 PAIR = {"prompt": "Which number?", "chosen": "Seven of them.", "rejected": "Nine of them."}
 

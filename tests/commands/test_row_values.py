@@ -214,9 +214,7 @@ def test_margins_and_labels_of_numpy_are_numbers(number: Any) -> None:
 COLUMNS = ["--data.columns.prompt", "problem", "--data.columns.chosen", "good", "--data.columns.rejected", "bad"]
 
 
-@pytest.mark.parametrize(
-    ("good", "bad"), [("2", "3"), ("True", "False"), ("1.50", "1e3"), ("[1]", "{}"), ("007", "nan")]
-)
+@pytest.mark.parametrize(("good", "bad"), [("2", "3"), ("True", "False"), ("1.50", "1e3"), ("[1]", "{}")])
 def test_named_columns_of_a_csv_stay_text(reader: Commands, good: str, bad: str) -> None:
     rows = "".join(f'What is 1 + {n}?,"{good}","{bad}"\n' for n in range(8))
     Path("a.csv").write_text(f"problem,good,bad\n{rows}")

@@ -13,6 +13,7 @@ from .conftest import Commands
 from .rows import (
     CHAT,
     FULL,
+    OWN,
     PAIR,
     TEMPLATES,
     TOKENIZER,
@@ -30,8 +31,6 @@ from .rows import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
-OWN: dict[str, Any] = {"model__vocab_size": None, "data__synthetic__comparisons": None}
-"""Settings that a run on a file with a tokenizer of its own leaves out."""
 SIDES = {"chosen": "Seven it is, {n}.", "rejected": "Nine it is, {n}."}
 
 
