@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .conftest import Commands, checked
-from .rows import CHAT, OWN, PAIR, TOKENIZER, numbered, printed, show, tokenizer, turn, write
+from .rows import CHAT, PAIR, TOKENIZER, numbered, printed, show, tokenizer, turn, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.transformers]
 
@@ -44,9 +44,10 @@ def test_all_faulty_rows_are_counted_and_may_be_left_out(reader: Commands, bad: 
 
 def test_broken_lines_are_counted(reader: Commands) -> None:
     path = write("a.jsonl", some(set(), {}, 60))
-    path.write_text(path.read_text() + '{"prompt": "cut', encoding="utf-8")
-    error = reader.refused(3, "data", path, says="row 61")
-    assert "1 of 61 rows" in error or "row 61" in error
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:20], '{"prompt": "cut\n', *lines[20:40], '{"prompt": "cut\n', *lines[40:]]))
+    error = reader.refused(3, "data", path, says="21")
+    assert "2 of 62 rows" in error and "42" in error
     assert show(reader, path, "--data.faulty", "drop").train["comparisons"] == 60
 
 
@@ -100,7 +101,7 @@ def test_one_prompt_in_all_rows_is_told(reader: Commands) -> None:
 def test_a_date_without_quotes_is_a_text(reader: Commands) -> None:
     Path("2024-07-26").mkdir()
     write("2024-07-26/a.jsonl", numbered({**PAIR, "prompt": "Which? {n}"}, 40))
-    config = reader.settings(**OWN, data__train="DATE", model__vocab_size=320)
+    config = reader.settings(data__train="DATE", data__synthetic__comparisons=None)
     config.write_text(config.read_text().replace('"DATE"', "2024-07-26"))
     ended = reader("plan", config, "--json")
     assert ended.code == 0, ended
@@ -124,9 +125,9 @@ LONG = [{**PAIR, "prompt": f"Which? {n}", "chosen": "Seven. " * (400 if n % 5 ==
 
 
 def test_pairs_left_out_on_request_are_no_rows_that_cannot_be_used(reader: Commands) -> None:
-    config = reader.settings(
-        data__train=str(write("a.jsonl", LONG)), data__synthetic__comparisons=None, render__over_long="drop"
-    )
+    held = {"data__valid": str(write("v.jsonl", LONG[1:5])), "data__valid_share": None}
+    source = {"data__train": str(write("a.jsonl", LONG)), "data__synthetic__comparisons": None}
+    config = reader.settings(**source, **held, data__leaked="drop", render__over_long="drop")
     ended = reader("train", config, "--output", "run", "--quiet")
     assert ended.code == 0, ended
 
@@ -173,10 +174,9 @@ def test_a_cache_that_cannot_be_written_is_called_one(
     assert "BRADLEY_CACHE" in ended.lines("hint")[0]
 
 
-def test_rows_that_go_for_a_reason_have_the_reason_in_the_error(reader: Commands) -> None:
+def test_an_empty_split_has_the_reason_in_the_error(reader: Commands) -> None:
     path = write("a.jsonl", [{**PAIR, "prompt": f"Which? {n}", "rejected": ""} for n in range(40)])
-    error = reader.refused(3, "data", path, "--data.empty", "drop", says="empty")
-    assert "40" in error
+    reader.refused(3, "data", path, "--data.empty", "drop", says="none is left (empty 40)")
 
 
 def test_the_preview_counts_token_ids_as_tokens(reader: Commands) -> None:

@@ -1,12 +1,13 @@
-"""Rows to score, by whole commands and the public class: what is not read is named, and no fault costs another score."""
+"""Rows to score, by whole commands and the public class: nothing unread goes unsaid, no fault costs another score."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from bradley import RewardModel, UserError
+from bradley import RewardModel, UserError, train
 
 from .conftest import Commands
 from .rows import numbered, write
@@ -31,7 +32,7 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
-@pytest.mark.parametrize("answers", [{"response": "Seven."}, {"responses": ["Seven.", "Nine."]}], ids=lambda a: [*a][0])
+@pytest.mark.parametrize("answers", [{"response": "Seven."}, {"responses": ["Seven.", "Nine."]}], ids=" ".join)
 def test_a_part_of_the_prompt_counts_or_stops(bradley: Commands, part: dict[str, Any], answers: dict[str, Any]) -> None:
     row = {"prompt": "Which number is it?", **answers}
     source = write("in.jsonl", [{**row, **part}, {**row, **part}])
@@ -79,3 +80,13 @@ def test_a_text_is_no_list_of_responses(bradley: Commands) -> None:
     with pytest.raises(UserError, match="45"):
         model.rank("Which number?", "45")
     assert [place for place, _ in model.rank("Which number?", ["45"])] == [0]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_notebook_without_gradients_trains_all_the_same(bradley: Commands, mode: Any) -> None:
+    rows = numbered({"prompt": "Which? {n}", "chosen": "Seven {n}.", "rejected": "Nine {n}."}, 40)
+    config = bradley.settings(data__train=None, data__synthetic__comparisons=None)
+    with mode():
+        run = train(config, train=rows, output="run")
+        assert not torch.is_grad_enabled()
+    assert (run.folder / "model/bradley.json").exists()
