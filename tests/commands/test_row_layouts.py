@@ -44,13 +44,37 @@ def test_a_public_layout_is_read_rightly_or_refused(reader: Commands, name: str)
         assert tuple(code[1] for code in found if code) in told
 
 
+LABELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "letters": ("a", "b", {}),
+    "names of columns": ("response_a", "response_b", {}),
+    "numbers": (0, 1, {}),
+    "names of models": ("gpt-4", "llama", {"model_a": "gpt-4", "model_b": "llama"}),
+}
+"""Label of the first answer and of the second, and columns beside them."""
+
+
+@pytest.mark.parametrize(("first", "second", "more"), LABELS.values(), ids=LABELS)
+def test_answers_named_by_hand_never_hide_the_label(reader: Commands, first: Any, second: Any, more: Any) -> None:
+    sides = {"response_a": "Put it on a shelf, {n}.", "response_b": "Nobody can really say, {n}."}
+    rows = numbered({"prompt": "Where? {n}", **sides, **more}, 8)
+    for place, row in enumerate(rows):
+        row["winner"] = second if place % 3 else first
+    options = ["--data.columns.chosen", "response_a", "--data.columns.rejected", "response_b"]
+    shown = show(reader, write("a.jsonl", rows), *options)
+    if shown.ended.code:
+        assert shown.ended.code == 3 and "winner" in shown.ended.lines("error")[0]
+    for place, (chosen, rejected) in enumerate(shown.sides):
+        better, worse = ("Nobody", "shelf") if place % 3 else ("shelf", "Nobody")
+        assert better in chosen and worse in rejected
+
+
 @pytest.mark.parametrize("key", ["annotator", "worker_id", ""])
 def test_rows_of_several_judges_are_votes(reader: Commands, key: str) -> None:
-    sides = {"response_a": "Put it on a shelf.", "response_b": "Nobody can really say."}
+    answers = ("Put it on a shelf.", "Nobody can really say.")
     rows = [
-        {**row, "winner": winner, **({key: f"judge {winner} {place}"} if key else {})}
-        for row in numbered({"prompt": "Where? {n}", **sides}, 8)
-        for place, winner in enumerate("aab")
+        {**row, "chosen": answers[choice], "rejected": answers[1 - choice], **({key: f"judge {place}"} if key else {})}
+        for row in numbered({"prompt": "Where? {n}"}, 8)
+        for place, choice in enumerate((0, 0, 1))
     ]
     splits = load_splits(Data(train=str(write("a.jsonl", rows)), valid_share=0.0), 0)
     told = [judgment for comparison in splits.train for judgment in comparison.judgments]
