@@ -185,6 +185,13 @@ def bradley(
     return Commands(tmp_path, ref, capfd)
 
 
+@pytest.fixture
+def reader(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    """Commands in an empty folder, without a finished run."""
+    quick(monkeypatch, tmp_path, cache)
+    return Commands(tmp_path, tmp_path / "no run", capfd)
+
+
 def tree(folder: Path) -> dict[str, Any]:
     """Every name below a folder, with content, the target of a link, or None for a folder."""
     return {

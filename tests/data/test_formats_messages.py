@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.formats.messages import normal
+from bradley.data.formats.transcripts import asked
+from bradley.data.rows import RowPlace
 from bradley.errors import DataError
 from tests.data.rows import OTHER, REPLY, SYSTEM, USER, as_pairs, one, replies
 
@@ -153,6 +155,28 @@ def test_a_transcript_as_prompt_becomes_the_turns_of_hh(turns, blank):
     labelled = {"prompt": begins + blank, "response_a": row["rejected"], "response_b": row["chosen"], "winner": "b"}
     again = one(labelled)
     assert again.prompt == hh.prompt and replies(again) == ["no", "yo"] and again.judgments[0].better == 1
+
+
+OTHER_FORMS = {
+    "User: hi\nAssistant:": 1,
+    "### Instruction:\nhi\n\n### Response:\n": 1,
+    "System: be kind\nHuman: hi\nAI: ": 1,
+    "<s> [INST] hi [/INST]": 1,
+    "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n": 1,
+    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|start_header_id|>assistant<|end_header_id|>\n": 1,
+    "<start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n": 1,
+    "User: hi": 0,
+    "<p>hi</p>\nAssistant:": 0,
+    "Which user: a or b?\nA": 0,
+    "User manual\nIs the model <b>x</b>?": 0,
+}
+"""Prompts, and 1 for each that may be a transcript of another form."""
+
+
+@pytest.mark.parametrize("text", OTHER_FORMS)
+def test_marks_of_other_transcripts_are_counted(text):
+    at = RowPlace("rows", "rows")
+    assert asked(text, at) == () and at.notes["other_transcripts"] == OTHER_FORMS[text]
 
 
 @pytest.mark.parametrize("format", ["preference", "votes", "labelled", "ranked"])

@@ -144,6 +144,16 @@ def test_short_answers_are_no_labels():
     assert replies(one(named)) == ["2", "3"]
 
 
+@pytest.mark.parametrize("answers", [("a", "b"), ("4", "5"), ("yes it is, all of it", "nobody can say")])
+def test_columns_in_capitals_hold_answers_of_any_length(answers):
+    row = {"Prompt": "Which is it?", "Chosen": answers[0], "Rejected": answers[1]}
+    assert replies(one(row)) == [*answers]
+    # Beside two other answers, short texts are labels.
+    both = {"Prompt": "q", "Response A": "Put it on a shelf.", "Response B": "Nobody can really say."}
+    with pytest.raises(DataError):
+        one({**both, "Chosen": "x", "Rejected": "y"})
+
+
 TEXT = st.text(st.sampled_from("abcdefgh "), min_size=1, max_size=30).map(lambda text: f"w{text}w")
 
 

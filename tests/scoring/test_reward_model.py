@@ -59,6 +59,12 @@ def test_ranked_best_first(model):
     assert model.rank([{"role": "user", "content": prompt}], texts) == ranked
 
 
+def test_a_text_in_place_of_responses_is_refused(model):
+    with pytest.raises(UserError, match="'45'") as caught:
+        model.rank("Which number?", "45")
+    assert "[response]" in caught.value.hint
+
+
 def test_rewards_of_texts_and_of_messages(model):
     reward = model.as_reward_func("helpful")
     assert reward.__name__ == "helpful" and model.as_reward_func().__name__ == "bradley"

@@ -157,7 +157,7 @@ def show(found: dict[str, Any]) -> str:
         lines += map(visible, limits["lines"])
         lines += [f"{'':<12} {split}: training stops here: {visible(reason)}" for reason in limits["stops"]]
     for split, units in found["lengths"].items():
-        lines += ["", *_length_table(split, units, found["histograms"][split])]
+        lines += ["", *_length_table(split, units, found["histograms"][split], set(found["kinds"].get(split, ())))]
     if "tokens" in found:
         return "\n".join([*lines, "", found["tokens"]])
     for row in found["rows"]:
@@ -190,14 +190,16 @@ def _kinds_line(found: dict[str, dict[str, int]], sources: Sequence[dict[str, An
     return f"{'read as':<12} {', '.join(each)}: with raw, texts and messages of a conversation are different inputs"
 
 
-def _length_table(split: str, units: dict[str, Any], histograms: dict[str, Any]) -> list[str]:
-    """Tabulate the parts of a split in the finest unit: tokens with a tokenizer, otherwise words."""
+def _length_table(split: str, units: dict[str, Any], histograms: dict[str, Any], kinds: set[str]) -> list[str]:
+    """Tabulate the parts of a split in the finest unit: tokens with a tokenizer or token ids, otherwise words."""
     # Units are stored from coarse to fine: characters, words, then tokens if there are any.
     unit = next(reversed(units))
+    # Token ids are written with blanks between them, so each word is a token.
+    shown = "tokens" if kinds == {"ids"} else unit
     lines = [f"{split + ', length':<22}{'mean':>9}{'median':>9}{'95 %':>9}{'longest':>9}"]
     for part, row in units[unit].items():
         bars = sparkline(histograms[unit][part]) if part in histograms[unit] else ""
-        lines.append((f"{part + ', ' + unit:<22}" + "".join(f"{n:9.0f}" for n in row.values()) + "  " + bars).rstrip())
+        lines.append((f"{part + ', ' + shown:<22}" + "".join(f"{n:9.0f}" for n in row.values()) + "  " + bars).rstrip())
     return lines
 
 

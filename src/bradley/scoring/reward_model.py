@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from ..common.text import quoted
 from ..data.rows import Row, RowPlace
-from ..errors import DataError
+from ..errors import DataError, UserError
 from ..model.folder.save_load import load_model
 from ..records import Candidates
 from .rows import parse
@@ -95,7 +96,13 @@ class RewardModel:
 
         Returns:
             (index from 0, score) of each response; equal scores keep the given order.
+
+        Raises:
+            UserError: a text in place of the responses.
         """
+        if isinstance(responses, str):
+            # A text is a sequence of characters, and each would be ranked as a response.
+            raise UserError(f"responses is a text, {quoted(responses)}, wanted a list", "give rank(prompt, [response])")
         row = {"prompt": _plain(prompt), "responses": [_plain(response) for response in responses]}
         (scores,) = self._results([_candidates(row, 1)])
         return sorted(enumerate(scores), key=lambda one: -one[1])

@@ -156,6 +156,8 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
         if len(better) == 1 and len(sides[0]) == 1:
             told = [is_spoken(value) for path in (better[0], sides[0][0]) for value in layout.columns[path] if value]
             by_name = all(ANSWER & set(words(path)) for path in (better[0], sides[0][0]))
+            # Chosen and Rejected hold answers of any length; beside two other answers, short texts may be labels.
+            by_name |= (words(better[0]), words(sides[0][0])) == (("chosen",), ("rejected",)) and not layout.families
             if told and (by_name or sum(told) * 2 >= len(told)):
                 found.append((len(rest), better[0], sides[0][0]))
     fewest = [entry for entry in found if entry[0] == min(one[0] for one in found)]

@@ -8,10 +8,19 @@ from .turns import Turns
 
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant): ?")
 ROLES = {"Human": "user", "Assistant": "assistant"}
-OTHER_BEGINNING = re.compile(r"\s*\W{0,6}(human|user|question|q|instruction)\W{0,4}[:>\n]", re.IGNORECASE)
-OTHER_END = re.compile(r"\n\W{0,6}(assistant|ai|bot|gpt|answer|a|response)\W{1,6}$", re.IGNORECASE)
+TAG = r"<[^<>\s]{1,24}>"
+"""Mark of a model in front of a name or behind, such as <|im_start|>."""
+OTHER_BEGINNING = re.compile(
+    rf"\s*(?:{TAG}\s*){{0,3}}(?:\[INST\]"
+    rf"|\W{{0,6}}(?:human|user|question|q|instruction|system)(?:{TAG}|\W{{0,4}}[:>\n]))",
+    re.IGNORECASE,
+)
+OTHER_END = re.compile(
+    rf"(?:\[/INST\]|[\n>]\W{{0,6}}(?:assistant|ai|bot|gpt|answer|a|response|model)(?:{TAG}\W{{0,6}}|\W{{1,6}}))\s*$",
+    re.IGNORECASE,
+)
 """Marks of a transcript in a form that is not read as turns: the user's name first, and the assistant's name last."""
-LONGEST_MARK = 40
+LONGEST_MARK = 80
 """Characters at either end of a text in which such a mark stands."""
 
 
