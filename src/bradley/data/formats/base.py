@@ -11,6 +11,8 @@ from .turns import Turns, check_order
 Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
 """Rows with their place in the file from 1; rows left out by a user's function are among the rows as `Rejected`."""
 NUL = chr(0)
+LONGEST = 4_000_000
+"""Most characters of a prompt with a response: a tokenizer takes about 100 bytes of memory for each."""
 
 
 REASONS = {
@@ -21,6 +23,7 @@ REASONS = {
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
     "unread_label": "a label with a word that names neither a side nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
+    "too_long_text": "a prompt with a response of more than 4 million characters, more than a tokenizer should be given",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
 }
@@ -97,7 +100,7 @@ def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
 def unreadable(
     prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None = None
 ) -> Rejected | None:
-    """Return a rejection for a character that no tokenizer reads; None for readable conversations.
+    """Return a rejection for a character that no tokenizer reads, or for too much text; None for other conversations.
 
     Raises:
         DataError: an order of roles that no chat template renders.
@@ -105,6 +108,8 @@ def unreadable(
     # Here a fault is counted with its row; the tokenizer reads whole batches, and knows no rows.
     for response in responses:
         check_order((*prompt, *response.messages), at)
+    if found := _too_long(prompt, responses, at, template_args):
+        return found
     for message in (*prompt, *(message for response in responses for message in response.messages)):
         # Chat templates write tool calls and names into the text too, keys included.
         for part in (message.content, *(_strings(json.loads(message.extra)) if message.extra else ())):
@@ -114,6 +119,23 @@ def unreadable(
         if found := _bad_character(part):
             return Rejected(at.row, "bad_characters", f"{found} in tools or chat_template_kwargs")
     return None
+
+
+def _too_long(
+    prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None
+) -> Rejected | None:
+    """Return a rejection for a conversation that is too long to be tokenized; None for other conversations."""
+    # Limits of tokens act after tokenizing, and a text of megabytes would fill the memory before.
+    before = _characters(prompt) + sum(map(len, _strings(template_args or {})))
+    longest = before + max((_characters(response.messages) for response in responses), default=0)
+    if longest <= LONGEST:
+        return None
+    return Rejected(at.row, "too_long_text", f"{longest:,} characters in the prompt with a response")
+
+
+def _characters(turns: Turns) -> int:
+    """Count the characters that a tokenizer would be given: token ids need none."""
+    return sum(len(turn.content) + len(turn.extra) for turn in turns if turn.role != "ids")
 
 
 def leaning(
