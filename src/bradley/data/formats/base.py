@@ -23,7 +23,7 @@ REASONS = {
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
     "unread_label": "a label with a word that names neither a side nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
-    "too_long_text": "a prompt with a response of more than 4 million characters, more than a tokenizer should be given",
+    "too_long_text": "a prompt with a response of more than 4 million characters, too much for a tokenizer",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
 }
