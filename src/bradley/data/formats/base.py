@@ -108,8 +108,8 @@ def unreadable(
     # Here a fault is counted with its row; the tokenizer reads whole batches, and knows no rows.
     for response in responses:
         check_order((*prompt, *response.messages), at)
-    if found := _too_long(prompt, responses, at, template_args):
-        return found
+    if too_long := _too_long(prompt, responses, at, template_args):
+        return too_long
     for message in (*prompt, *(message for response in responses for message in response.messages)):
         # Chat templates write tool calls and names into the text too, keys included.
         for part in (message.content, *(_strings(json.loads(message.extra)) if message.extra else ())):
