@@ -45,7 +45,7 @@ class Format(NamedTuple):
         looks: the shape, as hints print the shape.
         settings: names read by `convert` among min_score_ratio, strength_as and votes.
         no_labels: keys neither read nor useful as labels, such as times.
-        remarks: keys of texts about the answers, known as no part of the conversation.
+        remarks: columns of texts about the answers, known as no part of the conversation; dots reach into objects.
         own_id: returns the id carried by a row, a string or an integer.
         candidates: returns prompt and responses of a row without a judgment; None for a format without this reading.
     """

@@ -171,7 +171,7 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    unread = Unread({*fields, *PREFERENCE.no_labels, "id"})
+    unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=(*prompt.paths, chosen, rejected))
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 
@@ -181,6 +181,8 @@ def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> 
     replies = [texts_of(at_path(row, path)) for path in paths]
     if questions is None or None in replies:
         return None
+    if beside := prompt.beside(row):
+        raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
     found = exchanges(questions, [texts or [] for texts in replies], at)
     if isinstance(found, Rejected):
         return found

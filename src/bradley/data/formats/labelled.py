@@ -83,7 +83,9 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     line = f" (to read this one: --data.columns.label {single})" if single else ""
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
-    unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
+    labels = [path for path in columns.label.paths if "*" not in path] if columns.label else []
+    unread = Unread({*keys, *SAID, "id"}, paths=[path for path in columns.paths if "*" not in path], labels=labels)
+    answers = columns.given.answers.paths
     return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 
 
@@ -196,6 +198,8 @@ def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[
         lists = [texts_of(value) for value in given]
         questions = texts_of(at_path(row, columns.prompt.question)) if columns.prompt.question else None
         if questions is not None and all(texts is not None for texts in lists):
+            if beside := columns.prompt.beside(row):
+                raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
             return exchanges(questions, [texts or [] for texts in lists], at)
     prompt, begun = columns.prompt.value(row), columns.prompt.begun(row)
     if columns.given.conversation is not None:

@@ -122,6 +122,8 @@ TLDR = Format(
     convert_tldr,
     '{"info": {"subreddit": ..., "title": ..., "post": ...}, "summaries": [{"text": ...}, ...], "choice": 0}',
     own_id=_tldr_id,
+    # The paper's prompt of an article has no title.
+    remarks=("extra", "summaries.note", "info.title"),
 )
 REWARDBENCH2 = Format(
     ("prompt", "chosen", "rejected"),

@@ -102,4 +102,8 @@ ULTRAFEEDBACK = Format(
     lambda row: "instruction" in row and "completions" in row and "prompt" not in row,
     convert_ultrafeedback,
     '{"instruction": ..., "completions": [{"response": ..., "overall_score": ...}, ...]}',
+    remarks=(
+        *("correct_answers", "incorrect_answers", "completions.annotations", "completions.critique"),
+        *("completions.custom_system_prompt", "completions.principle"),
+    ),
 )
