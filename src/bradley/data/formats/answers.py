@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..rows import Row
+from .absent import text_in
 from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import (
     SPOKEN,
@@ -21,7 +22,7 @@ from .layout import (
     words,
 )
 from .messages import HOLDERS, holder, is_turns, normal
-from .ratings import kind_of_numbers
+from .ratings import kind_of_numbers, numbered
 from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
@@ -186,7 +187,8 @@ def _text_key(values: list[list[Row]]) -> str:
     known = [key for key in spoken if key in HOLDERS or set(words((key,))) & ANSWER]
     if len(known) == 1:
         return known[0]
-    long = [key for key in spoken if sum(is_spoken(value) for value in columns[key]) * 2 > len(entries)]
+    told = {key: sum(value is not None and is_spoken(value) for value in columns[key]) for key in spoken}
+    long = [key for key in spoken if told[key] * 2 > len(entries)]
     both = [key for key in known if key in long]
     return both[0] if len(both) == 1 else long[0] if len(long) == 1 and not known else ""
 
@@ -226,7 +228,7 @@ def _getter(entries: Callable[[Row], Any], text: str) -> Callable[[Row], list[An
 
     def get(row: Row) -> list[Any]:
         found = entries(row)
-        return [entry.get(text) if text and isinstance(entry, dict) else entry for entry in found]
+        return [text_in(entry, text) if text and isinstance(entry, dict) else entry for entry in found]
 
     return get
 
@@ -266,15 +268,17 @@ def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str) -> Reade
     """Return the function that reads a label inside the objects of a list."""
 
     def read(row: Row) -> Verdict | Unknown | None:
-        merits = []
-        for entry in entries(row):
+        merits: list[float | None] = []
+        inside = entries(row)
+        for entry in inside:
             value = at_path(entry, key) if isinstance(entry, dict) else None
             if meant == "polar" and isinstance(value, str):
                 value = polarity(value)
-            if value is None or not isinstance(value, int | float):
+            # Of three or more answers one may be absent, with its number.
+            if not isinstance(value, int | float) and (value is not None or len(inside) <= 2):
                 return None
-            merits.append(-float(value) if meant == "ranks" else float(value))
-        return Verdict(tuple(merits)) if merits else None
+            merits.append(-value if meant == "ranks" and value is not None else value)
+        return numbered(merits)
 
     return read
 

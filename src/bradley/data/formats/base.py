@@ -21,7 +21,7 @@ REASONS = {
     "missing_score": "a completion without rank and score",
     "no_tokens": "a response without a token id of its own",
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
-    "unread_label": "a label with a word that names neither a side nor a tie",
+    "unread_label": "a label that names neither an answer of the row nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
     "too_long_text": "a prompt with a response of more than 4 million characters, too much for a tokenizer",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",

@@ -1,6 +1,7 @@
 """Answers beside a label: the columns are found by what the first rows hold, and read alike in every row."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
 from .. import rows
 from ..rows import Row, RowPlace
+from .absent import numbers_of, present
 from .answers import Given
 from .base import Format, comparison, leaning, shared, unreadable
 from .labels import Label, Unknown, Verdict
@@ -98,13 +100,18 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
     label = columns.label
     if label is None or label.read is None:
         raise at.fault("answers without a label", "a label", "score such rows with bradley score")
-    parts = conversation(columns, row, at)
+    given, verdict = columns.given.get(row), label.read(row)
+    # A label that names one answer says nothing about the text of another.
+    merits = verdict.merits if isinstance(verdict, Verdict) and label.kind != "choice" else ()
+    kept = present(given, numbers_of(merits, len(given)), at)
+    if len(kept) < min(len(given), 2):
+        return Rejected(at.row, "one_response", f"{len(kept)} of {len(given)} answers have a text")
+    parts = conversation(columns, row, at, [given[place] for place in kept])
     if isinstance(parts, Rejected):
         return parts
     prompt, sides = parts
     if len(sides) < 2:
         return Rejected(at.row, "one_response", f"{len(sides)} answers")
-    verdict = label.read(row)
     if isinstance(verdict, Unknown):
         if verdict.doubt:
             hint = "correct or remove the row, or use --data.format module:function"
@@ -112,8 +119,14 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
         return Rejected(at.row, "unread_label", f"{verdict.word} as {label.name}")
     if verdict is None:
         return Rejected(at.row, "no_judgment", f"no label in {label.name}")
-    if len(verdict.merits) != len(sides):
-        raise at.fault(f"{len(verdict.merits)} values in {label.name}", f"{len(sides)}, one for each answer")
+    if len(verdict.merits) != len(given):
+        raise at.fault(f"{len(verdict.merits)} values in {label.name}", f"{len(given)}, one for each answer")
+    best = max(verdict.merits)
+    verdict = verdict._replace(merits=tuple(verdict.merits[place] for place in kept))
+    if label.kind == "choice" and max(verdict.merits) < best:
+        return Rejected(at.row, "unread_label", f"{label.name} names an answer without a text")
+    if any(map(math.isnan, verdict.merits)):
+        return Rejected(at.row, "missing_score", f"no number for an answer in {label.name}")
     return _judged(columns, row, prompt, sides, verdict, at)
 
 
@@ -179,13 +192,18 @@ def _by_choice(columns: Columns, row: Row, verdict: Verdict, at: RowPlace) -> li
     return [Judgment(j.better, j.worse, j.probability, margin, j.weight) for j in judgments]
 
 
-def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:
+def conversation(
+    columns: Columns, row: Row, at: RowPlace, given: list[Any] | None = None
+) -> tuple[Turns, list[Turns]] | Rejected:
     """Return the prompt and the answers of a row as turns.
+
+    Args:
+        given: answers; None for all answers of the row.
 
     Raises:
         DataError: a missing answer, or values that are neither text nor messages.
     """
-    given = columns.given.get(row)
+    given = columns.given.get(row) if given is None else given
     if not given:
         return Rejected(at.row, "one_response", f"no answers in {columns.given.shown}")
     if None in given:

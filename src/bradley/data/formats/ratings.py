@@ -3,6 +3,7 @@
 The numbers stand in a column for each side, or in a list as long as the answers are many.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,11 +54,12 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         found = ranked_names(layout, path, answers)
         return found or (ballots(path, values, answers, aspects) if by_name and answers.names else None)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
-    if any(entry is None for value in values for entry in value):
+    # Of three or more answers one may be absent, with its number.
+    if count <= 2 and any(entry is None for value in values for entry in value):
         return None
     if answers.number and lengths != {count}:
         return ballots(path, values, answers, aspects) if by_name and answers.names else None
-    meant = kind_of_numbers(parts, [entry for value in values for entry in value], wanted)
+    meant = kind_of_numbers(parts, [entry for value in values for entry in value if entry is not None], wanted)
     if meant == "truth" and parts & LABEL and count == 2 and not _one_hot(values):
         meant = ""
     if not meant:
@@ -69,12 +71,21 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         value = at_path(row, path)
         if not isinstance(value, list) or not value:
             return None
-        if not all(isinstance(entry, int | float) for entry in value) or (answers.number and len(value) != count):
+        known = int | float if len(value) <= 2 else int | float | None
+        if not all(isinstance(entry, known) for entry in value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
-        return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
+        return numbered([-entry if meant == "ranks" and entry is not None else entry for entry in value])
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
+
+
+def numbered(merits: Sequence[float | None]) -> Verdict | None:
+    """Return the verdict of a number for each answer; None without any number."""
+    if all(merit is None for merit in merits):
+        return None
+    # The constant itself, and no other NaN: verdicts of two labels are compared.
+    return Verdict(tuple(math.nan if merit is None else float(merit) for merit in merits))
 
 
 def _one_hot(values: Sequence[Sequence[Any]]) -> bool:
@@ -195,12 +206,12 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     def read(row: Row) -> Verdict | Unknown | None:
         found = [_number(at_path(row, path)) for path in family.paths]
-        if any(number is None for number in found):
+        if any(number is None for number in found) and count <= 2:
             return None
         if any(_number(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
-        return Verdict(tuple(sign * number for number in found if number is not None))
+        return numbered([None if number is None else sign * number for number in found])
 
     def shown(row: Row) -> str:
         verdict = read(row)
