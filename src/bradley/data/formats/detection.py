@@ -22,6 +22,7 @@ from .answers import (
 )
 from .base import Format
 from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
+from .exchanges import find_turn
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, named, texts_of, words
@@ -280,14 +281,13 @@ def _check_steps(layout: Layout, given: Given, label: Label) -> None:
 
 def _columns(layout: Layout, prompt: Prompt, given: Given, label: Label | None) -> Columns:
     """Return the columns of a file, with the number of the judged exchange and the strengths of the label."""
-    turn = next((path for path in layout.columns if path == ("turn",) and layout.kinds[path] == "number"), None)
-    whole = all(layout.kinds.get(path) == "turns" for path in given.answers.paths)
+    turn, first = find_turn(layout, given)
     strengths = {
         verdict.strength
         for row in layout.rows
         if label and label.read and isinstance(verdict := label.read(row), Verdict)
     }
-    return Columns(prompt, given, label, turn if whole else None, graded=max(strengths, default=0) > 1)
+    return Columns(prompt, given, label, turn, first, graded=max(strengths, default=0) > 1)
 
 
 def _label(

@@ -12,6 +12,7 @@ from ..rows import Row, RowPlace
 from .absent import numbers_of, present
 from .answers import Given
 from .base import Format, comparison, leaning, shared, unreadable
+from .exchanges import until_judged
 from .labels import Label, Unknown, Verdict
 from .layout import Path, at_path, named, texts_of
 from .messages import normal
@@ -36,6 +37,7 @@ class Columns:
         given: answers.
         label: label, None for rows without a judgment, as for scoring.
         turn: column with the number of the judged exchange in conversations of several exchanges.
+        first: number of the first exchange.
         graded: True if the label has strengths, such as A>>B.
     """
 
@@ -43,6 +45,7 @@ class Columns:
     given: Given
     label: Label | None
     turn: Path | None = None
+    first: int = 1
     graded: bool = False
 
     @property
@@ -59,7 +62,8 @@ class Columns:
         better = f"better <- {self.label.name}" if self.label else ""
         if self.label and self.label.kind == "ranks":
             better += ", the lowest is best"
-        return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", better) if part)
+        turn = f"up to exchange <- {named(self.turn)}, from {self.first}" if self.turn else ""
+        return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", turn, better) if part)
 
 
 def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
@@ -231,8 +235,8 @@ def conversation(
     before = asked(prompt, at) if isinstance(prompt, str) else ()
     before = before or (() if prompt is None else turns(prompt, "user", "prompt", at))
     answers = [turns(side, "assistant", "response", at) for side in sides]
-    if columns.turn and isinstance(number := at_path(row, columns.turn), int):
-        answers = [until_exchange(side, number) for side in answers]
+    if columns.turn:
+        answers = until_judged(answers, row, columns.turn, columns.first, at)
     return divided(before, answers, at)
 
 
@@ -264,12 +268,6 @@ def exchanges(questions: list[str], answers: list[list[str]], at: RowPlace) -> t
         for texts in answers
     ]
     return divided((), sides, at)
-
-
-def until_exchange(side: Turns, number: int) -> Turns:
-    """Return a conversation up to the assistant's turn of this number, from 1."""
-    places = [place for place, turn in enumerate(side) if turn.role == "assistant"]
-    return side[: places[number - 1] + 1] if 0 < number <= len(places) else side
 
 
 def divided(prompt: Turns, sides: list[Turns], at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:
