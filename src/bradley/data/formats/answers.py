@@ -8,6 +8,7 @@ from ..rows import Row
 from .absent import text_in
 from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import (
+    SHORTEST,
     SPOKEN,
     Family,
     Layout,
@@ -17,6 +18,7 @@ from .layout import (
     is_spoken,
     kind_of,
     leaves,
+    marks_of,
     named,
     texts_of,
     words,
@@ -51,6 +53,9 @@ REMARK = {
     *("system", "judge", "justification", "analysis", "url", "date", "time", "language", "lang", "category", "winner"),
 }
 """Words in the name of a column about an answer."""
+WHOSE = {"model", "models", "system", "author", "assistant", "llm", "bot"}
+"""Words for the author of an answer: model_a_text and answer_of_model_a are answers, and response_a_model is a name."""
+OF = {"of", "from", "by"}
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,20 @@ def rating(layout: Layout, family: Family) -> int:
     if not kinds <= {*SPOKEN, "null"} or "pairs" in kinds or all(column == values[0] for column in values[1:]):
         return 0
     parts = set(family.stem)
-    told = [is_spoken(value) for column in values for value in column if value not in (None, "", [])]
-    score = 4 * bool(parts & ANSWER) - 3 * bool(parts & REMARK)
+    answers = [value for column in values for value in column if value not in (None, "", [])]
+    told = [is_spoken(value) for value in answers]
+    named = bool(parts & ANSWER) or "content" in parts
+    # Names of models are short: long texts under the names of the models alone are answers.
+    long = bool(answers) and all(not isinstance(value, str) or len(value) >= SHORTEST for value in answers)
+    about = parts & (REMARK - WHOSE) or (parts & REMARK and not long and not (named and _authored(family.paths[0])))
+    score = 4 * named - 3 * bool(about)
     return score + (2 if sum(told) * 2 >= len(told) and told else -3)
+
+
+def _authored(path: Path) -> bool:
+    """Return True for the name of an answer that names the author too: the author stands first, or after `of`."""
+    parts = [word for word in words(path) if not marks_of(word)]
+    return not parts[-1:] or parts[-1] not in WHOSE or bool(OF & set(parts[:-1]))
 
 
 def find_polar(layout: Layout) -> tuple[Path, Path] | None:

@@ -46,12 +46,14 @@ class Found(NamedTuple):
         value: text, messages, or a list of texts.
         whole: value of the column that is named.
         part: True for a possible part of the conversation; False for a list that is named, and stops nothing.
+        name: innermost name above the value.
     """
 
     path: Path
     value: Any
     whole: Any
     part: bool = True
+    name: str = ""
 
 
 class Unread:
@@ -124,16 +126,16 @@ class Unread:
     def _lost(self, found: Iterable[Found], told: "Told") -> dict[str, str]:
         """Return the columns that must not be lost, and count lists inside columns that are read."""
         lost = {}
-        for path, value, whole, part in found:
+        for path, value, whole, part, name in found:
             # An answer may be JSON with texts inside, and is read as the text that the answer is.
-            read = told.holds(path[-1], value) or (isinstance(whole, str) and told.holds(path[-1], whole))
+            read = told.holds(name or path[-1], value) or (isinstance(whole, str) and told.holds(path[-1], whole))
             if read or _renders(value, told):
                 continue
-            name = ".".join(path)
+            column = ".".join(path)
             if part:
-                lost[name] = _kind(whole)
+                lost[column] = _kind(whole)
             elif path[0] in self.known:
-                self.seen[name] += 1
+                self.seen[column] += 1
         return lost
 
     def _inside(self, path: Path, value: Any, said: Path | None = None, label: bool = False) -> Iterator[Found]:
@@ -157,7 +159,7 @@ class Unread:
             parts = (self._in_list if listed else self._in_object)(path, value, names, label)
             # Of an unread column that is a part as a whole, the column is named.
             whole = said is None and not here and path not in self._holders and _may_be_part(path[-1])
-            yield from (Found(path, each.value, value, each.part) for each in parts) if whole else parts
+            yield from (_of_column(path, value, each) for each in parts) if whole else parts
 
     def _in_list(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
         """Yield the texts of a list as `_inside` does."""
@@ -185,7 +187,7 @@ class Unread:
         if isinstance(value, str) and len(value) > LONG and (held := _held(value)) is not None:
             # No setting reaches into a text, so the whole text is named.
             inner = self._inside(path, held, None if names == path else names, label)
-            yield from (Found(path, each.value, value, each.part) for each in inner)
+            yield from (_of_column(path, value, each) for each in inner)
         elif _named_part(names) or (is_free(value) and not label):
             yield Found(path, value, value)
 
@@ -223,6 +225,11 @@ class Told:
             or (as_answer and text in self.turns)
             or all(_stands(text, answer) for answer in self.answers)
         )
+
+
+def _of_column(path: Path, value: Any, inner: Found) -> Found:
+    """Return what was found inside a column under the name of the column."""
+    return Found(path, inner.value, value, inner.part, inner.name or inner.path[-1])
 
 
 def lost_columns(lost: Mapping[str, str], at: RowPlace | None, name: str) -> tuple[str, str]:
