@@ -154,6 +154,7 @@ def choose_format(
             if not more:
                 raise
             head += more
+    reading.renamed = columns
     return reading, itertools.chain(head, rows)
 
 
