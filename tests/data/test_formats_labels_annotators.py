@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bradley.errors import DataError
 from bradley.records import Comparison
-from tests.data.test_formats_labels import BAD, GOOD, read, sided
+from tests.data.labelled_rows import BAD, GOOD, read, sided
 
 ANSWERS = ["response_a", "response_b"]
 SIDES = st.lists(st.sampled_from([0, 1]), max_size=6).map(lambda sides: [0, 1, *sides])

@@ -9,7 +9,7 @@ from bradley.data.formats import choose_format, convert_rows
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError
 from bradley.records import Comparison
-from tests.data.test_formats_labels import (
+from tests.data.labelled_rows import (
     ALPHABETS,
     BAD,
     GOOD,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
-from tests.data.test_formats_labels import read
+from tests.data.labelled_rows import read
 
 
 def ranks_of(order):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bradley.data.formats.ties import is_tie_name
 from bradley.errors import DataError
 from bradley.records import Comparison
-from tests.data.test_formats_labels import BAD, GOOD, read, scores, sided
+from tests.data.labelled_rows import BAD, GOOD, read, scores, sided
 
 NAMES = ["is_tie", "tie", "Tied", "isTie", "draw", "is_equal", "both_bad", "info.is_tie", "is_draw", "winner_tie"]
 TRUTH = [(True, False), (1, 0), ("true", "false"), ("yes", "no"), (True, None), (1.0, 0.0)]

@@ -3,7 +3,7 @@
 import pytest
 
 from bradley.config import Data
-from bradley.data.formats import choose_format, to_comparisons
+from bradley.data.formats import choose_format, convert_rows, to_comparisons
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError, UserError
 from bradley.records import Comparison, Rejected
@@ -179,3 +179,35 @@ def test_columns_are_renamed_before_a_function_sees_them(module):
     assert one(row, f"{module}:some", columns={"prompt": "question"}).prompt[0].content == "hi"
     (ready,) = comparisons(1)
     assert next(to_comparisons([ready], Data(columns={"prompt": "x"}))) is ready
+
+
+SIDES = {"good": "Seven of them, I think.", "bad": "Nine of them, I think."}
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "shown"),
+    [
+        (
+            {"q": "Which?", **SIDES},
+            {"prompt": "q", "chosen": "good", "rejected": "bad"},
+            "data.columns: prompt <- q, chosen <- good, rejected <- bad",
+        ),
+        (
+            {"q": "Which?", "system": "Be brief.", **SIDES},
+            {"prompt": "q", "chosen": "good", "rejected": "bad"},
+            "prompt <- system + prompt, chosen <- chosen, rejected <- rejected; "
+            "data.columns: prompt <- q, chosen <- good, rejected <- bad",
+        ),
+        (
+            {"in": {"q": "Which?"}, "r_a": SIDES["good"], "r_b": SIDES["bad"], "who": "a"},
+            {"prompt": "in.q", "chosen": "r_a", "rejected": "r_b", "label": "who"},
+            "prompt <- prompt, answers <- r_a, r_b, better <- who (a: 1); data.columns: prompt <- in.q",
+        ),
+        ({"prompt": "Which?", "chosen": "a", "rejected": "b"}, {"prompt": "prompt"}, ""),
+    ],
+)
+def test_the_line_about_a_reading_shows_the_names_in_the_file(row, columns, shown):
+    place = RowPlace("x.jsonl", "x", settings=Data(columns=columns))
+    reading, numbered = choose_format(enumerate([row], 1), place)
+    assert all(isinstance(result, Comparison) for result in convert_rows(numbered, reading, place, set()))
+    assert reading.describe() == shown

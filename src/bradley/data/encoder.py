@@ -15,7 +15,7 @@ import json
 import re
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ SEAM = re.compile(
     r"[ \n,.!?;:\u3001\u3002\uff0c\uff01\uff1f\uff1b\uff1a]"
 )
 """A blank or mark after a letter or digit. Only letters of old versions of Unicode, which every library knows."""
+PIECE = 1 << 16
+"""Characters after which a long text is cut at the next seam."""
+TOGETHER = 1 << 20
+"""Characters given to the tokenizer in a call: the library takes about 100 bytes of memory for each."""
 SEAM_WINDOW = 200
 """Characters at the end of a beginning in which a seam is looked for first."""
 OF_WORDS = frozenset(
@@ -99,14 +103,28 @@ class Encoder:
                 more = {"split_special_tokens": True} if plain else {}
                 call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
                 return [list(row) for row in call["input_ids"]]
-            backend = self.tokenizer.backend_tokenizer
-            # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
-            backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
-            try:
-                encodings = backend.encode_batch_fast(list(texts), add_special_tokens=special)
-            finally:
-                backend.encode_special_tokens = self.tokenizer.split_special_tokens
-            return [encoding.ids for encoding in encodings]
+            return self._by_backend(texts, plain, special)
+
+    def _by_backend(self, texts: Sequence[str], plain: bool, special: bool) -> list[Ids]:
+        """Encode by the library itself: long texts in pieces, and only so many characters at a time."""
+        # With special tokens added around each piece, a cut would put some into the middle.
+        pieces = [[text] if special or not self._seams else cut_at_seams(text) for text in texts]
+        read: list[Ids] = []
+        for batch in _batches(list(chain.from_iterable(pieces))):
+            read += self._called(batch, plain, special)
+        rest = iter(read)
+        return [next(rest) if len(each) == 1 else [id for _ in each for id in next(rest)] for each in pieces]
+
+    def _called(self, texts: list[str], plain: bool, special: bool) -> list[Ids]:
+        """Call the library."""
+        backend = self.tokenizer.backend_tokenizer
+        # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
+        backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
+        try:
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=special)
+        finally:
+            backend.encode_special_tokens = self.tokenizer.split_special_tokens
+        return [encoding.ids for encoding in encodings]
 
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""
@@ -164,6 +182,28 @@ def split_head(texts: Sequence[str], cuts: Sequence[str], seams: bool = False) -
     if seams:
         place = max(place, _last_seam(shared, max(place, LEAST_HEAD)))
     return [shared[:place], *(text[place:] for text in texts)] if place > 0 else list(texts)
+
+
+def cut_at_seams(text: str) -> list[str]:
+    """Cut a long text at the first seam after every `PIECE` characters."""
+    places = [0]
+    while len(text) - places[-1] > PIECE and (found := SEAM.search(text, places[-1] + PIECE)):
+        places.append(found.start())
+    return [text[start:end] for start, end in zip(places, [*places[1:], len(text)], strict=True)]
+
+
+def _batches(texts: list[str]) -> Iterator[list[str]]:
+    """Yield runs of texts of at most `TOGETHER` characters, and longer texts alone."""
+    batch: list[str] = []
+    room = TOGETHER
+    for text in texts:
+        if batch and len(text) > room:
+            yield batch
+            batch, room = [], TOGETHER
+        batch.append(text)
+        room -= len(text)
+    if batch:
+        yield batch
 
 
 def _last_seam(text: str, least: int) -> int:

@@ -32,6 +32,8 @@ from .split import cap_per_prompt, mix, sample, split_by_prompt
 from .table import ComparisonTable, Selection, everything
 
 Rows = Iterable[Row | Comparison]
+WRITTEN = ("transcripts", "other_transcripts", "absent_answers")
+"""Notes of the reading of a file that stand with the file in the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: Row
     account.inferred_prompts += place.notes["inferred_prompts"]
     account.faulty += [asdict(faults)] if faults.count else []
     found = {"path": place.name, "part": "", "format": reading.format, "reading": reading.describe()}
-    written = {kind: place.notes[kind] for kind in ("transcripts", "other_transcripts") if place.notes[kind]}
+    written = {kind: place.notes[kind] for kind in WRITTEN if place.notes[kind]}
     account.sources.append({**found, **written, "rows": faults.rows, "sha256": None})
 
 

@@ -1,7 +1,8 @@
 """Preview preference files for `bradley data`: contents, lengths, and the first rows as a model reads each row."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..common.console import Console
@@ -244,13 +245,29 @@ def rendered_row(comparison: Comparison, renderer: Renderer | None) -> dict[str,
 def _written(comparison: Comparison, response: tuple[Message, ...], renderer: Renderer | None) -> str:
     """Render a conversation, or list turns and roles without a renderer."""
     if renderer is None:
-        return plain_text(comparison.prompt, response)
+        return plain_text(comparison.prompt, response, comparison.template_args)
     return renderer.text(comparison.prompt, response, comparison.template_args)
 
 
-def plain_text(prompt: tuple[Message, ...], response: tuple[Message, ...]) -> str:
-    """Join the turns of a conversation, each after the name of the role."""
-    return "\n".join(f"{message.role}: {message.content}" for message in (*prompt, *response))
+def plain_text(
+    prompt: tuple[Message, ...], response: tuple[Message, ...], args: Mapping[str, Any] | None = None
+) -> str:
+    """Join the turns of a conversation, each after the name of the role.
+
+    Tools, tool calls and other parts that a chat template may write follow as JSON, each after its name.
+    """
+    lines = [f"{name}: {_as_json(value)}" for name, value in (args or {}).items()]
+    for message in (*prompt, *response):
+        extra = json.loads(message.extra) if message.extra else {}
+        # A call may stand in place of a content.
+        lines += [f"{message.role}: {message.content}"] if message.content or not extra else []
+        lines += [f"{message.role}, {name}: {_as_json(value)}" for name, value in extra.items()]
+    return "\n".join(lines)
+
+
+def _as_json(value: Any) -> str:
+    """Return a text as the text is, and any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def decoded_samples(comparisons: Sequence[Comparison], renderer: Renderer, n: int) -> list[dict[str, Any]]:

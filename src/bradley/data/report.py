@@ -141,6 +141,12 @@ def _notes(split: dict[str, Any]) -> list[str]:
         for source in split["sources"]
         if source.get("other_transcripts")
     ]
+    notes += [
+        f"{source['path']}: left out {source['absent_answers']:,} answers that are null, or blank without a number; "
+        "the other answers of the row are used"
+        for source in split["sources"]
+        if source.get("absent_answers")
+    ]
     notes += [f"{part}: {n['kept']:,} of {n['of']:,} comparisons" for part, n in split["mix"].items()]
     notes += [f"split off {count:,} for {name}" for name, count in split["split_off"].items()]
     for reason, entry in split["rejected"].items():

@@ -113,7 +113,7 @@ class RowReader:
         except (DataError, RecursionError) as error:
             return shape_fault(error, at)
         if lost:
-            message, _ = lost_columns(lost, row, at, on_one_line(at.name))
+            message, _ = lost_columns(lost, at, on_one_line(at.name))
             return "unread: " + message.removeprefix(f"{on_one_line(at.name)}, row {at.row}: ")
         if isinstance(parsed, str):
             return parsed
@@ -137,7 +137,7 @@ class RowReader:
         """Choose the reading by the first rows, and read these rows on trial."""
         made: list[tuple[int, Row | Comparison | Rejected]] = []
         faults: list[DataError] = []
-        lost: Row = {}
+        lost: dict[str, str] = {}
         for number, row in head:
             try:
                 made.append((number, self._made(plain_row(row), self._at(number))))
@@ -147,16 +147,15 @@ class RowReader:
         read = 0
         for number, found in made:
             try:
-                _, names = self._read(found, self._at(number))
+                lost |= self._read(found, self._at(number))[1]
             except RecursionError:
                 continue
             except DataError as error:
                 faults.append(error)
                 continue
             read += 1
-            lost |= {name: found.get(name) for name in names if isinstance(found, dict) and name not in lost}
         if lost:
-            raise DataError(*lost_columns(lost, lost, None, on_one_line(self.name)))
+            raise DataError(*lost_columns(lost, None, on_one_line(self.name)))
         if faults and not read:
             raise faults[0]
         readings = (self._reading, *self._beside.values())
@@ -187,16 +186,16 @@ class RowReader:
         made: Row | Comparison | Rejected = rows[0][1]
         return made
 
-    def _read(self, row: Row | Comparison | Rejected, at: RowPlace) -> tuple[Parsed | str, list[str]]:
+    def _read(self, row: Row | Comparison | Rejected, at: RowPlace) -> tuple[Parsed | str, dict[str, str]]:
         """Read a row; return the parsed row or a reason, and the columns that would be lost.
 
         Raises:
             DataError: a row of the wrong shape.
         """
         if isinstance(row, Rejected):
-            return reason_of(row), []
+            return reason_of(row), {}
         if isinstance(row, Comparison):
-            return _of_comparison(row, at), []
+            return _of_comparison(row, at), {}
         keys = None if self.format in FORMATS else shape_of(row)
         chosen = self._beside.get(keys) if keys else self._reading
         if chosen is not None:
@@ -208,7 +207,10 @@ class RowReader:
             parsed, unread = parse_plain(row, at), self._unread[keys]
             if isinstance(parsed, str) and parsed.startswith("shape: "):
                 raise DataError(f"{at.name}, row {at.row}: {parsed.removeprefix('shape: ')}", "correct the row")
-        return parsed, unread.look(row, parsed.candidates) if isinstance(parsed, Parsed) else []
+        if isinstance(parsed, str):
+            return parsed, {}
+        # A response with a fault stands in no candidate: its text is no loss.
+        return parsed, unread.look(row, parsed.candidates, inside=not parsed.gaps)
 
     def _choose(self, rows: Sequence[Row]) -> list[DataError]:
         """Choose the readings of the first rows; return the error of rows without a reading."""

@@ -155,6 +155,7 @@ def choose_format(
             if not more:
                 raise
             head += more
+    reading.renamed = columns
     return reading, itertools.chain(head, rows)
 
 
@@ -163,21 +164,18 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = T
     if not rows or format == "comparison":
         return Reading("comparison", None)
     reading = _found(rows, format, place, judged)
-    lost: dict[str, Row] = {}
+    lost: dict[str, str] = {}
     for number, row in enumerate(rows[:HEAD], start=1):
         # A trial alone: faults and notes belong to the reading of the rows themselves.
         try:
             at = replace(place, row=number, notes=Counter())
             result = _converted(reading, row, at) if judged else candidates_of(reading, row, at)
+            lost |= reading.unread.look(row, result) if isinstance(result, Comparison) else {}
         except (DataError, RecursionError):
             continue
-        if isinstance(result, Comparison):
-            for key in Unread.look(reading.unread, row, result):
-                lost.setdefault(key, row)
     reading.unread.seen.clear()
     if lost:
-        merged = {key: row[key] for key, row in lost.items()}
-        raise DataError(*lost_columns(lost, merged, None, fields.on_one_line(place.name)))
+        raise DataError(*lost_columns(lost, None, fields.on_one_line(place.name)))
     return reading
 
 
@@ -287,6 +285,7 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
         reading = _reading([row], "auto", here)
     try:
         result = _converted(reading, row, here)
+        lost = reading.unread.look(row, result) if isinstance(result, Comparison) else {}
     # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
     except RecursionError as error:
         raise here.fault("values nested too deeply", "values of a few levels") from error
@@ -295,8 +294,8 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
     reading.count(row)
     if isinstance(result, Rejected):
         return result
-    if lost := reading.unread.look(row, result):
-        raise DataError(*lost_columns(lost, row, here, fields.on_one_line(here.name)))
+    if lost:
+        raise DataError(*lost_columns(lost, here, fields.on_one_line(here.name)))
     return _unique(result, here, taken)
 
 

@@ -1,13 +1,14 @@
 """Answers: the columns, or the list in a column, that hold the two or K answers to a prompt."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..rows import Row, quoted
+from .absent import text_in
 from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import (
+    SHORTEST,
     SPOKEN,
     Family,
     Layout,
@@ -17,12 +18,13 @@ from .layout import (
     is_spoken,
     kind_of,
     leaves,
+    marks_of,
     named,
     texts_of,
     words,
 )
 from .messages import HOLDERS, holder, is_turns, normal
-from .ratings import is_missing, kind_of_numbers, missing_marks
+from .ratings import is_known, is_missing, kind_of_numbers, missing_marks, numbered
 from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
 
 ANSWER = {
@@ -51,6 +53,9 @@ REMARK = {
     *("system", "judge", "justification", "analysis", "url", "date", "time", "language", "lang", "category", "winner"),
 }
 """Words in the name of a column about an answer."""
+WHOSE = {"model", "models", "system", "author", "assistant", "llm", "bot"}
+"""Words for the author of an answer: model_a_text and answer_of_model_a are answers, and response_a_model is a name."""
+OF = {"of", "from", "by"}
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,24 @@ def rating(layout: Layout, family: Family) -> int:
     if not kinds <= {*SPOKEN, "null"} or "pairs" in kinds or all(column == values[0] for column in values[1:]):
         return 0
     parts = set(family.stem)
-    told = [is_spoken(value) for column in values for value in column if value not in (None, "", [])]
-    score = 4 * bool(parts & ANSWER) - 3 * bool(parts & REMARK)
+    answers = [value for column in values for value in column if value not in (None, "", [])]
+    told = [is_spoken(value) for value in answers]
+    named = bool(parts & ANSWER) or "content" in parts
+    # Names of models are short: long texts under the names of the models alone are answers.
+    long = bool(answers) and all(not isinstance(value, str) or len(value) >= SHORTEST for value in answers)
+    about = parts & (REMARK - WHOSE) or (parts & REMARK and not long and not (named and _authored(family.paths[0])))
+    score = 4 * named - 3 * bool(about)
     return score + (2 if sum(told) * 2 >= len(told) and told else -3)
+
+
+def _authored(path: Path) -> bool:
+    """Return True for the name of an answer that names the author too: the author stands first, or after `of`."""
+    parts = [word for word in words(path) if not marks_of(word)]
+    return not parts[-1:] or parts[-1] not in WHOSE or bool(OF & set(parts[:-1]))
+
+
+NAMED = (("chosen",), ("rejected",))
+"""Words of the names that hold answers of any length."""
 
 
 def find_polar(layout: Layout) -> tuple[Path, Path] | None:
@@ -143,7 +163,7 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
         path
         for path in layout.of_kind("text", "turns")
         # A label such as `winner` is named by a polar word as well, and holds no answers.
-        if ANSWER & set(words(path)) or _mostly_spoken(layout, path)
+        if ANSWER & set(words(path)) or words(path) in NAMED or _mostly_spoken(layout, path)
     ]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:
@@ -157,7 +177,7 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
             told = [is_spoken(value) for path in (better[0], sides[0][0]) for value in layout.columns[path] if value]
             by_name = all(ANSWER & set(words(path)) for path in (better[0], sides[0][0]))
             # Chosen and Rejected hold answers of any length; beside two other answers, short texts may be labels.
-            by_name |= (words(better[0]), words(sides[0][0])) == (("chosen",), ("rejected",)) and not layout.families
+            by_name |= (words(better[0]), words(sides[0][0])) == NAMED and not layout.families
             if told and (by_name or sum(told) * 2 >= len(told)):
                 found.append((len(rest), better[0], sides[0][0]))
     fewest = [entry for entry in found if entry[0] == min(one[0] for one in found)]
@@ -194,7 +214,8 @@ def _text_key(values: list[list[Row]]) -> str:
     known = [key for key in spoken if key in HOLDERS or set(words((key,))) & ANSWER]
     if len(known) == 1:
         return known[0]
-    long = [key for key in spoken if sum(is_spoken(value) for value in columns[key]) * 2 > len(entries)]
+    told = {key: sum(value is not None and is_spoken(value) for value in columns[key]) for key in spoken}
+    long = [key for key in spoken if told[key] * 2 > len(entries)]
     both = [key for key in known if key in long]
     return both[0] if len(both) == 1 else long[0] if len(long) == 1 and not known else ""
 
@@ -234,7 +255,7 @@ def _getter(entries: Callable[[Row], Any], text: str) -> Callable[[Row], list[An
 
     def get(row: Row) -> list[Any]:
         found = entries(row)
-        return [entry.get(text) if text and isinstance(entry, dict) else entry for entry in found]
+        return [text_in(entry, text) if text and isinstance(entry, dict) else entry for entry in found]
 
     return get
 
@@ -277,17 +298,19 @@ def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str, lowest: 
     """Return the function that reads a label inside the objects of a list; `lowest` is the lowest number so far."""
 
     def read(row: Row) -> Verdict | Unknown | None:
-        merits = []
-        for entry in entries(row):
+        merits: list[float | None] = []
+        inside = entries(row)
+        for entry in inside:
             value = at_path(entry, key) if isinstance(entry, dict) else None
             if meant == "polar" and isinstance(value, str):
                 value = polarity(value)
-            if not isinstance(value, int | float) or not math.isfinite(value):
+            # Of three or more answers one may be absent, with its number.
+            if not is_known(value) and (len(inside) <= 2 or not isinstance(value, float | None)):
                 return None
-            if is_missing([value], lowest):
+            if is_known(value) and is_missing([value], lowest):
                 return Unknown(quoted(value), doubt=True)
-            merits.append(-float(value) if meant == "ranks" else float(value))
-        return Verdict(tuple(merits)) if merits else None
+            merits.append(-value if meant == "ranks" and is_known(value) else value)
+        return numbered(merits)
 
     return read
 

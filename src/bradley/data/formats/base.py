@@ -14,6 +14,8 @@ Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
 NUL = chr(0)
 FUNCTION = "--data.format module:function"
 """The setting that reads any rows, for hints."""
+LONGEST = 4_000_000
+"""Most characters of a prompt with a response: a tokenizer takes about 100 bytes of memory for each."""
 
 
 REASONS = {
@@ -22,8 +24,9 @@ REASONS = {
     "missing_score": "a completion without rank and score",
     "no_tokens": "a response without a token id of its own",
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
-    "unread_label": "a label with a word that names neither a side nor a tie",
+    "unread_label": "a label that names neither an answer of the row nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
+    "too_long_text": "a prompt with a response of more than 4 million characters, too much for a tokenizer",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
 }
@@ -62,7 +65,7 @@ class Format(NamedTuple):
         looks: the shape, as hints print the shape.
         settings: names read by `convert` among min_score_ratio, strength_as and votes.
         no_labels: keys neither read nor useful as labels, such as times.
-        remarks: keys of texts about the answers, known as no part of the conversation.
+        remarks: columns of texts about the answers, known as no part of the conversation; dots reach into objects.
         own_id: returns the id carried by a row, a string or an integer.
         candidates: returns prompt and responses of a row without a judgment; None for a format without this reading.
     """
@@ -117,7 +120,7 @@ def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
 def unreadable(
     prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None = None
 ) -> Rejected | None:
-    """Return a rejection for a character that no tokenizer reads; None for readable conversations.
+    """Return a rejection for a character that no tokenizer reads, or for too much text; None for other conversations.
 
     Raises:
         DataError: an order of roles that no chat template renders.
@@ -125,6 +128,8 @@ def unreadable(
     # Here a fault is counted with its row; the tokenizer reads whole batches, and knows no rows.
     for response in responses:
         check_order((*prompt, *response.messages), at)
+    if too_long := _too_long(prompt, responses, at, template_args):
+        return too_long
     for message in (*prompt, *(message for response in responses for message in response.messages)):
         # Chat templates write tool calls and names into the text too, keys included.
         for part in (message.content, *(_strings(json.loads(message.extra)) if message.extra else ())):
@@ -134,6 +139,23 @@ def unreadable(
         if found := _bad_character(part):
             return Rejected(at.row, "bad_characters", f"{found} in tools or chat_template_kwargs")
     return None
+
+
+def _too_long(
+    prompt: Turns, responses: Sequence[Response], at: RowPlace, template_args: dict[str, Any] | None
+) -> Rejected | None:
+    """Return a rejection for a conversation that is too long to be tokenized; None for other conversations."""
+    # Limits of tokens act after tokenizing, and a text of megabytes would fill the memory before.
+    before = _characters(prompt) + sum(map(len, _strings(template_args or {})))
+    longest = before + max((_characters(response.messages) for response in responses), default=0)
+    if longest <= LONGEST:
+        return None
+    return Rejected(at.row, "too_long_text", f"{longest:,} characters in the prompt with a response")
+
+
+def _characters(turns: Turns) -> int:
+    """Count the characters that a tokenizer would be given: token ids need none."""
+    return sum(len(turn.content) + len(turn.extra) for turn in turns if turn.role != "ids")
 
 
 def leaning(

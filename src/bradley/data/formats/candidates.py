@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ...records import Candidates, Rejected
 from ..rows import Row, RowPlace
+from .absent import NOTE
 from .pairs import SAID
 from .reading import Reading
 from .votes import ANNOTATORS
@@ -54,7 +55,11 @@ def candidates_of(reading: Reading, row: Row, at: RowPlace) -> Candidates | Reje
         raise at.fault("comparisons", "rows to score", "give rows as dicts")
     if shape.candidates is not None:
         return shape.candidates(row, at)
+    before = at.notes[NOTE]
     found = shape.convert(JUDGED[reading.format](row), at)
+    if at.notes[NOTE] > before:
+        # Scores stand in the order of the row's answers.
+        raise at.fault("an answer without a text", "text or messages in every answer")
     if isinstance(found, Rejected):
         return found
     return Candidates("", found.prompt_key, found.prompt, found.responses, template_args=found.template_args)

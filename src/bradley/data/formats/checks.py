@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .answers import rating
 from .base import FUNCTION, Refused
 from .labels import DETAILS, Answers, said_of, values_of
-from .layout import Layout, Path, covered, is_spoken, named, words
+from .layout import Family, Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
 from .words import LABEL, REMARKS
 
@@ -70,6 +70,12 @@ def check_beside(layout: Layout) -> None:
             )
 
 
+def _holds(layout: Layout, family: Family, texts: Sequence[object]) -> bool:
+    """Return True for columns that hold all of the texts: a column that was mapped out of an object stays there."""
+    told = [value for path in family.paths for value in layout.columns[path]]
+    return all(text in told for text in texts)
+
+
 def check_held(layout: Layout) -> None:
     """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
     texts = [
@@ -81,7 +87,9 @@ def check_held(layout: Layout) -> None:
     families = [
         family
         for family in layout.families
-        if rating(layout, family) > 0 and not {CHOSEN, REJECTED} & set(family.paths)
+        if rating(layout, family) > 0
+        and not {CHOSEN, REJECTED} & set(family.paths)
+        and not _holds(layout, family, texts)
     ]
     if all(value.lower() in names for value in texts):
         found = "names of other columns"

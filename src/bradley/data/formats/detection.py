@@ -20,6 +20,7 @@ from .answers import (
 from .base import FUNCTION, Format, Refused
 from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
+from .exchanges import find_turn
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, named, texts_of, words
@@ -216,7 +217,7 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    unread = Unread({*fields, *PREFERENCE.no_labels, "id"})
+    unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=(*prompt.paths, chosen, rejected))
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 
@@ -226,6 +227,8 @@ def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> 
     replies = [texts_of(at_path(row, path)) for path in paths]
     if questions is None or None in replies:
         return None
+    if beside := prompt.beside(row):
+        raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
     found = exchanges(questions, [texts or [] for texts in replies], at)
     if isinstance(found, Rejected):
         return found
@@ -334,11 +337,10 @@ def _check_steps(layout: Layout, given: Given, label: Label) -> None:
 
 def _columns(layout: Layout, prompt: Prompt, given: Given, label: Label | None) -> Columns:
     """Return the columns of a file, with the number of the judged exchange and the strengths of the label."""
-    turn = next((path for path in layout.columns if path == ("turn",) and layout.kinds[path] == "number"), None)
-    whole = all(layout.kinds.get(path) == "turns" for path in given.answers.paths)
+    turn, first = find_turn(layout, given)
     strengths = {
         verdict.strength
         for row in layout.rows
         if label and label.read and isinstance(verdict := label.read(row), Verdict)
     }
-    return Columns(prompt, given, label, turn if whole else None, graded=max(strengths, default=0) > 1)
+    return Columns(prompt, given, label, turn, first, graded=max(strengths, default=0) > 1)

@@ -1,6 +1,7 @@
 """Answers beside a label: the columns are found by what the first rows hold, and read alike in every row."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
 from .. import rows
 from ..rows import Row, RowPlace
+from .absent import numbers_of, present
 from .answers import Given
 from .base import Format, ReadingInDoubt, comparison, leaning, shared, unreadable
+from .exchanges import until_judged
 from .labels import Label, Unknown, Verdict
 from .layout import Path, at_path, named, texts_of
 from .messages import normal
@@ -34,6 +37,7 @@ class Columns:
         given: answers.
         label: label, None for rows without a judgment, as for scoring.
         turn: column with the number of the judged exchange in conversations of several exchanges.
+        first: number of the first exchange.
         graded: True if the label has strengths, such as A>>B.
     """
 
@@ -41,6 +45,7 @@ class Columns:
     given: Given
     label: Label | None
     turn: Path | None = None
+    first: int = 1
     graded: bool = False
 
     @property
@@ -57,7 +62,8 @@ class Columns:
         better = f"better <- {self.label.name}" if self.label else ""
         if self.label and self.label.kind == "ranks":
             better += ", the lowest is best"
-        return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", better) if part)
+        turn = f"up to exchange <- {named(self.turn)}, from {self.first}" if self.turn else ""
+        return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", turn, better) if part)
 
 
 def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
@@ -83,7 +89,9 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     line = f" (to read this one: --data.columns.label {single})" if single else ""
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
-    unread, answers = Unread({*keys, *SAID, "id"}), columns.given.answers.paths
+    labels = [path for path in columns.label.paths if "*" not in path] if columns.label else []
+    unread = Unread({*keys, *SAID, "id"}, paths=[path for path in columns.paths if "*" not in path], labels=labels)
+    answers = columns.given.answers.paths
     return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 
 
@@ -96,13 +104,18 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
     label = columns.label
     if label is None or label.read is None:
         raise at.fault("answers without a label", "a label", "score such rows with bradley score")
-    parts = conversation(columns, row, at)
+    given, verdict = columns.given.get(row), label.read(row)
+    # A label that names one answer says nothing about the text of another.
+    merits = verdict.merits if isinstance(verdict, Verdict) and label.kind != "choice" else ()
+    kept = present(given, numbers_of(merits, len(given)), at)
+    if len(kept) < min(len(given), 2):
+        return Rejected(at.row, "one_response", f"{len(kept)} of {len(given)} answers have a text")
+    parts = conversation(columns, row, at, [given[place] for place in kept])
     if isinstance(parts, Rejected):
         return parts
     prompt, sides = parts
     if len(sides) < 2:
         return Rejected(at.row, "one_response", f"{len(sides)} answers")
-    verdict = label.read(row)
     if isinstance(verdict, Unknown):
         if verdict.doubt:
             hint = "correct or remove the row, or use --data.format module:function"
@@ -111,8 +124,14 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
         return Rejected(at.row, "unread_label", f"{verdict.word} as {label.name}")
     if verdict is None:
         return Rejected(at.row, "no_judgment", f"no label in {label.name}")
-    if len(verdict.merits) != len(sides):
-        raise at.fault(f"{len(verdict.merits)} values in {label.name}", f"{len(sides)}, one for each answer")
+    if len(verdict.merits) != len(given):
+        raise at.fault(f"{len(verdict.merits)} values in {label.name}", f"{len(given)}, one for each answer")
+    best = max(verdict.merits)
+    verdict = verdict._replace(merits=tuple(verdict.merits[place] for place in kept))
+    if label.kind == "choice" and max(verdict.merits) < best:
+        return Rejected(at.row, "unread_label", f"{label.name} names an answer without a text")
+    if any(map(math.isnan, verdict.merits)):
+        return Rejected(at.row, "missing_score", f"no number for an answer in {label.name}")
     return _judged(columns, row, prompt, sides, verdict, at)
 
 
@@ -178,13 +197,18 @@ def _by_choice(columns: Columns, row: Row, verdict: Verdict, at: RowPlace) -> li
     return [Judgment(j.better, j.worse, j.probability, margin, j.weight) for j in judgments]
 
 
-def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:
+def conversation(
+    columns: Columns, row: Row, at: RowPlace, given: list[Any] | None = None
+) -> tuple[Turns, list[Turns]] | Rejected:
     """Return the prompt and the answers of a row as turns.
+
+    Args:
+        given: answers; None for all answers of the row.
 
     Raises:
         DataError: a missing answer, or values that are neither text nor messages.
     """
-    given = columns.given.get(row)
+    given = columns.given.get(row) if given is None else given
     if not given:
         return Rejected(at.row, "one_response", f"no answers in {columns.given.shown}")
     if None in given:
@@ -197,6 +221,8 @@ def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[
         lists = [texts_of(value) for value in given]
         questions = texts_of(at_path(row, columns.prompt.question)) if columns.prompt.question else None
         if questions is not None and all(texts is not None for texts in lists):
+            if beside := columns.prompt.beside(row):
+                raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
             return exchanges(questions, [texts or [] for texts in lists], at)
     prompt, begun = columns.prompt.value(row), columns.prompt.begun(row)
     if columns.given.conversation is not None:
@@ -210,8 +236,8 @@ def conversation(columns: Columns, row: Row, at: RowPlace) -> tuple[Turns, list[
     before = asked(prompt, at) if isinstance(prompt, str) else ()
     before = before or (() if prompt is None else turns(prompt, "user", "prompt", at))
     answers = [turns(side, "assistant", "response", at) for side in sides]
-    if columns.turn and isinstance(number := at_path(row, columns.turn), int):
-        answers = [until_exchange(side, number) for side in answers]
+    if columns.turn:
+        answers = until_judged(answers, row, columns.turn, columns.first, at)
     return divided(before, answers, at)
 
 
@@ -243,12 +269,6 @@ def exchanges(questions: list[str], answers: list[list[str]], at: RowPlace) -> t
         for texts in answers
     ]
     return divided((), sides, at)
-
-
-def until_exchange(side: Turns, number: int) -> Turns:
-    """Return a conversation up to the assistant's turn of this number, from 1."""
-    places = [place for place, turn in enumerate(side) if turn.role == "assistant"]
-    return side[: places[number - 1] + 1] if 0 < number <= len(places) else side
 
 
 def divided(prompt: Turns, sides: list[Turns], at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:

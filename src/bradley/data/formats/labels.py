@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
     """Reading of a row's label.
 
     Attributes:
-        merits: a number for each answer, higher is better.
+        merits: a number for each answer, higher is better; `math.nan` for an answer without a number, of three or more.
         strength: number of comparison signs, 0 without signs.
     """
 

@@ -146,7 +146,7 @@ def kind_of(values: Sequence[Any]) -> str:
 
     Text and messages together are "turns". Whole numbers and numbers with a fraction together are "number".
     """
-    kinds = {_kind(value) for value in values if value is not None and value != [] and value != ""}
+    kinds = {_kind(value) for value in values if value is not None and value != "" and not _nulls(value)}
     if not kinds:
         return "text" if "" in [value for value in values if isinstance(value, str)] else "null"
     if kinds == {"text", "turns"}:
@@ -154,6 +154,11 @@ def kind_of(values: Sequence[Any]) -> str:
     if "text" in kinds and kinds <= {"text", "texts"}:
         return "text"
     return kinds.pop() if len(kinds) == 1 else "mixed"
+
+
+def _nulls(value: Any) -> bool:
+    """Return True for an empty list, and for a list of nulls, which say nothing of the other rows."""
+    return isinstance(value, list) and all(entry is None for entry in value)
 
 
 def _kind(value: Any) -> str:

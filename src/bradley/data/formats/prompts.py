@@ -93,6 +93,8 @@ class Prompt:
         if self.several and (texts := texts_of(question)) is not None:
             # Several questions need a reply to each: without replies the reader of turns refuses the list.
             question = texts[0] if len(texts) == 1 else texts
+        if (odd := self._odd(row, question)) is not None:
+            return odd
         text = question
         if isinstance(question, str) or question is None:
             text = _joined(part_of(row, self.context), question, part_of(row, self.input))
@@ -108,6 +110,22 @@ class Prompt:
             elif part is not None:
                 return part
         return turns or None
+
+    def _odd(self, row: Row, question: Any) -> Any:
+        """Return a part that has no place in the prompt of a row, such as a context that is a list; None for none."""
+        beside = [part_of(row, path) for path in (self.context, self.input, self.steps)]
+        odd = [part for part in beside if part is not None and not isinstance(part, str)]
+        system = part_of(row, self.system)
+        odd += [system] if not isinstance(system, str | list | None) else []
+        if not isinstance(question, str | None):
+            # Context and input become one text with the question, and a conversation is no text.
+            odd += [[part] for path, part in zip((self.context, self.input), beside, strict=False) if path and part]
+        return odd[0] if odd else None
+
+    def beside(self, row: Row) -> str:
+        """Return the name of a part that a row has beside the question; "" for none."""
+        parts = (path for path in self.paths if path != self.question)
+        return next((named(path) for path in parts if part_of(row, path) is not None), "")
 
     def begun(self, row: Row) -> str:
         """Return the beginning of both answers of a row; "" for none."""
@@ -187,8 +205,9 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
 def _with_texts(layout: Layout, found: Prompt, texts: Sequence[Path]) -> Prompt:
     """Return the prompt with the texts that belong to a question: input and context."""
     others = [path for path in texts if path != found.question and not repeated(layout, path, [found.question or ()])]
-    more = [path for path in others if set(words(path)) & INPUT]
-    context = [path for path in others if set(words(path)) & CONTEXT]
+    plain = [path for path in others if layout.kinds[path] == "text"]
+    more = [path for path in plain if set(words(path)) & INPUT]
+    context = [path for path in plain if set(words(path)) & CONTEXT]
     return replace(found, input=_only(more), context=_only(context))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from ...records import Comparison, Judgment, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
+from .absent import without_nulls
 from .base import Format, comparison, has, texts_as_turns
 
 SHP_IDS = ("post_id", "c_root_id_A", "c_root_id_B")
@@ -57,6 +58,7 @@ def convert_rewardbench2(row: Row, at: RowPlace) -> Comparison | Rejected:
 
     Several chosen responses, as in the subset Ties, are not judged among themselves.
     """
+    row = without_nulls(row, ("chosen", "rejected"), at)
     chosen, rejected = rows.texts(row, "chosen", at), rows.texts(row, "rejected", at)
     prompt, sides = texts_as_turns(rows.text(row, "prompt", at), *chosen, *rejected)
     if not chosen or not rejected:
@@ -122,6 +124,8 @@ TLDR = Format(
     convert_tldr,
     '{"info": {"subreddit": ..., "title": ..., "post": ...}, "summaries": [{"text": ...}, ...], "choice": 0}',
     own_id=_tldr_id,
+    # The paper's prompt of an article has no title.
+    remarks=("extra", "summaries.note", "info.title"),
 )
 REWARDBENCH2 = Format(
     ("prompt", "chosen", "rejected"),

@@ -7,6 +7,7 @@ from typing import Any
 from ...records import Comparison, Judgment, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
+from .absent import with_answers
 from .base import Format, agreeing, comparison, texts_as_turns
 from .turns import Turns, turns
 
@@ -17,6 +18,7 @@ def convert_ranked(row: Row, at: RowPlace) -> Comparison | Rejected:
     Ranks win over scores. Every pair with different places becomes a judgment; the margin is the difference of scores
     that agree with the order. Completions with the same text stay: the `identical` policy decides about the judgments.
     """
+    row = with_answers(row, "completions", "content", ("rank", "score"), at)
     completions = rows.objects(row, "completions", 'a list of {"content": ..., "score" or "rank": ...}', at)
     contents = [rows.field(entry, "content", at) for entry in completions]
     # Plain text throughout stays text, as in `pairs`; a single list of messages makes every text a turn.
@@ -33,6 +35,7 @@ def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
     If a completion lacks `overall_score`, the whole row is ranked by `fine-grained_score`, so that only scores of the
     same kind are compared. The system prompt of each completion is not part of the judged conversation.
     """
+    row = with_answers(row, "completions", "response", ("overall_score", "fine-grained_score"), at)
     completions = rows.objects(row, "completions", 'a list of {"response": ..., "overall_score": ...}', at)
     answers = [rows.text(entry, "response", at) for entry in completions]
     prompt, sides = texts_as_turns(rows.text(row, "instruction", at), *answers)
@@ -102,4 +105,8 @@ ULTRAFEEDBACK = Format(
     lambda row: "instruction" in row and "completions" in row and "prompt" not in row,
     convert_ultrafeedback,
     '{"instruction": ..., "completions": [{"response": ..., "overall_score": ...}, ...]}',
+    remarks=(
+        *("correct_answers", "incorrect_answers", "completions.annotations", "completions.critique"),
+        *("completions.custom_system_prompt", "completions.principle"),
+    ),
 )

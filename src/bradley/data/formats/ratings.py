@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..rows import Row, quoted
 from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
@@ -53,7 +53,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     """Return the label of a column with a list in each row: numbers for the answers, ranked names, or votes."""
     values = [value for value in layout.columns[path] if value not in (None, [])]
     kind, parts = layout.kinds[path], set(words(path))
-    # A row with a missing number is counted; the other rows say what the numbers are.
+    # A row of two with a missing number is counted; the other rows say what the numbers are.
     values = values if kind == "texts" else [value for value in values if _is_whole(value)]
     if kind not in ("numbers", "bools", "texts") or not all(isinstance(value, list) for value in values) or not values:
         return None
@@ -64,18 +64,19 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
     if answers.number and lengths != {count}:
         return _of_annotators(path, values, answers) if by_name and answers.names else None
-    numbers = [entry for value in values for entry in value]
+    numbers = [entry for value in values for entry in value if is_known(entry)]
     meant = kind_of_numbers(parts, numbers, wanted)
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
     if judges and not _for_each_answer(values, meant):
         meant = ""
-    if problem := unclear_order(path, values, parts, wanted):
+    whole = [value for value in values if all(map(is_known, value))]
+    if whole and (problem := unclear_order(path, whole, parts, wanted)):
         tier = 2 if parts & MEASURES and not wanted else 0
         return Label((path,), "ranks", None, tier, aspects, problem, undecided=tier == 0)
     if parts & ORDER and not parts & RANK:
-        meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in values) else ""
+        meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in whole) else ""
     # A permutation that is its own inverse says the same as ranks and as the order of the answers.
-    same = bool(parts & ORDER) and all(is_own_inverse(value) for value in values if is_permutation(value))
+    same = bool(parts & ORDER) and all(is_own_inverse(value) for value in whole if is_permutation(value))
     if meant == "scores" and (problem := missing_marks(path, numbers)):
         return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
@@ -93,11 +94,12 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
             return None
         if not _is_whole(value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
-        if same and is_permutation(value) and not is_own_inverse(value):
+        known = [entry for entry in value if is_known(entry)]
+        if same and known == value and is_permutation(value) and not is_own_inverse(value):
             return Unknown(quoted(value), doubt=True)
-        if is_missing(value, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
+        if is_missing(known, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)
-        return Verdict(tuple(-float(entry) if meant == "ranks" else float(entry) for entry in value))
+        return numbered([-entry if meant == "ranks" and is_known(entry) else entry for entry in value])
 
     # A list as long as the answers are many is no accident if there are more than two.
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
@@ -119,9 +121,17 @@ def _of_annotators(path: Path, values: list[Any], answers: Answers) -> Label:
     return ballots(path, values, answers, aspects)
 
 
+def is_known(value: Any) -> TypeGuard[float]:
+    """Return True for a number that is neither missing nor NaN nor infinite."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _is_whole(value: Any) -> bool:
-    """Return True for a list of numbers without a missing one."""
-    return isinstance(value, list) and all(isinstance(x, int | float) and math.isfinite(x) for x in value)
+    """Return True for a list of numbers, of which three or more may lack some: an answer may be absent."""
+    if not isinstance(value, list) or not all(isinstance(entry, int | float | None) for entry in value):
+        return False
+    known = sum(map(is_known, value))
+    return known == len(value) or (known > 0 and len(value) > 2)
 
 
 def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:
@@ -151,6 +161,14 @@ def missing_marks(path: Path, numbers: Sequence[float]) -> str:
 def is_missing(numbers: Sequence[float], lowest: float) -> bool:
     """Return True if a number may mark a missing score, in a file whose first rows have no score below 0."""
     return lowest >= 0 and any(number in MISSING for number in numbers)
+
+
+def numbered(merits: Sequence[float | None]) -> Verdict | None:
+    """Return the verdict of a number for each answer; None without any number."""
+    if not any(map(is_known, merits)):
+        return None
+    # The constant itself, and no other NaN: verdicts of two labels are compared.
+    return Verdict(tuple(float(merit) if merit is not None and is_known(merit) else math.nan for merit in merits))
 
 
 def _one_hot(values: Sequence[Sequence[Any]]) -> bool:
@@ -241,13 +259,15 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     def read(row: Row) -> Verdict | Unknown | None:
         found = [_number(at_path(row, path)) for path in family.paths]
-        if any(number is None for number in found):
+        if any(number is None for number in found) and count <= 2:
             return None
         if any(is_true(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
-        numbers = [number for number in found if number is not None]
-        return Unknown(quoted(numbers), doubt=True) if is_missing(numbers, lowest) else _signed(numbers, sign)
+        known = [number for number in found if number is not None]
+        if is_missing(known, lowest):
+            return Unknown(quoted(known), doubt=True)
+        return numbered([None if number is None else sign * number for number in found])
 
     def shown(row: Row) -> str:
         verdict = read(row)
@@ -259,11 +279,6 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     kind = "choice" if outcome else meant
     return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
-
-
-def _signed(numbers: Sequence[float], sign: float) -> Verdict:
-    """Return the verdict of a number for each side."""
-    return Verdict(tuple(sign * number for number in numbers))
 
 
 def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..rows import Row
+from ..rows import Row, quoted
 from .base import Format
 from .layout import Path
 from .unread import Unread
@@ -28,6 +28,7 @@ class Reading:
         unread: columns that are not read.
         answers: columns with the answers; empty for a format of fixed columns.
         watch: checks that later rows hold no label that the first rows did not show; None if all labels are read.
+        renamed: new name of a column -> name in the file, as the user gave the names.
     """
 
     format: str
@@ -39,6 +40,7 @@ class Reading:
     unread: Unread = field(default_factory=lambda: Unread(()))
     answers: tuple[Path, ...] = ()
     watch: Watch | None = None
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def count(self, row: Row) -> None:
         """Count the label of a row."""
@@ -47,11 +49,19 @@ class Reading:
             self.counts[shown if shown in self.counts or len(self.counts) < MOST_SHOWN else "other"] += 1
 
     def describe(self) -> str:
-        """Return the rule, the count of each label, and the columns that are not read, on one line; "" for nothing.
+        """Return rule, counts of labels, renamed columns, and columns that are not read, on one line; "" for nothing.
 
         Example: `prompt <- instruction + input, answers <- output_1, output_2, better <- label (1: 12, 2: 9)`
         """
         counts = ", ".join(f"{label}: {count:,}" for label, count in sorted(self.counts.items()))
-        parts = [f"{self.rule} ({counts})" if counts and self.rule else self.rule, self.beside]
+        parts = [f"{self.rule} ({counts})" if counts and self.rule else self.rule, self._by_hand(), self.beside]
         names = self.unread.names()
         return "; ".join(part for part in (*parts, f"not read: {names}" if names else "") if part)
+
+    def _by_hand(self) -> str:
+        """Return the names that the user gave to columns, as `new <- old`; "" for none."""
+        # The rule of answers and a label names these columns as the file does.
+        said = {"chosen", "rejected", "label"} if self.format == "labelled" else set()
+        pairs = [(new, old) for new, old in self.renamed.items() if new != old and new not in said]
+        names = ", ".join(f"{quoted(new, str)} <- {quoted(old, str)}" for new, old in pairs)
+        return f"data.columns: {names}" if names else ""

@@ -175,6 +175,9 @@ def _alone(layout: Layout) -> Refused | None:
         for path in layout.columns
         if set(words(path)) & ANSWER and layout.kinds[path] in ("text", "turns", "objects")
     ]
+    # Two texts under other names may be the answers.
+    others = [path for path in layout.of_kind("text", "turns") if path not in prompts and len(path[-1]) < LONG]
+    answers += others if any(set(family.paths) <= set(others) for family in layout.families) else []
     if not prompts or any(path not in prompts for path in answers):
         return None
     return Refused(

@@ -1,85 +1,195 @@
-"""Columns that no format reads: texts and messages among them are named, or stop the load.
+"""Texts that no format reads, at any depth of a row: a possible part of the conversation stops the load.
 
-A column stops the load if its name says that it is a part of the prompt, if it holds turns, or if it holds long free
-text. A column whose words stand in the texts that are read anyway is a repetition, and passes. `data.ignore` names the
-columns left out on purpose.
+A text stops the load if a name above the text says that the text is a part of the prompt, if the text is long and free,
+or if the text is a turn. A text passes that the prompt holds, that every answer holds, or that is an answer: the model
+reads such a text. A text that a single answer quotes is unread, because the other answers are judged without the text.
+`data.ignore` names the columns left out on purpose, with dots for columns inside objects and lists of objects.
 """
 
+import json
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...records import Comparison
-from ..rows import Row, RowPlace, quoted
-from .layout import LONG, words
-from .messages import is_message
-from .prompts import ABOUT, LONGEST_CHOICE, is_repeated, strings
+from ..rows import Foreign, Row, RowPlace, quoted
+from .layout import LONG, Path, words
+from .messages import BESIDE, WHAT, WHO, is_message
+from .prompts import ABOUT, LONGEST_CHOICE, strings
+from .turns import EXTRA
 
 PARTS = {
-    *("system", "input", "context", "history", "conversation", "conversations", "messages", "document", "documents"),
-    *(
-        "article",
-        "passage",
-        "image",
-        "images",
-        "audio",
-        "video",
-        "videos",
-        "question",
-        "instruction",
-        "query",
-        "prompt",
-    ),
-    *("steps", "prefix", "dialog", "dialogue", "background", "premise", "problem"),
+    *("system", "input", "inputs", "context", "contexts", "history", "conversation", "conversations", "messages"),
+    *("document", "documents", "article", "articles", "passage", "passages", "paragraph", "paragraphs", "excerpt"),
+    *("image", "images", "audio", "video", "videos", "question", "questions", "instruction", "instructions", "query"),
+    *("prompt", "prompts", "steps", "prefix", "dialog", "dialogue", "background", "premise", "problem", "evidence"),
+    *("persona", "personas", "rule", "rules", "scenario", "scenarios", "character", "characters", "guideline"),
+    *("guidelines", "situation", "constraint", "constraints", "requirements", "utterance", "knowledge", "message"),
 }
-"""Words in the name of a column that is part of a prompt."""
+"""Words in the name of a column that is part of a prompt, however short the text is."""
+DESCRIBED = {"role", "task", "situation", "user", "assistant", "bot", "speaker", "product", "scene"}
+"""Words that make a description a part of a prompt, such as role_description."""
 FEWEST_BLANKS = 5
 """Fewest blanks of a long text that is free text, and no address, hash or key."""
 MOST_NAMED = 12
+PLAIN = ({"role", "content"}, {"from", "value"})
+"""Keys of messages that hold nothing else."""
+
+
+class Found(NamedTuple):
+    """Text or list that is not read at its place.
+
+    Attributes:
+        path: names of the column, the outermost first.
+        value: text, messages, or a list of texts.
+        whole: value of the column that is named.
+        part: True for a possible part of the conversation; False for a list that is named, and stops nothing.
+        name: innermost name above the value.
+    """
+
+    path: Path
+    value: Any
+    whole: Any
+    part: bool = True
+    name: str = ""
 
 
 class Unread:
     """Columns of a file that no format reads.
 
     Attributes:
-        known: columns that are read, or known as no part of a conversation.
+        known: names of outermost columns that are read, or known as no part of a conversation.
+        remarks: columns known as remarks on the answers, with dots for columns inside objects.
         free: columns with long free text, which become no tags.
         seen: columns with text or messages that are not read -> number of rows.
     """
 
-    def __init__(self, known: Iterable[str], remarks: Iterable[str] = ()) -> None:
-        """Begin with the columns that are read, and with those known as remarks on the answers."""
+    def __init__(
+        self,
+        known: Iterable[str],
+        remarks: Iterable[str] = (),
+        paths: Iterable[Path] = (),
+        labels: Iterable[Path] = (),
+    ) -> None:
+        """Begin with the columns that are read.
+
+        Args:
+            known: names of outermost columns.
+            remarks: columns of remarks on the answers.
+            paths: columns inside objects of which the text is read; a known column without such a path is read whole.
+            labels: columns of labels, in which long texts are remarks.
+        """
         self.known = set(known)
         self.remarks = set(remarks)
         self.free: set[str] = set()
         self.seen: Counter[str] = Counter()
+        inner = [path for path in paths if len(path) > 1]
+        self._holders = {path[:length] for path in inner for length in range(1, len(path))}
+        self._read = {*inner, *((key,) for key in self.known)} - self._holders
+        self._labels = set(labels)
 
-    def look(self, row: Row, result: Comparison) -> list[str]:
-        """Count the columns of a row that are not read; return those that must not be lost."""
-        lost = []
-        read = ""
+    def look(self, row: Row, result: Comparison, *, inside: bool = True) -> dict[str, str]:
+        """Count the columns of a row that are not read.
+
+        Args:
+            inside: False to leave out the columns that are read, in which texts of answers with faults are unread.
+
+        Returns:
+            The columns that must not be lost, with the kind of each.
+        """
+        lost: dict[str, str] = {}
+        told: Told | None = None
         for key, value in row.items():
-            if key in self.known or value is None or type(value) in (bool, int, float):
+            if value is None or type(value) in (bool, int, float):
                 continue
-            # Most columns of most rows end here: short texts under names that are no parts of a prompt.
-            if type(value) is str and len(value) <= LONG and not _may_be_part(str(key)):
+            # Most columns of most rows end here: texts that are read, and short texts under other names.
+            if type(value) is str and (key in self.known or (len(value) <= LONG and not _may_be_part(str(key)))):
                 continue
             key = str(key)
-            if key in self.remarks or (key == "source" and not is_free(value)):
-                self.free |= {key} if is_free(value) else set()
+            known = key in self.known
+            if (known and (not inside or key in BESIDE)) or (key == "source" and _is_origin(value)):
                 continue
-            if not value or (isinstance(value, str) and not value.strip()):
+            found = list(self._inside((key,), value))
+            if key in self.remarks and is_free(value):
+                self.free.add(key)
+            if not found and (known or isinstance(value, str) or key in self.remarks or not value):
                 continue
-            part = _part(key, value)
-            if isinstance(value, str) and not part:
-                continue
-            read = read or _texts(result)
-            if not is_repeated(value, read):
+            told = told or Told(result)
+            lost |= self._lost(found, told)
+            if not known and not told.holds(key, value):
                 self.seen[key] += 1
                 self.free |= {key} if is_free(value) else set()
-                lost += [key] if part and not _renders(value, result) else []
         return lost
+
+    def _lost(self, found: Iterable[Found], told: "Told") -> dict[str, str]:
+        """Return the columns that must not be lost, and count lists inside columns that are read."""
+        lost = {}
+        for path, value, whole, part, name in found:
+            # An answer may be JSON with texts inside, and is read as the text that the answer is.
+            read = told.holds(name or path[-1], value) or (isinstance(whole, str) and told.holds(path[-1], whole))
+            if read or _renders(value, told):
+                continue
+            column = ".".join(path)
+            if part:
+                lost[column] = _kind(whole)
+            elif path[0] in self.known:
+                self.seen[column] += 1
+        return lost
+
+    def _inside(self, path: Path, value: Any, said: Path | None = None, label: bool = False) -> Iterator[Found]:
+        """Yield the texts of a value that may be part of a conversation, and are not read at their place.
+
+        Args:
+            said: names below the innermost column that is read; None outside of such columns.
+            label: True inside the column of a label.
+        """
+        if ".".join(path) in self.remarks:
+            return
+        here = path in self._read
+        label = label or path in self._labels
+        names = () if here else path if said is None else said
+        if not isinstance(value, list | dict):
+            yield from () if here else self._text(path, value, names, label)
+        elif not here and not label and _turns(value):
+            yield Found(path, value, value)
+        else:
+            listed = isinstance(value, list)
+            parts = (self._in_list if listed else self._in_object)(path, value, names, label)
+            # Of an unread column that is a part as a whole, the column is named.
+            whole = said is None and not here and path not in self._holders and _may_be_part(path[-1])
+            yield from (_of_column(path, value, each) for each in parts) if whole else parts
+
+    def _in_list(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
+        """Yield the texts of a list as `_inside` does."""
+        here = path in self._read
+        if not all(isinstance(entry, str) for entry in value):
+            for entry in value:
+                yield from self._inside(path, entry, None if names == path else names, label)
+        # One text of a row may be a part; a list under another name holds other texts, such as drafts.
+        elif not here and (_named_part(names) or any(map(is_free, value))) and _filled(value):
+            yield Found(path, value, value, _named_part(names))
+
+    def _in_object(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
+        """Yield the texts of an object as `_inside` does."""
+        turn = is_message(value)
+        if turn and value.keys() in PLAIN:
+            return
+        for key, inner in value.items():
+            if not (turn and _in_turn(key, value)):
+                yield from self._inside((*path, key), inner, None if names == path else (*names, key), label)
+
+    def _text(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
+        """Yield a text, or any other value in place of a text, if the value may be part of a conversation."""
+        if not _filled(value):
+            return
+        if isinstance(value, str) and len(value) > LONG and (held := _held(value)) is not None:
+            # No setting reaches into a text, so the whole text is named.
+            inner = self._inside(path, held, None if names == path else names, label)
+            yield from (_of_column(path, value, each) for each in inner)
+        elif _named_part(names) or (is_free(value) and not label):
+            yield Found(path, value, value)
 
     def names(self) -> str:
         """Name the columns with texts that are not read, for the line about the reading."""
@@ -88,10 +198,48 @@ class Unread:
         return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def lost_columns(lost: Iterable[str], row: Row, at: RowPlace | None, name: str) -> tuple[str, str]:
-    """Return the message and the hint about columns that must not be lost."""
-    keys = list(dict.fromkeys(lost))
-    found = ", ".join(f"{quoted(key, str)} ({_kind(row.get(key))})" for key in keys[:MOST_NAMED])
+class Told:
+    """Texts of a comparison that the model reads."""
+
+    def __init__(self, result: Comparison) -> None:
+        self.prompt = "\n".join(turn.content for turn in result.prompt)
+        self.answers = [response.text for response in result.responses]
+        self.turns = {turn.content.strip() for response in result.responses for turn in response.messages}
+        self.turns.update(answer.strip() for answer in self.answers)
+
+    def holds(self, key: str, value: Any) -> bool:
+        """Return True if the model reads every text of a column, whichever answer is judged."""
+        if isinstance(value, Foreign):
+            return False
+        # A text called context that equals one answer is still no context for the other.
+        as_answer = not (isinstance(value, str) and _may_be_part(key))
+        # An answer may look like a list of texts, and be read as the text that the answer is.
+        if isinstance(value, str) and self._holds(value.strip(), as_answer):
+            return True
+        return all(self._holds(part.strip(), as_answer) for part in strings(value))
+
+    def _holds(self, text: str, as_answer: bool) -> bool:
+        """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
+        return (
+            _stands(text, self.prompt)
+            or (as_answer and text in self.turns)
+            or all(_stands(text, answer) for answer in self.answers)
+        )
+
+
+def _of_column(path: Path, value: Any, inner: Found) -> Found:
+    """Return what was found inside a column under the name of the column."""
+    return Found(path, inner.value, value, inner.part, inner.name or inner.path[-1])
+
+
+def lost_columns(lost: Mapping[str, str], at: RowPlace | None, name: str) -> tuple[str, str]:
+    """Return the message and the hint about columns that must not be lost.
+
+    Args:
+        lost: name of each column, and the kind of its values.
+    """
+    keys = list(lost)
+    found = ", ".join(f"{quoted(key, str)} ({lost[key]})" for key in keys[:MOST_NAMED])
     where = f", row {at.row}" if at else ""
     message = f"{name}{where}: {found} would not be read, and may be part of the conversation"
     ignored = ",".join(keys) if not any("," in key for key in keys) else ""
@@ -111,54 +259,92 @@ def _turns(value: Any) -> bool:
     return is_message(value[0] if isinstance(value, list) and value else value)
 
 
-def _part(key: str, value: Any) -> bool:
-    """Return True for a column that may be part of the conversation."""
-    if _turns(value):
-        return True
-    if isinstance(value, str):
-        return is_free(value) or _may_be_part(key)
-    return _may_be_part(key) and bool(strings(value) or not isinstance(value, list | dict))
+def _in_turn(key: str, message: Row) -> bool:
+    """Return True for a key of a message that names the speaker, holds the text, or is given to the template."""
+    said = next((name for name in WHAT if message.get(name) is not None), "")
+    return key in (*WHO, *EXTRA, *BESIDE, said)
+
+
+def _filled(value: Any) -> bool:
+    """Return True for a text that is not blank, for a value without a JSON form, and for a list with one of these."""
+    if isinstance(value, list):
+        return any(map(_filled, value))
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, Foreign)
+
+
+def _held(text: str) -> Any:
+    """Return the list or object that a text holds as JSON; None for any other text."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list | dict) else None
+
+
+def _named_part(names: Path) -> bool:
+    """Return True for names of which one says part of a prompt, and the innermost says no label."""
+    return bool(names) and not ABOUT & set(words(names[-1:])) and any(map(_may_be_part, names))
 
 
 @lru_cache(maxsize=4096)
 def _may_be_part(key: str) -> bool:
     """Return True for a name that says that the column is a part of a prompt."""
     parts = set(words((key,)))
-    return bool(parts & PARTS and not parts & ABOUT)
+    named = parts & PARTS or ("description" in parts and parts & DESCRIBED)
+    return bool(named and not parts & ABOUT)
 
 
-def _renders(value: Any, result: Comparison) -> bool:
+def _stands(text: str, whole: str) -> bool:
+    """Return True for a text inside a whole; a short text has to stand there as words of its own."""
+    if text not in whole:
+        return False
+    # Other writing may have no blanks between words.
+    if len(text) >= LONGEST_CHOICE or not text.isascii() or not text:
+        return True
+    return re.search(rf"(?<![0-9A-Za-z]){re.escape(text)}(?![0-9A-Za-z])", whole) is not None
+
+
+def _renders(value: Any, told: Told) -> bool:
     """Return True for a text that repeats every answer, such as the prompt of a judge."""
     return isinstance(value, str) and all(
-        len(response.text.strip()) >= LONGEST_CHOICE and response.text.strip() in value for response in result.responses
+        len(answer.strip()) >= LONGEST_CHOICE and answer.strip() in value for answer in told.answers
     )
 
 
 def is_free(value: Any) -> bool:
-    """Return True for a long text of words."""
-    if not isinstance(value, str) or len(value) <= LONG or value.lstrip()[:1] in ("[", "{"):
+    """Return True for a long text of words; JSON is looked into instead."""
+    if not isinstance(value, str) or len(value) <= LONG or _held(value) is not None:
         return False
     return value.count(" ") >= FEWEST_BLANKS or not value.isascii()
 
 
-def _texts(result: Comparison) -> str:
-    """Return all texts of a comparison as one text."""
-    turns = (*result.prompt, *(turn for response in result.responses for turn in response.messages))
-    return "\n".join(turn.content for turn in turns)
+def _is_origin(value: Any) -> bool:
+    """Return True for the origin of a row, in a short text or several."""
+    texts = [value] if isinstance(value, str) else value
+    return isinstance(texts, list) and all(isinstance(text, str) and not is_free(text) for text in texts)
 
 
 def without(row: Row, ignore: Iterable[str]) -> Row:
-    """Return the row without the columns left out on purpose; dots reach into objects."""
+    """Return the row without the columns left out on purpose; dots reach into objects and lists of objects."""
     for name in ignore:
-        row = _without(row, [name] if name in row else name.split("."))
+        row = _without(row, name)
     return row
 
 
-def _without(row: Row, path: list[str]) -> Row:
-    """Return the row without the column at a path; a row without the column is returned as it is."""
-    first, *rest = path
-    if first not in row:
-        return row
-    if not rest:
-        return {key: value for key, value in row.items() if key != first}
-    return {**row, first: _without(row[first], rest)} if isinstance(row[first], dict) else row
+def _without(value: Any, name: str) -> Any:
+    """Return a value without the column of this name; a value without the column is returned as it is."""
+    if isinstance(value, list):
+        return [_without(entry, name) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if name in value:
+        return {key: inner for key, inner in value.items() if key != name}
+    if "." not in name:
+        return value
+    # A name may have dots of its own, so every key that the name begins with is entered.
+    return {
+        key: _without(inner, name[len(key) + 1 :]) if name.startswith(f"{key}.") else inner
+        for key, inner in value.items()
+    }

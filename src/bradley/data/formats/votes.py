@@ -133,4 +133,5 @@ MULTIPREF = Format(
     settings=("votes",),
     own_id=lambda row: row.get("comparison_id", row.get("id")),
     no_labels=("comparison_id", "prompt_id"),
+    remarks=ANNOTATORS,
 )

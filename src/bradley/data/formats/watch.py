@@ -6,7 +6,7 @@ Detection reads the first rows. A column that is empty there, or always says the
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..rows import Row, RowPlace, on_one_line
+from ..rows import Row, RowPlace, on_one_line, quoted
 from .base import FUNCTION, ReadingInDoubt, Refused
 from .labels import Answers, Label, Verdict, said_of
 from .layout import LONG, Layout, Path, leaves, marks_of, words
@@ -84,7 +84,7 @@ class Watch:
                 self.done.add(path)
             return False
         seen = self.seen.setdefault(path, {})
-        known = value if isinstance(value, str | int | float) else str(value)[: 2 * LONG]
+        known = value if isinstance(value, str | int | float) else quoted(value)
         if (count := seen.get(known, 0)) >= EACH:
             return False
         seen[known] = count + 1
