@@ -83,6 +83,31 @@ def test_rewards_read_the_columns_that_templates_read(model):
         model.as_reward_func()(["Q", "Q"], ["A", "A"], chat_template_kwargs=[{}, "x"])
 
 
+FAULTY = {
+    "a NUL": "x\x00y",
+    "half of a pair": "x\ud800",
+    "a tool last": [{"role": "assistant", "content": "A"}, {"role": "tool", "content": "4"}],
+    "over-long": "river " * 200,
+}
+
+
+@pytest.mark.parametrize("bad", FAULTY.values(), ids=FAULTY)
+def test_a_completion_without_a_score_has_no_reward_and_the_others_have_theirs(model, caplog, bad):
+    """Of the same prompt and of another one; TRL takes None for a completion without reward."""
+    prompts, completions = ["the river", "the river", "a stone", "a stone"], ["runs", bad, bad, "bridge"]
+    expected = model.as_reward_func()(["the river", "a stone"], ["runs", "bridge"])
+    assert model.as_reward_func(faulty="none")(prompts, completions) == [expected[0], None, None, expected[1]]
+    assert "bradley: 2 of 4 completions have no reward: conversation 2 cannot be scored" in caplog.text
+    with pytest.raises(DataError, match="conversation 2 cannot be scored"):
+        model.as_reward_func()(prompts, completions)
+    assert model.as_reward_func(faulty="none")(["a stone"], [bad]) == [None]
+
+
+def test_an_unknown_policy_for_faulty_completions_is_refused(model):
+    with pytest.raises(UserError, match="faulty = 'skip' is unknown"):
+        model.as_reward_func(faulty="skip")
+
+
 def test_what_cannot_be_scored_is_named(folder, model):
     good = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
     with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found the roles user"):

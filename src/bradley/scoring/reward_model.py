@@ -1,9 +1,10 @@
 """Trained reward models in Python: scores of conversations, a ranking of responses, rewards for a trainer."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..common.text import quoted
 from ..data.rows import Row, RowPlace
@@ -13,10 +14,14 @@ from ..records import Candidates
 from .rows import parse
 from .scorer import Scored, Scorer
 
+log = logging.getLogger("bradley")
+Found = TypeVar("Found", float, Candidates)
 Conversation = Sequence[dict[str, Any]]
 Text = str | Sequence[dict[str, Any]]
 """Plain text, or messages `{"role": ..., "content": ...}`."""
-RewardFunc = Callable[..., list[float]]
+RewardFunc = Callable[..., list[float | None]]
+FAULTY = ("error", "none")
+"""Policies for a completion without a possible score."""
 HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 ALSO_READ = ("tools", "chat_template_kwargs")
 """Columns of a trainer's data set read by chat templates."""
@@ -104,10 +109,14 @@ class RewardModel:
             # A text is a sequence of characters, and each would be ranked as a response.
             raise UserError(f"responses is a text, {quoted(responses)}, wanted a list", "give rank(prompt, [response])")
         row = {"prompt": _plain(prompt), "responses": [_plain(response) for response in responses]}
-        (scores,) = self._results([_candidates(row, 1)])
+        (found,) = self._scorer([_sure(_candidates(row, 1))])
+        names = [f"response {place}" for place in range(len(responses))]
+        if isinstance(found, str):
+            names = ["conversation 1"] * len(responses)
+        scores = [_sure(_score(found, place, name)) for place, name in enumerate(names)]
         return sorted(enumerate(scores), key=lambda one: -one[1])
 
-    def as_reward_func(self, name: str = "bradley") -> RewardFunc:
+    def as_reward_func(self, name: str = "bradley", faulty: str = "error") -> RewardFunc:
         """Make a function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> rewards`.
 
         Prompts and completions are texts or messages. Among the other columns, `tools` and `chat_template_kwargs` reach
@@ -115,70 +124,92 @@ class RewardModel:
 
         Args:
             name: name of the rewards in TRL's logs.
-        """
+            faulty: policy for a completion that cannot be scored, such as an over-long one. `error` raises, and ends
+                the trainer. `none` gives None and logs the reason; TRL leaves such a completion out of the rewards.
 
-        def rewards(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
+        Raises:
+            UserError: unknown `faulty`.
+        """
+        if faulty not in FAULTY:
+            raise UserError(f"faulty = {faulty!r} is unknown", f"give one of {', '.join(FAULTY)}")
+
+        def rewards(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float | None]:
             also = {key: columns[key] for key in ALSO_READ if columns.get(key)}
-            return self._of_rows(
-                [
-                    {
-                        "prompt": _plain(prompt),
-                        "response": _plain(completion),
-                        **{key: values[place] for key, values in also.items()},
-                    }
-                    for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
-                ]
-            )
+            rows = [
+                {
+                    "prompt": _plain(prompt),
+                    "response": _plain(completion),
+                    **{key: values[place] for key, values in also.items()},
+                }
+                for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+            ]
+            return _without_faults(self._each(rows), name) if faulty == "none" else list(self._of_rows(rows))
 
         # TRL logs a reward function under its `__name__`.
         rewards.__name__ = name
         return rewards
 
     def _of_rows(self, rows: Sequence[Row]) -> list[float]:
-        """Score rows of a single response; rows with equal prompts go through the model together."""
-        each = [_candidates(row, number) for number, row in enumerate(rows, start=1)]
-        # Template arguments are dicts, which cannot be part of a key; their `repr` can.
-        groups: dict[str, list[int]] = {}
-        for place, row in enumerate(each):
-            groups.setdefault(repr((row.prompt, row.template_args)), []).append(place)
-        found = self._results([_together([each[place] for place in places]) for places in groups.values()])
-        scores = [0.0] * len(rows)
-        for places, result in zip(groups.values(), found, strict=True):
-            for place, score in zip(places, result, strict=True):
-                scores[place] = score
-        return scores
+        """Score rows of a single response; raises for the first row without a score."""
+        return [_sure(found) for found in self._each(rows)]
 
-    def _results(self, rows: Sequence[Candidates]) -> list[list[float]]:
-        """Scores of all responses of each row; raises if any score is missing."""
-        return [_whole(row, result) for row, result in zip(rows, self._scorer(rows), strict=True)]
+    def _each(self, rows: Sequence[Row]) -> list[float | DataError]:
+        """Score rows of a single response, or say for a row why there is no score.
+
+        Rows with equal prompts go through the model together.
+        """
+        scores: dict[int, float | DataError] = {}
+        groups: dict[str, list[tuple[int, Candidates]]] = {}
+        for number, given in enumerate(rows, start=1):
+            row = _candidates(given, number)
+            if isinstance(row, DataError):
+                scores[number] = row
+            else:
+                # Template arguments are dicts, which cannot be part of a key; their `repr` can.
+                groups.setdefault(repr((row.prompt, row.template_args)), []).append((number, row))
+        found = self._scorer([_together([row for _, row in group]) for group in groups.values()])
+        for group, result in zip(groups.values(), found, strict=True):
+            for place, (number, _) in enumerate(group):
+                scores[number] = _score(result, place, f"conversation {number}")
+        return [scores[number] for number in sorted(scores)]
 
 
 def _plain(value: Text) -> str | list[dict[str, Any]]:
     return value if isinstance(value, str) else list(value)
 
 
-def _candidates(row: Row, number: int) -> Candidates:
-    """Parse conversation `number`, or raise `DataError`."""
+def _candidates(row: Row, number: int) -> Candidates | DataError:
+    """Parse conversation `number`; a conversation that cannot be scored gives the error."""
     parsed = parse(row, RowPlace("conversations", "", number))
     if isinstance(parsed, str) or parsed.gaps:
         reason = parsed if isinstance(parsed, str) else next(iter(parsed.gaps.values()))
-        raise DataError(f"conversation {number} cannot be scored: {reason}", "correct it")
+        return DataError(f"conversation {number} cannot be scored: {reason}", "correct it")
     return replace(parsed.candidates, id=f"conversation {number}")
 
 
-def _whole(row: Candidates, found: Scored | str) -> list[float]:
-    """Return all scores of a row, or raise `DataError` naming the first conversation without a score."""
-    if isinstance(found, str):
-        raise DataError(f"{row.id} cannot be scored: {found}", HINT)
-    if None in found.scores:
-        # The id of merged candidates lists a name for each response, see `_together`.
-        names, place = row.id.split(", "), found.scores.index(None)
-        name = names[place] if len(names) > 1 else f"response {place}"
-        raise DataError(f"{name} cannot be scored: {found.error}", HINT)
-    return [score for score in found.scores if score is not None]
+def _sure(found: Found | DataError) -> Found:
+    """Return what was found, or raise the error."""
+    if isinstance(found, DataError):
+        raise found
+    return found
+
+
+def _score(found: Scored | str, place: int, name: str) -> float | DataError:
+    """Return the score of a row's response at a place, or the error."""
+    reason = found if isinstance(found, str) else found.error
+    score = None if isinstance(found, str) else found.scores[place]
+    return DataError(f"{name} cannot be scored: {reason}", HINT) if score is None else score
+
+
+def _without_faults(scores: Sequence[float | DataError], name: str) -> list[float | None]:
+    """Return None in place of an error, and log the number of errors with the first one."""
+    faults = [found for found in scores if isinstance(found, DataError)]
+    if faults:
+        log.warning("%s: %d of %d completions have no reward: %s", name, len(faults), len(scores), faults[0].message)
+    return [None if isinstance(found, DataError) else found for found in scores]
 
 
 def _together(rows: Sequence[Candidates]) -> Candidates:
-    """Merge candidates of the same prompt; the new id lists the ids of all."""
-    names = ", ".join(row.id for row in rows)
-    return replace(rows[0], id=names, responses=tuple(response for row in rows for response in row.responses))
+    """Merge candidates of the same prompt."""
+    responses = tuple(response for row in rows for response in row.responses)
+    return replace(rows[0], responses=responses)
