@@ -108,6 +108,30 @@ def test_an_unknown_policy_for_faulty_completions_is_refused(model):
         model.as_reward_func(faulty="skip")
 
 
+TURNS = [{"role": "user", "content": "the river"}, {"role": "assistant", "content": "runs"}]
+
+
+@pytest.mark.parametrize(
+    ("template", "trained", "texts", "told"),
+    [
+        ("raw", "text", False, "scored: messages, trained on: plain text"),
+        ("raw", "messages", True, "scored: plain text, trained on: messages"),
+        ("raw", "text", True, ""),
+        ("raw", "messages and text", True, ""),
+        ("raw", "messages", False, ""),
+        ("simple_chat", "text", False, ""),
+    ],
+)
+def test_rows_of_another_kind_than_in_training_are_said_once(tmp_path, caplog, template, trained, texts, told):
+    """Under `raw`, where the same conversation as text or as messages gives other tokens."""
+    renderer = Renderer(TOKENIZER, Render(max_tokens=64, template=template), causal=True)
+    save_model(tmp_path / "m", tiny_model(LLAMA, TOKENIZER), renderer, {"kind": trained})
+    model = bradley.RewardModel.from_pretrained(tmp_path / "m")
+    for _ in range(2):
+        model.rank("the river", ["runs"]) if texts else model.score([TURNS])
+    assert [line.split(". ")[0] for line in caplog.messages] == ([told] if told else [])
+
+
 def test_what_cannot_be_scored_is_named(folder, model):
     good = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
     with pytest.raises(DataError, match="conversation 2 cannot be scored: shape: found the roles user"):

@@ -127,8 +127,8 @@ class Fitted(NamedTuple):
     truncated: list[bool]
 
 
-def kind_of(comparison: Comparison) -> str:
-    """Return the kind of a comparison: `text`, `ids` or `messages`."""
+def kind_of(comparison: Comparison | Candidates) -> str:
+    """Return the kind of a comparison or of candidates: `text`, `ids` or `messages`."""
     role = comparison.responses[0].messages[0].role
     return role if role in KINDS else "messages"
 

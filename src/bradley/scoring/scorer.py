@@ -4,21 +4,25 @@ A score depends on the conversation alone: each response is truncated separately
 for a micro-batch is split into several comparisons.
 """
 
+import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from ..data.encoder import common_prefix
 from ..data.render import Rendered
 from ..data.token_store import TokenStore, store_of
-from ..data.truncate import Fitted, Ledger, excess_tokens, truncate
+from ..data.truncate import Fitted, Ledger, excess_tokens, kind_of, truncate
 from ..errors import CheckpointError, DataError, UserError
 from ..model.cost import limit_for
 from ..model.folder.save_load import Loaded
 from ..records import Candidates, ScoredComparison
 from .core import normalization_of, score_store
 
+log = logging.getLogger("bradley")
+NAMES = {"text": "plain text", "ids": "token ids", "messages": "messages"}
+"""Kinds of rows in words."""
 POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
 """Policies for conversations above the model's limits.
 
@@ -97,6 +101,7 @@ class Scorer:
         self.over_long = over_long or ("truncate_prompt" if trained == "drop" else trained)
         self.token_budget = token_budget
         self.settings = loaded.renderer.settings.model_copy(update={"over_long": self.over_long})
+        self._compared = False
         self._unit = normalization_of(loaded) if normalize else None
         self._most = token_budget or AT_ONCE * limit_for(loaded.model, 0).tokens
 
@@ -121,6 +126,7 @@ class Scorer:
         Raises:
             DataError: a row above the limits with `over_long = "error"`.
         """
+        self._compare_kinds(row for row in rows if not isinstance(row, str))
         reasons = [row if isinstance(row, str) else "" for row in rows]
         gaps: list[dict[int, Gap]] = [{} for _ in rows]
         wanted = [(place, row) for place, row in enumerate(rows) if not isinstance(row, str)]
@@ -161,6 +167,18 @@ class Scorer:
             reason or _joined(parts[place], gaps)
             for place, (reason, gaps) in enumerate(zip(prepared.reasons, prepared.gaps, strict=True))
         ]
+
+    def _compare_kinds(self, rows: Iterable[Candidates]) -> None:
+        """Warn once of rows of another kind than the training rows, if no chat template makes both the same input."""
+        trained, raw = self.loaded.kind.split(" and "), self.loaded.renderer.template is None
+        if self._compared or not self.loaded.kind or not raw:
+            return
+        for kind in map(kind_of, rows):
+            if kind not in trained:
+                self._compared = True
+                given, wanted = NAMES[kind], " and ".join(NAMES.get(one, one) for one in trained)
+                log.warning("scored: %s, trained on: %s. Without a chat template these are two inputs", given, wanted)
+                return
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
         """Render rows as token ids; a row refused by the chat template becomes a reason."""

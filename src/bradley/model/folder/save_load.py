@@ -49,11 +49,13 @@ class Loaded(NamedTuple):
         model: the model, in evaluation mode.
         renderer: the renderer of training, from conversations to token ids.
         normalization: the unit of the scores, or None if the folder has none.
+        kind: kinds of the training rows, such as `text` or `messages and text`; "" if the folder does not say so.
     """
 
     model: ScoreModel
     renderer: Renderer
     normalization: Normalization | None = None
+    kind: str = ""
 
 
 def load_model(
@@ -112,7 +114,8 @@ def load_model(
     # Last: hashes would catch most faults above, but could not say which fault.
     check_weights(path, card, accept_edits)
     normalization = card.get("normalization")
-    return Loaded(model, renderer, None if normalization is None else Normalization.from_card(normalization))
+    unit = None if normalization is None else Normalization.from_card(normalization)
+    return Loaded(model, renderer, unit, card.get("kind", ""))
 
 
 def _refuse_missing(folder: Path, network: Any, missing: Sequence[str]) -> None:
