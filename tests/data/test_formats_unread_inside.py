@@ -1,6 +1,7 @@
 """Texts that nobody reads: inside objects and messages, short ones under names of parts, and quoted by an answer."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -252,6 +253,8 @@ def test_every_text_of_a_row_is_read_or_named_and_what_is_named_can_be_left_out(
     for names, text in texts(more):
         path = ".".join((*before, *(name for name in names if name != "*")))
         may_be = bool(PARTS & set(names)) or (len(text) > 80 and "*" not in names)
-        lost += [path] if may_be and text.strip() not in told else []
+        # A short text has to stand there as words of its own.
+        stands = re.search(rf"(?<!\w){re.escape(text.strip())}(?!\w)", told)
+        lost += [path] if may_be and not stands else []
     inside = [{name for name in left if f"{path}.".startswith(f"{name}.")} for path in lost]
     assert all(inside) and set().union(*inside) == set(left)

@@ -1,6 +1,7 @@
 """Parts shared by all formats: the table entry, the reasons of rejection, and the assembly of a comparison."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,13 @@ Numbered = Iterable[tuple[int, Row | Comparison | Rejected]]
 NUL = chr(0)
 FUNCTION = "--data.format module:function"
 """The setting that reads any rows, for hints."""
+
+
+def option(setting: str, *names: str) -> str:
+    """Write an option about columns as a shell takes the option: `--data.ignore 'Answer A',notes`."""
+    return f"--data.{setting} {shlex.quote(','.join(names))}"
+
+
 LONGEST = 4_000_000
 """Most characters of a prompt with a response: a tokenizer takes about 100 bytes of memory for each."""
 

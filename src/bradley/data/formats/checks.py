@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .answers import rating
-from .base import FUNCTION, Refused
+from .base import FUNCTION, Refused, option
 from .labels import DETAILS, Answers, said_of, values_of
 from .layout import Family, Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
@@ -13,6 +13,10 @@ from .words import LABEL, REMARKS
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
 """Names of two answers for words of labels such as A, first and left."""
+AGREES = {"agree", "agrees", "agreed", "agreement", "disagree", "disagrees", "disagreement", "confirmed", "rejects"}
+"""Words in the name of a column that says if somebody agrees with the order of the answers."""
+YES = {"true", "yes", "y", "1", "1.0", "agree", "agrees", "agreed", "confirmed", "correct"}
+NO = {"false", "no", "n", "0", "0.0", "disagree", "disagrees", "disagreed", "rejected", "wrong", "incorrect"}
 MOST_SIDES = 3
 """Most different values of a label beside chosen and rejected: two sides and a tie."""
 FEWEST_WORDS = 3
@@ -29,8 +33,8 @@ def check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label:
         names = ", ".join(map(named, likely[:4]))
         raise Refused(
             f"no column is known as the prompt, and {names} may be it",
-            f"name it: --data.columns.prompt {named(likely[0])}; if there is none: --data.ignore "
-            f"{','.join(map(named, likely))}",
+            f"name it: {option('columns.prompt', named(likely[0]))}; if there is none: "
+            f"{option('ignore', *map(named, likely))}",
         )
 
 
@@ -59,15 +63,25 @@ def check_beside(layout: Layout) -> None:
         values = [value for value in layout.columns[path] if value is not None and value != ""]
         # The words of the two sides themselves, as in chosen_rank, name no label.
         parts = set(words(path)) - {"chosen", "rejected"}
-        if not parts & LABEL or parts & DETAILS or layout.kinds[path] not in ("text", "number"):
+        if not parts & (LABEL | AGREES) or parts & DETAILS or layout.kinds[path] not in ("text", "number", "bool"):
             continue
         shown = Counter(str(value) for value in values)
         said = [said_of(value, PAIR) for value in values]
-        if 2 <= len(shown) <= MOST_SIDES and all(meant and (meant.digit or 0) <= 2 for meant in said):
+        sides = 2 <= len(shown) <= MOST_SIDES and all(meant and (meant.digit or 0) <= 2 for meant in said)
+        if sides or _says_yes_and_no(values):
             raise Refused(
                 f"{named(path)} beside chosen and rejected may be a label: {values_of(shown)}",
-                f"if chosen is the better answer of every row: --data.ignore {named(path)}; or use {FUNCTION}",
+                f"if chosen is the better answer of every row: {option('ignore', named(path))}; or use {FUNCTION}",
             )
+
+
+def _says_yes_and_no(values: Sequence[object]) -> bool:
+    """Return True for truth values or words of agreement of both kinds, and for numbers on both sides of zero."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values) and numbers and min(numbers) < 0 < max(numbers):
+        return True
+    said = {str(value).strip().lower() for value in values}
+    return len(said) > 1 and said <= YES | NO
 
 
 def _holds(layout: Layout, family: Family, texts: Sequence[object]) -> bool:
@@ -78,9 +92,9 @@ def _holds(layout: Layout, family: Family, texts: Sequence[object]) -> bool:
 
 def check_held(layout: Layout) -> None:
     """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
-    texts = [
-        value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, []) if value not in (None, "", [])
-    ]
+    held = [value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, [])]
+    # Places of the answers, such as 0 and 1, are labels too.
+    texts = [str(value) if isinstance(value, int) else value for value in held if value not in (None, "", [])]
     if not texts or any(is_spoken(value) for value in texts):
         return
     names = {named(path).lower() for path in layout.columns}

@@ -1,18 +1,21 @@
 """Choice of the label: one column among all that may say which answer is better, or a refusal in words."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...common.text import and_more
 from .annotations import find_annotations
 from .answers import Given
-from .base import FUNCTION, Refused
-from .labels import Answers, Label, Verdict
+from .base import FUNCTION, Refused, option
+from .labels import Answers, Label, Verdict, values_of
 from .layout import Layout, Path, named
 from .prompts import Prompt
+from .raters import with_raters
 from .ratings import find_labels
 from .suspects import find_suspects
 from .ties import with_ties
+from .turned import check_turned
 
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
@@ -48,6 +51,7 @@ def choose_label(
         return label, [label for label in rest if label not in same]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
+    found = with_raters(layout, given.answers, used, wanted, found)
     found = [replace(label, tier=0) if wanted else label for label in found]
     for tier in (0, 1, 2):
         here = [label for label in found if label.tier == tier]
@@ -56,6 +60,8 @@ def choose_label(
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
+            if label.kind == "choice":
+                check_turned(layout, used | set(label.paths), "if the label names the answers as the columns do")
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
@@ -64,8 +70,10 @@ def choose_label(
     if wanted is not None:
         # A label that begins after the first rows is read once a row shows the values.
         empty = all(value in (None, "", []) for value in layout.columns.get(wanted, []))
-        hint = f"correct the data, or use {FUNCTION}"
-        raise Refused(f"{columns['label']} names no side of {given.shown}", hint, undecided=empty)
+        told = Counter(str(value) for value in layout.columns.get(wanted, []) if value not in (None, "", []))
+        held = f", and holds {values_of(told)}" if told else ""
+        hint = f"read the label in a function of your own: {FUNCTION}"
+        raise Refused(f"{columns['label']} names no side of {given.shown}{held}", hint, undecided=empty)
     if strict and (suspects := find_suspects(layout, given.answers, used)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
@@ -84,10 +92,10 @@ def _checked(layout: Layout, labels: list[Label]) -> Label:
     if all(len({read(row) for read in readers}) == 1 for row in layout.rows):
         return replace(first, agreeing=tuple(label for label in labels[1:] if label.read))
     names = and_more([label.name for label in labels], 4)
-    hint = f"name it: --data.columns.label {labels[0].name}" if len(first.paths) == 1 and "*" not in first.name else ""
-    raise Refused(
-        f"several columns may be the label: {names}", f"{hint}, or use {FUNCTION}" if hint else f"use {FUNCTION}"
-    )
+    hint = f"use {FUNCTION}"
+    if len(first.paths) == 1 and "*" not in first.name:
+        hint = f"name it: {option('columns.label', first.name)}, or {hint}"
+    raise Refused(f"several columns may be the label: {names}", hint)
 
 
 def _check_scores(layout: Layout, label: Label, found: Sequence[Label]) -> None:
@@ -126,11 +134,13 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
     steps = [f"read the label in a function of your own: {FUNCTION}"]
     # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
     if all(label.tier == 2 for label in labels):
-        names = ",".join(named(path) for label in labels for path in label.paths)
-        steps.insert(0, f"if none is a label: --data.ignore {names}")
+        names = [named(path) for label in labels for path in label.paths]
+        steps.insert(0, f"if none is a label: {option('ignore', *names)}")
     first = labels[0]
     if len(first.paths) == 1 and _read_by_name(layout, first.paths[0], answers, used):
-        steps.insert(0, f"name the label: --data.columns.label {first.name}")
+        # Values alone do not say whether the better or the worse answer is named.
+        asked = f"if {first.name} names the better answer" if first.tier == 2 else "name the label"
+        steps.insert(0, f"{asked}: {option('columns.label', first.name)}")
     return "; or, ".join(steps)
 
 

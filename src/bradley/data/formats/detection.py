@@ -17,7 +17,7 @@ from .answers import (
     of_paths,
     whole,
 )
-from .base import FUNCTION, Format, Refused
+from .base import FUNCTION, Format, Refused, option
 from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
@@ -27,10 +27,12 @@ from .layout import Layout, Path, at_path, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
+from .ranked import check_order
 from .reading import Reading
 from .refusals import refusal, step_labels, steps_refused, unscorable
 from .strengths import check_signs
 from .ties import check_ties, new_ties
+from .turned import ALWAYS, check_turned
 from .unread import Unread
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
@@ -71,6 +73,8 @@ def find_reading(
             check_signs(rows, narrow)
             if narrow == "votes":
                 check_votes(rows)
+            if narrow == "ranked":
+                check_order(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
             return None, None
         return _any(layout, columns) if judged else (_unjudged(layout, columns), None)
@@ -95,6 +99,7 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[
     check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
     check_prompt(layout, prompt, given.answers.paths)
+    check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and (given.answers.marks or not _polar(given)):
         return reading_of(_columns(layout, prompt, given, label), others), _as_labelled(layout, given, label)
@@ -126,6 +131,7 @@ def _as_named(
         Refused: a label that does not always prefer the better answer.
     """
     check_ties(layout, taken(prompt, given))
+    check_turned(layout, taken(prompt, given), ALWAYS)
     place = given.answers.paths.index(CHOSEN) if CHOSEN in given.answers.paths else 0
     every = [prefers(label, place, better)] if label else []
     for row in layout.rows:
@@ -137,9 +143,9 @@ def _as_named(
         check_ties(later, taken(prompt, given))
         found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
         if found is not None and (label is None or found.paths != label.paths):
-            hint = f"if {better} is the better answer of every row: --data.ignore {','.join(map(named, found.paths))}"
+            hint = f"if {better} is the better answer of every row: {option('ignore', *map(named, found.paths))}"
             if len(found.paths) == 1:
-                hint = f"name the label: --data.columns.label {found.name}; {hint}"
+                hint = f"name the label: {option('columns.label', found.name)}; {hint}"
             raise Refused(f"{found.name} may be the label of {given.shown}", f"{hint}; or use {FUNCTION}")
 
     used = taken(prompt, given) | set(label.paths if label else ())
@@ -152,9 +158,11 @@ def _beside(layout: Layout) -> Watch:
     def check(later: Layout) -> None:
         check_named(later)
         check_beside(later)
+        check_turned(later, {CHOSEN, REJECTED}, ALWAYS)
         check_ties(later, {CHOSEN, REJECTED})
 
     check_ties(layout, {CHOSEN, REJECTED})
+    check_turned(layout, {CHOSEN, REJECTED}, ALWAYS)
     return Watch(layout.rows, PAIR, (CHOSEN, REJECTED), check)
 
 

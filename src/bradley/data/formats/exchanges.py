@@ -9,7 +9,7 @@ from typing import Any
 
 from ..rows import Row, RowPlace, quoted
 from .answers import Given
-from .base import FUNCTION, Refused
+from .base import FUNCTION, Refused, option
 from .layout import Layout, Path, at_path, named, words
 from .messages import is_turns, normal
 from .turns import Turns
@@ -40,7 +40,7 @@ def find_turn(layout: Layout, given: Given) -> tuple[Path | None, int]:
     shown = " and ".join(list(Counter(quoted(number, str) for *_, number in judged))[:MOST_VALUES])
     own = f"cut the conversations in a function of your own: {FUNCTION}"
     if not fits:
-        hint = f"if the whole conversation is judged: --data.ignore {named(path)}; or {own}"
+        hint = f"if the whole conversation is judged: {option('ignore', named(path))}; or {own}"
         raise Refused(f"{named(path)} holds {shown}, which numbers no exchange of the conversations", hint)
     if len(fits) == 2:
         raise Refused(f"{named(path)} holds {shown}, and may count from 0 or from 1", own, undecided=True)

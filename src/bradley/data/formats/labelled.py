@@ -11,10 +11,10 @@ from .. import rows
 from ..rows import Row, RowPlace
 from .absent import numbers_of, present
 from .answers import Given
-from .base import Format, ReadingInDoubt, comparison, leaning, shared, unreadable
+from .base import Format, ReadingInDoubt, comparison, leaning, option, shared, unreadable
 from .exchanges import until_judged
 from .labels import Label, Unknown, Verdict
-from .layout import Path, at_path, named, texts_of
+from .layout import Path, at_path, named, texts_of, words
 from .messages import normal
 from .pairs import template_args
 from .prompts import Prompt
@@ -23,6 +23,7 @@ from .reading import Reading
 from .transcripts import answer, asked
 from .turns import Turns, turns
 from .unread import Unread
+from .words import sense
 
 SAID = ("margin", "weight", "tools", "chat_template_kwargs")
 """Columns read beside the prompt, the answers and the label."""
@@ -62,6 +63,8 @@ class Columns:
         better = f"better <- {self.label.name}" if self.label else ""
         if self.label and self.label.kind == "ranks":
             better += ", the lowest is best"
+        if self.label and self.label.kind == "scores" and all(sense(words(path)) == 1 for path in self.label.paths):
+            better += ", the highest is best"
         turn = f"up to exchange <- {named(self.turn)}, from {self.first}" if self.turn else ""
         return ", ".join(part for part in (prompt, f"answers <- {self.given.shown}", turn, better) if part)
 
@@ -86,7 +89,7 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     )
     names = ", ".join(label.name for label in others if columns.turn not in label.paths)
     single = next((label.name for label in others if len(label.paths) == 1 and label.tier == 0 and label.read), "")
-    line = f" (to read this one: --data.columns.label {single})" if single else ""
+    line = f" (to read this one: {option('columns.label', single)})" if single else ""
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
     labels = [path for path in columns.label.paths if "*" not in path] if columns.label else []

@@ -44,9 +44,11 @@ MOST_INDEX = 10**6
 """Bound of an index: a larger number is no place among answers."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
-NEUTRAL = (
-    LABEL | SCORE | RANK | VOTES | FILLER | {"index", "idx", "orig", "human", "final", "gt", "value", "name", "side"}
-)
+NEUTRAL = {
+    *(LABEL | SCORE | RANK | VOTES | FILLER),
+    *("index", "idx", "orig", "human", "final", "gt", "value", "name", "side", "ground", "truth", "user", "judge"),
+    *("expert", "crowd", "majority", "consensus", "gpt", "evaluation", "eval", "assessment", "favored", "favoured"),
+}
 """Words of a label's name that name no aspect, such as helpfulness."""
 
 
@@ -154,6 +156,9 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if not by_name and (None in said or any(meant.side is None for meant in said if meant)):
         likely = _may_be_label(path, values, answers)
         return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
+    if tier == 2 and (strange := parts - NEUTRAL - set(answers.stem) - side_marks(answers)):
+        problem = f"{named(path)} names an answer, and {' '.join(sorted(strange))} may mean the worse one"
+        return replace(label, problem=f"{problem}: {values_of(counts)}")
     if None in said:
         unclear = f"{named(path)} has values that name no side: {values_of(counts)}"
         numbers = not any(isinstance(value, str) for value in values)

@@ -8,7 +8,7 @@ from ...records import Comparison, Judgment, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
 from .absent import with_answers
-from .base import Format, agreeing, comparison, texts_as_turns
+from .base import FUNCTION, Format, Refused, agreeing, comparison, option, texts_as_turns
 from .turns import Turns, turns
 
 
@@ -27,6 +27,36 @@ def convert_ranked(row: Row, at: RowPlace) -> Comparison | Rejected:
     sides = [turns(text, "text" if plain else "assistant", "response", at) for text in contents]
     scores = [rows.number(entry, "score", at) for entry in completions]
     return ranking(prompt, sides, [rows.number(entry, "rank", at) for entry in completions], scores, at)
+
+
+FEWEST_AGAINST = 4
+"""Fewest pairs told apart by rank and by score before the two are compared."""
+
+
+def check_order(rows_: Sequence[Row]) -> None:
+    """Raise `Refused` for ranks that say the opposite of the scores wherever both tell two completions apart.
+
+    Args:
+        rows_: first rows.
+    """
+    told = [agrees for row in rows_ for agrees in _agreements(row.get("completions"))]
+    if len(told) >= FEWEST_AGAINST and not any(told):
+        raise Refused(
+            "completions have a rank (1 is the best) and a score (the highest is the best), and the two disagree on "
+            f"all of {len(told)} pairs",
+            f"leave out the wrong one: {option('ignore', 'completions.rank')}, or "
+            f"{option('ignore', 'completions.score')}; or use {FUNCTION}",
+        )
+
+
+def _agreements(completions: Any) -> Iterator[bool]:
+    """Yield for each pair of completions told apart by rank and by score: True if both prefer the same one."""
+    entries = [entry for entry in completions if isinstance(entry, dict)] if isinstance(completions, list) else []
+    numbers = [(entry.get("rank"), entry.get("score")) for entry in entries]
+    whole = [(a, b) for a, b in numbers if isinstance(a, int | float) and isinstance(b, int | float)]
+    for (rank, score), (other_rank, other_score) in itertools.combinations(whole, 2):
+        if rank != other_rank and score != other_score:
+            yield (rank < other_rank) == (score > other_score)
 
 
 def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:

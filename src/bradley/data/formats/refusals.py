@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..rows import quoted
 from .answers import ANSWER, Given
-from .base import FUNCTION, Refused
+from .base import FUNCTION, Refused, option
 from .layout import LONG, Layout, Path, named, words
 from .prompts import ABOUT, QUESTION
 from .words import LABEL
@@ -138,7 +138,7 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
     several = [given for given in unlabelled if len(given.answers.names) > 1]
     if several:
         first, second = map(named, several[0].answers.names[:2])
-        shown, line = several[0].shown, f"--data.columns.chosen {first} --data.columns.rejected {second}"
+        shown, line = several[0].shown, f"{option('columns.chosen', first)} {option('columns.rejected', second)}"
         if likely:
             names = ", ".join(likely)
             return Refused(f"{shown} hold the answers, and {names} may be the label; {described(layout)}", step)

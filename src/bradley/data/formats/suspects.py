@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .labels import ABOUT, DETAILS, NEUTRAL, Answers, Label, side_marks, values_of
-from .layout import LONG, Layout, Path, covered, named, words
+from .layout import LONG, MARKS, Layout, Path, covered, named, words
 from .words import CORRECT, LABEL, MEASURES, RANK, REMARKS, SCORE, STRENGTH, TIES, VOTES
 
-WORTH = LABEL | SCORE | RANK | VOTES | CORRECT | STRENGTH | TIES | {"p", "swapped", "flipped", "reversed"}
+WORTH = LABEL | SCORE | RANK | VOTES | CORRECT | STRENGTH | TIES | {"p"}
 """Words in the name of a column that judges the answers."""
 IDENTITY = {"id", "ids", "uid", "uuid", "key", "hash"}
 FEW = 6
@@ -62,8 +62,30 @@ def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:
         return True
     if about or pairs:
         return pairs
+    if _speaks_of_both(values, answers):
+        return True
     numbers = [value for value in values if isinstance(value, int | float)]
     return len(numbers) == len(values) and (bool(parts & side_marks(answers)) or _on_a_scale(numbers))
+
+
+def _speaks_of_both(values: Sequence[Any], answers: Answers) -> bool:
+    """Return True for a few repeated short texts, in any language, of which some name one side and some the other."""
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values) or not 2 <= len(set(texts)) <= FEW or len(set(texts)) == len(texts):
+        return False
+    pairs = [answers.marks[:2], ("a", "b"), ("1", "2"), *(order[:2] for order in MARKS.values())]
+    marks = {mark for pair in pairs for mark in pair}
+    said = [_marks_in(text, marks) for text in set(texts)]
+    return any(
+        all(any(mark in each and other not in each for each in said) for mark, other in (pair, pair[::-1]))
+        for pair in pairs
+        if len(pair) == 2
+    )
+
+
+def _marks_in(text: str, marks: set[str]) -> set[str]:
+    """Return the marks that stand alone in a text; other writing has no blanks between a word and a mark."""
+    return {mark for mark in marks if re.search(rf"(?<![a-z0-9]){re.escape(mark)}(?![a-z0-9])", text.lower())}
 
 
 def _on_a_scale(numbers: Sequence[float]) -> bool:

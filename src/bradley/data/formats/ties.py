@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
-from .base import FUNCTION, Refused
+from .base import FUNCTION, Refused, option
 from .labels import Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
 from .words import FILLER, LABEL
@@ -85,7 +85,7 @@ def check_ties(layout: Layout, used: set[Path]) -> None:
         if any(map(is_true, layout.columns[path])):
             raise Refused(
                 f"{named(path)} says that rows are ties, and the names of the answers say which one is better",
-                f"if {named(path)} says nothing of the answers: --data.ignore {named(path)}; or use {FUNCTION}",
+                f"if {named(path)} says nothing of the answers: {option('ignore', named(path))}; or use {FUNCTION}",
             )
 
 

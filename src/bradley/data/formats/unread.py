@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ...records import Comparison
 from ..rows import Foreign, Row, RowPlace, quoted
+from .base import option
 from .layout import LONG, Path, words
 from .messages import BESIDE, WHAT, WHO, is_message
 from .prompts import ABOUT, LONGEST_CHOICE, strings
@@ -26,6 +27,7 @@ PARTS = {
     *("image", "images", "audio", "video", "videos", "question", "questions", "instruction", "instructions", "query"),
     *("prompt", "prompts", "steps", "prefix", "dialog", "dialogue", "background", "premise", "problem", "evidence"),
     *("persona", "personas", "rule", "rules", "scenario", "scenarios", "character", "characters", "guideline"),
+    *("turns", "previous", "prior", "earlier", "preceding", "thread"),
     *("guidelines", "situation", "constraint", "constraints", "requirements", "utterance", "knowledge", "message"),
 }
 """Words in the name of a column that is part of a prompt, however short the text is."""
@@ -242,8 +244,8 @@ def lost_columns(lost: Mapping[str, str], at: RowPlace | None, name: str) -> tup
     found = ", ".join(f"{quoted(key, str)} ({lost[key]})" for key in keys[:MOST_NAMED])
     where = f", row {at.row}" if at else ""
     message = f"{name}{where}: {found} would not be read, and may be part of the conversation"
-    ignored = ",".join(keys) if not any("," in key for key in keys) else ""
-    hint = f"leave out on purpose: --data.ignore {ignored}" if ignored else "leave out on purpose with data.ignore"
+    ignored = option("ignore", *keys) if not any("," in key for key in keys) else ""
+    hint = f"leave out on purpose: {ignored}" if ignored else "leave out on purpose with data.ignore"
     return message, f"{hint}; or put the texts into the prompt: --data.format module:function"
 
 

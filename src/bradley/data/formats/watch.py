@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..rows import Row, RowPlace, on_one_line, quoted
-from .base import FUNCTION, ReadingInDoubt, Refused
+from .base import FUNCTION, ReadingInDoubt, Refused, option
 from .labels import Answers, Label, Verdict, said_of
 from .layout import LONG, Layout, Path, leaves, marks_of, words
 from .suspects import WORTH, may_judge
@@ -149,8 +149,8 @@ def _agrees(label: Label, other: Label) -> Callable[[Row], None]:
         if isinstance(first, Verdict) and isinstance(second, Verdict) and first.merits != second.merits:
             hint = f"use {FUNCTION}"
             if len(label.paths) == 1 and len(other.paths) == 1 and "*" not in label.name + other.name:
-                line = "--data.columns.label"
-                hint = f"name the label: {line} {label.name}, or {line} {other.name}; or {hint}"
+                lines = " or ".join(option("columns.label", one.name) for one in (label, other))
+                hint = f"name the label: {lines}; or {hint}"
             raise Refused(f"{label.name} and {other.name} differ, and agreed in the first rows", hint)
 
     return check

@@ -74,7 +74,9 @@ WORSE = LOSER | {
 """Words for the worse answer; every other set with such words is made from this one."""
 BEST = {"better", "best", "winner"}
 """Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
-TURNS = {"less", "least", "ascending", "reverse", "reversed", "inverse", "inverted", "opposite", "flipped", "swapped"}
+TURNED = {"swap", "swapped", "flip", "flipped", "reverse", "reversed", "inverse", "inverted", "mirrored"}
+"""Words in the name of a column that says that the two answers were exchanged."""
+TURNS = TURNED | {"less", "least", "ascending", "opposite", "over"}
 """Words that turn the meaning of a name round."""
 RANK = {"rank", "ranks", "ranking", "rankings", "place", "places"}
 ORDER = {"ranking", "rankings", "ranked", "order", "ordering", "ordered", "sorted", "permutation", "argsort"}
@@ -84,7 +86,18 @@ FAULTS = WORSE | {
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
     *("hallucination", "hallucinations", "hallucinated", "flagged", "refusal", "severity", "mistakes", "failure"),
     *("bad", "negative", "down", "downvote", "downvotes", "downvoted", "dislikes", "rejects", "report", "reports"),
-    *("danger", "dangerous", "unhelpfulness", "nll", "ter", "incorrect", "wrong"),
+    *("danger", "dangerous", "unhelpfulness", "nll", "ter", "incorrect", "wrong", "eliminated", "removed", "dropped"),
+    *(
+        "discarded",
+        "excluded",
+        "violates",
+        "inappropriate",
+        "offensive",
+        "misleading",
+        "problematic",
+        "issue",
+        "issues",
+    ),
 }
 """Words for numbers of which the lower is the better."""
 DECISIVE = WORSE | {"chosen", "preferred", "winner", "accepted", "better", "win", "non", "not"}
