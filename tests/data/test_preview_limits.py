@@ -11,9 +11,16 @@ from bradley.data.preview import make_renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
 from bradley.training.checks import check_push
 from tests.helpers import tiny_run
+from tests.training.interrupted import quick_runs
 
 CALL = {"tool_calls": [{"type": "function", "function": {"name": "look", "arguments": {"x": 1}}}]}
 LEARNED = ("--model.tokenizer", "train", "--model.vocab_size", "320")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path_factory):
+    """Runs without figures and report, which take longer than the run."""
+    quick_runs(monkeypatch, tmp_path_factory.getbasetemp())
 
 
 def said(text, **more):

@@ -325,6 +325,7 @@ def test_a_process_that_runs_out_of_memory_ends_all_with_its_error(tmp_path) -> 
     assert results[0].error.startswith("process 1 of 2: out of memory in micro-batch")
 
 
+@pytest.mark.nightly
 def test_torchrun_starts_a_run_that_speaks_with_one_voice(tmp_path) -> None:
     data = {}
     for name, count in (("train", 40), ("valid", 12)):
