@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..rows import Row
-from .labels import BETTER, NEUTRAL, Answers, Label, Unknown, Verdict
+from .labels import BETTER, Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
+from .names import NEUTRAL
 from .orders import order_of
 from .ties import is_tie_name, is_true
 from .words import GOOD, LABEL, TIE, meaning, sense

@@ -9,7 +9,8 @@ from .annotations import find_annotations
 from .answers import Given
 from .base import FUNCTION, Refused, option
 from .labels import Answers, Label, Verdict, values_of
-from .layout import Layout, Path, named
+from .layout import Layout, Path, named, words
+from .names import speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
 from .ratings import find_labels
@@ -137,9 +138,11 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
         names = [named(path) for label in labels for path in label.paths]
         steps.insert(0, f"if none is a label: {option('ignore', *names)}")
     first = labels[0]
-    if len(first.paths) == 1 and _read_by_name(layout, first.paths[0], answers, used):
-        # Values alone do not say whether the better or the worse answer is named.
-        asked = f"if {first.name} names the better answer" if first.tier == 2 else "name the label"
+    parts = words(first.paths[0])
+    if len(first.paths) == 1 and not speaks_against(parts) and _read_by_name(layout, first.paths[0], answers, used):
+        # Values and unknown words do not say whether the better or the worse answer is named.
+        unknown = first.tier == 2 or strange(parts, answers.stem)
+        asked = f"if {first.name} names the better answer" if unknown else "name the label"
         steps.insert(0, f"{asked}: {option('columns.label', first.name)}")
     return "; or, ".join(steps)
 

@@ -5,13 +5,7 @@ from collections.abc import Sequence
 from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, said_of
 from .layout import Family, Layout, Path, at_path, covered
-from .words import LABEL, TIE, sense
-
-PEOPLE = {
-    *("annotator", "rater", "worker", "judge", "labeler", "labeller", "expert", "reviewer", "evaluator", "grader"),
-    *("assessor", "person", "participant", "crowdworker", "coder"),
-}
-"""Words for somebody who compares answers."""
+from .words import LABEL, PEOPLE, TIE, sense
 
 
 def with_raters(

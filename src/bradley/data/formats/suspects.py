@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .labels import ABOUT, DETAILS, NEUTRAL, Answers, Label, side_marks, values_of
+from .labels import ABOUT, DETAILS, Answers, Label, side_marks, values_of
 from .layout import LONG, MARKS, Layout, Path, covered, named, words
+from .names import NEUTRAL
 from .words import CORRECT, LABEL, MEASURES, RANK, REMARKS, SCORE, STRENGTH, TIES, VOTES
 
 WORTH = LABEL | SCORE | RANK | VOTES | CORRECT | STRENGTH | TIES | {"p"}
