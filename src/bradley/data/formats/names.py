@@ -10,6 +10,7 @@ from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, MEASURES, NOT
 
 HOLDERS = {
     *("info", "data", "meta", "metadata", "extra", "extras", "details", "record", "row", "item", "json", "additional"),
+    *("reviews", "review", "evaluations", "assessments", "comparisons", "humans", "workers", "individual", "entries"),
     *("attributes", "properties", "fields", "field", "annotation", "annotations", "example", "values", "results"),
 }
 """Words for an object that holds a label."""

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .names import NEUTRAL, VERBS, speaks_against, strange
+from .names import NEUTRAL, VERBS, may_be_second, speaks_against, strange
 from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
 from .ties import is_true, tie_columns
 from .words import BALLOTS, CORRECT, LABEL, LOSER, MEASURES, ORDER, PEOPLE, RANK, SCORE, SHARES, TIE, VOTES, sense
@@ -62,10 +62,10 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     by_name = wanted or bool(parts & LABEL)
     aspects = len(parts - NEUTRAL - set(answers.stem))
     if kind == "texts":
-        return _of_texts(layout, path, values, answers, by_name)
+        return _of_texts(layout, path, values, answers, by_name, wanted)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
     if answers.number and lengths != {count}:
-        return _of_annotators(path, values, answers) if by_name and answers.names else None
+        return _of_annotators(path, values, answers, wanted) if by_name and answers.names else None
     numbers = [entry for value in values for entry in value if is_known(entry)]
     meant = kind_of_numbers(words(path), numbers, answers.stem, wanted)
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
@@ -107,19 +107,39 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
 
 
-def _of_texts(layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool) -> Label | None:
+def _of_texts(
+    layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool, wanted: bool
+) -> Label | None:
     """Return the label of a list of texts: ranked names, or the word of each annotator."""
     if by_name and answers.names and sense(words(path)) < 1:
-        return _of_annotators(path, values, answers)
+        return _of_annotators(path, values, answers, wanted)
     found = ranked_names(layout, path, answers)
-    return found or (_of_annotators(path, values, answers) if by_name and answers.names else None)
+    # Two annotators who differ in every row, or two turns, look like two names in order.
+    ordered = set(words(path)) & (RANK | ORDER | {"to"}) or _ranks_beside(layout, path)
+    if found and len(answers.names) == 2 and not ordered:
+        problem = f"{named(path)} holds both answers in every row: the choices of two annotators, or the best first"
+        return replace(found, read=None, problem=problem)
+    if found and set(words(path)) & {"shown", "displayed", "presentation", "presented", "position", "positions"}:
+        return None
+    if found and not by_name and strange(words(path), answers.stem):
+        return replace(found, read=None, tier=2, problem=f"{named(path)} holds the names of the answers in an order")
+    return found or (_of_annotators(path, values, answers, wanted) if by_name and answers.names else None)
 
 
-def _of_annotators(path: Path, values: list[Any], answers: Answers) -> Label:
+def _ranks_beside(layout: Layout, path: Path) -> bool:
+    """Return True for a list with the ranks of the names in the same object."""
+    beside = [other for other in layout.columns if other[:-1] == path[:-1] and RANK & set(words(other[-1:]))]
+    return any(layout.kinds[other] == "numbers" for other in beside)
+
+
+def _of_annotators(path: Path, values: list[Any], answers: Answers, wanted: bool) -> Label:
     """Return the label of a list with the choice of each annotator, refused under a name for the worse answer."""
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-    if sense(words(path)) < 1:
+    if sense(words(path)) < 1 or may_be_second(words(path)):
         return Label((path,), "votes", None, 0, aspects, f"{named(path)} may say which answer is the worse")
+    if not wanted and (unknown := strange(words(path), answers.stem)):
+        problem = f"{named(path)} names answers, and {' '.join(sorted(set(unknown)))} may mean the worse one"
+        return Label((path,), "votes", None, 0, aspects, problem)
     return ballots(path, values, answers, aspects)
 
 
@@ -250,7 +270,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     parts, count = set(family.stem), len(answers.names)
     if len(family.paths) != count or not answers.names or not _same_marks(family, answers):
         return None
-    values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
+    values = [number_of(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
     if not values or any(value is None for value in values):
         return None
     # One of two truth values says which side is the worse; of numbers under such a name nothing says the meaning.
@@ -261,7 +281,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
     rows = [
-        [_number(at_path(row, path)) or 0 for path in family.paths]
+        [number_of(at_path(row, path)) or 0 for path in family.paths]
         + [float(is_true(at_path(row, path)) or False) for path in ties]
         for row in layout.rows
     ]
@@ -284,7 +304,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
-        found = [_number(at_path(row, path)) for path in family.paths]
+        found = [number_of(at_path(row, path)) for path in family.paths]
         if any(number is None for number in found) and count <= 2:
             return None
         if any(is_true(at_path(row, path)) for path in ties):
@@ -345,7 +365,7 @@ def _same_marks(family: Family, answers: Answers) -> bool:
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a number, also one written as text; None for anything else."""
     if isinstance(value, bool | int | float):
         return float(value) if _is_finite(value) else None

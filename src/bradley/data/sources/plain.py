@@ -18,6 +18,8 @@ from .arrow_rows import arrow_rows, dataset_rows
 
 LEAVES = frozenset((str, int, bool))
 """Types of plain values that hold no other values; a float may be NaN."""
+LARGEST_WHOLE = 10**4300
+"""Bound of an integer: Python writes no longer one."""
 MIDNIGHT = datetime.time()
 
 
@@ -99,6 +101,8 @@ def _is_plain_row(row: Row) -> bool:
 def _is_plain(value: Any) -> bool:
     """Return True for a value inside a row that is in normal form."""
     kind = type(value)
+    if kind is int:
+        return bool(-LARGEST_WHOLE < value < LARGEST_WHOLE)
     if kind in LEAVES:
         return True
     if kind is float:
@@ -106,7 +110,7 @@ def _is_plain(value: Any) -> bool:
         return bool(value == value)
     if kind is dict:
         for name, inner in value.items():
-            if type(name) is not str or (type(inner) not in LEAVES and (inner is None or not _is_plain(inner))):
+            if type(name) is not str or (type(inner) is not str and (inner is None or not _is_plain(inner))):
                 return False
         return True
     if kind is not list:
@@ -131,6 +135,8 @@ def _column(value: Any) -> Any:
 
 def _rebuilt(value: Any) -> Any:
     """Return a new value in normal form."""
+    if type(value) is int and not _is_plain(value):
+        raise NotPlain("an integer of more than 4,300 digits")
     if type(value) in LEAVES:
         return value
     if _is_null(value):
