@@ -37,7 +37,7 @@ ABOUT = {
     *("subset", "language", "lang", "type", "count", "num", "turn", "confidence", "source", "time", "date"),
 }
 """Words in the name of a column about the row, or about the work of the annotators."""
-DETAILS = {"version", "round", "num", "count", "turn", "confidence", "of", "time", "date"}
+DETAILS = {"version", "round", "num", "count", "turn", "confidence", "time", "date"}
 """Words that make of the name of a label a name of something about the label, such as label_version."""
 MOST_UNCLEAR = 6
 """Most different values of a column that is called a label and is not understood; a column with more is another."""

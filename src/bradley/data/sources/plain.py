@@ -19,7 +19,7 @@ from .arrow_rows import arrow_rows, dataset_rows
 LEAVES = frozenset((str, int, bool))
 """Types of plain values that hold no other values; a float may be NaN."""
 LARGEST_WHOLE = 10**4300
-"""Bound of an integer: Python writes no longer one."""
+"""Bound of an integer: Python writes no longer one, and a longer one is a missing number."""
 MIDNIGHT = datetime.time()
 
 
@@ -135,12 +135,10 @@ def _column(value: Any) -> Any:
 
 def _rebuilt(value: Any) -> Any:
     """Return a new value in normal form."""
-    if type(value) is int and not _is_plain(value):
-        raise NotPlain("an integer of more than 4,300 digits")
-    if type(value) in LEAVES:
-        return value
     if _is_null(value):
         return None
+    if type(value) in LEAVES:
+        return value
     if isinstance(value, Mapping):
         return {_key(name): _rebuilt(inner) for name, inner in value.items() if not _is_null(inner)}
     if isinstance(value, list | tuple):
@@ -161,7 +159,9 @@ def _key(name: Any) -> str:
 
 
 def _is_null(value: Any) -> bool:
-    """Return True for null, NaN, and the nulls of pandas."""
+    """Return True for null, NaN, the nulls of pandas, and an integer that Python does not write."""
+    if type(value) is int:
+        return not _is_plain(value)
     if value is None or type(value) in LEAVES:
         return value is None
     if isinstance(value, float):
