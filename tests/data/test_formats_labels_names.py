@@ -46,7 +46,16 @@ def refusal(rows, **more):
 AGAINST = [
     *("dispreferred", "votes_against", "discarded_choice", "eliminated_choice", "excluded_choice", "removed_choice"),
     *("selected_for_removal", "weaker_choice", "weakest_choice", "lesser_choice", "lowest_choice", "second_best"),
-    *("runner_up_choice", "last_choice", "flawed_pick", "buggy_pick", "defeated", "unwanted_choice", "never_chosen"),
+    *(
+        "runner_up_choice",
+        "bottom_choice",
+        "last_choice",
+        "flawed_pick",
+        "buggy_pick",
+        "defeated",
+        "unwanted_choice",
+        "never_chosen",
+    ),
 ]
 ALPHABETS = [("A", "B"), (0, 1), (A, B), ("first", "second")]
 
@@ -264,6 +273,15 @@ def test_a_label_that_holds_the_whole_text_of_an_answer_is_read(name, more):
     ]
     told = [{**row, name: texts[name == "loser"] + str(n)} for n, row in enumerate(rows)]
     assert better(told, **more) == [(texts[0] + str(n), texts[1] + str(n)) for n in range(len(rows))]
+
+
+@pytest.mark.parametrize("name", ["judgment", "explanation", "judge_output"])
+@pytest.mark.parametrize("more", [{}, HAND])
+def test_a_text_of_a_judge_that_ends_in_a_verdict_is_no_text_to_leave_out(name, more):
+    long = "Both answers were read with care, and one of the two is more complete than the other one"
+    rows = pairs(lambda side, number: {name: f"{long} in row {number}. [[{'AB'[side]}]]"})
+    error = refusal(rows, **more)
+    assert name in error.message and "--data.ignore" not in error.hint and "--data.columns" not in error.hint
 
 
 @settings(max_examples=30, deadline=None)
