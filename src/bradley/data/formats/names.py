@@ -6,7 +6,7 @@ One rule holds for columns, columns of each side, lists, keys of objects and fie
 from collections.abc import Collection, Sequence
 
 from .layout import MARKS, Path, words
-from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, MEASURES, NOT, RANK, SCORE, TURNS, VOTES, sense
+from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, NOT, RANK, SCORE, TURNS, VOTES, sense
 
 HOLDERS = {
     *("info", "data", "meta", "metadata", "extra", "extras", "details", "record", "row", "item", "json", "additional"),
@@ -103,8 +103,3 @@ def of_one_side(parts: Sequence[str], better: Collection[str], marks: Collection
         return False
     rest = [word for word in parts if word not in own]
     return bool(meant) and not set(rest) & LOSER and not strange(rest, stem)
-
-
-def counts_against(parts: Collection[str]) -> bool:
-    """Return True for the name of a number that may count faults, or measures something of no worth."""
-    return bool(set(parts) & (FAULTS | NOT | AGAINST | TURNS | MEASURES))
