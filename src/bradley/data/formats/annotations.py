@@ -5,16 +5,48 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..rows import Row
-from .labels import BETTER, NEUTRAL, Answers, Label, Unknown, Verdict
-from .layout import Layout, Path, at_path, covered, named, words
+from .labels import BETTER, Answers, Label, Unknown, Verdict, side_marks
+from .layout import WORD, Layout, Path, at_path, covered, named, words
+from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
 from .ties import is_tie_name, is_true
-from .words import GOOD, LABEL, TIE, meaning, sense
+from .words import GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, TIE, TURNED, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
 """Words in the names of an annotation's fields that say nothing about the sides."""
-SKIPPED = {"discarded", "draft", "pending", "cancelled", "canceled", "skipped"}
+SKIPPED = {
+    *(
+        "discarded",
+        "draft",
+        "pending",
+        "cancelled",
+        "canceled",
+        "skipped",
+        "rejected",
+        "invalid",
+        "deleted",
+        "excluded",
+    ),
+    *("removed", "failed", "spam", "ignored", "declined", "expired", "withdrawn", "disputed"),
+}
 """Words for the state of an annotation that does not count."""
+STATES = {"status", "state"}
+OUT = {"deleted", "discard", "discarded", "invalid", "cancelled", "canceled", "skipped", "spam", "ignored", "ignore"}
+OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
+"""Words that leave an annotation out if they are true; under the second ones, a number may be the worse answer."""
+IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "trusted", "include", "included", "ok"}
+"""Words that leave an annotation out if they are false."""
+AGREES = {"agree", "agrees", "agreed", "agreement", "confirmed", "confirms", "correct", "right"}
+DISAGREES = {"disagree", "disagrees", "disagreed", "disagreement", "disputed"}
+"""Words of somebody who looks at the choice of another, and may turn the choice round."""
+SHOWN = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
+"""Words in the name of a field with the order in which the answers were shown."""
+AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
+"""Values of such a field, in letters and digits alone, by which the answers were shown in the order of the columns."""
+DEEPEST_FIELD = 40
+"""Most levels of an annotation that are looked at."""
+MOST_ASKED = 400
+"""Most characters of a text that may say what was asked."""
 UNCLEAR = -2
 """Stands for a side that is named in a way that may mean the other side."""
 
@@ -32,7 +64,7 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
         parts = set(words(path))
         tier = 0 if wanted is not None or parts & LABEL else 2
         aspects = len(parts - NEUTRAL - set(answers.stem))
-        if any(seen) and sense(words(path)) < 1:
+        if any(seen) and (sense(words(path)) < 1 or strange(words(path), answers.stem)):
             problem = f"{named(path)} may say which answer is the worse"
             found.append(Label((path,), "votes", None, tier, aspects, problem))
         elif None in seen and (tier == 0 or any(set(_sides(value, answers)) for value in lists)):
@@ -80,7 +112,7 @@ def votes_of(entries: list[Any], answers: Answers) -> Counter[int] | None:
     for entry in entries:
         if not isinstance(entry, dict):
             return None
-        if entry.get("was_cancelled") is True or str(entry.get("status")).lower() in SKIPPED:
+        if _left_out(entry):
             continue
         sides = set(_sides(entry, answers))
         # Of a tie the annotation may name a side as well, which was chosen by force.
@@ -91,30 +123,86 @@ def votes_of(entries: list[Any], answers: Answers) -> Counter[int] | None:
     return votes
 
 
-def _sides(value: Any, answers: Answers) -> Iterator[int]:
+def _left_out(entry: Row) -> bool:
+    """Return True for an annotation that is marked as one that does not count."""
+    for key, value in entry.items():
+        parts, truth = set(words((str(key),))), _truth(value)
+        if parts & STATES and isinstance(value, str) and value.strip().lower() in SKIPPED:
+            return True
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if truth and (parts & OUT or (parts & OUT_OR_WORSE and not number)):
+            return True
+        if truth is False and parts & IN:
+            return True
+    return False
+
+
+def _truth(value: Any) -> bool | None:
+    """Return the truth value of a filled field; None for anything else."""
+    return is_true(value) if isinstance(value, str | bool | int | float) and value != "" else None
+
+
+def _sides(value: Any, answers: Answers, depth: int = 0) -> Iterator[int]:
     """Yield the sides that the texts and the ranked names inside an annotation mean, and `UNCLEAR` for a doubt."""
-    if isinstance(value, str):
+    if depth > DEEPEST_FIELD:
+        yield UNCLEAR
+    elif isinstance(value, str):
         said = meaning(value, answers.names, answers.marks)
         if said is not None and said.side is not None:
             yield said.side
     elif isinstance(value, dict):
-        orders = {key: order_of(inner, value, answers) for key, inner in value.items()}
-        if any(isinstance(verdict, Verdict) for verdict in orders.values()):
-            for key, verdict in orders.items():
-                if isinstance(verdict, Verdict):
-                    yield _first(verdict.merits) if sense(words((str(key),))) == 1 else UNCLEAR
-        else:
-            for key, inner in value.items():
-                if not ABOUT & set(words((str(key),))):
-                    yield from _of_field(str(key), inner, answers)
+        yield from _of_object(value, answers, depth)
     elif isinstance(value, list):
         for inner in value:
-            yield from _sides(inner, answers)
+            yield from _sides(inner, answers, depth + 1)
 
 
-def _of_field(key: str, value: Any, answers: Answers) -> Iterator[int]:
+def _of_object(value: Row, answers: Answers, depth: int) -> Iterator[int]:
+    """Yield the sides that the fields of an object mean; a question for the worse answer puts all in doubt."""
+    if any(_asks_for_the_worse(str(key), inner, answers) for key, inner in value.items()):
+        yield UNCLEAR
+    ranks = any(RANK & set(words((str(key),))) and isinstance(inner, list) for key, inner in value.items())
+    ordered = False
+    for key, inner in value.items():
+        parts = set(words((str(key),)))
+        # Two names without ranks are an order only under the name of one: both may be chosen.
+        clear = ranks or parts & (RANK | ORDER | {"value", "to"}) - SHOWN or len(answers.names) > 2
+        verdict = order_of(inner, value, answers) if clear and not parts & SHOWN else None
+        if isinstance(verdict, Verdict):
+            ordered = True
+            yield UNCLEAR if _unclear(str(key), answers) or sense(words((str(key),))) < 1 else _first(verdict.merits)
+    for key, inner in value.items():
+        if not ordered and not ABOUT & set(words((str(key),))):
+            yield from _of_field(str(key), inner, answers, depth)
+
+
+def _asks_for_the_worse(key: str, value: Any, answers: Answers) -> bool:
+    """Return True for a text such as a question or a name of a task with a word for the worse answer."""
+    if not isinstance(value, str) or REMARKS & set(words((key,))) or not 1 < len(value) <= MOST_ASKED:
+        return False
+    parts = tuple(word.lower() for word in WORD.findall(value))
+    if not set(parts) & LOSER and not speaks_against(parts):
+        return False
+    return meaning(value, answers.names, answers.marks) is None
+
+
+def _unclear(key: str, answers: Answers) -> bool:
+    """Return True for the name of a field that may mean anything but the better or the worse answer."""
+    return bool(unclear((key,), answers.stem, side_marks(answers), wanted=False))
+
+
+def _of_field(key: str, value: Any, answers: Answers, depth: int) -> Iterator[int]:
     """Yield the sides that a field of an annotation means: of `worse` the other side."""
-    parts, meant = set(words((key,))), sense(words((key,)))
+    parts, meant, truth = set(words((key,))), sense(words((key,))), _truth(value)
+    if parts & SHOWN and not parts & RANK:
+        # Shown in another order, the side that is named may be the other one.
+        shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        yield from [] if "".join(filter(str.isalnum, shown.lower())) in AS_NAMED else [UNCLEAR]
+        return
+    if truth is not None and parts & (OUT | IN | AGREES | DISAGREES):
+        against = bool(parts & (OUT | DISAGREES))
+        yield from [UNCLEAR] if truth == against else []
+        return
     if isinstance(value, bool | int | float):
         if is_tie_name((key,)) and is_true(value) is not None:
             yield from [TIE] if is_true(value) else []
@@ -122,11 +210,16 @@ def _of_field(key: str, value: Any, answers: Answers) -> Iterator[int]:
         elif (meant < 1 or parts & (BETTER | GOOD)) and value in (0, 1):
             yield UNCLEAR
         return
-    sides = list(_sides(value, answers))
+    if parts & REMARKS:
+        return
+    sides = list(_sides(value, answers, depth + 1))
+    doubt = bool(sides) and _unclear(key, answers)
     for side in sides:
-        if meant == 1 or side == TIE:
+        if side == UNCLEAR or (doubt and side != TIE):
+            yield UNCLEAR
+        elif meant == 1 or side == TIE:
             yield side
-        elif meant == -1 and len(answers.names) == 2 and side != UNCLEAR:
+        elif meant == -1 and len(answers.names) == 2:
             yield 1 - side
         else:
             yield UNCLEAR

@@ -25,7 +25,7 @@ from .layout import (
 )
 from .messages import HOLDERS, holder, is_turns, normal
 from .ratings import is_known, is_missing, kind_of_numbers, missing_marks, numbered
-from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, polarity
+from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, WEAK, polarity
 
 ANSWER = {
     *("response", "responses", "answer", "answers", "output", "outputs", "completion", "completions", "summary"),
@@ -152,6 +152,8 @@ def _authored(path: Path) -> bool:
     return not parts[-1:] or parts[-1] not in WHOSE or bool(OF & set(parts[:-1]))
 
 
+PICKED = GOOD - WEAK - {"selected"} | {"correct"}
+"""Words for a truth value inside answers that comes before ranks, scores and counts."""
 NAMED = (("chosen",), ("rejected",))
 """Words of the names that hold answers of any length."""
 
@@ -277,7 +279,7 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
         if key == (text,) or not column:
             continue
         if all(isinstance(value, bool | int | float) for value in column):
-            meant = kind_of_numbers(parts, column)
+            meant = kind_of_numbers(words(key), [value for value in column if is_known(value)])
             # A mark of a missing score is no score.
             meant = "" if meant == "scores" and missing_marks(key, column) else meant
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
@@ -286,7 +288,9 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
         else:
             meant = ""
         if meant:
-            tier = ("ranks", "scores", "votes", "truth", "polar").index(meant)
+            # A word or truth value that names the better answers says more than any number beside.
+            named_best = meant in ("truth", "polar") and parts & PICKED and len(set(map(str, column))) > 1
+            tier = 0 if named_best else 1 + ("ranks", "scores", "votes", "truth", "polar").index(meant)
             aspects = len(parts - LABEL - SCORE - CORRECT - {"rank", "is"})
             kind = "truth" if meant == "polar" else "scores" if meant == "votes" else meant
             lowest = min((value for value in column if not isinstance(value, str)), default=0)

@@ -8,15 +8,19 @@ from ...common.text import and_more
 from .annotations import find_annotations
 from .answers import Given
 from .base import FUNCTION, Refused, option
-from .labels import Answers, Label, Verdict, values_of
-from .layout import Layout, Path, named
+from .labels import Answers, Label, Verdict, said_of, values_of
+from .layout import MARKS, Layout, Path, covered, named, words
+from .names import speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
 from .ratings import find_labels
 from .suspects import find_suspects
 from .ties import with_ties
 from .turned import check_turned
+from .words import LABEL, WORSE
 
+PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
+"""Words for the place at which an answer was shown, beside left and first."""
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
 
@@ -61,6 +65,7 @@ def choose_label(
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
             if label.kind == "choice":
+                _check_placed(layout, label, given.answers, used)
                 check_turned(layout, used | set(label.paths), "if the label names the answers as the columns do")
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
@@ -117,6 +122,27 @@ def _check_scores(layout: Layout, label: Label, found: Sequence[Label]) -> None:
             )
 
 
+def _check_placed(layout: Layout, label: Label, answers: Answers, used: set[Path]) -> None:
+    """Raise `Refused` for columns such as left and right that say which answer stood there, beside a label.
+
+    The label may name the place at which an answer was shown, and not the column of the answer.
+    """
+    if len(answers.names) != 2:
+        return
+    for path, column in layout.columns.items():
+        places = [word for word in words(path) if any(word in order[:2] for order in MARKS.values()) or word in PLACES]
+        values = [value for value in column if value is not None and value != ""]
+        if covered(path, used | set(label.paths)) or not places or not values:
+            continue
+        said = [said_of(value, answers) if isinstance(value, str) else None for value in values]
+        if all(meant and meant.side in (0, 1) for meant in said):
+            raise Refused(
+                f"{named(path)} may say which answer stood at the place that {label.name} names: "
+                f"{values_of(Counter(map(str, values)))}",
+                f"if the label names the answers as the columns do: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
+
+
 def _unread_label(layout: Layout, labels: Sequence[Label], given: Given, used: set[Path]) -> Refused:
     """Return the error for columns that may be labels and are not understood."""
     problems = "; ".join(label.problem for label in labels)
@@ -133,13 +159,16 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
     """
     steps = [f"read the label in a function of your own: {FUNCTION}"]
     # A column with the name of a label must not be left out lightly: the first answer would count as the better one.
-    if all(label.tier == 2 for label in labels):
+    told = {word for label in labels for path in label.paths for word in words(path)}
+    if all(label.tier == 2 for label in labels) and not told & (LABEL | WORSE):
         names = [named(path) for label in labels for path in label.paths]
         steps.insert(0, f"if none is a label: {option('ignore', *names)}")
     first = labels[0]
-    if len(first.paths) == 1 and _read_by_name(layout, first.paths[0], answers, used):
-        # Values alone do not say whether the better or the worse answer is named.
-        asked = f"if {first.name} names the better answer" if first.tier == 2 else "name the label"
+    parts = words(first.paths[0])
+    if len(first.paths) == 1 and not speaks_against(parts) and _read_by_name(layout, first.paths[0], answers, used):
+        # Values and unknown words do not say whether the better or the worse answer is named.
+        unknown = first.tier == 2 or strange(parts, answers.stem)
+        asked = f"if {first.name} names the better answer" if unknown else "name the label"
         steps.insert(0, f"{asked}: {option('columns.label', first.name)}")
     return "; or, ".join(steps)
 

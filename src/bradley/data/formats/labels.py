@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ...common.text import and_more
 from ..rows import Row, quoted
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .words import FILLER, LABEL, MEASURES, RANK, SCORE, STRENGTH, TIE, VOTES, Said, meaning, sense
+from .names import NEUTRAL, of_one_side, unclear
+from .words import LABEL, MEASURES, PEOPLE, SCORE, STRENGTH, TIE, Said, meaning, sense
 
 BETTER = {"better", "wins", "win", "winner", "won", "preferred", "prefers", "best", "chosen", "selected"}
 """Words that make a truth value of one side a label."""
@@ -36,7 +37,7 @@ ABOUT = {
     *("subset", "language", "lang", "type", "count", "num", "turn", "confidence", "source", "time", "date"),
 }
 """Words in the name of a column about the row, or about the work of the annotators."""
-DETAILS = {"version", "round", "num", "count", "turn", "confidence", "of", "time", "date"}
+DETAILS = {"version", "round", "num", "count", "turn", "confidence", "time", "date"}
 """Words that make of the name of a label a name of something about the label, such as label_version."""
 MOST_UNCLEAR = 6
 """Most different values of a column that is called a label and is not understood; a column with more is another."""
@@ -44,12 +45,6 @@ MOST_INDEX = 10**6
 """Bound of an index: a larger number is no place among answers."""
 MOST_VALUES = 12
 """Most different words of a label; a column with more is text, or holds names of models."""
-NEUTRAL = {
-    *(LABEL | SCORE | RANK | VOTES | FILLER),
-    *("index", "idx", "orig", "human", "final", "gt", "value", "name", "side", "ground", "truth", "user", "judge"),
-    *("expert", "crowd", "majority", "consensus", "gpt", "evaluation", "eval", "assessment", "favored", "favoured"),
-}
-"""Words of a label's name that name no aspect, such as helpfulness."""
 
 
 class Verdict(NamedTuple):
@@ -130,24 +125,26 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     values = [value for value in layout.columns[path] if value is not None and value != ""]
     if layout.kinds[path] not in ("text", "number", "bool", "mixed") or not values:
         return None
+    by_name = wanted or bool(LABEL & set(words(path)))
+    if by_name and any(isinstance(value, str) and len(value) > LONG for value in values):
+        return by_names_of_models(layout, path, answers, by_name, wanted)
     if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
         return None
-    by_name = wanted or bool(LABEL & set(words(path)))
     counts = Counter(str(value) for value in values)
     parts = set(words(path))
     # Columns about the row hold letters and small numbers too, and mean no side.
     about = not by_name and parts & ABOUT and not parts & set(answers.stem)
     if not wanted and (parts & DETAILS or about):
         return None
-    if by_name and (doubt := _doubt(path, answers, values)):
+    if label := _of_one_side(path, answers, values):
+        return label
+    if by_name and (doubt := _doubt(path, answers, values, wanted)):
         return Label((path,), "choice", None, 0, len(parts - NEUTRAL - set(answers.stem)), doubt)
-    if label := by_names_of_models(layout, path, answers, by_name):
+    if label := by_names_of_models(layout, path, answers, by_name, wanted):
         return label
     numbers = layout.kinds[path] == "number"
     if (len(counts) > MOST_VALUES and not numbers) or (len(answers.names) > 2 and sense(words(path)) < 1):
         return None
-    if label := _of_one_side(layout, path, answers, values):
-        return label
     said = [said_of(value, answers) for value in values]
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
     several = len(answers.names) > 2 or answers.number > 2
@@ -156,13 +153,14 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if not by_name and (None in said or any(meant.side is None for meant in said if meant)):
         likely = _may_be_label(path, values, answers)
         return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
-    if tier == 2 and (strange := parts - NEUTRAL - set(answers.stem) - side_marks(answers)):
-        problem = f"{named(path)} names an answer, and {' '.join(sorted(strange))} may mean the worse one"
-        return replace(label, problem=f"{problem}: {values_of(counts)}")
+    if tier == 2 and (problem := unclear(path, answers.stem, side_marks(answers), wanted)):
+        return replace(label, problem=f"{named(path)} {problem}: {values_of(counts)}")
+    if tier == 2 and parts & SCORE:
+        return replace(label, problem=f"{named(path)} may be a mark of the quality: {values_of(counts)}")
     if None in said:
-        unclear = f"{named(path)} has values that name no side: {values_of(counts)}"
+        unknown = f"{named(path)} has values that name no side: {values_of(counts)}"
         numbers = not any(isinstance(value, str) for value in values)
-        return replace(label, problem=unclear) if numbers or 2 <= len(counts) <= MOST_UNCLEAR else None
+        return replace(label, problem=unknown) if numbers or 2 <= len(counts) <= MOST_UNCLEAR else None
     digits = {meant.digit for meant in said if meant and meant.digit is not None}
     if not digits:
         return replace(label, read=_choice(path, answers, None))
@@ -191,20 +189,19 @@ def _numbered(path: Path, answers: Answers, base: int) -> Callable[[Row], str]:
     return shown
 
 
-def _doubt(path: Path, answers: Answers, values: list[Any]) -> str:
+def _doubt(path: Path, answers: Answers, values: list[Any], wanted: bool) -> str:
     """Return the reason why the name of a label may mean the worse answer, or one side alone; "" for none."""
-    parts = set(words(path))
+    parts, marks = set(words(path)), side_marks(answers)
     said = [said_of(value, answers) for value in values]
-    sides = bool(said) and all(meant and (meant.side is not None or meant.digit in (0, 1, 2)) for meant in said)
-    if sides and sense(words(path)) == 0:
-        return f"{named(path)} may say which answer is the worse"
+    most = max(answers.number, len(answers.names), 2)
+    sides = bool(said) and all(meant and (meant.side is not None or (meant.digit or 0) <= most) for meant in said)
+    shown = values_of(Counter(map(str, values)))
+    if sides and set(values) <= {0, 1} and len(answers.names) == 2 and parts & marks:
+        return f"{named(path)} holds 0 and 1, and names one side: {shown}"
+    if sides and (reason := unclear(path, answers.stem, marks, wanted)):
+        return f"{named(path)} {reason}: {shown}"
     if parts & STRENGTH and not any(isinstance(value, str) for value in values):
-        return (
-            f"{named(path)} says how strong a preference is, and names no side: {values_of(Counter(map(str, values)))}"
-        )
-    one = len(answers.names) == 2 and len(parts & side_marks(answers)) == 1
-    if sides and set(values) <= {0, 1} and one and not parts & BETTER:
-        return f"{named(path)} holds 0 and 1, and names one side"
+        return f"{named(path)} says how strong a preference is, and names no side: {shown}"
     return ""
 
 
@@ -228,10 +225,10 @@ def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
     return all(meant and (meant.side is not None or (meant.digit or 0) <= 2) for meant in said)
 
 
-def _of_one_side(layout: Layout, path: Path, answers: Answers, values: list[Any]) -> Label | None:
+def _of_one_side(path: Path, answers: Answers, values: list[Any]) -> Label | None:
     """Return the label of truth values under a name with the mark of one side, such as a_is_better."""
-    parts = set(words(path))
-    if not parts & BETTER or len(answers.names) != 2 or not all(value in (0, 1) for value in values):
+    parts, clear = set(words(path)), of_one_side(words(path), BETTER, side_marks(answers), answers.stem)
+    if not clear or len(answers.names) != 2 or not all(value in (0, 1) for value in values):
         return None
     marks = [answers.marks, ("a", "b"), *(order[:2] for order in MARKS.values())]
     sides = {pair.index(word) for pair in marks for word in parts if word in pair}
@@ -319,35 +316,47 @@ def _choice(path: Path, answers: Answers, base: int | None) -> Reader:
     return read
 
 
-def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bool) -> Label | None:
-    """Return the label of a column that repeats a short text of one side, such as the name of a model, or an answer."""
+def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bool, wanted: bool) -> Label | None:
+    """Return the label of a column that repeats a text of one side, such as the name of a model, or an answer."""
     meant = sense(words(path))
-    if not by_name or layout.kinds[path] != "text" or (meant == -1 and len(answers.names) != 2):
+    if layout.kinds[path] != "text" or (meant == -1 and len(answers.names) != 2):
         return None
-    groups = [
-        family.paths
-        for family in layout.families
-        if len(family.paths) == len(answers.names) and path not in family.paths
-    ]
-    for paths in [answers.paths, *groups]:
-        if len(paths) != len(answers.names) or any(layout.kinds.get(one) != "text" for one in paths):
-            continue
-        read = _equal(path, paths, answers, worse=meant == -1)
-        verdicts = [read(row) for row in layout.rows if at_path(row, path) not in (None, "")]
-        if any(isinstance(verdict, Unknown) for verdict in verdicts) or not any(map(_decided, verdicts)):
-            continue
-        aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-        if meant == 0:
-            return Label((path,), "choice", None, 0, aspects, f"{named(path)} may say which answer is the worse")
+    readers = [_equal(path, paths, answers, worse=meant == -1) for paths in _texts_of_sides(layout, path, answers)]
+    rows = [row for row in layout.rows if at_path(row, path) not in (None, "")]
+    told = [(read, [read(row) for row in rows]) for read in readers]
+    told = [(read, verdicts) for read, verdicts in told if any(map(_decided, verdicts))]
+    # A text that is one of the answers in some rows alone is a label that nobody understands.
+    found = [one for one in told if not any(isinstance(verdict, Unknown) for verdict in one[1])]
+    aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
+    label = Label((path,), "choice", None, 0 if by_name else 2, aspects)
+    if not by_name:
+        return replace(label, problem=f"{named(path)} holds the name of one side") if found else None
+    if not found:
+        long = told and any(len(at_path(row, path)) > LONG for row in rows)
+        return replace(label, problem=f"{named(path)} is a text of the answers in some rows alone") if long else None
+    if any(verdicts != found[0][1] for _, verdicts in found):
+        return replace(label, problem=f"{named(path)} holds names that stand on both sides in several columns")
+    if reason := unclear(path, answers.stem, side_marks(answers), wanted):
+        return replace(label, problem=f"{named(path)} {reason}")
+    read = found[0][0]
 
-        def shown(row: Row, read: Reader = read) -> str:
-            verdict = read(row)
-            if not isinstance(verdict, Verdict):
-                return ""
-            return named(answers.names[verdict.merits.index(1.0)]) if 1.0 in verdict.merits else "tie"
+    def shown(row: Row) -> str:
+        verdict = read(row)
+        if not isinstance(verdict, Verdict):
+            return ""
+        return named(answers.names[verdict.merits.index(1.0)]) if 1.0 in verdict.merits else "tie"
 
-        return Label((path,), "choice", read, 0, aspects, shown=shown)
-    return None
+    return replace(label, read=read, shown=shown)
+
+
+def _texts_of_sides(layout: Layout, path: Path, answers: Answers) -> list[tuple[Path, ...]]:
+    """Return the columns with a text for each answer: the answers, and columns such as model_a and model_b."""
+    count = len(answers.names)
+    families = [family for family in layout.families if len(family.paths) == count and path not in family.paths]
+    # The names of two judges are no names of the sides.
+    groups = [family.paths for family in families if not PEOPLE & set(family.stem)]
+    every = [answers.paths, *(paths for paths in groups if paths != answers.paths)]
+    return [paths for paths in every if len(paths) == count and all(layout.kinds.get(one) == "text" for one in paths)]
 
 
 def _decided(verdict: Verdict | Unknown | None) -> bool:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import NEUTRAL, Answers, Label, Reader, Unknown, Verdict
+from .labels import Answers, Label, Reader, Unknown, Verdict
 from .layout import Layout, Path, at_path, named, words
+from .names import NEUTRAL
 from .words import ORDER, RANK, SCORE, VOTES, meaning
 
 CERTAIN = {"rank", "ranks", "place", "places"}

@@ -4,14 +4,9 @@ from collections.abc import Sequence
 
 from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, said_of
-from .layout import Family, Layout, Path, at_path, covered
-from .words import LABEL, TIE, sense
-
-PEOPLE = {
-    *("annotator", "rater", "worker", "judge", "labeler", "labeller", "expert", "reviewer", "evaluator", "grader"),
-    *("assessor", "person", "participant", "crowdworker", "coder"),
-}
-"""Words for somebody who compares answers."""
+from .layout import Family, Layout, Path, at_path, covered, named
+from .ratings import number_of
+from .words import LABEL, PEOPLE, TIE, sense
 
 
 def with_raters(
@@ -29,8 +24,36 @@ def with_raters(
     # The widest family: annotator_1 to annotator_3 are also two families of two.
     families.sort(key=lambda family: -len(family.paths))
     labels = [_label(family, answers) for family in families[:1]]
+    read = {path for label in found if len(label.paths) > 1 and label.read for path in label.paths}
+    labels += _unread(layout, answers, used | read | {path for label in labels for path in label.paths}, wanted)
     taken = {path for label in labels for path in label.paths}
     return [*labels, *(label for label in found if not taken & set(label.paths))]
+
+
+def _unread(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None) -> list[Label]:
+    """Return the numbers and truth values of numbered annotators, of which nothing says the meaning."""
+    families = [
+        family
+        for family in layout.families
+        if set(family.stem) & PEOPLE or (set(family.stem) & LABEL and family.kind == "digit")
+        if not any(covered(path, used) for path in family.paths)
+        and (wanted is None or wanted in family.paths)
+        and _are_numbers([value for path in family.paths for value in layout.columns[path]])
+    ]
+    families.sort(key=lambda family: -len(family.paths))
+    return [Label(family.paths, "votes", None, 0, problem=_problem(family)) for family in families[:1]]
+
+
+def _problem(family: Family) -> str:
+    """Say that the numbers of annotators are not understood."""
+    return f"{', '.join(map(named, family.paths))} hold numbers of annotators, which name no side"
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    """Return True for truth values, and for numbers that may be places of two answers and a tie."""
+    told = [value for value in values if value is not None and value != ""]
+    numbers = {number_of(value) for value in told}
+    return bool(told) and numbers <= {-1.0, 0.0, 1.0, 2.0} and len(numbers) > 1
 
 
 def _are_raters(layout: Layout, family: Family, answers: Answers, used: set[Path]) -> bool:

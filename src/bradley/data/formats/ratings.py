@@ -3,18 +3,20 @@
 The numbers stand in a column for each side, or in a list as long as the answers are many.
 """
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
 from ..rows import Row, quoted
-from .labels import NEUTRAL, Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
+from .labels import Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
+from .names import NEUTRAL, VERBS, may_be_second, speaks_against, strange
 from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
 from .ties import is_true, tie_columns
-from .words import CORRECT, FAULTS, LABEL, LOSER, MEASURES, NOT, ORDER, RANK, SCORE, TIE, VOTES, sense
+from .words import BALLOTS, CORRECT, LABEL, LOSER, MEASURES, ORDER, PEOPLE, RANK, SCORE, SHARES, TIE, VOTES, sense
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
@@ -36,7 +38,7 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
     families += beside_names(layout, answers, used)
     # A named column with a twin for the other answer is read together with the twin, not as an index.
     families = [family for family in families if wanted is None or wanted in family.paths]
-    found = [label for family in families if (label := per_side(layout, family, answers))]
+    found = [label for family in families if (label := per_side(layout, family, answers, wanted is not None))]
     # A column that says whether a row is a tie names no side.
     taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
     for path in layout.columns:
@@ -60,12 +62,12 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     by_name = wanted or bool(parts & LABEL)
     aspects = len(parts - NEUTRAL - set(answers.stem))
     if kind == "texts":
-        return _of_texts(layout, path, values, answers, by_name)
+        return _of_texts(layout, path, values, answers, by_name, wanted)
     count, lengths = len(answers.names) or answers.number, {len(value) for value in values}
     if answers.number and lengths != {count}:
-        return _of_annotators(path, values, answers) if by_name and answers.names else None
+        return _of_annotators(path, values, answers, wanted) if by_name and answers.names else None
     numbers = [entry for value in values for entry in value if is_known(entry)]
-    meant = kind_of_numbers(parts, numbers, wanted)
+    meant = kind_of_numbers(words(path), numbers, answers.stem, wanted)
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
     if judges and not _for_each_answer(values, meant):
         meant = ""
@@ -105,25 +107,53 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     return Label((path,), meant, read, 0 if count > 2 else 1, aspects)
 
 
-def _of_texts(layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool) -> Label | None:
+def _of_texts(
+    layout: Layout, path: Path, values: list[Any], answers: Answers, by_name: bool, wanted: bool
+) -> Label | None:
     """Return the label of a list of texts: ranked names, or the word of each annotator."""
     if by_name and answers.names and sense(words(path)) < 1:
-        return _of_annotators(path, values, answers)
+        return _of_annotators(path, values, answers, wanted)
     found = ranked_names(layout, path, answers)
-    return found or (_of_annotators(path, values, answers) if by_name and answers.names else None)
+    # Two annotators who differ in every row, or two turns, look like two names in order.
+    ordered = set(words(path)) & (RANK | ORDER | {"to"}) or _ranks_beside(layout, path)
+    if found and len(answers.names) == 2 and not ordered:
+        problem = f"{named(path)} holds both answers in every row: the choices of two annotators, or the best first"
+        return replace(found, read=None, problem=problem)
+    if found and set(words(path)) & {"shown", "displayed", "presentation", "presented", "position", "positions"}:
+        return None
+    if found and not by_name and strange(words(path), answers.stem):
+        return replace(found, read=None, tier=2, problem=f"{named(path)} holds the names of the answers in an order")
+    return found or (_of_annotators(path, values, answers, wanted) if by_name and answers.names else None)
 
 
-def _of_annotators(path: Path, values: list[Any], answers: Answers) -> Label:
+def _ranks_beside(layout: Layout, path: Path) -> bool:
+    """Return True for a list with the ranks of the names in the same object."""
+    beside = [other for other in layout.columns if other[:-1] == path[:-1] and RANK & set(words(other[-1:]))]
+    return any(layout.kinds[other] == "numbers" for other in beside)
+
+
+def _of_annotators(path: Path, values: list[Any], answers: Answers, wanted: bool) -> Label:
     """Return the label of a list with the choice of each annotator, refused under a name for the worse answer."""
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
-    if sense(words(path)) < 1:
+    if sense(words(path)) < 1 or may_be_second(words(path)):
         return Label((path,), "votes", None, 0, aspects, f"{named(path)} may say which answer is the worse")
+    if not wanted and (unknown := strange(words(path), answers.stem)):
+        problem = f"{named(path)} names answers, and {' '.join(sorted(set(unknown)))} may mean the worse one"
+        return Label((path,), "votes", None, 0, aspects, problem)
     return ballots(path, values, answers, aspects)
 
 
 def is_known(value: Any) -> TypeGuard[float]:
     """Return True for a number that is neither missing nor NaN nor infinite."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and _is_finite(value)
+
+
+def _is_finite(value: float) -> bool:
+    """Return True for a finite number that a float can hold: a larger integer is a missing number."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _is_whole(value: Any) -> bool:
@@ -208,45 +238,61 @@ def ballots(path: Path, values: Sequence[Sequence[Any]], answers: Answers, aspec
     return replace(label, read=read)
 
 
-def kind_of_numbers(parts: set[str], values: Sequence[Any], wanted: bool = False) -> str:
-    """Return the kind of a label with a number for each answer; "" if the name says nothing."""
+def kind_of_numbers(
+    parts: Sequence[str], values: Sequence[Any], stem: Collection[str] = (), wanted: bool = False
+) -> str:
+    """Return the kind of a label with a number for each answer; "" if the name does not say that more is better.
+
+    Args:
+        parts: words of the name, without the marks of the answers.
+        stem: words of the names of the answers.
+        wanted: True if the user called the column the label, which vouches for unknown words.
+    """
+    told = set(parts)
     truth = all(isinstance(value, bool) or value in (0, 1) for value in values)
-    # Nothing says that the higher is the better.
-    if parts & FAULTS or parts & NOT or (parts & MEASURES and not wanted):
+    # Of faults, of lengths and of what nobody knows, nothing says that the higher is the better.
+    if speaks_against(parts) or (not wanted and (told & MEASURES or strange(parts, stem))):
         return ""
-    if parts & RANK:
+    if told & RANK:
         # Of the score of a rank nothing says whether the lowest or the highest is the best.
-        return "" if parts & SCORE else "ranks"
-    if truth and parts & (LABEL | CORRECT | SCORE):
+        return "" if told & SCORE else "ranks"
+    if truth and told & (LABEL | CORRECT | SCORE):
         return "truth"
-    if parts & VOTES and all(value >= 0 for value in values):
+    votes = told & BALLOTS or (told & SHARES and told & LABEL)
+    if votes and not told & SCORE and all(value >= 0 for value in values):
         return "votes"
-    return "scores" if parts & SCORE or wanted else ""
+    # A bare count or weight says nothing of the worth.
+    return "scores" if wanted or (told & SCORE and not told & (VOTES - BALLOTS - SCORE)) else ""
 
 
-def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
+def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = False) -> Label | None:
     """Return the label of columns that hold a number for each side."""
     parts, count = set(family.stem), len(answers.names)
     if len(family.paths) != count or not answers.names or not _same_marks(family, answers):
         return None
-    values = [_number(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
+    values = [number_of(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
     if not values or any(value is None for value in values):
         return None
-    # One of two numbers says which side is the worse; of more numbers under such a name nothing says the meaning.
+    # One of two truth values says which side is the worse; of numbers under such a name nothing says the meaning.
     worse = sense(family.stem) == -1
-    meant = kind_of_numbers(parts - LOSER | {"winner"} if worse else parts, values)
+    own = [word for word in family.stem if word not in LOSER] + ["winner"] if worse else family.stem
+    meant = kind_of_numbers(own, values, answers.stem, wanted)
+    meant = "" if worse and (meant != "truth" or count > 2) else meant
     ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
     rows = [
-        [_number(at_path(row, path)) or 0 for path in family.paths]
+        [number_of(at_path(row, path)) or 0 for path in family.paths]
         + [float(is_true(at_path(row, path)) or False) for path in ties]
         for row in layout.rows
     ]
-    if not meant and parts & LABEL and family.kind != "digit":
+    clear = not speaks_against(family.stem) and not worse and not parts & (MEASURES | VOTES - BALLOTS)
+    clear = clear and (wanted or not strange(family.stem, answers.stem))
+    if not meant and parts & LABEL and family.kind != "digit" and clear:
         # A number for each side under the name of a label is the share, or the worth, of the side.
         meant = "votes" if all(min(row) >= 0 and abs(sum(row) - 1) < CLOSE for row in rows) else "scores"
     # Numbered columns with the name of a label may as well hold the labels of numbered annotators.
     judges = bool(parts & LABEL) and family.kind == "digit" and meant in ("truth", "") and not _one_hot(rows)
+    judges |= _are_places(family, values) or _of_judges(family)
     if not meant or judges:
         problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
         differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
@@ -258,7 +304,7 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
     lowest = min(numbers)
 
     def read(row: Row) -> Verdict | Unknown | None:
-        found = [_number(at_path(row, path)) for path in family.paths]
+        found = [number_of(at_path(row, path)) for path in family.paths]
         if any(number is None for number in found) and count <= 2:
             return None
         if any(is_true(at_path(row, path)) for path in ties):
@@ -279,6 +325,22 @@ def per_side(layout: Layout, family: Family, answers: Answers) -> Label | None:
 
     kind = "choice" if outcome else meant
     return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
+
+
+def _are_places(family: Family, values: Sequence[Any]) -> bool:
+    """Return True for first_choice, second_choice and the like with whole numbers, which may be places of answers."""
+    whole = all(value == int(value) for value in values) and any(value > 1 for value in values)
+    bare = all(value in (0, 1) for value in values) and not set(family.stem) & VERBS
+    return family.kind == "ordinal" and bool(set(family.stem) & (LABEL | RANK)) and (whole or bare)
+
+
+def _of_judges(family: Family) -> bool:
+    """Return True for names such as judge_1_score, of which the mark counts the judges."""
+    return any(
+        one in PEOPLE and other == mark
+        for mark, path in zip(family.marks, family.paths, strict=True)
+        for one, other in itertools.pairwise(words(path))
+    )
 
 
 def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
@@ -303,10 +365,10 @@ def _same_marks(family: Family, answers: Answers) -> bool:
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a number, also one written as text; None for anything else."""
     if isinstance(value, bool | int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if _is_finite(value) else None
     if isinstance(value, str):
         try:
             number = float(value)

@@ -98,8 +98,17 @@ FAULTS = WORSE | {
         "issue",
         "issues",
     ),
+    *("bottom", "weaker", "weakest", "weak", "lesser", "lowest", "flawed", "flaw", "flaws", "buggy", "bug", "bugs"),
+    *("defeated", "worsened"),
+    *("nonwinner", "nonchosen", "unwanted", "unselected", "removal", "remove", "delete", "deleted", "discard", "drop"),
+    *("exclude", "eliminate", "dislike", "mistake", "typo", "typos", "flags", "veto", "vetoed", "vetoes"),
+    *("invalid", "fail", "fails", "failed", "failures", "false", "poor", "poorer", "poorest", "faulty", "faults"),
+    *("problem", "problems", "complaint", "complaints", "defect", "defects", "weakness", "weaknesses", "beaten"),
+    *("loses", "defeat", "defeats", "avoid", "avoided", "unsatisfactory", "unpreferred", "downvoting", "banned"),
 }
 """Words for numbers of which the lower is the better."""
+AGAINST = {"against", "never", "without", "no", "cannot", "neither", "nor", "opposed", "objections"}
+"""Words that turn the meaning of a name round, though they name no fault."""
 DECISIVE = WORSE | {"chosen", "preferred", "winner", "accepted", "better", "win", "non", "not"}
 """Words for the better and the worse answer that mean nothing else."""
 MEASURES = {
@@ -122,8 +131,18 @@ MEASURES = {
     *("index", "idx", "seed", "temperature", "position", "order", "size", "date", "timestamp", "logprob", "logprobs"),
 }
 """Words for numbers about an answer that say nothing of its worth."""
-VOTES = {"votes", "count", "counts", "probability", "prob", "probs", "share", "shares", "weight", "weights"}
+BALLOTS = {"vote", "votes", "upvote", "upvotes", "like", "likes"}
+"""Words for votes in favour of an answer."""
+SHARES = {"probability", "prob", "probs", "share", "shares", "rate", "fraction", "proportion"}
+"""Words for a share, which is one of votes or of preferences only if the name says so."""
+VOTES = BALLOTS | SHARES | {"count", "counts", "weight", "weights"}
+"""Words for numbers that may be votes."""
 CORRECT = {"correct", "right", "accepted", "accept", "good", "true", "passed", "pass", "selected", "thumbs"}
+PEOPLE = {
+    *("annotator", "rater", "worker", "judge", "labeler", "labeller", "expert", "reviewer", "evaluator", "grader"),
+    *("assessor", "person", "participant", "crowdworker", "coder"),
+}
+"""Words for somebody who compares answers."""
 STRENGTH = {"strength", "degree", "intensity", "likert", "scale", "slider", "extent", "magnitude"}
 """Words for how strong a preference is; a number under such a name is no index of a side."""
 REMARKS = {
@@ -245,7 +264,7 @@ def sense(parts: Sequence[str]) -> int:
     A word such as "not" or "less", and a word for a fault, leave a doubt. Of a word for the better and a word for the
     worse answer the first counts, as in best_to_worst; with the worse first, nothing is certain.
     """
-    if set(parts) & (NOT | TURNS | FAULTS - LOSER):
+    if set(parts) & (NOT | AGAINST | TURNS | FAULTS - LOSER):
         return 0
     polar = [word for word in parts if word in LOSER | BEST]
     if not polar or polar[0] in BEST:

@@ -18,6 +18,8 @@ from .arrow_rows import arrow_rows, dataset_rows
 
 LEAVES = frozenset((str, int, bool))
 """Types of plain values that hold no other values; a float may be NaN."""
+LARGEST_WHOLE = 10**4300
+"""Bound of an integer: Python writes no longer one, and a longer one is a missing number."""
 MIDNIGHT = datetime.time()
 
 
@@ -99,6 +101,8 @@ def _is_plain_row(row: Row) -> bool:
 def _is_plain(value: Any) -> bool:
     """Return True for a value inside a row that is in normal form."""
     kind = type(value)
+    if kind is int:
+        return bool(-LARGEST_WHOLE < value < LARGEST_WHOLE)
     if kind in LEAVES:
         return True
     if kind is float:
@@ -106,7 +110,7 @@ def _is_plain(value: Any) -> bool:
         return bool(value == value)
     if kind is dict:
         for name, inner in value.items():
-            if type(name) is not str or (type(inner) not in LEAVES and (inner is None or not _is_plain(inner))):
+            if type(name) is not str or (type(inner) is not str and (inner is None or not _is_plain(inner))):
                 return False
         return True
     if kind is not list:
@@ -131,10 +135,10 @@ def _column(value: Any) -> Any:
 
 def _rebuilt(value: Any) -> Any:
     """Return a new value in normal form."""
-    if type(value) in LEAVES:
-        return value
     if _is_null(value):
         return None
+    if type(value) in LEAVES:
+        return value
     if isinstance(value, Mapping):
         return {_key(name): _rebuilt(inner) for name, inner in value.items() if not _is_null(inner)}
     if isinstance(value, list | tuple):
@@ -155,7 +159,9 @@ def _key(name: Any) -> str:
 
 
 def _is_null(value: Any) -> bool:
-    """Return True for null, NaN, and the nulls of pandas."""
+    """Return True for null, NaN, the nulls of pandas, and an integer that Python does not write."""
+    if type(value) is int:
+        return not _is_plain(value)
     if value is None or type(value) in LEAVES:
         return value is None
     if isinstance(value, float):
