@@ -15,7 +15,7 @@ from .raters import with_raters
 from .ratings import find_labels
 from .suspects import find_suspects
 from .ties import with_ties
-from .turned import check_turned
+from .turned import AS_COLUMNS, check_turned
 
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
@@ -61,7 +61,7 @@ def choose_label(
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
             if label.kind == "choice":
-                check_turned(layout, used | set(label.paths), "if the label names the answers as the columns do")
+                check_turned(layout, used | set(label.paths), AS_COLUMNS)
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
