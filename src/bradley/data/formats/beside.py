@@ -10,9 +10,9 @@ from typing import Any
 from ...records import Comparison, Rejected
 from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
-from .claims import LISTED, PAIRED, Claims, claims_of, is_label_name, may_claim, number_of_side
 from .labels import Answers
 from .layout import Path, covered, leaves, named, words
+from .meanings import LISTED, PAIRED, Meanings, is_label_name, may_mean, meanings_of, number_of_side
 from .ties import is_tie_name, is_true
 from .words import LABEL, TIE, sense
 
@@ -65,15 +65,15 @@ class Beside:
         count = len(result.responses) if isinstance(result, Comparison) and self.answers is not PAIRED else 2
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         for path, value in self._cells(row):
-            claims, ties = self._name(path)
+            meanings, ties = self._name(path)
             if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
                 self._refuse(path, value)
-            if not claims:
+            if not meanings:
                 continue
             if told := number_of_side(path, value, self.answers):
                 numbers.setdefault(told[0], {})[told[1]] = (path, value, told[2])
             if told is None or len(numbers[told[0]]) == 1:
-                found = claims_of(path, value, row, self.answers, count)
+                found = meanings_of(path, value, row, self.answers, count)
                 self._hold(path, value, found, best, count)
         self._check_numbers(numbers if count == 2 else {}, best)
         self._check_margin(row, result, best)
@@ -92,20 +92,20 @@ class Beside:
     def _name(self, path: Path) -> tuple[bool, bool]:
         """Return True for the name of a label, and True for the name of a tie."""
         if path not in self.names:
-            found = (may_claim(path, self.answers), is_tie_name(path, self.answers.stem))
+            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem))
             if len(self.names) >= MOST_NAMES:
                 return found
             self.names[path] = found
         return self.names[path]
 
     def _hold(
-        self, path: Path, value: Any, found: tuple[str, Claims] | None, best: set[int] | None, count: int
+        self, path: Path, value: Any, found: tuple[str, Meanings] | None, best: set[int] | None, count: int
     ) -> None:
         """Keep the ways to read a column that agree with the judgment; raise `Refused` if none is left."""
         if found is None:
             return
-        kind, claims = found
-        agreeing = {way for way, place in claims.items() if self._agrees(place, best, count)}
+        kind, meanings = found
+        agreeing = {way for way, place in meanings.items() if self._agrees(place, best, count)}
         key = (path, kind)
         self.left[key] = self.left.get(key, agreeing) & agreeing
         if not self.left[key]:

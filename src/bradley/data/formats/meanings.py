@@ -44,11 +44,11 @@ NEGATIVE = {"disagree", "disagrees", "disagreement", "rejects"}
 SHORTEST_END = 16
 """Most characters of a text that may end a transcript by chance."""
 
-Claims = dict[str, int]
+Meanings = dict[str, int]
 """Way to read a cell -> place of the better answer, or `TIE`. A cell without any way contradicts every judgment."""
 
 
-def may_claim(path: Path, answers: Answers) -> bool:
+def may_mean(path: Path, answers: Answers) -> bool:
     """Return True for the name of a column that may judge the answers."""
     parts = set(words(path)) - (set(PAIRED.marks) if answers is PAIRED else set())
     if parts & DETAILS or is_tie_name(path, answers.stem):
@@ -62,7 +62,7 @@ def is_label_name(path: Path, answers: Answers) -> bool:
     return bool((set(words(path)) - own) & (LABEL | AGREES))
 
 
-def claims_of(path: Path, value: Any, row: Row, answers: Answers, count: int) -> tuple[str, Claims] | None:
+def meanings_of(path: Path, value: Any, row: Row, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return the kind of a cell, and the answers that the cell calls better; None for a cell that says nothing.
 
     Args:
@@ -81,7 +81,7 @@ def claims_of(path: Path, value: Any, row: Row, answers: Answers, count: int) ->
     return _of_text(path, value, row, answers, count) if isinstance(value, str) else None
 
 
-def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> tuple[str, Claims] | None:
+def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return what a word says."""
     low = text.strip().lower()
     if set(words(path)) & REMARKS:
@@ -143,8 +143,8 @@ def _sides_in(parts: Sequence[str], answers: Answers) -> list[int]:
     return [order.index(word) for word in parts for order in orders if word in order]
 
 
-def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Claims] | None:
-    """Return the claims of a place under a name that may name the worse answer; None for one bad answer of several."""
+def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Meanings] | None:
+    """Return the meanings of a place under a name that may name the worse answer; None for the worst of several."""
     if place == TIE:
         return kind, {"better": TIE}
     meant = sense([word for word in words(path) if word not in PAIRED.marks] or words(path))
@@ -156,7 +156,7 @@ def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Claims]
     return kind, worse if meant == -1 else {"better": place, **worse}
 
 
-def _of_truth(path: Path, value: bool, answers: Answers, count: int) -> tuple[str, Claims] | None:
+def _of_truth(path: Path, value: bool, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return what a truth value says, of the side in the name or of the first answer."""
     parts = words(path)
     if set(parts) & AGREES:
@@ -174,7 +174,7 @@ def _of_truth(path: Path, value: bool, answers: Answers, count: int) -> tuple[st
     return "truth", {"truth": side if (turns % 2 == 0) == value else 1 - side}
 
 
-def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[str, Claims] | None:
+def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return what a number says: a place from 0 or from 1, a strength with a sign, or a share of the first answer."""
     parts = set(words(path))
     sides = _sides_in(words(path), answers)
@@ -184,7 +184,7 @@ def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[
         return _of_truth(path, bool(value), answers, count)
     if parts & (PLURAL | AGREES | ABOUT_THE_ROW) or (parts & SCORE and value >= 0):
         return None
-    found: Claims = {}
+    found: Meanings = {}
     if value == int(value) and not parts & STRENGTH:
         found |= {f"from {base}": int(value) - base for base in (0, 1) if 0 <= value - base < count}
     if count == 2:
@@ -199,9 +199,9 @@ def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[
     return ("number", found) if found or count == 2 else None
 
 
-def _of_strength(value: float, parts: set[str], answers: Answers) -> Claims:
+def _of_strength(value: float, parts: set[str], answers: Answers) -> Meanings:
     """Return what a number says as a strength with a sign, and as a share."""
-    found: Claims = {}
+    found: Meanings = {}
     # A fraction is a share, unless the name says that the number is a strength.
     signed = parts & (SIGNED - {"label", "verdict"} if answers is PAIRED else SIGNED) and not 0 < value < 1
     if parts & STRENGTH or signed:
@@ -220,10 +220,10 @@ def _of_strength(value: float, parts: set[str], answers: Answers) -> Claims:
     return found
 
 
-def _of_list(path: Path, value: list[Any], row: Row, answers: Answers, count: int) -> tuple[str, Claims] | None:
+def _of_list(path: Path, value: list[Any], row: Row, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return what a list says: numbers of the answers, an order of the answers, or words of annotators."""
     if len(value) == 1 and not isinstance(value[0], dict):
-        return None if isinstance(value[0], list) else claims_of(path, value[0], row, answers, count)
+        return None if isinstance(value[0], list) else meanings_of(path, value[0], row, answers, count)
     if all(isinstance(entry, int | float) for entry in value):
         return _of_numbers(path, value, row, count)
     if all(isinstance(entry, str) and len(entry) <= LONG for entry in value):
@@ -245,7 +245,7 @@ def _of_object(path: Path, entry: Row, answers: Answers, count: int) -> list[int
     """Return the places that the entries of an annotator name."""
     found = []
     for inner, value in leaves(entry):
-        told = claims_of(inner, value, entry, answers, count) if may_claim(inner, answers) else None
+        told = meanings_of(inner, value, entry, answers, count) if may_mean(inner, answers) else None
         if told is None or isinstance(value, list):
             continue
         places = set(told[1].values())
@@ -259,7 +259,7 @@ def _majority(places: Sequence[int]) -> int:
     return TIE if len(order) > 1 and order[0][1] == order[1][1] else order[0][0]
 
 
-def _of_numbers(path: Path, value: Sequence[float], row: Row, count: int) -> tuple[str, Claims] | None:
+def _of_numbers(path: Path, value: Sequence[float], row: Row, count: int) -> tuple[str, Meanings] | None:
     """Return what a list with a number for each answer says; None for numbers of another list of the row."""
     parts = set(words(path))
     lists = [other for other in row.values() if isinstance(other, list) and len(other) == len(value)]
