@@ -93,6 +93,7 @@ FOR = [
         {"label": float("nan")},
         {"votes_label": 10**401},
     ),
+    *({"gold_answer": "B"}, {"gold_answer": "42"}, {"result": "17"}, {"target_answer": 2}),
 ]
 
 

@@ -33,6 +33,10 @@ COUNTED = {"votes", "vote", "win", "wins", "won", "preferred", "preference", "pr
 """Words for a number of each side of which the higher is better."""
 PLURAL = {"votes", "wins", "annotations", "judgments", "judgements", "labels"}
 """Words for a count."""
+WEAK = {"gold", "target", "result"}
+"""Words of a label that name the answer to a question as well, such as gold_answer."""
+CONTENT = {"answer", "answers", "solution", "solutions", "value"}
+"""Words in the name of the answer to a question."""
 AGAINST = {"than", "over", "against", "vs", "versus", "to", "beats"}
 """Words in front of the side that a truth value compares with."""
 WON = YES | {"win", "won", "wins"}
@@ -68,6 +72,12 @@ def meanings_of(path: Path, value: Any, row: Row, answers: Answers, count: int) 
     Args:
         count: number of answers of the row.
     """
+    parts = set(words(path))
+    weak = answers is PAIRED and parts & LABEL and parts & LABEL <= WEAK
+    spoken = isinstance(value, str) and set(words((value,))) & set(PAIRED.marks)
+    # The answer to a question of several choices is a letter or a number too.
+    if weak and not spoken and (parts & CONTENT or (type(value) in (int, float) and value not in (0, 1, 2))):
+        return None
     if isinstance(value, list):
         return _of_list(path, value, row, answers, count)
     if not is_label_name(path, answers):
@@ -96,7 +106,7 @@ def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> t
     if len(text) > LONG:
         return None
     if (number := _number(low)) is not None:
-        return _of_number(path, number, answers, count)
+        return meanings_of(path, number, row, answers, count)
     unclear = answers is PAIRED and set(PAIRED.marks) & set(words((text,)))
     return ("word", {}) if unclear else None
 
