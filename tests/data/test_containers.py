@@ -74,13 +74,13 @@ ROW = st.fixed_dictionaries(
             lambda names: list(map(tool, names))
         ),
         "chat_template_kwargs": st.sampled_from([{"enable_thinking": True}, {"effort": "low"}]),
-        "margin": st.floats(-9, 9, width=32),
+        "margin": st.floats(0, 9, width=32),
         "topic": TEXT,
     },
 )
 TEXTS = st.fixed_dictionaries(
     {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT},
-    optional={"margin": st.floats(-9, 9, width=32), "weight": st.integers(1, 9)},
+    optional={"margin": st.floats(0, 9, width=32), "weight": st.integers(1, 9)},
 )
 SETS = st.lists(ROW, min_size=1, max_size=4) | st.lists(TEXTS, min_size=1, max_size=4)
 

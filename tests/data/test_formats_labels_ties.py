@@ -98,7 +98,7 @@ def test_a_column_of_ties_that_begins_late_stops_the_load():
     [
         *(("is_tie", True), ("tie", True), ("equal", True), ("both_bad", True), ("winner_tie", True), ("tied", True)),
         *(("same_model", False), ("equal_length", False), ("both_safe", False), ("tie_breaker_seed", False)),
-        *(("similarity", False), ("even", False), ("same_prompt", False)),
+        *(("similarity", False), ("even", True), ("same_prompt", False)),
     ],
 )
 def test_names_of_columns_of_ties(name, means):

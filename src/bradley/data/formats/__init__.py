@@ -23,7 +23,8 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from ..sources import plain
-from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt
+from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt, Refused
+from .beside import beside_fixed
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
 from .labelled import LOOKS
@@ -171,6 +172,10 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = T
             at = replace(place, row=number, notes=Counter())
             result = _converted(reading, row, at) if judged else candidates_of(reading, row, at)
             lost |= reading.unread.look(row, result) if isinstance(result, Comparison) else {}
+            if reading.against is not None and isinstance(result, Comparison | Rejected):
+                reading.against.look(row, result)
+        except Refused as error:
+            raise DataError(f"{fields.on_one_line(place.name)}: {error.message}", error.hint) from None
         except (DataError, RecursionError):
             continue
     reading.unread.seen.clear()
@@ -184,20 +189,29 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
     columns, name = place.settings.columns_of(), fields.on_one_line(place.name)
     labelled = {"auto": "", LABELLED: LABELLED}.get(format)
     if labelled is None:
-        return fixed(format)
+        return fixed(format, rows)
     narrow = "" if labelled else _narrow(rows)
     found, watch = find_reading(rows, narrow, columns, name, judged)
     if found is None and not narrow:
         raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
-    reading = found or fixed(narrow)
+    reading = found or fixed(narrow, rows)
+    if {"chosen", "rejected"} <= set(columns):
+        # The label was chosen by the names that the user gave.
+        reading.against = reading.against if reading.format == LABELLED else None
     reading.watch = watch or reading.watch
     return reading
 
 
-def fixed(format: str) -> Reading:
-    """Return the reading of a format of fixed columns."""
+def fixed(format: str, rows: Sequence[Row] = ()) -> Reading:
+    """Return the reading of a format of fixed columns.
+
+    Args:
+        rows: first rows.
+    """
     shape = FORMATS[format]
-    return Reading(format, shape, unread=Unread({*shape.fields, *shape.no_labels, "id"}, shape.remarks))
+    keys = {*shape.fields, *shape.no_labels, "id"}
+    against = beside_fixed(format, {*keys, *shape.remarks, "source"}, rows)
+    return Reading(format, shape, unread=Unread(keys, shape.remarks), against=against)
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:
@@ -289,8 +303,7 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
     # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
     except RecursionError as error:
         raise here.fault("values nested too deeply", "values of a few levels") from error
-    if reading.watch is not None:
-        watched(reading.watch, row, here)
+    watched(reading.watch, reading.against, row, result, here)
     reading.count(row)
     if isinstance(result, Rejected):
         return result

@@ -8,7 +8,7 @@ from .base import FUNCTION, Refused, option
 from .labels import DETAILS, Answers, said_of, values_of
 from .layout import Family, Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
-from .words import LABEL, REMARKS
+from .words import LABEL, REMARKS, sense
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
@@ -50,10 +50,14 @@ def check_named(layout: Layout) -> None:
     """Raise `Refused` for a column that calls the rejected answer the better one in some rows."""
     for path in layout.of_kind("text"):
         values = {value.strip().lower() for value in layout.columns[path] if isinstance(value, str) and value}
+        # Under a name such as loser, a column of rejected alone says the same as the names of the answers.
+        if values == {"rejected"} and sense([word for word in words(path) if word != "rejected"]) == -1:
+            continue
         if "rejected" in values and values <= {"chosen", "rejected"}:
             raise Refused(
                 f"{named(path)} holds {' and '.join(sorted(values))}: rejected is not always the worse answer",
-                f"read the two by this label in a function of your own: {FUNCTION}",
+                f"read the two by this label in a function of your own: {FUNCTION}; or, if chosen is the better answer "
+                f"of every row: {option('ignore', named(path))}",
             )
 
 

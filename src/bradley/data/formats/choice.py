@@ -16,7 +16,7 @@ from .raters import with_raters
 from .ratings import find_labels
 from .suspects import find_suspects
 from .ties import with_ties
-from .turned import check_turned
+from .turned import AS_COLUMNS, check_turned
 from .words import LABEL, WORSE
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
@@ -66,7 +66,7 @@ def choose_label(
             _check_scores(layout, label, found)
             if label.kind == "choice":
                 _check_placed(layout, label, given.answers, used)
-                check_turned(layout, used | set(label.paths), "if the label names the answers as the columns do")
+                check_turned(layout, used | set(label.paths), AS_COLUMNS)
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]

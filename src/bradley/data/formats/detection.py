@@ -18,12 +18,13 @@ from .answers import (
     whole,
 )
 from .base import FUNCTION, Format, Refused, option
+from .beside import beside_fixed, beside_label
 from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
 from .labelled import Columns, exchanges, reading_of
 from .labels import Label, Verdict
-from .layout import Layout, Path, at_path, named, texts_of, words
+from .layout import Layout, Path, at_path, covered, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt, find_prompt, repeated
@@ -32,11 +33,14 @@ from .reading import Reading
 from .refusals import refusal, step_labels, steps_refused, unscorable
 from .strengths import check_signs
 from .ties import check_ties, new_ties
-from .turned import ALWAYS, check_turned
+from .turned import ALWAYS, AS_COLUMNS, check_turned
 from .unread import Unread
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
-from .words import decisive, polarity
+from .words import decisive, polarity, sense
+
+PAIRS = ("hh", "ids", "rewardbench2")
+"""Formats of fixed columns with a chosen and a rejected side, besides `preference`."""
 
 
 class Undecided(DataError):
@@ -68,7 +72,10 @@ def find_reading(
         if given is not None:
             return _by_hand(layout, given, columns) if judged else (_preference(layout, columns), None)
         if narrow == "preference" and "label" not in columns:
-            return _preference(layout, columns), _beside(layout) if judged else None
+            reading = _preference(layout, columns)
+            if reading is not None and judged:
+                reading.against = beside_fixed("preference", {*reading.unread.known, "source"})
+            return reading, _beside(layout) if judged else None
         if judged and "label" not in columns:
             check_signs(rows, narrow)
             if narrow == "votes":
@@ -76,7 +83,7 @@ def find_reading(
             if narrow == "ranked":
                 check_order(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
-            return None, None
+            return None, _watch_fixed(layout, narrow)
         return _any(layout, columns) if judged else (_unjudged(layout, columns), None)
     except Refused as error:
         kind = Undecided if error.undecided else DataError
@@ -102,7 +109,7 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and (given.answers.marks or not _polar(given)):
-        return reading_of(_columns(layout, prompt, given, label), others), _as_labelled(layout, given, label)
+        return _read_by(layout, prompt, given, label, others), _as_labelled(layout, given, label)
     watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
     return _preference(layout, columns), watch
 
@@ -110,7 +117,36 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[
 def _as_labelled(layout: Layout, given: Given, label: Label) -> Watch:
     """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties."""
     every = [*agreeing(label), new_ties(layout.rows)]
-    return Watch((), given.answers, label.paths, None, every)
+
+    def check(later: Layout) -> None:
+        check_turned(later, {*given.answers.paths, *label.paths}, AS_COLUMNS)
+
+    return Watch((), given.answers, label.paths, check if label.kind == "choice" else None, every)
+
+
+def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others: Sequence[Label]) -> Reading:
+    """Return the reading of answers by a label, with the check of columns that begin later."""
+    columns = _columns(layout, prompt, given, label)
+    known = {*columns.paths, *given.answers.names, *(path for other in others for path in other.paths)}
+    # A column such as worst, beside the best of several answers, is no label and is named.
+    worse = [
+        Label((path,), "choice", None, 2)
+        for path in layout.of_kind("text", "number", "bool")
+        if sense(words(path)) == -1 and not covered(path, known) and any(layout.columns[path])
+    ]
+    reading = reading_of(columns, [*others, *worse])
+    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns)
+    return reading
+
+
+def _watch_fixed(layout: Layout, format: str) -> Watch:
+    """Return the watch over columns beside a format of fixed columns that turn the answers round."""
+    if format in PAIRS:
+        check_named(layout)
+        check_beside(layout)
+        return _beside(layout)
+    check_turned(layout, set(), AS_COLUMNS)
+    return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS))
 
 
 def _as_named(
@@ -279,7 +315,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
             if label is not None:
                 _check_steps(layout, given, label)
                 check_prompt(layout, prompt, given.answers.paths, label.paths)
-                reading = reading_of(_columns(layout, prompt, given, label), others)
+                reading = _read_by(layout, prompt, given, label, others)
                 found.append((reading, _as_labelled(layout, given, label)))
             else:
                 unlabelled.append(given)

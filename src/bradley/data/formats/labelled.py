@@ -60,7 +60,9 @@ class Columns:
         prompt = f"prompt <- {self.prompt.shown}" if self.prompt.shown else "prompt <- what the answers begin with"
         if self.prompt.steps:
             prompt += f", answers begin with {named(self.prompt.steps)}"
-        better = f"better <- {self.label.name}" if self.label else ""
+        # Counts of a label that names the worse answer are counts of worse answers.
+        worse = self.label and self.label.kind == "choice" and any(sense(words(one)) == -1 for one in self.label.paths)
+        better = f"{'worse' if worse else 'better'} <- {self.label.name}" if self.label else ""
         if self.label and self.label.kind == "ranks":
             better += ", the lowest is best"
         if self.label and self.label.kind == "scores" and all(sense(words(path)) == 1 for path in self.label.paths):
@@ -196,7 +198,8 @@ def _by_choice(columns: Columns, row: Row, verdict: Verdict, at: RowPlace) -> li
     support = (1.0, 0.0) if first > second else (0.0, 1.0) if second > first else (0.5, 0.5)
     weight = 1.0 if weight is None else weight
     judgments = leaning(*support, at, weight=weight)
-    # The margin of a row speaks of the better side, whichever side that is.
+    # A margin below zero is the difference of the two answers with the worse first; `Beside` checks the signs.
+    margin = abs(margin) if margin is not None and first != second else margin
     return [Judgment(j.better, j.worse, j.probability, margin, j.weight) for j in judgments]
 
 

@@ -344,7 +344,8 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
         verdict = read(row)
         if not isinstance(verdict, Verdict):
             return ""
-        return named(answers.names[verdict.merits.index(1.0)]) if 1.0 in verdict.merits else "tie"
+        # The counts are of the answers that the label names, the worse ones under a name such as loser.
+        return named(answers.names[verdict.merits.index(float(meant == 1))]) if 1.0 in verdict.merits else "tie"
 
     return replace(label, read=read, shown=shown)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..rows import Row, quoted
 from .base import Format
+from .beside import Beside
 from .layout import Path
 from .unread import Unread
 from .watch import Watch
@@ -29,6 +30,7 @@ class Reading:
         answers: columns with the answers; empty for a format of fixed columns.
         watch: checks that later rows hold no label that the first rows did not show; None if all labels are read.
         renamed: new name of a column -> name in the file, as the user gave the names.
+        against: check that the columns beside the judgment agree with the judgment; None for no check.
     """
 
     format: str
@@ -41,6 +43,7 @@ class Reading:
     answers: tuple[Path, ...] = ()
     watch: Watch | None = None
     renamed: dict[str, str] = field(default_factory=dict)
+    against: Beside | None = None
 
     def count(self, row: Row) -> None:
         """Count the label of a row."""

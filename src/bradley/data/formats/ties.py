@@ -8,14 +8,22 @@ from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
 from .labels import Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
-from .words import FILLER, LABEL
+from .words import FILLER, LABEL, NO_WINNER
 
-CLEAR = {"tie", "ties", "tied", "draw", "bothbad", "undecided"}
+CLEAR = {
+    *("tie", "ties", "tied", "draw", "bothbad", "bothgood", "undecided", "undecidable", "indifferent", "indifference"),
+    *("indistinguishable", "tieflag"),
+}
 """Words for a tie that mean nothing else in the name of a column."""
-ALIKE = {"equal", "equally", "same", "both", "neither"}
+ALIKE = {"equal", "equally", "same", "both", "neither", "even"}
 """Words for a tie unless the name says what is equal, such as same_model."""
-BESIDE = {"is", "was", "a", "bad", "good", "quality"}
+BESIDE = {
+    *("is", "was", "are", "were", "a", "bad", "good", "quality", "flag", "sides", "answers", "responses", "wrong"),
+    *("poor", "fine", "unacceptable", "acceptable", "equally"),
+}
 """Words beside the word for a tie."""
+OPEN = (*NO_WINNER, {"cannot", "decide"}, {"can", "not", "decide"}, {"cannot", "tell"}, {"no", "decision"})
+"""Sets of words that say in the name of a column that no answer is better."""
 TRUE, FALSE = {"true", "yes", "1", "1.0", "tie"}, {"false", "no", "0", "0.0", ""}
 
 
@@ -26,6 +34,8 @@ def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
         stem: words of the names of the answers, or of other columns of the label.
     """
     parts = set(words(path[-1:]))
+    if any(said <= parts and parts - said <= BESIDE for said in OPEN):
+        return True
     if parts & CLEAR:
         return parts - CLEAR <= BESIDE | FILLER | LABEL | set(stem) | ALIKE
     return bool(parts & ALIKE) and parts - ALIKE <= BESIDE | LABEL

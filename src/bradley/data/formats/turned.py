@@ -15,6 +15,8 @@ from .words import TURNED
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
+AS_COLUMNS = "if the label names the answers as the columns do"
+"""Condition for leaving such a column out beside a label."""
 ORDER = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
 """Words in the name of a column with the order in which the answers were shown."""
 ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})

@@ -6,8 +6,10 @@ Detection reads the first rows. A column that is empty there, or always says the
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace, on_one_line, quoted
 from .base import FUNCTION, ReadingInDoubt, Refused, option
+from .beside import Beside
 from .labels import Answers, Label, Verdict, said_of
 from .layout import LONG, Layout, Path, leaves, marks_of, words
 from .suspects import WORTH, may_judge
@@ -113,14 +115,17 @@ class Watch:
         }
 
 
-def watched(watch: Watch, row: Row, at: RowPlace) -> None:
-    """Check a row.
+def watched(watch: Watch | None, against: Beside | None, row: Row, result: Comparison | Rejected, at: RowPlace) -> None:
+    """Check a row, and the columns beside the judgment of the row.
 
     Raises:
         ReadingInDoubt: the row says that the reading of the file is wrong.
     """
     try:
-        watch.look(row)
+        if watch is not None:
+            watch.look(row)
+        if against is not None:
+            against.look(row, result)
     except Refused as error:
         place = f"{on_one_line(at.name)}, row {at.row}"
         message = f"{place}: {error.message}; the first rows do not show this"

@@ -1,0 +1,244 @@
+"""Columns beside the judgment of a row, which agree with the judgment in every row, or stop the load.
+
+The reading of a file chooses the judgment. Another column with the name of a label, of a tie or of votes is no label of
+the reading, but a column that says something else puts the reading in doubt.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ...records import Comparison, Rejected
+from ..rows import Row, quoted
+from .base import FUNCTION, Refused, option
+from .labels import Answers
+from .layout import Path, covered, leaves, named, words
+from .meanings import LISTED, PAIRED, Meanings, is_label_name, may_mean, meanings_of, number_of_side
+from .ties import is_tie_name, is_true
+from .words import LABEL, TIE, sense
+
+MOST_NAMES = 5_000
+"""Most names of columns that are remembered."""
+OPEN = ("no_judgment", "missing_score")
+"""Reasons of rows without a judgment, beside which a label of another column would be lost."""
+
+
+class Beside:
+    """Check that columns beside the judgment agree with the judgment.
+
+    Every column has ways to read the cells, such as places from 0 or from 1. A way that contradicts the judgment of a
+    row is left out for all later rows, and a column without any way stops the load.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        used: Collection[Path],
+        *,
+        entries: str = "",
+        late: bool = False,
+        counted: bool = False,
+    ) -> None:
+        """Begin without rows.
+
+        Args:
+            answers: names of the answers in the order of the responses.
+            used: columns that are read or known; a column inside such a column is not looked at.
+            entries: column with a list of objects, one for each answer; "" for none.
+            late: True if a label beside a row without a judgment is a contradiction too.
+            counted: True if numbers under the name of a tie may be counts of votes.
+        """
+        self.answers, self.used, self.entries, self.late = answers, set(used), entries, late
+        self.counted = counted
+        self.left: dict[tuple[Path, str], set[str]] = {}
+        self.margins = {"of the better answer", "of the first answer", "of the second answer"}
+        self.names: dict[Path, tuple[bool, bool]] = {}
+
+    def look(self, row: Row, result: Comparison | Rejected) -> None:
+        """Check a row beside the comparison of the row.
+
+        Raises:
+            Refused: a column that contradicts the judgment.
+        """
+        if isinstance(result, Rejected) and not (self.late and result.reason in OPEN):
+            return
+        best = _best(result, self.answers)
+        count = len(result.responses) if isinstance(result, Comparison) and self.answers is not PAIRED else 2
+        numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
+        for path, value in self._cells(row):
+            meanings, ties = self._name(path)
+            if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
+                self._refuse(path, value)
+            if not meanings:
+                continue
+            if told := number_of_side(path, value, self.answers):
+                numbers.setdefault(told[0], {})[told[1]] = (path, value, told[2])
+            if told is None or len(numbers[told[0]]) == 1:
+                found = meanings_of(path, value, row, self.answers, count)
+                self._hold(path, value, found, best, count)
+        self._check_numbers(numbers if count == 2 else {}, best)
+        self._check_margin(row, result, best)
+        if self.entries and isinstance(result, Comparison):
+            self._check_entries(row, result)
+
+    def _cells(self, row: Row) -> Iterator[tuple[Path, Any]]:
+        """Yield the cells that are not read."""
+        for key, value in row.items():
+            path = (str(key),)
+            if value is None or value in ("", []) or path in self.used:
+                continue
+            entries = leaves(value, path) if isinstance(value, dict) else ((path, value),)
+            yield from ((inner, found) for inner, found in entries if not covered(inner, self.used))
+
+    def _name(self, path: Path) -> tuple[bool, bool]:
+        """Return True for the name of a label, and True for the name of a tie."""
+        if path not in self.names:
+            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem))
+            if len(self.names) >= MOST_NAMES:
+                return found
+            self.names[path] = found
+        return self.names[path]
+
+    def _hold(
+        self, path: Path, value: Any, found: tuple[str, Meanings] | None, best: set[int] | None, count: int
+    ) -> None:
+        """Keep the ways to read a column that agree with the judgment; raise `Refused` if none is left."""
+        if found is None:
+            return
+        kind, meanings = found
+        agreeing = {way for way, place in meanings.items() if self._agrees(place, best, count)}
+        key = (path, kind)
+        self.left[key] = self.left.get(key, agreeing) & agreeing
+        if not self.left[key]:
+            self._refuse(path, value)
+
+    def _agrees(self, place: int, best: set[int] | None, count: int) -> bool:
+        """Return True for a place among the best answers, and for a tie beside a tie."""
+        if best is None:
+            return not self.late or place == TIE
+        return (place in best) if place != TIE else count > 2
+
+    def _check_numbers(
+        self, numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]], best: set[int] | None
+    ) -> None:
+        """Raise `Refused` for votes or ranks of the two sides that prefer the other side."""
+        for sides in numbers.values():
+            if len(sides) != 2 or not best:
+                continue
+            (_, first, ranks), (path, second, _) = sides[0], sides[1]
+            place = int((second < first) if ranks else (second > first))
+            if first != second and place not in best:
+                self._refuse(path, second, [sides[0][0], path])
+
+    def _check_margin(self, row: Row, result: Comparison | Rejected, best: set[int] | None) -> None:
+        """Raise `Refused` for a margin with a sign that fits no rule for all rows."""
+        if not isinstance(result, Comparison) or not best:
+            return
+        if not self.late:
+            if self.answers is PAIRED and any((judgment.margin or 0.0) < 0.0 for judgment in result.judgments):
+                raise Refused(
+                    f"margin is {quoted(row.get('margin'))}, below zero for the better answer",
+                    f"if the better answer is right, leave out the margins: {option('ignore', 'margin')}; "
+                    f"or use {FUNCTION}",
+                )
+            return
+        margin = row.get("margin")
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not margin or len(result.responses) != 2:
+            return
+        fits = {
+            "of the better answer": margin > 0,
+            "of the first answer": (margin > 0) == (0 in best),
+            "of the second answer": (margin > 0) == (1 in best),
+        }
+        self.margins = {way for way in self.margins if fits[way]}
+        if not self.margins:
+            raise Refused(
+                "margin has signs that fit neither the better answer nor the difference of the two answers",
+                f"leave out the margins: {option('ignore', 'margin')}; or use {FUNCTION}",
+            )
+
+    def _check_entries(self, row: Row, result: Comparison) -> None:
+        """Raise `Refused` for truth values of the answers by which a worse answer is a better one."""
+        entries = row.get(self.entries)
+        if not isinstance(entries, list) or len(entries) != len(result.responses):
+            return
+        if not all(isinstance(entry, dict) for entry in entries):
+            return
+        for key in dict.fromkeys(str(key) for entry in entries for key in entry):
+            path = (self.entries, key)
+            if path in self.used or not set(words((key,))) & LABEL:
+                continue
+            told = [is_true(entry.get(key)) for entry in entries]
+            meant = sense(words((key,)))
+            if None in told or meant == 0 or not is_label_name((key,), LISTED):
+                continue
+            merits = [value is (meant == 1) for value in told]
+            if any(merits[j.worse] and not merits[j.better] for j in result.judgments if j.probability > 0.5):
+                self._refuse(path, told)
+
+    def _refuse(self, path: Path, value: Any, paths: Collection[Path] = ()) -> None:
+        """Raise `Refused` for a column that contradicts the judgment."""
+        names = list(map(named, paths or [path]))
+        shown = " and ".join(names)
+        if self.answers is PAIRED:
+            message = f"{shown} beside chosen and rejected may be a label, and contradicts chosen: {quoted(value)}"
+            condition = "if chosen is the better answer of every row"
+        else:
+            message = f"{shown} may be a label, and contradicts the judgment that is read: {quoted(value)}"
+            condition = f"if {shown} says nothing against the judgment"
+        raise Refused(message, f"{condition}: {option('ignore', *names)}; or use {FUNCTION}")
+
+
+def _best(result: Comparison | Rejected, answers: Answers) -> set[int] | None:
+    """Return the places of the answers that beat another and are beaten by none; None without a preference."""
+    decided = [j for j in result.judgments if j.probability > 0.5] if isinstance(result, Comparison) else []
+    if not decided:
+        return None
+    best = {judgment.better for judgment in decided} - {judgment.worse for judgment in decided}
+    # Several chosen answers stand before the rejected ones.
+    if answers is PAIRED:
+        return {0} if 0 in best else {1}
+    return best
+
+
+SIDES = {
+    "shp": Answers((("human_ref_A",), ("human_ref_B",)), ("a", "b"), ("human", "ref"), 2, ()),
+    "helpsteer2": Answers((("response_1",), ("response_2",)), ("1", "2"), ("response",), 2, ()),
+    "helpsteer3": Answers((("response1",), ("response2",)), ("1", "2"), ("response",), 2, ()),
+    "multipref": Answers((("completion_a",), ("completion_b",)), ("a", "b"), ("completion",), 2, ()),
+    "votes": Answers((("response_a",), ("response_b",)), ("a", "b"), ("response",), 2, ()),
+    "tldr": LISTED,
+    "ranked": LISTED,
+    "ultrafeedback": LISTED,
+}
+"""Format of fixed columns -> names of the answers; a format of chosen and rejected is not among the keys."""
+ENTRIES = {"tldr": "summaries", "ranked": "completions", "ultrafeedback": "completions"}
+"""Format of fixed columns -> column with a list of objects, one for each answer."""
+COUNTED = {"votes", "multipref"}
+"""Formats beside which a number under the name of a tie may count votes."""
+
+
+def beside_fixed(format: str, keys: Collection[str], rows: Sequence[Row] = ()) -> Beside:
+    """Return the check of the columns beside a format of fixed columns.
+
+    Args:
+        keys: columns read by the format, or known to say nothing; dots reach into objects.
+        rows: first rows.
+    """
+    named_so = format == "votes" and any("chosen" in row for row in rows)
+    answers = PAIRED if named_so else SIDES.get(format, PAIRED)
+    entries = ENTRIES.get(format, "")
+    used = {tuple(key.split(".")) for key in keys}
+    # The list itself is read, and the truth values inside are looked at.
+    known = used if not entries else {*used, *((entries, key) for key in ("content", "response", "text"))}
+    return Beside(answers, known, entries=entries, counted=format in COUNTED)
+
+
+def beside_label(answers: Answers, used: Collection[Path], columns: Mapping[Path, Sequence[Any]]) -> Beside:
+    """Return the check of the columns that begin after the first rows, beside a label that was found.
+
+    Args:
+        used: columns that are read.
+        columns: columns of the first rows, of which those with a value are known.
+    """
+    known = {path for path, values in columns.items() if any(value not in (None, "", []) for value in values)}
+    return Beside(answers if answers.names else LISTED, {*used, *known}, late=True)
