@@ -1,11 +1,15 @@
 """Texts of a row stand where they belong, or are named: pairs of texts, judges' prompts, numbered turns, inputs."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data
 from bradley.data.formats import choose_format, convert_rows
+from bradley.data.load import load_splits
+from bradley.data.report import describe
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError
 from tests.data.rows import as_pairs, replies
@@ -278,3 +282,65 @@ def test_short_schemas_in_json_stop_the_load(name):
 def test_an_input_in_a_later_row_stops_the_load():
     rows = [pair(number, **({"sentence": "The cat sat."} if number > 21 else {})) for number in ROWS]
     assert stopped(rows)[0].startswith("x.jsonl, row 23: sentence (text) would not be read")
+
+
+NO_VALID = Data(valid_share=0.0)
+CALL = {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'}
+
+
+def test_calls_and_observations_are_tool_calls_and_tool_turns():
+    told = [{"from": "human", "value": "1 + 1?"}, CALL, {"from": "observation", "value": "2"}]
+    answers = {"chosen": {"from": "gpt", "value": "Two."}, "rejected": {"from": "gpt", "value": "Three."}}
+    _, (result,) = read([{"conversations": told, **answers}])
+    assert as_pairs(result.prompt) == [("user", "1 + 1?"), ("assistant", ""), ("tool", "2")]
+    calls = [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]
+    assert json.loads(result.prompt[1].extra) == {"tool_calls": calls}
+    message, hint = stopped([{"conversations": [told[0], {**CALL, "value": "add(1)"}, told[2]], **answers}])
+    assert "the role 'function_call'" in message and "data.columns" not in hint
+
+
+def failed(rows, **settings):
+    """Message and hint of the error that stops a whole load."""
+    with pytest.raises(DataError) as caught:
+        load_splits(Data(**settings), 0, train=rows, strict=False)
+    return caught.value.message, caught.value.hint
+
+
+def test_a_hint_names_the_setting_that_keeps_ties_only_for_ties():
+    none = load_splits(NO_VALID, 0, train=[sides(n, **({} if n < 4 else {"winner": None})) for n in ROWS]).report
+    tied = load_splits(NO_VALID, 0, train=[sides(n, **({} if n < 4 else {"winner": "tie"})) for n in ROWS]).report
+    late = load_splits(
+        NO_VALID, 0, train=[sides(n, winner=None if 4 < n < 23 else "tie" if n > 22 else "A") for n in ROWS]
+    )
+    texts = [describe(report) for report in (none, tied, late.report)]
+    assert ["equal_scores tie" in text for text in texts] == [False, True, True]
+    message, hint = failed([sides(n, winner="tie") for n in ROWS])
+    assert message.endswith("row 1: a tie") and "--data.equal_scores tie" in hint
+
+
+def test_an_empty_split_names_the_reason_and_the_step():
+    rows = [{"prompt": "q", "completions": [{"content": "a"}, {"content": "b"}]} for _ in ROWS]
+    message, hint = failed(rows)
+    assert "missing_score 24" in message and "row 1: completions with neither a rank" in message
+    assert hint.startswith("missing_score is a completion without rank and score") and "held-out" not in hint
+
+
+def test_a_list_written_as_text_is_not_called_one_answer():
+    told = str([{"text": "an answer", "rating": 5}, {"text": "another", "rating": 1}])
+    message, _ = stopped([{"prompt": f"q {number}", "responses": told} for number in ROWS])
+    assert message.startswith("x.jsonl: responses holds several texts in each row")
+    message, _ = stopped([{"prompt": f"q {number}", "response": "an answer", "rating": number % 5} for number in ROWS])
+    assert "one answer in each row (response, with rating)" in message
+
+
+def test_a_table_written_by_columns_is_named(tmp_path):
+    path = tmp_path / "rows.json"
+    columns = {key: {str(number): pair(number)[key] for number in ROWS} for key in pair(0)}
+    path.write_text(json.dumps(columns))
+    with pytest.raises(DataError) as caught:
+        load_splits(Data(train=str(path)), 0)
+    assert 'orient="records", lines=True' in caught.value.hint
+    path.write_text(json.dumps({"rows": {"a": 1}}))
+    with pytest.raises(DataError) as caught:
+        load_splits(Data(train=str(path)), 0)
+    assert "orient" not in caught.value.hint

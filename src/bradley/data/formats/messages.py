@@ -27,6 +27,8 @@ SPEAKERS = {
     **dict.fromkeys(("observation", "function", "ipython", "tool_response"), "tool"),
 }
 """Name of a speaker, in lower case -> the role."""
+CALL = "function_call"
+"""Speaker of a turn that holds tool calls as JSON text."""
 HOLDERS = ("messages", "content", "answer", "response", "text", "completion", "value", "output", "message", "summary")
 """Keys under which an answer object holds its text or its messages."""
 ROLE_WORDS = {"system", "user", "assistant", "human", "gpt", "bot", "chatgpt", "prompter"}
@@ -175,10 +177,22 @@ def _message(value: Row) -> Row:
         return value
     known = SPEAKERS.get(value[who].strip().lower(), value[who])
     what = next((key for key in WHAT if value.get(key) is not None), "content")
+    if value[who].strip().lower() == CALL and (calls := _calls(value.get(what))):
+        return {"role": "assistant", "content": "", "tool_calls": calls}
     rest = {key: inner for key, inner in value.items() if key not in (who, what)}
     if what in value:
         rest["content"] = text_of_parts(value[what])
     return {"role": known, **rest}
+
+
+def _calls(text: Any) -> list[Row]:
+    """Return the tool calls of a turn that holds calls as JSON text; none for any other text."""
+    found = _parsed(text) if isinstance(text, str) else text
+    calls = found if isinstance(found, list) else [found]
+    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        return []
+    made = [{"name": call["name"], "arguments": call.get("arguments", {})} for call in calls]
+    return [{"type": "function", "function": call} for call in made]
 
 
 def _who(value: Row) -> str:

@@ -1,5 +1,6 @@
 """Refusals of files that hold no pairs, or none that can be told: each speaks of the columns of this file."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ RATED = {
     "correctness",
     "overall",
 }
+LISTED = re.compile(r"""\[\s*(\{|array\(|["'])""")
+"""Beginning of a list of objects or of texts that is written as text."""
 SEVERAL = '{"prompt": ..., "chosen": "...", "rejected": ["...", "..."]}'
 MOST_NAMED = 12
 MOST_VALUES = 4
@@ -163,6 +166,11 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
         )
+    if listed := [path for path in layout.columns if _lists_answers(layout, path)]:
+        return Refused(
+            f"{named(listed[0])} holds several texts in each row, in a form that is not read; {described(layout)}",
+            f"compare the answers of a row in a function of your own: {FUNCTION}",
+        )
     if len(single) == 1 or (single and rated):
         beside = f", with {', '.join(map(named, rated[:4]))}" if rated else ""
         return Refused(
@@ -170,6 +178,15 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
         )
     return None
+
+
+def _lists_answers(layout: Layout, path: Path) -> bool:
+    """Return True for several answers in each row: objects in a list, or a list written as text."""
+    values = [value for value in layout.columns[path] if value]
+    if layout.kinds[path] == "objects":
+        return bool(set(words(path)) & ANSWER) and any(len(value) > 1 for value in values)
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    return bool(texts) and len(texts) == len(values) and all(LISTED.match(text) and text[-1] == "]" for text in texts)
 
 
 def _better_beside(layout: Layout, given: Given) -> str:
