@@ -6,7 +6,7 @@ from typing import Any
 from ...records import Message
 from .. import rows
 from ..rows import Row, RowPlace
-from .messages import CHAT_ROLES, Unreadable, normal
+from .messages import CALL, CHAT_ROLES, Unreadable, normal
 
 Turns = tuple[Message, ...]
 
@@ -73,7 +73,9 @@ def _message(entry: Any, what: str, at: RowPlace) -> Message:
         raise at.fault(f"{rows.keys_of(entry)} in a message of the {what}", WANTED)
     if entry["role"] not in CHAT_ROLES:
         found = f"the role {rows.quoted(entry['role'])} in the {what}"
-        raise at.fault(found, f"one of {', '.join(CHAT_ROLES)}", RENAME)
+        # A call that is no JSON has no place in the normal form, in any row of the file.
+        hint = RENAME if entry["role"] == CALL else rows.CORRECT
+        raise at.fault(found, f"one of {', '.join(CHAT_ROLES)}", hint)
     content = entry.get("content")
     if not isinstance(content, str) and not (content is None and bare):
         raise at.fault(f"{rows.kind(content)} as content in the {what}", f"text, as in {WANTED}")
