@@ -55,7 +55,7 @@ def test_all_rows_that_the_template_refuses_are_counted(reader: Commands) -> Non
     tokenizer("{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}" + CHAT)
     asked = {"prompt": [turn("Be kind.", "system"), turn("Which?", "user")]}
     path = write("a.jsonl", some({0, 30}, asked, 60))
-    assert "in all 2 of 60 training comparisons cannot be used (No system role 2)" in printed(reader, path, *TOKENIZER)
+    assert "2 of 60 training comparisons cannot be used" in printed(reader, path, *TOKENIZER)
     assert "2 train comparisons refused, 2 dropped" in printed(reader, path, *TOKENIZER, "--render.refused", "drop")
 
 

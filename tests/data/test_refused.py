@@ -42,7 +42,7 @@ def test_all_refused_rows_are_counted_before_the_run_stops(training, what):
         build_store(ROWS, renderer(), training=training)
     assert caught.value.message == (
         "comparison c1: the chat template refuses a conversation with the roles system, user, assistant: System role "
-        f"not supported; in all 3 of 6 {what} comparisons cannot be used (System role not supported 2; no assistant 1)"
+        f"not supported; 3 of 6 {what} comparisons cannot be used (System role not supported 2; no assistant 1)"
     )
     assert "--render.refused drop" in caught.value.hint
 
@@ -173,7 +173,7 @@ def test_the_preview_shows_refused_rows_and_goes_on(tmp_path):
     model = Model(tokenizer="train", vocab_size=300)
     found = preview(Data(train=str(path), valid_share=0.0), Render(template=str(template)), model, 0)
     (stop,) = found["limits"]["train"]["stops"]
-    assert stop.endswith("in all 4 of 8 training comparisons cannot be used (System role not supported 4)")
+    assert stop.endswith("; 4 of 8 training comparisons cannot be used")
     assert [sample["id"] for sample in found["samples"]] == ["rows:2", "rows:4", "rows:6"]
     assert found["rows"][0]["chosen"] == "<|user|>1<|end|><|assistant|>Yes<|end|>"
     every = [{**row, "prompt": rows[0]["prompt"], "id": str(n)} for n, row in enumerate(rows)]

@@ -7,8 +7,16 @@ from ..common.text import nearest, quoted
 from ..config import SYNTHETIC, Data, Words, as_list
 from ..errors import DataError, UserError
 from .filters import CHECKS
+from .formats import REASONS
+from .formats.base import FUNCTION
 from .report import SplitReport
 from .sources import resolve
+
+KEPT_BY = {
+    "score_ratio": "lower --data.min_score_ratio",
+    "left_out": "let the function of data.format return a row for each row to keep",
+}
+"""Reason -> step that keeps such rows."""
 
 
 def check_sources(name: str, sources: Words) -> list[str]:
@@ -94,14 +102,21 @@ def check_filled(name: str, report: SplitReport, left: int, shared: int) -> None
     dropped = {check: finding["dropped"] for check, finding in report.findings.items() if finding["dropped"]}
     found = {reason: entry["count"] for reason, entry in report.rejected.items()} | dropped
     reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
-    raise DataError(f"{name} is empty: {report.rows} rows{taken}, none is left{reasons}", _filling_hint(name, found))
+    examples = [example for entry in report.rejected.values() for example in entry["examples"][:1]]
+    such = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
+    message = f"{name} is empty: {report.rows} rows{taken}, none is left{reasons}{such}"
+    raise DataError(message, _filling_hint(name, found, report.ties()))
 
 
-def _filling_hint(name: str, found: Mapping[str, int]) -> str:
+def _filling_hint(name: str, found: Mapping[str, int], ties: bool) -> str:
     """Return the next step for an empty split: the setting that keeps most of the rows left out, or more data."""
     most = max(found, key=lambda reason: found[reason], default="")
     if most == "no_judgment":
-        return "keep ties with --data.equal_scores tie, or give rows with a preference"
+        return f"{'keep ties with --data.equal_scores tie, or ' if ties else ''}give rows with a preference"
     if most in CHECKS:
         return f"keep such rows with --data.{most} keep, or give more data"
+    if most in KEPT_BY:
+        return KEPT_BY[most]
+    if most in REASONS:
+        return f"{most} is {REASONS[most]}: give rows without this fault, or read them by {FUNCTION}"
     return "give more data, or lower the held-out shares" if name == "train" else "give a set with comparisons"

@@ -4,7 +4,8 @@ For each split, in comparisons: rows = comparisons + rejected + mixed away + spl
 away + capped away + grouped away + sampled away. A row is a comparison unless rejected.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -20,9 +21,15 @@ from .rows import on_one_line
 from .table import Selection
 
 SOURCES_SHOWN = 8
-KEPT_BY = {"no_judgment": "; --data.equal_scores tie keeps ties"}
-"""Reason -> setting that keeps such rows, for the notes on screen."""
+KEEPS_TIES = "; --data.equal_scores tie keeps ties"
+NO_TIE = re.compile(r"no label|no votes|weight 0|\d+ chosen")
+"""Beginning of the detail of a row without a judgment that is no tie: nothing was said, or nothing counts."""
 BARS = "▁▂▃▄▅▆▇█"
+
+
+def holds_tie(examples: Sequence[dict[str, Any]]) -> bool:
+    """Return True for examples of rows without a judgment, of which at least one is a tie."""
+    return any(not NO_TIE.match(example["detail"]) for example in examples)
 
 
 @dataclass(slots=True)
@@ -68,8 +75,17 @@ class SplitReport:
         entry = self.rejected.setdefault(row.reason, {"count": 0, "examples": []})
         entry["count"] += 1
         # A broken file may hold a million faulty rows; a few examples suffice, and memory stays bounded.
+        example = {"file": file, "row": row.row, "detail": row.detail}
         if len(entry["examples"]) < EXAMPLES:
-            entry["examples"].append({"file": file, "row": row.row, "detail": row.detail})
+            entry["examples"].append(example)
+        elif row.reason == "no_judgment" and holds_tie([example]) and not holds_tie(entry["examples"]):
+            # One tie among the examples: the setting that keeps ties is worth naming.
+            entry["examples"][-1] = example
+
+    def ties(self) -> bool:
+        """Return True if a row was left out as a tie."""
+        entry = self.rejected.get("no_judgment")
+        return entry is not None and holds_tie(entry["examples"])
 
     def unusable(self) -> dict[str, int]:
         """Count rows lost against the user's wish."""
@@ -153,7 +169,8 @@ def _notes(split: dict[str, Any]) -> list[str]:
         word = "rejected" if reason in REASONS.keys() - ASKED_FOR else "left out"
         named = reason if reason in REASONS else f"faulty ({reason})"
         first = entry["examples"][0]
-        such = f"such as {first['file']}, row {first['row']}{KEPT_BY.get(reason, '')}"
+        tied = KEEPS_TIES if reason == "no_judgment" and holds_tie(entry["examples"]) else ""
+        such = f"such as {first['file']}, row {first['row']}{tied}"
         notes.append(f"{word} {entry['count']:,} {named}, {such}")
     for check, finding in split["findings"].items():
         if finding["count"]:

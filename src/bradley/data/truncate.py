@@ -71,8 +71,11 @@ class Ledger:
         if sum(counts.values()) == 1:
             raise error
         reasons = "; ".join(f"{reason} {count:,}" for reason, count in counts.items())
+        # The message of the first error may hold a single reason already.
+        reasons = "" if len(counts) == 1 and next(iter(counts)) in error.message else reasons
         what = "training" if training else "evaluation"
-        found = f"in all {sum(counts.values()):,} of {total:,} {what} comparisons cannot be used ({reasons})"
+        found = f"{sum(counts.values()):,} of {total:,} {what} comparisons cannot be used"
+        found += f" ({reasons})" if reasons else ""
         raise DataError(f"{error.message}; {found}", error.hint)
 
     def check_left(self, total: int) -> None:

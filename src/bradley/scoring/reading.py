@@ -143,7 +143,11 @@ class RowReader:
                 made.append((number, self._made(plain_row(row), self._at(number))))
             except DataError as error:
                 faults.append(error)
-        faults[:0] = self._choose([row for _, row in made if isinstance(row, dict)])
+        rows = [row for _, row in made if isinstance(row, dict)]
+        faults[:0] = self._choose(rows)
+        readings = [chosen for chosen in (self._reading, *self._beside.values()) if chosen]
+        for unread in (*self._unread.values(), *(chosen.reading.unread for chosen in readings)):
+            unread.compare(rows)
         read = 0
         for number, found in made:
             try:
@@ -158,10 +162,8 @@ class RowReader:
             raise DataError(*lost_columns(lost, None, on_one_line(self.name)))
         if faults and not read:
             raise faults[0]
-        readings = (self._reading, *self._beside.values())
         for chosen in readings:
-            if chosen:
-                chosen.reading.unread.seen.clear()
+            chosen.reading.unread.seen.clear()
         self.said = "; ".join(dict.fromkeys(filter(None, map(_rule, readings))))
 
     def _at(self, number: int) -> RowPlace:

@@ -165,6 +165,7 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = T
     if not rows or format == "comparison":
         return Reading("comparison", None)
     reading = _found(rows, format, place, judged)
+    reading.unread.compare(rows[:HEAD])
     lost: dict[str, str] = {}
     for number, row in enumerate(rows[:HEAD], start=1):
         # A trial alone: faults and notes belong to the reading of the rows themselves.

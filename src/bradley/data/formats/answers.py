@@ -24,6 +24,7 @@ from .layout import (
     words,
 )
 from .messages import HOLDERS, holder, is_turns, normal
+from .numbered import only_turns
 from .ratings import is_known, is_missing, kind_of_numbers, missing_marks, numbered
 from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, WEAK, polarity
 
@@ -131,6 +132,8 @@ def _mostly_spoken(layout: Layout, path: Path) -> bool:
 
 def rating(layout: Layout, family: Family) -> int:
     """Rate columns as answers by names and contents; 0 or less for columns that hold none."""
+    if only_turns(layout, family.paths):
+        return 0
     kinds = {layout.kinds[path] for path in family.paths}
     values = [layout.columns[path] for path in family.paths]
     if not kinds <= {*SPOKEN, "null"} or "pairs" in kinds or all(column == values[0] for column in values[1:]):

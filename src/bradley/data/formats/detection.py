@@ -27,10 +27,11 @@ from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
-from .prompts import Prompt, find_prompt, repeated
+from .prompts import Prompt, find_prompt
 from .ranked import check_order
 from .reading import Reading
 from .refusals import refusal, step_labels, steps_refused, unscorable
+from .repeats import repeated
 from .strengths import check_signs
 from .ties import check_ties, new_ties
 from .turned import ALWAYS, AS_COLUMNS, check_turned

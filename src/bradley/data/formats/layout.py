@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from ..rows import Row, quoted
-from .messages import is_message, is_pair, is_turns, normal
+from .messages import is_exchanges, is_message, is_pair, is_told, is_turns, normal
 
 Path = tuple[str, ...]
 
@@ -33,6 +33,11 @@ LONG = 80
 """Most characters of a text that may be a label: longer texts are content."""
 SHORTEST = 40
 """Fewest characters of a text of one or two words that is taken for words of a conversation."""
+CONVERSATION = {
+    *("history", "conversation", "conversations", "turns", "messages", "dialog", "dialogs", "dialogue", "dialogues"),
+    *("chat", "chats", "context", "exchanges", "previous", "prior", "earlier", "past", "thread", "prompt"),
+}
+"""Words in the name of a column in which pairs of texts are turns."""
 SPOKEN = ("text", "turns", "texts", "pairs")
 """Kinds of columns that hold words of a conversation."""
 
@@ -69,7 +74,7 @@ class Layout:
         # Objects keyed by ids may have a column of their own in every row; no label or answer stands there.
         paths = list(dict.fromkeys(path for row in found for path in row))[:MOST_COLUMNS]
         self.columns: dict[Path, list[Any]] = {path: [row.get(path) for row in found] for path in paths}
-        self.kinds = {path: kind_of(values) for path, values in self.columns.items()}
+        self.kinds = {path: _kind_under(path, kind_of(values), values) for path, values in self.columns.items()}
 
     def of_kind(self, *kinds: str) -> list[Path]:
         """Return the columns of these kinds, in the order of the rows."""
@@ -156,6 +161,13 @@ def kind_of(values: Sequence[Any]) -> str:
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
+def _kind_under(path: Path, kind: str, values: Sequence[Any]) -> str:
+    """Return the kind of a column under a name: pairs of texts are turns only under the name of a conversation."""
+    if kind != "pairs" or CONVERSATION & set(words(path)):
+        return kind
+    return "objects" if any(map(is_exchanges, values)) else "list"
+
+
 def _nulls(value: Any) -> bool:
     """Return True for an empty list, and for a list of nulls, which say nothing of the other rows."""
     return isinstance(value, list) and all(entry is None for entry in value)
@@ -179,7 +191,9 @@ def _kind_of_list(value: list[Any]) -> str:
     """Return the kind of a list with entries."""
     if is_turns(value):
         return "objects" if _rated_answers(value) else "turns"
-    if all(is_pair(entry) for entry in value):
+    if is_told(value):
+        return "turns"
+    if all(is_pair(entry) for entry in value) or is_exchanges(value):
         return "pairs"
     for kind, types in (("bools", bool), ("numbers", int | float), ("texts", str), ("objects", dict)):
         if all(entry is None or isinstance(entry, types) for entry in value):

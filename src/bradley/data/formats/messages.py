@@ -27,8 +27,15 @@ SPEAKERS = {
     **dict.fromkeys(("observation", "function", "ipython", "tool_response"), "tool"),
 }
 """Name of a speaker, in lower case -> the role."""
+CALL = "function_call"
+"""Speaker of a turn that holds tool calls as JSON text."""
 HOLDERS = ("messages", "content", "answer", "response", "text", "completion", "value", "output", "message", "summary")
 """Keys under which an answer object holds its text or its messages."""
+ROLE_WORDS = {"system", "user", "assistant", "human", "gpt", "bot", "chatgpt", "prompter"}
+"""Speakers of which a list of pairs of a speaker and a text names at least one: other names may be kinds of things."""
+ASKS = ("user", "human", "prompter", "question", "query")
+REPLIES = ("assistant", "gpt", "bot", "ai", "answer", "response", "reply")
+"""Keys of an exchange: an object with a text of the user, and the reply."""
 GAP = re.compile(r"\s+(?=\{)")
 """Blanks between two objects."""
 BESIDE = ("tools", "tool_calls", "chat_template_kwargs", "functions")
@@ -66,6 +73,8 @@ def normal(value: Any) -> Any:
             return value
         if all(is_pair(entry) for entry in value):
             return from_pairs(value)
+        if is_exchanges(value):
+            return from_exchanges(value)
         if not any(_who(entry) for entry in value if isinstance(entry, dict)) and isinstance(value[0], dict):
             return text_of_parts(value)
         return [_message(entry) if isinstance(entry, dict) else entry for entry in value]
@@ -92,8 +101,42 @@ def is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
 
 
+def is_told(value: Any) -> bool:
+    """Return True for a list of pairs of a speaker and a text."""
+    if not isinstance(value, list) or not value or not all(map(is_pair, value)):
+        return False
+    said = {entry[0].strip().lower() for entry in value}
+    return said <= SPEAKERS.keys() and bool(said & ROLE_WORDS)
+
+
+def is_exchanges(value: Any) -> bool:
+    """Return True for a list of objects with a text of the user and the reply; a single reply may be absent."""
+    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+        return False
+    keys = {key for entry in value for key in entry}
+    asks, replies = keys & set(ASKS), keys & set(REPLIES)
+    return (
+        len(keys) == 2
+        and len(asks) == len(replies) == 1
+        and all(isinstance(entry.get(*asks), str) for entry in value)
+        and all(isinstance(entry.get(*replies), str | None) for entry in value)
+    )
+
+
+def from_exchanges(value: list[Row]) -> list[Row]:
+    """Return turns given as objects with a text of the user and the reply; an absent reply gives no turn."""
+    turns = []
+    for entry in value:
+        said = {("user" if key in ASKS else "assistant"): text for key, text in entry.items()}
+        turns.append({"role": "user", "content": said["user"]})
+        turns += [{"role": "assistant", "content": said["assistant"]}] if said.get("assistant") else []
+    return turns
+
+
 def from_pairs(pairs: list[list[str]]) -> list[Row]:
-    """Return earlier turns given as pairs of a question and an answer."""
+    """Return turns given as pairs of a speaker and a text, or of a question and an answer."""
+    if is_told(pairs):
+        return [_message({"role": who, "content": text}) for who, text in pairs]
     roles = ("user", "assistant")
     return [{"role": role, "content": text} for pair in pairs for role, text in zip(roles, pair, strict=True)]
 
@@ -134,10 +177,22 @@ def _message(value: Row) -> Row:
         return value
     known = SPEAKERS.get(value[who].strip().lower(), value[who])
     what = next((key for key in WHAT if value.get(key) is not None), "content")
+    if value[who].strip().lower() == CALL and (calls := _calls(value.get(what))):
+        return {"role": "assistant", "content": "", "tool_calls": calls}
     rest = {key: inner for key, inner in value.items() if key not in (who, what)}
     if what in value:
         rest["content"] = text_of_parts(value[what])
     return {"role": known, **rest}
+
+
+def _calls(text: Any) -> list[Row]:
+    """Return the tool calls of a turn that holds calls as JSON text; none for any other text."""
+    found = _parsed(text) if isinstance(text, str) else text
+    calls = found if isinstance(found, list) else [found]
+    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        return []
+    made = [{"name": call["name"], "arguments": call.get("arguments", {})} for call in calls]
+    return [{"type": "function", "function": call} for call in made]
 
 
 def _who(value: Row) -> str:

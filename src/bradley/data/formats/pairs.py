@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...records import Comparison, Message, Rejected, Response
+from ...records import Comparison, Judgment, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
 from .base import Format, agreeing, comparison, has, leaning, shared
-from .messages import normal
+from .messages import normal, text_of_parts
 from .transcripts import TRANSCRIPT_TURN, answer, asked, transcript
 from .turns import Turns, said, turns
 
@@ -21,6 +21,8 @@ SCORES = (
     ("chosen-rating", "rejected-rating"),
 )
 """Names of the two sides' scores in public data sets; the first pair of names with a number on both sides counts."""
+SYSTEM_TEXTS = ("system", "system_prompt", "system_message")
+"""Columns of a system text beside transcripts."""
 REPEATED = 16
 """Fewest characters of a prompt for a repetition at the beginning of two texts to be no chance."""
 
@@ -31,12 +33,16 @@ def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
     Turns start at "\\n\\nHuman:" and "\\n\\nAssistant:"; a blank after the colon belongs to the marker. Empty turns are
     content. Several turns in a row by the same speaker inside the prompt are kept.
 
+    A system text beside the transcripts becomes the first turn. Any other text of a prompt has to stand in both
+    transcripts.
+
     A row is irregular if the prompt does not end with the human. A row is also irregular if a side has anything but a
     single assistant turn after the prompt: the judged turn would be unknown.
     """
     chosen, rejected = (transcript(rows.text(row, key, at)) for key in ("chosen", "rejected"))
     if not chosen or not rejected:
         return Rejected(at.row, "irregular", 'a transcript does not begin with "\\n\\nHuman:"')
+    _check_held(row, (*chosen, *rejected), at)
     prompt, chosen, rejected = _split_turns(chosen, rejected)
     if not prompt or prompt[-1].role != "user":
         return Rejected(at.row, "irregular", "the common turns do not end with a human turn")
@@ -44,7 +50,31 @@ def convert_hh(row: Row, at: RowPlace) -> Comparison | Rejected:
         return Rejected(at.row, "irregular", f"{len(chosen)} and {len(rejected)} turns after the common ones, not 1")
     if {chosen[0].role, rejected[0].role} != {"assistant"}:
         return Rejected(at.row, "irregular", "a transcript ends with a human turn")
+    prompt = (*_system(row, at), *prompt)
     return pair(row, prompt, (Response(chosen), Response(rejected)), at)
+
+
+def _check_held(row: Row, told: Turns, at: RowPlace) -> None:
+    """Raise `DataError` for a prompt beside transcripts of which a transcript does not hold every text."""
+    given = no_prompt(normal(row.get("prompt")))
+    if given is None:
+        return
+    said = (
+        transcript(given) or (Message("user", given),) if isinstance(given, str) else turns(given, "user", "prompt", at)
+    )
+    contents = {turn.content.strip() for turn in told}
+    # Two transcripts with another first turn are irregular, so a text of one stands in both.
+    if any(turn.content.strip() and turn.content.strip() not in contents for turn in said):
+        hint = "put the prompt into both transcripts, or into every row with answers alone in chosen and rejected"
+        raise at.fault("a prompt that the transcripts do not hold", "transcripts with the whole prompt", hint)
+
+
+def _system(row: Row, at: RowPlace) -> Turns:
+    """Return the system turn of a row of transcripts; none without a system text."""
+    given = [text_of_parts(row[key]) for key in SYSTEM_TEXTS if row.get(key)]
+    if any(not isinstance(text, str) for text in given) or len(given) > 1:
+        raise at.fault(f"{rows.keys_of(row)} with {len(given)} values for the system turn", "one system text")
+    return tuple(Message("system", text) for text in given if text.strip())
 
 
 def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
@@ -62,8 +92,12 @@ def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
 
     `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept.
     Their difference is the margin, unless the row has a margin or the scores contradict the preference.
+
+    A list of texts in `rejected` beside one text in `chosen` holds several answers, each worse than the chosen one.
     """
     chosen, rejected = said(row, "chosen", at), said(row, "rejected", at)
+    if several := _several(chosen, rejected):
+        return _against_each(row, *several, at)
     if isinstance(chosen, str) != isinstance(rejected, str):
         found = f"{rows.kind(chosen)} in chosen and {rows.kind(rejected)} in rejected"
         raise at.fault(found, "the same kind in both")
@@ -74,6 +108,35 @@ def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
     high, low = _scores(row, at)
     responses = (Response(sides[0], high), Response(sides[1], low))
     return pair(row, prompt, responses, at, margin=agreeing(high, low), template_args=template_args(row, at))
+
+
+def _several(chosen: Any, rejected: Any) -> tuple[str, list[str]] | None:
+    """Return one chosen text and a list of rejected texts; None for other sides."""
+    if isinstance(chosen, list) and len(chosen) == 1 and isinstance(chosen[0], str) and isinstance(rejected, list):
+        chosen = chosen[0]
+    several = isinstance(rejected, list) and all(isinstance(text, str) for text in rejected)
+    return (chosen, rejected) if isinstance(chosen, str) and several else None
+
+
+def _against_each(row: Row, chosen: str, rejected: list[str], at: RowPlace) -> Comparison | Rejected:
+    """Return the comparison of a chosen text with several rejected ones."""
+    if not rejected:
+        return Rejected(at.row, "one_response", "no rejected answer")
+    if len(rejected) == 1:
+        return convert_preference({**row, "chosen": chosen, "rejected": rejected[0]}, at)
+    one_pair = (*SAID, *(key for keys in SCORES for key in keys))
+    if said_of_one := next((key for key in one_pair if row.get(key) is not None), ""):
+        raise at.fault(f"{said_of_one} beside several rejected answers", "it beside one rejected answer")
+    # Each pair is read as a row of its own, so a prompt is cut, or inferred, alike for every answer.
+    pairs = [convert_preference({**row, "chosen": chosen, "rejected": text}, at) for text in rejected]
+    if bad := next((found for found in pairs if isinstance(found, Rejected)), None):
+        return bad
+    read = [found for found in pairs if isinstance(found, Comparison)]
+    if len({(found.prompt, found.responses[0]) for found in read}) > 1:
+        raise at.fault("no prompt beside several rejected answers", "a prompt")
+    responses = (read[0].responses[0], *(found.responses[1] for found in read))
+    judgments = [Judgment(0, place) for place in range(1, len(responses))]
+    return comparison(read[0].prompt, responses, judgments, at, template_args=template_args(row, at))
 
 
 def pair(
@@ -240,7 +303,7 @@ def _first_id(keys: Sequence[str]) -> Any:
 
 
 HH = Format(
-    ("chosen", "rejected", *SAID),
+    ("chosen", "rejected", *SAID, *SYSTEM_TEXTS),
     _looks_like_hh,
     convert_hh,
     '{"chosen": "\\n\\nHuman: ...\\n\\nAssistant: ...", "rejected": the same}',

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..rows import Foreign, Row
-from .layout import Layout, Path, at_path, covered, is_spoken, named, texts_of, words
+from ..rows import Row
+from .layout import CONVERSATION, Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
+from .numbered import find_numbered
+from .repeats import judging, renders, repeated
 
 QUESTION = (
     *("prompt", "question", "instruction", "query", "problem", "request", "input", "context", "history"),
@@ -21,6 +23,8 @@ QUESTION = (
 """Words in the name of a column with the question, the likeliest first."""
 CERTAIN = QUESTION[:9]
 """Words for a question of any length; under the other words short texts are labels."""
+CERTAIN_QUESTION = set(QUESTION[:7])
+"""Words for the question itself, beside which a conversation may be the one with a judge."""
 ABOUT = {
     *("id", "ids", "type", "category", "language", "lang", "index", "idx", "model", "name", "date", "url", "hash"),
     *(
@@ -45,8 +49,6 @@ INPUT = {"input"}
 CONTEXT = {"context", "passage", "background"}
 FIRST = {"initial", "previous", "prior", "partial", "prefix", "prefill"}
 STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
-LONGEST_CHOICE = 24
-"""Fewest characters of an answer that does not stand in a question by chance."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Prompt:
         question: question as text, or a conversation that ends with the question.
         input: text after an instruction.
         steps: beginning of both answers.
+        numbered: role and column of turns in columns of their own, in order.
         several: True if the question is a list with a text for each turn of the user.
+        alternating: True if the question is a list with texts of the user and the assistant in turn.
         turns: True if the rows are written as turns throughout; False for a prompt in one text.
     """
 
@@ -70,19 +74,25 @@ class Prompt:
     question: Path | None = None
     input: Path | None = None
     steps: Path | None = None
+    numbered: tuple[tuple[str, Path], ...] = ()
     several: bool = False
     turns: bool = False
+    alternating: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Columns of the prompt, in the order of the text."""
-        parts = (self.system, self.history, self.context, self.question, self.input, self.steps)
+        before = (self.system, self.history, self.context)
+        parts = (*before, *(path for _, path in self.numbered), self.question, self.input, self.steps)
         return tuple(part for part in parts if part is not None)
 
     @property
     def shown(self) -> str:
         """Names of the columns, for the line about the reading."""
-        return " + ".join(named(path) for path in self.paths if path != self.steps)
+        in_turn = " (user and assistant in turn)" if self.alternating else ""
+        return " + ".join(
+            named(path) + (in_turn if path == self.question else "") for path in self.paths if path != self.steps
+        )
 
     def value(self, row: Row) -> Any:
         """Return the prompt of a row, as text or as messages; None for a row without any part.
@@ -92,7 +102,7 @@ class Prompt:
         question = part_of(row, self.question)
         if self.several and (texts := texts_of(question)) is not None:
             # Several questions need a reply to each: without replies the reader of turns refuses the list.
-            question = texts[0] if len(texts) == 1 else texts
+            question = texts[0] if len(texts) == 1 else _in_turn(texts) if self.alternating else texts
         if (odd := self._odd(row, question)) is not None:
             return odd
         text = question
@@ -102,7 +112,7 @@ class Prompt:
             return text or None
         system, history = part_of(row, self.system), part_of(row, self.history)
         turns = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
-        for part in (system if isinstance(system, list) else None, history, text):
+        for part in (system if isinstance(system, list) else None, history, numbered_texts(row, self.numbered), text):
             if isinstance(part, str):
                 turns += [{"role": "user", "content": part}] if part.strip() else []
             elif isinstance(part, list):
@@ -131,6 +141,35 @@ class Prompt:
         """Return the beginning of both answers of a row; "" for none."""
         steps = at_path(row, self.steps) if self.steps else None
         return steps if isinstance(steps, str) else ""
+
+
+def _in_turn(texts: list[str]) -> list[Any]:
+    """Return texts of user and assistant in turn as messages; a list that ends with a reply comes back as it is."""
+    if len(texts) % 2 == 0:
+        return texts
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+def _alternates(layout: Layout, path: Path, answers: Iterable[Path]) -> bool:
+    """Return True for lists of texts that end with the user if user and assistant speak in turn.
+
+    Every list has an odd number of texts. The numbers differ, or the name is the name of a conversation.
+    """
+    if any(layout.kinds.get(answer) == "texts" for answer in answers):
+        return False
+    lengths = {len(texts) for value in layout.columns[path] if (texts := texts_of(value))}
+    named_so = bool(CONVERSATION & set(words(path[-1:])))
+    return (
+        bool(lengths) and all(length % 2 for length in lengths) and (len(lengths) > 1 or (named_so and lengths != {1}))
+    )
+
+
+def numbered_texts(row: Row, numbered: Iterable[tuple[str, Path]]) -> list[Row]:
+    """Return the turns of a row in columns of their own, up to the last that is filled."""
+    turns = [{"role": role, "content": at_path(row, path)} for role, path in numbered]
+    while turns and turns[-1]["content"] in (None, ""):
+        turns.pop()
+    return turns
 
 
 def part_of(row: Row, path: Path | None) -> Any:
@@ -165,10 +204,14 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
     taken = set(used)
     free = [path for path in layout.columns if not covered(path, taken) and not (set(words(path)) & ABOUT)]
     system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
-    free = [path for path in free if path not in system and not _renders(layout, path, taken)]
+    free = [path for path in free if path not in system and not renders(layout, path, taken)]
+    numbered = find_numbered(layout, [path for path in free if path != wanted])
+    free = [path for path in free if path not in {path for _, path in numbered}]
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
     texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _asks(layout, path)]
-    pairs = [path for path in free if layout.kinds[path] == "pairs"]
+    asked = [path for path in texts if CERTAIN_QUESTION & set(words(path))]
+    turns, texts = ([path for path in some if not judging(layout, path, taken, asked)] for some in (turns, texts))
+    pairs = [path for path in free if layout.kinds[path] == "pairs" and path != wanted]
     if not turns and not texts:
         # Turns under any name are the conversation, if nothing else is.
         turns = [path for path in free if layout.kinds[path] == "turns"][:2]
@@ -177,17 +220,22 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
         turns = [path for path in turns if path != wanted]
         texts = [wanted, *(path for path in texts if path != wanted)]
     question = texts[0] if texts else None
-    found = Prompt(_only(system), history=_only(pairs), question=question)
+    found = Prompt(_only(system), history=_only(pairs), question=question, numbered=numbered)
     if turns and wanted is not None and layout.kinds.get(wanted) == "turns":
         found = replace(found, question=wanted)
     elif turns:
         found = _with_turns(layout, found, turns[0])
+    if numbered:
+        found = _with_numbered(layout, found)
     if found.question in texts:
         found = _with_texts(layout, found, texts)
     steps = [path for path in free if layout.kinds[path] == "text" and path != found.question and _steps(path)]
     several = found.question is not None and layout.kinds.get(found.question) == "texts"
-    in_turns = bool(found.system or found.history or several) or layout.kinds.get(found.question or ()) == "turns"
-    return replace(found, steps=_only(steps), several=several, turns=in_turns)
+    in_turns = bool(found.system or found.history or several or found.numbered) or layout.kinds.get(
+        found.question or ()
+    ) in ("turns", "pairs")
+    in_turn = several and found.question is not None and _alternates(layout, found.question, taken)
+    return replace(found, steps=_only(steps), several=several, turns=in_turns, alternating=in_turn)
 
 
 def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
@@ -200,6 +248,15 @@ def _with_turns(layout: Layout, found: Prompt, turns: Path) -> Prompt:
     told = [normal(value) for value in layout.columns[turns]]
     ends = [value[-1].get("role") for value in told if is_turns(value)]
     return replace(found, history=turns) if "user" not in ends else found
+
+
+def _with_numbered(layout: Layout, found: Prompt) -> Prompt:
+    """Return the prompt with one question: the last of the numbered turns, or the question after their last reply."""
+    asks = found.numbered[-1][0] == "user"
+    if asks and found.question and repeated(layout, found.question, [found.numbered[-1][1]]):
+        return replace(found, question=None)
+    # Two questions, or none after a reply: nothing says how the turns and the question belong together.
+    return found if asks == (found.question is None) else replace(found, numbered=())
 
 
 def _with_texts(layout: Layout, found: Prompt, texts: Sequence[Path]) -> Prompt:
@@ -250,54 +307,3 @@ def _steps(path: Path) -> bool:
     """Return True for the name of a column with the beginning of both answers."""
     parts = set(words(path))
     return bool(parts & FIRST and parts & STEPS) or {"first", "steps"} <= parts
-
-
-def _renders(layout: Layout, path: Path, answers: set[Path]) -> bool:
-    """Return True for a column that repeats the answers of its row: a judge's prompt, or a whole conversation.
-
-    A text has to repeat every answer, and each answer has to be longer than a choice of the question. A conversation
-    has to end with one of the answers.
-    """
-    kind, seen = layout.kinds[path], 0
-    if kind not in ("text", "turns") or not answers:
-        return False
-    for row in layout.rows:
-        told, sides = strings(at_path(row, path)), [strings(at_path(row, answer))[-1:] for answer in answers]
-        ends = [side[0].strip() for side in sides if side]
-        if told and len(ends) == len(answers):
-            if kind == "turns":
-                if told[-1].strip() not in ends:
-                    return False
-            elif len(ends) < 2 or not all(len(end) >= LONGEST_CHOICE and end in told[0] for end in ends):
-                return False
-            seen += 1
-    return seen > 0
-
-
-def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:
-    """Return True if the words of a column stand in other columns of the same row, in every row."""
-    return all(
-        is_repeated(at_path(row, path), "\n".join(strings(at_path(row, other))))
-        for row in layout.rows
-        for other in others
-    )
-
-
-def is_repeated(value: Any, text: str) -> bool:
-    """Return True if every text inside a value stands in a text; a value without a text counts as repeated."""
-    return not isinstance(value, Foreign) and all(part.strip() in text for part in strings(value))
-
-
-def strings(value: Any) -> list[str]:
-    """Return the contents of a text, of messages and of lists of the two, in order."""
-    value = normal(value)
-    if isinstance(value, str):
-        listed = texts_of(value)
-        return [value] if listed is None else listed
-    if is_turns(value):
-        return [turn["content"] for turn in value if isinstance(turn.get("content"), str)]
-    if isinstance(value, list):
-        return [text for entry in value for text in strings(entry)]
-    if isinstance(value, dict):
-        return [text for entry in value.values() for text in strings(entry)]
-    return []

@@ -1,5 +1,6 @@
 """Refusals of files that hold no pairs, or none that can be told: each speaks of the columns of this file."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from .answers import ANSWER, Given
 from .base import FUNCTION, Refused, option
 from .layout import LONG, Layout, Path, named, words
 from .prompts import ABOUT, QUESTION
-from .words import LABEL
+from .words import LABEL, polarity
 
 STEP = {"step", "steps", "process"}
 RATED = {
@@ -24,6 +25,9 @@ RATED = {
     "correctness",
     "overall",
 }
+LISTED = re.compile(r"""\[\s*(\{|array\(|["'])""")
+"""Beginning of a list of objects or of texts that is written as text."""
+SEVERAL = '{"prompt": ..., "chosen": "...", "rejected": ["...", "..."]}'
 MOST_NAMED = 12
 MOST_VALUES = 4
 
@@ -36,6 +40,8 @@ def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], 
         likely: names of columns that may be labels.
         step: the hint about these columns; "" for none.
     """
+    if worse := _worse_alone(layout):
+        return worse
     without_label = _without_label(layout, unlabelled, likely, step)
     for found in (_token_ids(layout), _steps(layout), without_label, _alone(layout)):
         if found is not None:
@@ -150,9 +156,20 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
     rated = [path for path in layout.of_kind("number", "bool") if set(words(path)) & (RATED | LABEL)]
     if unlabelled:
         shown = unlabelled[0].shown
+        if best := _better_beside(layout, unlabelled[0]):
+            line = f"{option('columns.chosen', best)} {option('columns.rejected', shown)}"
+            return Refused(
+                f"{shown} holds answers without a label, and {best} another answer; {described(layout)}",
+                f"if {best} is better than all of {shown} in every row: {line}; or use {FUNCTION}",
+            )
         return Refused(
             f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
+        )
+    if listed := [path for path in layout.columns if _lists_answers(layout, path)]:
+        return Refused(
+            f"{named(listed[0])} holds several texts in each row, in a form that is not read; {described(layout)}",
+            f"compare the answers of a row in a function of your own: {FUNCTION}",
         )
     if len(single) == 1 or (single and rated):
         beside = f", with {', '.join(map(named, rated[:4]))}" if rated else ""
@@ -160,6 +177,38 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"one answer in each row ({named(single[0])}{beside}): bradley compares answers to one prompt",
             f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
         )
+    return None
+
+
+def _lists_answers(layout: Layout, path: Path) -> bool:
+    """Return True for several answers in each row: objects in a list, or a list written as text."""
+    values = [value for value in layout.columns[path] if value]
+    if layout.kinds[path] == "objects":
+        return bool(set(words(path)) & ANSWER) and any(len(value) > 1 for value in values)
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    return bool(texts) and len(texts) == len(values) and all(LISTED.match(text) and text[-1] == "]" for text in texts)
+
+
+def _better_beside(layout: Layout, given: Given) -> str:
+    """Return the name of a text that its name calls the better answer, beside a list of texts; "" for none."""
+    if len(given.answers.paths) != 1 or layout.kinds.get(given.answers.paths[0]) != "texts":
+        return ""
+    better = [path for path in layout.of_kind("text") if polarity(named(path)) == 1]
+    told = [path for path in better if not all(len(str(value)) < 3 for value in layout.columns[path])]
+    return named(told[0]) if len(told) == 1 else ""
+
+
+def _worse_alone(layout: Layout) -> Refused | None:
+    """Return the refusal of several columns of worse answers, such as rejected_1 and rejected_2; None for none."""
+    for family in layout.families:
+        worse = all(polarity(named(path)) == 0 and layout.kinds[path] in ("text", "turns") for path in family.paths)
+        if worse and family.kind == "digit":
+            better = [path for path in layout.of_kind("text", "turns") if polarity(named(path)) == 1]
+            beside = f" beside {named(better[0])}" if len(better) == 1 else ""
+            return Refused(
+                f"{', '.join(map(named, family.paths[:4]))} hold several worse answers{beside}",
+                f"put the worse answers of a row into one list, as in {SEVERAL}, in a function of your own: {FUNCTION}",
+            )
     return None
 
 

@@ -6,13 +6,14 @@ from typing import Any
 from ...records import Message
 from .. import rows
 from ..rows import Row, RowPlace
-from .messages import CHAT_ROLES, Unreadable, normal
+from .messages import CALL, CHAT_ROLES, Unreadable, normal
 
 Turns = tuple[Message, ...]
 
 LAST_ROLES = ("assistant", "text", "ids")
 """Roles allowed in the last turn, the judged turn."""
 WANTED = '{"role": "user", "content": "..."}'
+RENAME = "write the roles of these turns anew in a function of your own: --data.format module:function"
 INSTEAD = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
 """Keys that allow a turn without content, such as a bare tool call."""
 EXTRA = ("name", "tool_call_id", *INSTEAD)
@@ -71,7 +72,10 @@ def _message(entry: Any, what: str, at: RowPlace) -> Message:
     if "role" not in entry or ("content" not in entry and not bare):
         raise at.fault(f"{rows.keys_of(entry)} in a message of the {what}", WANTED)
     if entry["role"] not in CHAT_ROLES:
-        raise at.fault(f"the role {rows.quoted(entry['role'])} in the {what}", f"one of {', '.join(CHAT_ROLES)}")
+        found = f"the role {rows.quoted(entry['role'])} in the {what}"
+        # A call that is no JSON has no place in the normal form, in any row of the file.
+        hint = RENAME if entry["role"] == CALL else rows.CORRECT
+        raise at.fault(found, f"one of {', '.join(CHAT_ROLES)}", hint)
     content = entry.get("content")
     if not isinstance(content, str) and not (content is None and bare):
         raise at.fault(f"{rows.kind(content)} as content in the {what}", f"text, as in {WANTED}")

@@ -1,38 +1,27 @@
 """Texts that no format reads, at any depth of a row: a possible part of the conversation stops the load.
 
 A text stops the load if a name above the text says that the text is a part of the prompt, if the text is long and free,
-or if the text is a turn. A text passes that the prompt holds, that every answer holds, or that is an answer: the model
-reads such a text. A text that a single answer quotes is unread, because the other answers are judged without the text.
+or if the text is a turn. Short texts that differ from row to row stop the load under the name of an input, such as
+sentence, and are named under another name that is no label's. A text passes that the prompt holds, that every answer
+holds, or that is an answer: the model reads such a text. A text that a single answer quotes is unread, because the
+other answers are judged without the text.
 `data.ignore` names the columns left out on purpose, with dots for columns inside objects and lists of objects.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...records import Comparison
 from ..rows import Foreign, Row, RowPlace, quoted
 from .base import option
-from .layout import LONG, Path, words
-from .messages import BESIDE, WHAT, WHO, is_message
-from .prompts import ABOUT, LONGEST_CHOICE, strings
+from .layout import LONG, Path
+from .messages import BESIDE, WHAT, WHO, is_message, is_told
+from .parts import differs, is_sentence, may_be_input, may_be_part, may_be_words, named_part, names_language
+from .repeats import LONGEST_CHOICE, compares, stands, strings
 from .turns import EXTRA
 
-PARTS = {
-    *("system", "input", "inputs", "context", "contexts", "history", "conversation", "conversations", "messages"),
-    *("document", "documents", "article", "articles", "passage", "passages", "paragraph", "paragraphs", "excerpt"),
-    *("image", "images", "audio", "video", "videos", "question", "questions", "instruction", "instructions", "query"),
-    *("prompt", "prompts", "steps", "prefix", "dialog", "dialogue", "background", "premise", "problem", "evidence"),
-    *("persona", "personas", "rule", "rules", "scenario", "scenarios", "character", "characters", "guideline"),
-    *("turns", "previous", "prior", "earlier", "preceding", "thread"),
-    *("guidelines", "situation", "constraint", "constraints", "requirements", "utterance", "knowledge", "message"),
-}
-"""Words in the name of a column that is part of a prompt, however short the text is."""
-DESCRIBED = {"role", "task", "situation", "user", "assistant", "bot", "speaker", "product", "scene"}
-"""Words that make a description a part of a prompt, such as role_description."""
 FEWEST_BLANKS = 5
 """Fewest blanks of a long text that is free text, and no address, hash or key."""
 MOST_NAMED = 12
@@ -91,6 +80,42 @@ class Unread:
         self._holders = {path[:length] for path in inner for length in range(1, len(path))}
         self._read = {*inner, *((key,) for key in self.known)} - self._holders
         self._labels = set(labels)
+        self._steady: set[str] = set()
+        self._texts: set[str] = set()
+
+    def compare(self, rows: Iterable[Row]) -> None:
+        """Tell labels from other short texts by the first rows: texts differ from row to row, and labels repeat."""
+        columns: dict[str, list[str]] = {}
+        for row in rows:
+            for key, value in row.items():
+                if isinstance(value, str) and value.strip() and key not in self.known:
+                    columns.setdefault(str(key), []).append(value.strip())
+        for key, values in columns.items():
+            sentences = sum(map(is_sentence, values))
+            if names_language(key):
+                self._texts.add(key)
+            elif not differs(values) and 2 * sentences <= len(values):
+                self._steady.add(key)
+            elif differs(values) and may_be_words(key, values):
+                self._texts.add(key)
+
+    def _is_label(self, key: str, value: str) -> bool:
+        """Return True for a short text that is no part of a prompt, no input, and no text to be named."""
+        return not may_be_part(key) and key not in self._texts and not self._is_input(key, value)
+
+    def _is_input(self, key: str, value: str) -> bool:
+        """Return True for a short text under the name of an input: a sentence, or a text that differs."""
+        if not value.strip() or not may_be_input(key) or key in self._steady:
+            return False
+        # The source of a row repeats, however many words a source has.
+        return key in self._texts or (key != "source" and is_sentence(value))
+
+    def _is_origin(self, value: Any) -> bool:
+        """Return True for the origin of a row, in a short text or several; texts that differ are an input."""
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or any(not isinstance(text, str) or is_free(text) for text in texts):
+            return False
+        return not (isinstance(value, str) and self._is_input("source", value))
 
     def look(self, row: Row, result: Comparison, *, inside: bool = True) -> dict[str, str]:
         """Count the columns of a row that are not read.
@@ -107,16 +132,20 @@ class Unread:
             if value is None or type(value) in (bool, int, float):
                 continue
             # Most columns of most rows end here: texts that are read, and short texts under other names.
-            if type(value) is str and (key in self.known or (len(value) <= LONG and not _may_be_part(str(key)))):
+            if type(value) is str and (key in self.known or (len(value) <= LONG and self._is_label(str(key), value))):
                 continue
             key = str(key)
             known = key in self.known
-            if (known and (not inside or key in BESIDE)) or (key == "source" and _is_origin(value)):
+            if (known and (not inside or key in BESIDE)) or (key == "source" and self._is_origin(value)):
                 continue
             found = list(self._inside((key,), value))
+            short = isinstance(value, str) and not found and not known
+            if short and key not in self.remarks and self._is_input(key, value):
+                found = [Found((key,), value, value)]
             if key in self.remarks and is_free(value):
                 self.free.add(key)
-            if not found and (known or isinstance(value, str) or key in self.remarks or not value):
+            named = short and key in self._texts and key not in self.remarks
+            if not found and not named and (known or isinstance(value, str) or key in self.remarks or not value):
                 continue
             told = told or Told(result)
             lost |= self._lost(found, told)
@@ -160,7 +189,7 @@ class Unread:
             listed = isinstance(value, list)
             parts = (self._in_list if listed else self._in_object)(path, value, names, label)
             # Of an unread column that is a part as a whole, the column is named.
-            whole = said is None and not here and path not in self._holders and _may_be_part(path[-1])
+            whole = said is None and not here and path not in self._holders and may_be_part(path[-1])
             yield from (_of_column(path, value, each) for each in parts) if whole else parts
 
     def _in_list(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
@@ -170,8 +199,8 @@ class Unread:
             for entry in value:
                 yield from self._inside(path, entry, None if names == path else names, label)
         # One text of a row may be a part; a list under another name holds other texts, such as drafts.
-        elif not here and (_named_part(names) or any(map(is_free, value))) and _filled(value):
-            yield Found(path, value, value, _named_part(names))
+        elif not here and (named_part(names) or any(map(is_free, value))) and _filled(value):
+            yield Found(path, value, value, named_part(names))
 
     def _in_object(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
         """Yield the texts of an object as `_inside` does."""
@@ -190,7 +219,7 @@ class Unread:
             # No setting reaches into a text, so the whole text is named.
             inner = self._inside(path, held, None if names == path else names, label)
             yield from (_of_column(path, value, each) for each in inner)
-        elif _named_part(names) or (is_free(value) and not label):
+        elif named_part(names) or (is_free(value) and not label):
             yield Found(path, value, value)
 
     def names(self) -> str:
@@ -204,6 +233,7 @@ class Told:
     """Texts of a comparison that the model reads."""
 
     def __init__(self, result: Comparison) -> None:
+        self.asked = [turn.content for turn in result.prompt if turn.role != "system"]
         self.prompt = "\n".join(turn.content for turn in result.prompt)
         self.answers = [response.text for response in result.responses]
         self.turns = {turn.content.strip() for response in result.responses for turn in response.messages}
@@ -214,7 +244,7 @@ class Told:
         if isinstance(value, Foreign):
             return False
         # A text called context that equals one answer is still no context for the other.
-        as_answer = not (isinstance(value, str) and _may_be_part(key))
+        as_answer = not (isinstance(value, str) and may_be_part(key))
         # An answer may look like a list of texts, and be read as the text that the answer is.
         if isinstance(value, str) and self._holds(value.strip(), as_answer):
             return True
@@ -223,9 +253,9 @@ class Told:
     def _holds(self, text: str, as_answer: bool) -> bool:
         """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
         return (
-            _stands(text, self.prompt)
+            stands(text, self.prompt)
             or (as_answer and text in self.turns)
-            or all(_stands(text, answer) for answer in self.answers)
+            or all(stands(text, answer) for answer in self.answers)
         )
 
 
@@ -257,8 +287,8 @@ def _kind(value: Any) -> str:
 
 
 def _turns(value: Any) -> bool:
-    """Return True for a list that begins with a message, and for a message."""
-    return is_message(value[0] if isinstance(value, list) and value else value)
+    """Return True for a list that begins with a message or holds pairs with speakers, and for a message."""
+    return is_told(value) or is_message(value[0] if isinstance(value, list) and value else value)
 
 
 def _in_turn(key: str, message: Row) -> bool:
@@ -285,34 +315,16 @@ def _held(text: str) -> Any:
     return value if isinstance(value, list | dict) else None
 
 
-def _named_part(names: Path) -> bool:
-    """Return True for names of which one says part of a prompt, and the innermost says no label."""
-    return bool(names) and not ABOUT & set(words(names[-1:])) and any(map(_may_be_part, names))
-
-
-@lru_cache(maxsize=4096)
-def _may_be_part(key: str) -> bool:
-    """Return True for a name that says that the column is a part of a prompt."""
-    parts = set(words((key,)))
-    named = parts & PARTS or ("description" in parts and parts & DESCRIBED)
-    return bool(named and not parts & ABOUT)
-
-
-def _stands(text: str, whole: str) -> bool:
-    """Return True for a text inside a whole; a short text has to stand there as words of its own."""
-    if text not in whole:
-        return False
-    # Other writing may have no blanks between words.
-    if len(text) >= LONGEST_CHOICE or not text.isascii() or not text:
-        return True
-    return re.search(rf"(?<![0-9A-Za-z]){re.escape(text)}(?![0-9A-Za-z])", whole) is not None
-
-
 def _renders(value: Any, told: Told) -> bool:
-    """Return True for a text that repeats every answer, such as the prompt of a judge."""
-    return isinstance(value, str) and all(
-        len(answer.strip()) >= LONGEST_CHOICE and answer.strip() in value for answer in told.answers
-    )
+    """Return True for a text or a conversation that repeats every answer, such as the prompt of a judge."""
+    if isinstance(value, str):
+        return _all_stand(value, told) or compares(value, told.asked, told.answers)
+    return _turns(value) and any(compares(text, told.asked, told.answers) for text in strings(value))
+
+
+def _all_stand(text: str, told: Told) -> bool:
+    """Return True for a text with every answer, each longer than a choice of a question."""
+    return all(len(answer.strip()) >= LONGEST_CHOICE and answer.strip() in text for answer in told.answers)
 
 
 def is_free(value: Any) -> bool:
@@ -320,12 +332,6 @@ def is_free(value: Any) -> bool:
     if not isinstance(value, str) or len(value) <= LONG or _held(value) is not None:
         return False
     return value.count(" ") >= FEWEST_BLANKS or not value.isascii()
-
-
-def _is_origin(value: Any) -> bool:
-    """Return True for the origin of a row, in a short text or several."""
-    texts = [value] if isinstance(value, str) else value
-    return isinstance(texts, list) and all(isinstance(text, str) and not is_free(text) for text in texts)
 
 
 def without(row: Row, ignore: Iterable[str]) -> Row:

@@ -99,7 +99,8 @@ def json_document(path: Path, nulls: bool = False) -> NumberedRows:
     rows = whole.get("data") if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
         keys = isinstance(whole, dict) and f"an object with the keys {names_of(whole)}"
-        hint = "one object per line belongs into a .jsonl file"
+        hint = 'a table written by columns: df.to_json("rows.jsonl", orient="records", lines=True)'
+        hint = hint if _by_columns(whole) else "one object per line belongs into a .jsonl file"
         raise DataError(
             f'{path} holds {keys or kind(whole)}, and a list of objects or {{"data": [...]}} is wanted', hint
         )
@@ -129,6 +130,17 @@ def _has_object_per_line(path: Path) -> bool:
             return False
         found += 1
     return False
+
+
+def _by_columns(whole: Any) -> bool:
+    """Return True for an object of columns, each an object with the same row labels, as pandas writes a table."""
+    columns = list(whole.values()) if isinstance(whole, dict) else []
+    return (
+        bool(columns)
+        and all(isinstance(column, dict) and column for column in columns)
+        and all(column.keys() == columns[0].keys() for column in columns)
+        and all(str(label).isdecimal() for label in columns[0])
+    )
 
 
 def _no_row(value: Any, where: str, hint: str) -> DataError:
