@@ -149,6 +149,14 @@ def checked(ended: Ended, code: int, says: str = "") -> str:
     return error
 
 
+@pytest.fixture(scope="session", autouse=True)
+def log_of_transformers() -> None:
+    """Let transformers take its stderr before a test captures stderr: the stream of a test is closed at its end."""
+    from transformers.utils import logging
+
+    logging.get_logger("transformers")
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache of tokens."""
