@@ -22,6 +22,7 @@ test: lint
 
 nightly: $(VENV)/.installed-dev
 	BRADLEY_FAULTS_SEEN=tests/faults/seen.jsonl $(BIN)/python -m pytest -m nightly
+	HYPOTHESIS_PROFILE=night $(PYTEST) -m "hypothesis and not nightly"
 	$(BIN)/python -m tests.faults.table > docs/concepts/reliability.md
 
 lint: $(VENV)/.installed-dev

@@ -6,9 +6,14 @@ Processes of a parallel run with several threads each would wait for each other.
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A busy machine may hold any example for a second: no example has a deadline. Every run draws other examples.
+hypothesis.settings.register_profile("check", max_examples=40, deadline=None)
+hypothesis.settings.register_profile("night", max_examples=400, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 LONGEST = (
     "launch/test_training.py",
     "training/test_resume.py",

@@ -12,6 +12,7 @@ from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE, train_tokenizer
 from bradley.data.truncate import describe_ledger
 from bradley.errors import DataError
 from bradley.records import Comparison, Judgment, Message, Response
+from tests.training.interrupted import quick_runs
 
 pytestmark = pytest.mark.transformers
 
@@ -30,6 +31,12 @@ def renderer(**settings):
 def row(number, *before, answer="Yes."):
     answers = tuple(Response((Message("assistant", text),)) for text in (answer, "No."))
     return Comparison(f"c{number}", "k", (*before, Message("user", "Hi")), answers, (Judgment(0, 1),))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path_factory):
+    """Runs without figures and report, which take longer than the run."""
+    quick_runs(monkeypatch, tmp_path_factory.getbasetemp())
 
 
 SYSTEM = Message("system", "Be kind.")
