@@ -30,6 +30,15 @@ def test_signals_while_a_rank_starts_end_it_as_preempted(tmp_path, sends):
     assert said.count("error:") == 1 and (tmp_path / "ended-0").exists() and not (tmp_path / "rank-0").exists()
 
 
+def run_rank(folder, program, number, script):
+    """Run a rank by a program that gets the name of a signal; the script is the command of the rank."""
+    (folder / "agent").write_text(str(os.getpid()))
+    (folder / "x.py").write_text(script)
+    places = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
+    command = [sys.executable, "-P", "-c", program, number, str(folder), str(folder / "x.py")]
+    return subprocess.run(command, env=places, stderr=subprocess.PIPE, text=True)
+
+
 NESTED = """
 import os, signal, sys
 from pathlib import Path
@@ -47,11 +56,7 @@ main()
 
 @pytest.mark.parametrize("second", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_during_the_handler_of_another_changes_nothing(tmp_path, second):
-    (tmp_path / "agent").write_text(str(os.getpid()))
-    (tmp_path / "x.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
-    places = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
-    command = [sys.executable, "-P", "-c", NESTED, second, str(tmp_path), str(tmp_path / "x.py")]
-    done = subprocess.run(command, env=places, stderr=subprocess.PIPE, text=True)
+    done = run_rank(tmp_path, NESTED, second, "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
     assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
 
 
@@ -70,11 +75,7 @@ rank.main()
 
 @pytest.mark.parametrize("first", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 def test_a_signal_at_the_registration_of_a_rank_finds_the_handlers(tmp_path, first):
-    (tmp_path / "agent").write_text(str(os.getpid()))
-    (tmp_path / "x.py").write_text("")
-    places = {**os.environ, "RANK": "0", "LOCAL_RANK": "0"}
-    command = [sys.executable, "-P", "-c", REGISTERED, first, str(tmp_path), str(tmp_path / "x.py")]
-    done = subprocess.run(command, env=places, stderr=subprocess.PIPE, text=True)
+    done = run_rank(tmp_path, REGISTERED, first, "")
     assert done.returncode == 75 and "Traceback" not in done.stderr, done.stderr
     assert (tmp_path / "ended-0").exists() and not (tmp_path / "rank-0").exists()
 

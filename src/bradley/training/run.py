@@ -46,6 +46,9 @@ SANITY: dict[str, dict[str, Any]] = {
 """Settings changed by `--sanity`: every stage runs on 64 comparisons, in seconds. A sanity model is never uploaded."""
 
 
+# A notebook may have switched gradients off.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     config: Config,
     *,
@@ -79,13 +82,7 @@ def train(
     # A stop signal at any moment of a training that has neither finished nor failed ends as `Preempted`. From here on a
     # signal is a request, looked at where stopping is safe, and at once where this process waits for a network.
     # Cheap refusals come first, the lock before anything slow, and the folder of a new run after every check.
-    with (
-        # A notebook may have switched gradients off.
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        signals.listening(config.train.time_limit),
-        open_group(config.parallel, config.train.device) as group,
-    ):
+    with signals.listening(config.train.time_limit), open_group(config.parallel, config.train.device) as group:
         console = Console(progress if group.is_main else "quiet")
         folder = run_folder(output, group)
         # Machines with unlike settings or code would train different models, or wait for each other without end.

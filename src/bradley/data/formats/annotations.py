@@ -10,7 +10,7 @@ from .layout import WORD, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
 from .ties import is_tie_name, is_true
-from .words import GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, TIE, TURNED, meaning, sense
+from .words import GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
 """Words in the names of an annotation's fields that say nothing about the sides."""
@@ -39,8 +39,6 @@ IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "
 AGREES = {"agree", "agrees", "agreed", "agreement", "confirmed", "confirms", "correct", "right"}
 DISAGREES = {"disagree", "disagrees", "disagreed", "disagreement", "disputed"}
 """Words of somebody who looks at the choice of another, and may turn the choice round."""
-SHOWN = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
-"""Words in the name of a field with the order in which the answers were shown."""
 AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
 """Values of such a field, in letters and digits alone, by which the answers were shown in the order of the columns."""
 DEEPEST_FIELD = 40

@@ -11,14 +11,12 @@ from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, Layout, Path, covered, named, words
 from .ties import is_true
-from .words import TURNED
+from .words import SHOWN, TURNED
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
 AS_COLUMNS = "if the label names the answers as the columns do"
 """Condition for leaving such a column out beside a label."""
-ORDER = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
-"""Words in the name of a column with the order in which the answers were shown."""
 ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})
 """Values of such a column in letters and digits alone."""
 
@@ -49,7 +47,7 @@ def _is_turned(path: Path, values: Sequence[Any]) -> bool:
 
 def _is_order(path: Path, values: Sequence[Any]) -> bool:
     """Return True for two orders of the same answers, under a name such as presentation_order."""
-    if not ORDER & set(words(path)) or not values:
+    if not SHOWN & set(words(path)) or not values:
         return False
     texts = {"".join(map(str, value)) if isinstance(value, list) else value for value in values}
     if not all(isinstance(text, str) and len(text) <= LONG for text in texts):

@@ -76,6 +76,8 @@ BEST = {"better", "best", "winner"}
 """Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
 TURNED = {"swap", "swapped", "flip", "flipped", "reverse", "reversed", "inverse", "inverted", "mirrored"}
 """Words in the name of a column that says that the two answers were exchanged."""
+SHOWN = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
+"""Words in the name of a column, or of a field, with the order in which the answers were shown."""
 TURNS = TURNED | {"less", "least", "ascending", "opposite", "over"}
 """Words that turn the meaning of a name round."""
 RANK = {"rank", "ranks", "ranking", "rankings", "place", "places"}
