@@ -5,14 +5,12 @@ from collections.abc import Sequence
 
 from .answers import rating
 from .base import FUNCTION, Refused, option
-from .labels import DETAILS, Answers, said_of, values_of
+from .labels import DETAILS, PAIR, said_of, values_of
 from .layout import Family, Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
 from .words import LABEL, REMARKS, sense
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
-PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
-"""Names of two answers for words of labels such as A, first and left."""
 AGREES = {"agree", "agrees", "agreed", "agreement", "disagree", "disagrees", "disagreement", "confirmed", "rejects"}
 """Words in the name of a column that says if somebody agrees with the order of the answers."""
 YES = {"true", "yes", "y", "1", "1.0", "agree", "agrees", "agreed", "confirmed", "correct"}

@@ -19,11 +19,11 @@ from .answers import (
 )
 from .base import FUNCTION, Format, Refused, option
 from .beside import beside_fixed, beside_label
-from .checks import CHOSEN, PAIR, REJECTED, check_beside, check_held, check_named, check_prompt
+from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
 from .labelled import Columns, exchanges, reading_of
-from .labels import Label, Verdict
+from .labels import PAIR, Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, texts_of, words
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference

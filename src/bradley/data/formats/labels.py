@@ -120,6 +120,10 @@ class Answers(NamedTuple):
     paths: tuple[Path, ...]
 
 
+PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
+"""Names of two answers for words of labels such as A, first and left."""
+
+
 def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
     """Return the label of a column with one value in each row; None if the column holds no label."""
     values = [value for value in layout.columns[path] if value is not None and value != ""]
@@ -220,8 +224,7 @@ def _may_be_label(path: Path, values: list[Any], answers: Answers) -> bool:
         return True
     if not 2 <= len(counts) <= 4 or not repeats or ((ABOUT | MEASURES) & parts and not parts & set(answers.stem)):
         return False
-    pair = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
-    said = [said_of(value, pair) for value in values]
+    said = [said_of(value, PAIR) for value in values]
     return all(meant and (meant.side is not None or (meant.digit or 0) <= 2) for meant in said)
 
 

@@ -174,7 +174,7 @@ def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = 
         alone: True for a single row of a file whose lists count for the answers.
     """
     if meant == "truth":
-        return all(sum(map(bool, value)) == 1 for value in values) and (alone or len(values) >= FEWEST_ROWS)
+        return _one_hot(values) and (alone or len(values) >= FEWEST_ROWS)
     highest = max(entry for value in values for entry in value)
     differ = all(len(set(value)) == len(value) for value in values) and len({sum(value) for value in values}) == 1
     return alone or highest > 2 or (differ and len(values) >= FEWEST_ROWS)
