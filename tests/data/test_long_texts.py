@@ -64,6 +64,6 @@ def test_scoring_gives_the_row_an_error(key):
     sides = {"response": "y" * MOST, "responses": ["y" * MOST, "no"]}
     found = parse({"prompt": "p", key: sides[key]}, RowPlace("x", "x", 1))
     if key == "response":
-        assert isinstance(found, str) and found.startswith("too_long_text: 4,000,001 characters")
+        assert isinstance(found, str) and found.startswith("too_long_text: 1,000,001 characters")
     else:
         assert isinstance(found, Parsed) and list(found.gaps) == [0] and len(found.candidates.responses) == 1

@@ -22,7 +22,7 @@ def option(setting: str, *names: str) -> str:
     return f"--data.{setting} {shlex.quote(','.join(names))}"
 
 
-LONGEST = 4_000_000
+LONGEST = 1_000_000
 """Most characters of a prompt with a response: a tokenizer takes about 100 bytes of memory for each."""
 
 
@@ -34,7 +34,7 @@ REASONS = {
     "no_judgment": "nothing is preferred: equal ranks or scores, a tie, no votes, nothing chosen or nothing rejected",
     "unread_label": "a label that names neither an answer of the row nor a tie",
     "bad_characters": "NUL, or half of a surrogate pair, which no tokenizer reads",
-    "too_long_text": "a prompt with a response of more than 4 million characters, too much for a tokenizer",
+    "too_long_text": "a prompt with a response of more than a million characters, too much for a tokenizer",
     "score_ratio": "two scores that differ by less than data.min_score_ratio",
     "left_out": "the function of data.format returned None",
 }
