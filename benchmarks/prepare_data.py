@@ -104,6 +104,7 @@ def cpu_seconds() -> float:
 def prepare_bradley(file: str, folder: str, template: str, cache: Path) -> dict[str, Any]:
     """What it took, and the ids of the chosen responses of the first rows."""
     from bradley.config import Data, Render
+    from bradley.data.ahead import Ahead
     from bradley.data.load import load_splits
     from bradley.data.render import PROBE, Renderer
     from bradley.data.token_store import build_store
@@ -111,10 +112,12 @@ def prepare_bradley(file: str, folder: str, template: str, cache: Path) -> dict[
 
     # An end token would be bradley's alone; a chat template writes its own.
     render = Render(template=template, max_tokens=MAX_TOKENS, over_long="drop", eos="never")
-    renderer = Renderer(load_tokenizer(folder), render, causal=True)
+    tokenizer = load_tokenizer(folder)
+    ahead = Ahead(Renderer(tokenizer, render, causal=True))
+    renderer = Renderer(tokenizer, render, causal=True, ahead=ahead)
     renderer.text(*PROBE)
     clock = Clock()
-    splits = load_splits(Data(train=file, valid_share=0.0), 0, cache=cache)
+    splits = load_splits(Data(train=file, valid_share=0.0), 0, cache=cache, ahead=ahead)
     loaded = clock.read()["seconds"]
     store = build_store(splits.train, renderer, training=True, cache=cache)
     found = clock.read() | {"loading": loaded}

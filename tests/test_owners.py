@@ -45,12 +45,13 @@ OWNERS: dict[str, set[str]] = {
     # A lock file is the lock's own; `_refuse_foreign_file` looks before.
     "common/lock.py": {"disk"},
     # Each removes what it has made itself, in a folder with a random name.
+    "data/ahead.py": {"tempfile"},
     "data/tokenizer.py": {"tempfile"},
     "data/token_store.py": {"tempfile", "write"},
     "data/table.py": {"tempfile"},
     "launch/local.py": {"tempfile", "process", "write"},
-    # The path of this very file.
-    "common/processes.py": {"path"},
+    # The path of this very file; and a copy of this process that opens nothing.
+    "common/processes.py": {"path", "process"},
     "launch/rank.py": {"path", "process", "write"},
     "verify/__init__.py": {"process"},
     # Each writes into a draft, made anew by this process under another name.

@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import sysconfig
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 from .text import visible
@@ -133,6 +135,67 @@ def die_with_parent(parent: int) -> None:
     # The parent may have ended before the call above, and the kernel sends no signal for an earlier end.
     if os.getppid() != parent:
         os._exit(1)
+
+
+class Forked(NamedTuple):
+    """Copy of this process with a function of its own, see `forked`.
+
+    Attributes:
+        pid: process id.
+        pipe: connection to the copy, with `send`, `recv` and `poll`; `EOFError` or `OSError` after the end of the copy.
+    """
+
+    pid: int
+    pipe: Any
+
+    def join(self) -> None:
+        """Close the pipe, and wait for the end of the copy."""
+        self.pipe.close()
+        # An embedding program may collect every child by itself.
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def forked(work: Callable[[Any], None]) -> Forked:
+    """Run a function in a copy of this process, with one end of a pipe; the copy ends with the function.
+
+    The copy prints nothing, follows no handler of signals and ends with this process. Nobody sees its errors: the
+    function has to send each of them.
+
+    Args:
+        work: function of the connection; ends at `EOFError`, when this process has closed the other end.
+
+    Raises:
+        OSError: the system starts no further process.
+
+    Example:
+        copy = forked(lambda pipe: pipe.send(pipe.recv() + 1))
+        copy.pipe.send(1)
+        copy.pipe.recv()  # 2
+        copy.join()
+    """
+    from multiprocessing import Pipe
+
+    ours, theirs = Pipe()
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Threads of libraries do not live on in the copy, which calls none of these.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        theirs.close()
+        return Forked(pid, ours)
+    try:
+        for number in {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM}:
+            signal.signal(number, signal.SIG_DFL)
+        # A terminal sends an interrupt to parent and copy; the parent decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        die_with_parent(parent)
+        ours.close()
+        work(theirs)
+    finally:
+        # Handlers at exit, and buffers of files, belong to the parent.
+        os._exit(0)
 
 
 def running(pid: int) -> bool:

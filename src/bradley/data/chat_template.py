@@ -16,6 +16,7 @@ from ..common.text import nearest
 from ..errors import CheckpointError, UserError
 from .rows import on_one_line, quoted
 from .sandbox import compiled, rendered
+from .skeleton import Skeletons
 
 Turn = dict[str, Any]
 CLOCK = "strftime_now"
@@ -57,6 +58,17 @@ class ChatTemplate:
         # `apply_chat_template` always passes `documents` and `tools`; a template that tests them for None needs both.
         self._always = {"documents": None, "tools": None, **names, **settings, CLOCK: frozen_clock(day)}
         _check_read(dict(zip(texts, templates, strict=True)), settings, day)
+        place = -1 if self._always["tools"] is not None else 0
+        self._skeletons = Skeletons(templates[place], texts[place], self._always)
+
+    def fill(self, roles: tuple[str, ...], contents: Sequence[str], opens: bool) -> str | None:
+        """Render turns with role and content alone by a skeleton; None where only a full rendering gives the text.
+
+        Args:
+            roles, contents: role and content of each turn.
+            opens: True to end the text where a response begins.
+        """
+        return self._skeletons.fill(roles, contents, opens)
 
     def __call__(
         self, turns: Sequence[Turn], args: Mapping[str, Any], opens: bool, with_tools: bool | None = None

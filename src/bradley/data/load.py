@@ -17,6 +17,7 @@ from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison, Rejected
+from .ahead import Ahead
 from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
@@ -69,6 +70,7 @@ def load_splits(
     strict: bool = True,
     cache: Cache = "default",
     console: Console | None = None,
+    ahead: Ahead | None = None,
 ) -> Splits:
     """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
@@ -78,6 +80,7 @@ def load_splits(
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
         cache: folder of rows read before, see `row_cache`: the folder of token stores by default; None for no cache.
         console: shows rows and rate while reading; None for no output.
+        ahead: encodes comparisons while further rows are read; None for reading alone.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -97,11 +100,17 @@ def load_splits(
     # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
     known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
     check_of_sources(data, {*wanted, *known})
-    splits = {
-        name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"))
-        for name, sources in wanted.items()
-        if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
-    }
+    # Rows left out by a limit or a mixture would be encoded for nothing.
+    ahead = None if data.limit or data.mix else ahead
+    try:
+        splits = {
+            name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"), ahead)
+            for name, sources in wanted.items()
+            if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
+        }
+    finally:
+        if ahead is not None:
+            ahead.finish()
     faulty = [FileFaults(**file) for split in splits.values() for file in split.account.faulty]
     if data.faulty == "error" and faulty:
         raise faults_error(faulty)
@@ -147,7 +156,14 @@ def _result(splits: list[_Split], data: Data, seed: int) -> Splits:
 
 
 def _read(
-    name: str, sources: Words, rows: Rows | None, data: Data, seed: int, cache: Cache, console: Console
+    name: str,
+    sources: Words,
+    rows: Rows | None,
+    data: Data,
+    seed: int,
+    cache: Cache,
+    console: Console,
+    ahead: Ahead | None,
 ) -> _Split:
     """Read the rows of a split from memory, from synthetic preferences, from files or from the cache."""
     parts = as_list(sources)
@@ -159,14 +175,14 @@ def _read(
         with console.counting(f"reading {name}", "rows") as count:
             if composed:
                 place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
-                _add(table, report, enumerate(_compose(data, seed), start=1), place)
+                _add(table, report, enumerate(_compose(data, seed), start=1), place, ahead)
             elif rows is not None:
                 place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
-                _add(table, report, count(numbered(rows, f"{name} rows")), place)
+                _add(table, report, count(numbered(rows, f"{name} rows")), place, ahead)
             for source, part in found:
                 own = reading.of_source(source.given, source.name, name)
                 read = count((source.counting or source.rows)(text_columns(own.columns_of())))
-                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), part)
+                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), ahead, part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 
     table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
@@ -187,12 +203,19 @@ def _compose(data: Data, seed: int) -> list[Comparison]:
     return compose(data.synthetic, seed)
 
 
-def _add(pool: ComparisonTable, account: SplitReport, rows: Numbered, place: RowPlace, part: int = 0) -> None:
+def _add(
+    pool: ComparisonTable,
+    account: SplitReport,
+    rows: Numbered,
+    place: RowPlace,
+    ahead: Ahead | None,
+    part: int = 0,
+) -> None:
     """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
     reading, rows = choose_format(rows, place, count_faults=True)
     try:
-        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults)
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults, ahead)
     except DataError as error:
         # The reader itself failed, and no later row can be read: the faults found until then are told as well.
         if not faults.count or data.faulty == "drop":
@@ -217,6 +240,7 @@ def _sort(
     place: RowPlace,
     part: int,
     faults: FileFaults,
+    ahead: Ahead | None,
 ) -> None:
     """Convert each row, and add the result to the table, to the report or to the faulty rows."""
     before = len(pool)
@@ -224,7 +248,9 @@ def _sort(
     for result in convert_rows(rows, reading, place, pool.ids, count_faults=True):
         faults.rows += 1
         if isinstance(result, Comparison):
-            pool.add(result, part, rows.own)
+            line = pool.add(result, part, rows.own)
+            if ahead is not None:
+                ahead.add(line)
         elif isinstance(result, Faulty):
             account.reject(replace(result, reason=faults.add(result)), place.name)
             # A file without a usable row has another shape: its other million rows would say nothing new.

@@ -15,9 +15,10 @@ from ..common.text import one_line
 from ..config import Render
 from ..errors import BradleyError, CheckpointError, DataError, UserError
 from ..records import Comparison, Message
+from .ahead import Ahead, Encoded
 from .chat_template import RESERVED, TEMPLATES, ChatTemplate, template_text, tool_template_text, turn
 from .dropped import Parts, parts_of
-from .encoder import Encoder, Ids
+from .encoder import READERS, Encoder, Ids, in_own_threads
 from .encoder import common_prefix as common_prefix
 from .special_tokens import Piece, SpecialTokens, free_mark, messages_of, unmarked
 
@@ -58,10 +59,12 @@ class Written(NamedTuple):
     Attributes:
         texts: rendering of each response with the prompt, then of the prompt alone; empty for token ids.
         special: True for a comparison of token ids, or with possible control tokens.
+        rows: ids of the texts, if encoded ahead.
     """
 
     texts: list[str]
     special: bool
+    rows: list[Ids] | None = None
 
 
 class Outcome(NamedTuple):
@@ -91,6 +94,7 @@ class Renderer:
         causal: True for a decoder, scored at the last token; False for an encoder, scored at the first.
         tool_template: Jinja text for conversations with tools; None for the tokenizer's own `tool_use`, or without it
             for the same template.
+        ahead: comparisons encoded while rows were read, by a renderer of the same tokenizer and settings.
 
     Raises:
         CheckpointError: `template = "tokenizer"` on a tokenizer without a chat template, or no end token for `eos =
@@ -99,8 +103,17 @@ class Renderer:
             or a setting has no place in the template.
     """
 
-    def __init__(self, tokenizer: Any, settings: Render, *, causal: bool, tool_template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        settings: Render,
+        *,
+        causal: bool,
+        tool_template: str | None = None,
+        ahead: Ahead | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.ahead = ahead
         self.settings = settings
         self.causal = causal
         self.template = template_text(tokenizer, settings.template)
@@ -155,8 +168,22 @@ class Renderer:
             )
         if self._chat is None:
             return transcript(prompt, response)
+        if not args and with_tools is None and (text := self._quick(prompt, response)) is not None:
+            return text
         turns = [_as_turn(m, "user") for m in prompt] + [_as_turn(m, "assistant") for m in response]
         return self._filled(turns, args, opens=not response, with_tools=with_tools) if turns else ""
+
+    def _quick(self, prompt: Turns, response: Turns) -> str | None:
+        """Render turns by a skeleton of the template; None where only a full rendering gives the text."""
+        assert self._chat is not None
+        roles, contents = [], []
+        for turns, plain_role in ((prompt, "user"), (response, "assistant")):
+            for message in turns:
+                if message.extra:
+                    return None
+                roles.append(plain_role if message.role == "text" else message.role)
+                contents.append(message.content)
+        return self._chat.fill(tuple(roles), contents, opens=not response) if roles else None
 
     def _with_system(self, prompt: Turns, response: Turns) -> Turns:
         """Put the system prompt of the settings first, unless the conversation has a system turn."""
@@ -213,14 +240,13 @@ class Renderer:
         Raises:
             UserError: as `text`.
         """
-        # One worker: only one thread at a time may use the tokenizer. The overlap took 4.0 s of 10,357 pairs to 2.9 s.
-        with ThreadPoolExecutor(max_workers=1) as reader:
+        with in_own_threads(), ThreadPoolExecutor(max_workers=READERS) as readers:
             ahead: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
             for chunk in chunks:
                 tried = [self._tried(comparison) for comparison in chunk]
-                ahead.append((chunk, reader.submit(self._outcomes, chunk, tried)))
-                # At most two chunks are held, so memory does not grow with the data.
-                if len(ahead) > 1:
+                ahead.append((chunk, readers.submit(self._outcomes, chunk, tried)))
+                # A few chunks are held, so memory does not grow with the data.
+                if len(ahead) > READERS:
                     ready, read = ahead.popleft()
                     yield ready, read.result()
             for ready, read in ahead:
@@ -236,6 +262,8 @@ class Renderer:
 
     def _tried(self, comparison: Comparison) -> tuple[Written, Parts] | DataError:
         """Render the texts of a comparison, and find what the template drops; return a refusal."""
+        if self.ahead is not None and (known := self.ahead.pop(comparison)) is not None:
+            return Written([], special=False, rows=known.rows), known.parts
         try:
             written = self._written(comparison)
         except DataError as error:
@@ -270,11 +298,25 @@ class Renderer:
 
     def _read_each(self, comparisons: Sequence[Comparison], written: Sequence[Written]) -> list[Rendered | DataError]:
         """Encode rendered comparisons. The tokenizer allows a single thread at a time."""
-        usual = iter(self._encoder.groups([each.texts for each in written if not each.special]))
+        usual = iter(self._encoder.groups([each.texts for each in written if not each.special and each.rows is None]))
         return [
-            self._special_case(comparison, each.texts) if each.special else self._rendered(next(usual))
+            self._special_case(comparison, each.texts)
+            if each.special
+            else self._rendered(next(usual) if each.rows is None else each.rows)
             for comparison, each in zip(comparisons, written, strict=True)
         ]
+
+    def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded | None]:
+        """Render and encode comparisons for `Ahead`; None for a refusal, token ids or possible control tokens.
+
+        Raises:
+            UserError: as `text`.
+            CheckpointError: the tokenizer fails at a text.
+        """
+        tried = [self._tried(comparison) for comparison in comparisons]
+        usual = [None if isinstance(each, DataError) or each[0].special else each for each in tried]
+        rows = iter(self._encoder.groups([each[0].texts for each in usual if each is not None]))
+        return [None if each is None else Encoded(next(rows), each[1]) for each in usual]
 
     def _special_case(self, comparison: Comparison, texts: list[str]) -> Rendered | DataError:
         """Render a comparison of token ids (without texts), or with possible control tokens; return a refusal."""

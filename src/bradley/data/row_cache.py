@@ -324,7 +324,7 @@ class MappedTable(ComparisonTable):
         self._read_ends, self._read_marks, self._read_ids = ends, marks, ids
         self.columns = columns
 
-    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> None:
+    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> bytes:
         """Refuse: the table is complete."""
         raise AssertionError("a table of the cache is complete")
 

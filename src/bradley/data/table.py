@@ -49,8 +49,11 @@ class ComparisonTable:
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> None:
+    def add(self, comparison: Comparison, part: int = 0, own: str = "") -> bytes:
         """Append a comparison from part number `part` of its split; `own` is the id that the row came with.
+
+        Returns:
+            The comparison as `encode` gives it.
 
         Raises:
             DiskError: the disk of temporary files is full.
@@ -62,6 +65,7 @@ class ComparisonTable:
         self._marks += blake2b(line, digest_size=MARK_BYTES).digest()
         self._builder.add(comparison, part, own)
         self.ids.add(comparison.id)
+        return line
 
     @cached_property
     def columns(self) -> Columns:

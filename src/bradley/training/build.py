@@ -13,6 +13,7 @@ from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
 from ..config import Config
+from ..data.ahead import Ahead
 from ..data.dropped import check_unread
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
@@ -48,10 +49,11 @@ Rows = Iterable[dict[str, Any] | Comparison]
 
 
 class LoadedData(NamedTuple):
-    """Comparisons of every split, and the tokenizer for the texts."""
+    """Comparisons of every split, the tokenizer for the texts, and comparisons encoded while rows were read."""
 
     splits: Splits
     tokenizer: Any
+    ahead: Ahead | None
 
 
 class BuiltModel(NamedTuple):
@@ -162,10 +164,15 @@ def load(config: Config, rows: dict[str, Any], cache: Path | None = None, consol
     Raises:
         BradleyError: as `load_splits` and `make_tokenizer`; or a setting needs a missing validation set.
     """
-    splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console)
+    # `model.tokenizer = "train"` learns a tokenizer from the training texts, and these come first.
+    tokenizer = None if config.model.tokenizer == "train" else make_tokenizer(config.model, ())
+    # An end token, the only thing that depends on the kind of the model, is added to the ids later.
+    ahead = None if tokenizer is None else Ahead(Renderer(tokenizer, config.render, causal=False))
+    splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console, ahead=ahead)
     check_selection(config, splits)
-    # The tokenizer comes second because `model.tokenizer = "train"` learns one from the training texts.
-    return LoadedData(splits, make_tokenizer(config.model, splits.train))
+    if tokenizer is None:
+        tokenizer = make_tokenizer(config.model, splits.train)
+    return LoadedData(splits, tokenizer, ahead)
 
 
 def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.device) -> BuiltModel:
@@ -176,7 +183,7 @@ def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.d
     """
     # The optimizer comes last: the strategy may replace the weights by shards, and the optimizer must hold the shards.
     built, strategy = build_strategy(group, config, data.tokenizer, device)
-    renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal)
+    renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal, ahead=data.ahead)
     check_positions(built.model.network, config.render.max_tokens)
     return BuiltModel(built, strategy, renderer, make_optimizer(built.model, config.optim))
 
@@ -204,6 +211,8 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
         test = store(splits.test, training=False) if splits.test else None
         for name, split in {**evals, **({"test": test} if test else {})}.items():
             check_unread(config.render.max_unread, name, split.ledger.unread)
+    # What was encoded ahead and left out by a policy would stay in memory during the training.
+    renderer.ahead = None
     # Every set is checked now: a comparison above the budget in the test set would otherwise end the run at the end.
     limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):
