@@ -192,13 +192,11 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
     if labelled is None:
         return fixed(format, rows)
     narrow = "" if labelled else _narrow(rows)
-    found, watch = find_reading(rows, narrow, columns, name, judged)
+    found, watch, against = find_reading(rows, narrow, columns, name, judged)
     if found is None and not narrow:
         raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
     reading = found or fixed(narrow, rows)
-    if {"chosen", "rejected"} <= set(columns):
-        # The label was chosen by the names that the user gave.
-        reading.against = reading.against if reading.format == LABELLED else None
+    reading.against = against or reading.against
     reading.watch = watch or reading.watch
     return reading
 

@@ -111,6 +111,7 @@ class Answers(NamedTuple):
         stem: words of the names without the mark.
         number: number of answers, 0 if rows differ.
         paths: columns that hold the answers.
+        better: place of the answer that is the better one by its name; None if no name says so.
     """
 
     names: tuple[Path, ...]
@@ -118,6 +119,7 @@ class Answers(NamedTuple):
     stem: tuple[str, ...]
     number: int
     paths: tuple[Path, ...]
+    better: int | None = None
 
 
 PAIR = Answers((("a",), ("b",)), ("a", "b"), (), 2, ())
