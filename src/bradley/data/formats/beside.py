@@ -10,9 +10,20 @@ from typing import Any
 from ...records import Comparison, Rejected
 from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
-from .labels import Answers
-from .layout import Path, covered, leaves, marks_of, named, words
-from .meanings import LISTED, PAIRED, Meanings, hidden_meanings, is_label_name, may_mean, meanings_of, number_of_side
+from .labels import Answers, Label
+from .layout import Path, at_path, covered, leaves, marks_of, named, words
+from .meanings import (
+    LISTED,
+    PAIRED,
+    REFERENCE,
+    WORST,
+    Meanings,
+    hidden_meanings,
+    is_label_name,
+    may_mean,
+    meanings_of,
+    number_of_side,
+)
 from .names import speaks_against
 from .ties import is_tie_name, is_true
 from .words import LABEL, TIE, sense
@@ -55,6 +66,7 @@ class Beside:
             readable: columns that may be read in place of the label that is read.
         """
         self.answers, self.used, self.entries, self.late = answers, set(used), entries, late
+        self.listed: Path = answers.paths[0] if len(answers.paths) == 1 else (entries,) if entries else ()
         self.counted, self.strict, self.readable = counted, strict, set(readable)
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
@@ -69,7 +81,9 @@ class Beside:
         if isinstance(result, Rejected) and not (self.late and result.reason in OPEN):
             return
         by_name = self.answers.better is not None
-        best = _best(result, self.answers)
+        best, bottom = _best(result, self.answers), _bottom(result)
+        if isinstance(result, Comparison) and not by_name and not self._has_every_answer(row, len(result.responses)):
+            return
         count = len(result.responses) if isinstance(result, Comparison) and not by_name else 2
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         for path, value in self._cells(row):
@@ -78,13 +92,13 @@ class Beside:
                 self._refuse(path, value)
             if not meanings:
                 hidden = hidden_meanings(path, value, self.answers, count, self.strict)
-                self._hold(path, value, hidden, best, count)
+                self._hold(path, value, hidden, best, bottom, count)
                 continue
             if told := number_of_side(path, value, self.answers):
                 numbers.setdefault(told[0], {})[told[1]] = (path, value, told[2])
             if told is None or len(numbers[told[0]]) == 1:
                 found = meanings_of(path, value, row, self.answers, count)
-                self._hold(path, value, found, best, count)
+                self._hold(path, value, found, best, bottom, count)
         self._check_numbers(numbers if count == 2 else {}, best)
         self._check_margin(row, result, best)
         if self.entries and isinstance(result, Comparison):
@@ -99,6 +113,13 @@ class Beside:
             entries = leaves(value, path) if isinstance(value, dict) else ((path, value),)
             yield from ((inner, found) for inner, found in entries if not covered(inner, self.used))
 
+    def _has_every_answer(self, row: Row, count: int) -> bool:
+        """Return False for a row of which absent answers were left out, so that places mean other answers."""
+        if len(self.answers.names) > 2 and self.answers is not LISTED:
+            return len(self.answers.names) == count
+        listed = at_path(row, self.listed) if self.listed else None
+        return not isinstance(listed, list) or len(listed) == count
+
     def _name(self, path: Path) -> tuple[bool, bool]:
         """Return True for the name of a label, and True for the name of a tie."""
         if path not in self.names:
@@ -109,13 +130,23 @@ class Beside:
         return self.names[path]
 
     def _hold(
-        self, path: Path, value: Any, found: tuple[str, Meanings] | None, best: set[int] | None, count: int
+        self,
+        path: Path,
+        value: Any,
+        found: tuple[str, Meanings] | None,
+        best: set[int] | None,
+        bottom: set[int],
+        count: int,
     ) -> None:
         """Keep the ways to read a column that agree with the judgment; raise `Refused` if none is left."""
         if found is None:
             return
         kind, meanings = found
-        agreeing = {way for way, place in meanings.items() if self._agrees(place, best, count)}
+        agreeing = {
+            way
+            for way, place in meanings.items()
+            if (place in bottom if way.endswith(WORST) and best else self._agrees(place, best, count))
+        }
         key = (path, kind)
         self.left[key] = self.left.get(key, agreeing) & agreeing
         if not self.left[key]:
@@ -198,7 +229,7 @@ class Beside:
             hints = [f"if {shown} says nothing against the judgment: {option('ignore', *names)}"]
         marked = all(map(marks_of, self.answers.marks)) and bool(self.answers.marks)
         asked = self.strict and marked and not speaks_against(words(path))
-        if len(names) == 1 and (path in self.readable or asked):
+        if len(names) == 1 and sense(words(path)) == 1 and (path in self.readable or asked):
             hints.insert(0, f"if {shown} names the better answer: {option('columns.label', shown)}")
         raise Refused(message, f"{'; '.join(hints)}; or use {FUNCTION}")
 
@@ -213,6 +244,12 @@ def _best(result: Comparison | Rejected, answers: Answers) -> set[int] | None:
     if answers.better is not None:
         return {answers.better if 0 in best else 1 - answers.better}
     return best
+
+
+def _bottom(result: Comparison | Rejected) -> set[int]:
+    """Return the places of the answers that beat none, and are beaten by another."""
+    decided = [j for j in result.judgments if j.probability > 0.5] if isinstance(result, Comparison) else []
+    return {judgment.worse for judgment in decided} - {judgment.better for judgment in decided}
 
 
 def by_worth(answers: Answers) -> tuple[Path, ...]:
@@ -270,12 +307,28 @@ def beside_names(given: Answers, better: int, used: Collection[Path], *, strict:
     return Beside(answers, {*used, *given.names, *given.paths}, strict=strict)
 
 
-def beside_label(answers: Answers, used: Collection[Path], columns: Mapping[Path, Sequence[Any]]) -> Beside:
+def beside_label(
+    answers: Answers,
+    used: Collection[Path],
+    columns: Mapping[Path, Sequence[Any]],
+    others: Sequence[Label] = (),
+) -> Beside:
     """Return the check of the columns that begin after the first rows, beside a label that was found.
+
+    Beside three or more answers, columns of the first rows that name the best or the worst answer are checked as well.
 
     Args:
         used: columns that are read.
         columns: columns of the first rows, of which those with a value are known.
+        others: columns of the first rows that may be labels, and are not read.
     """
     known = {path for path, values in columns.items() if any(value not in (None, "", []) for value in values)}
-    return Beside(answers if answers.names else LISTED, {*used, *known}, late=True)
+    several = len(answers.names) > 2 or not answers.names
+    choices = (path for label in others if several and label.kind == "choice" for path in label.paths)
+    # The right answer to a question is no judgment of the answers.
+    checked = {path for path in choices if not set(words(path)) & (REFERENCE | {"correct", "right", "true", "truth"})}
+    readable = {label.paths[0] for label in others if label.read and len(label.paths) == 1}
+    names = answers if answers.names else LISTED
+    found = Beside(names, {*used, *(known - checked)}, late=True, readable=readable)
+    found.listed = answers.paths[0] if len(answers.paths) == 1 else ()
+    return found

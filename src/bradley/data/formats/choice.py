@@ -17,7 +17,7 @@ from .ratings import find_labels
 from .suspects import find_suspects
 from .ties import with_ties
 from .turned import AS_COLUMNS, check_turned
-from .words import LABEL, WORSE
+from .words import LABEL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
@@ -59,7 +59,7 @@ def choose_label(
     found = [replace(label, tier=0) if wanted else label for label in found]
     for tier in (0, 1, 2):
         here = [label for label in found if label.tier == tier]
-        good = [label for label in here if label.read and not label.problem]
+        good = _of_the_best([label for label in here if label.read and not label.problem], given.answers)
         if good:
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
@@ -82,6 +82,12 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def _of_the_best(labels: list[Label], answers: Answers) -> list[Label]:
+    """Return the labels without those of the worst of three or more answers, unless no other is left."""
+    best = [label for label in labels if all(sense(words(path)) == 1 for path in label.paths)]
+    return best if best and (answers.number or len(answers.names)) != 2 else labels
 
 
 def taken(prompt: Prompt, given: Given) -> set[Path]:

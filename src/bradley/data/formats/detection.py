@@ -142,8 +142,9 @@ def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others:
         for path in layout.of_kind("text", "number", "bool")
         if sense(words(path)) == -1 and not covered(path, known) and any(layout.columns[path])
     ]
-    reading = reading_of(columns, [*others, *worse])
-    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns)
+    beside = [*others, *worse]
+    reading = reading_of(columns, beside)
+    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns, beside)
     return reading
 
 

@@ -73,8 +73,13 @@ PLACED = {"winner", "winning", "best", "better", "choice", "pick", "index", "idx
 SHORTEST_END = 16
 """Most characters of a text that may end a transcript by chance."""
 
+WORST = "worst"
+"""Last word of a way to read a cell as the worst of three or more answers."""
 Meanings = dict[str, int]
-"""Way to read a cell -> place of the better answer, or `TIE`. A cell without any way contradicts every judgment."""
+"""Way to read a cell -> place of the better answer, of the worst one for `WORST`, or `TIE`.
+
+A cell without any way contradicts every judgment.
+"""
 
 
 def may_mean(path: Path, answers: Answers) -> bool:
@@ -209,14 +214,14 @@ def _sides_in(parts: Sequence[str], answers: Answers) -> list[int]:
 
 
 def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Meanings] | None:
-    """Return the meanings of a place under a name that may name the worse answer; None for the worst of several."""
+    """Return the meanings of a place under a name that may name the worse answer, or the worst of several."""
     if place == TIE:
         return kind, {"better": TIE}
     meant = sense([word for word in words(path) if word not in SIDES] or words(path))
     if meant == 1:
         return kind, {"better": place}
     if count != 2:
-        return None
+        return (kind, {WORST: place}) if meant == -1 else None
     worse = {"worse": 1 - place}
     return kind, worse if meant == -1 else {"better": place, **worse}
 
@@ -257,9 +262,8 @@ def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[
     if count == 2:
         found |= _of_strength(value, parts, answers)
     meant = sense([word for word in words(path) if word not in SIDES])
-    # The worst of several answers says little of the best.
     if meant < 1 and count > 2:
-        return None
+        return ("number", {f"{way}, {WORST}": place for way, place in found.items()}) if found and meant == -1 else None
     turned = {f"{way}, turned": place if place == TIE else 1 - place for way, place in found.items()}
     found = found if meant == 1 else turned if meant == -1 else found | turned
     # A number beyond the places of three answers is another thing.

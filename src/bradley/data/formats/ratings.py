@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from ..rows import Row, quoted
-from .labels import Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
+from .judgments import scalar
+from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, VERBS, may_be_second, speaks_against, strange
 from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
@@ -216,6 +217,8 @@ def ballots(path: Path, values: Sequence[Sequence[Any]], answers: Answers, aspec
     shown = values_of(Counter(map(str, pooled)))
     if None in said or any(isinstance(entry, bool) for entry in pooled):
         return replace(label, problem=f"{named(path)} has votes that name no side: {shown}")
+    if mixed(said):
+        return replace(label, problem=f"{named(path)} has votes in words, and in numbers too: {shown}")
     if digits and base is None:
         return replace(label, problem=f"{named(path)} may count from 0 or from 1: {shown}", undecided=undecided)
 
@@ -230,7 +233,7 @@ def ballots(path: Path, values: Sequence[Sequence[Any]], answers: Answers, aspec
             if side is None and meant is not None and meant.digit is not None and base is not None:
                 side = meant.digit - base
             if side is None or side >= len(support):
-                return Unknown(quoted(entry), doubt=not isinstance(entry, str))
+                return Unknown(quoted(entry), doubt=meant is not None or not isinstance(entry, str))
             for place in range(len(support)) if side == TIE else [side]:
                 support[place] += 1 / len(support) if side == TIE else 1.0
         return Verdict(tuple(support))
