@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bradley.errors import DataError
 from bradley.records import Comparison
-from tests.data.labelled_rows import read
+from tests.data.labelled_rows import BAD, GOOD, read
 
 ALPHABETS = {
     "from 0": lambda place, row: place,
@@ -121,3 +121,95 @@ def test_words_for_a_side_beside_a_bare_number_stop_the_load(words, number, name
     columns = {"chosen": "response_a", "rejected": "response_b"} if by_hand else {}
     with pytest.raises(DataError, match=name):
         read(rows, columns=columns, faulty="drop")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([("chosen", "rejected_{}"), ("chosen", "rejected{}"), ("good_answer", "bad_answer_{}")]),
+    st.integers(2, 4),
+    st.lists(st.integers(0, 3), min_size=6, max_size=6),
+    st.sampled_from([{}, {"winner": "rejected"}, {"agree": False}, {"is_tie": True}, {"label": 0}]),
+    st.sampled_from(["prompt", "question"]),
+)
+def test_numbered_columns_of_worse_answers_stand_beside_one_better_answer(names, count, absent, against, question):
+    better, worse = names
+    rows = []
+    for n, place in enumerate([*absent, *range(6)]):
+        told = {worse.format(k + 1): f"A worse answer {k} of row {n}." for k in range(count)}
+        if place < count:
+            told[worse.format(place + 1)] = None
+        rows.append({question: f"How do I keep box {n} dry?", better: f"Put box {n} on a shelf.", **told})
+    reading, results = read(rows)
+    assert f"rejected <- {worse.format(1)}, {worse.format(2)}" in reading.describe()
+    for row, result in zip(rows, results, strict=True):
+        told = [row[worse.format(k + 1)] for k in range(count) if row[worse.format(k + 1)] is not None]
+        assert [response.text for response in result.responses] == [row[better], *told]
+        assert {(j.better, j.worse) for j in result.judgments} == {(0, k + 1) for k in range(len(told))}
+        assert [turn.content for turn in result.prompt] == [row[question]] and not result.tags
+    if against:
+        with pytest.raises(DataError, match=next(iter(against))):
+            read([{**row, **against} for row in rows])
+
+
+SIDES = {
+    "of ten": lambda good, n: f"{7 + n % 3}/10" if good else f"{n % 5}/10",
+    "out of": lambda good, n: f"{4 + n % 2} out of 5" if good else f"{1.5 + n % 2} out of 5",
+    "good and bad": lambda good, n: "good" if good else "bad",
+    "case": lambda good, n: " Better" if good else "WORSE ",
+    "outcome": lambda good, n: "win" if good else "loss",
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1]), max_size=6).map(lambda sides: [0, 1, *sides, 1, 0, 1, 0]),
+    st.sampled_from(list(SIDES)),
+    st.sampled_from(["rating_{}", "score_{}", "quality_{}", "{}_overall"]),
+    st.booleans(),
+    st.integers(0, 5),
+)
+def test_words_and_ratings_of_each_side_are_read(sides, kind, name, by_hand, turned):
+    rows = [
+        {"prompt": f"q {n}?", f"response_{'ab'[side]}": GOOD, f"response_{'ba'[side]}": BAD}
+        | {name.format("ab"[place]): SIDES[kind](place == side, n) for place in (0, 1)}
+        for n, side in enumerate((sides * 4)[:24])
+    ]
+    columns = {"chosen": "response_b", "rejected": "response_a"} if by_hand else {}
+    _, results = read(rows, columns=columns)
+    assert {result.responses[result.judgments[0].better].text for result in results} == {GOOD}
+    # A word of another scale is no number.
+    rows.append({**rows[turned], "prompt": "q?", name.format("a"): "3/4"})
+    assert read(rows, columns=columns)[1][-1].reason == "unread_label"
+
+
+@pytest.mark.parametrize("values", [("good", "good"), ("4/10", "4/5"), ("no", "bad"), ("fine", "poor")])
+def test_words_of_each_side_without_a_clear_scale_stop_the_load(values):
+    rows = [
+        {"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD}
+        | {"rating_a": values[n % 2], "rating_b": values[1 - n % 2]}
+        for n in range(8)
+    ]
+    for columns in ({}, {"chosen": "response_a", "rejected": "response_b"} if len(set(values)) > 1 else {}):
+        with pytest.raises(DataError):
+            read(rows, columns=columns)
+
+
+@pytest.mark.parametrize("start", [0, 22])
+@pytest.mark.parametrize("verdict", ["[[B]]", "[[2]]", "[[b]].", "[[tie]]"])
+@pytest.mark.parametrize("names", [("chosen", "rejected"), ("good_answer", "bad_answer"), ("response_a", "response_b")])
+def test_a_judge_who_contradicts_the_better_answer_stops_the_load(names, verdict, start):
+    words = "Both answers were read with care, and in the end this is what I decide about the two of them here."
+    rows = [
+        {"prompt": f"q {n}?", names[0]: GOOD, names[1]: BAD}
+        | {"judge_text": f"{words} {verdict if n >= start else '[[A]]'}"}
+        for n in range(24)
+    ]
+    columns = {"chosen": names[0], "rejected": names[1]} if names[0] == "response_a" else {}
+    with pytest.raises(DataError, match="judge_text") as caught:
+        read(rows, columns=columns, faulty="drop")
+    if start == 0:
+        assert "may be a label, and contradicts" in caught.value.message and verdict in caught.value.message
+    # What the user leaves out by hand is said.
+    told = [{**row, "judge_text": f"{words} [[{'AB'[n % 2]}]]"} for n, row in enumerate(rows)]
+    reading, _ = read(told, columns=columns, ignore="judge_text")
+    assert "left out, and ends in verdicts of a judge: judge_text ([[A]] 10, [[B]] 10)" in reading.describe()

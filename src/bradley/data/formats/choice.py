@@ -8,14 +8,16 @@ from ...common.text import and_more
 from .annotations import find_annotations
 from .answers import Given
 from .base import FUNCTION, Refused, option
+from .judgments import scalar
 from .labels import Answers, Label, Verdict, said_of, values_of
 from .layout import MARKS, Layout, Path, covered, named, words
 from .names import speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
-from .ratings import find_labels
+from .ratings import listed
+from .scores import beside_names, per_side
 from .suspects import find_suspects
-from .ties import with_ties
+from .ties import tie_columns, with_ties
 from .turned import AS_COLUMNS, check_turned
 from .words import LABEL, WORSE, sense
 
@@ -32,6 +34,31 @@ def wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
     name = columns["label"]
     path = tuple(name.split("."))
     return (name,) if "." not in name else path if path in layout.columns else ("label",)
+
+
+def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None = None) -> list[Label]:
+    """Return every column that may be the label of the answers.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+        wanted: the column that the user named as the label; other columns are not looked at.
+    """
+    found = []
+    families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
+    families += beside_names(layout, answers, used)
+    # A named column with a twin for the other answer is read together with the twin, not as an index.
+    families = [family for family in families if wanted is None or wanted in family.paths]
+    found = [label for family in families if (label := per_side(layout, family, answers, wanted is not None))]
+    # A column that says whether a row is a tie names no side.
+    taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
+    for path in layout.columns:
+        if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
+            continue
+        if (label := scalar(layout, path, answers, wanted is not None)) or (
+            label := listed(layout, path, answers, wanted is not None)
+        ):
+            found.append(label)
+    return found
 
 
 def choose_label(

@@ -1,6 +1,6 @@
 """Detection of the columns of a file: the answers, the label and the prompt, from what the first rows hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import DataError
 from ..rows import Row
@@ -23,7 +23,7 @@ from .labelled import Columns, reading_of
 from .labels import PAIR, Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
 from .pairs import PREFERENCE
-from .preference import pair_reading
+from .preference import find_several, pair_reading, several_reading
 from .prompts import Prompt, find_prompt
 from .ranked import check_order
 from .reading import Reading
@@ -197,18 +197,19 @@ def _as_named(
     return Watch(layout.rows, given.answers, used, check, every)
 
 
-def _beside(layout: Layout) -> Watch:
-    """Return the watch over labels beside chosen and rejected."""
+def _beside(layout: Layout, used: Collection[Path] = (CHOSEN, REJECTED)) -> Watch:
+    """Return the watch over labels beside a better and a worse answer."""
+    answers = set(used)
 
     def check(later: Layout) -> None:
         check_named(later)
         check_beside(later)
-        check_turned(later, {CHOSEN, REJECTED}, ALWAYS)
-        check_ties(later, {CHOSEN, REJECTED})
+        check_turned(later, answers, ALWAYS)
+        check_ties(later, answers)
 
-    check_ties(layout, {CHOSEN, REJECTED})
-    check_turned(layout, {CHOSEN, REJECTED}, ALWAYS)
-    return Watch(layout.rows, PAIR, (CHOSEN, REJECTED), check)
+    check_ties(layout, answers)
+    check_turned(layout, answers, ALWAYS)
+    return Watch(layout.rows, PAIR, answers, check)
 
 
 def _polar(given: Given) -> bool:
@@ -263,6 +264,9 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
     Raises:
         Refused: no answers, no label, or several of either that nothing tells apart.
     """
+    # Two worse answers beside a label are no pair.
+    if "label" not in columns and (several := find_several(layout)):
+        return _against_several(layout, *several, columns)
     unlabelled: list[Given] = []
     likely: list[tuple[Label, str]] = []
     for group in (find_named(layout), find_families(layout), find_lists(layout)):
@@ -299,6 +303,21 @@ def _by_names(layout: Layout, polar: tuple[Path, Path], columns: Mapping[str, st
     reading = pair_reading(prompt, *polar)
     reading.against = beside_names(given.answers, 0, _known(prompt, given), strict=not _decisive(given))
     return reading, _as_named(layout, given, prompt, columns, label, named(polar[0]))
+
+
+def _against_several(
+    layout: Layout, chosen: Path, rejected: tuple[Path, ...], columns: Mapping[str, str]
+) -> tuple[Reading, Watch]:
+    """Return the reading of one better answer and several worse ones by their names, with the checks of one pair."""
+    check_named(layout)
+    check_beside(layout)
+    prompt = find_prompt(layout, (chosen, *rejected), (), _wanted(columns, "prompt"))
+    check_prompt(layout, prompt, (chosen, *rejected))
+    reading = several_reading(prompt, chosen, rejected)
+    given = of_paths((chosen, rejected[0]), (chosen, rejected[0]), None)
+    used = {*_known(prompt, given), *rejected}
+    reading.against = beside_names(given.answers, 0, used, strict=False)
+    return reading, _beside(layout, used)
 
 
 def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:

@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .labels import Answers, said_of
+from ..rows import quoted
+from .labels import Answers, said_of, values_of
 from .layout import LONG, words
 from .words import AGAINST, FAULTS, NOT, TURNS
 
@@ -51,6 +52,13 @@ def verdicts(values: Sequence[Any]) -> Counter[str]:
     texts = [value for value in values if isinstance(value, str) and len(value) > LONG]
     found = [match[0].strip() for text in texts if (match := VERDICT.search(text[-LONG:]))]
     return Counter(found) if found and len(found) == len(values) and len(set(found)) > 1 else Counter()
+
+
+def ignored_verdicts(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Say which columns left out on purpose hold texts that end in a verdict; "" for none."""
+    found = [(name, verdicts(values)) for name, values in columns.items()]
+    told = [f"{quoted(name, str)} ({values_of(counts)})" for name, counts in found if counts]
+    return f"left out, and ends in verdicts of a judge: {', '.join(told)}" if told else ""
 
 
 def spoken_side(text: str, answers: Answers) -> int | None:

@@ -7,13 +7,15 @@ from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .answers import whole
 from .base import Format
+from .checks import REJECTED
 from .labelled import exchanges
-from .layout import Path, at_path, named, texts_of
+from .layout import Layout, Path, at_path, is_spoken, named, texts_of
 from .messages import normal
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt
 from .reading import Reading
 from .unread import Unread
+from .words import decisive, polarity
 
 
 def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
@@ -40,6 +42,43 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
     unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=(*prompt.paths, chosen, rejected))
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
+
+
+def find_several(layout: Layout) -> tuple[Path, tuple[Path, ...]] | None:
+    """Return the column of one better answer, and numbered columns of worse ones; None unless the names are certain.
+
+    Example: chosen beside rejected_1 and rejected_2.
+    """
+    better = [path for path in layout.of_kind("text") if polarity(named(path)) == 1 and decisive(named(path))]
+    better = [path for path in better if any(map(is_spoken, filter(None, layout.columns[path])))]
+    found = [
+        family.paths
+        for family in layout.families
+        if family.kind == "digit"
+        and all(polarity(named(path)) == 0 and decisive(named(path)) for path in family.paths)
+        and all(layout.kinds[path] in ("text", "null") for path in family.paths)
+    ]
+    return (better[0], found[0]) if len(better) == len(found) == 1 and len(found[0]) > 1 else None
+
+
+def several_reading(prompt: Prompt, chosen: Path, rejected: Sequence[Path]) -> Reading:
+    """Return the reading of one better answer and several worse ones in columns of their own."""
+    found = pair_reading(prompt, chosen, REJECTED)
+    shape, keys = found.shape, dict.fromkeys(path[0] for path in rejected)
+    assert shape is not None
+    one = shape.convert
+
+    def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
+        # A row may have fewer worse answers than another.
+        texts = [at_path(row, path) for path in rejected]
+        return one({**row, REJECTED[0]: [text for text in texts if text is not None and text != ""]}, at)
+
+    fields = tuple(dict.fromkeys((*shape.fields, *keys)))
+    names = ", ".join(map(named, rejected))
+    rule = found.rule.removesuffix(named(REJECTED)) + names
+    unread = Unread({*fields, *shape.no_labels, "id"}, paths=(*prompt.paths, chosen, *rejected))
+    answers = (chosen, *rejected)
+    return Reading("preference", shape._replace(fields=fields, convert=convert), rule, unread=unread, answers=answers)
 
 
 def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
