@@ -149,7 +149,7 @@ class Unread:
                 continue
             told = told or Told(result)
             lost |= self._lost(found, told)
-            if not known and not told.holds(value, may_be_part(key)):
+            if not known and not told.holds((key,), value):
                 self.seen[key] += 1
                 self.free |= {key} if is_free(value) else set()
         return lost
@@ -159,8 +159,8 @@ class Unread:
         lost = {}
         for path, value, whole, part, name in found:
             # An answer may be JSON with texts inside, and is read as the text that the answer is.
-            named = named_part((*path, name) if name else path)
-            read = told.holds(value, named) or (isinstance(whole, str) and told.holds(whole, named))
+            names = (*path, name) if name else path
+            read = told.holds(names, value) or (isinstance(whole, str) and told.holds(path, whole))
             if read or _renders(value, told):
                 continue
             column = ".".join(path)
@@ -240,27 +240,32 @@ class Told:
         self.turns = {turn.content.strip() for response in result.responses for turn in response.messages}
         self.turns.update(answer.strip() for answer in self.answers)
 
-    def holds(self, value: Any, part: bool) -> bool:
+    def holds(self, names: Path, value: Any) -> bool:
         """Return True if the model reads every text of a column, whichever answer is judged.
 
         Args:
-            part: True for the name of a part of a prompt, such as context.
+            names: names above the value.
         """
         if isinstance(value, Foreign):
             return False
         # Turns may end with an answer, and repeat the conversation.
-        part = part and not _turns(value)
+        part = named_part(names) and not _turns(value)
+        # A text called context that equals one answer is still no context for the other.
+        as_answer = not (isinstance(value, str) and may_be_part(names[-1]))
         # An answer may look like a list of texts, and be read as the text that the answer is.
-        if isinstance(value, str) and self._holds(value.strip(), part):
+        if isinstance(value, str) and self._holds(value.strip(), part, as_answer):
             return True
-        return all(self._holds(text.strip(), part) for text in strings(value))
+        return all(self._holds(text.strip(), part, as_answer) for text in strings(value))
 
-    def _holds(self, text: str, part: bool) -> bool:
-        """Return True for a text in the prompt or in every answer, or for an answer itself."""
-        # A text called context that equals one answer is no context for the other, and no word of the question is one.
-        if part:
-            return stands_apart(text, self.prompt) or all(stands_apart(text, answer) for answer in self.answers)
-        return stands(text, self.prompt) or text in self.turns or all(stands(text, answer) for answer in self.answers)
+    def _holds(self, text: str, part: bool, as_answer: bool) -> bool:
+        """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
+        # No word of a question is a context.
+        holds = stands_apart if part else stands
+        return (
+            holds(text, self.prompt)
+            or (as_answer and text in self.turns)
+            or all(holds(text, answer) for answer in self.answers)
+        )
 
 
 def _of_column(path: Path, value: Any, inner: Found) -> Found:
