@@ -67,7 +67,7 @@ PLAIN_NAMES = """
     config base data model run fields aliases toml load
     cli main options train launch report models
     messages transcripts candidates layout words labels ratings annotations answers
-    prompts labelled reading detection refusals unread choice suspects watch ties orders turned raters
+    prompts labelled preference reading detection refusals unread choice suspects watch ties orders turned raters
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows faults judges table columns filters split token_report chat_template special_tokens tokenizer encoder
     render truncate dropped lengths

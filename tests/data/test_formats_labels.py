@@ -439,7 +439,8 @@ def test_a_label_beside_chosen_and_rejected_stops_until_it_is_left_out_on_purpos
         read_with(rows)
     assert f"--data.ignore {name}" in caught.value.hint
     assert len(read_with(rows, ignore=name)[0]) == 8
-    constant = [{**row, name: values[0]} for row in rows]
+    # A bare 0 in every row may mean false.
+    constant = [{**row, name: values[0] or values[1]} for row in rows]
     assert len(read_with(constant)[0]) == 8
 
 

@@ -59,7 +59,23 @@ AGAINST = [
         {"winner": word}
         for word in ("rejected", "Rejected", "rejected_response", "rejected wins", "chosen is worse", BAD)
     ),
-    *({"label": value} for value in (False, ["rejected"], "rejected>chosen", "chosen < rejected", "B", "[[B]]", 2)),
+    *(
+        {"label": value}
+        for value in (
+            False,
+            0,
+            "0",
+            0.0,
+            "I prefer B",
+            "I think the second one is better",
+            ["rejected"],
+            "rejected>chosen",
+            "chosen < rejected",
+            "B",
+            "[[B]]",
+            2,
+        )
+    ),
     *({"preference": value} for value in (-1, 0.1, 0.5, "0.2", "tie", {"chosen": 0.1, "rejected": 0.9})),
     *({"chosen_is_better": False}, {"rejected_is_better": True}, {"winner_is_rejected": True}, {"result": "loss"}),
     *({"chosen_votes": 0, "rejected_votes": 3}, {"chosen_rank": 2, "rejected_rank": 1}, {"overall": -2}),
@@ -75,7 +91,8 @@ AGAINST = [
 ]
 FOR = [
     *({"winner": word} for word in ("chosen", "chosen wins", "rejected is worse", "A", GOOD)),
-    *({"label": value} for value in (True, ["chosen"], "chosen>rejected", 1, 0, "math")),
+    *({"label": value} for value in (True, ["chosen"], "chosen>rejected", 1, "math", "I prefer A", "A better plan")),
+    *({name: 0} for name in ("winner", "best_index", "chosen_position")),
     *({"preference": value} for value in (1, 3, 0.9, "0.8", {"chosen": 0.9, "rejected": 0.1})),
     *({"chosen_is_better": True}, {"rejected_is_worse": True}, {"rejected_is_better": False}, {"result": "win"}),
     *({"chosen_votes": 3, "rejected_votes": 0}, {"chosen_rank": 1, "rejected_rank": 2}, {"overall": 4}),

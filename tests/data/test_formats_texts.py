@@ -203,11 +203,16 @@ def test_several_rejected_answers_are_each_worse():
     assert replies(results[2]) == ["It is 2, surely.", "Not 2.", "Never."]
 
 
-@pytest.mark.parametrize("texts", [("It is so, surely.", "It is not so.", "Never at all."), ("a", "b", "c")])
-def test_a_worse_answer_is_never_suggested_as_the_better_one(texts):
-    names = ("chosen", "rejected_1", "rejected_2")
+@pytest.mark.parametrize(
+    ("names", "texts"),
+    [
+        (("chosen", "rejected_1", "rejected_2"), ("a", "b", "c")),
+        (("chosen", "no_1", "no_2"), ("It is so, surely.", "It is not so.", "Never at all.")),
+    ],
+)
+def test_a_worse_answer_is_never_suggested_as_the_better_one(names, texts):
     message, hint = stopped([{"prompt": f"q {number}", **dict(zip(names, texts, strict=True))} for number in ROWS])
-    assert "rejected_1, rejected_2 hold several worse answers beside chosen" in message
+    assert f"{names[1]}, {names[2]} hold several worse answers beside chosen" in message
     assert "--data.columns" not in hint and "--data.ignore" not in hint
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..records import Comparison, Message, prompt_key
+from .formats.base import shared
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
@@ -161,7 +162,7 @@ def topic(comparison: Comparison) -> str:
         return comparison.prompt_key
     first, *others = (response.messages for response in comparison.responses)
     # The last turn is the judged one, even if all responses share it.
-    begin = first[: min(shared_turns(first[:-1], other[:-1]) for other in others or [first])]
+    begin = first[: min(shared(first[:-1], other[:-1]) for other in others or [first])]
     if _asks(begin):
         return prompt_key((*(turn for turn in comparison.prompt if turn.content.strip()), *begin))
     texts = sorted(repr([(m.role, m.content) for m in response.messages]) for response in comparison.responses)
@@ -177,11 +178,6 @@ def is_blank(text: str) -> bool:
 def _asks(turns: Iterable[Message]) -> bool:
     """Return True if a turn other than the system's has text."""
     return any(turn.role != "system" and not is_blank(turn.content) for turn in turns)
-
-
-def shared_turns(a: Sequence[Message], b: Sequence[Message]) -> int:
-    """Count the leading turns shared by two conversations."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def number_of(key: str) -> int:

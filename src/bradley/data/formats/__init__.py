@@ -13,6 +13,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ...common.signals import check as check_stopping
 from ...config import Data, as_list
@@ -27,15 +28,16 @@ from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt, Refused
 from .beside import beside_fixed
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
+from .judges import ignored_verdicts
 from .labelled import LOOKS
-from .mapped import check_columns, through_function, with_columns
+from .mapped import check_columns, leaving_out, through_function, with_columns
 from .pairs import HH, PREFERENCE
 from .public import REWARDBENCH2, SHP, TLDR
 from .ranked import RANKED, ULTRAFEEDBACK
 from .reading import Reading
 from .strengths import HELPSTEER2, HELPSTEER3
 from .tokens import IDS
-from .unread import Unread, lost_columns, without
+from .unread import Unread, lost_columns
 from .votes import MULTIPREF, VOTES
 from .watch import watched
 
@@ -139,8 +141,9 @@ def choose_format(
         # A label keeps its name: the words of the name say that the numbers are ranks, or columns of a family.
         new = {key: column for key, column in columns.items() if key != "label" or "." in column}
         rows = with_columns(rows, new, name, count_faults=count_faults) if new else rows
+    told: dict[str, list[Any]] = {}
     if ignored := as_list(place.settings.ignore):
-        rows = ((number, without(row, ignored) if isinstance(row, dict) else row) for number, row in rows)
+        rows = leaving_out(rows, ignored, told)
     if ":" in format:
         format, rows = "auto", through_function(rows, format, name, count_faults=count_faults)
     # The head is read ahead and chained back, because a stream or a generator can be read only once.
@@ -156,7 +159,7 @@ def choose_format(
             if not more:
                 raise
             head += more
-    reading.renamed = columns
+    reading.renamed, reading.left_out = columns, ignored_verdicts(told)
     return reading, itertools.chain(head, rows)
 
 
@@ -192,13 +195,11 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
     if labelled is None:
         return fixed(format, rows)
     narrow = "" if labelled else _narrow(rows)
-    found, watch = find_reading(rows, narrow, columns, name, judged)
+    found, watch, against = find_reading(rows, narrow, columns, name, judged)
     if found is None and not narrow:
         raise DataError(f"{name}: no known format has these rows", "see the guide to your data")
     reading = found or fixed(narrow, rows)
-    if {"chosen", "rejected"} <= set(columns):
-        # The label was chosen by the names that the user gave.
-        reading.against = reading.against if reading.format == LABELLED else None
+    reading.against = against or reading.against
     reading.watch = watch or reading.watch
     return reading
 

@@ -10,7 +10,7 @@ from .layout import WORD, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
 from .ties import is_tie_name, is_true
-from .words import GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
+from .words import AGREES, DISAGREES, GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
 """Words in the names of an annotation's fields that say nothing about the sides."""
@@ -36,9 +36,8 @@ OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
 """Words that leave an annotation out if they are true; under the second ones, a number may be the worse answer."""
 IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "trusted", "include", "included", "ok"}
 """Words that leave an annotation out if they are false."""
-AGREES = {"agree", "agrees", "agreed", "agreement", "confirmed", "confirms", "correct", "right"}
-DISAGREES = {"disagree", "disagrees", "disagreed", "disagreement", "disputed"}
-"""Words of somebody who looks at the choice of another, and may turn the choice round."""
+SECONDS = AGREES | {"correct", "right"}
+"""Words of somebody who agrees with the choice of another annotator."""
 AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
 """Values of such a field, in letters and digits alone, by which the answers were shown in the order of the columns."""
 DEEPEST_FIELD = 40
@@ -197,7 +196,7 @@ def _of_field(key: str, value: Any, answers: Answers, depth: int) -> Iterator[in
         shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
         yield from [] if "".join(filter(str.isalnum, shown.lower())) in AS_NAMED else [UNCLEAR]
         return
-    if truth is not None and parts & (OUT | IN | AGREES | DISAGREES):
+    if truth is not None and parts & (OUT | IN | SECONDS | DISAGREES):
         against = bool(parts & (OUT | DISAGREES))
         yield from [UNCLEAR] if truth == against else []
         return

@@ -10,12 +10,26 @@ from typing import Any
 from ...records import Comparison, Rejected
 from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
-from .labels import Answers
-from .layout import Path, covered, leaves, named, words
-from .meanings import LISTED, PAIRED, Meanings, is_label_name, may_mean, meanings_of, number_of_side
+from .labels import Answers, Label
+from .layout import Path, at_path, covered, leaves, marks_of, named, words
+from .meanings import (
+    LISTED,
+    PAIRED,
+    REFERENCE,
+    WORST,
+    Meanings,
+    hidden_meanings,
+    is_label_name,
+    may_mean,
+    meanings_of,
+    number_of_side,
+)
+from .names import speaks_against
 from .ties import is_tie_name, is_true
 from .words import LABEL, TIE, sense
 
+SHOWN = 12
+"""Characters of the end of a judge's text that a refusal quotes."""
 MOST_NAMES = 5_000
 """Most names of columns that are remembered."""
 OPEN = ("no_judgment", "missing_score")
@@ -37,6 +51,8 @@ class Beside:
         entries: str = "",
         late: bool = False,
         counted: bool = False,
+        strict: bool = False,
+        readable: Collection[Path] = (),
     ) -> None:
         """Begin without rows.
 
@@ -46,9 +62,12 @@ class Beside:
             entries: column with a list of objects, one for each answer; "" for none.
             late: True if a label beside a row without a judgment is a contradiction too.
             counted: True if numbers under the name of a tie may be counts of votes.
+            strict: True if nothing but the user says which answer is better, so that columns of every name count.
+            readable: columns that may be read in place of the label that is read.
         """
         self.answers, self.used, self.entries, self.late = answers, set(used), entries, late
-        self.counted = counted
+        self.listed: Path = answers.paths[0] if len(answers.paths) == 1 else (entries,) if entries else ()
+        self.counted, self.strict, self.readable = counted, strict, set(readable)
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
         self.names: dict[Path, tuple[bool, bool]] = {}
@@ -61,20 +80,25 @@ class Beside:
         """
         if isinstance(result, Rejected) and not (self.late and result.reason in OPEN):
             return
-        best = _best(result, self.answers)
-        count = len(result.responses) if isinstance(result, Comparison) and self.answers is not PAIRED else 2
+        by_name = self.answers.better is not None
+        best, bottom = _best(result, self.answers), _bottom(result)
+        if isinstance(result, Comparison) and not by_name and not self._has_every_answer(row, len(result.responses)):
+            return
+        count = len(result.responses) if isinstance(result, Comparison) and not by_name else 2
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         for path, value in self._cells(row):
             meanings, ties = self._name(path)
             if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
                 self._refuse(path, value)
             if not meanings:
+                hidden = hidden_meanings(path, value, self.answers, count, self.strict)
+                self._hold(path, value, hidden, best, bottom, count)
                 continue
             if told := number_of_side(path, value, self.answers):
                 numbers.setdefault(told[0], {})[told[1]] = (path, value, told[2])
             if told is None or len(numbers[told[0]]) == 1:
                 found = meanings_of(path, value, row, self.answers, count)
-                self._hold(path, value, found, best, count)
+                self._hold(path, value, found, best, bottom, count)
         self._check_numbers(numbers if count == 2 else {}, best)
         self._check_margin(row, result, best)
         if self.entries and isinstance(result, Comparison):
@@ -89,6 +113,13 @@ class Beside:
             entries = leaves(value, path) if isinstance(value, dict) else ((path, value),)
             yield from ((inner, found) for inner, found in entries if not covered(inner, self.used))
 
+    def _has_every_answer(self, row: Row, count: int) -> bool:
+        """Return False for a row of which absent answers were left out, so that places mean other answers."""
+        if len(self.answers.names) > 2 and self.answers is not LISTED:
+            return len(self.answers.names) == count
+        listed = at_path(row, self.listed) if self.listed else None
+        return not isinstance(listed, list) or len(listed) == count
+
     def _name(self, path: Path) -> tuple[bool, bool]:
         """Return True for the name of a label, and True for the name of a tie."""
         if path not in self.names:
@@ -99,17 +130,27 @@ class Beside:
         return self.names[path]
 
     def _hold(
-        self, path: Path, value: Any, found: tuple[str, Meanings] | None, best: set[int] | None, count: int
+        self,
+        path: Path,
+        value: Any,
+        found: tuple[str, Meanings] | None,
+        best: set[int] | None,
+        bottom: set[int],
+        count: int,
     ) -> None:
         """Keep the ways to read a column that agree with the judgment; raise `Refused` if none is left."""
         if found is None:
             return
         kind, meanings = found
-        agreeing = {way for way, place in meanings.items() if self._agrees(place, best, count)}
+        agreeing = {
+            way
+            for way, place in meanings.items()
+            if (place in bottom if way.endswith(WORST) and best else self._agrees(place, best, count))
+        }
         key = (path, kind)
         self.left[key] = self.left.get(key, agreeing) & agreeing
         if not self.left[key]:
-            self._refuse(path, value)
+            self._refuse(path, value if kind != "verdict" else str(value).rstrip()[-SHOWN:])
 
     def _agrees(self, place: int, best: set[int] | None, count: int) -> bool:
         """Return True for a place among the best answers, and for a tie beside a tie."""
@@ -134,7 +175,7 @@ class Beside:
         if not isinstance(result, Comparison) or not best:
             return
         if not self.late:
-            if self.answers is PAIRED and any((judgment.margin or 0.0) < 0.0 for judgment in result.judgments):
+            if self.answers.better is not None and any((judgment.margin or 0.0) < 0.0 for judgment in result.judgments):
                 raise Refused(
                     f"margin is {quoted(row.get('margin'))}, below zero for the better answer",
                     f"if the better answer is right, leave out the margins: {option('ignore', 'margin')}; "
@@ -179,13 +220,18 @@ class Beside:
         """Raise `Refused` for a column that contradicts the judgment."""
         names = list(map(named, paths or [path]))
         shown = " and ".join(names)
-        if self.answers is PAIRED:
-            message = f"{shown} beside chosen and rejected may be a label, and contradicts chosen: {quoted(value)}"
-            condition = "if chosen is the better answer of every row"
+        if self.answers.better is not None:
+            better, worse = (named(name) for name in by_worth(self.answers))
+            message = f"{shown} beside {better} and {worse} may be a label, and contradicts {better}: {quoted(value)}"
+            hints = [f"if {better} is the better answer of every row: {option('ignore', *names)}"]
         else:
             message = f"{shown} may be a label, and contradicts the judgment that is read: {quoted(value)}"
-            condition = f"if {shown} says nothing against the judgment"
-        raise Refused(message, f"{condition}: {option('ignore', *names)}; or use {FUNCTION}")
+            hints = [f"if {shown} says nothing against the judgment: {option('ignore', *names)}"]
+        marked = all(map(marks_of, self.answers.marks)) and bool(self.answers.marks)
+        asked = self.strict and marked and not speaks_against(words(path))
+        if len(names) == 1 and sense(words(path)) == 1 and (path in self.readable or asked):
+            hints.insert(0, f"if {shown} names the better answer: {option('columns.label', shown)}")
+        raise Refused(message, f"{'; '.join(hints)}; or use {FUNCTION}")
 
 
 def _best(result: Comparison | Rejected, answers: Answers) -> set[int] | None:
@@ -194,10 +240,21 @@ def _best(result: Comparison | Rejected, answers: Answers) -> set[int] | None:
     if not decided:
         return None
     best = {judgment.better for judgment in decided} - {judgment.worse for judgment in decided}
-    # Several chosen answers stand before the rejected ones.
-    if answers is PAIRED:
-        return {0} if 0 in best else {1}
+    # The responses stand with the better answer by name first; several chosen answers stand before the rejected ones.
+    if answers.better is not None:
+        return {answers.better if 0 in best else 1 - answers.better}
     return best
+
+
+def _bottom(result: Comparison | Rejected) -> set[int]:
+    """Return the places of the answers that beat none, and are beaten by another."""
+    decided = [j for j in result.judgments if j.probability > 0.5] if isinstance(result, Comparison) else []
+    return {judgment.worse for judgment in decided} - {judgment.better for judgment in decided}
+
+
+def by_worth(answers: Answers) -> tuple[Path, ...]:
+    """Return the names of two answers with the better one by name first."""
+    return answers.names if answers.better == 0 else answers.names[::-1]
 
 
 SIDES = {
@@ -233,12 +290,45 @@ def beside_fixed(format: str, keys: Collection[str], rows: Sequence[Row] = ()) -
     return Beside(answers, known, entries=entries, counted=format in COUNTED)
 
 
-def beside_label(answers: Answers, used: Collection[Path], columns: Mapping[Path, Sequence[Any]]) -> Beside:
+def beside_names(given: Answers, better: int, used: Collection[Path], *, strict: bool) -> Beside:
+    """Return the check of the columns beside two answers of which one is the better by its name, or as the user says.
+
+    Args:
+        given: names of the answers.
+        better: place of the better answer.
+        used: columns that are read or known.
+        strict: True if no name says which answer is better, so that columns of every name are looked at.
+    """
+    first, second = (set(words(name)) for name in given.names)
+    own = given.marks
+    if not own and len(first - second) == len(second - first) == 1:
+        own = ((first - second).pop(), (second - first).pop())
+    answers = given._replace(marks=own, better=better)
+    return Beside(answers, {*used, *given.names, *given.paths}, strict=strict)
+
+
+def beside_label(
+    answers: Answers,
+    used: Collection[Path],
+    columns: Mapping[Path, Sequence[Any]],
+    others: Sequence[Label] = (),
+) -> Beside:
     """Return the check of the columns that begin after the first rows, beside a label that was found.
+
+    Beside three or more answers, columns of the first rows that name the best or the worst answer are checked as well.
 
     Args:
         used: columns that are read.
         columns: columns of the first rows, of which those with a value are known.
+        others: columns of the first rows that may be labels, and are not read.
     """
     known = {path for path, values in columns.items() if any(value not in (None, "", []) for value in values)}
-    return Beside(answers if answers.names else LISTED, {*used, *known}, late=True)
+    several = len(answers.names) > 2 or not answers.names
+    choices = (path for label in others if several and label.kind == "choice" for path in label.paths)
+    # The right answer to a question is no judgment of the answers.
+    checked = {path for path in choices if not set(words(path)) & (REFERENCE | {"correct", "right", "true", "truth"})}
+    readable = {label.paths[0] for label in others if label.read and len(label.paths) == 1}
+    names = answers if answers.names else LISTED
+    found = Beside(names, {*used, *(known - checked)}, late=True, readable=readable)
+    found.listed = answers.paths[0] if len(answers.paths) == 1 else ()
+    return found

@@ -8,13 +8,9 @@ from .base import FUNCTION, Refused, option
 from .labels import DETAILS, PAIR, said_of, values_of
 from .layout import Family, Layout, Path, covered, is_spoken, named, words
 from .prompts import Prompt
-from .words import LABEL, REMARKS, sense
+from .words import AGREES, DISAGREES, LABEL, NO, REMARKS, YES, sense
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
-AGREES = {"agree", "agrees", "agreed", "agreement", "disagree", "disagrees", "disagreement", "confirmed", "rejects"}
-"""Words in the name of a column that says if somebody agrees with the order of the answers."""
-YES = {"true", "yes", "y", "1", "1.0", "agree", "agrees", "agreed", "confirmed", "correct"}
-NO = {"false", "no", "n", "0", "0.0", "disagree", "disagrees", "disagreed", "rejected", "wrong", "incorrect"}
 MOST_SIDES = 3
 """Most different values of a label beside chosen and rejected: two sides and a tie."""
 FEWEST_WORDS = 3
@@ -65,7 +61,8 @@ def check_beside(layout: Layout) -> None:
         values = [value for value in layout.columns[path] if value is not None and value != ""]
         # The words of the two sides themselves, as in chosen_rank, name no label.
         parts = set(words(path)) - {"chosen", "rejected"}
-        if not parts & (LABEL | AGREES) or parts & DETAILS or layout.kinds[path] not in ("text", "number", "bool"):
+        judges = parts & (LABEL | AGREES | DISAGREES) and not parts & DETAILS
+        if not judges or layout.kinds[path] not in ("text", "number", "bool"):
             continue
         shown = Counter(str(value) for value in values)
         said = [said_of(value, PAIR) for value in values]

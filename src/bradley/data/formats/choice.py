@@ -8,16 +8,18 @@ from ...common.text import and_more
 from .annotations import find_annotations
 from .answers import Given
 from .base import FUNCTION, Refused, option
+from .judgments import scalar
 from .labels import Answers, Label, Verdict, said_of, values_of
 from .layout import MARKS, Layout, Path, covered, named, words
 from .names import speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
-from .ratings import find_labels
+from .ratings import listed
+from .scores import beside_names, per_side
 from .suspects import find_suspects
-from .ties import with_ties
+from .ties import tie_columns, with_ties
 from .turned import AS_COLUMNS, check_turned
-from .words import LABEL, WORSE
+from .words import LABEL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
@@ -32,6 +34,31 @@ def wanted_label(layout: Layout, columns: Mapping[str, str]) -> Path | None:
     name = columns["label"]
     path = tuple(name.split("."))
     return (name,) if "." not in name else path if path in layout.columns else ("label",)
+
+
+def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None = None) -> list[Label]:
+    """Return every column that may be the label of the answers.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+        wanted: the column that the user named as the label; other columns are not looked at.
+    """
+    found = []
+    families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
+    families += beside_names(layout, answers, used)
+    # A named column with a twin for the other answer is read together with the twin, not as an index.
+    families = [family for family in families if wanted is None or wanted in family.paths]
+    found = [label for family in families if (label := per_side(layout, family, answers, wanted is not None))]
+    # A column that says whether a row is a tie names no side.
+    taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
+    for path in layout.columns:
+        if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
+            continue
+        if (label := scalar(layout, path, answers, wanted is not None)) or (
+            label := listed(layout, path, answers, wanted is not None)
+        ):
+            found.append(label)
+    return found
 
 
 def choose_label(
@@ -59,7 +86,7 @@ def choose_label(
     found = [replace(label, tier=0) if wanted else label for label in found]
     for tier in (0, 1, 2):
         here = [label for label in found if label.tier == tier]
-        good = [label for label in here if label.read and not label.problem]
+        good = _of_the_best([label for label in here if label.read and not label.problem], given.answers)
         if good:
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
@@ -82,6 +109,12 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def _of_the_best(labels: list[Label], answers: Answers) -> list[Label]:
+    """Return the labels without those of the worst of three or more answers, unless no other is left."""
+    best = [label for label in labels if all(sense(words(path)) == 1 for path in label.paths)]
+    return best if best and (answers.number or len(answers.names)) != 2 else labels
 
 
 def taken(prompt: Prompt, given: Given) -> set[Path]:

@@ -1,11 +1,9 @@
 """Detection of the columns of a file: the answers, the label and the prompt, from what the first rows hold."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import DataError
-from ...records import Comparison, Rejected
-from ..rows import Row, RowPlace
+from ..rows import Row
 from .answers import (
     ANSWER,
     Given,
@@ -15,18 +13,17 @@ from .answers import (
     find_named,
     find_polar,
     of_paths,
-    whole,
 )
-from .base import FUNCTION, Format, Refused, option
-from .beside import beside_fixed, beside_label
+from .base import FUNCTION, Refused, option
+from .beside import Beside, beside_fixed, beside_label, beside_names
 from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
-from .labelled import Columns, exchanges, reading_of
+from .labelled import Columns, reading_of
 from .labels import PAIR, Label, Verdict
-from .layout import Layout, Path, at_path, covered, named, texts_of, words
-from .messages import normal
-from .pairs import PREFERENCE, convert_preference
+from .layout import Layout, Path, at_path, covered, named, words
+from .pairs import PREFERENCE
+from .preference import find_several, pair_reading, several_reading
 from .prompts import Prompt, find_prompt
 from .ranked import check_order
 from .reading import Reading
@@ -35,7 +32,6 @@ from .repeats import repeated
 from .strengths import check_signs
 from .ties import check_ties, new_ties
 from .turned import ALWAYS, AS_COLUMNS, check_turned
-from .unread import Unread
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
 from .words import decisive, polarity, sense
@@ -50,7 +46,7 @@ class Undecided(DataError):
 
 def find_reading(
     rows: Sequence[Row], narrow: str, columns: Mapping[str, str], name: str, judged: bool = True
-) -> tuple[Reading | None, Watch | None]:
+) -> tuple[Reading | None, Watch | None, Beside | None]:
     """Return the reading of a file with answers and a label, or with a prompt in parts; None for other files.
 
     Args:
@@ -61,7 +57,8 @@ def find_reading(
         judged: False for rows to score, which need no label.
 
     Returns:
-        The reading, and the watch over labels of later rows, which also holds for a reading by fixed columns.
+        The reading, and what also holds for a reading by fixed columns: the watch over labels of later rows, and the
+        check of the columns beside two answers that the user named.
 
     Raises:
         Undecided: more rows are needed.
@@ -71,12 +68,12 @@ def find_reading(
     given = _named_by_hand(columns)
     try:
         if given is not None:
-            return _by_hand(layout, given, columns) if judged else (_preference(layout, columns), None)
+            return _by_hand(layout, given, columns) if judged else (_preference(layout, columns), None, None)
         if narrow == "preference" and "label" not in columns:
             reading = _preference(layout, columns)
             if reading is not None and judged:
                 reading.against = beside_fixed("preference", {*reading.unread.known, "source"})
-            return reading, _beside(layout) if judged else None
+            return reading, _beside(layout) if judged else None, None
         if judged and "label" not in columns:
             check_signs(rows, narrow)
             if narrow == "votes":
@@ -84,8 +81,8 @@ def find_reading(
             if narrow == "ranked":
                 check_order(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
-            return None, _watch_fixed(layout, narrow)
-        return _any(layout, columns) if judged else (_unjudged(layout, columns), None)
+            return None, _watch_fixed(layout, narrow), None
+        return (*_any(layout, columns), None) if judged else (_unjudged(layout, columns), None, None)
     except Refused as error:
         kind = Undecided if error.undecided else DataError
         raise kind(f"{name}: {error.message}", error.hint) from None
@@ -102,7 +99,9 @@ def _named_by_hand(columns: Mapping[str, str]) -> Given | None:
     return of_paths(tuple(paths[name] for name in order), order, family)
 
 
-def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[Reading | None, Watch | None]:
+def _by_hand(
+    layout: Layout, given: Given, columns: Mapping[str, str]
+) -> tuple[Reading | None, Watch | None, Beside | None]:
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
@@ -110,9 +109,17 @@ def _by_hand(layout: Layout, given: Given, columns: Mapping[str, str]) -> tuple[
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and (given.answers.marks or not _polar(given)):
-        return _read_by(layout, prompt, given, label, others), _as_labelled(layout, given, label)
+        return _read_by(layout, prompt, given, label, others), _as_labelled(layout, given, label), None
     watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
-    return _preference(layout, columns), watch
+    against = beside_names(
+        given.answers, given.answers.paths.index(CHOSEN), _known(prompt, given), strict=not _decisive(given)
+    )
+    return _preference(layout, columns), watch, against
+
+
+def _known(prompt: Prompt, given: Given) -> set[Path]:
+    """Return the columns that a reading of a better and a worse answer reads, or knows as no label."""
+    return {*taken(prompt, given), *((key,) for key in (*PREFERENCE.fields, *PREFERENCE.no_labels, "id", "source"))}
 
 
 def _as_labelled(layout: Layout, given: Given, label: Label) -> Watch:
@@ -135,8 +142,9 @@ def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others:
         for path in layout.of_kind("text", "number", "bool")
         if sense(words(path)) == -1 and not covered(path, known) and any(layout.columns[path])
     ]
-    reading = reading_of(columns, [*others, *worse])
-    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns)
+    beside = [*others, *worse]
+    reading = reading_of(columns, beside)
+    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns, beside)
     return reading
 
 
@@ -189,18 +197,19 @@ def _as_named(
     return Watch(layout.rows, given.answers, used, check, every)
 
 
-def _beside(layout: Layout) -> Watch:
-    """Return the watch over labels beside chosen and rejected."""
+def _beside(layout: Layout, used: Collection[Path] = (CHOSEN, REJECTED)) -> Watch:
+    """Return the watch over labels beside a better and a worse answer."""
+    answers = set(used)
 
     def check(later: Layout) -> None:
         check_named(later)
         check_beside(later)
-        check_turned(later, {CHOSEN, REJECTED}, ALWAYS)
-        check_ties(later, {CHOSEN, REJECTED})
+        check_turned(later, answers, ALWAYS)
+        check_ties(later, answers)
 
-    check_ties(layout, {CHOSEN, REJECTED})
-    check_turned(layout, {CHOSEN, REJECTED}, ALWAYS)
-    return Watch(layout.rows, PAIR, (CHOSEN, REJECTED), check)
+    check_ties(layout, answers)
+    check_turned(layout, answers, ALWAYS)
+    return Watch(layout.rows, PAIR, answers, check)
 
 
 def _polar(given: Given) -> bool:
@@ -240,57 +249,6 @@ def _own_prompt(layout: Layout) -> Path | None:
     return path if path in layout.columns and any(layout.columns[path]) else None
 
 
-def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
-    """Return the reading of a better and a worse answer, with a prompt in parts."""
-    keys = tuple(dict.fromkeys(path[0] for path in (*prompt.paths, chosen, rejected)))
-
-    def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
-        if prompt.several and (found := _in_lists(prompt, row, (chosen, rejected), at)):
-            return found if isinstance(found, Rejected) else convert_preference({**row, **found}, at)
-        begun = prompt.begun(row)
-        sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
-        sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]
-        new = {"prompt": prompt.value(row), "chosen": sides[0], "rejected": sides[1]}
-        if new["prompt"] is None:
-            new |= _continued(*sides)
-        return convert_preference({**row, **new}, at)
-
-    fields = tuple(dict.fromkeys((*PREFERENCE.fields, *keys)))
-    shape = Format(
-        fields, PREFERENCE.matches, convert, PREFERENCE.looks, no_labels=PREFERENCE.no_labels, own_id=PREFERENCE.own_id
-    )
-    shown = prompt.shown or "what both answers begin with"
-    begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
-    rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=(*prompt.paths, chosen, rejected))
-    return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
-
-
-def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
-    """Return prompt and sides of a row with a list of questions, and a list of replies for each side; None for none."""
-    questions = texts_of(at_path(row, prompt.question)) if prompt.question else None
-    replies = [texts_of(at_path(row, path)) for path in paths]
-    if questions is None or None in replies:
-        return None
-    if beside := prompt.beside(row):
-        raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
-    found = exchanges(questions, [texts or [] for texts in replies], at)
-    if isinstance(found, Rejected):
-        return found
-    parts = (found[0], *found[1])
-    written = [[{"role": turn.role, "content": turn.content} for turn in part] for part in parts]
-    return dict(zip(("prompt", "chosen", "rejected"), written, strict=True))
-
-
-def _continued(chosen: Any, rejected: Any) -> Row:
-    """Return prompt, chosen and rejected if one side is a whole conversation, and the other is a last turn alone."""
-    for one, other, names in ((chosen, rejected, ("chosen", "rejected")), (rejected, chosen, ("rejected", "chosen"))):
-        if whole(one) and not whole(other) and one[-1].get("role") == "assistant" and other:
-            last = other if isinstance(other, list) else [{"role": "assistant", "content": other}]
-            return {"prompt": one[:-1], names[0]: one[-1:], names[1]: last}
-    return {}
-
-
 def _not_ranked(layout: Layout) -> bool:
     """Return True for rows with `completions` that are no ranking of texts under content."""
     lists = [row.get("completions") for row in layout.rows if row.get("completions")]
@@ -306,6 +264,9 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
     Raises:
         Refused: no answers, no label, or several of either that nothing tells apart.
     """
+    # Two worse answers beside a label are no pair.
+    if "label" not in columns and (several := find_several(layout)):
+        return _against_several(layout, *several, columns)
     unlabelled: list[Given] = []
     likely: list[tuple[Label, str]] = []
     for group in (find_named(layout), find_families(layout), find_lists(layout)):
@@ -339,7 +300,24 @@ def _by_names(layout: Layout, polar: tuple[Path, Path], columns: Mapping[str, st
     given = of_paths(polar, polar, None)
     prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
     label, _ = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
-    return pair_reading(prompt, *polar), _as_named(layout, given, prompt, columns, label, named(polar[0]))
+    reading = pair_reading(prompt, *polar)
+    reading.against = beside_names(given.answers, 0, _known(prompt, given), strict=not _decisive(given))
+    return reading, _as_named(layout, given, prompt, columns, label, named(polar[0]))
+
+
+def _against_several(
+    layout: Layout, chosen: Path, rejected: tuple[Path, ...], columns: Mapping[str, str]
+) -> tuple[Reading, Watch]:
+    """Return the reading of one better answer and several worse ones by their names, with the checks of one pair."""
+    check_named(layout)
+    check_beside(layout)
+    prompt = find_prompt(layout, (chosen, *rejected), (), _wanted(columns, "prompt"))
+    check_prompt(layout, prompt, (chosen, *rejected))
+    reading = several_reading(prompt, chosen, rejected)
+    given = of_paths((chosen, rejected[0]), (chosen, rejected[0]), None)
+    used = {*_known(prompt, given), *rejected}
+    reading.against = beside_names(given.answers, 0, used, strict=False)
+    return reading, _beside(layout, used)
 
 
 def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:

@@ -14,6 +14,10 @@ from ..faults import counted
 from ..rows import Row, RowFault, RowPlace
 from ..sources.plain import plain_row
 from .base import Numbered
+from .unread import without
+
+MOST_TOLD = 20
+"""Rows of which the values of columns left out on purpose are looked at."""
 
 
 def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
@@ -42,6 +46,24 @@ def with_columns(rows: Numbered, columns: Mapping[str, str], name: str, *, count
             yield number, counted(error, number, count_faults)
         else:
             yield number, renamed
+
+
+def leaving_out(rows: Numbered, ignored: Collection[str], told: dict[str, list[Any]]) -> Numbered:
+    """Yield the rows without the columns left out on purpose.
+
+    Args:
+        told: receives the values of these columns in the first rows, for the report.
+    """
+    left = MOST_TOLD
+    for number, row in rows:
+        if not isinstance(row, dict):
+            yield number, row
+            continue
+        for name in ignored if left > 0 else ():
+            if row.get(name) is not None:
+                told.setdefault(name, []).append(row[name])
+        left -= 1
+        yield number, without(row, ignored)
 
 
 def through_function(rows: Numbered, path: str, name: str, *, count_faults: bool = False) -> Numbered:

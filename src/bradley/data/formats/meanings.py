@@ -10,13 +10,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..rows import Row
-from .checks import AGREES, NO, YES
+from .judges import UNCLEAR, spoken_side, verdict_in
 from .labels import ABOUT, DETAILS, Answers, said_of
 from .layout import LONG, Path, leaves, words
 from .ties import is_tie_name
-from .words import FILLER, LABEL, LOSER, MEASURES, NOT, RANK, REMARKS, SCORE, STRENGTH, TIE, WORSE, sense
+from .words import (
+    AGREES,
+    DISAGREES,
+    FILLER,
+    LABEL,
+    LOSER,
+    LOST,
+    MEASURES,
+    NOT,
+    RANK,
+    REMARKS,
+    SCORE,
+    STRENGTH,
+    TIE,
+    WON,
+    WORSE,
+    sense,
+)
 
-PAIRED = Answers((("chosen",), ("rejected",)), ("chosen", "rejected"), (), 2, ())
+SIDES = ("chosen", "rejected")
+"""Words for the two answers of a pair of which one is the better by its name."""
+PAIRED = Answers((("chosen",), ("rejected",)), SIDES, (), 2, (), 0)
 """Names of a chosen and a rejected answer."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LISTED = Answers(tuple((letter,) for letter in LETTERS), tuple(LETTERS), (), 0, ())
@@ -33,37 +52,47 @@ COUNTED = {"votes", "vote", "win", "wins", "won", "preferred", "preference", "pr
 """Words for a number of each side of which the higher is better."""
 PLURAL = {"votes", "wins", "annotations", "judgments", "judgements", "labels"}
 """Words for a count."""
-WEAK = {"gold", "target", "result"}
+REFERENCE = {"gold", "target", "result"}
 """Words of a label that name the answer to a question as well, such as gold_answer."""
 CONTENT = {"answer", "answers", "solution", "solutions", "value"}
 """Words in the name of the answer to a question."""
-AGAINST = {"than", "over", "against", "vs", "versus", "to", "beats"}
+OTHERS = {"than", "over", "against", "vs", "versus", "to", "beats"}
 """Words in front of the side that a truth value compares with."""
-WON = YES | {"win", "won", "wins"}
-LOST = NO | {"loss", "lose", "lost", "loses"}
-"""Words for true and false, of the first answer or of the side in the name."""
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-NEGATIVE = {"disagree", "disagrees", "disagreement", "rejects"}
-"""Words of disagreement, by which false agrees."""
+CHOOSES = {"longer", "shorter", "model", "models", "shown", "order", "position", "prediction", "arm"}
+"""Words in the name of a number that may be the place of an answer, though the name says of no judgment."""
+PARTITION = {
+    *("split", "fold", "subset", "set", "group", "batch", "version", "round", "language", "lang", "source"),
+    *("id", "ids", "uid", "uuid", "key", "row", "line"),
+}
+"""Words in the name of a column that divides the rows, in which a letter is no answer."""
+NO_CHOICE = (MEASURES | DETAILS | {"annotator", "worker", "rater"}) - {"order", "position"}
+"""Words that make of such a name the name of a measure, such as model_size."""
+PLACED = {"winner", "winning", "best", "better", "choice", "pick", "index", "idx", "position"}
+"""Words in the name of a number that asks which of the answers is meant, so that 0 is the first one."""
 SHORTEST_END = 16
 """Most characters of a text that may end a transcript by chance."""
 
+WORST = "worst"
+"""Last word of a way to read a cell as the worst of three or more answers."""
 Meanings = dict[str, int]
-"""Way to read a cell -> place of the better answer, or `TIE`. A cell without any way contradicts every judgment."""
+"""Way to read a cell -> place of the better answer, of the worst one for `WORST`, or `TIE`.
+
+A cell without any way contradicts every judgment.
+"""
 
 
 def may_mean(path: Path, answers: Answers) -> bool:
     """Return True for the name of a column that may judge the answers."""
-    parts = set(words(path)) - (set(PAIRED.marks) if answers is PAIRED else set())
+    parts = _beside_sides(path, answers)
     if parts & DETAILS or is_tie_name(path, answers.stem):
         return False
-    return bool(parts & (LABEL | AGREES | RANK | SCORE))
+    return bool(parts & (LABEL | AGREES | DISAGREES | RANK | SCORE))
 
 
 def is_label_name(path: Path, answers: Answers) -> bool:
     """Return True for the name of a label, and False for a score or a rank."""
-    own = set(PAIRED.marks) if answers is PAIRED else set()
-    return bool((set(words(path)) - own) & (LABEL | AGREES))
+    return bool(_beside_sides(path, answers) & (LABEL | AGREES | DISAGREES))
 
 
 def meanings_of(path: Path, value: Any, row: Row, answers: Answers, count: int) -> tuple[str, Meanings] | None:
@@ -73,8 +102,8 @@ def meanings_of(path: Path, value: Any, row: Row, answers: Answers, count: int) 
         count: number of answers of the row.
     """
     parts = set(words(path))
-    weak = answers is PAIRED and parts & LABEL and parts & LABEL <= WEAK
-    spoken = isinstance(value, str) and set(words((value,))) & set(PAIRED.marks)
+    weak = answers.better is not None and parts & LABEL and parts & LABEL <= REFERENCE
+    spoken = isinstance(value, str) and set(words((value,))) & set(SIDES)
     # The answer to a question of several choices is a letter or a number too.
     if weak and not spoken and (parts & CONTENT or (type(value) in (int, float) and value not in (0, 1, 2))):
         return None
@@ -83,7 +112,7 @@ def meanings_of(path: Path, value: Any, row: Row, answers: Answers, count: int) 
     if not is_label_name(path, answers):
         # A score may contradict a label as raters do, but a number below zero is a verdict.
         signed = "overall" in words(path) and isinstance(value, int | float) and value < 0
-        return ("number", {}) if signed and answers is PAIRED else None
+        return ("number", {}) if signed and answers.better is not None else None
     if isinstance(value, bool):
         return _of_truth(path, value, answers, count)
     if isinstance(value, int | float):
@@ -96,7 +125,7 @@ def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> t
     low = text.strip().lower()
     if set(words(path)) & REMARKS:
         return None
-    if len(text) <= LONG and low in WON | LOST and low not in PAIRED.marks and not low[:1].isdecimal():
+    if len(text) <= LONG and low in WON | LOST and low not in SIDES and not low[:1].isdecimal():
         return _of_truth(path, low in WON, answers, count)
     place = place_of(text, answers, count) if len(text) <= LONG else None
     if place is None:
@@ -107,8 +136,39 @@ def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> t
         return None
     if (number := _number(low)) is not None:
         return meanings_of(path, number, row, answers, count)
-    unclear = answers is PAIRED and set(PAIRED.marks) & set(words((text,)))
+    spoken = spoken_side(text, answers) if count == 2 else None
+    if spoken is not None and spoken != UNCLEAR:
+        return _turned("word", path, spoken, count)
+    unclear = spoken == UNCLEAR or (answers.better is not None and set(SIDES) & set(words((text,))))
     return ("word", {}) if unclear else None
+
+
+def _beside_sides(path: Path, answers: Answers) -> set[str]:
+    """Return the words of a name without the words of the two sides, as in chosen_rank; the words alone stay."""
+    parts = set(words(path))
+    return parts if answers.better is None else parts - {*SIDES, *answers.marks} or parts
+
+
+def hidden_meanings(path: Path, value: Any, answers: Answers, count: int, strict: bool) -> tuple[str, Meanings] | None:
+    """Return what a cell says under a name that judges nothing: the verdict of a judge, and a word for a side.
+
+    Args:
+        strict: True if nothing but the user says which answer is better, so that words under every name count, and
+            numbers under names such as longer and model_prediction.
+    """
+    if isinstance(value, str):
+        if (place := verdict_in(value, answers)) is not None and place < count:
+            return "verdict", {"better": place}
+        spoken = strict and len(value) <= LONG and not PARTITION & set(words(path))
+        place = place_of(value, answers, count) if spoken else None
+        return None if place is None or place == TIE else _turned("word", path, place, count)
+    parts = set(words(path))
+    if not strict or not parts & CHOOSES or parts & NO_CHOICE or not isinstance(value, int | float):
+        return None
+    if value not in (0, 1, 2):
+        return None
+    found = {f"from {base}": int(value) - base for base in (0, 1) if 0 <= value - base < count}
+    return "number", found | {f"{way}, turned": 1 - place for way, place in found.items()}
 
 
 def place_of(text: str, answers: Answers, count: int) -> int | None:
@@ -117,13 +177,13 @@ def place_of(text: str, answers: Answers, count: int) -> int | None:
     if said is not None and said.side is not None and said.side < count:
         return said.side
     parts = set(words((text,)))
-    if answers is not PAIRED or len(parts & set(PAIRED.marks)) != 1:
+    if answers.better is None or len(parts & set(SIDES)) != 1:
         return None
-    rest = parts - FILLER - set(PAIRED.marks)
+    rest = parts - FILLER - set(SIDES)
     if rest - (WORSE - LOSER | LOSER - {"rejected"}):
         return None
     # The words of a worse answer turn the side round, as in "rejected is worse".
-    return int("rejected" in parts) if not rest else int("chosen" in parts)
+    return answers.better if bool(rest) == ("rejected" in parts) else 1 - answers.better
 
 
 def _same_as(path: Path, text: str, row: Row, answers: Answers) -> int | None:
@@ -146,22 +206,22 @@ def _ends_with(conversation: str, text: str) -> bool:
 def _sides_in(parts: Sequence[str], answers: Answers) -> list[int]:
     """Return the places of the sides that words name, in order."""
     orders: set[tuple[str, ...]] = {("a", "b"), ("first", "second"), ("left", "right")}
-    if answers is PAIRED:
-        orders = {PAIRED.marks}
+    if answers.better is not None:
+        orders = {SIDES if answers.better == 0 else SIDES[::-1], answers.marks}
     elif answers is not LISTED:
         orders |= {answers.marks}
     return [order.index(word) for word in parts for order in orders if word in order]
 
 
 def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Meanings] | None:
-    """Return the meanings of a place under a name that may name the worse answer; None for the worst of several."""
+    """Return the meanings of a place under a name that may name the worse answer, or the worst of several."""
     if place == TIE:
         return kind, {"better": TIE}
-    meant = sense([word for word in words(path) if word not in PAIRED.marks] or words(path))
+    meant = sense([word for word in words(path) if word not in SIDES] or words(path))
     if meant == 1:
         return kind, {"better": place}
     if count != 2:
-        return None
+        return (kind, {WORST: place}) if meant == -1 else None
     worse = {"worse": 1 - place}
     return kind, worse if meant == -1 else {"better": place, **worse}
 
@@ -169,18 +229,18 @@ def _turned(kind: str, path: Path, place: int, count: int) -> tuple[str, Meaning
 def _of_truth(path: Path, value: bool, answers: Answers, count: int) -> tuple[str, Meanings] | None:
     """Return what a truth value says, of the side in the name or of the first answer."""
     parts = words(path)
-    if set(parts) & AGREES:
-        return None if value != bool(set(parts) & NEGATIVE) else ("truth", {})
+    if set(parts) & (AGREES | DISAGREES):
+        return None if value != bool(set(parts) & DISAGREES) else ("truth", {})
     if count != 2:
         return None
     sides = _sides_in(parts, answers)
-    if not sides and answers is not PAIRED:
+    if not sides and answers.better is None:
         return "truth", {"first": 1 - int(value), "second": int(value)}
     # The first side of a name is the subject: a_better_than_b.
-    side = sides[0] if sides else 0
+    side = sides[0] if sides else answers.better or 0
     at = next((n for n, word in enumerate(parts) if sides and _sides_in((word,), answers)), 0)
-    turns = sum(word in NOT or (word in WORSE and word not in PAIRED.marks) for word in parts)
-    turns += bool(sides) and at > 0 and parts[at - 1] in AGAINST
+    turns = sum(word in NOT or (word in WORSE and word not in SIDES) for word in parts)
+    turns += bool(sides) and at > 0 and parts[at - 1] in OTHERS
     return "truth", {"truth": side if (turns % 2 == 0) == value else 1 - side}
 
 
@@ -192,17 +252,18 @@ def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[
         return None
     if sides and value in (0, 1) and not parts & PLURAL:
         return _of_truth(path, bool(value), answers, count)
-    if parts & (PLURAL | AGREES | ABOUT_THE_ROW) or (parts & SCORE and value >= 0):
+    if parts & (PLURAL | AGREES | DISAGREES | ABOUT_THE_ROW) or (parts & SCORE and value >= 0):
         return None
     found: Meanings = {}
-    if value == int(value) and not parts & STRENGTH:
+    # Beside names of the better and the worse answer, a bare 0 may mean false, unless the name asks for a place.
+    false = answers.better is not None and value == 0 and not parts & PLACED
+    if value == int(value) and not parts & STRENGTH and not false:
         found |= {f"from {base}": int(value) - base for base in (0, 1) if 0 <= value - base < count}
     if count == 2:
         found |= _of_strength(value, parts, answers)
-    meant = sense([word for word in words(path) if word not in PAIRED.marks])
-    # The worst of several answers says little of the best.
+    meant = sense([word for word in words(path) if word not in SIDES])
     if meant < 1 and count > 2:
-        return None
+        return ("number", {f"{way}, {WORST}": place for way, place in found.items()}) if found and meant == -1 else None
     turned = {f"{way}, turned": place if place == TIE else 1 - place for way, place in found.items()}
     found = found if meant == 1 else turned if meant == -1 else found | turned
     # A number beyond the places of three answers is another thing.
@@ -212,20 +273,22 @@ def _of_number(path: Path, value: float, answers: Answers, count: int) -> tuple[
 def _of_strength(value: float, parts: set[str], answers: Answers) -> Meanings:
     """Return what a number says as a strength with a sign, and as a share."""
     found: Meanings = {}
+    by_name = answers.better is not None
+    better = answers.better or 0
     # A fraction is a share, unless the name says that the number is a strength.
-    signed = parts & (SIGNED - {"label", "verdict"} if answers is PAIRED else SIGNED) and not 0 < value < 1
+    signed = parts & (SIGNED - {"label", "verdict"} if by_name else SIGNED) and not 0 < value < 1
     if parts & STRENGTH or signed:
-        first = TIE if value == 0 else 0 if value > 0 else 1
+        first = TIE if value == 0 else better if value > 0 else 1 - better
         found["positive is first"] = first
-        if answers is not PAIRED:
+        if not by_name:
             found["positive is second"] = first if first == TIE else 1 - first
     # Beside names of answers such as A and B, a bare 0 or 1 is a place.
-    soft = parts & SHARED or (answers is PAIRED and isinstance(value, float))
+    soft = parts & SHARED or (by_name and isinstance(value, float))
     whole = value == int(value) and not soft
     if 0 <= value <= 1 and not parts & STRENGTH and not whole:
-        share = TIE if value == 0.5 else int(value < 0.5)
+        share = TIE if value == 0.5 else better if value > 0.5 else 1 - better
         found["share of the first"] = share
-        if answers is not PAIRED:
+        if not by_name:
             found["share of the second"] = share if share == TIE else 1 - share
     return found
 

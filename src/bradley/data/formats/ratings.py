@@ -3,7 +3,6 @@
 The numbers stand in a column for each side, or in a list as long as the answers are many.
 """
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,12 +10,11 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from ..rows import Row, quoted
-from .labels import Answers, Label, Unknown, Verdict, base_of, said_of, scalar, values_of
-from .layout import Family, Layout, Path, at_path, covered, named, words
-from .names import NEUTRAL, VERBS, may_be_second, speaks_against, strange
+from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, values_of
+from .layout import Layout, Path, at_path, named, words
+from .names import NEUTRAL, may_be_second, speaks_against, strange
 from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
-from .ties import is_true, tie_columns
-from .words import BALLOTS, CORRECT, LABEL, LOSER, MEASURES, ORDER, PEOPLE, RANK, SCORE, SHARES, TIE, VOTES, sense
+from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES, TIE, VOTES, sense
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
@@ -24,31 +22,6 @@ MISSING = {-1, -9, -99, -999, -9999}
 """Numbers that mark a missing score."""
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
-
-
-def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path | None = None) -> list[Label]:
-    """Return every column that may be the label of the answers.
-
-    Args:
-        used: columns that hold answers and parts of the prompt.
-        wanted: the column that the user named as the label; other columns are not looked at.
-    """
-    found = []
-    families = [family for family in layout.families if not any(covered(path, used) for path in family.paths)]
-    families += beside_names(layout, answers, used)
-    # A named column with a twin for the other answer is read together with the twin, not as an index.
-    families = [family for family in families if wanted is None or wanted in family.paths]
-    found = [label for family in families if (label := per_side(layout, family, answers, wanted is not None))]
-    # A column that says whether a row is a tie names no side.
-    taken = {path for label in found for path in label.paths} | set(tie_columns(layout, used, answers.stem))
-    for path in layout.columns:
-        if covered(path, used | taken) or (wanted is not None and path[: len(wanted)] != wanted):
-            continue
-        if (label := scalar(layout, path, answers, wanted is not None)) or (
-            label := listed(layout, path, answers, wanted is not None)
-        ):
-            found.append(label)
-    return found
 
 
 def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
@@ -174,7 +147,7 @@ def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = 
         alone: True for a single row of a file whose lists count for the answers.
     """
     if meant == "truth":
-        return _one_hot(values) and (alone or len(values) >= FEWEST_ROWS)
+        return is_one_hot(values) and (alone or len(values) >= FEWEST_ROWS)
     highest = max(entry for value in values for entry in value)
     differ = all(len(set(value)) == len(value) for value in values) and len({sum(value) for value in values}) == 1
     return alone or highest > 2 or (differ and len(values) >= FEWEST_ROWS)
@@ -201,7 +174,7 @@ def numbered(merits: Sequence[float | None]) -> Verdict | None:
     return Verdict(tuple(float(merit) if merit is not None and is_known(merit) else math.nan for merit in merits))
 
 
-def _one_hot(values: Sequence[Sequence[Any]]) -> bool:
+def is_one_hot(values: Sequence[Sequence[Any]]) -> bool:
     """Return True if exactly one number of each list is 1: annotators would agree in some row."""
     return all(sum(map(bool, value)) == 1 for value in values)
 
@@ -216,6 +189,8 @@ def ballots(path: Path, values: Sequence[Sequence[Any]], answers: Answers, aspec
     shown = values_of(Counter(map(str, pooled)))
     if None in said or any(isinstance(entry, bool) for entry in pooled):
         return replace(label, problem=f"{named(path)} has votes that name no side: {shown}")
+    if mixed(said):
+        return replace(label, problem=f"{named(path)} has votes in words, and in numbers too: {shown}")
     if digits and base is None:
         return replace(label, problem=f"{named(path)} may count from 0 or from 1: {shown}", undecided=undecided)
 
@@ -230,7 +205,7 @@ def ballots(path: Path, values: Sequence[Sequence[Any]], answers: Answers, aspec
             if side is None and meant is not None and meant.digit is not None and base is not None:
                 side = meant.digit - base
             if side is None or side >= len(support):
-                return Unknown(quoted(entry), doubt=not isinstance(entry, str))
+                return Unknown(quoted(entry), doubt=meant is not None or not isinstance(entry, str))
             for place in range(len(support)) if side == TIE else [side]:
                 support[place] += 1 / len(support) if side == TIE else 1.0
         return Verdict(tuple(support))
@@ -263,106 +238,6 @@ def kind_of_numbers(
         return "votes"
     # A bare count or weight says nothing of the worth.
     return "scores" if wanted or (told & SCORE and not told & (VOTES - BALLOTS - SCORE)) else ""
-
-
-def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = False) -> Label | None:
-    """Return the label of columns that hold a number for each side."""
-    parts, count = set(family.stem), len(answers.names)
-    if len(family.paths) != count or not answers.names or not _same_marks(family, answers):
-        return None
-    values = [number_of(value) for path in family.paths for value in layout.columns[path] if value not in (None, "")]
-    if not values or any(value is None for value in values):
-        return None
-    # One of two truth values says which side is the worse; of numbers under such a name nothing says the meaning.
-    worse = sense(family.stem) == -1
-    own = [word for word in family.stem if word not in LOSER] + ["winner"] if worse else family.stem
-    meant = kind_of_numbers(own, values, answers.stem, wanted)
-    meant = "" if worse and (meant != "truth" or count > 2) else meant
-    ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
-    aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
-    rows = [
-        [number_of(at_path(row, path)) or 0 for path in family.paths]
-        + [float(is_true(at_path(row, path)) or False) for path in ties]
-        for row in layout.rows
-    ]
-    clear = not speaks_against(family.stem) and not worse and not parts & (MEASURES | VOTES - BALLOTS)
-    clear = clear and (wanted or not strange(family.stem, answers.stem))
-    if not meant and parts & LABEL and family.kind != "digit" and clear:
-        # A number for each side under the name of a label is the share, or the worth, of the side.
-        meant = "votes" if all(min(row) >= 0 and abs(sum(row) - 1) < CLOSE for row in rows) else "scores"
-    # Numbered columns with the name of a label may as well hold the labels of numbered annotators.
-    judges = bool(parts & LABEL) and family.kind == "digit" and meant in ("truth", "") and not _one_hot(rows)
-    judges |= _are_places(family, values) or _of_judges(family)
-    if not meant or judges:
-        problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
-        differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
-        return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
-    outcome = meant == "truth" and bool(parts & LABEL) and count == 2
-    numbers = [value for value in values if value is not None]
-    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
-        return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
-    lowest = min(numbers)
-
-    def read(row: Row) -> Verdict | Unknown | None:
-        found = [number_of(at_path(row, path)) for path in family.paths]
-        if any(number is None for number in found) and count <= 2:
-            return None
-        if any(is_true(at_path(row, path)) for path in ties):
-            return Verdict((0.0,) * count)
-        sign = -1.0 if meant == "ranks" or worse else 1.0
-        known = [number for number in found if number is not None]
-        if is_missing(known, lowest):
-            return Unknown(quoted(known), doubt=True)
-        return numbered([None if number is None else sign * number for number in found])
-
-    def shown(row: Row) -> str:
-        verdict = read(row)
-        if not isinstance(verdict, Verdict) or not outcome:
-            return ""
-        return (
-            "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
-        )
-
-    kind = "choice" if outcome else meant
-    return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
-
-
-def _are_places(family: Family, values: Sequence[Any]) -> bool:
-    """Return True for first_choice, second_choice and the like with whole numbers, which may be places of answers."""
-    whole = all(value == int(value) for value in values) and any(value > 1 for value in values)
-    bare = all(value in (0, 1) for value in values) and not set(family.stem) & VERBS
-    return family.kind == "ordinal" and bool(set(family.stem) & (LABEL | RANK)) and (whole or bare)
-
-
-def _of_judges(family: Family) -> bool:
-    """Return True for names such as judge_1_score, of which the mark counts the judges."""
-    return any(
-        one in PEOPLE and other == mark
-        for mark, path in zip(family.marks, family.paths, strict=True)
-        for one, other in itertools.pairwise(words(path))
-    )
-
-
-def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
-    """Return the columns named after the answers, such as kimi_score beside kimi, for answers without marks."""
-    if answers.marks:
-        return []
-    found: dict[tuple[str, ...], list[Path]] = {}
-    for name in answers.names:
-        own = words(name)
-        for path in layout.columns:
-            rest = tuple(word for word in words(path) if word not in own)
-            if not covered(path, used) and rest and len(words(path)) == len(own) + len(rest):
-                found.setdefault(rest, []).append(path)
-    return [Family(rest, "name", (), tuple(paths)) for rest, paths in found.items() if len(paths) == len(answers.names)]
-
-
-def _same_marks(family: Family, answers: Answers) -> bool:
-    """Return True if the marks of a family are those of the answers, or count the answers from the first on."""
-    if not answers.marks or not family.marks:
-        return family.kind == "name"
-    first = family.marks[0]
-    return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
 
 
 def number_of(value: Any) -> float | None:

@@ -31,6 +31,7 @@ class Reading:
         watch: checks that later rows hold no label that the first rows did not show; None if all labels are read.
         renamed: new name of a column -> name in the file, as the user gave the names.
         against: check that the columns beside the judgment agree with the judgment; None for no check.
+        left_out: columns left out on purpose that hold the verdicts of a judge, in words.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Reading:
     watch: Watch | None = None
     renamed: dict[str, str] = field(default_factory=dict)
     against: Beside | None = None
+    left_out: str = ""
 
     def count(self, row: Row) -> None:
         """Count the label of a row."""
@@ -57,7 +59,12 @@ class Reading:
         Example: `prompt <- instruction + input, answers <- output_1, output_2, better <- label (1: 12, 2: 9)`
         """
         counts = ", ".join(f"{label}: {count:,}" for label, count in sorted(self.counts.items()))
-        parts = [f"{self.rule} ({counts})" if counts and self.rule else self.rule, self._by_hand(), self.beside]
+        parts = [
+            f"{self.rule} ({counts})" if counts and self.rule else self.rule,
+            self._by_hand(),
+            self.beside,
+            self.left_out,
+        ]
         names = self.unread.names()
         return "; ".join(part for part in (*parts, f"not read: {names}" if names else "") if part)
 

@@ -10,6 +10,10 @@ from .messages import is_turns, normal
 
 LONGEST_CHOICE = 24
 """Fewest characters of an answer that does not stand in a question by chance."""
+FEWEST_BLANKS = 2
+"""Fewest blanks of a text that stands in no other text by chance."""
+BEFORE, AFTER = r"(?:^|[\n:>\[\]|({#\"'`=])[ \t]*", r"[.?!]?[ \t]*(?:$|[\n<\[\]|)}\"'`;])"
+"""Signs around a text that stands apart: the end of a line, a label such as `Context:`, and brackets."""
 VERDICT = re.compile(
     r"\W*(?:(?:the|answer|response|output|model|assistant|option|winner|verdict|is|better|best)\W+)*"
     r"(?:[ab12]|left|right|first|second|tie|both|neither)\W*(?:is better|wins|better)?\W*",
@@ -79,6 +83,16 @@ def stands(text: str, whole: str) -> bool:
     if len(text) >= LONGEST_CHOICE or not text.isascii() or not text:
         return True
     return re.search(rf"(?<![0-9A-Za-z]){re.escape(text)}(?![0-9A-Za-z])", whole) is not None
+
+
+def stands_apart(text: str, whole: str) -> bool:
+    """Return True for a text that stands in a whole as a turn, a line or a value of its own.
+
+    A short text under the name of a part, such as context, may be a word of the question by chance.
+    """
+    if len(text) >= LONGEST_CHOICE and text.count(" ") >= FEWEST_BLANKS:
+        return text in whole
+    return text in whole and re.search(rf"{BEFORE}{re.escape(text)}{AFTER}", whole, re.MULTILINE) is not None
 
 
 def repeated(layout: Layout, path: Path, others: Sequence[Path]) -> bool:

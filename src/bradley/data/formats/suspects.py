@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from .judges import verdicts
 from .labels import ABOUT, DETAILS, Answers, Label, side_marks, values_of
 from .layout import LONG, MARKS, Layout, Path, covered, named, words
 from .names import NEUTRAL
@@ -25,10 +26,6 @@ TWO_NUMBERS = re.compile(r"\(?\s*\d+(\.\d+)?\s*(/|:|-|,|;|\||vs\.?|to)\s*\d+(\.\
 """A number for each answer in one text, such as 4/5."""
 
 
-VERDICT = re.compile(r"\[\[\s*(A|B|C|\d|tie)[^\]\[]{0,20}\]\]\W{0,5}\Z", re.IGNORECASE)
-"""A verdict at the end of the text of a judge, such as [[A]]."""
-
-
 def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Label]:
     """Return the columns that may be labels of the answers and have no reading, those with the name of a label first.
 
@@ -41,8 +38,8 @@ def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Lab
         counts = Counter(str(value) for value in told)
         if covered(path, used) or len(counts) < 2:
             continue
-        if verdicts := _verdicts(told):
-            problem = f"{named(path)} holds texts that end in a verdict: {values_of(verdicts)}"
+        if ends := verdicts(told):
+            problem = f"{named(path)} holds texts that end in a verdict: {values_of(ends)}"
             found.append(Label((path,), "choice", None, 0, 0, problem))
             continue
         if not may_judge(path, told, answers):
@@ -53,13 +50,6 @@ def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Lab
         tier = 0 if set(words(path)) & LABEL and len(counts) <= FEW else 2
         found.append(Label((path,), "choice", None, tier, aspects, problem))
     return sorted(found, key=lambda label: label.tier)
-
-
-def _verdicts(values: Sequence[Any]) -> Counter[str]:
-    """Count the verdicts at the end of texts; nothing unless every text is longer than a label, and ends in one."""
-    texts = [value for value in values if isinstance(value, str) and len(value) > LONG]
-    found = [match[0].strip() for text in texts if (match := VERDICT.search(text[-LONG:]))]
-    return Counter(found) if found and len(found) == len(values) and len(set(found)) > 1 else Counter()
 
 
 def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:

@@ -8,7 +8,7 @@ from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
 from .labels import Answers, Label, Unknown, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
-from .words import FILLER, LABEL, NO_WINNER
+from .words import FALSE, FILLER, LABEL, NO_WINNER, TRUE
 
 CLEAR = {
     *("tie", "ties", "tied", "draw", "bothbad", "bothgood", "undecided", "undecidable", "indifferent", "indifference"),
@@ -24,7 +24,6 @@ BESIDE = {
 """Words beside the word for a tie."""
 OPEN = (*NO_WINNER, {"cannot", "decide"}, {"can", "not", "decide"}, {"cannot", "tell"}, {"no", "decision"})
 """Sets of words that say in the name of a column that no answer is better."""
-TRUE, FALSE = {"true", "yes", "1", "1.0", "tie"}, {"false", "no", "0", "0.0", ""}
 
 
 def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
@@ -44,7 +43,7 @@ def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
 def is_true(value: Any) -> bool | None:
     """Return the truth value of a cell, False for an empty one; None for anything else."""
     word = "" if value is None else str(value).strip().lower()
-    return True if word in TRUE else False if word in FALSE else None
+    return True if word in TRUE or word == "tie" else False if word in FALSE or not word else None
 
 
 def tie_columns(layout: Layout, used: set[Path], stem: Collection[str] = ()) -> tuple[Path, ...]:

@@ -19,7 +19,7 @@ from .base import option
 from .layout import LONG, Path
 from .messages import BESIDE, WHAT, WHO, is_message, is_told
 from .parts import differs, is_sentence, may_be_input, may_be_part, may_be_words, named_part, names_language
-from .repeats import LONGEST_CHOICE, compares, stands, strings
+from .repeats import LONGEST_CHOICE, compares, stands, stands_apart, strings
 from .turns import EXTRA
 
 FEWEST_BLANKS = 5
@@ -149,7 +149,7 @@ class Unread:
                 continue
             told = told or Told(result)
             lost |= self._lost(found, told)
-            if not known and not told.holds(key, value):
+            if not known and not told.holds((key,), value):
                 self.seen[key] += 1
                 self.free |= {key} if is_free(value) else set()
         return lost
@@ -159,7 +159,8 @@ class Unread:
         lost = {}
         for path, value, whole, part, name in found:
             # An answer may be JSON with texts inside, and is read as the text that the answer is.
-            read = told.holds(name or path[-1], value) or (isinstance(whole, str) and told.holds(path[-1], whole))
+            names = (*path, name) if name else path
+            read = told.holds(names, value) or (isinstance(whole, str) and told.holds(path, whole))
             if read or _renders(value, told):
                 continue
             column = ".".join(path)
@@ -239,23 +240,31 @@ class Told:
         self.turns = {turn.content.strip() for response in result.responses for turn in response.messages}
         self.turns.update(answer.strip() for answer in self.answers)
 
-    def holds(self, key: str, value: Any) -> bool:
-        """Return True if the model reads every text of a column, whichever answer is judged."""
+    def holds(self, names: Path, value: Any) -> bool:
+        """Return True if the model reads every text of a column, whichever answer is judged.
+
+        Args:
+            names: names above the value.
+        """
         if isinstance(value, Foreign):
             return False
+        # Turns may end with an answer, and repeat the conversation.
+        part = named_part(names) and not _turns(value)
         # A text called context that equals one answer is still no context for the other.
-        as_answer = not (isinstance(value, str) and may_be_part(key))
+        as_answer = not (isinstance(value, str) and may_be_part(names[-1]))
         # An answer may look like a list of texts, and be read as the text that the answer is.
-        if isinstance(value, str) and self._holds(value.strip(), as_answer):
+        if isinstance(value, str) and self._holds(value.strip(), part, as_answer):
             return True
-        return all(self._holds(part.strip(), as_answer) for part in strings(value))
+        return all(self._holds(text.strip(), part, as_answer) for text in strings(value))
 
-    def _holds(self, text: str, as_answer: bool) -> bool:
+    def _holds(self, text: str, part: bool, as_answer: bool) -> bool:
         """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
+        # No word of a question is a context.
+        holds = stands_apart if part else stands
         return (
-            stands(text, self.prompt)
+            holds(text, self.prompt)
             or (as_answer and text in self.turns)
-            or all(stands(text, answer) for answer in self.answers)
+            or all(holds(text, answer) for answer in self.answers)
         )
 
 

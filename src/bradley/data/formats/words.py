@@ -159,6 +159,18 @@ GOOD = {
 BAD = WORSE | {"bad", "neg", "negative", "no", "down", "l"}
 """Words for the better and the worse answer."""
 NOT = {"non", "not", "dis", "un"}
+AGREES = {"agree", "agrees", "agreed", "agreement", "confirm", "confirms", "confirmed"}
+DISAGREES = {"disagree", "disagrees", "disagreed", "disagreement", "disputed", "rejects"}
+"""Words of somebody who looks at the choice of another; of disagreement, false agrees."""
+TRUE = {"true", "yes", "y", "1", "1.0"}
+FALSE = {"false", "no", "n", "0", "0.0"}
+"""Cells that are truth values, in small letters."""
+YES = TRUE | AGREES | {"correct"}
+NO = FALSE | DISAGREES | {"rejected", "wrong", "incorrect"}
+"""Cells that agree or disagree, in small letters."""
+WON = YES | {"win", "won", "wins"}
+LOST = NO | {"loss", "lose", "lost", "loses"}
+"""Cells that say of one answer, such as the first, whether the answer is the better one."""
 WEAK = {"yes", "no", "up", "down", "pos", "neg", "positive", "negative"}
 """Polar words that may as well be the content of the answers, such as an answer that says yes."""
 COMPARED = re.compile(r"(.+?)\s*(>+|<+|=+|~|\u2248|\u227b)\s*([^<>=]+)")

@@ -1,0 +1,154 @@
+"""Labels with a column for each answer: scores, ranks, truth values, votes and outcomes."""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..rows import Row, quoted
+from .labels import Answers, Label, Unknown, Verdict
+from .layout import Family, Layout, Path, at_path, covered, named, words
+from .names import NEUTRAL, VERBS, speaks_against, strange
+from .ratings import CLOSE, is_missing, is_one_hot, kind_of_numbers, missing_marks, number_of, numbered
+from .ties import is_true, tie_columns
+from .words import BALLOTS, CORRECT, LABEL, LOSER, MEASURES, PEOPLE, RANK, VOTES, sense
+
+RATING = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)\s*", re.IGNORECASE)
+"""A rating with the end of the scale, such as 4/10."""
+WORTHS = {
+    **dict.fromkeys(("good", "better", "preferred", "chosen", "winner", "win", "correct", "accepted", "pass"), 1.0),
+    **dict.fromkeys(("bad", "worse", "rejected", "loser", "loss", "lose", "wrong", "incorrect", "fail"), 0.0),
+}
+"""Words about one answer that mean nothing but the better or the worse one."""
+
+
+def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = False) -> Label | None:
+    """Return the label of columns that hold a number for each side."""
+    parts, count = set(family.stem), len(answers.names)
+    if len(family.paths) != count or not answers.names or not _same_marks(family, answers):
+        return None
+    cells = [value for path in family.paths for value in layout.columns[path] if value not in (None, "")]
+    worth = _worth(cells)
+    values = [worth(value) for value in cells]
+    if not values or any(value is None for value in values):
+        return None
+    # One of two truth values says which side is the worse; of numbers under such a name nothing says the meaning.
+    worse = sense(family.stem) == -1
+    own = [word for word in family.stem if word not in LOSER] + ["winner"] if worse else family.stem
+    meant = kind_of_numbers(own, values, answers.stem, wanted)
+    meant = "" if worse and (meant != "truth" or count > 2) else meant
+    ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
+    aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
+    rows = [
+        [worth(at_path(row, path)) or 0 for path in family.paths]
+        + [float(is_true(at_path(row, path)) or False) for path in ties]
+        for row in layout.rows
+    ]
+    clear = not speaks_against(family.stem) and not worse and not parts & (MEASURES | VOTES - BALLOTS)
+    clear = clear and (wanted or not strange(family.stem, answers.stem))
+    if not meant and parts & LABEL and family.kind != "digit" and clear:
+        # A number for each side under the name of a label is the share, or the worth, of the side.
+        meant = "votes" if all(min(row) >= 0 and abs(sum(row) - 1) < CLOSE for row in rows) else "scores"
+    # Numbered columns with the name of a label may as well hold the labels of numbered annotators.
+    judges = bool(parts & LABEL) and family.kind == "digit" and meant in ("truth", "") and not is_one_hot(rows)
+    judges |= _are_places(family, values) or _of_judges(family)
+    if not meant or judges:
+        problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
+        differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
+        return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
+    outcome = meant == "truth" and bool(parts & LABEL) and count == 2
+    numbers = [value for value in values if value is not None]
+    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
+        return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
+    lowest = min(numbers)
+
+    def read(row: Row) -> Verdict | Unknown | None:
+        cells = [at_path(row, path) for path in family.paths]
+        found = [worth(value) for value in cells]
+        if worth is not number_of and (odd := [one for one in cells if one not in (None, "") and worth(one) is None]):
+            return Unknown(quoted(odd[0]), doubt=not isinstance(odd[0], str))
+        if any(number is None for number in found) and count <= 2:
+            return None
+        if any(is_true(at_path(row, path)) for path in ties):
+            return Verdict((0.0,) * count)
+        sign = -1.0 if meant == "ranks" or worse else 1.0
+        known = [number for number in found if number is not None]
+        if is_missing(known, lowest):
+            return Unknown(quoted(known), doubt=True)
+        return numbered([None if number is None else sign * number for number in found])
+
+    def shown(row: Row) -> str:
+        verdict = read(row)
+        if not isinstance(verdict, Verdict) or not outcome:
+            return ""
+        return (
+            "tie" if len(set(verdict.merits)) == 1 else named(family.paths[verdict.merits.index(max(verdict.merits))])
+        )
+
+    kind = "choice" if outcome else meant
+    return Label((*family.paths, *ties), kind, read, 0 if outcome or count > 2 else 1, aspects, shown=shown)
+
+
+def _worth(cells: Sequence[Any]) -> Callable[[Any], float | None]:
+    """Return the function that reads a cell of one side: a number, a rating such as 4/10, or a word such as good.
+
+    Ratings have one scale in all cells, and of words both kinds are among the cells.
+    """
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if not texts or len(texts) < len(cells):
+        return number_of
+    scales = {found[2] if (found := RATING.fullmatch(text)) else "" for text in texts}
+    if len(scales) == 1 and (scale := scales.pop()):
+        return lambda cell: _of_scale(cell, scale)
+    if {_of_word(text) for text in texts} == {0.0, 1.0}:
+        return _of_word
+    return number_of
+
+
+def _of_scale(cell: Any, scale: str) -> float | None:
+    """Return the number of a rating such as 4/10; None for a rating of another scale, and anything else."""
+    found = RATING.fullmatch(cell) if isinstance(cell, str) else None
+    return float(found[1]) if found and found[2] == scale and float(found[1]) <= float(scale) else None
+
+
+def _of_word(cell: Any) -> float | None:
+    """Return 1 for a word of praise, and 0 for the opposite; None for anything else."""
+    return WORTHS.get(cell.strip().lower()) if isinstance(cell, str) else None
+
+
+def _are_places(family: Family, values: Sequence[Any]) -> bool:
+    """Return True for first_choice, second_choice and the like with whole numbers, which may be places of answers."""
+    whole = all(value == int(value) for value in values) and any(value > 1 for value in values)
+    bare = all(value in (0, 1) for value in values) and not set(family.stem) & VERBS
+    return family.kind == "ordinal" and bool(set(family.stem) & (LABEL | RANK)) and (whole or bare)
+
+
+def _of_judges(family: Family) -> bool:
+    """Return True for names such as judge_1_score, of which the mark counts the judges."""
+    return any(
+        one in PEOPLE and other == mark
+        for mark, path in zip(family.marks, family.paths, strict=True)
+        for one, other in itertools.pairwise(words(path))
+    )
+
+
+def beside_names(layout: Layout, answers: Answers, used: set[Path]) -> list[Family]:
+    """Return the columns named after the answers, such as kimi_score beside kimi, for answers without marks."""
+    if answers.marks:
+        return []
+    found: dict[tuple[str, ...], list[Path]] = {}
+    for name in answers.names:
+        own = words(name)
+        for path in layout.columns:
+            rest = tuple(word for word in words(path) if word not in own)
+            if not covered(path, used) and rest and len(words(path)) == len(own) + len(rest):
+                found.setdefault(rest, []).append(path)
+    return [Family(rest, "name", (), tuple(paths)) for rest, paths in found.items() if len(paths) == len(answers.names)]
+
+
+def _same_marks(family: Family, answers: Answers) -> bool:
+    """Return True if the marks of a family are those of the answers, or count the answers from the first on."""
+    if not answers.marks or not family.marks:
+        return family.kind == "name"
+    first = family.marks[0]
+    return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
