@@ -104,8 +104,8 @@ def cpu_seconds() -> float:
 def prepare_bradley(file: str, folder: str, template: str, cache: Path) -> dict[str, Any]:
     """What it took, and the ids of the chosen responses of the first rows."""
     from bradley.config import Data, Render
-    from bradley.data.ahead import Ahead
     from bradley.data.load import load_splits
+    from bradley.data.prefetch import Prefetch
     from bradley.data.render import PROBE, Renderer
     from bradley.data.token_store import build_store
     from bradley.data.tokenizer import load_tokenizer
@@ -113,11 +113,11 @@ def prepare_bradley(file: str, folder: str, template: str, cache: Path) -> dict[
     # An end token would be bradley's alone; a chat template writes its own.
     render = Render(template=template, max_tokens=MAX_TOKENS, over_long="drop", eos="never")
     tokenizer = load_tokenizer(folder)
-    ahead = Ahead(Renderer(tokenizer, render, causal=True))
-    renderer = Renderer(tokenizer, render, causal=True, ahead=ahead)
+    prefetch = Prefetch(Renderer(tokenizer, render, causal=True))
+    renderer = Renderer(tokenizer, render, causal=True, prefetch=prefetch)
     renderer.text(*PROBE)
     clock = Clock()
-    splits = load_splits(Data(train=file, valid_share=0.0), 0, cache=cache, ahead=ahead)
+    splits = load_splits(Data(train=file, valid_share=0.0), 0, cache=cache, prefetch=prefetch)
     loaded = clock.read()["seconds"]
     store = build_store(splits.train, renderer, training=True, cache=cache)
     found = clock.read() | {"loading": loaded}

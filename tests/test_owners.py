@@ -45,7 +45,7 @@ OWNERS: dict[str, set[str]] = {
     # A lock file is the lock's own; `_refuse_foreign_file` looks before.
     "common/lock.py": {"disk"},
     # Each removes what it has made itself, in a folder with a random name.
-    "data/ahead.py": {"tempfile"},
+    "data/prefetch.py": {"tempfile"},
     "data/tokenizer.py": {"tempfile"},
     "data/token_store.py": {"tempfile", "write"},
     "data/table.py": {"tempfile"},

@@ -6,6 +6,66 @@ from bradley.data.rows import RowPlace
 from bradley.records import Comparison
 
 GOOD, BAD = "Put the box on a shelf and close it well.", "Nobody can say, so leave it as it is."
+AGAINST = [
+    *(
+        {"winner": word}
+        for word in ("rejected", "Rejected", "rejected_response", "rejected wins", "chosen is worse", BAD)
+    ),
+    *(
+        {"label": value}
+        for value in (
+            False,
+            0,
+            "0",
+            0.0,
+            "I prefer B",
+            "I think the second one is better",
+            ["rejected"],
+            "rejected>chosen",
+            "chosen < rejected",
+            "B",
+            "[[B]]",
+            2,
+        )
+    ),
+    *({"preference": value} for value in (-1, 0.1, 0.5, "0.2", "tie", {"chosen": 0.1, "rejected": 0.9})),
+    *({"chosen_is_better": False}, {"rejected_is_better": True}, {"winner_is_rejected": True}, {"result": "loss"}),
+    *({"chosen_votes": 0, "rejected_votes": 3}, {"chosen_rank": 2, "rejected_rank": 1}, {"overall": -2}),
+    *({"ranking": ["rejected", "chosen"]}, {"rank": [2, 1]}, {"scores": [1, 5]}, {"preferred_over_chosen": True}),
+    *(
+        {"annotations": [{"label": "rejected"}]},
+        {"agree": False},
+        {"disagree": True},
+        {"is_tie": 1},
+        {"both_bad": True},
+    ),
+    {"winner": "m2", "chosen_model": "m1", "rejected_model": "m2"},
+]
+"""Columns beside a chosen and a rejected answer that agree with every row."""
+FOR = [
+    *({"winner": word} for word in ("chosen", "chosen wins", "rejected is worse", "A", GOOD)),
+    *({"label": value} for value in (True, ["chosen"], "chosen>rejected", 1, "math", "I prefer A", "A better plan")),
+    *({name: 0} for name in ("winner", "best_index", "chosen_position")),
+    *({"preference": value} for value in (1, 3, 0.9, "0.8", {"chosen": 0.9, "rejected": 0.1})),
+    *({"chosen_is_better": True}, {"rejected_is_worse": True}, {"rejected_is_better": False}, {"result": "win"}),
+    *({"chosen_votes": 3, "rejected_votes": 0}, {"chosen_rank": 1, "rejected_rank": 2}, {"overall": 4}),
+    *({"ranking": ["chosen", "rejected"]}, {"rank": [1, 2]}, {"scores": [5, 1]}, {"preferred_over_rejected": True}),
+    *(
+        {"annotations": [{"label": "chosen"}]},
+        {"agree": True},
+        {"disagree": False},
+        {"is_tie": 0},
+        {"loser": "rejected"},
+    ),
+    *({"chosen_score": 1, "rejected_score": 4}, {"token_counts": [3, 90]}, {"preference_strength": 2}, {"score": -3.0}),
+    *(
+        {"winner": "m1", "chosen_model": "m1", "rejected_model": "m2"},
+        {"label": float("nan")},
+        {"votes_label": 10**401},
+    ),
+    *({"gold_answer": "B"}, {"gold_answer": "42"}, {"result": "17"}, {"target_answer": 2}),
+]
+"""Columns that contradict every row."""
 MARKS = [("a", "b"), ("A", "B"), ("1", "2"), ("0", "1"), ("left", "right"), ("first", "second"), ("x", "y")]
 STEMS = [
     "response_{}",

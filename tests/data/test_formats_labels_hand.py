@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
-from tests.data.labelled_rows import BAD, GOOD, read
-from tests.data.test_formats_labels_beside import AGAINST, FOR
+from tests.data.labelled_rows import AGAINST, BAD, FOR, GOOD, read
 
 ANSWERS = [("response_a", "response_b"), ("left_reply", "right_reply"), ("output_1", "output_2"), ("one", "two")]
 NAMES = [

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bradley.data import skeleton
 from bradley.data.chat_template import TEMPLATES, ChatTemplate
 
+pytestmark = pytest.mark.transformers
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}
 FILES = sorted((Path(__file__).parent / "templates").glob("*.jinja"))
 LOOP = "{% for m in messages %}BODY{% endfor %}"

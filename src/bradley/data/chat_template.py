@@ -13,7 +13,9 @@ from typing import Any
 
 from ..common.json_files import read_bytes
 from ..common.text import nearest
+from ..config import Render
 from ..errors import CheckpointError, UserError
+from ..records import Message
 from .rows import on_one_line, quoted
 from .sandbox import compiled, rendered
 from .skeleton import Skeletons
@@ -27,6 +29,17 @@ MOST_BYTES = 2**24
 """Largest template file; real templates take kilobytes."""
 RESERVED = ("messages", "add_generation_prompt", CLOCK)
 """Template variables closed to settings and rows."""
+
+
+MARKERS = {
+    "user": "\n\nHuman: ",
+    "assistant": "\n\nAssistant: ",
+    "system": "\n\nSystem: ",
+    "tool": "\n\nTool: ",
+    "text": "",
+}
+
+"""Texts before the turns of a transcript, as `raw` writes these."""
 
 
 class ChatTemplate:
@@ -137,6 +150,28 @@ def tool_template_text(tokenizer: Any, template: str) -> str | None:
     if template != "tokenizer" or not isinstance(own, dict) or "tool_use" not in own:
         return None
     return str(own["tool_use"])
+
+
+def check_expressible(template: str | None, settings: Render) -> None:
+    """Raise `UserError` for settings without a place in the template."""
+    name = settings.template
+    if template is None and (settings.template_kwargs or settings.date):
+        what = "template_kwargs" if settings.template_kwargs else "date"
+        raise UserError(f"render.{what} is given with render.template raw, which takes none", "leave one of them out")
+    if settings.system_prompt and template == TEMPLATES["assistant_only"]:
+        raise UserError(
+            f"render.system_prompt has no effect with render.template {name}, which writes no system turn",
+            "leave one of them out",
+        )
+    if reserved := [key for key in RESERVED if key in settings.template_kwargs]:
+        raise UserError(f"render.template_kwargs.{reserved[0]} is not for settings to give", "leave it out")
+
+
+def transcript(prompt: Sequence[Message], response: Sequence[Message]) -> str:
+    """Write the text of `raw`: turns after markers, plain text unchanged."""
+    turns = "".join(MARKERS[message.role] + message.content for message in (*prompt, *response))
+    opens = not response and prompt and prompt[-1].role != "text"
+    return turns + "\n\nAssistant:" if opens else turns
 
 
 def frozen_clock(day: str) -> Callable[[str], str]:

@@ -23,6 +23,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from ..common.model_files import COPY, library_errors
+from ..errors import DataError
+from ..records import Message
 
 Ids = list[int]
 FAILS = f"{COPY}, or name another tokenizer with model.tokenizer"
@@ -213,6 +215,29 @@ class Encoder:
         # Searching all texts for every special token would cost more than a cut saves; a missed cut changes no id.
         first = next((group[0] for group in groups if group), "")
         return [cut for cut in self._cuts if cut in first]
+
+
+def given_ids(messages: Iterable[Message], size: int) -> Ids:
+    """Parse token ids written as decimal numbers in the contents of messages.
+
+    Args:
+        messages: turns of the role `ids`.
+        size: number of tokens in the vocabulary.
+
+    Raises:
+        DataError: a word is no whole number, or a number outside of the vocabulary.
+    """
+    try:
+        ids = [int(word) for message in messages for word in message.content.split()]
+    except ValueError as error:
+        raise DataError(f"token ids must be whole numbers: {error}", "correct the row") from error
+    # An id outside of the vocabulary would crash the embedding on a CPU, and stop a GPU with an unclear error.
+    if wrong := [id for id in ids if not 0 <= id < size]:
+        raise DataError(
+            f"token id {wrong[0]} is outside of the tokenizer's vocabulary of {size}",
+            "name the tokenizer that made the ids with model.tokenizer",
+        )
+    return ids
 
 
 def split_head(texts: Sequence[str], cuts: Sequence[str], seams: bool = False) -> list[str]:

@@ -17,12 +17,12 @@ from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison, Rejected
-from .ahead import Ahead
 from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, Reading, choose_format, convert_rows, idle_settings
 from .judges import gather, whose
+from .prefetch import Prefetch
 from .report import SplitReport
 from .row_cache import Cache, Inputs, read_rows, reading_settings
 from .rows import Row, RowPlace
@@ -70,7 +70,7 @@ def load_splits(
     strict: bool = True,
     cache: Cache = "default",
     console: Console | None = None,
-    ahead: Ahead | None = None,
+    prefetch: Prefetch | None = None,
 ) -> Splits:
     """Read, mix, split, filter, cap, group and sample the data named by the settings; `seed` fixes every random choice.
 
@@ -80,7 +80,7 @@ def load_splits(
         strict: True to raise an error for too many unusable rows; False to leave this to the report.
         cache: folder of rows read before, see `row_cache`: the folder of token stores by default; None for no cache.
         console: shows rows and rate while reading; None for no output.
-        ahead: encodes comparisons while further rows are read; None for reading alone.
+        prefetch: encodes comparisons while further rows are read; None for reading alone.
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
@@ -101,16 +101,16 @@ def load_splits(
     known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
     check_of_sources(data, {*wanted, *known})
     # Rows left out by a limit or a mixture would be encoded for nothing.
-    ahead = None if data.limit or data.mix else ahead
+    prefetch = None if data.limit or data.mix else prefetch
     try:
         splits = {
-            name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"), ahead)
+            name: _read(name, sources, given.get(name), data, seed, cache, console or Console("quiet"), prefetch)
             for name, sources in wanted.items()
             if given.get(name) is not None or as_list(sources) or name in ("train", *data.eval_sets)
         }
     finally:
-        if ahead is not None:
-            ahead.finish()
+        if prefetch is not None:
+            prefetch.finish()
     faulty = [FileFaults(**file) for split in splits.values() for file in split.account.faulty]
     if data.faulty == "error" and faulty:
         raise faults_error(faulty)
@@ -163,7 +163,7 @@ def _read(
     seed: int,
     cache: Cache,
     console: Console,
-    ahead: Ahead | None,
+    prefetch: Prefetch | None,
 ) -> _Split:
     """Read the rows of a split from memory, from synthetic preferences, from files or from the cache."""
     parts = as_list(sources)
@@ -175,14 +175,14 @@ def _read(
         with console.counting(f"reading {name}", "rows") as count:
             if composed:
                 place = RowPlace(SYNTHETIC, "synthetic", settings=data.of_source(SYNTHETIC, name))
-                _add(table, report, enumerate(_compose(data, seed), start=1), place, ahead)
+                _add(table, report, enumerate(_compose(data, seed), start=1), place, prefetch)
             elif rows is not None:
                 place = RowPlace(f"{name} rows", name, settings=reading.of_source(name))
-                _add(table, report, count(numbered(rows, f"{name} rows")), place, ahead)
+                _add(table, report, count(numbered(rows, f"{name} rows")), place, prefetch)
             for source, part in found:
                 own = reading.of_source(source.given, source.name, name)
                 read = count((source.counting or source.rows)(text_columns(own.columns_of())))
-                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), ahead, part)
+                _add(table, report, read, RowPlace(source.name, source.stem, settings=own), prefetch, part)
                 report.sources[-1] |= {"part": source.given, "sha256": source.digest()}
 
     table, report = read_rows(Inputs(name, found, rows, data), fill, cache, console.warn)
@@ -208,14 +208,14 @@ def _add(
     account: SplitReport,
     rows: Numbered,
     place: RowPlace,
-    ahead: Ahead | None,
+    prefetch: Prefetch | None,
     part: int = 0,
 ) -> None:
     """Convert rows; add comparisons to the table, and the other rows to the report."""
     data, faults = place.settings, FileFaults(place.name)
     reading, rows = choose_format(rows, place, count_faults=True)
     try:
-        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults, ahead)
+        _sort(pool, account, _Noted(rows, reading.format), reading, place, part, faults, prefetch)
     except DataError as error:
         # The reader itself failed, and no later row can be read: the faults found until then are told as well.
         if not faults.count or data.faulty == "drop":
@@ -240,7 +240,7 @@ def _sort(
     place: RowPlace,
     part: int,
     faults: FileFaults,
-    ahead: Ahead | None,
+    prefetch: Prefetch | None,
 ) -> None:
     """Convert each row, and add the result to the table, to the report or to the faulty rows."""
     before = len(pool)
@@ -249,8 +249,8 @@ def _sort(
         faults.rows += 1
         if isinstance(result, Comparison):
             line = pool.add(result, part, rows.own)
-            if ahead is not None:
-                ahead.add(line)
+            if prefetch is not None:
+                prefetch.add(line)
         elif isinstance(result, Faulty):
             account.reject(replace(result, reason=faults.add(result)), place.name)
             # A file without a usable row has another shape: its other million rows would say nothing new.

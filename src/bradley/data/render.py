@@ -13,13 +13,22 @@ from typing import Any, NamedTuple
 
 from ..common.text import one_line
 from ..config import Render
-from ..errors import BradleyError, CheckpointError, DataError, UserError
+from ..errors import BradleyError, CheckpointError, DataError
 from ..records import Comparison, Message
-from .ahead import Ahead, Encoded
-from .chat_template import RESERVED, TEMPLATES, ChatTemplate, template_text, tool_template_text, turn
+from .chat_template import (
+    RESERVED,
+    TEMPLATES,
+    ChatTemplate,
+    check_expressible,
+    template_text,
+    tool_template_text,
+    transcript,
+    turn,
+)
 from .dropped import Parts, parts_of
-from .encoder import READERS, Encoder, Ids, in_own_threads
+from .encoder import READERS, Encoder, Ids, given_ids, in_own_threads
 from .encoder import common_prefix as common_prefix
+from .prefetch import Encoded, Prefetch
 from .special_tokens import Piece, SpecialTokens, free_mark, messages_of, unmarked
 
 Turns = tuple[Message, ...]
@@ -28,13 +37,6 @@ Chunk = Sequence[Comparison]
 HINT = "give another template with render.template"
 REFUSES = "the chat template refuses a conversation with the roles"
 PROBE = (Message("user", "Yes?"),), (Message("assistant", "Yes."),)
-MARKERS = {
-    "user": "\n\nHuman: ",
-    "assistant": "\n\nAssistant: ",
-    "system": "\n\nSystem: ",
-    "tool": "\n\nTool: ",
-    "text": "",
-}
 
 
 class Rendered(NamedTuple):
@@ -59,7 +61,7 @@ class Written(NamedTuple):
     Attributes:
         texts: rendering of each response with the prompt, then of the prompt alone; empty for token ids.
         special: True for a comparison of token ids, or with possible control tokens.
-        rows: ids of the texts, if encoded ahead.
+        rows: ids of the texts, if prefetched.
     """
 
     texts: list[str]
@@ -94,7 +96,7 @@ class Renderer:
         causal: True for a decoder, scored at the last token; False for an encoder, scored at the first.
         tool_template: Jinja text for conversations with tools; None for the tokenizer's own `tool_use`, or without it
             for the same template.
-        ahead: comparisons encoded while rows were read, by a renderer of the same tokenizer and settings.
+        prefetch: comparisons encoded while rows were read, by a renderer of the same tokenizer and settings.
 
     Raises:
         CheckpointError: `template = "tokenizer"` on a tokenizer without a chat template, or no end token for `eos =
@@ -110,10 +112,10 @@ class Renderer:
         *,
         causal: bool,
         tool_template: str | None = None,
-        ahead: Ahead | None = None,
+        prefetch: Prefetch | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.ahead = ahead
+        self.prefetch = prefetch
         self.settings = settings
         self.causal = causal
         self.template = template_text(tokenizer, settings.template)
@@ -157,7 +159,7 @@ class Renderer:
     def _text(self, prompt: Turns, response: Turns, args: Args, with_tools: bool | None) -> str:
         """Render as `text`, by the template for conversations with or without tools; None chooses by `args`."""
         if any(message.role == "ids" for message in (*prompt, *response)):
-            return str(self.tokenizer.decode(self._parsed((*prompt, *response))))
+            return str(self.tokenizer.decode(given_ids((*prompt, *response), self._size)))
         prompt = self._with_system(prompt, response)
         # `raw` and named templates would drop tools and tool calls without a word, and the model would score half a
         # conversation.
@@ -262,7 +264,7 @@ class Renderer:
 
     def _tried(self, comparison: Comparison) -> tuple[Written, Parts] | DataError:
         """Render the texts of a comparison, and find what the template drops; return a refusal."""
-        if self.ahead is not None and (known := self.ahead.pop(comparison)) is not None:
+        if self.prefetch is not None and (known := self.prefetch.pop(comparison)) is not None:
             return Written([], special=False, rows=known.rows), known.parts
         try:
             written = self._written(comparison)
@@ -307,7 +309,7 @@ class Renderer:
         ]
 
     def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded | None]:
-        """Render and encode comparisons for `Ahead`; None for a refusal, token ids or possible control tokens.
+        """Render and encode comparisons for `Prefetch`; None for a refusal, token ids or possible control tokens.
 
         Raises:
             UserError: as `text`.
@@ -376,25 +378,11 @@ class Renderer:
                 raise DataError("mixes token ids with texts", "give either for the whole row")
             if comparison.template_args or self._system:
                 raise DataError("is made of token ids, to which no template argument and no system turn can be added")
-            prompt = self._parsed(comparison.prompt)
-            ids = [prompt + self._parsed(response.messages) for response in comparison.responses]
+            prompt = given_ids(comparison.prompt, self._size)
+            ids = [prompt + given_ids(response.messages, self._size) for response in comparison.responses]
         except DataError as error:
             raise DataError(f"comparison {comparison.id}: {error.message}", error.hint) from error
         return Rendered(ids, len(prompt), 1 if prompt and prompt[0] in self.starts else 0)
-
-    def _parsed(self, messages: Turns) -> Ids:
-        """Parse token ids written as decimal numbers, and check the range."""
-        try:
-            ids = [int(word) for message in messages for word in message.content.split()]
-        except ValueError as error:
-            raise DataError(f"token ids must be whole numbers: {error}", "correct the row") from error
-        # An id outside of the vocabulary would crash the embedding on a CPU, and stop a GPU with an unclear error.
-        if wrong := [id for id in ids if not 0 <= id < self._size]:
-            raise DataError(
-                f"token id {wrong[0]} is outside of the tokenizer's vocabulary of {self._size}",
-                "name the tokenizer that made the ids with model.tokenizer",
-            )
-        return ids
 
     def pooled_place(self, ids: Sequence[int]) -> int:
         """Return the place of the scored token: the last for a causal model, the first for an encoder."""
@@ -403,28 +391,6 @@ class Renderer:
     def pooled_token(self, ids: Sequence[int]) -> str:
         """Return the scored token as text."""
         return repr(self.tokenizer.decode([ids[self.pooled_place(ids)]]))
-
-
-def check_expressible(template: str | None, settings: Render) -> None:
-    """Raise `UserError` for settings without a place in the template."""
-    name = settings.template
-    if template is None and (settings.template_kwargs or settings.date):
-        what = "template_kwargs" if settings.template_kwargs else "date"
-        raise UserError(f"render.{what} is given with render.template raw, which takes none", "leave one of them out")
-    if settings.system_prompt and template == TEMPLATES["assistant_only"]:
-        raise UserError(
-            f"render.system_prompt has no effect with render.template {name}, which writes no system turn",
-            "leave one of them out",
-        )
-    if reserved := [key for key in RESERVED if key in settings.template_kwargs]:
-        raise UserError(f"render.template_kwargs.{reserved[0]} is not for settings to give", "leave it out")
-
-
-def transcript(prompt: Turns, response: Turns) -> str:
-    """Write the text of `raw`: turns after markers, plain text unchanged."""
-    turns = "".join(MARKERS[message.role] + message.content for message in (*prompt, *response))
-    opens = not response and prompt and prompt[-1].role != "text"
-    return turns + "\n\nAssistant:" if opens else turns
 
 
 def _as_turn(message: Message, plain_role: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..common.text import one_line
-from ..data.chat_template import CALL, CLOCK, frozen_clock, without_clock
+from ..data.chat_template import CALL, CLOCK, MARKERS, frozen_clock, without_clock
 from ..data.encoder import common_prefix
-from ..data.render import MARKERS, Renderer
+from ..data.render import Renderer
 from ..errors import CheckpointError, UserError
 
 Turns = Sequence[Mapping[str, str]]

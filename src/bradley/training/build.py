@@ -13,11 +13,11 @@ from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
 from ..config import Config
-from ..data.ahead import Ahead
 from ..data.dropped import check_unread
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
 from ..data.plan import Plan, make_plan
+from ..data.prefetch import Prefetch
 from ..data.render import Renderer
 from ..data.table import Selection
 from ..data.token_cache import default_cache as default_cache
@@ -53,7 +53,7 @@ class LoadedData(NamedTuple):
 
     splits: Splits
     tokenizer: Any
-    ahead: Ahead | None
+    prefetch: Prefetch | None
 
 
 class BuiltModel(NamedTuple):
@@ -167,12 +167,12 @@ def load(config: Config, rows: dict[str, Any], cache: Path | None = None, consol
     # `model.tokenizer = "train"` learns a tokenizer from the training texts, and these come first.
     tokenizer = None if config.model.tokenizer == "train" else make_tokenizer(config.model, ())
     # An end token, the only thing that depends on the kind of the model, is added to the ids later.
-    ahead = None if tokenizer is None else Ahead(Renderer(tokenizer, config.render, causal=False))
-    splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console, ahead=ahead)
+    prefetch = None if tokenizer is None else Prefetch(Renderer(tokenizer, config.render, causal=False))
+    splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console, prefetch=prefetch)
     check_selection(config, splits)
     if tokenizer is None:
         tokenizer = make_tokenizer(config.model, splits.train)
-    return LoadedData(splits, tokenizer, ahead)
+    return LoadedData(splits, tokenizer, prefetch)
 
 
 def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.device) -> BuiltModel:
@@ -183,7 +183,7 @@ def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.d
     """
     # The optimizer comes last: the strategy may replace the weights by shards, and the optimizer must hold the shards.
     built, strategy = build_strategy(group, config, data.tokenizer, device)
-    renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal, ahead=data.ahead)
+    renderer = Renderer(data.tokenizer, config.render, causal=built.model.causal, prefetch=data.prefetch)
     check_positions(built.model.network, config.render.max_tokens)
     return BuiltModel(built, strategy, renderer, make_optimizer(built.model, config.optim))
 
@@ -211,8 +211,8 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
         test = store(splits.test, training=False) if splits.test else None
         for name, split in {**evals, **({"test": test} if test else {})}.items():
             check_unread(config.render.max_unread, name, split.ledger.unread)
-    # What was encoded ahead and left out by a policy would stay in memory during the training.
-    renderer.ahead = None
+    # What was prefetched and left out by a policy would stay in memory during the training.
+    renderer.prefetch = None
     # Every set is checked now: a comparison above the budget in the test set would otherwise end the run at the end.
     limit = limit_for(built.model, config.train.micro_batch_tokens, config.train.micro_batch_comparisons)
     for split in (*evals.values(), *([test] if test else [])):

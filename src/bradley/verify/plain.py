@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..common.model_files import COPY, library_errors
-from ..data.render import transcript
+from ..data.chat_template import transcript
 from ..data.tokenizer import locate
 from ..model.folder.parity import written_ids
 from ..model.network import load_config

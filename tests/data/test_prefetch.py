@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bradley.config import Data, Render
-from bradley.data import ahead as module
-from bradley.data.ahead import Ahead
+from bradley.data import prefetch as module
 from bradley.data.load import load_splits
+from bradley.data.prefetch import Prefetch
 from bradley.data.render import Renderer
 from bradley.data.table import encode
 from bradley.data.token_store import ARRAYS, build_store
@@ -44,10 +44,10 @@ def small_chunks(monkeypatch):
 
 
 def renderers(template, tokenizer):
-    """(Ahead, renderer that asks it, renderer that does not)."""
+    """(Prefetch, renderer that asks it, renderer that does not)."""
     settings = Render(template=template, max_tokens=64)
-    ahead = Ahead(Renderer(tokenizer, settings, causal=False))
-    return ahead, *(Renderer(tokenizer, settings, causal=True, ahead=each) for each in (ahead, None))
+    prefetch = Prefetch(Renderer(tokenizer, settings, causal=False))
+    return prefetch, *(Renderer(tokenizer, settings, causal=True, prefetch=each) for each in (prefetch, None))
 
 
 def waited(rows):
@@ -68,23 +68,23 @@ NAMES += ["segments", "first_response", "first_judgment"]
 @pytest.mark.parametrize("template", ["tokenizer", "raw"])
 def test_the_store_is_the_same(template):
     tokenizer = chat_tokenizer() if template == "tokenizer" else plain_tokenizer()
-    ahead, asking, alone = renderers(template, tokenizer)
-    splits = load_splits(Data(valid_share=0.2), 0, train=waited(ROWS), cache=None, ahead=ahead)
-    assert len(ahead._kept) > 20
+    prefetch, asking, alone = renderers(template, tokenizer)
+    splits = load_splits(Data(valid_share=0.2), 0, train=waited(ROWS), cache=None, prefetch=prefetch)
+    assert len(prefetch._kept) > 20
     for rows, training in ((splits.train, True), (splits.evals["valid"], False)):
         assert same(build_store(rows, asking, training=training), build_store(rows, alone, training=training))
-    assert not ahead._kept
+    assert not prefetch._kept
 
 
 def test_a_copy_that_is_killed_costs_nothing_but_time():
-    ahead, asking, alone = renderers("tokenizer", chat_tokenizer())
+    prefetch, asking, alone = renderers("tokenizer", chat_tokenizer())
     splits = load_splits(Data(valid_share=0.0), 0, train=ROWS, cache=None)
     for place, comparison in enumerate(splits.train):
-        ahead.add(encode(comparison))
-        if ahead._copy is not None and place == 100:
-            os.kill(ahead._copy.pid, signal.SIGKILL)
+        prefetch.add(encode(comparison))
+        if prefetch._copy is not None and place == 100:
+            os.kill(prefetch._copy.pid, signal.SIGKILL)
         time.sleep(0.001)
-    ahead.finish()
+    prefetch.finish()
     assert same(build_store(splits.train, asking, training=True), build_store(splits.train, alone, training=True))
 
 
@@ -93,27 +93,27 @@ def test_a_full_disk_costs_nothing_but_time(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    ahead, asking, alone = renderers("tokenizer", chat_tokenizer())
-    splits = load_splits(Data(valid_share=0.0), 0, train=waited(ROWS), cache=None, ahead=ahead)
-    assert not ahead._kept
+    prefetch, asking, alone = renderers("tokenizer", chat_tokenizer())
+    splits = load_splits(Data(valid_share=0.0), 0, train=waited(ROWS), cache=None, prefetch=prefetch)
+    assert not prefetch._kept
     assert same(build_store(splits.train, asking, training=True), build_store(splits.train, alone, training=True))
 
 
 def test_no_process_is_left():
-    ahead, *_ = renderers("tokenizer", chat_tokenizer())
+    prefetch, *_ = renderers("tokenizer", chat_tokenizer())
 
     def broken():
         yield from waited(ROWS[:60])
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        load_splits(Data(valid_share=0.0), 0, train=broken(), cache=None, ahead=ahead)
-    assert ahead._seen == 60 and ahead._copy is None
+        load_splits(Data(valid_share=0.0), 0, train=broken(), cache=None, prefetch=prefetch)
+    assert prefetch._seen == 60 and prefetch._copy is None
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
 
 def test_rows_left_out_by_a_limit_are_not_encoded():
-    ahead, *_ = renderers("tokenizer", chat_tokenizer())
-    load_splits(Data(valid_share=0.0, limit=20), 0, train=ROWS, cache=None, ahead=ahead)
-    assert ahead._seen == 0
+    prefetch, *_ = renderers("tokenizer", chat_tokenizer())
+    load_splits(Data(valid_share=0.0, limit=20), 0, train=ROWS, cache=None, prefetch=prefetch)
+    assert prefetch._seen == 0

@@ -11,7 +11,7 @@ import tempfile
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..common.processes import Forked, forked
 from ..errors import BradleyError
@@ -19,9 +19,6 @@ from ..records import Comparison
 from .dropped import Parts
 from .encoder import Ids, in_own_threads
 from .table import decode
-
-if TYPE_CHECKING:
-    from .render import Renderer
 
 CHUNK = 512
 """Comparisons encoded in one go."""
@@ -46,6 +43,13 @@ class Encoded(NamedTuple):
     parts: Parts
 
 
+class Encodes(Protocol):
+    """Renderer of comparisons."""
+
+    def encode(self, comparisons: Sequence[Comparison]) -> list[Encoded | None]:
+        """Encode comparisons; None for a comparison that needs more than the usual path."""
+
+
 class _Place(NamedTuple):
     """Place of the ids of a comparison in the temporary file: first token, tokens of each row, parts."""
 
@@ -54,21 +58,21 @@ class _Place(NamedTuple):
     parts: Parts
 
 
-class Ahead:
+class Prefetch:
     """Comparisons encoded ahead, each given out once.
 
     Args:
-        renderer: renders and encodes.
+        renderer: renders and encodes, as `render.Renderer`.
 
     Example:
-        ahead = Ahead(renderer)
+        prefetch = Prefetch(renderer)
         for comparison in comparisons:
-            ahead.add(table.encode(comparison))
-        ahead.finish()
-        ahead.pop(comparisons[0])  # Encoded, or None
+            prefetch.add(table.encode(comparison))
+        prefetch.finish()
+        prefetch.pop(comparisons[0])  # Encoded, or None
     """
 
-    def __init__(self, renderer: "Renderer") -> None:
+    def __init__(self, renderer: Encodes) -> None:
         self._renderer = renderer
         self._filling: list[bytes] = []
         self._ready: list[bytes] = []
@@ -159,7 +163,6 @@ class Ahead:
         """Write the ids of a chunk to the file from token `start` on; return the places and the next token."""
         tokens, found = array("I"), {}
         for comparison, encoded in zip(chunk, self._renderer.encode(chunk), strict=True):
-            # None for a comparison that needs more than the usual path.
             if encoded is not None:
                 found[_key(comparison)] = _Place(start + len(tokens), list(map(len, encoded.rows)), encoded.parts)
                 for row in encoded.rows:
