@@ -70,7 +70,7 @@ PLAIN_NAMES = """
     prompts labelled preference reading detection refusals unread choice suspects watch ties orders turned raters
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows faults judges table columns filters split token_report chat_template special_tokens tokenizer encoder
-    render truncate dropped lengths prefetch
+    render truncate dropped lengths prefetch copies word_ids row_info
     parquet_rows arrow_rows token_store token_cache row_cache sandbox micro_batches plan schedule synthetic preview
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst

@@ -66,7 +66,7 @@ def said(content="", **extra):
 
 def parts(made, row):
     """The parts of a comparison by the path of the token store."""
-    ((_, (outcome,)),) = made.stream([[row]])
+    (outcome,) = made.outcomes([row])
     return outcome.parts
 
 
@@ -243,7 +243,7 @@ def test_plain_texts_that_meet_without_white_space_are_counted_with_raw(prompt, 
     row = Comparison("c", "k", turns, answers, (Judgment(0, 1),))
     ledger = Ledger()
     made = renderer(CHAT, template="raw")
-    ((chunk, outcomes),) = made.stream([[row]])
+    chunk, outcomes = [row], made.outcomes([row])
     fit(chunk[0], outcomes[0], made.settings, True, ledger)
     assert ledger.causes.get("glued", {"comparisons": 0})["comparisons"] == glued
     assert bool(glued) == any("glued: prompt and response meet" in line for line in describe_ledger("train", ledger))
@@ -312,7 +312,7 @@ def test_every_text_stands_in_what_the_model_reads_or_is_counted(conversation, m
     responses = (Response((chosen,)), Response((rejected,)))
     row = Comparison("c", prompt_key(prompt), prompt, responses, (Judgment(0, 1),), template_args=args)
     ledger = Ledger()
-    ((_, (outcome,)),) = made.stream([[row]])
+    (outcome,) = made.outcomes([row])
     fitted = fit(row, outcome, made.settings, True, ledger)
     if fitted is None:
         assert ledger.dropped + len(ledger.stops) == 1  # left out, or told before the run stops

@@ -40,7 +40,7 @@ def plain_tokenizer():
 def small_chunks(monkeypatch):
     for name, value in {"CHUNK": 8, "FIRST": 8, "LOOK": 1}.items():
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(module, "cores", lambda: 2)
 
 
 def renderers(template, tokenizer):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bradley.common import disk
 from bradley.config import Render
-from bradley.data import token_cache
+from bradley.data import token_cache, token_store
 from bradley.data.render import Renderer
 from bradley.data.token_store import ARRAYS, FILES, build_store
 from bradley.errors import DiskError, RunFolderError
@@ -235,15 +235,15 @@ def in_process(work):
 def hangs(cache, rows):
     """A process that never ends the making of an entry; returned once all files are filled."""
     reader, writer = os.pipe()
-    usual = Renderer.stream
+    usual = token_store._write
 
-    def stream(self, chunks):
-        yield from usual(self, chunks)
+    def write(*given):
+        usual(*given)
         os.write(writer, b"x")
         time.sleep(60)
 
     def work():
-        Renderer.stream = stream
+        token_store._write = write
         return cached(cache, rows)
 
     process = in_process(work)
@@ -268,15 +268,15 @@ def test_a_killed_builder_is_swept_by_the_next_and_a_living_one_is_not(tmp_path,
 
 def test_a_second_builder_waits_and_reads_what_the_first_made(tmp_path, monkeypatch):
     cache, started, go = tmp_path / "cache", threading.Event(), threading.Event()
-    rendered, usual = [], Renderer.stream
+    rendered, usual = [], Renderer.outcomes
 
-    def stream(self, chunks):
+    def outcomes(self, chunk):
         rendered.append(threading.current_thread().name)
         started.set()
         go.wait(30)
-        return usual(self, chunks)
+        return usual(self, chunk)
 
-    monkeypatch.setattr(Renderer, "stream", stream)
+    monkeypatch.setattr(Renderer, "outcomes", outcomes)
     first = threading.Thread(target=cached, args=(cache,))
     first.start()
     started.wait(30)

@@ -125,7 +125,7 @@ def test_judgment_weights_by_prompt_sum_to_one():
 def test_a_cached_store_equals_a_built_one_and_is_not_made_twice(tmp_path, monkeypatch):
     built = build_store(ROWS, RENDERER, training=True)
     first = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
-    monkeypatch.setattr(Renderer, "stream", None)  # any rendering would fail
+    monkeypatch.setattr(Renderer, "outcomes", None)  # any rendering would fail
     second = build_store(ROWS, RENDERER, training=True, cache=tmp_path)
     for store in (first, second):
         assert store.tokens.tolist() == built.tokens.tolist()

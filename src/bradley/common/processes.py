@@ -148,11 +148,12 @@ class Forked(NamedTuple):
     pid: int
     pipe: Any
 
-    def join(self) -> None:
-        """Close the pipe, and wait for the end of the copy."""
+    def end(self) -> None:
+        """Kill the copy, and wait for its end."""
         self.pipe.close()
         # An embedding program may collect every child by itself.
-        with suppress(ChildProcessError):
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
 
@@ -163,7 +164,7 @@ def forked(work: Callable[[Any], None]) -> Forked:
     function has to send each of them.
 
     Args:
-        work: function of the connection; ends at `EOFError`, when this process has closed the other end.
+        work: function of the connection.
 
     Raises:
         OSError: the system starts no further process.
@@ -172,7 +173,7 @@ def forked(work: Callable[[Any], None]) -> Forked:
         copy = forked(lambda pipe: pipe.send(pipe.recv() + 1))
         copy.pipe.send(1)
         copy.pipe.recv()  # 2
-        copy.join()
+        copy.end()
     """
     from multiprocessing import Pipe
 

@@ -86,14 +86,26 @@ class UnreadCounts:
         """Count a comparison."""
         self.comparisons += 1
         for name, read in parts.items():
-            # A row may name its arguments as it likes; all other names are ours.
-            free = name in self.parts or _kind(name) != ARGUMENT or len(self.parts) < MOST_NAMES
-            key = name if free else OTHERS
-            row = self.parts.setdefault(key, {"comparisons": 0, "unread": 0, "example": ""})
+            row = self._row(name)
             row["comparisons"] += 1
             row["unread"] += not read
             if not read and not row["example"]:
                 row["example"] = comparison.id
+
+    def merge(self, later: "UnreadCounts") -> None:
+        """Add the counts of later comparisons."""
+        self.comparisons += later.comparisons
+        for name, counts in later.parts.items():
+            row = self._row(name)
+            row["comparisons"] += counts["comparisons"]
+            row["unread"] += counts["unread"]
+            row["example"] = row["example"] or counts["example"]
+
+    def _row(self, name: str) -> dict[str, Any]:
+        """Return the counts of a part."""
+        # A row may name its arguments as it likes; all other names are ours.
+        free = name in self.parts or _kind(name) != ARGUMENT or len(self.parts) < MOST_NAMES
+        return self.parts.setdefault(name if free else OTHERS, {"comparisons": 0, "unread": 0, "example": ""})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

@@ -14,17 +14,17 @@ Special tokens that the tokenizer adds around a text are put around the joined i
 import json
 import os
 import re
-import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
 
 from ..common.model_files import COPY, library_errors
 from ..errors import DataError
 from ..records import Message
+from .word_ids import OF_WORDS, alternatives, word_ids
 
 Ids = list[int]
 FAILS = f"{COPY}, or name another tokenizer with model.tokenizer"
@@ -45,31 +45,15 @@ PIECE = 1 << 16
 """Characters after which a long text is cut at the next seam."""
 TOGETHER = 1 << 20
 """Characters given to the tokenizer in a call: the library takes about 100 bytes of memory for each."""
-READERS = min(4, len(os.sched_getaffinity(0)))
-"""Threads that encode at the same time: beyond four, the interpreter's lock is the limit."""
 THREADS = "TOKENIZERS_PARALLELISM"
 """Variable of the library: `false` for calls that stay in their thread."""
 SEAM_WINDOW = 200
 """Characters at the end of a beginning in which a seam is looked for first."""
-OF_WORDS = frozenset(
-    {
-        *("'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
-        *(r" ?\p{L}+", r" ?\p{N}+", r"\p{N}", r"\p{N}+", r"\p{N}{1,2}", r"\p{N}{1,3}"),
-        *(r"[^\r\n\p{L}\p{N}]?\p{L}+", r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+"),
-        *(r" ?[^\s\p{L}\p{N}]+", r" ?[^\s\p{L}\p{N}]+[\r\n]*", r" ?[^\s\p{L}\p{N}]+[\r\n/]*"),
-        *(r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
-    }
-)
-"""Alternatives in the patterns of words of GPT-2, GPT-4, Llama 3 and Qwen. None matches a letter or digit with a blank
-or a mark of `SEAM` after the letter, and none looks further than one character beyond blanks."""
 
 
 @contextmanager
-def in_own_threads() -> Iterator[None]:
-    """Keep the library from starting threads inside a `with` block that calls it from several threads.
-
-    Threads of the library take every core for each call, and leave none to the thread that reads or renders.
-    """
+def on_one_core() -> Iterator[None]:
+    """Keep the library from using threads of its own inside a `with` block, where other processes use the cores."""
     before = os.environ.get(THREADS)
     os.environ[THREADS] = "false"
     try:
@@ -104,10 +88,9 @@ class Encoder:
         self._frame = (_frame(tokenizer) if special else Frame([], [])) if self._direct else None
         self._cuts = _safe_cuts(tokenizer) if self._frame is not None else []
         self._seams = self._frame is not None and _has_seams(tokenizer)
+        self._words = word_ids(tokenizer) if self._frame is not None else None
         self._recent: OrderedDict[str, array[int]] = OrderedDict()
         self._remembered = 0
-        self._memory = threading.Lock()
-        self._flag, self._calls = threading.Lock(), threading.BoundedSemaphore(READERS)
 
     def ids(self, texts: Sequence[str], plain: bool = False) -> list[Ids]:
         """Encode each text.
@@ -129,9 +112,7 @@ class Encoder:
         with library_errors("the tokenizer fails at a text", FAILS):
             if not self._direct:
                 more = {"split_special_tokens": True} if plain else {}
-                # A call of transformers changes the tokenizer for its own duration.
-                with self._alone():
-                    call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
+                call = self.tokenizer(list(texts), add_special_tokens=special, verbose=False, **more)
                 return [list(row) for row in call["input_ids"]]
             return self._by_backend(texts, plain, special)
 
@@ -147,26 +128,14 @@ class Encoder:
 
     def _called(self, texts: list[str], plain: bool, special: bool) -> list[Ids]:
         """Call the library."""
-        backend, usual = self.tokenizer.backend_tokenizer, self.tokenizer.split_special_tokens
-        flag = plain or usual
-        with self._calls if flag == usual else self._alone():
-            # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
-            if backend.encode_special_tokens != flag:
-                backend.encode_special_tokens = flag
-            try:
-                encodings = backend.encode_batch_fast(texts, add_special_tokens=special)
-            finally:
-                if flag != usual:
-                    backend.encode_special_tokens = usual
+        backend = self.tokenizer.backend_tokenizer
+        # The flag belongs to the tokenizer, which others use too: left changed, their ids would differ.
+        backend.encode_special_tokens = plain or self.tokenizer.split_special_tokens
+        try:
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=special)
+        finally:
+            backend.encode_special_tokens = self.tokenizer.split_special_tokens
         return [encoding.ids for encoding in encodings]
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other thread is in a call of the library, and keep others out."""
-        with self._flag, ExitStack() as held:
-            for _ in range(READERS):
-                held.enter_context(self._calls)
-            yield
 
     def groups(self, groups: Sequence[Sequence[str]]) -> list[list[Ids]]:
         """Encode the texts of each group. Equal texts, and the common beginning of a group, are encoded once."""
@@ -187,28 +156,24 @@ class Encoder:
 
     def _read(self, texts: Iterable[str]) -> dict[str, Ids]:
         """Encode different texts, and reuse the ids of recent texts."""
-        texts = list(texts)
-        with self._memory:
-            kept = {text: self._recent[text] for text in texts if text in self._recent}
-        known = {text: ids.tolist() for text, ids in kept.items()}
+        known = {text: self._recent[text].tolist() for text in texts if text in self._recent}
         unread = [text for text in texts if text not in known]
+        if self._words is not None:
+            with library_errors("the tokenizer fails at a text", FAILS):
+                quick = self._words.of(unread, lambda words: self._called(words, False, False))
+            known |= {text: ids for text, ids in zip(unread, quick, strict=True) if ids is not None}
+            # Words are found faster than texts are remembered.
+            unread = [text for text, ids in zip(unread, quick, strict=True) if ids is None]
         # Pieces of a text get their frame when they are joined.
         known |= zip(unread, self._encoded(unread, False, self.special and self._frame is None), strict=True)
-        # Flat arrays: Python lists would take several times the memory.
-        self._remember({text: array("I", known[text]) for text in unread})
+        for text in unread:
+            # Flat arrays: Python lists would take several times the memory.
+            self._recent[text] = array("I", known[text])
+            self._remembered += len(known[text]) + ENTRY
+        # The bound counts tokens, not texts: a few long texts may fill the memory of many short ones.
+        while self._remembered > REMEMBERED:
+            self._remembered -= len(self._recent.popitem(last=False)[1]) + ENTRY
         return known
-
-    def _remember(self, read: Mapping[str, "array[int]"]) -> None:
-        """Keep the ids of texts for later groups, and forget the oldest beyond `REMEMBERED`."""
-        with self._memory:
-            for text, ids in read.items():
-                # Another thread may have read the same text.
-                if text not in self._recent:
-                    self._recent[text] = ids
-                    self._remembered += len(ids) + ENTRY
-            # The bound counts tokens, not texts: a few long texts may fill the memory of many short ones.
-            while self._remembered > REMEMBERED:
-                self._remembered -= len(self._recent.popitem(last=False)[1]) + ENTRY
 
     def _cuts_of(self, groups: Sequence[Sequence[str]]) -> list[str]:
         """Return the safe cuts found in the first text, as a guess for the other texts."""
@@ -380,16 +345,4 @@ def _divides(step: dict[str, Any]) -> bool | None:
         return False
     if step["type"] != "Split" or step["behavior"] != "Isolated" or step["invert"] or "Regex" not in step["pattern"]:
         return None
-    return True if set(_alternatives(step["pattern"]["Regex"])) <= OF_WORDS else None
-
-
-def _alternatives(pattern: str) -> list[str]:
-    """Split a regular expression at the bars outside of brackets."""
-    found, depth = [""], 0
-    for character in pattern:
-        depth += (character in "([") - (character in ")]")
-        if character == "|" and not depth:
-            found.append("")
-        else:
-            found[-1] += character
-    return found
+    return True if set(alternatives(step["pattern"]["Regex"])) <= OF_WORDS else None

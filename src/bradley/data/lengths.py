@@ -34,10 +34,9 @@ def token_lengths(
     found: Values = {}
     ledger = Ledger()
     # In chunks: a call of the tokenizer for each comparison would be slow, and a call for all would fill the memory.
-    starts = range(0, len(comparisons), RENDERED_TOGETHER)
-    chunks = (comparisons[start : start + RENDERED_TOGETHER] for start in starts)
-    for chunk, outcomes in renderer.stream(chunks):
-        for comparison, outcome in zip(chunk, outcomes, strict=True):
+    for start in range(0, len(comparisons), RENDERED_TOGETHER):
+        chunk = comparisons[start : start + RENDERED_TOGETHER]
+        for comparison, outcome in zip(chunk, renderer.outcomes(chunk), strict=True):
             fit(comparison, outcome, renderer.settings, training, ledger)
             if outcome.rendered is None:
                 continue

@@ -6,7 +6,6 @@ would not do: reading and rendering hold the lock of the interpreter most of the
 """
 
 import os
-import sys
 import tempfile
 from array import array
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from typing import Any, NamedTuple, Protocol
 from ..common.processes import Forked, forked
 from ..errors import BradleyError
 from ..records import Comparison
+from .copies import cores
 from .dropped import Parts
-from .encoder import Ids, in_own_threads
+from .encoder import Ids, on_one_core
 from .table import decode
 
 CHUNK = 512
@@ -81,8 +81,8 @@ class Prefetch:
         self._file: Any = None
         self._copy: Forked | None = None
         self._busy = False
-        # A copy competes with the reader for a single core; on other systems a forked process may not go on.
-        self._on = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+        # A copy competes with the reader for a single core.
+        self._on = cores() > 1
 
     def add(self, line: bytes) -> None:
         """Take a comparison as `table.encode` gives it."""
@@ -120,7 +120,7 @@ class Prefetch:
         with suppress(OSError, EOFError):
             if self._busy:
                 self._collect(self._copy)
-        self._copy.join()
+        self._copy.end()
         self._copy, self._on = None, False
 
     def pop(self, comparison: Comparison) -> Encoded | None:
@@ -148,7 +148,7 @@ class Prefetch:
     def _work(self, pipe: Any) -> None:
         """Encode chunks in the copy, until the parent closes the pipe."""
         start = 0
-        with suppress(EOFError), in_own_threads():
+        with suppress(EOFError, OSError), on_one_core():
             while True:
                 chunk = [decode(line) for line in pipe.recv()]
                 # The token store meets the same error in the order of the comparisons, and raises the error there.

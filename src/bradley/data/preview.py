@@ -121,12 +121,12 @@ def first_rendered(
     fine: list[tuple[Comparison, Rendered]] = []
     refused: list[Comparison] = []
     for start in range(0, min(len(rows), RENDERED_TOGETHER), max(n, 1)):
-        for chunk, outcomes in renderer.stream([rows[start : start + n]]):
-            for comparison, outcome in zip(chunk, outcomes, strict=True):
-                if outcome.rendered is None:
-                    refused.append(comparison)
-                else:
-                    fine.append((comparison, outcome.rendered))
+        chunk = rows[start : start + n]
+        for comparison, outcome in zip(chunk, renderer.outcomes(chunk), strict=True):
+            if outcome.rendered is None:
+                refused.append(comparison)
+            else:
+                fine.append((comparison, outcome.rendered))
         if len(fine) >= n:
             break
     return fine[:n], refused[:n]

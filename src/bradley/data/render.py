@@ -5,9 +5,7 @@ is rendered too, to count the leading tokens open to truncation.
 """
 
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -26,7 +24,7 @@ from .chat_template import (
     turn,
 )
 from .dropped import Parts, parts_of
-from .encoder import READERS, Encoder, Ids, given_ids, in_own_threads
+from .encoder import Encoder, Ids, given_ids
 from .encoder import common_prefix as common_prefix
 from .prefetch import Encoded, Prefetch
 from .special_tokens import Piece, SpecialTokens, free_mark, messages_of, unmarked
@@ -234,25 +232,13 @@ class Renderer:
         written = [self._written(comparison) for comparison in comparisons]
         return self._read_all(comparisons, written)
 
-    def stream(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, list[Outcome]]]:
-        """Render chunks of comparisons as `comparisons` does, and yield each chunk with an outcome for each.
-
-        The template writes a chunk while the tokenizer, running outside the interpreter lock, reads the chunk before.
+    def outcomes(self, comparisons: Chunk) -> list[Outcome]:
+        """Render comparisons, and keep each refusal apart.
 
         Raises:
             UserError: as `text`.
         """
-        with in_own_threads(), ThreadPoolExecutor(max_workers=READERS) as readers:
-            ahead: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
-            for chunk in chunks:
-                tried = [self._tried(comparison) for comparison in chunk]
-                ahead.append((chunk, readers.submit(self._outcomes, chunk, tried)))
-                # A few chunks are held, so memory does not grow with the data.
-                if len(ahead) > READERS:
-                    ready, read = ahead.popleft()
-                    yield ready, read.result()
-            for ready, read in ahead:
-                yield ready, read.result()
+        return self._outcomes(comparisons, [self._tried(comparison) for comparison in comparisons])
 
     def _written(self, comparison: Comparison) -> Written:
         """Render the texts of a comparison."""

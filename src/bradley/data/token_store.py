@@ -26,9 +26,10 @@ from ..common.console import to_stderr
 from ..common.files import disk_errors
 from ..config import Render
 from ..records import Comparison, Judgment
-from .columns import topic
+from .copies import in_order
 from .dropped import check_unread
 from .render import Renderer, common_prefix
+from .row_info import INFO, Infos, RowInfo, info_line, info_of, offsets_of
 from .table import digest
 from .token_cache import Contents, Opener, cached, too_many_files
 from .tokenizer import fingerprint
@@ -54,26 +55,13 @@ ARRAYS: dict[str, str] = {
     "info_sizes": "int32",
 }
 """Arrays on disk, with the type of each."""
-INFO = "info.jsonl"
 FILES = (*(f"{name}.bin" for name in ARRAYS), INFO)
 """Files of a store."""
-INFO_LINE = json.JSONEncoder(separators=(",", ":")).encode
-"""Encoder of `RowInfo`, made once: `json.dumps` with separators makes an encoder per row."""
 MAPPED = ("tokens.bin", INFO)
 """Files mapped even if small; each mapping holds an open file, and 20 evaluation sets shall not reach a limit of 256.
 """
 SMALL = 2**20
 """Bytes of any other file up to which the content is held in memory."""
-
-
-class RowInfo(NamedTuple):
-    """Facts about a comparison for a scored row, besides ids and judgments."""
-
-    id: str
-    prompt_key: str
-    source: str
-    tags: dict[str, str]
-    source_scores: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -240,25 +228,7 @@ def store_of(kept: Sequence[tuple[Comparison, Fitted]]) -> TokenStore:
     """Build a store in memory from rendered and fitted comparisons; none is left out."""
     numbered = [(place, comparison, fitted) for place, (comparison, fitted) in enumerate(kept)]
     arrays = {name: np.asarray(values, dtype=ARRAYS[name]) for name, values in _arrays(numbered).items()}
-    return _assembled(arrays, [_info(comparison) for comparison, _ in kept], Ledger())
-
-
-class Infos(Sequence[RowInfo]):
-    """G rows of JSON on disk, read on access."""
-
-    def __init__(self, text: bytes | mmap.mmap, sizes: np.ndarray) -> None:
-        self.ends = _offsets(sizes)
-        self._text = text
-        if len(text) != self.ends[-1]:
-            raise ValueError(f"{INFO} has {len(text)} bytes, wanted {self.ends[-1]}")
-
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
-    def __getitem__(self, place: int) -> RowInfo:  # type: ignore[override]
-        place = range(len(self))[place]
-        id, key, source, tags, scores = json.loads(self._text[self.ends[place] : self.ends[place + 1]])
-        return RowInfo(id, key, source, tags, None if scores is None else tuple(scores))
+    return _assembled(arrays, [info_of(comparison) for comparison, _ in kept], Ledger())
 
 
 def _write(
@@ -266,26 +236,45 @@ def _write(
 ) -> Ledger:
     """Render comparisons in chunks, and append each chunk to the files of a store."""
     ledger = Ledger()
-    written = start = 0
-    chunks = (comparisons[start : start + CHUNK] for start in range(0, len(comparisons), CHUNK))
-    for chunk, outcomes in renderer.stream(chunks):
+    written = 0
+    starts = range(0, len(comparisons), CHUNK)
+    for part in in_order(lambda start: _part(comparisons, start, renderer, training), starts):
         # Tokenizing can take minutes; a stop request is honoured between chunks.
         signals.check()
-        fitted = [fit(c, o, renderer.settings, training, ledger) for c, o in zip(chunk, outcomes, strict=True)]
-        kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
-        rows = [_info_line(comparison) for _, comparison, _ in kept]
-        for name, values in (_arrays(kept) | {"info_sizes": list(map(len, rows))}).items():
-            files[f"{name}.bin"].write(np.asarray(values, dtype=ARRAYS[name]).tobytes())
-        files[INFO].write(b"".join(rows))
-        written += len(kept)
-        start += len(chunk)
-    ledger.check(start, training)
+        for name, content in part.files.items():
+            files[name].write(content)
+        ledger.merge(part.ledger)
+        written += part.written
+    ledger.check(len(comparisons), training)
     if not written:
         check_unread(renderer.settings.max_unread, "training" if training else "evaluation", ledger.unread)
-        ledger.check_left(start)
+        ledger.check_left(len(comparisons))
     for file in files.values():
         file.flush()
     return ledger
+
+
+class _Part(NamedTuple):
+    """Chunk of a store: content of each file by name, losses, and the number of comparisons."""
+
+    files: dict[str, bytes]
+    ledger: Ledger
+    written: int
+
+
+def _part(comparisons: Sequence[Comparison], start: int, renderer: Renderer, training: bool) -> _Part:
+    """Render `CHUNK` comparisons from `start` on, apply limits and lay out the arrays."""
+    ledger = Ledger()
+    chunk = comparisons[start : start + CHUNK]
+    fitted = [
+        fit(comparison, outcome, renderer.settings, training, ledger)
+        for comparison, outcome in zip(chunk, renderer.outcomes(chunk), strict=True)
+    ]
+    kept = [(start + i, c, f) for i, (c, f) in enumerate(zip(chunk, fitted, strict=True)) if f is not None]
+    rows = [info_line(comparison) for _, comparison, _ in kept]
+    arrays = _arrays(kept) | {"info_sizes": list(map(len, rows))}
+    content = {f"{name}.bin": np.asarray(values, dtype=ARRAYS[name]).tobytes() for name, values in arrays.items()}
+    return _Part(content | {INFO: b"".join(rows)}, ledger, len(kept))
 
 
 def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
@@ -333,22 +322,6 @@ def _ranks(comparison: Comparison, fitted: Fitted) -> Sequence[float]:
     return comparison.rank if whole and comparison.rank is not None else [np.nan] * len(comparison.responses)
 
 
-def _info(c: Comparison) -> RowInfo:
-    """Collect the facts of a comparison for scored rows."""
-    scores = tuple(response.score for response in c.responses if response.score is not None)
-    return RowInfo(c.id, topic(c), c.source, c.tags, scores if len(scores) == len(c.responses) else None)
-
-
-def _info_line(c: Comparison) -> bytes:
-    """Encode the facts of a comparison as JSON."""
-    return INFO_LINE(_info(c)).encode()
-
-
-def _offsets(sizes: np.ndarray) -> np.ndarray:
-    """Turn sizes into offsets, starting at 0."""
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-
-
 def _cache_key(comparisons: Sequence[Comparison], renderer: Renderer, training: bool) -> str:
     """Hash everything that decides the arrays: contents, rules, tokenizer, template and versions."""
     # Another version of these libraries may split text differently, and old ids would be reused without notice.
@@ -367,7 +340,7 @@ def _rules(settings: Render) -> str:
 def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: Ledger) -> TokenStore:
     """Build a store from the arrays of `_arrays`, with offsets instead of sizes."""
     sizes = {"segments": "segment_sizes", "first_response": "responses", "first_judgment": "judged"}
-    offsets = {name: _offsets(arrays[size]) for name, size in sizes.items()}
+    offsets = {name: offsets_of(arrays[size]) for name, size in sizes.items()}
     rest = {name: values for name, values in arrays.items() if name not in sizes.values()}
     return TokenStore(**rest, **offsets, info=info, ledger=ledger)
 

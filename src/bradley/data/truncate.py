@@ -14,6 +14,8 @@ from .rows import on_one_line
 
 MOST_REASONS = 20
 """Most reasons of refusals counted apart: a template may write words of the row into its reason."""
+COUNTS = ("comparisons", "dropped", "tokens")
+"""Counts of a cause."""
 CAUSES = {"glued": "glued: prompt and response meet without white space, as raw writes plain texts"}
 """Words for causes whose name says too little."""
 KINDS = ("text", "ids")
@@ -56,6 +58,22 @@ class Ledger:
         row["dropped"] += int(dropped)
         row["tokens"] += tokens
         return row
+
+    def merge(self, later: "Ledger") -> None:
+        """Add the losses of later comparisons."""
+        for cause, row in later.causes.items():
+            counts = self.causes.setdefault(cause, {**dict.fromkeys(COUNTS, 0), "example": row["example"]})
+            for count in COUNTS:
+                counts[count] += row[count]
+            for reason, number in row.get("reasons", {}).items():
+                reasons = counts.setdefault("reasons", {})
+                name = _named(reason, reasons)
+                reasons[name] = reasons.get(name, 0) + number
+        for reason, row in later.stops.items():
+            stop = self.stops.setdefault(_named(reason, self.stops), {"comparisons": 0, "error": row["error"]})
+            stop["comparisons"] += row["comparisons"]
+        self.unread.merge(later.unread)
+        self.kinds += later.kinds
 
     def stop(self, reason: str, error: DataError) -> None:
         """Count a comparison that stops the run, with the first error of each reason."""
@@ -285,12 +303,16 @@ def _refused(comparison: Comparison, error: DataError | None, settings: Render, 
         reason = reason.partition(": ")[2]
     if settings.refused == "error":
         hint = f"{error.hint}; or leave such rows out: --render.refused drop"
-        known = reason if reason in ledger.stops or len(ledger.stops) < MOST_REASONS else "other reasons"
-        ledger.stop(known, DataError(error.message, hint))
+        ledger.stop(_named(reason, ledger.stops), DataError(error.message, hint))
         return
     reasons = ledger.add("refused", comparison, 0, dropped=True).setdefault("reasons", {})
-    known = reason if reason in reasons or len(reasons) < MOST_REASONS else "other reasons"
-    reasons[known] = reasons.get(known, 0) + 1
+    name = _named(reason, reasons)
+    reasons[name] = reasons.get(name, 0) + 1
+
+
+def _named(reason: str, known: Collection[str]) -> str:
+    """Return a reason, or a common name for all reasons beyond the first `MOST_REASONS`."""
+    return reason if reason in known or len(known) < MOST_REASONS else "other reasons"
 
 
 def excess_tokens(rendered: Rendered, settings: Render) -> int:

@@ -49,7 +49,7 @@ def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> li
     places = generator(seed, "parity").choice(len(comparisons), min(CANDIDATES, len(comparisons)), replace=False)
     rows = [row for row in (comparisons[place] for place in sorted(places.tolist())) if _is_plain(row)]
     # A row of training without a rendering was left out by `render.refused = "drop"`.
-    ((_, outcomes),) = renderer.stream([rows])
+    outcomes = renderer.outcomes(rows)
     found = [
         conversation
         for row, outcome in zip(rows, outcomes, strict=True)

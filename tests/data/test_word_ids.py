@@ -1,0 +1,118 @@
+"""Words and their ids: the division of Python is that of the library, and the ids are those of the whole text."""
+
+import re
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+
+from bradley.data import word_ids as module
+from bradley.data.encoder import Encoder
+from bradley.data.tokenizer import train_tokenizer
+from bradley.data.word_ids import ALPHABET, OF_BYTE_LEVEL, translated, word_ids
+
+pytestmark = pytest.mark.transformers
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+REGEXES = {
+    "cl100k": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "with marks": r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+DIVISIONS = {name: pre_tokenizers.Split(Regex(regex), "isolated") for name, regex in REGEXES.items()}
+DIVISIONS["gpt2"] = pre_tokenizers.ByteLevel(add_prefix_space=False)
+PATTERNS = {name: translated(regex) for name, regex in {**REGEXES, "gpt2": OF_BYTE_LEVEL}.items()}
+CHARACTERS = [each for each in map(chr, chain(range(0x250), range(0x2010, 0x20B6))) if ALPHABET.fullmatch(each)]
+TEXT = st.text(st.sampled_from([*"abSTRE '\n\t\r.,!?/12", *CHARACTERS]), max_size=20)
+
+
+def of_library(name, text):
+    return [text[start:end] for _, (start, end) in DIVISIONS[name].pre_tokenize_str(text)]
+
+
+@pytest.mark.parametrize("name", sorted(DIVISIONS))
+def test_every_character_is_divided_as_by_the_library(name):
+    for each in CHARACTERS:
+        for text in (each, f"a{each}b", f"1{each}2", f" {each}{each} ", f".{each}!\n", f"'{each} \n{each}\ns"):
+            assert PATTERNS[name].findall(text) == of_library(name, text), (each, text)
+
+
+@given(TEXT, st.sampled_from(sorted(DIVISIONS)))
+def test_texts_are_divided_as_by_the_library(text, name):
+    assert PATTERNS[name].findall(text) == of_library(name, text)
+
+
+def tokenizer_with(name="gpt2", normalizer=None):
+    tokenizer = train_tokenizer(["the river's runs under 12 bridges, or “over” 345 café?"], 330)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|a|>", "<|a|>b", "b<|c|>", "<|c|>"]})
+    tokenizer.add_tokens([AddedToken("<tool>", normalized=False), AddedToken("<left>", lstrip=True, normalized=False)])
+    tokenizer.add_tokens(["river", AddedToken("<right>", rstrip=True, normalized=False)])
+    backend = tokenizer.backend_tokenizer
+    if name != "gpt2":
+        bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([DIVISIONS[name], bytes_alone])
+    if normalizer:
+        backend.normalizer = normalizer
+    return tokenizer
+
+
+TOKENIZERS = {name: tokenizer_with(name, normalizers.NFC() if name == "qwen2" else None) for name in DIVISIONS}
+ENCODERS = {name: Encoder(tokenizer, special=False) for name, tokenizer in TOKENIZERS.items()}
+PIECES = ["<|a|>", "<|a|>b", "<|c|>", "b", " ", "\n", "river", " under", "<tool>", " <left>", "<right> "]
+PIECES += ["é", "中", "\x0b"]
+MIXED = st.lists(st.one_of(st.sampled_from(PIECES), TEXT), max_size=8).map("".join)
+
+
+@given(st.lists(MIXED, min_size=1, max_size=4), st.sampled_from(sorted(DIVISIONS)))
+def test_ids_are_those_of_the_whole_text(texts, name):
+    assert ENCODERS[name]._words is not None
+    expected = TOKENIZERS[name](texts, add_special_tokens=False)["input_ids"]
+    assert ENCODERS[name].groups([[text] for text in texts]) == [[ids] for ids in expected]
+
+
+def test_usual_texts_are_encoded_word_by_word():
+    words = word_ids(TOKENIZERS["cl100k"])
+    encode = TOKENIZERS["cl100k"].backend_tokenizer.encode_batch_fast
+    asked = []
+
+    def ids(new):
+        asked.extend(new)
+        return [found.ids for found in encode(new, add_special_tokens=False)]
+
+    texts = ["The “bridge” — 12 €<|a|> runs.\n", "The bridge", "The river", "中 bridge", "a <left>"]
+    assert [found is not None for found in words.of(texts, ids)] == [True, True, False, False, False]
+    words.of(texts[:2], ids)
+    assert sorted(asked) == sorted({*asked}) and "<|a|>" not in asked
+
+
+def test_beyond_the_bound_words_are_collected_anew(monkeypatch):
+    monkeypatch.setattr(module, "MOST_WORDS", 5)
+    encoder = Encoder(TOKENIZERS["gpt2"], special=False)
+    for number in range(20):
+        text = f"word{number} and under<|a|>"
+        assert encoder.groups([[text]]) == [[TOKENIZERS["gpt2"](text, add_special_tokens=False)["input_ids"]]]
+    assert len(encoder._words._known) < len(encoder._words._added) + 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda core: setattr(core, "pre_tokenizer", pre_tokenizers.ByteLevel(add_prefix_space=True)),
+        lambda core: setattr(core, "pre_tokenizer", pre_tokenizers.Whitespace()),
+        lambda core: setattr(core, "pre_tokenizer", pre_tokenizers.Split(Regex(r"\p{L}+|."), "isolated")),
+        lambda core: setattr(core, "normalizer", normalizers.NFKC()),
+        lambda core: setattr(core, "normalizer", normalizers.Lowercase()),
+        lambda core: setattr(core.model, "dropout", 0.1),
+        lambda core: core.enable_truncation(4),
+    ],
+)
+def test_other_tokenizers_are_left_to_the_library(change):
+    tokenizer = tokenizer_with()
+    change(tokenizer.backend_tokenizer)
+    assert word_ids(tokenizer) is None
+
+
+def test_a_division_that_leaves_a_character_out_is_unknown():
+    assert translated(r" ?\p{L}+|\s+") is None
+    assert isinstance(translated(OF_BYTE_LEVEL), re.Pattern)
