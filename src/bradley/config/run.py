@@ -78,7 +78,9 @@ class Log(Section):
     model (0: none)."""
     gpu_seconds: Time = 0.0
     """Seconds between readings of the GPU's load, memory and power, into `timing.jsonl` (0: none; needs the extra
-    `gpu`)."""
+    `gpu`). A run on a CPU says that there is nothing to read."""
+    figures: bool = True
+    """Draw the figures and write `report.html` at the end of the run; off, `bradley plot` does so later."""
 
 
 class Checkpoint(Section):

@@ -150,7 +150,7 @@ def prepare(
     device = choose_device(config.train.device)
     # Trackers and the GPU reader are checked before the data: a missing package shows in a second, not after minutes.
     check_trackers(config.log)
-    check_gpu(config.log.gpu_seconds, device)
+    check_gpu(config.log.gpu_seconds, device, console or Console("quiet"))
     # Before the model is built: the number of threads decides the order of sums, and a resume must repeat the order.
     set_threads(config.train.threads or threads)
     if device.type == "cpu":
