@@ -174,6 +174,14 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.patience": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
     "train.min_delta": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
     "train.past_interpolation": (lambda run: run.eval.train_probe == 0, "eval.train_probe is 0"),
+    **{
+        f"train.interpolation_{name}": (lambda run: not run.train.past_interpolation, "train.past_interpolation is 0")
+        for name in ("by", "hold", "times")
+    },
+    "train.interpolation_epochs": (
+        lambda run: not run.train.past_interpolation or run.train.interpolation_times > 0,
+        "train.past_interpolation is 0, or train.interpolation_times is above 0",
+    ),
     "data.valid_share": (lambda run: bool(as_list(run.data.valid)), "data.valid is given"),
     "data.test_share": (lambda run: bool(as_list(run.data.test)), "data.test is given"),
     "data.synthetic": (lambda run: SYNTHETIC not in as_list(run.data.train), f"data.train is not `{SYNTHETIC}`"),

@@ -20,6 +20,8 @@ from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
 
+LAST = "last"
+"""Value of `train.select_by` that needs no validation set."""
 UNPROVABLE = (
     "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
     "reasoning, or is above a limit, so no plain conversation could prove the export"
@@ -48,7 +50,7 @@ def check_selection(config: Config, splits: Splits) -> None:
         return
     for name in ("early_stopping", "select_by"):
         # Only a changed setting is refused: training without a validation set is fine with the defaults.
-        if getattr(config.train, name) != type(config.train).model_fields[name].default:
+        if getattr(config.train, name) not in (type(config.train).model_fields[name].default, LAST):
             raise UserError(
                 f"train.{name} = {getattr(config.train, name)}, but there is no validation set",
                 "give one with data.valid, or hold out a share with data.valid_share",

@@ -29,6 +29,7 @@ from .checks import check_data
 from .distributed.consistency import check_same, code_hash
 from .distributed.process_group import ProcessGroup, open_group
 from .distributed.rank_watch import log_apart, watched
+from .interpolation import point
 from .job import Job
 from .loop import Outcome, fit
 from .progress import Progress
@@ -236,6 +237,7 @@ def write_results(
     results = {
         "best": {"step": job.evaluator.best_step, "metric": prepared.config.train.select_by},
         **about,
+        **({"interpolation": point(job.evaluator.interpolation)} if prepared.config.train.past_interpolation else {}),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
     }
