@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +14,17 @@ from bradley.errors import BradleyError, CheckpointError
 from bradley.model.folder.parity import draw
 from bradley.model.folder.roundtrip import check_roundtrip
 from bradley.model.folder.save_load import load_model, save_model
+from bradley.model.folder.weights import _without_sets
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
+from tests.model.adapted import TOKENIZER, adapted, base_model, save, scores, train
 
 pytestmark = pytest.mark.transformers
 
 ROWS = comparisons(3)
+EXPERTS = (
+    {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
+    {**LLAMA, "model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+)
 
 
 def renderer_with(chat=PLAIN_CHAT_TEMPLATE, **settings):
@@ -60,6 +67,31 @@ def test_the_round_trip_tells_of_any_template_if_the_saved_model_can_be_loaded(t
         found = False
         assert "could not be loaded from its folder: " in error.message and "/tmp" not in error.message
     assert found == loads(tmp_path_factory.mktemp("whole") / "model", model, renderer)
+
+
+@pytest.mark.parametrize("config", EXPERTS, ids=lambda config: config["model_type"])
+def test_adapters_on_a_mixture_of_experts_are_saved_and_make_the_round_trip(config, tmp_path):
+    """PEFT sets `target_parameters` of such a model to a set, which JSON does not know."""
+    pytest.importorskip("peft")
+    model = train(adapted(base_model(tmp_path / "base", config)), steps=3)
+    check_roundtrip(model, Renderer(TOKENIZER, Render(max_tokens=200), causal=True))
+    folder, before = save(tmp_path / "model", model), scores(model)
+    assert torch.equal(scores(load_model(folder).model), before)
+    kept = json.loads((folder / "adapter_config.json").read_text())
+    assert kept["target_modules"] == sorted(model.network.peft_config["default"].target_modules)
+
+
+SETS = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: (
+        st.dictionaries(st.text(), inner) | st.lists(inner) | st.sets(st.text()) | st.frozensets(st.integers())
+    ),
+)
+
+
+@given(SETS)
+def test_every_set_of_a_config_becomes_a_sorted_list(value):
+    assert json.dumps(_without_sets(value)) == json.dumps(value, default=sorted)
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2, QWEN, GPT_NEOX, BERT], ids=lambda config: config["model_type"])

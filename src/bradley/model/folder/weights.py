@@ -189,13 +189,20 @@ def _peft_config(network: Any) -> dict[str, Any]:
     """Build the content of `adapter_config.json`, with head and norms as modules replaced whole by PEFT."""
     values = network.peft_config[NAME].to_dict()
     changes = {
-        # A set in PEFT; sorted, equal runs write equal bytes.
-        "target_modules": sorted(values["target_modules"]),
         "modules_to_save": list(network.adapted.modules),
         "task_type": "SEQ_CLS",
         "inference_mode": True,
     }
-    return {**values, **changes}
+    return _without_sets({**values, **changes})  # type: ignore[no-any-return]
+
+
+def _without_sets(value: Any) -> Any:
+    """Turn every set inside a value into a sorted list: JSON has no sets, and equal runs then write equal bytes."""
+    if isinstance(value, dict):
+        return {key: _without_sets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_sets(inner) for inner in value]
+    return sorted(value) if isinstance(value, set | frozenset) else value
 
 
 def _load_adapter(
