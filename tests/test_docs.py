@@ -143,6 +143,17 @@ def test_every_configuration_loads_and_says_what_it_is_for(path):
     assert path.read_text(encoding="utf-8").startswith("# ")
 
 
+def test_the_double_descent_study_is_one_configuration():
+    guide = FLAG_MAP.read_text(encoding="utf-8").partition("## The double-descent study")[2]
+    shown = dict(leaves(tomllib.loads(re.findall(r"^```toml\n(.*?)^```", guide, flags=re.MULTILINE | re.DOTALL)[0])))
+    file = ROOT / "configs" / "launch" / "eight-gpus.toml"
+    whole = dict(leaves(tomllib.loads(file.read_text(encoding="utf-8"))))
+    assert shown.items() <= whole.items()
+    # 160,800 pairs, none held out: the warm-up is a fifth of the first pass, in steps.
+    config = load_config(file, {})
+    assert round(config.optim.warmup / (160_800 / config.train.batch_size), 2) == 0.2
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_toml_block_on_a_page_holds_settings_with_values_that_they_take(path):
     for block in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL):

@@ -1,12 +1,15 @@
 """What a configuration refuses: wrong values, settings without an effect, settings that contradict each other."""
 
+import functools
 import math
 from typing import Any
 
 import pytest
 
 from bradley.config import Config
-from bradley.config.load import read_config
+from bradley.config.base import changed
+from bradley.config.load import load_settings, read_config
+from bradley.config.toml import TomlSource
 from bradley.errors import UserError
 
 MODEL: dict[str, Any] = {"model": {"path": "some/model"}}
@@ -77,9 +80,9 @@ def test_rules_about_several_settings() -> None:
             "model.trainable is head",
         ),
         (
-            {"render": {"max_tokens": 64, "max_prompt_tokens": 64}},
+            {"render": {"max_tokens": 64, "max_prompt_tokens": 65}},
             "render.max_prompt_tokens",
-            "render.max_tokens is no more than that",
+            "render.max_tokens is less than that",
         ),
         ({"model": {"path": "x", "vocab_size": 512}}, "model.vocab_size", "model.tokenizer is not `train`"),
         (
@@ -112,6 +115,16 @@ def test_rules_about_several_settings() -> None:
         ({"loss": {"margin_penalty_kind": "l1"}}, "loss.margin_penalty_kind", "loss.margin_penalty is 0"),
         ({"loss": {"tie_strength": 0.5}}, "loss.tie_strength", "loss.ties is half"),
         ({"optim": {"decay": "head"}}, "optim.decay", "optim.weight_decay is 0"),
+        (
+            {"model": {**MODEL["model"], "trainable": "head"}, "optim": {"weight_decay": 0.1}},
+            "optim.weight_decay",
+            "model.trainable is head or head_and_norms, and optim.decay is matrices",
+        ),
+        (
+            {"model": {**MODEL["model"], "trainable": "head"}, "optim": {"head_lr": 0.1}},
+            "optim.head_lr",
+            "model.trainable is head",
+        ),
         ({"log": {"project": "mine", "trackers": "tensorboard"}}, "log.project", "log.trackers does not name wandb"),
         (
             {"train": {"past_interpolation": 0.9}, "eval": {"train_probe": 0}},
@@ -133,6 +146,8 @@ def test_a_setting_that_would_be_ignored_is_an_error(given: dict[str, Any], name
         {"data": {"group_by": "prompt", "group_max_responses": 8}},
         {"data": {"valid": "v", "valid_share": 0.05}},
         {"optim": {"schedule": "constant", "floor": 0.0}},
+        {"render": {"max_tokens": 1024, "max_prompt_tokens": 1024}},
+        {"model": {**MODEL["model"], "trainable": "head"}, "optim": {"weight_decay": 0.1, "decay": "head"}},
         {"train": {"early_stopping": "nll", "patience": 2, "min_delta": 0.1}},
         {"train": {"early_stopping": "nll"}, "data": {"valid": "v", "valid_share": 0.05}},
         {"model": {"config": {"model_type": "llama"}, "tokenizer": "train", "vocab_size": 512}},
@@ -206,3 +221,74 @@ def test_the_command_line_replaces_the_rival_in_the_file(
 def test_rivals_on_the_command_line_are_refused() -> None:
     assert "has no effect" in problems(MODEL, {"train.max_steps": "5", "train.epochs": "2"})[0]
     assert read_config(MODEL | {"train": {"epochs": 2.0}}, {"train.max_steps": "0"}).train.epochs == 2.0
+
+
+LORA = {"model": {"path": "x", "adapter": {"kind": "lora", "rank": 8, "targets": ["q_proj"]}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "override", "gone"),
+    [
+        (LORA, {"model.adapter.kind": "none"}, ["model.adapter.rank", "model.adapter.targets"]),
+        (
+            {"train": {"early_stopping": "nll", "patience": 2, "min_delta": 0.1}},
+            {"train.early_stopping": "off"},
+            ["train.patience", "train.min_delta"],
+        ),
+        ({"optim": {"weight_decay": 0.1}}, {"model.trainable": "head"}, ["optim.weight_decay"]),
+        # A switch may hang on a switch.
+        (
+            {"optim": {"weight_decay": 0.1, "head_lr": 1.0}, "model": {"path": "x", "compile": True}},
+            {"model.trainable": "head"},
+            ["model.compile", "optim.head_lr", "optim.weight_decay"],
+        ),
+        (
+            {"optim": {"weight_decay": 0.1, "decay": "head"}},
+            {"optim.weight_decay": "0"},
+            ["optim.decay"],
+        ),
+        ({"model": {"path": "x", "trainable": "head"}}, {"model.adapter.kind": "lora"}, ["model.trainable"]),
+        ({"render": {"max_prompt_tokens": 512}}, {"render.max_tokens": "256"}, ["render.max_prompt_tokens"]),
+        ({"hub": {"push": "a/b", "private": True}}, {"hub.push": ""}, ["hub.private"]),
+        ({"log": {"trackers": "wandb", "project": "mine"}}, {"log.trackers": ""}, ["log.project"]),
+        ({"optim": {"floor": 0.1}}, {"optim.schedule": "constant"}, ["optim.floor"]),
+        ({"train": {"past_interpolation": 0.9}}, {"eval.train_probe": "0"}, ["train.past_interpolation"]),
+        (
+            {"parallel": {"mode": "hybrid", "processes_per_copy": 2}},
+            {"parallel.mode": "shard_all"},
+            ["parallel.processes_per_copy"],
+        ),
+    ],
+)
+def test_an_override_that_switches_off_leaves_out_what_hangs_on_it(
+    given: dict[str, Any], override: dict[str, str], gone: list[str]
+) -> None:
+    said: list[str] = []
+    config = load_settings(Config, TomlSource(MODEL | given, "run.toml", {}), override, said.append)
+    assert [line.split()[2] for line in said] == gone
+    assert all(line.startswith("left out     ") and " of run.toml: " in line for line in said)
+    assert not set(gone) & set(changed(config))
+    # Whoever types both has made a mistake.
+    typed = {name: functools.reduce(lambda table, key: table[key], name.split("."), given) for name in gone[:1]}
+    (problem,) = problems(MODEL | given, typed | override)
+    assert problem.startswith(f"configuration: {gone[0]} has no effect while ")
+
+
+def test_a_mistake_of_the_file_alone_stays_one() -> None:
+    given = {"train": {"patience": 2}, "optim": {"weight_decay": 0.1}}
+    assert problems(MODEL | given, {"model.trainable": "head"}) == [
+        "configuration: train.patience has no effect while train.early_stopping is off"
+    ]
+
+
+@pytest.mark.parametrize("name", ["past_interpolation", "early_stopping"])
+def test_one_rule_to_stop_by_replaces_the_other(name: str) -> None:
+    rules = {"past_interpolation": "0.9", "early_stopping": "nll"}
+    other = next(each for each in rules if each != name)
+    config = read_config(
+        MODEL | {"train": {other: {"past_interpolation": 0.9}.get(other, "nll")}}, {f"train.{name}": rules[name]}
+    )
+    assert str(getattr(config.train, name)) == rules[name]
+    assert getattr(config.train, other) == type(config.train).model_fields[other].default
+    off = read_config(MODEL | {"train": {"past_interpolation": 0.9}}, {"train.early_stopping": "off"})
+    assert off.train.past_interpolation == 0.9

@@ -188,12 +188,20 @@ def test_a_run_whose_upload_fails_is_complete_and_says_how_to_try_again(hub, tmp
     assert hub.files["ada/rm"]["model.safetensors"] == (tmp_path / "e" / "model.safetensors").read_bytes()
 
 
-def test_a_sanity_run_checks_the_token_and_uploads_nothing(hub, tmp_path, monkeypatch):
+def test_a_sanity_run_checks_the_token_and_uploads_only_if_the_command_line_says_so(hub, tmp_path, monkeypatch):
     without_fresh_process(monkeypatch)
-    rows = counting_rows(40)
-    settings = {**SETTINGS, "hub": {"push": "ada/rm"}}
-    bradley.train(settings, train=rows, output=tmp_path / "run", sanity=True)
-    assert hub.calls == ["GET /api/whoami-v2"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in counting_rows(40)))
+    small = {"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = ", ".join(f"{key} = {json.dumps(value)}" for key, value in {**small, "intermediate_size": 16}.items())
+    (tmp_path / "run.toml").write_text(
+        f"data.train = '{tmp_path / 'rows.jsonl'}'\nhub.push = 'ada/rm'\nrender.max_tokens = 128\n"
+        f"[model]\ntokenizer = 'train'\nvocab_size = 320\nconfig = {{{model}}}\n"
+    )
+    command = ["train", str(tmp_path / "run.toml"), "--sanity", "--quiet", "--output"]
+    assert run([*command, str(tmp_path / "a")]) == 0
+    assert hub.calls == ["GET /api/whoami-v2"] and not hub.files
+    assert run([*command, str(tmp_path / "b"), "--hub.push", "ada/try"]) == 0
+    assert list(hub.files) == ["ada/try"]
 
 
 def test_the_command_prints_the_page_of_the_repository(hub, tmp_path, monkeypatch, capsys):

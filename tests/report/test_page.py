@@ -208,6 +208,21 @@ def test_the_verdict_in_words(tmp_path, scores, lengths, expected):
         assert sentence.startswith(start)
 
 
+def test_a_run_past_interpolation_says_where_it_was_and_that_nothing_was_selected(tmp_path):
+    folder = make_run(tmp_path / "run")
+    known = json.loads((folder / "results.json").read_text())
+    known["sets"] = {"valid": known["sets"]["valid"]}
+    flattered = []
+    for metric in ("accuracy", "last"):
+        known["best"]["metric"] = metric
+        known["interpolation"] = {"step": 120, "epoch": 3.25, "value": 0.99} if metric == "last" else None
+        (folder / "results.json").write_text(json.dumps(known))
+        page = page_context(read_run(folder))
+        flattered.append(any("which flatters" in sentence for sentence in page["verdict"]["sentences"]))
+    assert flattered == [True, False]
+    assert dict(page["facts"])["interpolated"] == "at step 120, epoch 3.25"
+
+
 @pytest.mark.slow
 def test_plot_run_writes_png_and_svg(run_folder, monkeypatch):
     monkeypatch.setattr(style, "png_bytes", partial(style.png_bytes, dpi=40))

@@ -48,6 +48,18 @@ def test_training_figure_draws_the_figures_of_the_events(events):
     assert "chance, 0.5" in words(accuracy)
 
 
+def test_every_panel_marks_the_interpolation_point_on_any_axis(events):
+    step = [event["step"] for event in events if event["kind"] == "eval"][-1]
+    line = {"kind": "eval", "set": "train_probe", "step": step, "eval/train_probe/rm/interpolated_at": step}
+    marked = [*events, line]
+    for x in ("step", "epoch"):
+        place = next(event[x] for event in events if event["step"] == step)
+        for axis in (*plots.training_figure(marked, x).axes, *plots.rewards_figure(marked, x).axes):
+            (mark,) = [each for each in axis.get_lines() if each.get_linestyle() == ":"]
+            assert list(mark.get_xdata()) == [place, place] and " interpolated" in words(axis)
+    assert not any(" interpolated" in words(axis) for axis in plots.training_figure(events).axes)
+
+
 def test_gradient_norm_is_logarithmic_only_over_decades(events):
     assert plots.training_figure(events).axes[3].get_yscale() == "linear"
     wild = [{**event, "train/rm/grad_norm": 10.0 ** (event["step"] % 4)} for event in events]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bradley.config import Loss, Train
 from bradley.errors import DivergedError
 from bradley.records import Judgment, ScoredComparison
-from bradley.training import evaluation
+from bradley.training import evaluation, interpolation
 from bradley.training.evaluation import Evaluator
 from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
@@ -103,12 +103,70 @@ def test_interpolation_is_read_off_the_probe_alone(tmp_path, monkeypatch):
     """Margins of 0 and 3: mean probability 0.5 and 0.953. The validation set comes first, and does not stop it."""
     scored = iter([rows([3]), rows([0]), rows([0]), rows([3])])
     monkeypatch.setattr(evaluation, "score_store", lambda *_: next(scored))
-    settings = Train(past_interpolation=0.95)
+    settings = Train(past_interpolation=0.95, interpolation_epochs=0)
     evaluator = Evaluator({"valid": None, "train_probe": None}, settings, Loss(), tmp_path)
     assert evaluator.run(None, 1).stop == ""
     assert evaluator.unreached() == "train.past_interpolation = 0.95 was not reached: the train probe is at 0.5"
-    assert evaluator.run(None, 2).stop == "train.past_interpolation = 0.95 was reached: the train probe is at 0.952574"
+    assert evaluator.run(None, 2, epoch=0.5).stop == (
+        "train.past_interpolation = 0.95 was reached at step 2, epoch 0.5: the train probe was at 0.952574; trained to "
+        "epoch 0.5"
+    )
     assert evaluator.unreached() == ""
+
+
+@given(
+    st.lists(st.sampled_from([0.2, 0.9, 0.95]), min_size=1, max_size=12),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    st.sampled_from(["mean_probability", "share_above_99"]),
+)
+def test_past_interpolation_means_held_and_then_trained_on(values, hold, epochs, times, by):
+    """Against the definition: the first row of `hold` evaluations, and the first evaluation at the last epoch."""
+    train = Train(
+        past_interpolation=0.9,
+        interpolation_by=by,
+        interpolation_hold=hold,
+        interpolation_epochs=epochs,
+        interpolation_times=times,
+    )
+    known, stopped = {}, None
+    for n, value in enumerate(values):
+        other = {"mean_probability": 0.0, "share_above_99": 0.0}
+        # A resume anywhere: the memory goes through JSON.
+        known = json.loads(json.dumps(interpolation.note(known, train, {**other, by: value}, 3 * n, n / 2)))
+        if interpolation.reason_to_stop(known, train):
+            stopped = n
+            break
+    rows_of = (n for n in range(len(values) - hold + 1) if min(values[n : n + hold]) >= 0.9)
+    first = next(rows_of, None)
+    if first is None:
+        assert interpolation.point(known) is None and stopped is None
+        assert " was not " in interpolation.missed(known, train, {by: values[-1]})
+        return
+    held = (first + hold - 1) / 2
+    last = held * times if times else held + epochs
+    assert interpolation.point(known) == {"step": 3 * first, "epoch": first / 2, "value": values[first]}
+    assert stopped == next((n for n in range(len(values)) if n / 2 >= max(held, last)), None)
+    assert bool(interpolation.missed(known, train, {})) == (stopped is None)
+
+
+def test_every_line_of_the_probe_after_the_point_says_where_it_is(tmp_path, monkeypatch):
+    scored = iter([rows([0]), rows([5]), rows([5]), rows([5])])
+    monkeypatch.setattr(evaluation, "score_store", lambda *_: next(scored))
+    evaluator = Evaluator({"train_probe": None}, Train(past_interpolation=0.9, interpolation_hold=2), Loss(), tmp_path)
+    events = [evaluator.run(None, step, epoch=step / 10).events[0][1] for step in (0, 4, 8, 12)]
+    assert [event["eval/train_probe/rm/interpolated_at"] for event in events] == [None, None, 4, 4]
+    plain = Evaluator({"train_probe": None}, Train(), Loss(), tmp_path)
+    monkeypatch.setattr(evaluation, "score_store", lambda *_: rows([5]))
+    assert "eval/train_probe/rm/interpolated_at" not in plain.run(None, 0).events[0][1]
+
+
+def test_the_last_step_is_taken_whatever_its_figures(tmp_path, monkeypatch):
+    made, evaluator = verdicts(tmp_path, monkeypatch, [[1, 1], [2, 2], [-1, -1]], select_by="last")
+    assert all(verdict.improved for verdict in made) and evaluator.best_step == 2
+    assert not any("best so far" in verdict.line for verdict in made)
+    assert evaluator.summaries["best"] == evaluator.summaries["last"]
 
 
 def test_every_set_gives_its_figures_scores_and_samples(tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ def interpolating(folder, **train):
 
 
 def test_what_is_interpolated_from_the_start_is_not_trained_at_all(tmp_path):
-    _, outcome = interpolating(tmp_path / "run", past_interpolation=0.01)
+    _, outcome = interpolating(tmp_path / "run", past_interpolation=0.01, interpolation_epochs=0)
     assert outcome.steps == 0 and outcome.reason.startswith("train.past_interpolation = 0.01 was reached")
     assert not [e for e in lines(tmp_path / "run") if e["kind"] == "train"]
 
@@ -245,7 +245,7 @@ def test_every_step_that_is_evaluated_is_logged_and_so_is_the_one_of_an_early_st
 
 
 def test_training_goes_on_until_the_probe_is_interpolated(tmp_path):
-    _, outcome = interpolating(tmp_path / "run", past_interpolation=0.7)
+    _, outcome = interpolating(tmp_path / "run", past_interpolation=0.7, interpolation_epochs=0)
     probability = {
         e["step"]: e["eval/train_probe/rm/mean_probability"]
         for e in lines(tmp_path / "run")
@@ -253,7 +253,12 @@ def test_training_goes_on_until_the_probe_is_interpolated(tmp_path):
     }
     assert outcome.steps == max(probability) < 24
     assert [step for step, value in probability.items() if value >= 0.7] == [outcome.steps]
-    assert outcome.reason.startswith("train.past_interpolation = 0.7 was reached: the train probe is at 0.")
+    said = f"train.past_interpolation = 0.7 was reached at step {outcome.steps}, epoch "
+    assert outcome.reason.startswith(said)
+    _, longer = interpolating(tmp_path / "longer", past_interpolation=0.7, interpolation_epochs=1, max_steps=40)
+    epochs = {e["step"]: e["epoch"] for e in lines(tmp_path / "longer") if e.get("set") == "train_probe"}
+    enough = [step for step, epoch in epochs.items() if epoch >= epochs[outcome.steps] + 1]
+    assert longer.reason.startswith(said) and enough == [longer.steps] and longer.steps < 40
     _, outcome = interpolating(tmp_path / "short", past_interpolation=0.99, max_steps=6)
     value = lines(tmp_path / "short")[-1]["eval/train_probe/rm/mean_probability"]
     assert outcome.steps == 6

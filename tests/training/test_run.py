@@ -231,7 +231,6 @@ def test_the_lines_asked_for_by_name_come_with_quiet_too(tmp_path, capsys, no_pa
 def test_trackers_and_steps_that_cannot_be_had_leave_no_folder(tmp_path):
     faults = {
         "wanted any of": {"log": {"trackers": "mlflow"}},
-        "but the run is on": {"log": {"gpu_seconds": 1.0}, "train": {**SETTINGS["train"], "device": "cpu"}},
         "stop_after = 9, but the plan has 4 steps": {"train": {**SETTINGS["train"], "stop_after": 9}},
     }
     for message, change in faults.items():
@@ -272,6 +271,17 @@ def test_no_samples_means_none_anywhere(tmp_path, no_pages):
     run = bradley.train(settings, train=rows(20), valid=rows(5, "v"), output=tmp_path / "run")
     assert not (run.folder / "samples.json").exists()
     assert (run.folder / "eval" / "samples.jsonl").read_text() == ""
+
+
+def test_figures_can_be_switched_off_and_a_cpu_has_no_gpu_to_read(tmp_path, capsys):
+    settings = {**SETTINGS, "log": {"figures": False, "gpu_seconds": 0.5}}
+    run = bradley.train(settings, train=rows(20), valid=rows(5, "v"), output=tmp_path / "run", progress="json")
+    assert not (run.folder / "report.html").exists() and not (run.folder / "plots").exists()
+    assert "log.gpu_seconds = 0.5 reads nothing: the run is on cpu" in capsys.readouterr().err
+    assert "gpu/" not in (run.folder / "timing.jsonl").read_text()
+    # An ended run stays as asked for, too.
+    bradley.train(settings, train=rows(20), valid=rows(5, "v"), output=run.folder, resume=True)
+    assert not (run.folder / "report.html").exists()
 
 
 def test_sanity_runs_every_stage_on_64_comparisons(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..common.console import Console
 from ..common.processes import is_main_process
 from ..errors import UserError
 from .options import PathName, SettingsCommand
@@ -47,15 +48,17 @@ def train(
         raise UserError("--resume needs the folder of the run", "add --output DIR")
     if allow_change and not resume:
         raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
-    settings = load_config(config, overrides)
+    progress = "json" if as_json else "quiet" if quiet else "bar"
+    settings = load_config(config, overrides, Console(progress if is_main_process() else "quiet").say)
     # Imported after all checks: torch and transformers load for seconds, and a mistyped setting is reported at once.
     from ..training.run import train as train_model
 
     finished = train_model(
         settings,
         output=output or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
-        progress="json" if as_json else "quiet" if quiet else "bar",
+        progress=progress,
         sanity=sanity,
+        sanity_push="hub.push" in overrides,
         source=read_source(config),
         resume=resume,
         allow_change=[name.strip() for name in allow_change.split(",") if name.strip()],
@@ -81,7 +84,7 @@ def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: b
     """
     from ..config.load import load_config
 
-    settings = load_config(config, overrides)
+    settings = load_config(config, overrides, Console("quiet" if as_json else "bar").say)
     if memory:
         if no_timing:
             raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from ..common.secrets import secret_in
 from ..common.text import message_line, quoted
@@ -19,6 +19,7 @@ from .model import Adapter, Loss, Model, Optim
 from .run import Checkpoint, Eval, Hub, Log, Parallel, Train, repo_problem
 
 __all__ = [
+    "SINGLE_VALUES",
     "SYNTHETIC",
     "Adapter",
     "Checkpoint",
@@ -45,6 +46,10 @@ __all__ = [
 ]
 
 
+SINGLE_VALUES = "single values"
+"""Context of a validation without the rules about several settings."""
+
+
 class DataSettings(Section):
     """Settings for reading and rendering data; no model is required."""
 
@@ -58,20 +63,26 @@ class DataSettings(Section):
     """Backbone, tokenizer, numerics."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self, info: ValidationInfo) -> Self:
+        if info.context == SINGLE_VALUES:
+            return self
         # All problems at once: a run that fails its check five times costs five starts of a job.
-        problems = [*self._unused_settings(), *self._contradictions()]
+        unused = (f"{name} has no effect while {state}" for name, state in self.unused().items())
+        problems = [*unused, *self._contradictions()]
         if problems:
             # Escaped first: pydantic takes one text, and the loader takes the problems apart at the line breaks.
             raise ValueError("\n".join(map(message_line, problems)))
         return self
 
-    def _unused_settings(self) -> Iterator[str]:
+    def unused(self) -> dict[str, str]:
+        """Return the settings that are switched off and have no default value, with the switch in words."""
+        found = {}
         # A rule for a section covers every setting directly below, such as `model.adapter` or `data.synthetic`.
         for name in changed(self):
             rule = IGNORED.get(name) or IGNORED.get(name.rpartition(".")[0])
             if rule and rule[0](self):
-                yield f"{name} has no effect while {rule[1]}"
+                found[name] = rule[1]
+        return found
 
     def _contradictions(self) -> Iterator[str]:
         """Yield a line for each secret, wrong name and contradiction among the settings."""
@@ -163,6 +174,14 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.patience": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
     "train.min_delta": (lambda run: run.train.early_stopping == "off", "train.early_stopping is off"),
     "train.past_interpolation": (lambda run: run.eval.train_probe == 0, "eval.train_probe is 0"),
+    **{
+        f"train.interpolation_{name}": (lambda run: not run.train.past_interpolation, "train.past_interpolation is 0")
+        for name in ("by", "hold", "times")
+    },
+    "train.interpolation_epochs": (
+        lambda run: not run.train.past_interpolation or run.train.interpolation_times > 0,
+        "train.past_interpolation is 0, or train.interpolation_times is above 0",
+    ),
     "data.valid_share": (lambda run: bool(as_list(run.data.valid)), "data.valid is given"),
     "data.test_share": (lambda run: bool(as_list(run.data.test)), "data.test is given"),
     "data.synthetic": (lambda run: SYNTHETIC not in as_list(run.data.train), f"data.train is not `{SYNTHETIC}`"),
@@ -180,8 +199,8 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.compile": (lambda run: run.model.trainable == "head", "model.trainable is head: nothing is compiled for it"),
     "model.vocab_size": (lambda run: run.model.tokenizer != "train", "model.tokenizer is not `train`"),
     "render.max_prompt_tokens": (
-        lambda run: run.render.max_prompt_tokens >= run.render.max_tokens,
-        "render.max_tokens is no more than that",
+        lambda run: run.render.max_prompt_tokens > run.render.max_tokens,
+        "render.max_tokens is less than that",
     ),
     "render.template_kwargs": (lambda run: run.render.template == "raw", "render.template is raw"),
     "render.date": (lambda run: run.render.template == "raw", "render.template is raw"),
@@ -189,6 +208,14 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "loss.tie_strength": (lambda run: run.loss.ties == "half", "loss.ties is half"),
     "optim.warmup_shape": (lambda run: not run.optim.warmup, "optim.warmup is 0"),
     "optim.floor": (lambda run: run.optim.schedule == "constant", "optim.schedule is constant"),
+    "optim.weight_decay": (
+        lambda run: run.model.trainable != "all" and run.optim.decay == "matrices",
+        "model.trainable is head or head_and_norms, and optim.decay is matrices: no matrix of the backbone is trained",
+    ),
+    "optim.head_lr": (
+        lambda run: run.model.trainable == "head",
+        "model.trainable is head: optim.lr is the rate of all that is trained",
+    ),
     "optim.decay": (lambda run: not run.optim.weight_decay, "optim.weight_decay is 0"),
     "parallel.processes_per_copy": (lambda run: run.parallel.mode != "hybrid", "parallel.mode is not hybrid"),
     "parallel.canonical": (lambda run: run.parallel.mode != "replicate", "parallel.mode is not replicate"),
@@ -202,7 +229,8 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
 """Setting or section -> a test for the state that switches the setting off, and the state in words.
 
 A setting that is switched off must have the default value, given or not. Otherwise a user would tune a setting without
-effect. Defaults pass even if given, so that a resolved configuration can be read back.
+effect. Defaults pass even if given, so that a resolved configuration can be read back. Where an override turns the
+switch, a setting of the file is left out instead.
 """
 RESERVED = ("train", "train_probe", "valid", "test")
 """Names of sets refused in `data.eval_sets`."""

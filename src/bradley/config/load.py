@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from ..common.text import cut_middle
 from ..errors import UserError
-from . import Config, DataSettings, Section
+from . import SINGLE_VALUES, Config, DataSettings, Section
 from .fields import FAR, NestedTooDeeply, Setting, coerce, find_setting, settings_of, shown, suggest, unusable, wanted
 from .toml import MOST_PARTS, TomlSource, enclosing, read_toml
 
 S = TypeVar("S", bound=Section)
+Say = Callable[[str], None]
 HINT = "`bradley train --help` lists every setting, its meaning and its default"
 MOST_GUESSES = 20
 """Most unknown names with a suggestion."""
@@ -29,6 +30,8 @@ REPLACES = {
     "data.valid_share": "data.valid",
     "data.test": "data.test_share",
     "data.test_share": "data.test",
+    "train.past_interpolation": "train.early_stopping",
+    "train.early_stopping": "train.past_interpolation",
     "model.path": "model.config",
 }
 """Setting -> its rival. Only one of the two may be given: a setting on the command line replaces its rival in the file.
@@ -37,13 +40,23 @@ The rival's value in the file would otherwise switch the override off, or contra
 """
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
+def nobody(line: str) -> None:
+    """Take a line, and print nothing."""
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any], say: Say = nobody) -> Config:
     """Load the configuration of a run: a TOML file, then dotted overrides (`"optim.lr"` -> value or text).
+
+    A setting of the file without effect because of an override is left out: the override switches off all that hangs on
+    the switch.
+
+    Args:
+        say: takes a line about each setting left out.
 
     Raises:
         UserError: no such file, invalid TOML, or a line for each unknown key and each wrong value.
     """
-    return load_settings(Config, read_toml(path) if path else TomlSource({}, "configuration", {}), overrides)
+    return load_settings(Config, read_toml(path) if path else TomlSource({}, "configuration", {}), overrides, say)
 
 
 def read_config(mapping: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -64,13 +77,16 @@ def data_settings(files: Sequence[str], overrides: Mapping[str, Any]) -> DataSet
     return settings
 
 
-def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any]) -> S:
+def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any], say: Say = nobody) -> S:
     """Load a section with all sections below, from tables and dotted overrides. Raises as `load_config`."""
     draft = Draft(settings_of(kind), source, overrides)
     for name, value in _leaves(source.table, draft):
         _take(draft, name, value)
+    before = _unused(kind, draft) if overrides else {}
     for name, value in overrides.items():
         _override(draft, name, value)
+    if overrides:
+        _leave_out(kind, draft, before, say)
     checked = _validated(kind, draft)
     # Unknown keys are in `problems` and not in the values, so a valid section alone is no success.
     if checked is None or draft.problems:
@@ -171,9 +187,9 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         return draft.unfit(name, value)
     if unusable(value):
         return draft.unfit(name, value)
-    # An empty value, such as `--data.valid ""`, is no choice against the rival in the file.
+    # A value that switches off, such as `--data.valid ""`, is no choice against the rival in the file.
     rival = REPLACES.get(setting.name)
-    if value and rival and not any(_nested(other, rival) for other in draft.overridden):
+    if value and value != "off" and rival and not any(_nested(other, rival) for other in draft.overridden):
         draft.values.pop(rival, None)
     # In an open table, dots open nested tables; elsewhere an entry's key may hold dots, such as a file name.
     path = entry.split(".") if kind is Any else [entry]
@@ -186,6 +202,42 @@ def _override(draft: Draft, name: str, value: Any) -> None:
         _set_entry(draft.values[setting.name], path, value)
     else:
         draft.values[setting.name] = _copied(value)
+
+
+def _unused(kind: type[S], draft: Draft) -> dict[str, str]:
+    """Return the settings of a draft that are switched off, with the switch in words; none if a value is wrong."""
+    try:
+        made = kind.model_validate_json(json.dumps(_tables(draft), default=str), strict=True, context=SINGLE_VALUES)
+    except ValidationError:
+        return {}
+    return made.unused() if isinstance(made, DataSettings) else {}
+
+
+def _leave_out(kind: type[S], draft: Draft, before: Mapping[str, str], say: Say) -> None:
+    """Remove the settings of the file that the command line has switched off.
+
+    Args:
+        before: settings switched off by the file alone: these stay, as mistakes of the file.
+    """
+    # Round by round: a setting left out may be the switch of another.
+    while True:
+        found = {name: state for name, state in _unused(kind, draft).items() if name not in before}
+        # A setting of the command line stays too: whoever types both has made a mistake.
+        given = {outer for name in draft.overridden for outer in enclosing(name)}
+        gone = [name for name in found if name in draft.values and name not in given]
+        if not gone:
+            return
+        for name in gone:
+            del draft.values[name]
+            say(f"left out     {name} of {draft.source.name}: {found[name]}")
+
+
+def _tables(draft: Draft) -> dict[str, Any]:
+    """Return the values of a draft as nested tables."""
+    nested: dict[str, Any] = {}
+    for name, value in draft.values.items():
+        _set_entry(nested, name.split("."), value)
+    return nested
 
 
 def _nested(name: str, outer: str) -> bool:
@@ -214,9 +266,7 @@ def _validated(kind: type[S], draft: Draft) -> S | None:
     Validation reads JSON in strict mode: no text passes for a number and no truth value for a count, but a list may
     fill a tuple. Rules about several settings are reported only if every single setting is right.
     """
-    nested: dict[str, Any] = {}
-    for name, value in draft.values.items():
-        _set_entry(nested, name.split("."), value)
+    nested = _tables(draft)
     try:
         return kind.model_validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:

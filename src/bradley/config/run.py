@@ -32,11 +32,22 @@ class Train(Section):
     min_delta: NotNegative = 0.0
     """Least improvement for early stopping: only a change above this counts."""
     past_interpolation: Share = 0.0
-    """End the run at the first evaluation at which the mean probability of the train probe's labels reaches this value,
-    such as 0.999: the training data are then interpolated (0: off). Refused together with `early_stopping`, and with
-    settings that bound the margin."""
-    select_by: Literal["nll", "accuracy"] = "accuracy"
-    """Validation figure that chooses the best checkpoint."""
+    """Train past interpolation: end the run `interpolation_epochs` after the train probe's figure `interpolation_by`
+    has reached this value, such as 0.999 (0: off). The plan may end before. Refused together with `early_stopping`, and
+    with settings that bound the margin."""
+    interpolation_by: Literal["mean_probability", "share_above_99"] = "mean_probability"
+    """Figure of the train probe compared with `past_interpolation`: the mean probability of the labels, or the share of
+    labels with a probability above 0.99."""
+    interpolation_hold: Positive = 1
+    """Evaluations in a row with the figure at `past_interpolation` or above. The first of these is the interpolation
+    point, recorded in `results.json` and marked in the figures."""
+    interpolation_epochs: Annotated[float, Field(ge=0.0, le=10_000.0, allow_inf_nan=False)] = 1.0
+    """Epochs trained after the threshold was held; the run ends at the first evaluation then (0: at once)."""
+    interpolation_times: Annotated[float, Field(ge=0.0, le=10_000.0, allow_inf_nan=False)] = 0.0
+    """Epochs of the whole run as a multiple of the epochs done when the threshold was held, such as 3.0 (0:
+    `interpolation_epochs` decides)."""
+    select_by: Literal["nll", "accuracy", "last"] = "accuracy"
+    """Validation figure that chooses the best checkpoint. `last`: no figure; `model/` holds the last weights."""
     divergence_stop: bool = True
     """End a diverged run with exit code 5. Diverged means: for 20 steps the running loss is above 5 and above three
     times the loss of the first step. Or, after the warm-up, all scores are equal for 20 steps, or the running accuracy
@@ -78,7 +89,9 @@ class Log(Section):
     model (0: none)."""
     gpu_seconds: Time = 0.0
     """Seconds between readings of the GPU's load, memory and power, into `timing.jsonl` (0: none; needs the extra
-    `gpu`)."""
+    `gpu`). A run on a CPU says that there is nothing to read."""
+    figures: bool = True
+    """Draw the figures and write `report.html` at the end of the run; off, `bradley plot` does so later."""
 
 
 class Checkpoint(Section):

@@ -102,6 +102,7 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         "model": origin if model else None,
         "parameters": _known(run.results.get("parameters"), number),
         "steps": _known(run.results.get("steps"), number),
+        "interpolated": _known(run.results.get("interpolation"), _interpolated),
         "time": _known(run.results.get("seconds"), duration),
         "device": run.environment.get("device"),
         "engine": run.results.get("engine"),
@@ -109,6 +110,10 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         "bradley": run.environment.get("bradley"),
     }
     return [(name, str(fact)) for name, fact in facts.items() if fact is not None]
+
+
+def _interpolated(point: Json) -> str:
+    return f"at step {number(point['step'])}, epoch {point['epoch']:.3g}"
 
 
 def _known(value: Any, write: Any) -> str | None:
@@ -134,8 +139,13 @@ def _verdict(name: str, figures: Json, best: Json | None) -> Json:
         "figures": figures,
         "rows": shown,
         "scale": _scale([interval for _, _, interval in shown]),
-        "sentences": [*sentences, SELECTED] if best and name == "valid" else sentences,
+        "sentences": [*sentences, SELECTED] if name == "valid" and _selects(best) else sentences,
     }
+
+
+def _selects(best: Json | None) -> bool:
+    """Return True for a best step chosen by a figure; `train.select_by = "last"` chooses nothing."""
+    return bool(best) and (best or {}).get("metric") != "last"
 
 
 def _against_chance(accuracy: Json) -> str:

@@ -40,6 +40,8 @@ SELECTION = "valid"
 """Evaluation set selecting the best checkpoint; every other set is only reported."""
 PROBE = "train_probe"
 """Evaluation set drawn from the training comparisons; high accuracy here means interpolated training data."""
+INTERPOLATED = f"eval/{PROBE}/rm/interpolated_at"
+"""Field of the probe's lines in `metrics.jsonl`: step of the interpolation point, or null before one is known."""
 TEST = "test"
 """Evaluation set scored a single time, at the end."""
 

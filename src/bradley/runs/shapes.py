@@ -221,11 +221,21 @@ class Best(TypedDict):
     """Best step in `results.json`."""
 
     step: int
+    metric: NotRequired[str]
+
+
+class InterpolationPoint(TypedDict):
+    """First evaluation at which a run past interpolation was at the threshold, in `results.json`."""
+
+    step: int
+    epoch: Number
+    value: Number
 
 
 class Results(TypedDict):
     """`results.json`, as read for the report: each part may be missing."""
 
+    interpolation: NotRequired[InterpolationPoint | None]
     best: NotRequired[Best]
     sets: NotRequired[dict[str, Figures]]
     parameters: NotRequired[int | None]

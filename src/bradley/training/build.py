@@ -32,7 +32,15 @@ from ..records import Comparison
 from ..runs.layout import CHECKPOINTS, EVAL, PROBE
 from .checkpoints.identity import provenance
 from .checkpoints.store import Checkpoints
-from .checks import check_losses, check_positions, check_push, check_selection, check_stop, losses_decided
+from .checks import (
+    check_losses,
+    check_positions,
+    check_push,
+    check_readback,
+    check_selection,
+    check_stop,
+    losses_decided,
+)
 from .distributed.build import build_strategy
 from .distributed.process_group import ProcessGroup
 from .distributed.strategy import Strategy
@@ -144,7 +152,7 @@ def prepare(
     device = choose_device(config.train.device)
     # Trackers and the GPU reader are checked before the data: a missing package shows in a second, not after minutes.
     check_trackers(config.log)
-    check_gpu(config.log.gpu_seconds, device)
+    check_gpu(config.log.gpu_seconds, device, console or Console("quiet"))
     # Before the model is built: the number of threads decides the order of sums, and a resume must repeat the order.
     set_threads(config.train.threads or threads)
     if device.type == "cpu":
@@ -194,6 +202,7 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     Raises:
         DataError: rendering drops more than `data.max_rejected_share` allows.
         UserError: a single comparison exceeds the token budget, or the objective has nothing to learn from these data.
+        CheckpointError: a folder of this model could not be loaded.
     """
     splits, (built, strategy, renderer, _) = data.splits, model
     store = functools.partial(build_store, renderer=renderer, cache=cache)
@@ -233,6 +242,7 @@ def lay_out(config: Config, data: LoadedData, model: BuiltModel, cache: Path | N
     engine = describe_engine(built.engine, prove(built.model, train) if built.engine.name != "plain" else None)
     splits = _rendered(splits, evals, test)
     check_push(config, splits, renderer)
+    check_readback(config, splits, built.model, renderer, strategy.group)
     return Layout(splits, train, probe, evals, test, plan, engine)
 
 

@@ -12,12 +12,16 @@ from ..data.token_store import TokenStore
 from ..data.truncate import decided_losses, losses_above
 from ..errors import DataError, UserError
 from ..model.folder.parity import draw
+from ..model.folder.roundtrip import check_roundtrip
 from ..model.folder.save_load import rendering_hashes
+from ..model.reward import ScoreModel
 from ..runs.layout import SELECTION
 from .checkpoints.identity import trained_on
 from .distributed.consistency import check_same
 from .distributed.process_group import ProcessGroup
 
+LAST = "last"
+"""Value of `train.select_by` that needs no validation set."""
 UNPROVABLE = (
     "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
     "reasoning, or is above a limit, so no plain conversation could prove the export"
@@ -46,7 +50,7 @@ def check_selection(config: Config, splits: Splits) -> None:
         return
     for name in ("early_stopping", "select_by"):
         # Only a changed setting is refused: training without a validation set is fine with the defaults.
-        if getattr(config.train, name) != type(config.train).model_fields[name].default:
+        if getattr(config.train, name) not in (type(config.train).model_fields[name].default, LAST):
             raise UserError(
                 f"train.{name} = {getattr(config.train, name)}, but there is no validation set",
                 "give one with data.valid, or hold out a share with data.valid_share",
@@ -116,6 +120,17 @@ def check_push(config: Config, splits: Splits, renderer: Renderer) -> None:
     """Raise `UserError` for a model that is to be pushed to the Hub, and could not be exported."""
     if config.hub.push and not provable(config, splits, renderer):
         raise UserError(f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or add plain rows")
+
+
+def check_readback(config: Config, splits: Splits, model: ScoreModel, renderer: Renderer, group: ProcessGroup) -> None:
+    """Check that the model folders of a run can be loaded, all but their weights; all processes call this.
+
+    Raises:
+        CheckpointError: as `check_roundtrip`.
+    """
+    sample = draw(splits.evals.get(SELECTION, splits.train), renderer, config.seed)
+    trusted = config.model.trust_remote_code
+    group.on_main(lambda: check_roundtrip(model, renderer, sample, trust_remote_code=trusted))
 
 
 def check_data(stores: Mapping[str, TokenStore], renderer: Renderer, group: ProcessGroup) -> None:

@@ -17,9 +17,10 @@ from ..errors import DivergedError
 from ..evaluate.summary import summarize
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
-from ..runs.layout import PROBE, SELECTION, rows_file
+from ..runs.layout import INTERPOLATED, PROBE, SELECTION, rows_file
 from ..scoring.core import Alone, Sharing, score_store
 from .distributed.strategy import Strategy
+from .interpolation import missed, note, point, reason_to_stop
 from .metrics import Event, eval_figures
 from .progress import EVALUATOR_FIELDS
 from .tracking.distributions import distributions
@@ -60,6 +61,7 @@ class Evaluator:
         summaries: figures by label ("best", "last") and set; `shown` likewise, with the rows of the samples.
         best_step, best: the best step and the figures deciding the rank; `best` is None before the first evaluation.
         stop_best, waited: the best figure for early stopping, and evaluations since.
+        interpolation: memory of the watch for interpolation, see `interpolation`.
         first_rows: SHA-256 of the files with the rows of step 0, by name; later evaluations do not replace these files.
     """
 
@@ -83,9 +85,15 @@ class Evaluator:
         self.stop_best: float | None = None
         self.waited = 0
         self.first_rows: dict[str, str] = {}
+        self.interpolation: dict[str, Any] = {}
 
     def run(
-        self, model: ScoreModel, step: int, strategy: Strategy | None = None, tell: Callable[[str], None] | None = None
+        self,
+        model: ScoreModel,
+        step: int,
+        strategy: Strategy | None = None,
+        tell: Callable[[str], None] | None = None,
+        epoch: float = 0.0,
     ) -> Verdict:
         """Score every set with the present weights; of several processes, only the main process writes rows.
 
@@ -94,6 +102,7 @@ class Evaluator:
             step: optimizer steps taken.
             strategy: shares the scoring among processes; None: this process alone.
             tell: takes a line about the progress before every micro-batch; None for no lines.
+            epoch: passes over the training comparisons.
 
         Raises:
             DivergedError: a score is not finite.
@@ -108,6 +117,7 @@ class Evaluator:
         figures = {name: self._summary(name, scored, step) for name, scored in rows.items()}
         shown = {name: sample_rows(chosen, rows[name]) for name, chosen in self.samples.items()}
         improved = self._improves(figures.get(SELECTION))
+        self.interpolation = note(self.interpolation, self.settings, figures.get(PROBE, {}), step, epoch)
         labels = [*(["step-0"] if step == 0 else []), *(["best"] if improved else []), "last"]
         for label in labels:
             for name, scored in rows.items() if strategy is None or strategy.group.is_main else ():
@@ -116,8 +126,13 @@ class Evaluator:
                     self.first_rows = dict(sorted({**self.first_rows, rows_file(name, label): digest}.items()))
             self.summaries[label], self.shown[label] = figures, shown
         self.best_step = step if improved else self.best_step
-        events = [event for name in rows for event in _events(name, figures[name], rows[name], shown.get(name, []))]
-        return Verdict(events, _facts(figures), improved, self._stop(figures, step), _line(step, figures, improved))
+        events = [
+            event
+            for name in rows
+            for event in _events(name, figures[name], rows[name], shown.get(name, []), self._interpolated(name))
+        ]
+        best = improved and self.settings.select_by != "last"
+        return Verdict(events, _facts(figures), improved, self._stop(figures, step), _line(step, figures, best))
 
     def state(self) -> dict[str, Any]:
         """Return the memory of selection and stopping as JSON values."""
@@ -125,35 +140,34 @@ class Evaluator:
 
     def restore(self, known: Mapping[str, Any]) -> None:
         """Continue from the result of `state`."""
+        # A checkpoint of an earlier version has no memory of interpolation.
         for name in EVALUATOR_FIELDS:
-            setattr(self, name, known[name])
+            setattr(self, name, known.get(name, {}) if name == "interpolation" else known[name])
 
     def unreached(self) -> str:
-        """Return a sentence if the probe missed `train.past_interpolation`; '' if reached, or not asked for."""
-        wanted, value = self.settings.past_interpolation, self._probability(self.summaries["last"])
-        if not wanted or value >= wanted:
-            return ""
-        return f"train.past_interpolation = {wanted:g} was not reached: the train probe is at {value:.6g}"
+        """Return a sentence if the plan ended before `train.past_interpolation` ended the run; '' otherwise."""
+        return missed(self.interpolation, self.settings, self.summaries["last"].get(PROBE, {}))
+
+    def _interpolated(self, name: str) -> Event:
+        """Return the field with the step of the interpolation point, for the probe of a run past interpolation."""
+        if name != PROBE or not self.settings.past_interpolation:
+            return {}
+        # Known some evaluations after the step; every later line repeats the step, for whoever draws the lines.
+        return {INTERPOLATED: (point(self.interpolation) or {}).get("step")}
 
     def _stop(self, figures: dict[str, dict[str, Any]], step: int) -> str:
-        wanted, value = self.settings.past_interpolation, self._probability(figures)
-        if wanted and value >= wanted:
-            return f"train.past_interpolation = {wanted:g} was reached: the train probe is at {value:.6g}"
+        if reason := reason_to_stop(self.interpolation, self.settings):
+            return reason
         if self._out_of_patience(figures.get(SELECTION), step):
             return f"no improvement in {self.settings.patience} evaluations"
         return ""
-
-    @staticmethod
-    def _probability(figures: dict[str, dict[str, Any]]) -> float:
-        """Return the mean probability of the probe's labels; 0 without a decided judgment, never enough to stop."""
-        return float(figures.get(PROBE, {}).get("mean_probability") or 0.0)
 
     def _summary(self, name: str, rows: list[ScoredComparison], step: int) -> dict[str, Any]:
         stop_unless_finite(name, rows, step)
         return summarize(rows, beta=self.loss.beta, weight_by=self.loss.weight_by)
 
     def _improves(self, summary: dict[str, Any] | None) -> bool:
-        if summary is None:
+        if summary is None or self.settings.select_by == "last":
             return True
         accuracy, nll = _or_nothing(summary["accuracy"]["value"]), summary["nll"]
         rank = [-nll, accuracy] if self.settings.select_by == "nll" else [accuracy, -nll]
@@ -220,10 +234,14 @@ def write_rows(path: Path, rows: Sequence[ScoredComparison]) -> str:
 
 
 def _events(
-    name: str, summary: dict[str, Any], rows: Sequence[ScoredComparison], shown: list[dict[str, Any]]
+    name: str, summary: dict[str, Any], rows: Sequence[ScoredComparison], shown: list[dict[str, Any]], more: Event
 ) -> Iterator[tuple[str, Event]]:
-    """Yield the events of a set; no samples if none are shown, no distribution if no judgment is decided."""
-    yield "eval", {"set": name, **eval_figures(name, summary)}
+    """Yield the events of a set; no samples if none are shown, no distribution if no judgment is decided.
+
+    Args:
+        more: further fields of the event `eval`.
+    """
+    yield "eval", {"set": name, **eval_figures(name, summary), **more}
     if spread := distributions(rows):
         yield "scores", {"set": name, **spread}
     if shown:

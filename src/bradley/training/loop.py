@@ -207,7 +207,7 @@ def evaluate(job: Job, progress: Progress, saver: Saver, writers: Writers, timer
     """
     position = progress.position
     with timer.phase("evaluate"):
-        verdict = job.evaluator.run(job.model, position.step, job.strategy, job.console.ticker())
+        verdict = job.evaluator.run(job.model, position.step, job.strategy, job.console.ticker(), position.epoch)
     # Events before the checkpoint: a resume cuts the output files at the sizes noted in the checkpoint. Events written
     # later would be lost.
     for kind, fields in verdict.events:

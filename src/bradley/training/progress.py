@@ -7,7 +7,7 @@ from typing import Any, Self
 from ..data.plan import Plan, Step
 from .metrics import Event, StepSums
 
-EVALUATOR_FIELDS = ("best_step", "best", "stop_best", "waited", "summaries", "shown", "first_rows")
+EVALUATOR_FIELDS = ("best_step", "best", "stop_best", "waited", "summaries", "shown", "first_rows", "interpolation")
 """Attributes of an evaluator saved in a checkpoint."""
 
 

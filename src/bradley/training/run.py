@@ -13,7 +13,7 @@ import torch
 from ..common import signals
 from ..common.console import Console
 from ..common.files import sweep, write_text
-from ..config import SYNTHETIC, Config, Section, as_list
+from ..config import SYNTHETIC, Config, Hub, Section, as_list
 from ..errors import BradleyError, UserError
 from ..export.hub import check_hub
 from ..launch import heartbeat
@@ -29,6 +29,7 @@ from .checks import check_data
 from .distributed.consistency import check_same, code_hash
 from .distributed.process_group import ProcessGroup, open_group
 from .distributed.rank_watch import log_apart, watched
+from .interpolation import point
 from .job import Job
 from .loop import Outcome, fit
 from .progress import Progress
@@ -41,9 +42,8 @@ SANITY: dict[str, dict[str, Any]] = {
     "train": {"max_steps": 4, "epochs": 1.0, "batch_size": 16, "stop_after": 0},
     "eval": {"every": 2, "train_probe": 16},
     "log": {"every": 1},
-    "hub": {"push": "", "private": False},
 }
-"""Settings changed by `--sanity`: every stage runs on 64 comparisons, in seconds. A sanity model is never uploaded."""
+"""Settings changed by `--sanity`: every stage runs on 64 comparisons, in seconds."""
 
 
 # A notebook may have switched gradients off.
@@ -59,6 +59,7 @@ def train(
     output: Path | None = None,
     progress: str = "quiet",
     sanity: bool = False,
+    sanity_push: bool = False,
     source: str = "",
     resume: bool = False,
     allow_change: Sequence[str] = (),
@@ -67,6 +68,7 @@ def train(
 
     Args:
         config: settings of the run.
+        sanity_push: upload the model of a sanity run to `hub.push` too.
         source: text of the configuration file as given, kept as `config.toml`; '' without a file.
         train, valid, test, eval_sets, output, progress, sanity, resume, allow_change: as for `bradley.train`.
 
@@ -76,7 +78,7 @@ def train(
     """
     if resume and output is None:
         raise UserError("resume = True needs the folder of the run", "give it as output")
-    hub, config = config.hub, with_sanity(config) if sanity else config
+    hub, config = config.hub, with_sanity(config, push=sanity_push) if sanity else config
     rows = {"train": train, "valid": valid, "test": test, "eval_sets": eval_sets}
     heartbeat.set_limit(config.parallel.hang_seconds)
     # A stop signal at any moment of a training that has neither finished nor failed ends as `Preempted`. From here on a
@@ -93,7 +95,7 @@ def train(
             claimed.resume_locked()
             if claimed.ended:
                 console.say(f"nothing to do: the run in {folder} has ended")
-                group.on_main(lambda: None if (folder / REPORT).exists() else write_pages(folder, console))
+                group.on_main(lambda: None if (folder / REPORT).exists() else draw(folder, config, console))
                 return Run(folder, group.from_main(lambda: read_results(folder).results))
             prepared = prepare(config, rows, default_cache(), claimed.threads, group, console)
             check_data(prepared.stores, prepared.renderer, group)
@@ -210,8 +212,14 @@ def finish(
 def show(folder: Path, config: Config, console: Console) -> None:
     """Make the report of an ended run, and upload the model to the Hub if asked to."""
     # The pages come first: a failed upload must not cost the report.
-    write_pages(folder, console)
+    draw(folder, config, console)
     upload(folder, config, console)
+
+
+def draw(folder: Path, config: Config, console: Console) -> None:
+    """Write plots and report, unless `log.figures` is off."""
+    if config.log.figures:
+        write_pages(folder, console)
 
 
 def write_results(
@@ -229,6 +237,7 @@ def write_results(
     results = {
         "best": {"step": job.evaluator.best_step, "metric": prepared.config.train.select_by},
         **about,
+        **({"interpolation": point(job.evaluator.interpolation)} if prepared.config.train.past_interpolation else {}),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
     }
@@ -260,11 +269,14 @@ def upload(folder: Path, config: Config, console: Console) -> None:
     console.say(f"hub          {url}")
 
 
-def with_sanity(config: Config) -> Config:
-    """Return the configuration with the changes in `SANITY`."""
+def with_sanity(config: Config, *, push: bool = False) -> Config:
+    """Return the configuration with the changes in `SANITY`; the upload is left out unless `push`."""
     changes: dict[str, Section] = {
         name: getattr(config, name).model_copy(update=values) for name, values in SANITY.items()
     }
+    # A rehearsal of a file that names a repository would replace the published model by one of four steps.
+    if not push:
+        changes["hub"] = Hub()
     # `data.limit` draws its sample after composing: the default of 4,000 comparisons would be composed for 64.
     if SYNTHETIC in as_list(config.data.train):
         synthetic = config.data.synthetic.model_copy(update={"comparisons": 400})

@@ -9,7 +9,7 @@ from bradley.config import Parallel
 from bradley.errors import UserError
 from bradley.training.distributed.build import BY_ELEMENT
 from bradley.training.distributed.ddp import DDP, leaves_out
-from bradley.training.distributed.fsdp import FSDP, layers, make_mesh, sharded
+from bradley.training.distributed.fsdp import FSDP, MATRICES, layers, make_mesh, sharded
 from bradley.training.distributed.process_group import ProcessGroup, Rank
 from bradley.training.distributed.strategy import Strategy
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
@@ -119,6 +119,37 @@ def test_bfloat16_scores_in_shards_are_those_of_the_whole_model_bit_for_bit() ->
         return _scores(model, _toy_batch((5, 6), model.device)).tolist()
 
     assert values(2, scores) == [scores(ProcessGroup())] * 2
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=lambda config: config["model_type"])
+def test_float32_scores_of_bfloat16_shards_are_those_of_the_rounded_matrices(config) -> None:
+    """As the checks of gradients compute; afterwards the shards are as before."""
+    from bradley.model.choose_engine import _scores, _toy_batch
+    from bradley.model.folder.parity import in_float32
+
+    def scores(group: ProcessGroup) -> list[list[float]]:
+        model = tiny_model(config, TOKENIZER, precision="bfloat16")
+        batch = _toy_batch((5, 6), model.device)
+        if group.size > 1:
+            shards("shard_all")(group, model)
+        else:
+            with torch.no_grad():
+                for layer in layers(model.network):
+                    for module in layer.modules():
+                        if type(module).__name__ in MATRICES:
+                            for weight in module.parameters():
+                                weight.copy_(weight.bfloat16())
+        before = _scores(model, batch)
+        with in_float32(model):
+            exact = _scores(model, batch)
+        assert torch.equal(_scores(model, batch), before) and not torch.equal(exact, before)
+        assert group.size == 1 or all(hasattr(weight, "to_local") for weight in model.parameters())
+        return [exact.tolist(), before.tolist()]
+
+    alone = scores(ProcessGroup())
+    for found in values(2, scores):
+        assert found[0] == pytest.approx(alone[0], abs=1e-6)
+        assert found[1] == alone[1]
 
 
 def test_gradient_checkpointing_in_shards_gives_the_same_steps() -> None:

@@ -49,20 +49,28 @@ def night(*row: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("parallel", "how", "culprit"),
+    ("parallel", "how", "culprit", "precision"),
     [
-        ({}, "gradient", 0),
-        ({}, "gradient", 1),
-        ({"canonical": "off"}, "gradient", 1),
-        ({"mode": "shard_all"}, "loss", 0),
-        ({"mode": "shard_all"}, "loss", 1),
-        ({"mode": "shard_all"}, "gradient", 0),
-        ({"mode": "shard_all"}, "gradient", 1),
-        *[night(mode, how, rank) for mode in (ONE_SHARD, SHARDS) for how in ("loss", "gradient") for rank in (0, 1)],
+        ({}, "gradient", 0, "float32"),
+        ({}, "gradient", 1, "float32"),
+        ({"canonical": "off"}, "gradient", 1, "float32"),
+        ({"mode": "shard_all"}, "loss", 0, "float32"),
+        ({"mode": "shard_all"}, "loss", 1, "bfloat16"),
+        ({"mode": "shard_all"}, "gradient", 0, "bfloat16"),
+        ({"mode": "shard_all"}, "gradient", 1, "float32"),
+        *[
+            night(mode, how, rank, precision)
+            for mode in (ONE_SHARD, SHARDS)
+            for how in ("loss", "gradient")
+            for rank in (0, 1)
+            for precision in ("float32", "bfloat16")
+        ],
     ],
     ids=lambda value: value.get("mode", value.get("canonical", "canonical")) if isinstance(value, dict) else str(value),
 )
-def test_it_alone_is_named_by_its_process_whichever_that_is(tmp_path, parallel, how: str, culprit: int) -> None:
+def test_it_alone_is_named_by_its_process_whichever_that_is(
+    tmp_path, parallel, how: str, culprit: int, precision: str
+) -> None:
     def before(rank: int) -> None:
         found: list[int] = []
 
@@ -74,7 +82,8 @@ def test_it_alone_is_named_by_its_process_whichever_that_is(tmp_path, parallel, 
 
         poison(how, spoils)
 
-    results = train_together(2, tmp_path / "run", {**MANY, "parallel": parallel}, before)
+    model = {**MANY["model"], "precision": precision}
+    results = train_together(2, tmp_path / "run", {**MANY, "model": model, "parallel": parallel}, before)
     assert [result.code for result in results] == [5, 5], results
     assert results[0].error.removeprefix(f"process {culprit} of 2: ") == results[1].error or not culprit
     first, line = results[culprit].error.split("\n")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from ...common.seeds import generator
 from ...data.render import Rendered, Renderer
@@ -92,14 +93,51 @@ def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
 def in_float32(model: ScoreModel) -> Iterator[None]:
     """Let a model compute in float32 on its plain path, inside a `with` block."""
     compute, engine = model.compute, model.engine
-    if compute != torch.float32:  # a float32 model keeps its engine, already held to `plain`
-        model.compute = torch.float32
-        model.use("plain")
-    try:
+    if compute == torch.float32:  # a float32 model keeps its engine, already held to `plain`
         yield
+        return
+    model.compute = torch.float32
+    model.use("plain")
+    try:
+        with _weights_in_float32(model):
+            yield
     finally:
         model.compute = compute
         model.use(engine)
+
+
+@contextlib.contextmanager
+def _weights_in_float32(model: ScoreModel) -> Iterator[None]:
+    """Give each module its weights in float32 for the time of a forward pass, inside a `with` block.
+
+    A full model has float32 weights, and nothing changes. A model in shards gathers the weights of matrix products in
+    bfloat16, and without autocast a product of both dtypes is an error.
+    """
+    given: dict[nn.Module, list[tuple[str, nn.Parameter, nn.Parameter]]] = {}
+
+    def enter(module: nn.Module, _inputs: Any) -> None:
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                exact = nn.Parameter(weight.detach().float(), requires_grad=False)
+                given.setdefault(module, []).append((name, exact, weight))
+                setattr(module, name, exact)
+
+    def leave(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        for name, exact, weight in given.pop(module, []):
+            # A layer that has gone back to its shards keeps the shards.
+            if getattr(module, name) is exact:
+                setattr(module, name, weight)
+
+    hooks = [
+        hook
+        for module in model.modules()
+        for hook in (module.register_forward_pre_hook(enter), module.register_forward_hook(leave, always_call=True))
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def batch_of(rows: Sequence[Sequence[int]]) -> Batch:

@@ -106,16 +106,32 @@ def load_model(
     network, missing = load_saved(path, card, remote_code=trust_remote_code, base=base, device=target, compute=compute)
     _refuse_missing(folder, network, missing)
     model = ScoreModel(network.to(target), compute).eval()
-    tokenizer = load_tokenizer(str(real_path(path)), trust_remote_code, checked=True)
-    check_vocabulary(network, tokenizer, path)
     # Before the engine, because the engine needs the longest rendered response.
-    renderer = _trained_renderer(card, path, tokenizer, model.causal)
+    renderer = load_renderer(path, card, network, causal=model.causal, trust_remote_code=trust_remote_code)
     choose_engine(model, engine, renderer.settings.max_tokens)
     # Last: hashes would catch most faults above, but could not say which fault.
     check_weights(path, card, accept_edits)
     normalization = card.get("normalization")
     unit = None if normalization is None else Normalization.from_card(normalization)
     return Loaded(model, renderer, unit, card.get("kind", ""))
+
+
+def load_renderer(
+    folder: Path, card: dict[str, Any], network: Any, *, causal: bool, trust_remote_code: bool = False
+) -> Renderer:
+    """Load the renderer of training from a folder with checked files.
+
+    Args:
+        card: `bradley.json` of the folder.
+        network: of the folder, for the number of embeddings.
+
+    Raises:
+        CheckpointError: the tokenizer cannot be loaded, or has more tokens than the network has embeddings. Or the
+            folder renders otherwise than the training.
+    """
+    tokenizer = load_tokenizer(str(real_path(folder)), trust_remote_code, checked=True)
+    check_vocabulary(network, tokenizer, folder)
+    return _trained_renderer(card, folder, tokenizer, causal)
 
 
 def _refuse_missing(folder: Path, network: Any, missing: Sequence[str]) -> None:
@@ -178,13 +194,17 @@ def write_model(
     of_weights = save_network(model.network, folder, weights)
     # Read back now: a save damaged by the disk would otherwise be found when it is the only copy.
     check_written(model.network, folder, weights)
-    template = renderer.template
-    with _with_template(renderer) as tokenizer:
-        tokenizer.save_pretrained(folder)
-    write_templates(folder, renderer)
+    write_renderer(folder, renderer)
     # The card comes last, because it holds hashes of files written before.
     digests = hash_files(folder)
-    card = {
+    write_card(folder, {**card_start(model, renderer), **digests, **of_weights, **facts, **parity})
+    return {name: digest for group in digests.values() for name, digest in group.items()}
+
+
+def card_start(model: ScoreModel, renderer: Renderer) -> dict[str, Any]:
+    """Return the entries of a card about the steps from text to score."""
+    template = renderer.template
+    return {
         "format": FORMAT,
         "render": renderer.settings.model_dump(),
         "template": "raw" if template is None else TEMPLATE,
@@ -194,13 +214,14 @@ def write_model(
         "probe": {"text": PROBE, "ids": _probe_ids(renderer)},
         "pooling": "last token, by stored index" if model.causal else "the encoder's own head",
         "compute": compute_name(model),
-        **digests,
-        **of_weights,
-        **facts,
-        **parity,
     }
-    write_card(folder, card)
-    return {name: digest for group in digests.values() for name, digest in group.items()}
+
+
+def write_renderer(folder: Path, renderer: Renderer) -> None:
+    """Write tokenizer and chat templates of training into a folder."""
+    with _with_template(renderer) as tokenizer:
+        tokenizer.save_pretrained(folder)
+    write_templates(folder, renderer)
 
 
 def write_templates(folder: Path, renderer: Renderer) -> None:

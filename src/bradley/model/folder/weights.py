@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ...common.model_files import library_errors, quiet_transformers
 from ...common.ownership import real_path
+from ...config import Model
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
 from ..build import check_quantize, quantized_on
 from ..finite import check_finite
-from ..network import load_network, reproducible_init
+from ..network import build_shell, load_network, reproducible_init
 from ..reward import is_head_weight
 from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .checks import check_base, check_base_folder
@@ -42,13 +43,46 @@ def save_network(network: Any, folder: Path, weights: Mapping[str, Tensor] | Non
     """
     from safetensors import SafetensorError
 
-    adapted = is_adapted(network)
     try:
-        (_save_adapter if adapted else _save_whole)(network, folder, weights)
+        (_save_adapter if is_adapted(network) else _save_whole)(network, folder, weights)
     except SafetensorError as error:
         # safetensors reports a full disk by its own error. After an OSError, old checkpoints are removed for a retry.
         raise OSError(str(error)) from error
-    return {"adapter": {**_card(network.adapted), **_sizes(network)}} if adapted else {}
+    return _entries(network)
+
+
+def save_config(network: Any, folder: Path) -> dict[str, Any]:
+    """Write the config of a network into a folder as `save_network` does, without weights, and return the entries.
+
+    Raises:
+        Exception: the library or the JSON writer refuses a value of the config.
+    """
+    if is_adapted(network):
+        _write_adapter_config(network, folder)
+    else:
+        _save_whole(network, folder, {})
+    return _entries(network)
+
+
+def load_shapes(folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, torch.Size]:
+    """Build the network of a folder without weights, and return the shapes of `tensors_to_save`.
+
+    Args:
+        card: `bradley.json` of the folder.
+
+    Raises:
+        CheckpointError: the config cannot be read, or makes no network.
+    """
+    adapter = card.get("adapter")
+    adapted = None if adapter is None else _adapted(folder, adapter)
+    path, revision = (str(real_path(folder)), "") if adapted is None else (adapted.base, adapted.revision)
+    with torch.device("meta"):
+        network = build_shell(Model(path=path, revision=revision, trust_remote_code=remote_code))
+        if adapted is not None:
+            config = _read_config(folder)
+            _fit(network, adapter, folder)
+            inject(network, config, adapted._replace(modules=tuple(sorted(config.modules_to_save or ()))))
+    return {name: tensor.shape for name, tensor in tensors_to_save(network).items()}
 
 
 def tensors_to_save(network: Any) -> dict[str, Tensor]:
@@ -128,7 +162,16 @@ def _save_adapter(network: Any, folder: Path, weights: Mapping[str, Tensor] | No
     # safetensors refuses views with gaps.
     state = {name: weight.contiguous().cpu() for name, weight in (weights or adapter_state(network)).items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    _write_adapter_config(network, folder)
+
+
+def _write_adapter_config(network: Any, folder: Path) -> None:
     (folder / ADAPTER_CONFIG).write_text(json.dumps(_peft_config(network), indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _entries(network: Any) -> dict[str, Any]:
+    """Return the entries of a card about the base model of an adapter; none for a whole network."""
+    return {"adapter": {**_card(network.adapted), **_sizes(network)}} if is_adapted(network) else {}
 
 
 def _card(adapted: Adapted) -> dict[str, str]:
@@ -146,13 +189,20 @@ def _peft_config(network: Any) -> dict[str, Any]:
     """Build the content of `adapter_config.json`, with head and norms as modules replaced whole by PEFT."""
     values = network.peft_config[NAME].to_dict()
     changes = {
-        # A set in PEFT; sorted, equal runs write equal bytes.
-        "target_modules": sorted(values["target_modules"]),
         "modules_to_save": list(network.adapted.modules),
         "task_type": "SEQ_CLS",
         "inference_mode": True,
     }
-    return {**values, **changes}
+    return _without_sets({**values, **changes})  # type: ignore[no-any-return]
+
+
+def _without_sets(value: Any) -> Any:
+    """Turn every set inside a value into a sorted list: JSON has no sets, and equal runs then write equal bytes."""
+    if isinstance(value, dict):
+        return {key: _without_sets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_sets(inner) for inner in value]
+    return sorted(value) if isinstance(value, set | frozenset) else value
 
 
 def _load_adapter(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import UserError
+from ...runs.layout import INTERPOLATED
 
 Event = Mapping[str, Any]
 AXES = {
@@ -65,6 +66,12 @@ class Curves:
         values = finite_by_step(self.events, kind, key)
         steps = [step for step in sorted(values) if step in self._places]
         return Series([self._places[step] for step in steps], [values[step] for step in steps])
+
+    @property
+    def interpolated(self) -> float | None:
+        """Position of the interpolation point on the axis; None for a run without."""
+        steps = finite_by_step(self.events, "eval", INTERPOLATED).values()
+        return next((self.place(int(step)) for step in steps), None)
 
     def names(self, kind: str, prefix: str) -> list[str]:
         """Ends of all keys beginning with `prefix` in events of a kind, in order of first appearance."""

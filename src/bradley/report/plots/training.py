@@ -60,11 +60,11 @@ def rewards_figure(events: Sequence[Event], x: str = "episode", timing: Sequence
         # Labels come once both rewards are drawn, because each panel widens the scale of the other.
         for name, axis in sides.items():
             label_ends(axis, lines[name])
-            titles(axis, name.replace("_", " ").capitalize(), curves.label, "mean score")
+            _finish(axis, name.replace("_", " ").capitalize(), curves, "mean score")
         _draw_accuracy(accuracy, curves)
         _draw_loss(loss, curves)
         label_ends(margin, _draw_curves(margin, curves, "reward_margin"))
-        titles(margin, "Reward margin", curves.label, f"chosen {MINUS} rejected score")
+        _finish(margin, "Reward margin", curves, f"chosen {MINUS} rejected score")
         _draw_rate(rate, curves)
     return figure
 
@@ -122,7 +122,7 @@ def gap_points(events: Sequence[Event]) -> list[Gap]:
 
 def _draw_loss(axis: "Axes", curves: Curves) -> None:
     label_ends(axis, _draw_curves(axis, curves, "loss"))
-    titles(axis, "Loss", curves.label, "nats")
+    _finish(axis, "Loss", curves, "nats")
 
 
 def _draw_accuracy(axis: "Axes", curves: Curves) -> None:
@@ -133,7 +133,7 @@ def _draw_accuracy(axis: "Axes", curves: Curves) -> None:
     axis.text(0.99, 0.5, "chance, 0.5", color=MUTED, ha="right", va="bottom", transform=axis.get_yaxis_transform())
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     label_ends(axis, lines)
-    titles(axis, "Accuracy", curves.label, "ranked as labelled")
+    _finish(axis, "Accuracy", curves, "ranked as labelled")
 
 
 def _draw_rate(axis: "Axes", curves: Curves) -> None:
@@ -146,7 +146,7 @@ def _draw_rate(axis: "Axes", curves: Curves) -> None:
     axis.set_ylim(bottom=0.0)
     if head.x:
         label_ends(axis, [("backbone", rate, BLUE), ("head", head, GREEN)])
-    titles(axis, "Learning rate", curves.label, "")
+    _finish(axis, "Learning rate", curves, "")
 
 
 def _draw_norm(axis: "Axes", curves: Curves) -> None:
@@ -157,7 +157,7 @@ def _draw_norm(axis: "Axes", curves: Curves) -> None:
         axis.set_yscale("log")
     else:
         axis.set_ylim(bottom=0.0)
-    titles(axis, "Gradient norm before clipping", curves.label, "L2 norm")
+    _finish(axis, "Gradient norm before clipping", curves, "L2 norm")
 
 
 PANELS = {"loss": _draw_loss, "accuracy": _draw_accuracy, "lr": _draw_rate, "grad_norm": _draw_norm}
@@ -172,7 +172,16 @@ def _draw_terms(axis: "Axes", curves: Curves) -> None:
         lines.append((name, line, look["color"]))
     axis.axhline(0.0, color=MUTED, linestyle="--", linewidth=1)
     label_ends(axis, lines)
-    titles(axis, "Terms of the objective", curves.label, "part of the train loss, nats")
+    _finish(axis, "Terms of the objective", curves, "part of the train loss, nats")
+
+
+def _finish(axis: "Axes", title: str, curves: Curves, y: str) -> None:
+    """Set title and axis labels of a panel, and mark the interpolation point."""
+    titles(axis, title, curves.label, y)
+    if (place := curves.interpolated) is None:
+        return
+    axis.axvline(place, color=MUTED, linestyle=":", linewidth=1)
+    axis.text(place, 0.98, " interpolated", color=MUTED, va="top", rotation=90, transform=axis.get_xaxis_transform())
 
 
 def _draw_curves(axis: "Axes", curves: Curves, figure: str) -> list[tuple[str, Series, str]]:
@@ -200,7 +209,7 @@ def _draw(axis: "Axes", points: Sequence[Gap], curves: Curves) -> None:
     axis.fill_between(x, low, high, color=ORANGE, alpha=0.15, linewidth=0)
     axis.plot(x, [100 * point.value for _, point in placed], color=ORANGE, marker="o", markersize=3)
     axis.axhline(0.0, color=MUTED, linestyle="--", linewidth=1)
-    titles(axis, "Overfitting gap, 95 % band", curves.label, f"train {MINUS} valid accuracy, points")
+    _finish(axis, "Overfitting gap, 95 % band", curves, f"train {MINUS} valid accuracy, points")
 
 
 def _evaluations(events: Sequence[Event], name: str) -> dict[int, tuple[float, float, float]]:

@@ -31,7 +31,16 @@ TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probab
 ADDED = ("labels",)
 """Fields missing in the records of earlier versions, and compared only if both records have the field."""
 FREE = (
-    *("hub", "checkpoint", "train.stop_after", "train.time_limit", "train.threads", "log.project", "parallel"),
+    *(
+        "hub",
+        "checkpoint",
+        "train.stop_after",
+        "train.time_limit",
+        "train.threads",
+        "log.project",
+        "log.figures",
+        "parallel",
+    ),
     "render.max_unread",
 )
 """Settings, or sections of settings, free to change at a resume: no number of the run depends on these settings."""

@@ -94,6 +94,17 @@ class ProgressState(TypedDict):
     seconds: Number
 
 
+class InterpolationState(TypedDict):
+    """Entry `interpolation` of an evaluator's state."""
+
+    count: NotRequired[int]
+    step: NotRequired[int]
+    epoch: NotRequired[Number]
+    value: NotRequired[Number]
+    held: NotRequired[Number]
+    now: NotRequired[Number]
+
+
 class EvaluatorState(TypedDict):
     """Entry `evaluator` of `training/state.json`."""
 
@@ -104,6 +115,7 @@ class EvaluatorState(TypedDict):
     summaries: dict[str, dict[str, dict[str, Any]]]
     shown: dict[str, dict[str, list[dict[str, Any]]]]
     first_rows: NotRequired[dict[str, str]]
+    interpolation: NotRequired[InterpolationState]
 
 
 class OptimizerState(TypedDict):

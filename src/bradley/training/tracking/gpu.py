@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...common.console import Console
 from ...common.text import GIB, one_line
 from ...errors import UserError
 
@@ -15,11 +16,11 @@ class GpuMeter:
     """Readings of a GPU every few seconds, averaged between the lines of `timing.jsonl`.
 
     `gpu/not_supported` names readings missing on this GPU. `gpu/failed` counts failed readings, and training continues.
-    With `seconds` = 0 no thread runs, and `read` returns an empty dict.
+    With `seconds` = 0, or on a CPU, no thread runs, and `read` returns an empty dict.
 
     Args:
         seconds: between two readings.
-        device: the CUDA device of the run.
+        device: of the run.
     """
 
     def __init__(self, seconds: float, device: torch.device) -> None:
@@ -27,7 +28,7 @@ class GpuMeter:
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._reset()
-        if seconds:
+        if seconds and device.type == "cuda":
             self._readers, self._not_supported = _supported(_readers(device))
             self._thread = threading.Thread(target=self._run, name="gpu meter", daemon=True)
             self._thread.start()
@@ -81,20 +82,23 @@ class GpuMeter:
             self._rows.append(row)
 
 
-def check_gpu(seconds: float, device: torch.device) -> None:
-    """Check before a run that readings can be had.
+def check_gpu(seconds: float, device: torch.device, console: Console) -> None:
+    """Check before a run that readings can be had; on a CPU, say that there are none.
 
     Args:
         seconds: between two readings; 0: none.
         device: of the run.
+        console: for the remark.
 
     Raises:
-        UserError: the run is not on CUDA, `nvidia-ml-py` is missing, or NVML does not answer.
+        UserError: `nvidia-ml-py` is missing, or NVML does not answer.
     """
     if not seconds:
         return
+    # One file serves a rehearsal on a laptop and the run on a cluster.
     if device.type != "cuda":
-        raise UserError(f"log.gpu_seconds = {seconds:g}, but the run is on {device}", "use --log.gpu_seconds 0")
+        console.say(f"gpu          log.gpu_seconds = {seconds:g} reads nothing: the run is on {device}")
+        return
     if importlib.util.find_spec("pynvml") is None:
         raise UserError(
             f"log.gpu_seconds = {seconds:g}, and the package nvidia-ml-py is not installed",
