@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from .batch import Batch
+from .batch import Batch, longest_of
 from .contract import attention
 
 NAME = "bradley_segments"
@@ -82,14 +82,15 @@ class Segments(NamedTuple):
 def segments_of(batch: Batch, dtype: torch.dtype) -> Segments:
     """Build the attention pattern of a batch, with masks in `dtype`."""
     # Plain integers: slicing by device tensors would make every layer wait for the device.
-    offsets = batch.segments.tolist()
+    host = batch.on_host
+    offsets = host.segments.tolist()
     # Only responses are listed in `batch.own`. A prefix keeps itself as the parent, and `_mask` needs no special case.
     parent = list(range(len(offsets) - 1))
-    for own, prefix in zip(batch.own.tolist(), batch.prefix.tolist(), strict=True):
+    for own, prefix in zip(host.own.tolist(), host.prefix.tolist(), strict=True):
         parent[own] = prefix
     layout = Layout(offsets, [end - start for start, end in pairwise(offsets)], parent)
     blocks = [_block(span, layout, batch.tokens.device, dtype) for span in _spans(layout)]
-    return Segments(blocks, int(batch.positions.max()) + 1, dtype)
+    return Segments(blocks, longest_of(batch), dtype)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, row: Segments, scaling: float | None, dropout: float) -> Tensor:
