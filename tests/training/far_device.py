@@ -1,7 +1,7 @@
 """A device that is far away: tensors of a CPU that count what a GPU would be asked for.
 
 `FarDevice` is a dispatch mode. A tensor made or moved there is a `FarTensor`, computed on the CPU. The mode counts the
-kernels that are started, and the reads for which a host would wait until the device has done all its work.
+kernels that are started, and the reads and copies for which a host waits until the device has done all its work.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class FarDevice(TorchDispatchMode):
 
     Attributes:
         kernels: calls by operation.
-        reads: names of operations on which the host waits.
+        reads: names of operations on which the host waits: reads, and copies that are not told to go on.
     """
 
     def __init__(self) -> None:
@@ -83,8 +83,10 @@ class FarDevice(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         seen: list[FarTensor] = []
         near_args, near_kwargs = tree_map(lambda x: _near(x, seen), (args, kwargs))
+        # A copy to the device waits for the work before, unless told not to.
+        waits = back if seen else far and func is aten._to_copy.default and not kwargs.get("non_blocking")
         if (seen or far) and not self._quiet:
-            self._count(func, near_args, back and bool(seen))
+            self._count(func, near_args, waits)
         found = func(*near_args, **near_kwargs)
         if back or not (seen or far):
             return found
@@ -98,10 +100,10 @@ class FarDevice(TorchDispatchMode):
 
         return tree_map(moved, found)
 
-    def _count(self, func: Any, args: Any, back: bool) -> None:
+    def _count(self, func: Any, args: Any, waits: bool) -> None:
         name = func.overloadpacket
         picks = name is aten.index and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
-        if back or name in READS or picks:
+        if waits or name in READS or picks:
             self.reads.append(str(func))
         elif name not in FREE:
             self.kernels[str(name)] += 1

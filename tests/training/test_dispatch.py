@@ -154,7 +154,8 @@ def two_steps(folder, engine, kernels, tokens=150):
 @pytest.mark.parametrize(
     "read",
     [float, bool, int, torch.Tensor.item, lambda x: x.tolist(), torch.Tensor.nonzero, torch.Tensor.cpu,
-     lambda x: x[x > 0], lambda x: x.to("cpu"), lambda x: x.masked_select(x > 0), lambda x: x.unique()],
+     lambda x: torch.ones(2).to(DEVICE), lambda x: x[x > 0], lambda x: x.to("cpu"), lambda x: x.masked_select(x > 0),
+     lambda x: x.unique()],
 )  # fmt: skip
 def test_the_counter_sees_every_kind_of_read(read):
     with FarDevice() as far:

@@ -45,8 +45,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch on another device."""
-        moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "host"}
-        return Batch(**moved, host=self.on_host)
+        targets = Targets(**{f.name: sent(getattr(self.targets, f.name), device) for f in fields(self.targets)})
+        own: dict[str, Any] = {
+            f.name: sent(getattr(self, f.name), device) for f in fields(self) if f.name not in ("targets", "host")
+        }
+        return Batch(**own, targets=targets, host=self.on_host)
 
 
 def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray) -> Batch:
@@ -169,6 +172,16 @@ def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
     # Columns beyond the end of a row may point past the batch; clamped reads are replaced by `pad_id`.
     ids = batch.tokens[source.clamp(max=len(batch.tokens) - 1)]
     return PaddedRows(torch.where(real, ids, pad_id), real.long(), length - 1)
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device, without waiting for the work given to the device before."""
+    kind = torch.device(device).type
+    # A copy from pageable memory waits for the device, a copy from pinned memory need not.
+    if kind == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    # Towards the CPU the host has to wait: the values may be read at once.
+    return tensor.to(device, non_blocking=kind != "cpu")
 
 
 def longest_of(batch: Batch) -> int:

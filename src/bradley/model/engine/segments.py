@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from .batch import Batch, longest_of
+from .batch import Batch, longest_of, sent
 from .contract import attention
 
 NAME = "bradley_segments"
@@ -287,7 +287,7 @@ def _one_text(span: Span, layout: Layout) -> bool:
 
 
 def _block(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype) -> Block:
-    mask, count = _mask(span, layout, dtype).to(device), _pieces(span, layout)
+    mask, count = sent(_mask(span, layout, dtype), device), _pieces(span, layout)
     # Equal pieces up to rounding. Each mask is cut to the reach of its last query: the saving of cutting.
     bounds = [round(number * span.size / count) for number in range(count + 1)]
     pieces = [

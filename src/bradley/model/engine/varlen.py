@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .batch import Batch
+from .batch import Batch, sent
 from .contract import Refused, attention
 
 NAME = "bradley_varlen"
@@ -83,7 +83,7 @@ def sequences_of(batch: Batch, dtype: torch.dtype) -> Sequences:
     source = torch.where(in_own < 0, start[prefix][sequence] + place, start[asks][sequence] + in_own)
     # The kernel reads offsets as int32; keys and queries of one sequence have different offsets.
     offsets = (pad(ends, (1, 0)).to(torch.int32) for ends in (queries.cumsum(0), key_ends))
-    query_offsets, key_offsets, source = (tensor.to(device) for tensor in (*offsets, source))
+    query_offsets, key_offsets, source = (sent(tensor, device) for tensor in (*offsets, source))
     return Sequences(query_offsets, key_offsets, source, most, longest, dtype, _keywords(varlen_attn))
 
 
