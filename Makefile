@@ -11,8 +11,8 @@ FAST := $(addprefix tests/,cli common config data evaluate losses report runs te
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-report
-	@if [ -e runs/quickstart ]; then $(BIN)/bradley train configs/quickstart.toml; \
-	else $(BIN)/bradley train configs/quickstart.toml --output runs/quickstart; fi
+	@if [ -e runs/quickstart ]; then $(BIN)/bradley train preset:quickstart; \
+	else $(BIN)/bradley train preset:quickstart --output runs/quickstart; fi
 
 check: lint
 	$(PYTEST) -m "not nightly and not slow" $(FAST)

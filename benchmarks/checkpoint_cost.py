@@ -2,7 +2,7 @@
 
 python benchmarks/checkpoint_cost.py [CONFIG] [--steps N] [--output DIR]
 
-A run of CONFIG (configs/quickstart.toml) with the default interval between evaluations, each of which saves. Seconds in
+A run of CONFIG (preset:quickstart) with the default interval between evaluations, each of which saves. Seconds in
 SHA-256 and in fsync are added up from the start of the loop to its end, saves included; the last line is their ratio.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from bradley.common import disk, signatures
 from bradley.config.load import load_config
+from bradley.config.toml import config_file
 from bradley.runs import manifest
 from bradley.training import run
 from bradley.training.checkpoints.store import Checkpoints
@@ -46,7 +47,7 @@ class Clock:
 def main() -> None:
     """Run, and print the share."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", nargs="?", type=Path, default=Path("configs/quickstart.toml"))
+    parser.add_argument("config", nargs="?", type=Path, default=Path("preset:quickstart"))
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
@@ -62,7 +63,7 @@ def main() -> None:
     ):
         clock.put_on(owner, name, label)
     try:
-        run.train(load_config(given.config, changes), output=folder / "run")
+        run.train(load_config(config_file(given.config), changes), output=folder / "run")
         size = sum(path.stat().st_size for path in (folder / "run/checkpoints").rglob("*") if path.is_file())
     finally:
         if given.output is None:

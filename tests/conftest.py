@@ -17,6 +17,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 LONGEST = (
     "launch/test_training.py",
     "training/test_resume.py",
+    "benchmarks/test_gpu.py",
     "faults/test_real_run.py",
     "fuzz/test_fuzz.py",
     "verify/test_verify.py",

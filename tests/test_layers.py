@@ -79,7 +79,7 @@ PLAIN_NAMES = """
     engine batch registry contract segments flex varlen
     save_load card checks safety weights readback parity tolerance normalization
     scoring core scorer file parts source output reward_model
-    loop job evaluation objective optim metrics progress saver resume publish announce optimizer_bytes
+    results loop job evaluation objective optim metrics progress saver resume publish announce optimizer_bytes
     guards nonfinite culprits divergence gradient_flow out_of_memory
     store state identity
     tracking jsonl_csv log_lines tensorboard wandb timing gpu samples distributed

@@ -14,7 +14,7 @@ if _started.removeprefix("-m").partition(".")[0] == "bradley":
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import (
     EXIT_CODES,
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from .export.folder import export_model
     from .model.folder.save_load import load_model
     from .report.page import plot_run, write_report
-    from .runs.reader import read_run
-    from .runs.run import Run
     from .scoring.core import score_comparisons
     from .scoring.reward_model import RewardModel
+    from .training.results import Run, read_run
     from .training.tracking.log_lines import METRIC_DEFINITIONS
 
+    __version__: str
 
 __all__ = [
     "EXIT_CODES",
@@ -92,13 +92,13 @@ HOMES = {
     "Model": "config",
     "Render": "config",
     "RewardModel": "scoring.reward_model",
-    "Run": "runs.run",
+    "Run": "training.results",
     "export_model": "export.folder",
     "load_model": "model.folder.save_load",
     "load_splits": "data.load",
     "plot_run": "report.page",
     "preview": "data.preview",
-    "read_run": "runs.reader",
+    "read_run": "training.results",
     "score_comparisons": "scoring.core",
     "summarize": "evaluate.summary",
     "to_comparisons": "data.formats",
@@ -117,7 +117,7 @@ def train(
     test: Rows | None = None,
     eval_sets: Mapping[str, Rows] | None = None,
     output: str | Path | None = None,
-    progress: str = "quiet",
+    progress: Literal["bar", "quiet", "json"] = "quiet",
     sanity: bool = False,
     resume: bool = False,
     allow_change: Sequence[str] = (),
@@ -125,11 +125,12 @@ def train(
     """Train, evaluate and report a reward model, and return the finished run.
 
     Example:
-        run = bradley.train("configs/quickstart.toml", output="runs/x")
+        run = bradley.train("preset:quickstart", output="runs/x")
         print(run.summary())
 
     Args:
-        config: a `Config`, nested tables such as `{"optim": {"lr": 1e-4}}`, or the path of a TOML file.
+        config: a `Config`, nested tables such as `{"optim": {"lr": 1e-4}}`, the path of a TOML file, or the name of a
+            configuration that comes with bradley, such as `preset:quickstart`.
         train, valid, test: rows or comparisons in memory, instead of the files named in the configuration; any
             iterable of dicts, such as a dataset of the library `datasets`.
         eval_sets: named evaluation sets in memory, beside or instead of the sets in `data.eval_sets`.
@@ -146,12 +147,12 @@ def train(
     from .common.ownership import named
     from .config import Config
     from .config.load import load_config, read_config
-    from .config.toml import read_source
+    from .config.toml import config_file, read_source
     from .training.run import train as run
 
     source = ""
     if isinstance(config, str | Path):
-        path = Path(config)
+        path = config_file(config)
         config, source = load_config(path, {}), read_source(path)
     elif not isinstance(config, Config):
         config = read_config(config)
@@ -171,17 +172,20 @@ def train(
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name in HOMES:
-        from importlib import import_module
+# A type checker would take any name from here, and find no misspelt one.
+if not TYPE_CHECKING:
 
-        return getattr(import_module(f".{HOMES[name]}", __name__), name)
-    if name == "__version__":
-        from .common.version import version
+    def __getattr__(name: str) -> Any:
+        if name in HOMES:
+            from importlib import import_module
 
-        return version()
-    raise AttributeError(f"module 'bradley' has no attribute {name!r}")
+            return getattr(import_module(f".{HOMES[name]}", __name__), name)
+        if name == "__version__":
+            from .common.version import version
+
+            return version()
+        raise AttributeError(f"module 'bradley' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

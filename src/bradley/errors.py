@@ -23,7 +23,7 @@ class BradleyError(Exception):
     Attributes:
         lines: the problems. The command line prints each as a single line: a line break inside is escaped.
         message: the problems as one text; almost always a single line.
-        hint: the next step for the user, or "".
+        hint: the next step for the user, or ""; also a note of the exception, printed by a traceback.
         exit_code: exit code of the command line for this class of errors.
     """
 
@@ -35,6 +35,9 @@ class BradleyError(Exception):
         self.message = "\n".join(self.lines)
         super().__init__(self.message)
         self.hint = hint
+        # A notebook shows the traceback, and a traceback prints the notes below the message.
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class UserError(BradleyError):

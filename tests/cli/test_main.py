@@ -63,7 +63,8 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
 def test_every_public_name_is_there() -> None:
     import bradley
 
-    assert set(bradley.HOMES) < set(bradley.__all__) <= set(dir(bradley))
+    assert set(bradley.HOMES) < set(bradley.__all__)
+    assert dir(bradley) == sorted(bradley.__all__)
     assert all(getattr(bradley, name) is not None for name in bradley.__all__)
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         bradley.tarin  # noqa: B018
@@ -253,9 +254,32 @@ def test_configs_are_listed_with_their_first_comment(
 ) -> None:
     Path("configs/no-comment.toml").write_text("seed = 1\n", encoding="utf-8")
     assert run(["configs"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["configs/no-comment.toml", "configs/small.toml       A small run."]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["configs/no-comment.toml", "configs/small.toml       A small run."]
+    assert re.fullmatch(r"preset:quickstart +Two minutes on a laptop: .*", lines[2])
     monkeypatch.chdir("configs")
-    assert run(["configs"]) == 2
+    assert run(["configs"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["preset:quickstart"]
+
+
+def test_a_preset_trains_from_any_folder(calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    assert run(["train", "preset:quickstart", "--optim.lr", "1e-3"]) == 0
+    made = calls[0]
+    assert (made["config"].optim.lr, made["config"].data.synthetic.comparisons) == (1e-3, 5000)
+    assert "# Two minutes" in made["source"] and made["output"].name.startswith("quickstart-")
+    bradley.train("preset:quickstart", output=tmp_path / "run")
+    assert calls[1]["config"].data.synthetic.comparisons == 5000 and calls[1]["source"] == made["source"]
+
+
+def test_a_configuration_that_is_nowhere_leads_to_the_presets(
+    calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, hint in (
+        ("configs/quickstart.toml", "hint: did you mean preset:quickstart?"),
+        ("preset:quickstrat", "hint: wanted preset:quickstart, or a TOML file"),
+    ):
+        assert run(["train", given]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == hint
 
 
 def test_plot_draws_and_prints_the_paths(

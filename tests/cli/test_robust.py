@@ -138,7 +138,7 @@ def test_configurations_of_any_kind_are_listed(
     (folder / "g\n\udce9.toml").write_text("# last\n")
     assert run(["configs"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and all(line.isprintable() and len(line) < 400 for line in lines)
+    assert len(lines) == 8 and all(line.isprintable() and len(line) < 400 for line in lines)
     assert "(not UTF-8 at byte 5)" in lines[0] and "(is no file)" in lines[1] and r"\x1b[2Jhello" in lines[3]
 
 

@@ -1,7 +1,10 @@
 """Talk on stderr: lines and a bar, JSON events, or nothing."""
 
+import builtins
+import importlib.util
 import json
 import os
+import warnings
 
 import pytest
 
@@ -67,6 +70,34 @@ def test_json_events_are_at_most_one_a_second(capfd: pytest.CaptureFixture[str])
 def test_an_error_passes_through_the_bar() -> None:
     with pytest.raises(ZeroDivisionError), Console("bar").progress(2, "training"):
         _ = 1 / 0
+
+
+class ZMQInteractiveShell:
+    """Shell of a notebook, as Rich knows one."""
+
+
+def test_a_notebook_without_widgets_gets_plain_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        work(Console("bar"))
+    out, err = capfd.readouterr()
+    assert out == "" and err.splitlines()[0] == "accuracy 71.3 % [68.0, 74.5] of [bold]all[/bold]"
+    assert "3/3" in err and "\x1b" not in err
+
+
+def test_a_notebook_with_widgets_gets_lines_on_stderr_and_the_bar_of_the_notebook(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    console = Console("bar")
+    console.say("a line")
+    assert capfd.readouterr().err == "a line\n"
+    assert console._bar_screen().is_jupyter and not console._screen().is_jupyter
 
 
 def test_unknown_mode() -> None:

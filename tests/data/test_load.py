@@ -73,6 +73,27 @@ def test_only_training_data_can_be_composed(name):
         load(Data(train=["synthetic:", "x.jsonl"]))
 
 
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({}, {"valid": 20}),
+        ({}, {"test": 20}),
+        ({"valid": "v.jsonl.gz"}, {}),
+        ({"eval_sets": {"hard": "v.jsonl.gz"}}, {}),
+    ],
+    ids=str,
+)
+def test_evaluation_data_without_training_data_are_refused(tmp_path, monkeypatch, settings, given):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "v.jsonl.gz", rows(20))
+    held_out = {name: rows(count) for name, count in given.items()}
+    with pytest.raises(UserError, match=r"no training data: .* is given, and train is not") as caught:
+        load(Data(**settings), **held_out)
+    assert "data.train" in caught.value.hint
+    named = Data(train="synthetic:", synthetic={"comparisons": 40}, **settings)
+    assert len(load(named, **held_out).train) > 10
+
+
 def test_evaluation_sets_keep_everything_and_are_counted():
     faulty = [*rows(30), {**rows(1)[0], "id": "again"}, {"prompt": "same", "chosen": "x", "rejected": "x"}]
     data = Data(identical="error", duplicate="error", leaked="error", max_rejected_share=0, group_by="prompt")

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bradley.export.model_card import model_card
-from bradley.runs.reader import read_run
+from bradley.runs.run import read_run
 from tests.report.runs import make_run
 
 EXPORT = {"bradley": "0.1.0", "dtype": "float32", "merged": False, "largest_difference": 1e-7, "tolerance": 1e-4}

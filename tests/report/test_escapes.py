@@ -13,7 +13,7 @@ from bradley.report.page import _template, file_figures, plot_csv, write_report
 from bradley.report.plots import style
 from bradley.report.plots.drawing import panel_grid, titles
 from bradley.report.view import page_context
-from bradley.runs.reader import read_run
+from bradley.runs.run import read_run
 from tests.report.html_page import Page
 from tests.report.runs import make_run
 

@@ -12,7 +12,7 @@ from bradley.evaluate.summary import summarize
 from bradley.report.page import file_figures, plot_csv, plot_run, write_report
 from bradley.report.plots import style
 from bradley.report.view import page_context, summaries
-from bradley.runs.reader import read_run
+from bradley.runs.run import read_run
 from bradley.runs.status import write_status
 from tests.evaluate.tables import scored
 from tests.report.html_page import Page

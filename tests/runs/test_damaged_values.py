@@ -16,9 +16,8 @@ from bradley.report.page import _template, file_figures
 from bradley.report.plots import style
 from bradley.report.view import page_context
 from bradley.runs.manifest import _signed, read_manifest
-from bradley.runs.reader import read_run
 from bradley.runs.record import is_finished, read_record, refuse_trained
-from bradley.runs.run import read_results
+from bradley.runs.run import read_results, read_run
 from bradley.runs.starts import count_start
 from bradley.runs.status import read_status, write_last
 from bradley.training.checkpoints.identity import check_identity

@@ -13,8 +13,7 @@ from bradley.common.files import write_text
 from bradley.errors import BradleyError, CheckpointError, UserError
 from bradley.report.page import write_report
 from bradley.runs import checks
-from bradley.runs.reader import read_run
-from bradley.runs.run import read_results
+from bradley.runs.run import read_results, read_run
 from bradley.runs.status import read_status
 from tests.training.interrupted import fingerprint, quick_runs, run
 

@@ -1,7 +1,7 @@
 import pytest
 
 from bradley.errors import DataError, UserError
-from bradley.runs.reader import read_run
+from bradley.runs.run import read_run
 from tests.report.runs import make_run
 
 

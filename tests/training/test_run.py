@@ -176,7 +176,7 @@ def test_cuda_where_there_is_none_is_said(tmp_path):
 def test_what_the_run_writes_the_report_reads(whole):
     """One schema: every train line and every evaluation of the run is a point of the figures."""
     from bradley.report.plots import gap_points
-    from bradley.runs.reader import read_run
+    from bradley.runs.run import read_run
 
     run = whole
     read = read_run(run.folder)
@@ -188,6 +188,33 @@ def test_what_the_run_writes_the_report_reads(whole):
     figure = run.results["sets"]["valid"]["accuracy"]
     assert f"{100 * figure['value']:.1f}" in page and "longer wins" in page.lower()
     assert run.results["sets"]["valid"] == read.results["sets"]["valid"]
+
+
+def test_a_run_gives_its_comparisons_and_its_model(whole, tmp_path):
+    texts, rows_of_valid = whole.splits().evals["valid"], whole.rows("valid")
+    assert [row.id for row in texts] == [row.id for row in rows_of_valid]
+    model = whole.reward_model()
+    assert model is whole.reward_model()
+    prompt, answers = texts[0].prompt[0].content, [response.messages[0].content for response in texts[0].responses]
+    scores = [score for _, score in sorted(model.rank(prompt, answers))]
+    assert scores == pytest.approx(rows_of_valid[0].scores, abs=1e-5)
+    with pytest.raises(UserError, match="rows of train, valid, test were given in memory"):
+        bradley.read_run(whole.folder).splits()
+
+
+def test_a_run_of_files_reads_its_comparisons_again_while_they_are_the_same(tmp_path):
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    config = Config.model_validate({**SETTINGS, "data": {"train": str(file), "valid_share": 0.2}})
+    splits = bradley.load_splits(config.data, config.seed)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(config.model_dump_json())
+    (run / "data_report.json").write_text(json.dumps(splits.report))
+    assert list(bradley.Run(run).splits().evals["valid"]) == list(splits.evals["valid"])
+    file.write_text(file.read_text().replace("Nobody", "No one"))
+    with pytest.raises(DataError, match="have changed since the run"):
+        bradley.Run(run).splits()
 
 
 def test_named_evaluation_sets_are_reported_and_never_select(tmp_path, whole):

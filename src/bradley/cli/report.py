@@ -1,6 +1,7 @@
 """`bradley plot` and `bradley configs`: redraw figures, and list configurations."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,7 +22,7 @@ LONGEST_REMARK = 200
     type=click.Choice(["step", "episode", "epoch", "minutes"]),
     help="Axis of the curves [default: step; for rewards the episode, and the minutes too].",
 )
-def plot(path: Path, x: str | None) -> None:
+def plot(path: Path, x: Literal["step", "episode", "epoch", "minutes"] | None) -> None:
     """Redraw a run's figures and report, or draw the columns of a CSV file.
 
     RUN is a folder written by `bradley train`; no other file is read. For FILE.csv, every numeric column is drawn over
@@ -48,8 +49,8 @@ def plot(path: Path, x: str | None) -> None:
 
 @click.command()
 def configs() -> None:
-    """List the configurations in configs/."""
-    from ..config.toml import read_source
+    """List the configurations in configs/, and those that come with bradley as preset:NAME."""
+    from ..config.toml import PRESET, preset_files, read_source
 
     def first_line(file: Path) -> str:
         """Return the first line of a configuration; for an unusable file, the reason in the same form."""
@@ -60,8 +61,7 @@ def configs() -> None:
 
     # Texts of the paths: a sort of paths would compare parts, and a name that is no UTF-8 is shown escaped.
     files = {message_line(str(file)): first_line(file) for file in sorted(Path("configs").rglob("*.toml"))}
-    if not files:
-        raise UserError("there is no configs/*.toml in this folder", "change to the folder that holds configs/")
+    files |= {f"{PRESET}{file.stem}": first_line(file) for file in preset_files()}
     width = max(map(len, files))
     for name, first in files.items():
         click.echo(f"{name:<{width}}  {message_line(first.lstrip('# '))}" if first.startswith("#") else name)

@@ -35,12 +35,13 @@ def train(
 ) -> None:
     """Train, evaluate and report one reward model.
 
-    CONFIG is a TOML file; every setting can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the
+    CONFIG is a TOML file, or the name of a configuration that comes with bradley, such as preset:quickstart; `bradley
+    configs` lists both. Every setting can be given as an option instead. SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the
     run and end the command with exit code 75. The same command with --resume continues the run, bit for bit as without
     the interruption.
     """
     from ..config.load import load_config
-    from ..config.toml import read_source
+    from ..config.toml import config_file, read_source
 
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
@@ -48,6 +49,7 @@ def train(
         raise UserError("--resume needs the folder of the run", "add --output DIR")
     if allow_change and not resume:
         raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
+    config = config_file(config)
     progress = "json" if as_json else "quiet" if quiet else "bar"
     settings = load_config(config, overrides, Console(progress if is_main_process() else "quiet").say)
     # Imported after all checks: torch and transformers load for seconds, and a mistyped setting is reported at once.
@@ -83,8 +85,9 @@ def plan(config: Path, no_timing: bool, memory: bool, processes: int, as_json: b
     --memory, shows the memory of each process instead. CONFIG and settings are the same as for `bradley train`.
     """
     from ..config.load import load_config
+    from ..config.toml import config_file
 
-    settings = load_config(config, overrides, Console("quiet" if as_json else "bar").say)
+    settings = load_config(config_file(config), overrides, Console("quiet" if as_json else "bar").say)
     if memory:
         if no_timing:
             raise UserError("--no-timing has no effect with --memory, which runs nothing", "leave --no-timing out")

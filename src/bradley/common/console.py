@@ -6,6 +6,7 @@ character is escaped, and a line break inside a value never begins a new line of
 
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import sys
@@ -99,7 +100,7 @@ class Console:
         elif self.mode == "json":
             yield Events(total, description)
         else:
-            with screen_progress(self._screen()) as progress:
+            with screen_progress(self._bar_screen()) as progress:
                 yield Drawn(progress, progress.add_task(message_line(description), total=total, fields=""))
 
     @contextlib.contextmanager
@@ -116,13 +117,22 @@ class Console:
         return bool(self._screen().is_terminal)
 
     def _screen(self) -> Any:
-        """Rich's console on the current stderr; Rich honours NO_COLOR and plain terminals."""
+        """Rich's console on the current stderr, for plain lines; Rich honours NO_COLOR and plain terminals."""
         if self._rich is None:
             # Imported on first use: commands without progress start faster without Rich.
             from rich.console import Console as Screen
 
-            self._rich = Screen(stderr=True)
+            # In a notebook, Rich would make an output block of every line.
+            self._rich = Screen(stderr=True, force_jupyter=False)
         return self._rich
+
+    def _bar_screen(self) -> Any:
+        """Rich's console for a bar: of the notebook, if a notebook can move a bar, else the console of the lines."""
+        from rich.console import Console as Screen
+
+        screen = Screen(stderr=True)
+        # Without ipywidgets, Rich draws no bar in a notebook, and warns at every attempt.
+        return screen if screen.is_jupyter and importlib.util.find_spec("ipywidgets") else self._screen()
 
 
 class Silent:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from .base import MOST_STEPS, AboveZero, NotNegative, Section, Share, Words
 
+EngineName = Literal["auto", "segments", "flex", "varlen", "plain"]
+"""Attention implementation, or the choice of one."""
+
 
 class Adapter(Section):
     """Low-rank adapters on a frozen backbone. The score head is always trained in full, and saved."""
@@ -65,7 +68,7 @@ class Model(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute precision. `bfloat16` computes in bfloat16 over float32 weights. `auto`: `bfloat16` on CUDA, `float32`
     elsewhere. The score head and the loss are float32 always."""
-    engine: Literal["auto", "segments", "flex", "varlen", "plain"] = "auto"
+    engine: EngineName = "auto"
     """Attention implementation. `segments`, `flex` and `varlen` compute a shared prompt once and pad no response;
     `plain` pads every response with its prompt. `segments` runs on any device, with an attention call for each segment.
     `flex` and `varlen` are single CUDA kernels; `varlen` computes in bfloat16 alone. Scores and gradients agree up to

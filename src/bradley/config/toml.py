@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common.json_files import read_bytes
-from ..common.text import cut_middle, nearest, one_line
+from ..common.text import cut_middle, nearest, one_line, quoted
 from ..errors import UserError
 
+PRESET = "preset:"
+"""Beginning of the name of a configuration that comes with bradley: `preset:quickstart`."""
+PRESETS = Path(__file__).parent / "presets"
 MOST_BYTES = 2**20
 """Largest configuration file, in bytes (1 MiB)."""
 TOML_HINT = 'wanted lines such as: lr = 1e-4, or: path = "x"'
@@ -118,6 +121,26 @@ def read_source(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def config_file(path: Path | str) -> Path:
+    """Return the file of a configuration: of a preset for `preset:NAME`, else the path as given.
+
+    Raises:
+        UserError: no such preset.
+    """
+    text = str(path)
+    if not text.startswith(PRESET):
+        return Path(path)
+    known = {f"{PRESET}{file.stem}": file for file in preset_files()}
+    if text not in known:
+        raise UserError(f"there is no {quoted(text)}", f"wanted {' or '.join(known)}, or a TOML file")
+    return known[text]
+
+
+def preset_files() -> list[Path]:
+    """List the configurations that come with bradley, each known as `preset:NAME`."""
+    return _toml_files(PRESETS)
+
+
 def _emptied(token: re.Match[str]) -> str:
     """Replace a string by an empty string, and a comment by nothing."""
     return {'"': '""', "'": '""', "#": ""}.get(token[0][0], token[0])
@@ -125,11 +148,13 @@ def _emptied(token: re.Match[str]) -> str:
 
 def _nearest(path: Path) -> str:
     """Return the hint for an unusable configuration: a similar name beside the path or in `configs`."""
-    candidates = {file.name: file for folder in (Path("configs"), path.parent) for file in _toml_files(folder)}
+    candidates = {file.name: f"{PRESET}{file.stem}" for file in preset_files()}
+    candidates |= {file.name: str(file) for folder in (Path("configs"), path.parent) for file in _toml_files(folder)}
     known = [*candidates, *(Path(name).stem for name in candidates)]
-    guess = nearest(path.name, [name for name in known if name != path.name])
+    # The given path is no file: a file of the same name elsewhere may be meant, and the same path is none.
+    guess = nearest(path.name, [name for name in known if candidates.get(name) != str(path)])
     if not guess:
-        return "`bradley configs` lists the configurations of this folder"
+        return "`bradley configs` lists the configurations of this folder, and those that come with bradley"
     return f"did you mean {candidates.get(guess) or candidates[guess + '.toml']}?"
 
 

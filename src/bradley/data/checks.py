@@ -44,6 +44,22 @@ def check_of_sources(data: Data, known: Collection[str]) -> None:
             raise UserError(f"{setting} names {quoted(name)}, which is no split and no source", hint)
 
 
+def check_training(data: Data, given: Collection[str], wanted: Mapping[str, Words]) -> None:
+    """Raise `UserError` for evaluation data without training data: the default would train on other, synthetic rows.
+
+    Args:
+        data: settings; `train` counts if named.
+        given: splits in memory.
+        wanted: sources of every split.
+    """
+    others = [name for name, sources in wanted.items() if name != "train" and (name in given or as_list(sources))]
+    if others and "train" not in given and "train" not in data.model_fields_set:
+        raise UserError(
+            f"no training data: {', '.join(others)} is given, and train is not",
+            f'give train rows, or name a source as data.train, such as "train.jsonl" or "{SYNTHETIC}"',
+        )
+
+
 def check_test(test: SplitReport, others: Sequence[str]) -> None:
     """Raise `DataError` if the test split repeats prompts of the other evaluation sets."""
     found = test.findings["leaked"]

@@ -17,7 +17,7 @@ from ..common.signals import check as check_stopping
 from ..config import SYNTHETIC, Data, Policy, Words, as_list, name_problem
 from ..errors import DataError, UserError
 from ..records import Comparison, Rejected
-from .checks import check_filled, check_of_sources, check_share, check_sources, check_test
+from .checks import check_filled, check_of_sources, check_share, check_sources, check_test, check_training
 from .faults import MOST_FAULTS_ALONE, Faulty, FileFaults, faults_error
 from .filters import CHECKS, NO_TOPICS, apply_filters, group_by_prompt
 from .formats import FORMATS, Numbered, Reading, choose_format, convert_rows, idle_settings
@@ -84,7 +84,8 @@ def load_splits(
 
     Raises:
         DataError: a file or a row is at fault, a policy is `error`, too many rows cannot be used, or a split is empty.
-        UserError: the settings contradict each other, or a setting has no effect on these data.
+        UserError: the settings contradict each other, a setting has no effect on these data, or evaluation data come
+            without training data.
         StopRequested: the process was asked to stop.
 
     Example:
@@ -100,6 +101,7 @@ def load_splits(
     # Every source is looked up before the first is read: a misspelt test file must not cost minutes of reading.
     known = [n for name, sources in wanted.items() if given.get(name) is None for n in check_sources(name, sources)]
     check_of_sources(data, {*wanted, *known})
+    check_training(data, {name for name, rows in given.items() if rows is not None}, wanted)
     # Rows left out by a limit or a mixture would be encoded for nothing.
     prefetch = None if data.limit or data.mix else prefetch
     try:

@@ -49,7 +49,7 @@ Lengths, in response tokens; correlations are Pearson's, None if a side is const
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,7 +68,9 @@ ROUNDING = 1e-6
 Padding alone moves scores by 2e-7."""
 
 
-def summarize(rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by: str = "prompt") -> dict[str, Any]:
+def summarize(
+    rows: Sequence[ScoredComparison], *, beta: float = 1.0, weight_by: Literal["prompt", "pair"] = "prompt"
+) -> dict[str, Any]:
     """Compute every figure of an evaluation set as plain values ready for JSON; figures without data are None.
 
     The order of the rows, and of the responses within a row, changes nothing. Every judgment counts once, regardless

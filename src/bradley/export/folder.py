@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -23,7 +23,7 @@ from ..model.folder.weights import save_network
 from ..model.reward import is_head_weight
 from ..model.weight_files import ADAPTER_CONFIG
 from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
-from ..runs.reader import RunData, read_run
+from ..runs.run import RunFolder, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
 from .metadata import server_config, without_local_paths
@@ -65,7 +65,7 @@ def export_model(
     run: Path | str,
     folder: Path | str,
     *,
-    dtype: str = FLOAT32,
+    dtype: Literal["float32", "bfloat16"] = "float32",
     adapter: bool = False,
     place: str = "",
     trust_remote_code: bool = False,
@@ -170,7 +170,7 @@ class ExportSource(NamedTuple):
     folder: Path
     loaded: Loaded
     card: Json
-    run: RunData | None
+    run: RunFolder | None
     dtype: str
     adapter: bool
     trust: bool
@@ -306,7 +306,7 @@ def _float32_scores(rows: Sequence[Json]) -> list[float]:
     return [row[FLOAT32] if FLOAT32 in row else row["score"] for row in rows]
 
 
-def _copy_figures(target: Path, run: RunData | None) -> list[str]:
+def _copy_figures(target: Path, run: RunFolder | None) -> list[str]:
     """Copy figures and results of a run; return the paths of the figures inside the folder."""
     if run is None:
         return []

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..evaluate.length import length_rule
 from ..report.view import summaries
-from ..runs.reader import Json, RunData
+from ..runs.reader import Json
+from ..runs.run import RunFolder
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -21,7 +22,7 @@ COUNTS = ("comparisons", "judgments", "prompts")
 """Counts of a split shown by the card."""
 
 
-def model_card(card: Mapping[str, Any], run: RunData | None, place: str, figures: list[str]) -> str:
+def model_card(card: Mapping[str, Any], run: RunFolder | None, place: str, figures: list[str]) -> str:
     """Write the text of a model card, with front matter for the Hub.
 
     Args:
@@ -60,7 +61,7 @@ def _front(card: Mapping[str, Any], base: str) -> list[str]:
     return [f"{key}: {json.dumps(value)}" for key, value in values.items()]
 
 
-def _facts(card: Mapping[str, Any], run: RunData | None, base: str) -> Iterator[tuple[str, str]]:
+def _facts(card: Mapping[str, Any], run: RunFolder | None, base: str) -> Iterator[tuple[str, str]]:
     """Yield (name, value) of each known fact about the model."""
     export = card["export"]
     if "config" in card:
@@ -83,7 +84,7 @@ def _split(name: str, split: Json) -> list[str]:
     return [name, _cell(sources), *(f"{split[key]:,}" for key in COUNTS), _cell(lost)]
 
 
-def _sets(card: Mapping[str, Any], run: RunData | None) -> Iterator[list[str]]:
+def _sets(card: Mapping[str, Any], run: RunFolder | None) -> Iterator[list[str]]:
     """Yield name, accuracy, length baseline, likelihood and counts of each evaluated set, the most telling first."""
     # Without results the card still holds the figures of its checkpoint, but no length baseline and no cluster counts.
     if run is None or not run.results:

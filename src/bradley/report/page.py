@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..common.files import write_bytes, write_text
 from ..common.ownership import is_ours, real_path, refuse_link
 from ..common.text import readable
 from ..errors import RunFolderError, UserError
 from ..runs.layout import PLOTS, REPORT, RUN_MARKS
-from ..runs.reader import RunData, read_run
+from ..runs.run import RunFolder, read_run
 from . import plots
 from .details import has_bins
 from .filters import FILTERS, examples
@@ -30,7 +30,7 @@ THEMED = {style.INK: "var(--ink)", style.MUTED: "var(--muted)", style.GRID: "var
 """Colours of figures -> variables of `page.css`, which have other values in a dark theme."""
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path | str) -> Path:
     """Write `report.html` into a run folder and return the path of the page.
 
     The page needs no other file: no script, no remote asset, and a content policy forbids both. Every value is escaped,
@@ -44,11 +44,9 @@ def write_report(run_folder: Path) -> Path:
 
     Example:
 
-        from pathlib import Path
-
         import bradley
 
-        print(bradley.write_report(Path("runs/first")))  # runs/first/report.html
+        print(bradley.write_report("runs/first"))  # runs/first/report.html
     """
     run = read_run(run_folder)
     _refuse_foreign(run.folder)
@@ -57,7 +55,7 @@ def write_report(run_folder: Path) -> Path:
     return path
 
 
-def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
+def plot_run(run_folder: Path | str, x: Literal["step", "episode", "epoch", "minutes"] | None = None) -> list[Path]:
     """Write the figures of a run into its folder `plots/`, each as PNG and SVG, and return all paths.
 
     Every run has the figure `training`. The others depend on the data of the run: `rewards`, `terms` of the objective,
@@ -76,11 +74,9 @@ def plot_run(run_folder: Path, x: str | None = None) -> list[Path]:
 
     Example:
 
-        from pathlib import Path
-
         import bradley
 
-        for path in bradley.plot_run(Path("runs/first"), x="epoch"):
+        for path in bradley.plot_run("runs/first", x="epoch"):
             print(path)  # runs/first/plots/training.png, ...
     """
     run = read_run(run_folder)
@@ -125,7 +121,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def file_figures(run: RunData, x: str | None = None) -> Iterator[tuple[str, "Figure"]]:
+def file_figures(run: RunFolder, x: str | None = None) -> Iterator[tuple[str, "Figure"]]:
     """Yield name and figure of each file in `plots/`, over the axis `x`; see `plot_run`."""
     events, timing, axis = run.events, run.timing, x or "step"
     yield "training", plots.training_figure(events, axis, timing)
@@ -139,14 +135,14 @@ def file_figures(run: RunData, x: str | None = None) -> Iterator[tuple[str, "Fig
     yield from _without_axis(run)
 
 
-def course_figures(run: RunData) -> Iterator["Figure"]:
+def course_figures(run: RunFolder) -> Iterator["Figure"]:
     """Yield the training curves for the page, a panel each."""
     yield from plots.training_panels(run.events).values()
     if plots.term_names(run.events):
         yield plots.terms_figure(run.events)
 
 
-def outcome_figures(run: RunData) -> Iterator["Figure"]:
+def outcome_figures(run: RunFolder) -> Iterator["Figure"]:
     """Yield the figures of the trained model, a panel each: gap, scores, lengths, calibration."""
     sets = summaries(run)
     name = primary_set(sets) or ""
@@ -163,13 +159,13 @@ def outcome_figures(run: RunData) -> Iterator["Figure"]:
         yield plots.reliability_figure(sets[name]["calibration"], f"Calibration on {name}")
 
 
-def length_figures(run: RunData) -> Iterator[tuple[str, "Figure"]]:
+def length_figures(run: RunFolder) -> Iterator[tuple[str, "Figure"]]:
     """Yield each split with a figure of its text lengths in tokens."""
     for name, histograms in plots.split_histograms(run.data_report).items():
         yield name, plots.token_lengths_figure({name: histograms}, "Token lengths")
 
 
-def _rewards(run: RunData, x: str | None) -> Iterator[tuple[str, "Figure"]]:
+def _rewards(run: RunFolder, x: str | None) -> Iterator[tuple[str, "Figure"]]:
     if not plots.has_rewards(run.events):
         return
     axis = "episode" if any("episode" in event for event in run.events) else "step"
@@ -178,7 +174,7 @@ def _rewards(run: RunData, x: str | None) -> Iterator[tuple[str, "Figure"]]:
         yield "rewards-minutes", plots.rewards_figure(run.events, "minutes", run.timing)
 
 
-def _without_axis(run: RunData) -> Iterator[tuple[str, "Figure"]]:
+def _without_axis(run: RunFolder) -> Iterator[tuple[str, "Figure"]]:
     splits = plots.split_histograms(run.data_report)
     if splits:
         yield "lengths", plots.token_lengths_figure(splits)
@@ -195,13 +191,13 @@ def _write(stem: Path, figure: "Figure") -> list[Path]:
     return [png, svg]
 
 
-def _figures(run: RunData) -> list[list["Markup"]]:
+def _figures(run: RunFolder) -> list[list["Markup"]]:
     """Figures of the page in two groups: training curves, and the trained model."""
     groups = [course_figures(run), outcome_figures(run)]
     return [[_inline(figure, f"f{i}-{k}-") for k, figure in enumerate(group)] for i, group in enumerate(groups)]
 
 
-def _lengths(run: RunData) -> dict[str, "Markup"]:
+def _lengths(run: RunFolder) -> dict[str, "Markup"]:
     """Figures of the token lengths, by name of the split."""
     return {name: _inline(figure, f"l{i}-") for i, (name, figure) in enumerate(length_figures(run))}
 

@@ -9,7 +9,8 @@ from ..common.ownership import real_path
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
 from ..records import ScoredComparison
-from ..runs.reader import Json, RunData
+from ..runs.reader import Json
+from ..runs.run import RunFolder
 from .details import calibration_sentences, details, last_samples
 from .filters import duration, number, percent, points
 
@@ -17,7 +18,7 @@ DEGENERATE = "Degenerate: every score difference is the same, whatever the respo
 SELECTED = "The best step was chosen on this set, which flatters it a little."
 
 
-def page_context(run: RunData) -> Json:
+def page_context(run: RunFolder) -> Json:
     """Collect the variables of the template, except the figures."""
     sets = summaries(run)
     name = primary_set(sets)
@@ -39,7 +40,7 @@ def page_context(run: RunData) -> Json:
     }
 
 
-def summaries(run: RunData) -> dict[str, Json]:
+def summaries(run: RunFolder) -> dict[str, Json]:
     """Summaries of each evaluated set: from `results.json`, else computed from scored rows.
 
     The order is `test`, `valid`, other sets by name, `train_probe`: the most telling set first.
@@ -54,7 +55,7 @@ def primary_set(sets: Mapping[str, Json]) -> str | None:
     return next((name for name, figures in sets.items() if figures["accuracy"]["value"] is not None), None)
 
 
-def scored_rows(run: RunData, name: str) -> list[ScoredComparison]:
+def scored_rows(run: RunFolder, name: str) -> list[ScoredComparison]:
     """Rows of a set, scored by the best model, or by the last model of a run without a best model."""
     return run.evals.get(f"{name}-best") or run.evals.get(f"{name}-last") or []
 
@@ -85,7 +86,7 @@ class Scale:
         return [i * step for i in range(21) if self.low + 0.02 < i * step < self.high - 0.02]
 
 
-def _from_rows(run: RunData) -> dict[str, Json]:
+def _from_rows(run: RunFolder) -> dict[str, Json]:
     """Summaries computed from scored rows, for a run without `results.json`."""
     loss = run.config.get("loss", {})
     settings = {"beta": loss.get("beta", 1.0), "weight_by": loss.get("weight_by", "prompt")}
@@ -94,7 +95,7 @@ def _from_rows(run: RunData) -> dict[str, Json]:
     return {name: summarize(scored_rows(run, name), **settings) for name in names}
 
 
-def _facts(run: RunData) -> list[tuple[str, str]]:
+def _facts(run: RunFolder) -> list[tuple[str, str]]:
     """Facts under the title: (name, value), unknown facts left out."""
     model = run.config.get("model", {})
     origin = model.get("path") or f"{model.get('config', {}).get('model_type', 'unknown')}, from scratch"

@@ -1,41 +1,17 @@
-"""Read a run folder as plain values; no other module parses the files written by training."""
+"""Parse the files of a run folder as plain values; no other module parses the files written by training."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..common.json_files import check_shape, parse_json, read_json
-from ..errors import DataError, UserError
+from ..errors import DataError
 from ..evaluate.moments import QUANTILES
 from ..records import ScoredComparison
-from .checks import refuse_damaged
-from .layout import (
-    CONFIG,
-    DATA_REPORT,
-    ENVIRONMENT,
-    EVAL,
-    EVAL_DISTRIBUTIONS,
-    EVAL_SAMPLES,
-    EXAMPLES,
-    METRICS,
-    RESULTS,
-    TIMING,
-)
-from .shapes import (
-    DataReport,
-    DistributionLine,
-    EventLine,
-    Example,
-    Results,
-    SamplesLine,
-    ScoredRow,
-    Settings,
-    TimingLine,
-)
-from .status import read_status
+from .layout import EVAL_DISTRIBUTIONS, EVAL_SAMPLES
+from .shapes import DataReport, DistributionLine, EventLine, SamplesLine, ScoredRow, TimingLine
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -46,76 +22,6 @@ LARGEST = 2.0**128
 GO_ON_WITHOUT = "restore the file, or delete it to go on without"
 MOST_STEPS = 2**53
 """Bound of steps and token counts, exact as floats."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunData:
-    """Content of a run folder. Only `events` is required; every other missing part is empty.
-
-    Attributes:
-        folder: the run folder.
-        config, environment, data_report, results: content of the JSON files with these names.
-        events: lines of `metrics.jsonl`, each with a `kind` ("train" or "eval") and a `step`, in order of step.
-        timing: lines of `timing.jsonl`, each with at least `step` and `seconds_since_start`.
-        distributions: lines of `eval/distributions.jsonl`: `step`, `set`, and histograms of `chosen` and `rejected`.
-        samples: lines of `eval/samples.jsonl`: `step`, `set`, and `rows`, comparisons with texts and scores.
-        evals: scored rows by file name without ending, such as "valid-best".
-        examples: entries of `examples.json`, the largest error first.
-    """
-
-    folder: Path
-    config: Json
-    environment: Json
-    data_report: Json
-    events: list[Json]
-    timing: list[Json]
-    distributions: list[Json]
-    samples: list[Json]
-    evals: dict[str, list[ScoredComparison]]
-    results: Json
-    examples: list[Json]
-
-
-def read_run(folder: Path) -> RunData:
-    """Read a run folder, of a finished or a running run.
-
-    Args:
-        folder: folder written by `bradley.train` or `bradley train`, such as `runs/x`.
-
-    Raises:
-        UserError: `folder` is not a run folder, because `metrics.jsonl` is missing.
-        CheckpointError: the run has ended, and a file has changed since, or is gone.
-        DataError: a file is broken; the message names file and line.
-
-    Example:
-        run = bradley.read_run(Path("runs/x"))
-        losses = {event["step"]: event["train/rm/loss"] for event in run.events if event["kind"] == "train"}
-        print(losses, len(run.evals["valid-best"]))
-    """
-    folder = Path(folder)
-    metrics = folder / METRICS
-    if not metrics.is_file():
-        raise UserError(
-            f"{folder} is not a run folder: it has no metrics.jsonl",
-            "give the folder that `bradley train` wrote, such as runs/NAME",
-        )
-    refuse_damaged(
-        folder, read_status(folder), CONFIG, ENVIRONMENT, DATA_REPORT, RESULTS, EXAMPLES, METRICS, TIMING, EVAL
-    )
-    scored = sorted(path for path in (folder / EVAL).glob("*.jsonl") if path.name not in OTHER_LINES)
-    return RunData(
-        folder=folder,
-        config=_read_json(folder / CONFIG, Settings, {}),
-        environment=_read_json(folder / ENVIRONMENT, Json, {}),
-        data_report=_checked_report(folder / DATA_REPORT, _read_json(folder / DATA_REPORT, DataReport, {})),
-        results=_read_json(folder / RESULTS, Results, {}),
-        events=sorted(read_lines(metrics, EventLine, _event, growing=True), key=lambda event: event["step"]),
-        timing=_read_some(folder / TIMING, TimingLine, _timing),
-        distributions=_read_some(folder / EVAL / EVAL_DISTRIBUTIONS, DistributionLine, _distribution),
-        samples=_read_some(folder / EVAL / EVAL_SAMPLES, SamplesLine, _step),
-        evals={path.stem: read_scored(path) for path in scored},
-        examples=_read_json(folder / EXAMPLES, list[Example], []),
-    )
 
 
 def read_lines(path: Path, shape: Any, build: Callable[[Json], T], *, growing: bool = False) -> Iterator[T]:
@@ -160,6 +66,31 @@ def read_scored(path: Path) -> list[ScoredComparison]:
         DataError: the file or a row cannot be read; the message names file and line.
     """
     return list(read_lines(path, ScoredRow, _scored))
+
+
+def read_events(path: Path) -> list[Json]:
+    """Read `metrics.jsonl`, in order of step; an unfinished last line is skipped."""
+    return sorted(read_lines(path, EventLine, _event, growing=True), key=lambda event: event["step"])
+
+
+def read_timing(path: Path) -> list[Json]:
+    """Read `timing.jsonl`; [] without the file."""
+    return _read_some(path, TimingLine, _timing)
+
+
+def read_distributions(path: Path) -> list[Json]:
+    """Read `eval/distributions.jsonl`; [] without the file."""
+    return _read_some(path, DistributionLine, _distribution)
+
+
+def read_samples(path: Path) -> list[Json]:
+    """Read `eval/samples.jsonl`; [] without the file."""
+    return _read_some(path, SamplesLine, _step)
+
+
+def read_data_report(path: Path) -> Json:
+    """Read `data_report.json` with checked histograms; {} without the file."""
+    return _checked_report(path, read_optional(path, DataReport, {}))
 
 
 def _scored(line: Json) -> ScoredComparison:
@@ -249,7 +180,7 @@ def _read_some(path: Path, shape: Any, build: Callable[[Json], Json]) -> list[Js
     return list(read_lines(path, shape, build, growing=True)) if path.exists() else []
 
 
-def _read_json(path: Path, shape: Any, empty: T) -> T:
+def read_optional(path: Path, shape: Any, empty: T) -> T:
     """Read the value in a JSON file; `empty` without a file."""
     if not path.exists():
         return empty

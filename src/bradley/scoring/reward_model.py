@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from ..common.text import quoted
 from ..data.rows import Row, RowPlace
@@ -48,7 +48,7 @@ class RewardModel:
         folder: str | Path,
         device: str = "cpu",
         *,
-        over_long: str = "",
+        over_long: Literal["", "error", "truncate_prompt", "truncate_response"] = "",
         token_budget: int = 0,
         normalize: bool = False,
         trust_remote_code: bool = False,
@@ -116,7 +116,7 @@ class RewardModel:
         scores = [_sure(_score(found, place, name)) for place, name in enumerate(names)]
         return sorted(enumerate(scores), key=lambda one: -one[1])
 
-    def as_reward_func(self, name: str = "bradley", faulty: str = "error") -> RewardFunc:
+    def as_reward_func(self, name: str = "bradley", faulty: Literal["error", "none"] = "error") -> RewardFunc:
         """Make a function for TRL's `reward_funcs`: `(prompts, completions, **columns) -> rewards`.
 
         Prompts and completions are texts or messages. Among the other columns, `tools` and `chat_template_kwargs` reach

@@ -10,7 +10,7 @@ Every event has `kind` and `step`; all kinds except `start` have `episode` and `
     scores    `set`, `chosen`, `rejected`: distributions of scores, see `distributions.py`
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -33,11 +33,17 @@ class StepSums:
 
     A mean of means never occurs. No figure depends on the cut into micro-batches or on a short last micro-batch.
 
+    Figures of added micro-batches stay on the device until a figure is read, or until `settle`.
+
     Args:
         totals: of the step; None for an empty sum.
     """
 
+    # Tensors under way are no part of `vars`, which is JSON in checkpoints and in exchanges between processes.
+    __slots__ = ("__dict__", "_pending")
+
     def __init__(self, totals: Totals | None = None) -> None:
+        self._pending: list[tuple[list[tuple[str, str]], Tensor]] = []
         self.sums: dict[str, float] = {}
         self.units: dict[str, str] = {}
         self.totals: dict[str, float] = {"decided": 0.0, **(totals._asdict() if totals else {})}
@@ -63,21 +69,35 @@ class StepSums:
         """
         scores, decided = scores.detach(), targets.probability != 0.5
         rows = [("nll", "judgment_weight", bradley_terry(scores, targets, beta=beta).sum)]
-        rows += [(name, "decided", row.sum()) for name, row in _of_judgments(scores, targets, decided, beta).items()]
+        # Masked, not picked: to learn the number of picked entries, the host would wait for the GPU.
+        figures = _of_judgments(scores, targets, beta)
+        rows += [(name, "decided", row.where(decided, 0.0).sum()) for name, row in figures.items()]
         rows += [(f"term/{name}", term.unit, term.sum) for name, term in terms.items()]
         rows += [(name, term.unit, value) for term in terms.values() for name, value in term.metrics.items()]
-        self.totals["decided"] += float(decided.sum())
-        # A single transfer for all figures: every transfer waits for the GPU. float64 keeps small shares visible in
-        # sums over long windows.
-        values = torch.stack([value.detach().double() for _, _, value in rows]).tolist()
         _stop_if_repeated([name for name, _, _ in rows])
-        for (name, unit, _), value in zip(rows, values, strict=True):
-            self.units[name] = unit
-            self.sums[name] = self.sums.get(name, 0.0) + value
+        # float64 keeps small shares visible in sums over long windows.
+        values = torch.stack([decided.sum().double(), *(value.detach().double() for _, _, value in rows)])
+        self._pending.append(([(name, unit) for name, unit, _ in rows], values))
         return self
+
+    @staticmethod
+    def settle(parts: "Sequence[StepSums]") -> None:
+        """Fetch the figures of added micro-batches from the device: one transfer, on which the host waits, for all."""
+        pending = [(sums, *each) for sums in parts for each in sums._pending]
+        if not pending:
+            return
+        values = iter(torch.cat([each for *_, each in pending]).tolist())
+        for sums, names, _ in pending:
+            sums._pending = []
+            sums.totals["decided"] += next(values)
+            for name, unit in names:
+                sums.units[name] = unit
+                sums.sums[name] = sums.sums.get(name, 0.0) + next(values)
 
     def merge(self, others: "Iterable[StepSums]") -> Self:
         """Add the sums and totals of other steps or micro-batches."""
+        others = list(others)
+        self.settle([self, *others])
         for other in others:
             self.units |= other.units
             for mine, theirs in ((self.sums, other.sums), (self.totals, other.totals)):
@@ -87,6 +107,7 @@ class StepSums:
 
     def mean(self, name: str) -> float:
         """Return a figure: the sum over the total of the figure's unit."""
+        self.settle([self])
         return self.sums[name] / self.totals[self.units[name]]
 
     @property
@@ -102,6 +123,7 @@ class StepSums:
         return {f"{prefix}/rm/loss": self.loss, **{f"{prefix}/rm/{name}": self.mean(name) for name in names}}
 
     def _terms(self) -> list[str]:
+        self.settle([self])
         return [name for name in self.sums if name.startswith("term/")]
 
 
@@ -159,10 +181,10 @@ def _stop_if_repeated(names: list[str]) -> None:
         raise UserError(f"two figures of a train line are called {repeated}", "rename the metric of your loss term")
 
 
-def _of_judgments(scores: Tensor, targets: Targets, decided: Tensor, beta: float) -> dict[str, Tensor]:
-    """Return an entry per decided judgment, under the name of each averaged figure."""
+def _of_judgments(scores: Tensor, targets: Targets, beta: float) -> dict[str, Tensor]:
+    """Return an entry per judgment, ties included, under the name of each averaged figure."""
     # float64 from here on: the difference of two large, close float32 scores keeps its digits in all sums.
-    chosen, rejected = scores[targets.better[decided]].double(), scores[targets.worse[decided]].double()
+    chosen, rejected = scores[targets.better].double(), scores[targets.worse].double()
     margin = chosen - rejected
     probability = torch.sigmoid(beta * margin)
     return {

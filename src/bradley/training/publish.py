@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from ..common.files import remove_folder
+from ..config.model import EngineName
 from ..errors import CheckpointError
 from ..evaluate.summary import summarize
 from ..model.folder import parity
@@ -86,7 +87,7 @@ def _agreement(loaded: Loaded, sample: Sample, same_device: bool) -> Iterator[Ch
 def load_back(prepared: Prepared, folder: Path, device: str) -> ScoreModel:
     """Load the model of a run from a model folder, with the engine of training."""
     trusted, engine = prepared.config.model.trust_remote_code, prepared.built.engine.name
-    return load_model(folder, device, trust_remote_code=trusted, engine=engine).model
+    return load_model(folder, device, trust_remote_code=trusted, engine=cast(EngineName, engine)).model
 
 
 def score_test(prepared: Prepared, job: Job) -> list[ScoredComparison] | None:

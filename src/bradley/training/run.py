@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from ..launch import heartbeat
 from ..records import ScoredComparison
 from ..runs.claim import Claim, claim
 from ..runs.layout import EXAMPLES, REPORT, RESULTS
-from ..runs.run import Run, read_results
+from ..runs.run import read_results
 from ..runs.status import reported
 from .announce import announce, describe_run, show_samples, worst_examples
 from .build import Prepared, Rows, default_cache, make_job, prepare
@@ -34,6 +34,7 @@ from .job import Job
 from .loop import Outcome, fit
 from .progress import Progress
 from .publish import final_figures, publish_best, score_test
+from .results import Run
 from .resume import begin, compare, restore
 from .saver import check_disk
 
@@ -57,7 +58,7 @@ def train(
     test: Rows | None = None,
     eval_sets: Mapping[str, Rows] | None = None,
     output: Path | None = None,
-    progress: str = "quiet",
+    progress: Literal["bar", "quiet", "json"] = "quiet",
     sanity: bool = False,
     sanity_push: bool = False,
     source: str = "",
@@ -109,7 +110,7 @@ def train(
                 group.on_main(lambda: show(folder, config, console))
                 # Before `underway` writes the status `done`: afterwards nothing in the folder may change.
                 claimed.done()
-        return Run(folder, results)
+        return Run(folder, results, prepared.splits)
 
 
 def run_folder(output: Path | None, group: ProcessGroup) -> Path:

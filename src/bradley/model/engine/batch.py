@@ -26,6 +26,7 @@ class Batch:
         own: [R] number of the segment with a response's own tokens, never empty.
         last: [R] index into `tokens` of the pooled token.
         targets: judgments of the responses.
+        host: the batch on the CPU, from which `to` has copied; None for a batch never copied.
     """
 
     tokens: Tensor
@@ -35,11 +36,20 @@ class Batch:
     own: Tensor
     last: Tensor
     targets: Targets
+    host: "Batch | None" = None
+
+    @property
+    def on_host(self) -> "Batch":
+        """The batch to read lengths and offsets from: a number read from a GPU makes the host wait for all work."""
+        return self.host or self
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the same batch on another device."""
-        moved: dict[str, Any] = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
-        return Batch(**moved)
+        targets = Targets(**{f.name: sent(getattr(self.targets, f.name), device) for f in fields(self.targets)})
+        own: dict[str, Any] = {
+            f.name: sent(getattr(self, f.name), device) for f in fields(self) if f.name not in ("targets", "host")
+        }
+        return Batch(**own, targets=targets, host=self.on_host)
 
 
 def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray) -> Batch:
@@ -150,7 +160,7 @@ def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
     size = batch.segments[1:] - start
     prefix_size, own_size = size[batch.prefix], size[batch.own]
     length = prefix_size + own_size
-    column = torch.arange(int(length.max()), device=length.device)[None, :]
+    column = torch.arange(longest_of(batch), device=length.device)[None, :]
     in_prefix = column < prefix_size[:, None]
     # Right padding keeps the positions of tokens: left padding would shift the tables of GPT-2 and others.
     source = torch.where(
@@ -162,3 +172,18 @@ def padded_rows(batch: Batch, pad_id: int) -> PaddedRows:
     # Columns beyond the end of a row may point past the batch; clamped reads are replaced by `pad_id`.
     ids = batch.tokens[source.clamp(max=len(batch.tokens) - 1)]
     return PaddedRows(torch.where(real, ids, pad_id), real.long(), length - 1)
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device, without waiting for the work given to the device before."""
+    kind = torch.device(device).type
+    # A copy from pageable memory waits for the device, a copy from pinned memory need not.
+    if kind == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    # Towards the CPU the host has to wait: the values may be read at once.
+    return tensor.to(device, non_blocking=kind != "cpu")
+
+
+def longest_of(batch: Batch) -> int:
+    """Return the tokens of the longest response of a batch, prefix included, without waiting for a device."""
+    return int(batch.on_host.positions.max()) + 1

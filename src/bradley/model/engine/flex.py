@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
-from .batch import Batch
+from .batch import Batch, longest_of
 from .contract import Refused, attention
 
 NAME = "bradley_flex"
@@ -57,14 +57,13 @@ def padded(tokens: int) -> int:
 
 def flex_row_of(batch: Batch, dtype: torch.dtype) -> FlexRow:
     """Build the attention pattern of a batch."""
-    longest = int(batch.positions.max()) + 1
     length = padded(len(batch.tokens))
     # The padding becomes the last segment: outside of all segments, its tokens would have no rule.
     ends = pad(batch.segments[1:], (0, 1), value=length)
     # Prefixes and padding continue no segment; -1 equals no segment number in the rule.
     parent = torch.full_like(ends, -1)
     parent[batch.own] = batch.prefix
-    return FlexRow(_block_mask(ends, parent, length), longest, dtype)
+    return FlexRow(_block_mask(ends, parent, length), longest_of(batch), dtype)
 
 
 def _attend(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from .batch import Batch
+from .batch import Batch, longest_of, sent
 from .contract import attention
 
 NAME = "bradley_segments"
@@ -82,14 +82,15 @@ class Segments(NamedTuple):
 def segments_of(batch: Batch, dtype: torch.dtype) -> Segments:
     """Build the attention pattern of a batch, with masks in `dtype`."""
     # Plain integers: slicing by device tensors would make every layer wait for the device.
-    offsets = batch.segments.tolist()
+    host = batch.on_host
+    offsets = host.segments.tolist()
     # Only responses are listed in `batch.own`. A prefix keeps itself as the parent, and `_mask` needs no special case.
     parent = list(range(len(offsets) - 1))
-    for own, prefix in zip(batch.own.tolist(), batch.prefix.tolist(), strict=True):
+    for own, prefix in zip(host.own.tolist(), host.prefix.tolist(), strict=True):
         parent[own] = prefix
     layout = Layout(offsets, [end - start for start, end in pairwise(offsets)], parent)
     blocks = [_block(span, layout, batch.tokens.device, dtype) for span in _spans(layout)]
-    return Segments(blocks, int(batch.positions.max()) + 1, dtype)
+    return Segments(blocks, longest_of(batch), dtype)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, row: Segments, scaling: float | None, dropout: float) -> Tensor:
@@ -286,7 +287,7 @@ def _one_text(span: Span, layout: Layout) -> bool:
 
 
 def _block(span: Span, layout: Layout, device: torch.device, dtype: torch.dtype) -> Block:
-    mask, count = _mask(span, layout, dtype).to(device), _pieces(span, layout)
+    mask, count = sent(_mask(span, layout, dtype), device), _pieces(span, layout)
     # Equal pieces up to rounding. Each mask is cut to the reach of its last query: the saving of cutting.
     bounds = [round(number * span.size / count) for number in range(count + 1)]
     pieces = [

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .batch import Batch
+from .batch import Batch, sent
 from .contract import Refused, attention
 
 NAME = "bradley_varlen"
@@ -61,9 +61,10 @@ def missing(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def sequences_of(batch: Batch, dtype: torch.dtype) -> Sequences:
-    """Build the sequences of a batch, waiting once for the device, to learn their lengths."""
+    """Build the sequences of a batch: small tensors, made on the CPU, so that no length is read from the device."""
     from torch.nn.attention.varlen import varlen_attn  # takes a second, paid by this engine alone
 
+    device, batch = batch.tokens.device, batch.on_host
     start, size = batch.segments[:-1], batch.segments.diff()
     # A process without work runs one token as its own sequence: skipping would leave others waiting for its gradients.
     asks, prefix = (batch.own, batch.prefix) if len(batch.own) else (nothing := torch.zeros_like(start), nothing)
@@ -73,17 +74,16 @@ def sequences_of(batch: Batch, dtype: torch.dtype) -> Sequences:
     keys = before + own
     # Every token asks exactly once. The first response follows its prefix, so both are one range of queries.
     queries = torch.where(asks == prefix + 1, keys, own)
-    # One transfer for three numbers: each separate read would stop the host until the GPU has caught up.
     total, most, longest = torch.stack([keys.sum(), queries.max(), keys.max()]).tolist()
     key_ends = keys.cumsum(0)
-    # A known output size spares a second wait for the device.
-    sequence = torch.repeat_interleave(torch.arange(len(keys), device=keys.device), keys, output_size=total)
-    place = torch.arange(total, device=keys.device) - (key_ends - keys)[sequence]
+    sequence = torch.repeat_interleave(torch.arange(len(keys)), keys)
+    place = torch.arange(total) - (key_ends - keys)[sequence]
     in_own = place - before[sequence]
     # The first keys of a sequence come from its prefix, the rest from its own tokens.
     source = torch.where(in_own < 0, start[prefix][sequence] + place, start[asks][sequence] + in_own)
     # The kernel reads offsets as int32; keys and queries of one sequence have different offsets.
-    query_offsets, key_offsets = (pad(ends, (1, 0)).to(torch.int32) for ends in (queries.cumsum(0), key_ends))
+    offsets = (pad(ends, (1, 0)).to(torch.int32) for ends in (queries.cumsum(0), key_ends))
+    query_offsets, key_offsets, source = (sent(tensor, device) for tensor in (*offsets, source))
     return Sequences(query_offsets, key_offsets, source, most, longest, dtype, _keywords(varlen_attn))
 
 

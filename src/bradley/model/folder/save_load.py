@@ -15,6 +15,7 @@ from ...common.model_files import check_name
 from ...common.ownership import real_path
 from ...common.text import one_line
 from ...config import Render
+from ...config.model import EngineName
 from ...data.chat_template import template_text, without_clock
 from ...data.render import Renderer
 from ...data.tokenizer import load_tokenizer
@@ -59,11 +60,11 @@ class Loaded(NamedTuple):
 
 
 def load_model(
-    folder: Path,
+    folder: Path | str,
     device: str = "cpu",
     *,
     trust_remote_code: bool = False,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     base: str = "",
     accept_edits: bool = False,
 ) -> Loaded:
@@ -97,7 +98,7 @@ def load_model(
             has embeddings. A file was edited, swapped, damaged, removed or added since saving. A weight is NaN or
             infinite.
     """
-    path = Path(folder)
+    path = folder = Path(folder)
     # Cheap checks before slow loading; no weight is read until names, kinds and sizes of files are known to be safe.
     card = read_card(path, accept_edits=accept_edits)
     check_files(path, card, accept_edits)

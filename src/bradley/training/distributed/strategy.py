@@ -140,6 +140,7 @@ class Strategy:
         Raises:
             StopRequested: a process was asked to stop.
         """
+        StepSums.settle([sums for _, sums in self.sums])
         # Sorted by number: figures then add up in the same order for any number of processes.
         rows = self.exchange([[number, vars(sums)] for number, sums in self.sums])
         return [StepSums.from_json(sums) for _, sums in sorted(rows, key=lambda row: row[0])]
