@@ -57,7 +57,7 @@ def tokens_in(load, piece):
 
 def test_sizes_are_counted_from_the_store():
     found = measure(STORE)
-    prefix = [int(np.diff(STORE.segments)[STORE.first_response[g] + g]) for g in range(len(STORE))]
+    prefix = [int(np.diff(STORE.segments)[STORE.first_segment[g]]) for g in range(len(STORE))]
     own = [[len(STORE.response_ids(g, k)) - p for k in range(found.rows[g])] for g, p in enumerate(prefix)]
     for got, expected in zip(found, sizes_of(list(zip(prefix, own, strict=True))), strict=True):
         np.testing.assert_array_equal(got, expected)
