@@ -113,7 +113,7 @@ def test_padded_rows_of_similar_length_go_together():
 @settings(max_examples=40, deadline=None)
 def test_what_is_in_no_step_is_cut_whole(groups, limit, padded):
     known = load(groups, padded)
-    made = cut_all(known, limit)
+    made = cut_all(known, limit, np.arange(len(groups)))
     assert sorted(np.concatenate(made)) == list(range(len(groups)))
     assert all(tokens_in(known, piece) <= limit.tokens or len(piece) == 1 for piece in made)
 

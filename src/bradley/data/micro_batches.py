@@ -147,9 +147,15 @@ def cut(load: Load, chosen: np.ndarray, limit: Limit) -> np.ndarray:
     return found
 
 
-def cut_all(load: Load, limit: Limit) -> list[np.ndarray]:
-    """Cut all comparisons into micro-batches without regard to steps: similar lengths together, the longest first."""
-    order = np.argsort(-load.sizes.longest, kind="stable")
+def cut_all(load: Load, limit: Limit, chosen: np.ndarray) -> list[np.ndarray]:
+    """Cut comparisons into micro-batches without regard to steps: similar lengths together, the longest first.
+
+    Args:
+        load: load of all comparisons.
+        limit: limit of each micro-batch.
+        chosen: [G] numbers of the comparisons, at least one.
+    """
+    order = chosen[np.argsort(-load.sizes.longest[chosen], kind="stable")]
     # Whole windows are cut like steps; places beyond the last comparison stay -1.
     width = min(WINDOW, len(order))
     windows = np.full((-(-len(order) // width), width), -1)

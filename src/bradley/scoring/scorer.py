@@ -7,17 +7,21 @@ for a micro-batch is split into several comparisons.
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from ..data.render import Rendered
 from ..data.segments import segments_of
-from ..data.token_store import TokenStore, store_of
+from ..data.token_store import TokenStore, build_store, store_of
 from ..data.truncate import Fitted, Ledger, cut_of, excess_tokens, kind_of, truncate
 from ..errors import CheckpointError, DataError, UserError
 from ..model.cost import limit_for
+from ..model.folder.normalization import Normalization
 from ..model.folder.save_load import Loaded
-from ..records import Candidates, ScoredComparison
+from ..records import Candidates, Comparison, ScoredComparison
 from .core import normalization_of, score_store
 
 log = logging.getLogger("bradley")
@@ -30,6 +34,7 @@ POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
 prompt, and gives no score to a response longer than the limit. `truncate_response` also removes the oldest tokens of
 such a response.
 """
+LONGER_HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 AT_ONCE = 8
 """Limit on the tokens of a prompt with all responses before splitting, as a multiple of the usual micro-batch."""
 
@@ -152,13 +157,7 @@ class Scorer:
             CheckpointError: a score is not a finite number.
             DataError: a response longer than the token budget.
         """
-        found = [] if prepared.store is None else score_store(self.loaded.model, prepared.store, self.token_budget)
-        if self._unit is not None:
-            found = self._unit.apply(found)
-        for part in found:
-            if broken := [score for score in part.scores if not math.isfinite(score)]:
-                hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
-                raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
+        found = [] if prepared.store is None else self._run(prepared.store, self.token_budget, self._unit)
         # A row split into several comparisons gets its scores back together, in order.
         parts: dict[int, list[ScoredComparison]] = {}
         for place, part in zip(prepared.owner, found, strict=True):
@@ -168,7 +167,44 @@ class Scorer:
             for place, (reason, gaps) in enumerate(zip(prepared.reasons, prepared.gaps, strict=True))
         ]
 
-    def _compare_kinds(self, rows: Iterable[Candidates]) -> None:
+    def comparisons(
+        self, comparisons: Sequence[Comparison], token_budget: int = 0, normalize: bool = False
+    ) -> list[ScoredComparison]:
+        """Score comparisons, with their judgments, as `score_comparisons` does; no comparison is dropped.
+
+        Args:
+            comparisons: comparisons to score.
+            token_budget: maximum tokens per micro-batch (0: the scorer's own).
+            normalize: return (score - mean) / std, as a scorer with `normalize` always does.
+
+        Raises:
+            CheckpointError: as `score`, or `normalize` for a model without reference set.
+            DataError: a response that the scorer's policy gives no score.
+        """
+        self._compare_kinds(comparisons)
+        unit = self._unit or (normalization_of(self.loaded) if normalize else None)
+        refuses = self.over_long in ("error", "skip")
+        renderer = copy(self.loaded.renderer)
+        # Built with the cuts that leave no response out, a store says whether any was above the limits.
+        changes = {"over_long": "truncate_response" if refuses else self.over_long}
+        renderer.settings = self.settings.model_copy(update=changes)
+        store = build_store(comparisons, renderer, training=False)
+        if refuses and store.truncated.any():
+            number = int(np.searchsorted(store.first_response, store.truncated.argmax(), side="right")) - 1
+            raise DataError(f"{store.info[number].id}: a response is above the model's limits", LONGER_HINT)
+        return self._run(store, token_budget or self.token_budget, unit)
+
+    def _run(self, store: TokenStore, token_budget: int, unit: Normalization | None) -> list[ScoredComparison]:
+        """Run the model on a store; raises `CheckpointError` for a score that is not a finite number."""
+        found = score_store(self.loaded.model, store, token_budget)
+        found = found if unit is None else unit.apply(found)
+        for part in found:
+            if broken := [score for score in part.scores if not math.isfinite(score)]:
+                hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
+                raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
+        return found
+
+    def _compare_kinds(self, rows: Iterable[Comparison]) -> None:
         """Warn once of rows of another kind than the training rows, if no chat template makes both the same input."""
         trained, raw = self.loaded.kind.split(" and "), self.loaded.renderer.template is None
         if self._compared or not self.loaded.kind or not raw:
