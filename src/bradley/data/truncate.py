@@ -1,7 +1,7 @@
 """Apply token limits: cut or drop comparisons above a limit, and count every loss in a ledger."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -259,35 +259,41 @@ def truncate(
     if not all(rendered.ids):
         _no_tokens(comparison, training, ledger)
         return None
-    lengths = [len(row) - prompt for row, prompt in zip(rendered.ids, rendered.prompt_tokens, strict=True)]
+    sizes = [(len(row), prompt) for row, prompt in zip(rendered.ids, rendered.prompt_tokens, strict=True)]
+    lengths = [size - prompt for size, prompt in sizes]
     if training and min(lengths) < settings.min_response_tokens:
         ledger.add("short_response", comparison, sum(map(len, rendered.ids)), dropped=True)
         return None
-    cuts = [
-        cut_of(len(row), prompt, rendered.protected, settings)
-        for row, prompt in zip(rendered.ids, rendered.prompt_tokens, strict=True)
-    ]
-    removed = [cut.prompt + cut.response for cut in cuts]
-    if any(removed) and training and settings.over_long == "drop":
-        ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
-        return None
-    if any(cut.response for cut in cuts) and settings.over_long != "truncate_response":
-        _response_too_long(comparison, rendered, settings, training, ledger)
-        return None
+    ids, removed = rendered.ids, [0] * len(sizes)
+    if any(excess_tokens(*size, settings) > 0 for size in sizes):
+        if training and settings.over_long == "drop":
+            ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
+            return None
+        cuts = [cut_of(*size, rendered.protected, settings) for size in sizes]
+        if any(cut.response for cut in cuts) and settings.over_long != "truncate_response":
+            _response_too_long(comparison, rendered, settings, training, ledger)
+            return None
+        ids, removed = _shortened(comparison, rendered.ids, cuts, ledger)
+    # Two responses with equal ids have equal scores: such a judgment gives no gradient, but adds to the loss.
+    judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
+    whole = bool(judgments) or isinstance(comparison, Candidates)
+    return Fitted(ids, judgments, lengths, removed) if whole else None
+
+
+def _shortened(
+    comparison: Comparison, ids: list[list[int]], cuts: Sequence[Cut], ledger: Ledger
+) -> tuple[list[list[int]], list[int]]:
+    """Apply the cuts of a comparison and count the lost tokens; return the ids, and the tokens removed from each."""
     for cause, tokens in (
         ("prompt_truncated", sum(cut.prompt for cut in cuts)),
         ("response_truncated", sum(cut.response for cut in cuts)),
     ):
         if tokens:
             ledger.add(cause, comparison, tokens, dropped=False)
-    ids = [
-        row[: cut.start] + row[cut.start + more :] if more else row
-        for row, cut, more in zip(rendered.ids, cuts, removed, strict=True)
-    ]
-    # Two responses with equal ids have equal scores: such a judgment gives no gradient, but adds to the loss.
-    judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
-    whole = bool(judgments) or isinstance(comparison, Candidates)
-    return Fitted(ids, judgments, lengths, removed) if whole else None
+    removed = [cut.prompt + cut.response for cut in cuts]
+    return [
+        row[: cut.start] + row[cut.start + more :] for row, cut, more in zip(ids, cuts, removed, strict=True)
+    ], removed
 
 
 def cut_of(length: int, prompt_tokens: int, protected: int, settings: Render) -> Cut:
