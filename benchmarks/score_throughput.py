@@ -30,9 +30,9 @@ from bradley.data.token_store import build_store
 from bradley.errors import BradleyError, DataError
 from bradley.model.folder.save_load import Loaded, load_model
 from bradley.records import Candidates, Comparison, Message, Response, prompt_key
-from bradley.scoring.core import score_comparisons
 from bradley.scoring.file import How, to_file
 from bradley.scoring.parts import Parts
+from bradley.scoring.reward_model import score_comparisons
 from bradley.scoring.scorer import Scorer as Inference
 from bradley.scoring.source import Input
 

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from .export.folder import export_model
     from .model.folder.save_load import load_model
     from .report.page import plot_run, write_report
-    from .scoring.core import score_comparisons
-    from .scoring.reward_model import RewardModel
+    from .scoring.reward_model import RewardModel, score_comparisons
     from .training.results import Run, read_run
     from .training.tracking.log_lines import METRIC_DEFINITIONS
 
@@ -99,7 +98,7 @@ HOMES = {
     "plot_run": "report.page",
     "preview": "data.preview",
     "read_run": "training.results",
-    "score_comparisons": "scoring.core",
+    "score_comparisons": "scoring.reward_model",
     "summarize": "evaluate.summary",
     "to_comparisons": "data.formats",
     "write_report": "report.page",

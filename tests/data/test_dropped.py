@@ -318,7 +318,7 @@ def test_every_text_stands_in_what_the_model_reads_or_is_counted(conversation, m
         assert ledger.dropped + len(ledger.stops) == 1  # left out, or told before the run stops
         return
     counted = {name for name, found in ledger.unread.parts.items() if found["unread"]}
-    for response, ids, cut in zip(responses, fitted.ids, fitted.truncated, strict=True):
+    for response, ids, cut in zip(responses, fitted.ids, fitted.removed, strict=True):
         read = made.tokenizer.decode(ids)
         missing = [names for text, names in words_of(row, response) if text not in read]
         assert all(names & counted or cut for names in missing), (missing, counted, read)

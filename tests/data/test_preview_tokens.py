@@ -57,7 +57,7 @@ def test_a_line_ends_after_a_token_with_a_line_break():
 def test_the_view_names_the_scored_token_of_both_sides():
     shown = token_views(ROWS, RENDERER, color=False)
     rendered = RENDERER.comparisons(ROWS)[0]
-    assert f"--- c0, chosen: {len(rendered.ids[0])} tokens, {rendered.prompt_tokens} of the prompt" in shown
+    assert f"--- c0, chosen: {len(rendered.ids[0])} tokens, {rendered.prompt_tokens[0]} of the prompt" in shown
     size, end = len(rendered.ids[1]), TOKENIZER.eos_token_id
     assert f"scored at token {size} of {size}: <|end|> (id {end})" in shown
     assert [shown.count(side) for side in (", chosen:", ", rejected:", "[[<|end|>]]")] == [2, 2, 4]

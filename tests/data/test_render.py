@@ -67,7 +67,7 @@ def test_prompt_tokens_end_where_the_response_begins():
     renderer = Renderer(chat_tokenizer("llama3"), Render(), causal=True)
     other = Response((Message("assistant", "Lisbon"),))
     rendered = renderer.comparisons([Comparison("a", "k", tuple(CHAT), (ANSWER, other), (Judgment(0, 1),))])[0]
-    decoded = renderer.tokenizer.decode(rendered.ids[1][rendered.prompt_tokens :])
+    decoded = renderer.tokenizer.decode(rendered.ids[1][rendered.prompt_tokens[1] :])
     assert decoded == "Lisbon<|eot_id|>"
     assert rendered.protected == 1 and rendered.ids[0][0] == renderer.tokenizer.bos_token_id
 
@@ -167,8 +167,8 @@ def test_token_ids_are_read_as_they_are(template):
     text = Comparison("text", "k", tuple(CHAT), (ANSWER, Response((Message("assistant", "No."),))), (Judgment(0, 1),))
     rows = [given_ids(f"{bos} 7 8", "9 10", "11"), text, given_ids("", "5", "6 7")]
     first, between, last = renderer.comparisons(rows)
-    assert first == ([[bos, 7, 8, 9, 10], [bos, 7, 8, 11]], 3, 1, 0)
-    assert last == ([[5], [6, 7]], 0, 0, 0)
+    assert first == ([[bos, 7, 8, 9, 10], [bos, 7, 8, 11]], [3, 3], 1, 0)
+    assert last == ([[5], [6, 7]], [0, 0], 0, 0)
     assert between == renderer.comparisons([text])[0]
     assert renderer.text(rows[0].prompt, rows[0].responses[1].messages) == renderer.tokenizer.decode([bos, 7, 8, 11])
 

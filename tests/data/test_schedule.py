@@ -68,7 +68,7 @@ def test_padding_is_to_the_longest_of_each_batch_of_pairs(monkeypatch):
 def test_the_longest_comparison_is_the_one_that_takes_most():
     made = plan(padded=False)
     found = longest_comparison(made, STORE)
-    first = STORE.segments[STORE.first_response + np.arange(len(STORE) + 1)]
+    first = STORE.segments[STORE.first_segment]
     worst = int(np.diff(first).argmax())
     assert found["id"] == STORE.info[worst].id and found["responses"] == 5
 
@@ -79,7 +79,9 @@ class Lengths:
     def __init__(self, count):
         sizes = np.random.default_rng(0).integers(1, 200, 3 * count)
         self.segments = np.concatenate([[0], np.cumsum(sizes)])
-        self.first_response = 2 * np.arange(count + 1)
+        self.first_response, self.first_segment = 2 * np.arange(count + 1), 3 * np.arange(count + 1)
+        self.own = np.tile(np.array([1, 2], dtype=np.int32), count)
+        self.prefix = np.zeros(2 * count, dtype=np.int32)
         self.first_judgment = np.arange(count + 1)
         self.weight = np.ones(count, dtype=np.float32)
 

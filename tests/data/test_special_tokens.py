@@ -153,12 +153,12 @@ def test_the_ids_are_those_of_a_tokenizer_that_has_no_such_token():
     assert own == ignorant("assistant\na <s> b</s>")["input_ids"]
 
 
-def test_the_prompt_is_cut_by_the_same_tokens_for_every_response():
+def test_spelled_tokens_of_a_response_are_no_part_of_the_prompt():
     made = RENDERERS["llama3"]
     row = comparison("the <|eot_id|> river runs " * 8, "</s> under", "a bridge")
     rendered = made.comparisons([row])[0]
-    assert made.tokenizer.decode(rendered.ids[0][rendered.prompt_tokens :]) == "</s> under<|eot_id|>"
-    assert made.tokenizer.decode(rendered.ids[1][rendered.prompt_tokens :]) == "a bridge<|eot_id|>"
+    assert made.tokenizer.decode(rendered.ids[0][rendered.prompt_tokens[0] :]) == "</s> under<|eot_id|>"
+    assert made.tokenizer.decode(rendered.ids[1][rendered.prompt_tokens[1] :]) == "a bridge<|eot_id|>"
     ledger = Ledger()
     fitted = truncate(row, rendered, Render(max_tokens=40), True, ledger)
     assert fitted is not None and max(map(len, fitted.ids)) == 40

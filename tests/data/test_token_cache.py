@@ -31,7 +31,8 @@ FRESH = build_store(ROWS, RENDERER, training=True)
 
 def same(store):
     """Every array, every row and the ledger are as freshly built."""
-    for name in {"segments", "first_response", "first_judgment", *ARRAYS} & set(vars(FRESH)):
+    offsets = {"segments", "first_segment", "first_response", "first_judgment"}
+    for name in (offsets | set(ARRAYS)) & set(vars(FRESH)):
         np.testing.assert_array_equal(getattr(store, name), getattr(FRESH, name))
     assert list(store.info) == list(FRESH.info) and store.ledger == FRESH.ledger
     return True

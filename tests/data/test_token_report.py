@@ -25,10 +25,10 @@ def test_histograms_count_prompts_once_and_sides_once_per_decided_judgment():
     renderer = Renderer(tokenizer_for(rows), Render(max_tokens=512), causal=True)
     found = token_figures(build_store(rows, renderer, training=False))["histograms"]
     rendered = renderer.comparisons(rows)
-    sizes = [[len(ids) - row.prompt_tokens for ids in row.ids] for row in rendered]
+    sizes = [[len(ids) - n for ids, n in zip(row.ids, row.prompt_tokens, strict=True)] for row in rendered]
     decided = [(own, j) for own, row in zip(sizes, rows, strict=True) for j in row.judgments if not j.tie]
     expected = {
-        "prompt": [row.prompt_tokens for row in rendered],
+        "prompt": [row.prompt_tokens[0] for row in rendered],
         "chosen": [own[j.better] for own, j in decided],
         "rejected": [own[j.worse] for own, j in decided],
     }

@@ -43,7 +43,7 @@ def test_every_response_is_rebuilt_from_prefix_and_own_tokens():
 def test_each_response_owns_its_last_token(sizes, seed):
     rows = [comparisons(1, responses=size, seed=seed + n)[0] for n, size in enumerate(sizes)]
     store = store_for(rows, TOKENIZER)
-    own = np.delete(np.diff(store.segments), store.first_response[:-1] + np.arange(len(rows)))
+    own = np.delete(np.diff(store.segments), store.first_segment[:-1])
     assert (own >= 1).all() and len(own) == sum(sizes)
     assert store.segments[-1] == len(store.tokens)
 
@@ -55,7 +55,7 @@ def test_each_response_owns_its_last_token(sizes, seed):
 def test_a_response_that_begins_another_one_keeps_its_last_token(groups):
     """Responses share what all of them begin with, and the last token of none: a score is read there."""
     rows = [comparisons(1, responses=len(ids))[0] for ids in groups]
-    fitted = [Fitted(ids, (), list(map(len, ids)), [False] * len(ids)) for ids in groups]
+    fitted = [Fitted(ids, (), list(map(len, ids)), [0] * len(ids)) for ids in groups]
     store = store_of(list(zip(rows, fitted, strict=True)))
     sizes = iter(np.diff(store.segments).tolist())
     for number, ids in enumerate(groups):
@@ -93,7 +93,8 @@ def test_a_store_of_fitted_rows_in_memory_equals_the_one_on_disk():
     whole = build_store(ROWS, RENDERER, training=False)
     fitted = [truncate(row, RENDERER.comparisons([row])[0], RENDERER.settings, False, Ledger()) for row in ROWS]
     made = store_of(list(zip(ROWS, fitted, strict=True)))
-    for name in {"segments", "first_response", "first_judgment", *ARRAYS} & set(vars(whole)):
+    offsets = {"segments", "first_segment", "first_response", "first_judgment"}
+    for name in (offsets | set(ARRAYS)) & set(vars(whole)):
         np.testing.assert_array_equal(getattr(made, name), getattr(whole, name))
     assert list(made.info) == list(whole.info) and made.ledger == whole.ledger
 

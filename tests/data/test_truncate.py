@@ -1,6 +1,8 @@
 """Limits: the end of a response is never touched, every loss is counted, evaluation keeps its rows."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bradley.config import Render
 from bradley.data.render import Rendered
@@ -11,7 +13,7 @@ from tests.helpers import comparisons
 
 ROW = comparisons(1)[0]
 PROMPT = [1, *range(100, 120)]  # a BOS and 20 prompt tokens
-RENDERED = Rendered([PROMPT + [7] * 5 + [2], PROMPT + [8] * 9 + [2]], prompt_tokens=21, protected=1)
+RENDERED = Rendered([PROMPT + [7] * 5 + [2], PROMPT + [8] * 9 + [2]], prompt_tokens=[21, 21], protected=1)
 
 
 def fitted(ledger=None, training=True, rendered=RENDERED, **settings):
@@ -24,14 +26,13 @@ def test_within_the_limits_nothing_changes():
     assert ledger.causes == {}
 
 
-def test_the_oldest_prompt_tokens_go_by_the_same_amount_for_every_response():
+def test_each_conversation_loses_its_own_oldest_prompt_tokens():
     ledger = Ledger()
     result = fitted(ledger, max_tokens=20)
-    kept = [1, *range(111, 120)]
-    assert result.ids == [kept + [7] * 5 + [2], kept + [8] * 9 + [2]]
-    assert result.truncated == [True, True]
+    assert result.ids == [[1, *range(107, 120), *[7] * 5, 2], [1, *range(111, 120), *[8] * 9, 2]]
+    assert result.removed == [7, 11]
     assert result.response_tokens == [6, 10]
-    assert ledger.causes["prompt_truncated"] == {"comparisons": 1, "dropped": 0, "tokens": 22, "example": "c0"}
+    assert ledger.causes["prompt_truncated"] == {"comparisons": 1, "dropped": 0, "tokens": 18, "example": "c0"}
 
 
 def test_prompt_limit_alone():
@@ -57,12 +58,12 @@ def test_a_response_over_the_limit_leaves_training_and_stops_evaluation():
 
 def test_truncate_response_keeps_the_end_of_every_response():
     result = fitted(max_tokens=8, over_long="truncate_response")
-    assert result.ids == [[1] + [7] * 5 + [2], [1] + [8] * 6 + [2]]
+    assert result.ids == [[1, 119] + [7] * 5 + [2], [1] + [8] * 6 + [2]]
 
 
 def test_a_pair_made_identical_by_its_limit_is_dropped_in_training_and_kept_in_evaluation():
     """Two long responses that differ only at their beginning: cut to their ends they are the same tokens."""
-    same_end = Rendered([[*PROMPT, 7, *range(50, 60)], [*PROMPT, 8, *range(50, 60)]], 21, 1)
+    same_end = Rendered([[*PROMPT, 7, *range(50, 60)], [*PROMPT, 8, *range(50, 60)]], [21, 21], 1)
     ledger = Ledger()
     assert fitted(ledger, rendered=same_end, max_tokens=11, over_long="truncate_response") is None
     assert ledger.causes["identical_ids"]["dropped"] == 1
@@ -71,7 +72,7 @@ def test_a_pair_made_identical_by_its_limit_is_dropped_in_training_and_kept_in_e
 
 
 def test_a_response_of_no_tokens_is_never_scored_on_its_rivals_prompt():
-    nothing = Rendered([[7, 8], []], 0, 0)
+    nothing = Rendered([[7, 8], []], [0, 0], 0)
     ledger = Ledger()
     assert fitted(ledger, rendered=nothing, max_tokens=8) is None
     assert ledger.causes["no_tokens"]["dropped"] == 1
@@ -82,7 +83,7 @@ def test_a_response_of_no_tokens_is_never_scored_on_its_rivals_prompt():
 def test_the_question_survives_where_the_peers_cut_it():
     """Prompt of 3,000 tokens at a limit of 2,048: the last prompt tokens and the whole response stay."""
     prompt, response = list(range(10_000, 13_000)), list(range(500))
-    rendered = Rendered([prompt + response, prompt + response[::-1]], 3000, 0)
+    rendered = Rendered([prompt + response, prompt + response[::-1]], [3000, 3000], 0)
     ids = fitted(rendered=rendered, max_tokens=2048).ids[0]
     assert len(ids) == 2048 and ids[-500:] == response and ids[:1548] == prompt[-1548:]
 
@@ -108,10 +109,32 @@ def test_candidates_are_fitted_each_by_itself():
     row = Candidates("c", "", ROW.prompt, ROW.responses)
     both = truncate(row, RENDERED, Render(max_tokens=24), False, Ledger())
     assert both.ids == [[1, *range(103, 120), *[7] * 5, 2], [1, *range(107, 120), *[8] * 9, 2]]
-    assert both.truncated == [True, True] and both.response_tokens == [6, 10] and both.judgments == ()
-    for place in (0, 1):
-        alone = truncate(
-            row, RENDERED._replace(ids=RENDERED.ids[place : place + 1]), Render(max_tokens=24), False, Ledger()
-        )
-        assert alone.ids == [both.ids[place]]
-    assert truncate(row, RENDERED, Render(max_tokens=27), False, Ledger()).truncated == [False, True]
+    assert both.removed == [3, 7] and both.response_tokens == [6, 10] and both.judgments == ()
+    assert truncate(row, RENDERED, Render(max_tokens=27), False, Ledger()).removed == [0, 4]
+
+
+CONVERSATIONS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), min_size=2, max_size=6)
+"""By response: tokens at the end of the prompt that merge with the response, and tokens of the response."""
+
+
+@given(CONVERSATIONS, st.integers(6, 25), st.integers(0, 1), st.integers(8, 40), st.integers(0, 7), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_cut_of_a_conversation_is_a_function_of_the_conversation_and_the_limits(
+    given, size, protected, most, most_of_prompt, training
+):
+    """Against a response in a row of its own, and against a rule written anew."""
+    prompt = [protected, *range(100, 99 + size)]
+    ids = [prompt[: size - merged] + [k] * count for k, (merged, count) in enumerate(given)]
+    rendered = Rendered(ids, [size - merged for merged, _ in given], protected)
+    limits = Render(max_tokens=most, max_prompt_tokens=most_of_prompt, over_long="truncate_response")
+    row = comparisons(1, responses=len(ids))[0]
+    found = truncate(row, rendered, limits, training, Ledger())
+    # Cut to their ends, responses of the same tokens may leave training with their comparison.
+    for k, kept in enumerate(() if found is None else found.ids):
+        alone = Candidates("c", "", row.prompt, row.responses[k : k + 1])
+        single = rendered._replace(ids=[ids[k]], prompt_tokens=rendered.prompt_tokens[k : k + 1])
+        assert truncate(alone, single, limits, False, Ledger()).ids == [kept]
+        head = ids[k][: min(protected, size - given[k][0])]
+        least = max(0, size - given[k][0] - most_of_prompt) if most_of_prompt else 0
+        lost = max(len(ids[k]) - most, least)
+        assert kept == (head + ids[k][len(head) + lost :] if lost > 0 else ids[k])

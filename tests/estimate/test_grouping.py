@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,7 +35,7 @@ def test_the_loss_is_that_of_the_pairs_at_equal_weights(name, tmp_path):
         store = build_store(comparisons, renderer, training=True)
         weights, total = store.judgment_weights("pair"), 0.0
         model.zero_grad()
-        for chosen in cut_all(load_on(model, store), limit_for(model, 0)):
+        for chosen in cut_all(load_on(model, store), limit_for(model, 0), np.arange(len(store))):
             batch = collate(store, chosen, weights)
             term = bradley_terry(model(batch), batch.targets).sum / float(weights.sum())
             term.backward()

@@ -10,7 +10,7 @@ from bradley.errors import UserError
 from bradley.export.folder import export_model
 from bradley.model.folder.card import read_card
 from bradley.model.folder.save_load import load_model
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
 pytestmark = pytest.mark.transformers

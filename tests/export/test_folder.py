@@ -16,7 +16,7 @@ from bradley.export.folder import cast_body, export_model, find_model
 from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.save_load import load_model
 from bradley.model.folder.tolerance import Check
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
 

@@ -12,7 +12,8 @@ from bradley.errors import CheckpointError
 from bradley.model.folder.normalization import Normalization, measure, store_hash
 from bradley.model.folder.save_load import add_normalization, load_model, save_model
 from bradley.records import Judgment
-from bradley.scoring.core import score_comparisons, score_store
+from bradley.scoring.core import score_store
+from bradley.scoring.reward_model import score_comparisons
 from tests.helpers import LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 pytestmark = pytest.mark.transformers

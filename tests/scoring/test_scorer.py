@@ -143,12 +143,20 @@ def test_the_unit_is_applied_on_request(folder):
         Scorer(loaded._replace(normalization=None), normalize=True)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(0, 20), st.integers(1, 120), st.booleans())
-def test_spans_cover_all_and_keep_the_limit_where_one_alone_does(own, shared, most, padded):
-    ids = [[0] * shared + [place + 1] * count for place, count in enumerate(own)]
-    found = list(spans(ids, most, padded=padded))
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 2)), min_size=1, max_size=12),
+    st.integers(2, 20),
+    st.integers(1, 120),
+    st.booleans(),
+)
+def test_spans_cover_all_and_keep_the_limit_where_one_alone_does(given, prompt, most, padded):
+    """Responses of some lengths, whose prompts lost 0, 1 or 2 tokens."""
+    removed = [cut for _, cut in given]
+    ids = [[0] * (prompt - cut) + [place + 1] * count for place, (count, cut) in enumerate(given)]
+    found = list(spans(ids, removed, most, padded=padded))
     assert [row for span in found for row in ids[span]] == ids
     for span in found:
-        part = ids[span]
-        need = max(map(len, part)) * len(part) if padded else shared + sum(len(row) - shared for row in part)
+        part, shared = ids[span], sum(prompt - cut for cut in set(removed[span]))
+        own = sum(len(row) - prompt + cut for row, cut in zip(part, removed[span], strict=True))
+        need = max(map(len, part)) * len(part) if padded else shared + own
         assert part and (need <= most or len(part) == 1)

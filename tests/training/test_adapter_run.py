@@ -8,7 +8,7 @@ import bradley
 from bradley.errors import UserError
 from bradley.model.build import Built
 from bradley.model.choose_engine import Engine
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from bradley.training.announce import model_lines
 from tests.helpers import GPT2, LLAMA, comparisons
 from tests.model.adapted import adapted, base_model

@@ -13,7 +13,7 @@ from bradley.model.build import Built
 from bradley.model.choose_engine import Engine
 from bradley.model.folder.normalization import store_hash
 from bradley.model.folder.save_load import load_model
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from bradley.training.announce import model_lines
 from tests.helpers import LLAMA, changed, comparisons, store_for, tiny_model, tiny_run, tokenizer_for
 

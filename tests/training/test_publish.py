@@ -11,7 +11,7 @@ from bradley.errors import CheckpointError
 from bradley.model.folder import readback, weights
 from bradley.model.folder.save_load import load_model, save_model
 from bradley.model.folder.weights import tensors_to_save
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from bradley.training import publish
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
 from tests.model.adapted import base_model

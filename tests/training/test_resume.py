@@ -7,11 +7,20 @@ from types import SimpleNamespace
 import pytest
 
 from bradley.config import Config
+from bradley.data.token_store import store_of
+from bradley.data.truncate import Fitted
 from bradley.errors import Preempted, RunFolderError, UserError
-from bradley.training.checkpoints.identity import FREE, settings_that_count
+from bradley.training.checkpoints.identity import (
+    ADDED,
+    FREE,
+    RULES,
+    check_identity,
+    settings_that_count,
+    trained_on,
+)
 from bradley.training.checkpoints.store import Checkpoints
 from tests.faults.results import record
-from tests.helpers import changed
+from tests.helpers import changed, comparisons
 from tests.model.adapted import base_model
 from tests.training.interrupted import DATA, SETTINGS, Cut, cut_run, fingerprint, quick_runs, run
 
@@ -308,6 +317,31 @@ def test_other_ids_or_tags_are_other_data_unless_the_record_is_of_an_earlier_ver
     assert caught.value.exit_code == 2 and "labels.valid" in caught.value.hint
     path = tmp_path / "run" / "run.json"
     record = json.loads(path.read_text())
-    del record["identity"]["labels"], record["record_sha256"]
+    for field in ADDED:
+        del record["identity"][field]
+    del record["record_sha256"]
     path.write_text(json.dumps(record))
     assert run(tmp_path / "run", data=other).results["steps"] == 15
+
+
+def test_a_run_begun_with_other_cuts_is_refused_in_words_and_any_other_run_goes_on():
+    """A version that cut a prompt for all responses at once recorded no rules, and the same hash of uncut data."""
+    now = {"data": {"train": "a"}, "rules": dict(RULES)}
+    assert check_identity({"data": {"train": "a"}}, now, [], exact=True) == {}
+    with pytest.raises(
+        UserError, match=r"data\.train was b, and is a now\n.*cuts each conversation by itself"
+    ) as caught:
+        check_identity({"data": {"train": "b"}}, now, [], exact=False)
+    assert "--allow-change data.train" in caught.value.hint
+    with pytest.raises(UserError) as caught:
+        check_identity({**now, "data": {"train": "b"}}, now, [], exact=False)
+    assert "by itself" not in str(caught.value)
+    rows = comparisons(2, responses=3)
+    ids = [[[1, 2, 3], [1, 2, 4, 5], [1, 2, 6]], [[7, 8], [7, 9], [7, 8, 9]]]
+    uncut = [(row, Fitted(each, row.judgments, [1, 1, 1], [0, 0, 0])) for row, each in zip(rows, ids, strict=True)]
+    assert trained_on(store_of(uncut)) == "115e627d92884b4ab9017127d6dd16d76e012ecb953349b147a00002c4b02d41"
+    # The same tokens in the same segments, of other responses.
+    orders = ([[1, 2], [3, 4], [5]], [0, 0, 1]), ([[1, 2], [5], [3, 4]], [0, 1, 0])
+    one, other = (store_of([(rows[0], Fitted(each, (), [1, 1, 1], cuts))]) for each, cuts in orders)
+    assert one.tokens.tolist() == other.tokens.tolist() and one.segments.tolist() == other.segments.tolist()
+    assert trained_on(one) != trained_on(other)

@@ -222,7 +222,7 @@ class Render(Section):
     such comparisons."""
     over_long: Literal["drop", "truncate_prompt", "truncate_response"] = "truncate_prompt"
     """Treatment of comparisons above a limit. `drop`: the comparison leaves training. `truncate_prompt`: the oldest
-    prompt tokens go, by the same amount for every response. If a response alone is too long, the comparison leaves
-    training. `truncate_response`: after the whole prompt, the oldest tokens of the response go too. Ends are never
-    touched. Evaluation never drops: with `drop` evaluation truncates prompts. In evaluation a response that alone is
-    too long stops the run, unless `truncate_response` is set."""
+    prompt tokens go, for each response only as many as prompt and response are above the limit. If a response alone is
+    too long, the comparison leaves training. `truncate_response`: after the whole prompt, the oldest tokens of the
+    response go too. Ends are never touched. Evaluation never drops: with `drop` evaluation truncates prompts. In
+    evaluation a response that alone is too long stops the run, unless `truncate_response` is set."""

@@ -40,8 +40,9 @@ def token_lengths(
             fit(comparison, outcome, renderer.settings, training, ledger)
             if outcome.rendered is None:
                 continue
-            prompt, ids = outcome.rendered.prompt_tokens, outcome.rendered.ids
-            _add(found, prompt, [len(row) - prompt for row in ids], comparison.judgments)
+            prompts, ids = outcome.rendered.prompt_tokens, outcome.rendered.ids
+            responses = [len(row) - prompt for row, prompt in zip(ids, prompts, strict=True)]
+            _add(found, prompts[0], responses, comparison.judgments)
             found.setdefault("total", []).extend(map(len, ids))
     return {"tokens": found}, ledger
 

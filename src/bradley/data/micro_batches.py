@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     Attributes:
         rows: [G] responses.
         longest: [G] tokens of the longest response with prompt.
-        tokens: [G] tokens, with the prompt counted once.
+        tokens: [G] tokens, with each shared prefix counted once.
         pairs: [G] query-key pairs computed by attention, for all responses together.
     """
 
@@ -79,23 +79,20 @@ def _measure(store: TokenStore, first: int, stop: int) -> Sizes:
     """
     responses = store.first_response[first : stop + 1]
     rows = np.diff(responses)
-    # Segment `first_response[g] + g` is the prefix of comparison g; the own tokens of its responses follow.
-    begin = responses[:-1] + np.arange(first, stop)
-    tokens = np.diff(store.segments[np.append(begin, responses[-1] + stop)])
-    prefix = store.segments[begin + 1] - store.segments[begin]
-    sizes = np.diff(store.segments[responses[0] + first : responses[-1] + stop + 1])
-    at = begin - begin[0]
-    own = sizes.copy()
-    own[at] = 0
-    triangles = np.add.reduceat(sizes * (sizes + 1) // 2, at)
-    longest = prefix + np.maximum.reduceat(own, at)
+    segments = store.first_segment[first : stop + 1]
+    sizes = np.diff(store.segments[segments[0] : segments[-1] + 1])
+    # Places of segments and responses, counted from those of the first comparison.
+    begin, begin_row = segments[:-1] - segments[0], responses[:-1] - responses[0]
+    at = np.repeat(begin, rows)
+    own, prefix = (sizes[at + array[responses[0] : responses[-1]]] for array in (store.own, store.prefix))
+    pairs = np.add.reduceat(sizes * (sizes + 1) // 2, begin) + np.add.reduceat(own * prefix, begin_row)
     # 4 bytes a number: 10 million comparisons are planned in 1.5 GB. Pairs overflow int32 for long texts, and a cost
     # needs no more digits than float32 has.
     return Sizes(
         rows.astype(np.int32),
-        longest.astype(np.int32),
-        tokens.astype(np.int32),
-        (triangles + prefix * (tokens - prefix)).astype(np.float32),
+        np.maximum.reduceat(own + prefix, begin_row).astype(np.int32),
+        np.add.reduceat(sizes, begin).astype(np.int32),
+        pairs.astype(np.float32),
     )
 
 
@@ -150,9 +147,15 @@ def cut(load: Load, chosen: np.ndarray, limit: Limit) -> np.ndarray:
     return found
 
 
-def cut_all(load: Load, limit: Limit) -> list[np.ndarray]:
-    """Cut all comparisons into micro-batches without regard to steps: similar lengths together, the longest first."""
-    order = np.argsort(-load.sizes.longest, kind="stable")
+def cut_all(load: Load, limit: Limit, chosen: np.ndarray) -> list[np.ndarray]:
+    """Cut comparisons into micro-batches without regard to steps: similar lengths together, the longest first.
+
+    Args:
+        load: load of all comparisons.
+        limit: limit of each micro-batch.
+        chosen: [G] numbers of the comparisons, at least one.
+    """
+    order = chosen[np.argsort(-load.sizes.longest[chosen], kind="stable")]
     # Whole windows are cut like steps; places beyond the last comparison stay -1.
     width = min(WINDOW, len(order))
     windows = np.full((-(-len(order) // width), width), -1)

@@ -335,11 +335,8 @@ def token_views(comparisons: Sequence[Comparison], renderer: Renderer, color: bo
     for comparison, rendered in zip(comparisons, renderer.comparisons(comparisons), strict=True):
         judgment = comparison.judgments[0]
         for side, response in (("chosen", judgment.better), ("rejected", judgment.worse)):
-            ids = rendered.ids[response]
-            lines += [
-                "",
-                f"--- {visible(comparison.id)}, {side}: {len(ids)} tokens, {rendered.prompt_tokens} of the prompt",
-            ]
+            ids, prompt = rendered.ids[response], rendered.prompt_tokens[response]
+            lines += ["", f"--- {visible(comparison.id)}, {side}: {len(ids)} tokens, {prompt} of the prompt"]
             lines += [token_view(ids, renderer, color), pooled_line(ids, renderer)] if ids else ["(no token)"]
     return "\n".join(lines)
 

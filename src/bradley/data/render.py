@@ -42,13 +42,13 @@ class Rendered(NamedTuple):
 
     Attributes:
         ids: full rendering of each of the K responses, prompt included.
-        prompt_tokens: number of leading tokens belonging to the prompt in every rendering.
+        prompt_tokens: K numbers of leading tokens belonging to the prompt, each of its own rendering alone.
         protected: leading special tokens of the prompt (BOS, CLS), never cut.
         control_tokens: special tokens spelled out by messages in the K texts and read as plain text.
     """
 
     ids: list[Ids]
-    prompt_tokens: int
+    prompt_tokens: list[int]
     protected: int
     control_tokens: int = 0
 
@@ -327,11 +327,14 @@ class Renderer:
     def _rendered(self, rows: Sequence[Ids], control_tokens: int = 0) -> Rendered:
         """Build the result from the ids of each response, followed by the ids of the prompt."""
         prompt, ids = rows[-1], [self._ended(row) for row in rows[:-1]]
-        # A token at the end of the prompt may merge with the response, so the prompt ends where its ids and all
-        # responses' still agree.
-        shared = min(common_prefix(prompt, row) for row in ids)
-        protected = 1 if shared and prompt[0] in self.starts else 0
-        return Rendered(ids, shared, protected, control_tokens)
+        # A token at the end of the prompt may merge with the response, so the prompt ends where both ids still agree.
+        # Another response may merge otherwise, and must not move the end of this prompt.
+        shared = [common_prefix(prompt, row) for row in ids]
+        return Rendered(ids, shared, self._protected(prompt), control_tokens)
+
+    def _protected(self, prompt: Ids) -> int:
+        """Count the leading special tokens of a prompt."""
+        return 1 if prompt and prompt[0] in self.starts else 0
 
     def _with_control_tokens(self, comparison: Comparison, texts: list[str], control: SpecialTokens) -> Rendered:
         """Encode a comparison with the special tokens spelled by messages read as plain text."""
@@ -368,7 +371,7 @@ class Renderer:
             ids = [prompt + given_ids(response.messages, self._size) for response in comparison.responses]
         except DataError as error:
             raise DataError(f"comparison {comparison.id}: {error.message}", error.hint) from error
-        return Rendered(ids, len(prompt), 1 if prompt and prompt[0] in self.starts else 0)
+        return Rendered(ids, [len(prompt)] * len(ids), self._protected(prompt))
 
     def pooled_place(self, ids: Sequence[int]) -> int:
         """Return the place of the scored token: the last for a causal model, the first for an encoder."""

@@ -1,7 +1,7 @@
 """Token store: comparisons as flat, memory-mapped arrays, made once and cached by contents and rules.
 
-Legend: G comparisons, R responses, S = G + R segments, J judgments, N tokens. Each comparison is a run of segments: the
-token prefix shared by all responses, then the own tokens of each response.
+Legend: G comparisons, R responses, S segments, J judgments, N tokens. Each comparison is a run of segments, see
+`segments`.
 
 A few hundred comparisons are written at a time, to keep texts and tokens of a large set out of memory.
 """
@@ -12,7 +12,7 @@ import json
 import mmap
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -28,19 +28,23 @@ from ..config import Render
 from ..records import Comparison, Judgment
 from .copies import in_order
 from .dropped import check_unread
-from .render import Renderer, common_prefix
+from .render import Renderer
 from .row_info import INFO, Infos, RowInfo, info_line, info_of, offsets_of
+from .segments import segments_of
 from .table import digest
 from .token_cache import Contents, Opener, cached, too_many_files
 from .tokenizer import fingerprint
 from .truncate import Fitted, Ledger, fit
 
 CHUNK = 512
-FORMAT = 4
+FORMAT = 5
 """Part of the cache key; rises when the meaning of an array changes."""
 ARRAYS: dict[str, str] = {
     "tokens": "uint32",
     "segment_sizes": "int32",
+    "segment_counts": "int32",
+    "own": "int32",
+    "prefix": "int32",
     "responses": "int32",
     "judged": "int32",
     "number": "int64",
@@ -70,7 +74,10 @@ class TokenStore:
 
     Attributes:
         tokens: [N] uint32 token ids.
-        segments: [S + 1] offsets into `tokens`; segment `first_response[g] + g` is the shared prefix of comparison g.
+        segments: [S + 1] offsets into `tokens`.
+        first_segment: [G + 1] number of the first segment of each comparison.
+        own: [R] segment with the own tokens of each response, counted within the comparison.
+        prefix: [R] segment with the shared prefix of each response, counted within the comparison.
         first_response: [G + 1] number of the first response of each comparison.
         first_judgment: [G + 1] number of the first judgment of each comparison.
         number: [G] place of each comparison in the sequence used to build the store.
@@ -85,6 +92,9 @@ class TokenStore:
 
     tokens: np.ndarray
     segments: np.ndarray
+    first_segment: np.ndarray
+    own: np.ndarray
+    prefix: np.ndarray
     first_response: np.ndarray
     first_judgment: np.ndarray
     number: np.ndarray
@@ -105,10 +115,8 @@ class TokenStore:
     def full_lengths(self) -> np.ndarray:
         """Count the tokens of each response with prompt, as read by a model without sharing: [R]."""
         sizes = np.diff(self.segments)
-        is_prefix = np.zeros(len(sizes), dtype=bool)
-        prefix = self.first_response[:-1] + np.arange(len(self))
-        is_prefix[prefix] = True
-        return np.asarray(sizes[~is_prefix] + np.repeat(sizes[prefix], np.diff(self.first_response)))
+        first = np.repeat(self.first_segment[:-1], np.diff(self.first_response))
+        return np.asarray(sizes[first + self.own] + sizes[first + self.prefix])
 
     def longest(self) -> np.ndarray:
         """Return the longest full length in each comparison: [G]."""
@@ -128,10 +136,9 @@ class TokenStore:
 
     def response_ids(self, comparison: int, response: int) -> np.ndarray:
         """Return the full token ids of a response, prompt included: [L]."""
-        prefix = int(self.first_response[comparison]) + comparison
-        own = prefix + 1 + response
-        parts = [self.tokens[self.segments[s] : self.segments[s + 1]] for s in (prefix, own)]
-        return np.concatenate(parts)
+        place, first = int(self.first_response[comparison]) + response, int(self.first_segment[comparison])
+        numbers = (first + int(self.prefix[place]), first + int(self.own[place]))
+        return np.concatenate([self.tokens[self.segments[s] : self.segments[s + 1]] for s in numbers])
 
     def judgments(self, comparison: int) -> tuple[Judgment, ...]:
         """Return the judgments of a comparison as records."""
@@ -215,7 +222,8 @@ def read_store(opened: Opener, note: dict[str, Any]) -> TokenStore:
     store = _assembled(arrays, info, Ledger.from_note(note))
     sizes = {
         "tokens": store.segments[-1],
-        "rank": store.first_response[-1],
+        "segment_sizes": store.first_segment[-1],
+        **dict.fromkeys(("own", "prefix", "rank"), store.first_response[-1]),
         "better": store.first_judgment[-1],
         "number": len(info),
     }
@@ -279,7 +287,8 @@ def _part(comparisons: Sequence[Comparison], start: int, renderer: Renderer, tra
 
 def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
     """Lay out a few comparisons as arrays, each with the place in the whole sequence."""
-    segments = [segment for _, _, fitted in kept for segment in _segments(fitted.ids)]
+    layouts = [segments_of(fitted.ids, fitted.removed) for _, _, fitted in kept]
+    segments = [segment for layout in layouts for segment in layout.tokens]
     # One flat array, filled by C code: an array of NumPy for each segment takes several times as long.
     tokens = array("I")
     for segment in segments:
@@ -288,6 +297,9 @@ def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
     return {
         "tokens": tokens,
         "segment_sizes": list(map(len, segments)),
+        "segment_counts": [len(layout.tokens) for layout in layouts],
+        "own": [number for layout in layouts for number in layout.own],
+        "prefix": [number for layout in layouts for number in layout.prefix],
         "responses": [len(fitted.ids) for _, _, fitted in kept],
         "judged": [len(fitted.judgments) for _, _, fitted in kept],
         "number": [number for number, _, _ in kept],
@@ -298,22 +310,8 @@ def _arrays(kept: Sequence[tuple[int, Comparison, Fitted]]) -> dict[str, Any]:
         "weight": [j.weight for j in judgments],
         "rank": [rank for _, comparison, fitted in kept for rank in _ranks(comparison, fitted)],
         "response_tokens": [count for _, _, fitted in kept for count in fitted.response_tokens],
-        "truncated": [flag for _, _, fitted in kept for flag in fitted.truncated],
+        "truncated": [count > 0 for _, _, fitted in kept for count in fitted.removed],
     }
-
-
-def _segments(ids: Sequence[list[int]]) -> Iterator[list[int]]:
-    """Iterate over segments: the shared prefix of full renderings, then the own tokens of each, at least the last
-    token.
-
-    A single rendering shares nothing.
-    """
-    shared = min((common_prefix(ids[0], row) for row in ids[1:]), default=0)
-    # Every response keeps a token of its own: the score is read at a response's last token, which must not lie in the
-    # prefix.
-    shared = min(shared, min(map(len, ids)) - 1)
-    yield ids[0][:shared]
-    yield from (row[shared:] for row in ids)
 
 
 def _ranks(comparison: Comparison, fitted: Fitted) -> Sequence[float]:
@@ -339,7 +337,10 @@ def _rules(settings: Render) -> str:
 
 def _assembled(arrays: dict[str, np.ndarray], info: Sequence[RowInfo], ledger: Ledger) -> TokenStore:
     """Build a store from the arrays of `_arrays`, with offsets instead of sizes."""
-    sizes = {"segments": "segment_sizes", "first_response": "responses", "first_judgment": "judged"}
+    sizes = {
+        **{"segments": "segment_sizes", "first_segment": "segment_counts"},
+        **{"first_response": "responses", "first_judgment": "judged"},
+    }
     offsets = {name: offsets_of(arrays[size]) for name, size in sizes.items()}
     rest = {name: values for name, values in arrays.items() if name not in sizes.values()}
     return TokenStore(**rest, **offsets, info=info, ledger=ledger)

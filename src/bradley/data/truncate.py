@@ -1,7 +1,7 @@
 """Apply token limits: cut or drop comparisons above a limit, and count every loss in a ledger."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -132,6 +132,19 @@ class Ledger:
         return cls(note["causes"], UnreadCounts(**note["unread"]), Counter(note["kinds"]))
 
 
+class Cut(NamedTuple):
+    """Tokens removed from a conversation to fit the limits.
+
+    Attributes:
+        start: place of the first removed token, behind the protected tokens.
+        prompt, response: numbers of tokens removed from the prompt, and from the response behind the prompt.
+    """
+
+    start: int
+    prompt: int
+    response: int
+
+
 class Fitted(NamedTuple):
     """A comparison within the limits.
 
@@ -139,13 +152,13 @@ class Fitted(NamedTuple):
         ids: K full renderings.
         judgments: judgments between responses with different ids; in evaluation all judgments.
         response_tokens: K token counts of the responses alone, before any cut.
-        truncated: K flags, True if tokens were cut.
+        removed: K numbers of tokens cut; renderings with equal numbers keep the same part of the prompt.
     """
 
     ids: list[list[int]]
     judgments: tuple[Judgment, ...]
     response_tokens: list[int]
-    truncated: list[bool]
+    removed: list[int]
 
 
 def kind_of(comparison: Comparison | Candidates) -> str:
@@ -244,9 +257,9 @@ def truncate(
 ) -> Fitted | None:
     """Bring a comparison within the limits, or drop the comparison from training (None), and count the loss.
 
-    The same prompt tokens are cut from every response's rendering, to keep a single prompt. Responses of `Candidates`
-    are fitted separately, to make each score independent of the other candidates. The end of a response is never
-    touched, and a cut response gets no end token: a model must not take half an answer for a whole answer.
+    Each conversation, a prompt with a single response, is cut by `cut_of`, and no rival changes the cut. The end of a
+    response is never touched, and a cut response gets no end token: a model must not take half an answer for a whole
+    answer.
 
     Args:
         comparison: the comparison.
@@ -259,39 +272,69 @@ def truncate(
         DataError: an evaluation row has a response above the limit without `over_long = "truncate_response"`, or a
             response that renders to no token.
     """
-    if isinstance(comparison, Candidates) and len(rendered.ids) > 1:
-        return _fit_each(comparison, rendered, settings, ledger)
     if rendered.control_tokens:
         ledger.add("control_tokens", comparison, 0, dropped=False)
     if not all(rendered.ids):
         _no_tokens(comparison, training, ledger)
         return None
-    lengths = [len(row) - rendered.prompt_tokens for row in rendered.ids]
+    sizes = [(len(row), prompt) for row, prompt in zip(rendered.ids, rendered.prompt_tokens, strict=True)]
+    lengths = [size - prompt for size, prompt in sizes]
     if training and min(lengths) < settings.min_response_tokens:
         ledger.add("short_response", comparison, sum(map(len, rendered.ids)), dropped=True)
         return None
-    excess = excess_tokens(rendered, settings)
-    if excess > 0 and training and settings.over_long == "drop":
-        ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
-        return None
-    # The prompt loses its oldest tokens first, after BOS: the last turns matter most for judging a response.
-    start = rendered.protected
-    cut = min(max(excess, 0), rendered.prompt_tokens - start)
-    over = [max(0, len(row) - cut - settings.max_tokens) for row in rendered.ids]
-    if any(over) and settings.over_long != "truncate_response":
-        _response_too_long(comparison, rendered, settings, training, ledger)
-        return None
-    if cut:
-        ledger.add("prompt_truncated", comparison, cut * len(over), dropped=False)
-    if any(over):
-        ledger.add("response_truncated", comparison, sum(over), dropped=False)
-    ids = rendered.ids
-    if cut or any(over):
-        ids = [row[:start] + row[start + cut + more :] for row, more in zip(ids, over, strict=True)]
+    ids, removed = rendered.ids, [0] * len(sizes)
+    if any(excess_tokens(*size, settings) > 0 for size in sizes):
+        if training and settings.over_long == "drop":
+            ledger.add("over_long", comparison, sum(map(len, rendered.ids)), dropped=True)
+            return None
+        cuts = [cut_of(*size, rendered.protected, settings) for size in sizes]
+        if any(cut.response for cut in cuts) and settings.over_long != "truncate_response":
+            _response_too_long(comparison, rendered, settings, training, ledger)
+            return None
+        ids, removed = _shortened(comparison, rendered.ids, cuts, ledger)
     # Two responses with equal ids have equal scores: such a judgment gives no gradient, but adds to the loss.
     judgments = _distinguishable(comparison, ids, ledger) if training else comparison.judgments
     whole = bool(judgments) or isinstance(comparison, Candidates)
-    return Fitted(ids, judgments, lengths, [cut + more > 0 for more in over]) if whole else None
+    return Fitted(ids, judgments, lengths, removed) if whole else None
+
+
+def _shortened(
+    comparison: Comparison, ids: list[list[int]], cuts: Sequence[Cut], ledger: Ledger
+) -> tuple[list[list[int]], list[int]]:
+    """Apply the cuts of a comparison and count the lost tokens; return the ids, and the tokens removed from each."""
+    for cause, tokens in (
+        ("prompt_truncated", sum(cut.prompt for cut in cuts)),
+        ("response_truncated", sum(cut.response for cut in cuts)),
+    ):
+        if tokens:
+            ledger.add(cause, comparison, tokens, dropped=False)
+    removed = [cut.prompt + cut.response for cut in cuts]
+    return [
+        row[: cut.start] + row[cut.start + more :] for row, cut, more in zip(ids, cuts, removed, strict=True)
+    ], removed
+
+
+def cut_of(length: int, prompt_tokens: int, protected: int, settings: Render) -> Cut:
+    """Compute the cut of a conversation from the lengths of the conversation and the limits alone.
+
+    Args:
+        length: tokens of prompt and response.
+        prompt_tokens: tokens of the prompt among these.
+        protected: leading tokens of the prompt that stay.
+        settings: the limits.
+    """
+    start = min(protected, prompt_tokens)
+    # The prompt loses its oldest tokens first, after BOS: the last turns matter most for judging a response.
+    prompt = min(max(excess_tokens(length, prompt_tokens, settings), 0), prompt_tokens - start)
+    return Cut(start, prompt, max(0, length - prompt - settings.max_tokens))
+
+
+def excess_tokens(length: int, prompt_tokens: int, settings: Render) -> int:
+    """Count tokens of a conversation above the limits of the whole and of the prompt; 0 or less within the limits."""
+    excess = length - settings.max_tokens
+    if settings.max_prompt_tokens:
+        excess = max(excess, prompt_tokens - settings.max_prompt_tokens)
+    return excess
 
 
 def _refused(comparison: Comparison, error: DataError | None, settings: Render, ledger: Ledger) -> None:
@@ -315,23 +358,6 @@ def _named(reason: str, known: Collection[str]) -> str:
     return reason if reason in known or len(known) < MOST_REASONS else "other reasons"
 
 
-def excess_tokens(rendered: Rendered, settings: Render) -> int:
-    """Count tokens above the limits of the whole and of the prompt; 0 or less within the limits."""
-    excess = max(map(len, rendered.ids)) - settings.max_tokens
-    if settings.max_prompt_tokens:
-        excess = max(excess, rendered.prompt_tokens - settings.max_prompt_tokens)
-    return excess
-
-
-def _fit_each(candidates: Candidates, rendered: Rendered, settings: Render, ledger: Ledger) -> Fitted:
-    """Fit each response of candidates separately."""
-    alone = [truncate(candidates, rendered._replace(ids=[row]), settings, False, ledger) for row in rendered.ids]
-    # `truncate` returns None in training alone; the filter is for the type checker.
-    each = [fitted for fitted in alone if fitted is not None]
-    tokens = [fitted.response_tokens[0] for fitted in each]
-    return Fitted([fitted.ids[0] for fitted in each], (), tokens, [fitted.truncated[0] for fitted in each])
-
-
 def _no_tokens(comparison: Comparison, training: bool, ledger: Ledger) -> None:
     """Count a response without tokens in training; raise `DataError` in evaluation."""
     if not training:
@@ -346,7 +372,8 @@ def _response_too_long(
     comparison: Comparison, rendered: Rendered, settings: Render, training: bool, ledger: Ledger
 ) -> None:
     """Count a response above the limit in training; raise `DataError` in evaluation."""
-    longest = max(map(len, rendered.ids)) - rendered.prompt_tokens + rendered.protected
+    prompts = (prompt - min(rendered.protected, prompt) for prompt in rendered.prompt_tokens)
+    longest = max(len(row) - prompt for row, prompt in zip(rendered.ids, prompts, strict=True))
     if training:
         ledger.add("response_over_limit", comparison, sum(map(len, rendered.ids)), dropped=True)
         return

@@ -217,7 +217,8 @@ def _scores(model: ScoreModel, batch: Batch) -> Tensor:
 
 def _shortest(store: TokenStore) -> np.ndarray:
     """Choose the shortest comparisons, preferring a shared prefix."""
-    prefix = store.first_response[:-1] + np.arange(len(store))
+    first = np.repeat(store.first_segment[:-1], np.diff(store.first_response))
     # Comparisons without a shared prefix would prove nothing about sharing. Short ones keep the proof cheap.
-    alone = store.segments[prefix + 1] == store.segments[prefix]
+    shared = np.diff(store.segments)[first + store.prefix]
+    alone = np.add.reduceat(shared, store.first_response[:-1]) == 0
     return np.lexsort((store.longest(), alone))[:PROOF_ROWS]

@@ -1,7 +1,6 @@
 """Inference: comparisons in, scores out, by the same rendering, packing and model code as training."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -9,54 +8,19 @@ import torch
 
 from ..common import signals
 from ..data.micro_batches import check_limit, cut_all
-from ..data.token_store import TokenStore, build_store
+from ..data.token_store import TokenStore
 from ..errors import CheckpointError
 from ..model.cost import limit_for, load_on
 from ..model.engine.batch import collate
 from ..model.folder.normalization import Normalization
-from ..model.folder.save_load import Loaded, load_model
+from ..model.folder.save_load import Loaded
 from ..model.reward import ScoreModel
-from ..records import Comparison, ScoredComparison
+from ..records import ScoredComparison
 
 NO_COMPARISONS = np.zeros(0, dtype=np.int64)
 """Comparison numbers of an empty micro-batch."""
-
-
-def score_comparisons(
-    model: Loaded | Path | str,
-    comparisons: Sequence[Comparison],
-    token_budget: int = 0,
-    device: str = "cpu",
-    *,
-    normalize: bool = False,
-) -> list[ScoredComparison]:
-    """Score comparisons with a model folder or a loaded model; no comparison is dropped.
-
-    Example:
-        rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
-        scored = bradley.score_comparisons("runs/x/model", list(bradley.to_comparisons(rows)))
-        print(scored[0].scores)
-
-    Args:
-        model: model folder, or the result of `load_model`.
-        comparisons: comparisons to score.
-        token_budget: maximum tokens per micro-batch (0: suitable for the device).
-        device: device for loading a model folder, such as `cpu` or `cuda`; unused for a loaded model.
-        normalize: return (score - mean) / std instead of the score, with mean and standard deviation over the
-            reference set named by the model folder.
-
-    Returns:
-        A scored comparison for each comparison, in the given order.
-
-    Raises:
-        CheckpointError: an unusable model folder, see `load_model`, or `normalize` for a model without reference set.
-        DataError: a response longer than the model's limit, or a comparison above the budget.
-    """
-    loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
-    known = normalization_of(loaded) if normalize else None
-    store = build_store(comparisons, loaded.renderer, training=False)
-    rows = score_store(loaded.model, store, token_budget)
-    return rows if known is None else known.apply(rows)
+MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""Odd factor that spreads numbers over 64 bits."""
 
 
 def normalization_of(loaded: Loaded) -> Normalization:
@@ -104,7 +68,7 @@ class Alone:
 def score_store(
     model: ScoreModel, store: TokenStore, token_budget: int, sharing: Sharing | None = None
 ) -> list[ScoredComparison]:
-    """Score every comparison of a store.
+    """Score every comparison of a store; conversations with equal token ids get one score, equal to the bit.
 
     Args:
         token_budget: maximum tokens per micro-batch, counted as the model's engine runs them (0: suitable for the
@@ -123,13 +87,35 @@ def score_store(
     check_limit(store, load, limit)
     # float32 is the dtype of the model's scores, whatever dtype the backbone computes in.
     scores = np.empty(int(store.first_response[-1]), dtype=np.float32)
-    sharing, batches = sharing or Alone(), cut_all(load, limit)
+    first = first_equals(store)
+    # A comparison whose conversations all stand in earlier comparisons takes their scores.
+    needed = np.logical_or.reduceat(first == np.arange(len(first)), store.first_response[:-1])
+    sharing, batches = sharing or Alone(), cut_all(load, limit, np.flatnonzero(needed))
     scored = _scored(model, store, batches, sharing.numbers(np.array([load.cost[batch].sum() for batch in batches])))
     # Micro-batches group comparisons by length: write each score to the place in the store's order.
     for number, found in sharing.join(scored).items():
-        first, stop = store.first_response[batches[number]], store.first_response[batches[number] + 1]
-        scores[np.concatenate([np.arange(*span) for span in zip(first, stop, strict=True)])] = found
-    return _rows(store, scores)
+        starts, stops = store.first_response[batches[number]], store.first_response[batches[number] + 1]
+        scores[np.concatenate([np.arange(*span) for span in zip(starts, stops, strict=True)])] = found
+    # Kernels round by the shape of a batch and the place in a row: only a copy of the number makes a tie exact.
+    return _rows(store, scores[first])
+
+
+def first_equals(store: TokenStore) -> np.ndarray:
+    """Find the first response of a store with the token ids of each response, prompt included: [R] numbers."""
+    sizes = np.diff(store.segments)
+    sums = np.add.reduceat(store.tokens, store.segments[:-1], dtype=np.uint64)
+    sums[sizes == 0] = 0  # for an empty prefix `reduceat` takes a token of the next segment
+    owner = np.repeat(np.arange(len(store)), np.diff(store.first_response))
+    parts = [store.first_segment[owner] + numbers for numbers in (store.prefix, store.own)]
+    # Equal ids have equal lengths and sums. Few others do, and only these are compared token by token.
+    keys = sum(sums[part] for part in parts) * MIXER + store.full_lengths().astype(np.uint64)
+    _, kind, count = np.unique(keys, return_inverse=True, return_counts=True)
+    first, seen = np.arange(len(owner)), dict[bytes, int]()
+    for number in np.flatnonzero(count[kind] > 1).tolist():
+        comparison = int(owner[number])
+        ids = store.response_ids(comparison, number - int(store.first_response[comparison]))
+        first[number] = seen.setdefault(ids.tobytes(), number)
+    return first
 
 
 def _scored(

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self, TypeVar
 from ..common.text import quoted
 from ..data.rows import Row, RowPlace
 from ..errors import DataError, UserError
-from ..model.folder.save_load import load_model
-from ..records import Candidates
+from ..model.folder.save_load import Loaded, load_model
+from ..records import Candidates, Comparison, ScoredComparison
 from .rows import parse
-from .scorer import Scored, Scorer
+from .scorer import LONGER_HINT, Scored, Scorer
 
 log = logging.getLogger("bradley")
 Found = TypeVar("Found", float, Candidates)
@@ -22,7 +22,6 @@ Text = str | Sequence[dict[str, Any]]
 RewardFunc = Callable[..., list[float | None]]
 FAULTY = ("error", "none")
 """Policies for a completion without a possible score."""
-HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 ALSO_READ = ("tools", "chat_template_kwargs")
 """Columns of a trainer's data set read by chat templates."""
 
@@ -41,6 +40,11 @@ class RewardModel:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
+
+    @property
+    def scorer(self) -> Scorer:
+        """Scorer of the model, with the options of loading."""
+        return self._scorer
 
     @classmethod
     def from_pretrained(
@@ -174,6 +178,47 @@ class RewardModel:
         return [scores[number] for number in sorted(scores)]
 
 
+def score_comparisons(
+    model: Loaded | RewardModel | Path | str,
+    comparisons: Sequence[Comparison],
+    token_budget: int = 0,
+    device: str = "cpu",
+    *,
+    normalize: bool = False,
+) -> list[ScoredComparison]:
+    """Score comparisons with a model folder or a loaded model; no comparison is dropped.
+
+    Each response is scored on its own conversation, as by `RewardModel.score`, whatever its rivals are. Responses with
+    equal token ids get one score.
+
+    Example:
+        rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
+        scored = bradley.score_comparisons("runs/x/model", list(bradley.to_comparisons(rows)))
+        print(scored[0].scores)
+
+    Args:
+        model: model folder, the result of `load_model`, or a `RewardModel` with its own options of scoring.
+        comparisons: comparisons to score.
+        token_budget: maximum tokens per micro-batch (0: the option of the `RewardModel`, or suitable for the device).
+        device: device for loading a model folder, such as `cpu` or `cuda`; unused for a loaded model.
+        normalize: return (score - mean) / std instead of the score, with mean and standard deviation over the
+            reference set named by the model folder.
+
+    Returns:
+        A scored comparison for each comparison, in the given order.
+
+    Raises:
+        CheckpointError: an unusable model folder, see `load_model`, a score that is not a finite number, or `normalize`
+            for a model without reference set.
+        DataError: a response longer than the model's limit, or a comparison above the budget.
+    """
+    if isinstance(model, RewardModel):
+        scorer = model.scorer
+    else:
+        scorer = Scorer(load_model(Path(model), device) if isinstance(model, (str, Path)) else model)
+    return scorer.comparisons(comparisons, token_budget, normalize)
+
+
 def _plain(value: Text) -> str | list[dict[str, Any]]:
     return value if isinstance(value, str) else list(value)
 
@@ -198,7 +243,7 @@ def _score(found: Scored | str, place: int, name: str) -> float | DataError:
     """Return the score of a row's response at a place, or the error."""
     reason = found if isinstance(found, str) else found.error
     score = None if isinstance(found, str) else found.scores[place]
-    return DataError(f"{name} cannot be scored: {reason}", HINT) if score is None else score
+    return DataError(f"{name} cannot be scored: {reason}", LONGER_HINT) if score is None else score
 
 
 def _without_faults(scores: Sequence[float | DataError], name: str) -> list[float | None]:

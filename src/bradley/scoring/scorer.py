@@ -7,17 +7,21 @@ for a micro-batch is split into several comparisons.
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..data.encoder import common_prefix
+import numpy as np
+
 from ..data.render import Rendered
-from ..data.token_store import TokenStore, store_of
-from ..data.truncate import Fitted, Ledger, excess_tokens, kind_of, truncate
+from ..data.segments import segments_of
+from ..data.token_store import TokenStore, build_store, store_of
+from ..data.truncate import Fitted, Ledger, cut_of, excess_tokens, kind_of, truncate
 from ..errors import CheckpointError, DataError, UserError
 from ..model.cost import limit_for
+from ..model.folder.normalization import Normalization
 from ..model.folder.save_load import Loaded
-from ..records import Candidates, ScoredComparison
+from ..records import Candidates, Comparison, ScoredComparison
 from .core import normalization_of, score_store
 
 log = logging.getLogger("bradley")
@@ -30,6 +34,7 @@ POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
 prompt, and gives no score to a response longer than the limit. `truncate_response` also removes the oldest tokens of
 such a response.
 """
+LONGER_HINT = 'give over_long="truncate_response" to RewardModel.from_pretrained, or leave it out'
 AT_ONCE = 8
 """Limit on the tokens of a prompt with all responses before splitting, as a multiple of the usual micro-batch."""
 
@@ -152,13 +157,7 @@ class Scorer:
             CheckpointError: a score is not a finite number.
             DataError: a response longer than the token budget.
         """
-        found = [] if prepared.store is None else score_store(self.loaded.model, prepared.store, self.token_budget)
-        if self._unit is not None:
-            found = self._unit.apply(found)
-        for part in found:
-            if broken := [score for score in part.scores if not math.isfinite(score)]:
-                hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
-                raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
+        found = [] if prepared.store is None else self._run(prepared.store, self.token_budget, self._unit)
         # A row split into several comparisons gets its scores back together, in order.
         parts: dict[int, list[ScoredComparison]] = {}
         for place, part in zip(prepared.owner, found, strict=True):
@@ -168,7 +167,44 @@ class Scorer:
             for place, (reason, gaps) in enumerate(zip(prepared.reasons, prepared.gaps, strict=True))
         ]
 
-    def _compare_kinds(self, rows: Iterable[Candidates]) -> None:
+    def comparisons(
+        self, comparisons: Sequence[Comparison], token_budget: int = 0, normalize: bool = False
+    ) -> list[ScoredComparison]:
+        """Score comparisons, with their judgments, as `score_comparisons` does; no comparison is dropped.
+
+        Args:
+            comparisons: comparisons to score.
+            token_budget: maximum tokens per micro-batch (0: the scorer's own).
+            normalize: return (score - mean) / std, as a scorer with `normalize` always does.
+
+        Raises:
+            CheckpointError: as `score`, or `normalize` for a model without reference set.
+            DataError: a response that the scorer's policy gives no score.
+        """
+        self._compare_kinds(comparisons)
+        unit = self._unit or (normalization_of(self.loaded) if normalize else None)
+        refuses = self.over_long in ("error", "skip")
+        renderer = copy(self.loaded.renderer)
+        # Built with the cuts that leave no response out, a store says whether any was above the limits.
+        changes = {"over_long": "truncate_response" if refuses else self.over_long}
+        renderer.settings = self.settings.model_copy(update=changes)
+        store = build_store(comparisons, renderer, training=False)
+        if refuses and store.truncated.any():
+            number = int(np.searchsorted(store.first_response, store.truncated.argmax(), side="right")) - 1
+            raise DataError(f"{store.info[number].id}: a response is above the model's limits", LONGER_HINT)
+        return self._run(store, token_budget or self.token_budget, unit)
+
+    def _run(self, store: TokenStore, token_budget: int, unit: Normalization | None) -> list[ScoredComparison]:
+        """Run the model on a store; raises `CheckpointError` for a score that is not a finite number."""
+        found = score_store(self.loaded.model, store, token_budget)
+        found = found if unit is None else unit.apply(found)
+        for part in found:
+            if broken := [score for score in part.scores if not math.isfinite(score)]:
+                hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
+                raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
+        return found
+
+    def _compare_kinds(self, rows: Iterable[Comparison]) -> None:
         """Warn once of rows of another kind than the training rows, if no chat template makes both the same input."""
         trained, raw = self.loaded.kind.split(" and "), self.loaded.renderer.template is None
         if self._compared or not self.loaded.kind or not raw:
@@ -192,23 +228,27 @@ class Scorer:
 
     def _gaps(self, row: Candidates, rendered: Rendered) -> dict[int, Gap]:
         """Unscorable responses of a row, by place."""
-        reasons = [self._problem(row.id, rendered._replace(ids=[ids])) for ids in rendered.ids]
-        return {k: Gap(len(rendered.ids[k]), reason) for k, reason in enumerate(reasons) if reason}
+        lengths = list(map(len, rendered.ids))
+        reasons = [
+            self._problem(row.id, length, prompt, rendered.protected)
+            for length, prompt in zip(lengths, rendered.prompt_tokens, strict=True)
+        ]
+        return {k: Gap(lengths[k], reason) for k, reason in enumerate(reasons) if reason}
 
-    def _problem(self, name: str, rendered: Rendered) -> str:
+    def _problem(self, name: str, length: int, prompt_tokens: int, protected: int) -> str:
         """Reason for not scoring a single response, by emptiness or by the policy; "" for a scorable response."""
-        (ids,), limit = rendered.ids, self.settings.max_tokens
-        if not ids:
+        limit = self.settings.max_tokens
+        if not length:
             return "no_tokens: a response renders to no token"
-        if self.over_long in ("error", "skip") and excess_tokens(rendered, self.settings) > 0:
+        if self.over_long in ("error", "skip") and excess_tokens(length, prompt_tokens, self.settings) > 0:
             limits = f"max_tokens = {limit}, max_prompt_tokens = {self.settings.max_prompt_tokens or 'any'}"
-            found = f"{len(ids)} tokens, {rendered.prompt_tokens} of them prompt, above the model's {limits}"
+            found = f"{length} tokens, {prompt_tokens} of them prompt, above the model's {limits}"
             if self.over_long == "error":
                 raise DataError(f"{name}: {found}", "use --over-long skip or --over-long truncate_prompt")
             return f"over_long: {found}"
-        # Truncation keeps the protected tokens, such as a start token, so they count against the response's limit.
-        alone = len(ids) - rendered.prompt_tokens + rendered.protected
-        if self.over_long == "truncate_prompt" and alone > limit:
+        if self.over_long == "truncate_prompt" and cut_of(length, prompt_tokens, protected, self.settings).response:
+            # Truncation keeps the protected tokens, such as a start token, so they count against the response's limit.
+            alone = length - prompt_tokens + min(protected, prompt_tokens)
             return f"over_long: a response of {alone} tokens alone, above the model's max_tokens = {limit}"
         return ""
 
@@ -216,28 +256,33 @@ class Scorer:
         """Truncate a row and split the responses into runs small enough for a micro-batch."""
         fitted = truncate(row, rendered, self.settings, False, Ledger())
         assert fitted is not None  # only training drops a row
-        for span in spans(fitted.ids, self._most, padded=self.loaded.model.engine == "plain"):
-            lists = (fitted.ids[span], (), fitted.response_tokens[span], fitted.truncated[span])
+        for span in spans(fitted.ids, fitted.removed, self._most, padded=self.loaded.model.engine == "plain"):
+            lists = (fitted.ids[span], (), fitted.response_tokens[span], fitted.removed[span])
             yield replace(row, responses=row.responses[span]), Fitted(*lists)
 
 
-def spans(rows: Sequence[Sequence[int]], most: int, *, padded: bool) -> Iterator[slice]:
+def spans(rows: Sequence[list[int]], removed: Sequence[int], most: int, *, padded: bool) -> Iterator[slice]:
     """Split K full renderings into non-empty runs of at most `most` tokens, counted as an engine runs the tokens.
 
     Args:
         rows: token ids of each response with the prompt.
+        removed: tokens cut from each response; responses with equal cuts share a prefix.
         most: maximum tokens of a run; a longer response forms a run alone.
         padded: True for an engine padding each response to the longest, False for an engine sharing the prompt.
     """
-    shared = 0 if padded else min((common_prefix(rows[0], row) for row in rows[1:]), default=0)
-    start, total, longest = 0, shared, 0
+    segments, own, prefix = segments_of(rows, removed)
+    start, total, longest = 0, 0, 0
+    seen: set[int] = set()
     for place, row in enumerate(rows):
         longest = max(longest, len(row))
-        total += len(row) - shared
+        # A prefix counts once in a run, with the first of its responses.
+        total += len(segments[own[place]]) if prefix[place] in seen else len(row)
         need = longest * (place + 1 - start) if padded else total
         if need > most and place > start:
             yield slice(start, place)
             start, total, longest = place, len(row), len(row)
+            seen.clear()
+        seen.add(prefix[place])
     yield slice(start, len(rows))
 
 
@@ -245,7 +290,8 @@ def without(row: Candidates, rendered: Rendered, gaps: Collection[int]) -> tuple
     """Copy a row and the rendering without the responses in `gaps`."""
     kept = [k for k in range(len(rendered.ids)) if k not in gaps]
     responses = tuple(row.responses[k] for k in kept)
-    return replace(row, responses=responses), rendered._replace(ids=[rendered.ids[k] for k in kept])
+    ids, prompts = [rendered.ids[k] for k in kept], [rendered.prompt_tokens[k] for k in kept]
+    return replace(row, responses=responses), rendered._replace(ids=ids, prompt_tokens=prompts)
 
 
 def _joined(parts: Sequence[ScoredComparison], gaps: Mapping[int, Gap]) -> Scored:

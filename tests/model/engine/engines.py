@@ -1,5 +1,7 @@
 """Models, random batches and comparisons of two engines, for tests of the engines."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import strategies as st
@@ -54,7 +56,14 @@ def run(model, engine, batch):
     return scores.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+def reordered(batch):
+    """The same row with its responses in another order, as where a comparison has several prefixes."""
+    order = torch.from_numpy(np.random.default_rng(len(batch.own)).permutation(len(batch.own)))
+    return replace(batch, **{name: getattr(batch, name)[order] for name in ("prefix", "own", "last")})
+
+
 def assert_equal_engines(model, batch, scores=1e-5, gradient=1e-4, engine="segments"):
+    batch = reordered(batch)
     assert_equal_runs(run(model, "plain", batch), run(model, engine, batch), scores, gradient)
 
 

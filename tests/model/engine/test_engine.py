@@ -19,7 +19,7 @@ from bradley.model.engine import segments as blocks
 from bradley.model.engine.batch import collate
 from bradley.model.engine.contract import Refused
 from bradley.model.folder.save_load import load_model, save_model
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from bradley.training.loop import fit
 from tests.helpers import BERT, LLAMA, QWEN, tiny_model
 from tests.model.engine.engines import (

@@ -14,7 +14,8 @@ from bradley.model.engine.batch import collate
 from bradley.model.folder.parity import batch_of, score_ids
 from bradley.model.folder.save_load import load_model, save_model
 from bradley.records import Comparison, Message
-from bradley.scoring.core import score_comparisons, score_store
+from bradley.scoring.core import score_store
+from bradley.scoring.reward_model import score_comparisons
 from bradley.verify.plain import needs_positions, plain_scores
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 

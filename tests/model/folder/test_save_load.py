@@ -16,7 +16,8 @@ from bradley.model.folder.normalization import Normalization
 from bradley.model.folder.save_load import add_normalization, load_model, save_model
 from bradley.model.reward import compute_name
 from bradley.records import Comparison, Message
-from bradley.scoring.core import score_comparisons, score_store
+from bradley.scoring.core import score_store
+from bradley.scoring.reward_model import score_comparisons
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, store_for, tiny_model, tokenizer_for
 
 pytestmark = pytest.mark.transformers

@@ -10,7 +10,7 @@ from bradley.data.render import Renderer
 from bradley.data.tokenizer import PLAIN_CHAT_TEMPLATE
 from bradley.errors import CheckpointError
 from bradley.model.folder.save_load import CARD, load_model, save_model
-from bradley.scoring.core import score_comparisons
+from bradley.scoring.reward_model import score_comparisons
 from tests.helpers import LLAMA, comparisons, tiny_model, tokenizer_for
 
 pytestmark = pytest.mark.transformers

@@ -26,8 +26,7 @@ ONE, MANY = 100_000, 250
 
 def holds(store, batch, number):
     """Whether a comparison is in a batch, by its tokens."""
-    first = store.first_response[number] + number
-    last = store.first_response[number + 1] + number + 1
+    first, last = store.first_segment[number], store.first_segment[number + 1]
     tokens = store.tokens[store.segments[first] : store.segments[last]].astype(np.int64)
     return tokens.tobytes() in batch.tokens.numpy().tobytes()
 

@@ -21,9 +21,10 @@ class Batch:
     Attributes:
         tokens: [T] token ids, segment after segment.
         positions: [T] place of each token in the text of prefix and response; a response continues the prefix.
-        segments: [S + 1] offsets of the segments; each comparison is a shared prefix, then the responses.
+        segments: [S + 1] offsets of the segments; each shared prefix precedes its responses.
         prefix: [R] number of the prefix segment of each response.
-        own: [R] number of the segment with a response's own tokens, never empty.
+        own: [R] number of the segment with a response's own tokens, never empty. The own tokens of the responses of a
+            prefix follow the prefix; responses are in the order of the store, which may be another.
         last: [R] index into `tokens` of the pooled token.
         targets: judgments of the responses.
         host: the batch on the CPU, from which `to` has copied; None for a batch never copied.
@@ -63,15 +64,16 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
     if not len(chosen):
         return _nothing()
     counts = store.first_response[chosen + 1] - store.first_response[chosen]
-    # The store keeps one prefix segment before the responses of each comparison, and these prefixes count as segments.
-    first_segment = store.first_response[chosen] + chosen
-    sources = _runs(first_segment, counts + 1)
+    responses = _runs(store.first_response[chosen], counts)
+    # A comparison keeps the run of its segments, in the order of the store.
+    segments = store.first_segment[chosen + 1] - store.first_segment[chosen]
+    sources = _runs(store.first_segment[chosen], segments)
     sizes = store.segments[sources + 1] - store.segments[sources]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    # The same numbering within the batch: `counts + 1` segments per comparison, its prefix first.
     group = np.repeat(np.arange(len(chosen)), counts)
-    prefix = (np.cumsum(counts + 1) - (counts + 1))[group]
-    own = np.arange(len(group)) + group + 1
+    # The store counts segments within their comparison; the batch counts through.
+    first = (np.cumsum(segments) - segments)[group]
+    prefix, own = first + store.prefix[responses], first + store.own[responses]
     # A response takes the positions of a row of its own. Without the shift its positions would restart at 0.
     shift = np.zeros(len(sizes), dtype=np.int64)
     shift[own] = sizes[prefix]
@@ -84,7 +86,7 @@ def collate(store: TokenStore, chosen: np.ndarray, judgment_weights: np.ndarray)
         own=torch.from_numpy(own),
         # Pooling by stored offset: pad and end token may share an id, and a search by id would pool another token.
         last=torch.from_numpy(offsets[own + 1] - 1),
-        targets=_targets(store, chosen, counts, group, judgment_weights),
+        targets=_targets(store, chosen, counts, responses, group, judgment_weights),
     )
 
 
@@ -111,7 +113,12 @@ def _nothing() -> Batch:
 
 
 def _targets(
-    store: TokenStore, chosen: np.ndarray, counts: np.ndarray, group: np.ndarray, weights: np.ndarray
+    store: TokenStore,
+    chosen: np.ndarray,
+    counts: np.ndarray,
+    responses: np.ndarray,
+    group: np.ndarray,
+    weights: np.ndarray,
 ) -> Targets:
     """Build the targets of the chosen comparisons, with responses numbered within the batch."""
     judged = store.first_judgment[chosen + 1] - store.first_judgment[chosen]
@@ -125,7 +132,7 @@ def _targets(
         margin=torch.from_numpy(store.margin[rows]),
         weight=torch.from_numpy(weights[rows]),
         group=torch.from_numpy(group),
-        rank=torch.from_numpy(store.rank[_runs(store.first_response[chosen], counts)]),
+        rank=torch.from_numpy(store.rank[responses]),
     )
 
 

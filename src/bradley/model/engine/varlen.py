@@ -68,6 +68,9 @@ def sequences_of(batch: Batch, dtype: torch.dtype) -> Sequences:
     start, size = batch.segments[:-1], batch.segments.diff()
     # A process without work runs one token as its own sequence: skipping would leave others waiting for its gradients.
     asks, prefix = (batch.own, batch.prefix) if len(batch.own) else (nothing := torch.zeros_like(start), nothing)
+    # Queries lie as in the row, and responses need not: a prefix is followed by its own responses alone.
+    order = asks.argsort()
+    asks, prefix = asks[order], prefix[order]
     own = size[asks]
     # Without a response, segment 0 asks itself, and must not count its own tokens twice as keys.
     before = torch.where(asks == prefix, 0, size[prefix])

@@ -13,6 +13,7 @@ from torch import nn
 
 from ...common.seeds import generator
 from ...data.render import Rendered, Renderer
+from ...data.truncate import excess_tokens
 from ...losses import Targets
 from ...records import Comparison, Message
 from ..engine.batch import Batch
@@ -186,11 +187,11 @@ def _is_plain(row: Comparison) -> bool:
 def _conversations(row: Comparison, rendered: Rendered, renderer: Renderer) -> Iterator[Conversation]:
     limits = renderer.settings
     # A plain tokenizer reads a written-out special token as the token itself, and would give other ids.
-    if rendered.control_tokens or 0 < limits.max_prompt_tokens < rendered.prompt_tokens:
+    if rendered.control_tokens:
         return
     prompt = [_turn(message, "user", renderer) for message in row.prompt]
-    for response, ids in zip(row.responses, rendered.ids, strict=True):
-        if 0 < len(ids) <= limits.max_tokens:
+    for response, ids, prompt_tokens in zip(row.responses, rendered.ids, rendered.prompt_tokens, strict=True):
+        if ids and excess_tokens(len(ids), prompt_tokens, limits) <= 0:
             yield Conversation([*prompt, *(_turn(m, "assistant", renderer) for m in response.messages)], ids)
 
 

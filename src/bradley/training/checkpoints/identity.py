@@ -28,7 +28,15 @@ COUNTS = ("rows", "comparisons", "judgments", "responses", "prompts")
 LEFT_OUT = ("mixed_away", "gathered_away", "capped_away", "grouped_away", "sampled_away")
 TRAINED_ON = ("tokens", "segments", "first_response", "better", "worse", "probability", "margin", "weight", "rank")
 """Arrays of a token store with an influence on training."""
-ADDED = ("labels",)
+SEVERAL_PREFIXES = ("own", "prefix")
+"""Arrays that say more only of a store with several prefixes in a comparison."""
+RULES = {"cuts": "conversation"}
+"""Rules of this version that decide about token ids, besides the settings."""
+OTHER_CUTS = (
+    "the run was begun by a version that cut a prompt for the longest response of the comparison; this version cuts "
+    "each conversation by itself, and so other data where a limit cuts"
+)
+ADDED = ("labels", "rules")
 """Fields missing in the records of earlier versions, and compared only if both records have the field."""
 FREE = (
     *(
@@ -72,6 +80,7 @@ def identity(
         "config": dict(settings_that_count(config)),
         "data": {name: trained_on(store) for name, store in data.items()},
         "labels": {name: labels_of(store) for name, store in data.items()},
+        "rules": RULES,
         "tokenizer": rendering_hashes(renderer),
         "base": {"weights": base},
         "dtype": {"compute": compute_name(model)},
@@ -110,6 +119,9 @@ def check_identity(
     refused = {name: pair for name, pair in changed.items() if not free & set(parents(name))}
     if refused:
         lines = [f"{name} was {shown(old)}, and is {shown(new)} now" for name, (old, new) in refused.items()]
+        # A record without the rules is of an earlier version, and nothing else may have changed.
+        if "rules" not in before and any(name.startswith("data.") for name in refused):
+            lines.append(OTHER_CUTS)
         raise UserError(
             ["this is not the run that was begun here:", *lines],
             f"give the same settings and data, another --output, or --allow-change {','.join(refused)}",
@@ -221,7 +233,9 @@ def short_report(split: dict[str, Any]) -> dict[str, Any]:
 def trained_on(store: TokenStore) -> str:
     """Compute SHA-256 of everything in a token store with an influence on training: token ids and judgments."""
     digest = hashlib.sha256()
-    for name in TRAINED_ON:
+    # With a prefix for each comparison, the other arrays say all, and earlier versions of bradley had the same hash.
+    several = store.first_segment[-1] > store.first_response[-1] + len(store)
+    for name in (*TRAINED_ON, *(SEVERAL_PREFIXES if several else ())):
         array = np.ascontiguousarray(getattr(store, name))
         # Without names and lengths, a number moved from one array into the next would leave the hash unchanged.
         digest.update(f"{name} {array.dtype} {len(array)}\n".encode())
