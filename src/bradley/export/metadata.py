@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from ..model.build import RAW_SCORE
+
 Json = dict[str, Any]
 LOCAL = ("/", "./", "../", "~")
 """Beginnings of local paths."""
 TEXTS = ("system_prompt", "template_kwargs")
 """Settings holding text, never paths."""
-IDENTITY = "torch.nn.modules.linear.Identity"
 MOVED = ("rope_theta", "partial_rotary_factor")
 """Rotary settings kept in `rope_parameters` by transformers 5, and read at the top by other loaders."""
 
@@ -30,7 +31,7 @@ def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
         **config,
         "num_labels": 1,
         "problem_type": "regression",
-        "sentence_transformers": {"activation_fn": IDENTITY},
+        "sentence_transformers": {"activation_fn": RAW_SCORE},
         "pad_token_id": pad,
         "dtype": dtype,
     }
