@@ -26,9 +26,10 @@ from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, frozen_chat_template
-from .metadata import server_config, without_local_paths
+from .metadata import server_config, tokenizer_config, without_local_paths
 from .model_card import model_card
 
+TOKENIZER_CONFIG = "tokenizer_config.json"
 FIGURES = "figures"
 """Folder of the pictures inside an export."""
 PICTURES = ("training", "scores", "calibration", "lengths")
@@ -224,13 +225,21 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     """Write all files of an export into the temporary folder `target`, and verify the result."""
     _write_weights(target, source)
     renderer = source.loaded.renderer
-    renderer.tokenizer.save_pretrained(target)
+    _write_tokenizer(target, renderer.tokenizer)
     # The frozen template serves other programs; bradley itself reads the original template beside its settings.
     write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
+
+
+def _write_tokenizer(target: Path, tokenizer: Any) -> None:
+    """Write the tokenizer, readable by transformers 4 and 5."""
+    tokenizer.save_pretrained(target)
+    path = target / TOKENIZER_CONFIG
+    config = tokenizer_config(json.loads(path.read_text(encoding="utf-8")))
+    write_text(path, json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def _write_weights(target: Path, source: ExportSource) -> None:
