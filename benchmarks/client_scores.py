@@ -3,8 +3,8 @@
 python benchmarks/client_scores.py PROGRAM < JOB
 
 PROGRAM is a key of `PROGRAMS`. JOB is a JSON object: `folder`, `conversations`, `ways` (names of ways to ask; none for
-all of the program) and `options` of a way. The answer is a JSON object on the last line of stdout: for each way a list
-of scores, or the text of an error. This file imports nothing but the program itself.
+all of the program) and `options` of a way. The answer is a JSON object on a line of stdout after `ANSWER`: for each way
+a list of scores, or the text of an error. This file imports nothing but the program itself.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 
 Turns = list[dict[str, str]]
 Way = Callable[[], list[float]]
+ANSWER = "ANSWER "
+"""Beginning of the line with the answer: some programs print lines of their own until they end."""
 
 
 def transformers_ways(folder: str, conversations: list[Turns], options: dict[str, Any]) -> Iterator[tuple[str, Way]]:
@@ -135,7 +137,7 @@ def main() -> None:
                 found[name] = f"{type(error).__name__}: {error}"[:300]
     except Exception as error:
         found["load"] = f"{type(error).__name__}: {error}"[:300]
-    print("\n" + json.dumps(found))
+    print(f"\n{ANSWER}{json.dumps(found)}", flush=True)
 
 
 if __name__ == "__main__":

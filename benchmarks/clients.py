@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from client_folders import FAMILIES, Turns, conversations, write_all
+from client_scores import ANSWER
 
 SCRIPT = Path(__file__).with_name("client_scores.py")
 PACKAGES = {
@@ -86,10 +87,10 @@ def ask(python: Path, program: str, folder: Path, turns: list[Turns], ways: tupl
         env={**kept, "HF_HUB_OFFLINE": "1"},
         check=False,
     )
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
+    answers = [line.removeprefix(ANSWER) for line in done.stdout.splitlines() if line.startswith(ANSWER)]
+    if not answers:
         raise RuntimeError(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
-    found: Found = json.loads(lines[-1])
+    found: Found = json.loads(answers[-1])
     return found
 
 

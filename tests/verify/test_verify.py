@@ -188,6 +188,32 @@ def test_a_server_is_held_to_the_card(tmp_path, path, template):
         assert not any(check.passed for check in verify(folder, url + path))
 
 
+def test_a_server_has_to_complete_the_text_of_a_policy(tmp_path):
+    """Its template writes a newline after the end token, where the score is read; the text of a policy has none."""
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.chat_template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>\\n' }}{% endfor %}"
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    save_model(tmp_path / "m", tiny_model(LLAMA, tokenizer), renderer, {}, draw(ROWS, renderer, 0))
+    known = {tokenizer.decode(row["ids"]): row["score"] for row in read_card(tmp_path / "m")["parity"]["rows"]}
+    asked = []
+
+    def answer(complete):
+        def rewards(path, body):
+            asked.append(body)
+            return {"rewards": [known.get(text + "\n" * (complete and text[-1] == ">"), 9.0) for text in body["query"]]}
+
+        return rewards
+
+    for complete, passed in ((True, [True] * 3), (False, [True, True, False])):
+        with server(answer(complete)) as (url, _):
+            checks = verify(tmp_path / "m", f"{url}/get_reward")
+        assert [check.passed for check in checks] == passed
+        assert checks[-1].name == f"{url}/get_reward, as a policy stops"
+    assert set(asked[-1]) == {"query", "prompts", "labels"} and len(asked[-1]["labels"]) == 8
+    pairs = zip(asked[-1]["query"], asked[-1]["prompts"], strict=True)
+    assert all(query.startswith(prompt) and prompt.endswith("<|assistant|>") for query, prompt in pairs)
+
+
 def test_a_server_that_answers_something_else(tmp_path, capsys):
     folder = saved(tmp_path / "m")
     answers = {

@@ -11,6 +11,7 @@ from typing import Any
 from ..common.text import one_line
 from ..data.chat_template import CALL, CLOCK, frozen_clock, with_pair_roles, without_clock
 from ..data.encoder import common_prefix
+from ..data.ending import Ending, find_ending
 from ..data.render import MARKERS, Renderer
 from ..errors import CheckpointError, UserError
 
@@ -102,6 +103,26 @@ def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence
                 f"they are alike up to the {alike}th of {len(ids)}",
                 "use the model folder through bradley, which reads it as training did",
             )
+
+
+def find_written_ending(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> Ending:
+    """Find the end of the conversations that a frozen chat template writes.
+
+    Args:
+        tokenizer: tokenizer with the frozen chat template.
+        rows: parity sample. A template may refuse other conversations than those of the sample.
+    """
+    given = [row["messages"] for row in rows if row["messages"][-1]["role"] != "ids"]
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    if not given:
+        # Rows of token ids were never rendered, and end as their source ended them.
+        return Ending("", "")
+    turns = given[0]
+
+    def render(text: str) -> str:
+        return str(tokenizer.apply_chat_template([*turns[:-1], {**turns[-1], "content": text}], tokenize=False))
+
+    return find_ending(render, special)
 
 
 def _raw(renderer: Renderer) -> str:

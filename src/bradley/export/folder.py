@@ -25,7 +25,7 @@ from ..model.weight_files import ADAPTER_CONFIG
 from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.reader import RunData, read_run
 from ..verify import failure, verify
-from .chat_template import check_clock, check_ids, frozen_chat_template
+from .chat_template import check_clock, check_ids, find_written_ending, frozen_chat_template
 from .metadata import server_config, tokenizer_config, without_local_paths
 from .model_card import model_card
 
@@ -230,7 +230,8 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
-    write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
+    kind = source.loaded.model.network.config.get_text_config().model_type
+    write_text(target / "README.md", model_card(read_card(target), source.run, place, figures, kind))
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
 
 
@@ -305,7 +306,8 @@ def _measured(target: Path, source: ExportSource) -> Exported:
             "use --dtype float32" if source.dtype != FLOAT32 else f"type `bradley verify {source.folder}`",
         )
     folded = "adapter" in source.card and not source.adapter
-    facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
+    ending = find_written_ending(source.loaded.renderer.tokenizer, known)._asdict()
+    facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed, "ending": ending}
     write_card(target, {**card, "parity": parity, "export": {"bradley": version(), "dtype": source.dtype, **facts}})
     return Exported(target, source.dtype, folded, check.largest, check.allowed, [])
 

@@ -15,6 +15,7 @@ from ..common.deadline import TooLong, read_all, within
 from ..common.json_files import check_shape, parse_json
 from ..common.signals import StopRequested
 from ..common.text import one_line, visible
+from ..data.ending import stopped
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import BFLOAT16
 from ..model.folder.tolerance import Check, compare
@@ -24,6 +25,8 @@ SECONDS = 180
 """Limit of a request, in seconds."""
 MOST_BYTES = 2**24
 """Largest answer of a server, in bytes (16 MiB); a score takes about 20."""
+TEXTS = "/get_reward"
+"""Path of a server that takes texts."""
 RIGHT_PATH = "check that the server runs a reward model, and that the path is right"
 
 
@@ -77,16 +80,20 @@ class Question(NamedTuple):
     Attributes:
         ids: token ids.
         text: text tokenised to the same ids by the server; '' if no such text is known.
+        prompt: text before the response, as far as known.
     """
 
     ids: list[int]
     text: str
+    prompt: str = ""
 
 
 def check_server(folder: Folder, url: str) -> list[Check]:
     """Compare the scores of a server with the parity sample of a folder, one conversation per request and all at once.
 
-    The dtype of the server is unknown, so the allowed difference is the rounding of bfloat16.
+    A server of texts is asked a third time with the texts of a policy, which stop at the end token: the server has to
+    add what the template writes after the end token. The dtype of the server is unknown, so the allowed difference is
+    the rounding of bfloat16.
 
     Raises:
         UserError: no URL of a known kind, or no server answers.
@@ -94,13 +101,24 @@ def check_server(folder: Folder, url: str) -> list[Check]:
     """
     tokenizer = plain_tokenizer(folder)
     rows = folder.card["parity"]["rows"]
-    questions = [Question(row["ids"], _text(tokenizer, folder.card, row)) for row in rows]
+    questions = [_question(tokenizer, folder.card, row) for row in rows]
     wanted, layers = [row["score"] for row in rows], depth(folder)
     alone = [score for question in questions for score in ask(url, [question])]
-    return [
+    checks = [
         compare(f"{url}, 1 at a time", alone, wanted, BFLOAT16, layers),
         compare(f"{url}, {len(questions)} at a time", ask(url, questions), wanted, BFLOAT16, layers),
     ]
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    cut = [question._replace(text=stopped(question.text, special)) for question in questions]
+    if cut != questions and _path(url).endswith(TEXTS):
+        checks.append(compare(f"{url}, as a policy stops", ask(url, cut), wanted, BFLOAT16, layers))
+    return checks
+
+
+def _question(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> Question:
+    text = _text(tokenizer, card, row)
+    content = row["messages"][-1]["content"].strip()
+    return Question(row["ids"], text, text.rpartition(content)[0] if content else text)
 
 
 def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
@@ -160,13 +178,15 @@ def _shown(url: str) -> str:
 
 
 def _queries(url: str, questions: Sequence[Question]) -> Any:
-    """Post texts to OpenRLHF's `/get_reward`."""
+    """Post texts to OpenRLHF's `/get_reward`, with prompts and labels as its trainer does."""
     if not all(question.text for question in questions):
         raise CheckpointError(
             "a conversation of the parity sample cannot be written as a text with its token ids",
             "ask a server that takes token ids, such as vLLM's /classify",
         )
-    return _post(url, {"query": [question.text for question in questions]})
+    prompts = [question.prompt for question in questions]
+    body = {"query": [question.text for question in questions], "prompts": prompts, "labels": [""] * len(questions)}
+    return _post(url, body)
 
 
 def _inputs(url: str, questions: Sequence[Question]) -> Any:
@@ -195,14 +215,14 @@ def _in_order(answer: Any, field: str) -> list[float]:
 
 
 ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Any, Callable[[Any], list[float]]]] = {
-    "/get_reward": (_queries, Rewards, lambda answer: list(answer["rewards"])),
+    TEXTS: (_queries, Rewards, lambda answer: list(answer["rewards"])),
     "/classify": (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
     "/pooling": (_inputs, Pooling, lambda answer: _in_order(answer, "data")),
 }
 """End of a URL -> function for asking such a server, shape of the answer, and function for reading the scores.
 
-OpenRLHF's `/get_reward` takes {"query": [text]} and returns {"rewards": [score]}. vLLM's `/classify` and `/pooling`
-take token ids, without activation.
+OpenRLHF's `/get_reward` takes {"query": [text], "prompts": [text], "labels": [label]} and returns {"rewards": [score]}.
+vLLM's `/classify` and `/pooling` take token ids, without activation.
 """
 
 
