@@ -84,7 +84,7 @@ def ask(python: Path, program: str, folder: Path, turns: list[Turns], ways: tupl
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
-        env={**kept, "HF_HUB_OFFLINE": "1"},
+        env={**kept, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
         check=False,
     )
     answers = [line.removeprefix(ANSWER) for line in done.stdout.splitlines() if line.startswith(ANSWER)]

@@ -9,6 +9,7 @@ import stat
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from bradley.cli.main import run
 from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
@@ -18,8 +19,10 @@ from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.save_load import load_model
 from bradley.model.folder.tolerance import Check
 from bradley.scoring.core import score_comparisons
+from bradley.verify import verify
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
+from tests.verify.reward_server import reward_server, server
 
 pytestmark = pytest.mark.transformers
 
@@ -114,6 +117,19 @@ def test_the_function_of_the_card_completes_the_text_of_a_policy(
         queries = [text.removesuffix(cut) for text in whole]
         assert names["reward_func"](queries, None, None)["rewards"].tolist() == pytest.approx(expected, abs=3e-6), cut
     assert max(expected) - min(expected) > 1e-5
+
+
+def test_a_server_of_an_export_is_asked_by_token_ids_and_by_messages(tmp_path, unproven):
+    """vLLM renders messages by the template of the folder; the template holds the settings of training."""
+    saved(tmp_path / "m", system_prompt="Be kind.")
+    export_model(tmp_path / "m", tmp_path / "e")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "e")
+    for tokenizer, passed in ((exported, [True] * 3), (TOKENIZER, [True, True, False])):
+        rewards = reward_server(tmp_path / "e", tokenizer, missing=9.0)
+        with server(rewards) as (url, seen):
+            checks = verify(tmp_path / "e", f"{url}/classify")
+        assert [check.passed for check in checks] == passed and checks[-1].name.endswith(", as messages")
+    assert set(seen[-1]) == {"model", "messages", "use_activation"}
 
 
 def test_a_bfloat16_folder_has_a_float32_head_and_states_how_far_it_is_from_training(tmp_path, unproven):

@@ -25,8 +25,8 @@ SECONDS = 180
 """Limit of a request, in seconds."""
 MOST_BYTES = 2**24
 """Largest answer of a server, in bytes (16 MiB); a score takes about 20."""
-TEXTS = "/get_reward"
-"""Path of a server that takes texts."""
+TEXTS, MESSAGES = "/get_reward", "/classify"
+"""Paths of a server that takes texts, and of a server that takes messages too."""
 RIGHT_PATH = "check that the server runs a reward model, and that the path is right"
 
 
@@ -112,7 +112,17 @@ def check_server(folder: Folder, url: str) -> list[Check]:
     cut = [question._replace(text=stopped(question.text, special)) for question in questions]
     if cut != questions and _path(url).endswith(TEXTS):
         checks.append(compare(f"{url}, as a policy stops", ask(url, cut), wanted, BFLOAT16, layers))
+    # The template of a run folder has no settings inside, and a row of plain text or token ids has no roles.
+    turns = [row["messages"] for row in rows if row["messages"][0]["role"] not in ("ids", "text")]
+    if "export" in folder.card and len(turns) == len(rows) and _path(url).endswith(MESSAGES):
+        said = [score for each in turns for score in _asked(url, _conversation(url, each), MESSAGES, 1)]
+        checks.append(compare(f"{url}, as messages", said, wanted, BFLOAT16, layers))
     return checks
+
+
+def _conversation(url: str, turns: Sequence[dict[str, str]]) -> Any:
+    """Post the messages of a conversation to vLLM's `/classify`, whose tokenizer renders these."""
+    return _post(url, {"model": _served(url), "messages": list(turns), "use_activation": False})
 
 
 def _question(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> Question:
@@ -138,14 +148,19 @@ def ask(url: str, questions: Sequence[Question]) -> list[float]:
             f"--against {_shown(url)} is no address of a reward server that is known here",
             f"give http://HOST:PORT and one of the paths {', '.join(ASK)}",
         )
-    request, shape, read = ASK[known]
-    wanted = f"{len(questions)} scores"
-    answer = _checked(request(url, questions), shape, url, wanted, RIGHT_PATH)
+    return _asked(url, ASK[known][0](url, questions), known, len(questions))
+
+
+def _asked(url: str, content: Any, known: str, count: int) -> list[float]:
+    """Read `count` scores from the answer of a server with the path `known`."""
+    _, shape, read = ASK[known]
+    wanted = f"{count} scores"
+    answer = _checked(content, shape, url, wanted, RIGHT_PATH)
     try:
         scores = [float(score) for score in read(answer)]
     except OverflowError:  # a number of more than 300 digits
         scores = []
-    if len(scores) != len(questions) or not all(map(math.isfinite, scores)):
+    if len(scores) != count or not all(map(math.isfinite, scores)):
         raise _unlike(answer, url, wanted, RIGHT_PATH)
     return scores
 
@@ -216,7 +231,7 @@ def _in_order(answer: Any, field: str) -> list[float]:
 
 ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Any, Callable[[Any], list[float]]]] = {
     TEXTS: (_queries, Rewards, lambda answer: list(answer["rewards"])),
-    "/classify": (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
+    MESSAGES: (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
     "/pooling": (_inputs, Pooling, lambda answer: _in_order(answer, "data")),
 }
 """End of a URL -> function for asking such a server, shape of the answer, and function for reading the scores.
