@@ -8,6 +8,7 @@ from bradley.config import Model
 from bradley.data.tokenizer import (
     KNOWN_PADS,
     PAD,
+    class_of_type,
     fingerprint,
     load_tokenizer,
     locate,
@@ -144,3 +145,20 @@ def test_a_revision_is_for_names_on_the_hub(tmp_path, monkeypatch):
     assert asked == [("owner/name", "abc123"), ("owner/name", "main"), ("other/words", "main")]
     with pytest.raises(UserError, match=r"model\.revision = abc123, but .* is no name on the Hub"):
         make_tokenizer(Model(path=str(tmp_path), revision="abc123"), [])
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3", "llama", "gpt2", "bert"])
+def test_a_learned_tokenizer_is_read_alike_by_transformers_for_any_model_type(tmp_path, model_type):
+    """For a qwen2 `AutoTokenizer` takes the class of the type, whatever class the folder names."""
+    from transformers import AutoTokenizer
+
+    texts = ["def f(x):\n\treturn 12345", "  blanks   and 你好，世界", "it's 1,000.5 naïve e\u0301"]
+    tokenizer = train_tokenizer(texts, 300, model_type)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    read = AutoTokenizer.from_pretrained(tmp_path)
+    for text in [*texts, "<|endoftext|> 99 <|end|><|user|>x", "\n \n\n"]:
+        assert read(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert len(read) == len(tokenizer) == 300 and read.chat_template == tokenizer.chat_template
+    assert (read.eos_token, read.pad_token) == (tokenizer.eos_token, tokenizer.pad_token) == ("<|end|>", "<|pad|>")
+    assert (class_of_type(model_type) is not None) == (model_type == "qwen2")

@@ -176,3 +176,27 @@ def test_the_template_for_rows_with_tools_is_frozen_too():
         expected = renderer.ids([renderer.text(tuple(messages[:1]), tuple(messages[1:]), args)])[0]
         assert plain(tokenizer, TURNS, **args) == expected
         assert ("26 Jul 2024" in tokenizer.decode(expected)) == bool(args)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_pair_of_a_prompt_and_a_response_reads_as_the_turns_do(case):
+    """The roles that sentence-transformers and the `/score` of vLLM give to a pair."""
+    chat, render = CASES[case]
+    renderer, tokenizer = made(chat, **render)
+    pair = [{"role": "query", "content": "One?"}, {"role": "document", "content": "Two."}]
+    assert plain(tokenizer, pair) == plain(tokenizer, TURNS) == conversation_ids(TURNS, renderer)
+    assert plain(tokenizer, [LONGER[0], *pair]) == plain(tokenizer, [LONGER[0], *TURNS])
+
+
+def test_a_pair_of_plain_texts_has_no_markers_under_raw():
+    tokenizer = tokenizer_for(ROWS)
+    renderer = Renderer(tokenizer, Render(template="raw"), causal=True)
+    tokenizer.chat_template = frozen_chat_template(renderer, kind="text")
+    pair = [{"role": "query", "content": "One?"}, {"role": "document", "content": "Two."}]
+    turns = [{"role": "text", "content": "One?"}, {"role": "text", "content": "Two."}]
+    assert plain(tokenizer, pair) == conversation_ids(turns, renderer) != plain(tokenizer, TURNS)
+
+
+def test_a_template_with_a_pair_of_its_own_stays():
+    own = "{% for m in messages if m['role'] == 'query' %}<|user|>{{ m['content'] }}{% endfor %}"
+    assert made(own)[1].chat_template == own

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import stat
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from bradley.cli.main import run
 from bradley.errors import CheckpointError, DiskError, RunFolderError, UserError
@@ -17,8 +19,10 @@ from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.save_load import load_model
 from bradley.model.folder.tolerance import Check
 from bradley.scoring.reward_model import score_comparisons
+from bradley.verify import verify
 from tests.export.folders import ROWS, TOKENIZER, saved
 from tests.helpers import BERT, GPT2, LLAMA, tiny_model
+from tests.verify.reward_server import reward_server, server
 
 pytestmark = pytest.mark.transformers
 
@@ -69,6 +73,63 @@ def test_transformers_and_bradley_score_the_folder_as_in_training(tmp_path, unpr
     assert flat(score_comparisons(tmp_path / "e", ROWS)) == expected
     assert plain_scores(tmp_path / "e", ROWS) == pytest.approx(expected, abs=3e-6)
     assert max(expected) - min(expected) > 1e-5  # else there would be nothing to tell apart
+
+
+NEWLINE = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>\\n' }}{% endfor %}"
+
+
+def card_names(folder, monkeypatch, sign):
+    """Names of a code block in the card that has `sign`."""
+    monkeypatch.chdir(folder.parent)
+    blocks = re.findall(r"^```python\n(.*?)^```", (folder / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    names = {}
+    exec(next(block for block in blocks if sign in block), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("config", "chat", "render", "tail", "stop"),
+    [
+        (LLAMA, NEWLINE, {}, "<|end|>\n", "<|end|>"),
+        (LLAMA, None, {}, "<|end|>", "<|end|>"),
+        (GPT2, None, {"template": "raw"}, "<|end|>", "<|end|>"),
+        (LLAMA, NEWLINE, {"eos": "always"}, "<|end|>\n<|end|>", "<|end|>\n<|end|>"),
+    ],
+    ids=["newline after the end token", "end token", "raw", "end token added"],
+)
+def test_the_function_of_the_card_completes_the_text_of_a_policy(
+    tmp_path, unproven, monkeypatch, config, chat, render, tail, stop
+):
+    """A policy stops at its end token, and the score is read at the last token that the template writes."""
+    saved(tmp_path / "m", config, tokenizer=load_copy(chat or TOKENIZER.chat_template), **render)
+    export_model(tmp_path / "m", tmp_path / "e")
+    assert read_card(tmp_path / "e")["export"]["ending"] == {"tail": tail, "stop": stop}
+    names = card_names(tmp_path / "e", monkeypatch, "def reward_func")
+    expected = flat(score_comparisons(tmp_path / "m", ROWS))
+    turns = [
+        [{"role": m.role, "content": m.content} for m in (*row.prompt, *response.messages)]
+        for row in ROWS
+        for response in row.responses
+    ]
+    whole = names["tokenizer"].apply_chat_template(turns, tokenize=False)
+    assert all(text.endswith(tail) for text in whole)
+    for cut in (tail, tail.removeprefix(stop), ""):
+        queries = [text.removesuffix(cut) for text in whole]
+        assert names["reward_func"](queries, None, None)["rewards"].tolist() == pytest.approx(expected, abs=3e-6), cut
+    assert max(expected) - min(expected) > 1e-5
+
+
+def test_a_server_of_an_export_is_asked_by_token_ids_and_by_messages(tmp_path, unproven):
+    """vLLM renders messages by the template of the folder; the template holds the settings of training."""
+    saved(tmp_path / "m", system_prompt="Be kind.")
+    export_model(tmp_path / "m", tmp_path / "e")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "e")
+    for tokenizer, passed in ((exported, [True] * 3), (TOKENIZER, [True, True, False])):
+        rewards = reward_server(tmp_path / "e", tokenizer, missing=9.0)
+        with server(rewards) as (url, seen):
+            checks = verify(tmp_path / "e", f"{url}/classify")
+        assert [check.passed for check in checks] == passed and checks[-1].name.endswith(", as messages")
+    assert set(seen[-1]) == {"model", "messages", "use_activation"}
 
 
 def test_a_bfloat16_folder_has_a_float32_head_and_states_how_far_it_is_from_training(tmp_path, unproven):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bradley.export.metadata import rotary, server_config
-from tests.helpers import GPT2, LLAMA, QWEN
+from bradley.export.metadata import rotary, server_config, tokenizer_config
+from tests.helpers import GPT2, LLAMA, QWEN, comparisons, tokenizer_for
 
 pytestmark = pytest.mark.transformers
 
@@ -83,3 +83,26 @@ def test_a_composite_config_has_the_pad_token_and_the_rotary_settings_where_its_
     assert more["pad_token_id"] == more["text_config"]["pad_token_id"] == 9
     assert more["text_config"]["rope_theta"] == 5.0 and "rope_theta" not in more
     assert more["vision_config"] == {"depth": 2}
+
+
+def test_the_tokenizer_is_read_by_transformers_4_too(tmp_path):
+    """Against transformers itself for the new names; the older release is asked by the tests of clients, at night."""
+    from transformers import AutoTokenizer
+
+    tokenizer = tokenizer_for(comparisons(4))
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|user|>"]})
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    assert config["tokenizer_class"] == "TokenizersBackend" and config["extra_special_tokens"] == ["<|user|>"]
+    more = tokenizer_config(config)
+    assert more["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert more["model_input_names"] == ["input_ids", "attention_mask"]
+    assert more["additional_special_tokens"] == ["<|user|>"]
+    assert not {"extra_special_tokens", "backend", "is_local", "local_files_only"} & set(more)
+    assert tokenizer_config(more) == more
+    assert tokenizer_config({"tokenizer_class": "Qwen2Tokenizer"})["tokenizer_class"] == "Qwen2Tokenizer"
+    path.write_text(json.dumps(more))
+    read = AutoTokenizer.from_pretrained(tmp_path)
+    assert read.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert read.special_tokens_map == tokenizer.special_tokens_map

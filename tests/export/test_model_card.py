@@ -7,7 +7,14 @@ from bradley.export.model_card import model_card
 from bradley.runs.run import read_run
 from tests.report.runs import make_run
 
-EXPORT = {"bradley": "0.1.0", "dtype": "float32", "merged": False, "largest_difference": 1e-7, "tolerance": 1e-4}
+EXPORT = {
+    "bradley": "0.1.0",
+    "dtype": "float32",
+    "merged": False,
+    "largest_difference": 1e-7,
+    "tolerance": 1e-4,
+    "ending": {"tail": "</s>", "stop": "</s>"},
+}
 CARD = {
     "render": {"max_tokens": 512, "control_tokens": "split"},
     "pooling": "last token, by stored index",
@@ -115,3 +122,17 @@ def test_every_python_block_compiles(card):
         assert len(blocks) >= 3
         for block in blocks:
             compile(block.partition("```")[0], "card", "exec")
+
+
+def test_a_card_says_what_other_programs_do_to_this_model():
+    chatml = {**EXPORT, "ending": {"tail": "<|im_end|>\n", "stop": "<|im_end|>"}}
+    text = model_card({**CARD, "export": chatml}, None, "rm", [], "qwen2")
+    assert 'TAIL, STOP = "<|im_end|>\\n", "<|im_end|>"' in text and 'policy stop at `"<|im_end|>"`' in text
+    assert "SGLang builds the head of Qwen with a bias" in text and "NeMo-RL renders turn by turn" in text
+    assert "LoRA" not in text and "PeftModel" not in text
+    plain = model_card(CARD, None, "rm", [], "llama")
+    assert "SGLang" not in plain and "policy stop at" not in plain
+    adapter = model_card({**CARD, "adapter": {"base": "owner/base"}}, None, "rm", [], "qwen2")
+    assert "row lengths of DoRA as drawn" in " ".join(adapter.split())
+    for name in ("SGLang", "sentence_transformers", "vLLM", "pipeline("):
+        assert name not in adapter

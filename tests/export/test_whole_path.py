@@ -63,6 +63,9 @@ def test_the_code_for_transformers_and_openrlhf_gives_the_scores_of_bradley(plac
     texts = names["tokenizer"].apply_chat_template(names["conversations"], tokenize=False)
     rewards = reward["reward_func"](texts, None, None)
     expected = [scored(place / "run" / "model", turns) for turns in names["conversations"]]
+    piped = dict(names)
+    exec(next(block for block in blocks(place) if "pipeline(" in block), piped)
+    assert piped["scores"] == pytest.approx(expected, abs=3e-6)
     assert names["scores"] == pytest.approx(expected, abs=3e-6) and expected[0] != expected[1]
     assert rewards["rewards"].tolist() == rewards["scores"].tolist() == pytest.approx(expected, abs=3e-6)
 

@@ -43,8 +43,8 @@ def server(answer):
         running.server_close()
 
 
-def reward_server(folder, tokenizer, change=lambda score: score):
-    """Both contracts, over the scores of a card, found by token ids."""
+def reward_server(folder, tokenizer, change=lambda score: score, missing=None):
+    """Both contracts, over the scores of a card, found by token ids; messages of other ids score `missing`."""
     known = {tuple(row["ids"]): row["score"] for row in read_card(folder)["parity"]["rows"]}
 
     def answer(path, body):
@@ -54,6 +54,9 @@ def reward_server(folder, tokenizer, change=lambda score: score):
             ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in body["query"]]
             return {"rewards": [change(known[tuple(row)]) for row in ids], "scores": [], "extra_logs": {}}
         assert body["model"] == "served" and body["use_activation"] is False
+        if "messages" in body:
+            ids = tokenizer.apply_chat_template(body["messages"], return_dict=True)["input_ids"]
+            return {"data": [{"index": 0, "probs": [change(known.get(tuple(ids), missing))]}]}
         field = {"/classify": "probs", "/pooling": "data"}[path]
         rows = [{"index": i, field: [change(known[tuple(ids)])]} for i, ids in enumerate(body["input"])]
         return {"data": rows[::-1]}

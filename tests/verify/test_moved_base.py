@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 import bradley
 from bradley.cli.main import run
 from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError
+from bradley.model.adapters import find_base, kept_base
+from bradley.model.folder.card import read_card
 from bradley.model.folder.parity import draw
-from bradley.model.folder.save_load import save_model
+from bradley.model.folder.save_load import load_model, save_model
 from bradley.verify import verify
+from bradley.verify.plain import Folder
+from bradley.verify.plain import base_of as plain_base
 from bradley.verify.rescore import rescore
 from tests.helpers import LLAMA, tiny_model
-from tests.model.adapted import ROWS, TOKENIZER, adapted, base_model, train
+from tests.model.adapted import ROWS, TOKENIZER, adapted, base_model, save, scores, train
 from tests.verify.reward_server import reward_server, server
 
 pytest.importorskip("peft")
@@ -105,3 +110,39 @@ def test_a_whole_model_has_no_base_to_move(whole, against):
         verify(whole, against, base="x")
     with pytest.raises(CheckpointError, match="holds a whole model"):
         bradley.RewardModel.from_pretrained(whole, base="x")
+
+
+def test_a_relative_base_is_found_from_any_working_directory_and_with_the_project_moved(tmp_path, monkeypatch):
+    """The base is kept as a whole path; a project moved as a whole keeps its layout."""
+    project = tmp_path / "project"
+    base_model(project / "bases" / "llama", LLAMA)
+    monkeypatch.chdir(project)
+    model = train(adapted(Path("bases/llama")), steps=2)
+    save(project / "runs" / "m", model)
+    wanted = scores(model)
+    kept = json.loads((project / "runs" / "m" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert kept == str(project / "bases" / "llama")
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(scores(load_model(project / "runs" / "m").model), wanted)
+    project.rename(tmp_path / "moved")
+    assert torch.equal(scores(load_model(tmp_path / "moved" / "runs" / "m").model), wanted)
+    assert plain_base(Folder(tmp_path / "moved" / "runs" / "m", read_card(tmp_path / "moved" / "runs" / "m"))) == (
+        str(tmp_path / "moved" / "bases" / "llama"),
+        "main",
+    )
+
+
+def test_a_folder_that_is_gone_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    base_model(tmp_path / "bases" / "llama", LLAMA)
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "m", train(adapted(Path("bases/llama")), steps=1))
+    (tmp_path / "bases").rename(tmp_path / "gone")
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the Hub was asked"))
+    with pytest.raises(CheckpointError, match="llama does not exist"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("base", ["owner/name", "gpt2", "package:some"])
+def test_a_name_on_the_hub_or_of_a_package_stays_as_given(tmp_path, base):
+    assert kept_base(base) == base
+    assert find_base(tmp_path, base) == base

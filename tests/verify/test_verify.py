@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 
@@ -10,17 +11,21 @@ from bradley.config import Render
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError, UserError
 from bradley.model.folder.card import read_card, write_card
-from bradley.model.folder.parity import draw
-from bradley.model.folder.save_load import save_model
+from bradley.model.folder.parity import draw, score_ids
+from bradley.model.folder.save_load import load_model, save_model
 from bradley.model.folder.tolerance import compare
 from bradley.verify import Check, failure, verify
 from bradley.verify.rescore import rescore
-from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
+from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 from tests.verify.reward_server import reward_server, server
 
 ROWS = comparisons(20)
 TOKENIZER = tokenizer_for(ROWS)
 BY_LIBRARY = {"right", "left"}
+PROBED = [
+    "token ids of code, numbers, blanks and scripts, transformers",
+    "tokens without an embedding, transformers",
+]
 
 
 def saved(folder, config=LLAMA, precision="float32", **render):
@@ -53,7 +58,7 @@ def test_a_saved_model_passes_every_check(tmp_path, config, render, precision):
     checks = list(rescore(saved(tmp_path / "m", config, precision, **render)))
     assert [check for check in checks if not check.passed] == []
     sides = {LLAMA["model_type"]: ["right", "left"], "gpt2": ["right", "left with position ids"], "bert": ["right"]}
-    expected = ["token ids, bradley", "token ids, transformers"]
+    expected = ["token ids, bradley", "token ids, transformers", *PROBED]
     for dtype in ("float32", "bfloat16"):
         engines = ["plain"] if config is BERT else ["plain", "segments"]
         expected += [f"bradley, {dtype}, engine {engine}, {size} at a time" for engine in engines for size in (1, 8)]
@@ -63,6 +68,37 @@ def test_a_saved_model_passes_every_check(tmp_path, config, render, precision):
     exact = [check for check in checks if "float32" in check.name]
     assert max(check.largest for check in exact) < 3e-6 and {check.allowed < 3e-5 for check in exact} == {True}
     assert max(check.largest for check in checks if "bfloat16" in check.name) > 1e-5  # another dtype did run
+
+
+def test_a_tokenizer_that_transformers_reads_otherwise_is_found(tmp_path):
+    """transformers takes the class of the type for a Qwen2, which divides words otherwise and adds a token."""
+    model = tiny_model(QWEN, TOKENIZER)
+    renderer = Renderer(TOKENIZER, Render(max_tokens=200), causal=True)
+    save_model(tmp_path / "m", model, renderer, {}, draw(ROWS, renderer, 0))
+    assert failed(tmp_path / "m") == set(PROBED)
+
+
+def test_special_tokens_written_twice_are_told(tmp_path, monkeypatch):
+    from tokenizers import processors
+
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|system|> $A", special_tokens=[("<|system|>", tokenizer.convert_tokens_to_ids("<|system|>"))]
+    )
+    tokenizer.chat_template = "<|system|>" + str(tokenizer.chat_template)
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    save_model(tmp_path / "m", tiny_model(LLAMA, tokenizer), renderer, {}, draw(ROWS, renderer, 0))
+    told = []
+    monkeypatch.setattr("bradley.verify.probe.say_once", told.append)
+    assert failed(tmp_path / "m") == set()
+    (line,) = told
+    assert "writes <|system|> twice" in line and line.endswith("give add_special_tokens=False")
+    moved = float(re.search(r"up to (\S+):", line)[1])
+    loaded = load_model(tmp_path / "m")
+    rows = read_card(tmp_path / "m")["parity"]["rows"]
+    twice = score_ids(loaded.model, [[row["ids"][0], *row["ids"]] for row in rows])
+    wanted = max(abs(a - row["score"]) for a, row in zip(twice, rows, strict=True))
+    assert moved == pytest.approx(wanted, rel=0.05) and wanted > 1e-3
 
 
 def test_a_score_that_no_longer_holds_is_found(tmp_path):
@@ -76,7 +112,7 @@ def test_weights_of_another_seed_are_found_in_both_dtypes(tmp_path):
     model = tiny_model(LLAMA, TOKENIZER, 1)
     save_model(other, model, Renderer(TOKENIZER, Render(max_tokens=200), causal=True), {})
     write_card(other, {**read_card(other), "parity": read_card(folder)["parity"]})
-    assert len(failed(other)) == len(list(rescore(other))) - 2  # all but the token ids
+    assert len(failed(other)) == len(list(rescore(other))) - 4  # all but the tokens
 
 
 def test_another_chat_template_for_plain_transformers_is_found(tmp_path):
@@ -114,7 +150,7 @@ def test_scores_of_a_bfloat16_run_without_their_float32_pass_within_bfloat16_onl
     folder = saved(tmp_path / "m", precision="bfloat16")
     edit_rows(folder, lambda row: row.pop("float32"))
     assert failed(folder) == set()
-    assert min(check.allowed for check in rescore(folder) if "ids" not in check.name) > 0.01
+    assert min(check.allowed for check in rescore(folder) if "token" not in check.name) > 0.01
 
 
 def test_what_is_allowed():
@@ -144,7 +180,7 @@ def test_the_command_checks_in_a_fresh_process(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["verify", "m"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 2 * 4 + 2 * 4 and all(line.startswith("ok ") for line in lines)
+    assert len(lines) == 4 + 2 * 4 + 2 * 4 and all(line.startswith("ok ") for line in lines)
     assert "transformers, bfloat16, 8 at a time, padded left" in lines[-1] and "allowed" in lines[-1]
     (folder / "model.safetensors").write_bytes(b"torn")
     assert run(["verify", "m", "--json"]) == 4
@@ -186,6 +222,32 @@ def test_a_server_is_held_to_the_card(tmp_path, path, template):
         assert seen[0]["task"] == "classify"
     with server(reward_server(folder, TOKENIZER, lambda score: 1 / (1 + math.exp(-score)))) as (url, _):
         assert not any(check.passed for check in verify(folder, url + path))
+
+
+def test_a_server_has_to_complete_the_text_of_a_policy(tmp_path):
+    """Its template writes a newline after the end token, where the score is read; the text of a policy has none."""
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.chat_template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>\\n' }}{% endfor %}"
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    save_model(tmp_path / "m", tiny_model(LLAMA, tokenizer), renderer, {}, draw(ROWS, renderer, 0))
+    known = {tokenizer.decode(row["ids"]): row["score"] for row in read_card(tmp_path / "m")["parity"]["rows"]}
+    asked = []
+
+    def answer(complete):
+        def rewards(path, body):
+            asked.append(body)
+            return {"rewards": [known.get(text + "\n" * (complete and text[-1] == ">"), 9.0) for text in body["query"]]}
+
+        return rewards
+
+    for complete, passed in ((True, [True] * 3), (False, [True, True, False])):
+        with server(answer(complete)) as (url, _):
+            checks = verify(tmp_path / "m", f"{url}/get_reward")
+        assert [check.passed for check in checks] == passed
+        assert checks[-1].name == f"{url}/get_reward, as a policy stops"
+    assert set(asked[-1]) == {"query", "prompts", "labels"} and len(asked[-1]["labels"]) == 8
+    pairs = zip(asked[-1]["query"], asked[-1]["prompts"], strict=True)
+    assert all(query.startswith(prompt) and prompt.endswith("<|assistant|>") for query, prompt in pairs)
 
 
 def test_a_server_that_answers_something_else(tmp_path, capsys):

@@ -29,6 +29,14 @@ MOST_BYTES = 2**24
 """Largest template file; real templates take kilobytes."""
 RESERVED = ("messages", "add_generation_prompt", CLOCK)
 """Template variables closed to settings and rows."""
+PAIR_ROLES = ("query", "document")
+"""Roles under which sentence-transformers and the `/score` of vLLM pass a prompt and a response to a chat template."""
+PAIR = (
+    "{{% if messages and messages[-1]['role'] == 'document' %}}{{% set pair = namespace(turns=[]) %}}"
+    "{{% for turn in messages %}}{{% set pair.turns = pair.turns + [{{'role': {roles}.get(turn['role'], turn['role']), "
+    "'content': turn['content']}}] %}}{{% endfor %}}{{% set messages = pair.turns %}}{{% endif %}}\n"
+)
+"""Jinja code renaming the roles of a pair, for `str.format`: doubled braces become the braces of Jinja."""
 
 
 MARKERS = {
@@ -172,6 +180,18 @@ def transcript(prompt: Sequence[Message], response: Sequence[Message]) -> str:
     turns = "".join(MARKERS[message.role] + message.content for message in (*prompt, *response))
     opens = not response and prompt and prompt[-1].role != "text"
     return turns + "\n\nAssistant:" if opens else turns
+
+
+def with_pair_roles(template: str, prompt: str = "user", response: str = "assistant") -> str:
+    """Let a chat template read the roles of a pair, `query` and `document`, as roles of training.
+
+    Args:
+        template: Jinja text. A template naming the roles of a pair stays as given.
+        prompt, response: roles written in place of `query` and `document`.
+    """
+    if any(repr(role) in template or f'"{role}"' in template for role in PAIR_ROLES):
+        return template
+    return PAIR.format(roles=ascii(dict(zip(PAIR_ROLES, (prompt, response), strict=True)))) + template
 
 
 def frozen_clock(day: str) -> Callable[[str], str]:

@@ -1,6 +1,7 @@
 """Tokenizers: loaded from a folder, the Hub or a Python package, or learned from the training texts."""
 
 import importlib.util
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -34,7 +35,7 @@ absent."""
 def make_tokenizer(settings: Model, train: Iterable[Comparison]) -> Any:
     """Make the tokenizer named by the settings: learned, loaded by name, or the model's own."""
     if settings.tokenizer == "train":
-        return train_tokenizer(texts_of(train), settings.vocab_size)
+        return train_tokenizer(texts_of(train), settings.vocab_size, str(settings.config.get("model_type", "")))
     # `model.revision` names a commit of the model, not of another repository's tokenizer.
     revision = "" if settings.tokenizer else settings.revision
     return load_tokenizer(settings.tokenizer or settings.path, settings.trust_remote_code, revision)
@@ -186,14 +187,25 @@ def texts_of(comparisons: Iterable[Comparison]) -> Iterator[str]:
             yield message.content
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Learn a byte-level BPE with the plain chat template from texts; equal texts give equal tokenizers."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+def train_tokenizer(texts: Iterable[str], vocab_size: int, model_type: str = "") -> Any:
+    """Learn a byte-level BPE with the plain chat template from texts; equal texts give equal tokenizers.
 
+    Args:
+        model_type: type of the model. For some types `AutoTokenizer` takes the class of the type, whatever a folder
+            names, and the words are divided as this class divides.
+
+    Raises:
+        UserError: the class of the type cannot hold a byte-level BPE.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    kind = class_of_type(model_type)
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
+    if kind is not None:
+        rules = _rules(kind, model_type)
+        core.normalizer, core.pre_tokenizer = rules.normalizer, rules.pre_tokenizer
     # The whole byte alphabet: every text can be encoded, even one with characters never seen in training.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -202,9 +214,55 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=PAD, padding_side="right")
+    tokenizer = _wrapped(core, kind)
     tokenizer.chat_template = PLAIN_CHAT_TEMPLATE
     return tokenizer
+
+
+def _wrapped(core: Any, kind: Any) -> Any:
+    """Give a learned vocabulary the class of transformers: `kind`, or the generic class for None."""
+    from transformers import PreTrainedTokenizerFast
+
+    named = {"eos_token": END, "pad_token": PAD, "padding_side": "right"}
+    if kind is None:
+        return PreTrainedTokenizerFast(tokenizer_object=core, **named)
+    learned = json.loads(core.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    # The class would add an unknown token of its own, beyond the embedding of the model.
+    more = {"unk_token": None, "extra_special_tokens": list(ROLE_TOKENS.values())}
+    return kind(vocab=learned["vocab"], merges=merges, **named, **more)
+
+
+def class_of_type(model_type: str) -> Any:
+    """Return the tokenizer class that `AutoTokenizer` takes for a model type over the generic class; None if none."""
+    from tokenizers import Tokenizer, models
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if model_type not in CONFIG_MAPPING:
+        return None
+    # transformers does not say which types these are, so a generic tokenizer is saved and read.
+    with tempfile.TemporaryDirectory(prefix="bradley-") as folder, quiet_transformers():
+        PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())).save_pretrained(folder)
+        (Path(folder) / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
+        kind = type(AutoTokenizer.from_pretrained(folder))
+    return None if kind.__name__ in GENERIC_CLASSES else kind
+
+
+def _rules(kind: Any, model_type: str) -> Any:
+    """Return an empty tokenizer of a class, with its division into words."""
+    refused = UserError(
+        f"model.tokenizer = train, but transformers reads any tokenizer of a {model_type} as a {kind.__name__}, which "
+        "is no byte-level BPE",
+        "name a tokenizer of this kind: --model.tokenizer FOLDER",
+    )
+    try:
+        rules = kind().backend_tokenizer
+    except (TypeError, ValueError, AttributeError) as error:
+        raise refused from error
+    if type(rules.model).__name__ != "BPE" or type(rules.decoder).__name__ != "ByteLevel":
+        raise refused
+    return rules
 
 
 def fingerprint(tokenizer: Any) -> str:

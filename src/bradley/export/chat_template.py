@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..common.text import one_line
-from ..data.chat_template import CALL, CLOCK, MARKERS, frozen_clock, without_clock
+from ..data.chat_template import CALL, CLOCK, MARKERS, frozen_clock, with_pair_roles, without_clock
 from ..data.encoder import common_prefix
+from ..data.ending import Ending, find_ending
 from ..data.render import Renderer
 from ..errors import CheckpointError, UserError
 
@@ -19,6 +20,8 @@ DAYS = "2024-02-29", "2031-11-05"
 """Two days with different values in every part of a date."""
 NO_DATE = "raise_exception('the chat template writes a date, and the model was trained without one')"
 """Replacement of a date call in a template trained without a date: training refused conversations asking for a date."""
+PLAIN_TEXT = "text"
+"""Kind of training rows of plain texts alone."""
 OPENING = MARKERS["assistant"].rstrip()
 """Text of `raw` before a response still to be written."""
 RAW = (
@@ -30,17 +33,26 @@ RAW = (
 """Chat template of `raw`, for `str.format`: doubled braces become the braces of Jinja."""
 
 
-def frozen_chat_template(renderer: Renderer, template: str | None = None) -> str:
+def frozen_chat_template(renderer: Renderer, template: str | None = None, kind: str = "") -> str:
     """Write a chat template rendering conversations like `renderer`, without settings and without a clock.
 
-    Template arguments given by a row of data still override the arguments of the settings.
+    Template arguments given by a row of data still override the arguments of the settings. A pair of a prompt and a
+    response, in the roles `query` and `document`, is read as these texts were in training.
 
     Args:
         template: a template of the renderer; None for `renderer.template`.
+        kind: kind of the training rows, as in a card.
     """
     template = renderer.template if template is None else template
     if template is None:
-        return _system(renderer) + _raw(renderer)
+        # Plain texts have no markers under `raw`, unlike turns.
+        roles = ("text", "text") if kind == PLAIN_TEXT else ("user", "assistant")
+        return with_pair_roles(_system(renderer) + _raw(renderer), *roles)
+    return with_pair_roles(_settled(renderer, template))
+
+
+def _settled(renderer: Renderer, template: str) -> str:
+    """Write a chat template with all settings inside."""
     day = renderer.settings.date
     # Dates are frozen first: later steps add text around the template, and a system prompt may quote a date call.
     text = without_clock(template, day) if day else CALL.sub(NO_DATE, template)
@@ -91,6 +103,26 @@ def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence
                 f"they are alike up to the {alike}th of {len(ids)}",
                 "use the model folder through bradley, which reads it as training did",
             )
+
+
+def find_written_ending(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> Ending:
+    """Find the end of the conversations that a frozen chat template writes.
+
+    Args:
+        tokenizer: tokenizer with the frozen chat template.
+        rows: parity sample. A template may refuse other conversations than those of the sample.
+    """
+    given = [row["messages"] for row in rows if row["messages"][-1]["role"] != "ids"]
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    if not given:
+        # Rows of token ids were never rendered, and end as their source ended them.
+        return Ending("", "")
+    turns = given[0]
+
+    def render(text: str) -> str:
+        return str(tokenizer.apply_chat_template([*turns[:-1], {**turns[-1], "content": text}], tokenize=False))
+
+    return find_ending(render, special)
 
 
 def _raw(renderer: Renderer) -> str:

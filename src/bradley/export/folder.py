@@ -25,10 +25,11 @@ from ..model.weight_files import ADAPTER_CONFIG
 from ..runs.layout import METRICS, MODEL, PLOTS, RESULTS, RUN_MARKS
 from ..runs.run import RunFolder, read_run
 from ..verify import failure, verify
-from .chat_template import check_clock, check_ids, frozen_chat_template
-from .metadata import server_config, without_local_paths
+from .chat_template import check_clock, check_ids, find_written_ending, frozen_chat_template
+from .metadata import server_config, tokenizer_config, without_local_paths
 from .model_card import model_card
 
+TOKENIZER_CONFIG = "tokenizer_config.json"
 FIGURES = "figures"
 """Folder of the pictures inside an export."""
 PICTURES = ("training", "scores", "calibration", "lengths")
@@ -209,7 +210,7 @@ def _freeze(source: ExportSource) -> None:
     renderer = source.loaded.renderer
     # Rows of token ids were never rendered, so no template can be checked against them.
     rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
-    template = frozen_chat_template(renderer)
+    template = frozen_chat_template(renderer, kind=source.loaded.kind)
     turns = [row["messages"] for row in rows]
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template
@@ -224,13 +225,22 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     """Write all files of an export into the temporary folder `target`, and verify the result."""
     _write_weights(target, source)
     renderer = source.loaded.renderer
-    renderer.tokenizer.save_pretrained(target)
+    _write_tokenizer(target, renderer.tokenizer)
     # The frozen template serves other programs; bradley itself reads the original template beside its settings.
     write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
-    write_text(target / "README.md", model_card(read_card(target), source.run, place, figures))
+    kind = source.loaded.model.network.config.get_text_config().model_type
+    write_text(target / "README.md", model_card(read_card(target), source.run, place, figures, kind))
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
+
+
+def _write_tokenizer(target: Path, tokenizer: Any) -> None:
+    """Write the tokenizer, readable by transformers 4 and 5."""
+    tokenizer.save_pretrained(target)
+    path = target / TOKENIZER_CONFIG
+    config = tokenizer_config(json.loads(path.read_text(encoding="utf-8")))
+    write_text(path, json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def _write_weights(target: Path, source: ExportSource) -> None:
@@ -296,7 +306,8 @@ def _measured(target: Path, source: ExportSource) -> Exported:
             "use --dtype float32" if source.dtype != FLOAT32 else f"type `bradley verify {source.folder}`",
         )
     folded = "adapter" in source.card and not source.adapter
-    facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed}
+    ending = find_written_ending(source.loaded.renderer.tokenizer, known)._asdict()
+    facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed, "ending": ending}
     write_card(target, {**card, "parity": parity, "export": {"bradley": version(), "dtype": source.dtype, **facts}})
     return Exported(target, source.dtype, folded, check.largest, check.allowed, [])
 

@@ -1,17 +1,21 @@
-"""Entries of `config.json` for servers and older loaders, and cards without local paths."""
+"""Entries of `config.json` and `tokenizer_config.json` for servers and older loaders; cards without local paths."""
 
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
+
+from ..model.build import RAW_SCORE
 
 Json = dict[str, Any]
 LOCAL = ("/", "./", "../", "~")
 """Beginnings of local paths."""
 TEXTS = ("system_prompt", "template_kwargs")
 """Settings holding text, never paths."""
-IDENTITY = "torch.nn.modules.linear.Identity"
 MOVED = ("rope_theta", "partial_rotary_factor")
 """Rotary settings kept in `rope_parameters` by transformers 5, and read at the top by other loaders."""
+
+WRITTEN_BY_5 = ("backend", "is_local", "local_files_only")
+"""Entries of `tokenizer_config.json` about the process that saved the tokenizer."""
 
 
 def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
@@ -30,7 +34,7 @@ def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
         **config,
         "num_labels": 1,
         "problem_type": "regression",
-        "sentence_transformers": {"activation_fn": IDENTITY},
+        "sentence_transformers": {"activation_fn": RAW_SCORE},
         "pad_token_id": pad,
         "dtype": dtype,
     }
@@ -55,6 +59,20 @@ def rotary(config: Json) -> Json:
     if nested or rope.get("rope_type", "default") == "default":
         return moved
     return {**moved, "rope_scaling": {key: value for key, value in rope.items() if key != "rope_theta"}}
+
+
+def tokenizer_config(config: Mapping[str, Any]) -> Json:
+    """Rewrite a `tokenizer_config.json` of transformers 5 so that transformers 4 reads the same tokenizer.
+
+    Transformers 4 knows no `TokenizersBackend`, expects a mapping under `extra_special_tokens`, and by default passes
+    `token_type_ids`, which decoders refuse. Transformers 5 reads the old names too.
+    """
+    kept = {key: value for key, value in config.items() if key not in WRITTEN_BY_5}
+    if kept.get("tokenizer_class") == "TokenizersBackend":
+        kept["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(kept.get("extra_special_tokens"), list):
+        kept["additional_special_tokens"] = kept.pop("extra_special_tokens")
+    return {**kept, "model_input_names": ["input_ids", "attention_mask"]}
 
 
 def without_local_paths(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ COUNTS = ("comparisons", "judgments", "prompts")
 """Counts of a split shown by the card."""
 
 
-def model_card(card: Mapping[str, Any], run: RunFolder | None, place: str, figures: list[str]) -> str:
+def model_card(
+    card: Mapping[str, Any], run: RunFolder | None, place: str, figures: list[str], model_type: str = ""
+) -> str:
     """Write the text of a model card, with front matter for the Hub.
 
     Args:
@@ -30,11 +32,14 @@ def model_card(card: Mapping[str, Any], run: RunFolder | None, place: str, figur
         run: the training run, if known: source of the results with their intervals.
         place: name for loading the model: `owner/name` on the Hub, or the name of the exported folder.
         figures: pictures, by paths relative to the exported folder.
+        model_type: name of the architecture in transformers.
     """
     model = card.get("config", {}).get("model", {})
     base = str(model.get("path", ""))
     return _template().render(
         card=card,
+        ending=card["export"]["ending"],
+        model_type=model_type,
         name=place.rpartition("/")[2],
         place=place,
         on_hub="/" in place,

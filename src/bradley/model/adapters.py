@@ -5,6 +5,7 @@ Head and norms are trained in place.
 """
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Adapted(NamedTuple):
     """Facts about the adapter of a network beyond PEFT's config, kept as `network.adapted`.
 
     Attributes:
-        base: folder, Hub name or `package:NAME` of the base model, as given to the run.
+        base: folder, Hub name or `package:NAME` of the base model, see `kept_base`.
         revision: branch, tag or commit of the base model on the Hub, or ''.
         base_sha256: hash of the base model's weight files, see `weights_hash`.
         quantize: number format of the frozen linear layers in training, see `model.adapter.quantize`.
@@ -56,7 +57,7 @@ def add_adapter(network: Any, settings: Model, sha256: str) -> None:
     Raises:
         UserError: PEFT is not installed, the network lacks the targets, or the network has no norms to train.
     """
-    adapter = settings.adapter
+    adapter, base = settings.adapter, kept_base(settings.path)
     targets = find_targets(network, adapter.targets)
     config = import_peft().LoraConfig(
         r=adapter.rank,
@@ -66,11 +67,41 @@ def add_adapter(network: Any, settings: Model, sha256: str) -> None:
         use_rslora=adapter.rslora,
         use_dora=adapter.dora,
         fan_in_fan_out=transposed(network, targets),  # PEFT would find out too, with a warning
-        base_model_name_or_path=settings.path,
+        base_model_name_or_path=base,
         revision=settings.revision or None,
     )
     modules = trained_modules(network, norms=adapter.norms)
-    inject(network, config, Adapted(settings.path, settings.revision, sha256, adapter.quantize, modules))
+    inject(network, config, Adapted(base, settings.revision, sha256, adapter.quantize, modules))
+
+
+def kept_base(path: str) -> str:
+    """Return the place of a base model as kept by an adapter: a folder as a whole path, any other name as given."""
+    # A relative path is lost with the working directory, and looks like a name on the Hub.
+    folder = Path(path).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else path
+
+
+def find_base(folder: Path, base: str) -> str:
+    """Find the base model of an adapter: the kept place, or the same folder of a project moved as a whole.
+
+    A moved project keeps its layout. The end of the kept path is looked for in the adapter's folder and in each folder
+    above, the longest end first. The hash of the weights tells another base of the same name.
+
+    Args:
+        folder: folder of the adapter.
+        base: place kept by the adapter; a relative path in folders of earlier releases.
+
+    Returns:
+        The folder found, or `base` if no such folder exists.
+    """
+    kept = Path(base).expanduser()
+    if kept.is_dir() or base.startswith("package:"):
+        return base
+    ends = [Path(*kept.parts[start:]) for start in range(1, len(kept.parts))] if kept.is_absolute() else [kept]
+    here = folder.absolute()
+    places = (above / end for end in ends for above in (here, *here.parents))
+    # A folder of this name may hold anything; a model has a configuration.
+    return next((str(place) for place in places if (place / "config.json").is_file()), base)
 
 
 def inject(network: Any, config: Any, adapted: Adapted) -> None:

@@ -21,6 +21,9 @@ from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal
 from .trainable import set_trainable
 from .weight_files import weights_hash
 
+RAW_SCORE = "torch.nn.modules.linear.Identity"
+"""Activation by which sentence-transformers returns raw scores, without a sigmoid."""
+
 
 class Built(NamedTuple):
     """A built reward model in training mode, a line for the screen on the origin of its head, and its engine."""
@@ -78,6 +81,7 @@ def build_model(
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     # Servers such as vLLM then give the raw score, without a sigmoid.
     network.config.problem_type = "regression"
+    network.config.sentence_transformers = {"activation_fn": RAW_SCORE}
     _set_trained(network, settings, seed)
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"

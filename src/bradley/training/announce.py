@@ -13,7 +13,9 @@ import torch
 from ..common.console import Console
 from ..common.files import make_folder, write_text
 from ..common.secrets import redact
+from ..data.ending import stopped
 from ..data.preview import decoded_samples
+from ..data.render import Renderer
 from ..data.report import describe
 from ..data.truncate import describe_ledger
 from ..evaluate.worst import worst_judgments
@@ -62,7 +64,20 @@ def announce(prepared: Prepared, console: Console) -> None:
     for number in range(min(POOLED_SHOWN, len(prepared.train))):
         ids = prepared.train.response_ids(number, 0).tolist()
         tail = prepared.renderer.tokenizer.decode(ids[-8:])
-        console.say(f"pooled at    {prepared.renderer.pooled_token(ids)} in ...{tail!r}, {len(ids)} tokens")
+        console.say(
+            f"pooled at    {prepared.renderer.pooled_token(ids)} in ...{tail!r}, {len(ids)} tokens"
+            f"{_stop(prepared.renderer, tail)}"
+        )
+
+
+def _stop(renderer: Renderer, tail: str) -> str:
+    """Say where a policy stops before the scored token; "" where the policy stops at the scored token."""
+    special = [token.content for token in renderer.tokenizer.added_tokens_decoder.values() if token.special]
+    stop = stopped(tail, special)
+    # Blank text after the last special token is the template's: a response would be more than blanks.
+    if not renderer.causal or stop == tail or tail.removeprefix(stop).strip():
+        return ""
+    return f"; a policy stops before {tail.removeprefix(stop)!r}, which is added to its text"
 
 
 def model_lines(built: Built) -> Iterator[str]:

@@ -11,6 +11,7 @@ import torch
 from ..common.model_files import COPY, library_errors
 from ..data.chat_template import transcript
 from ..data.tokenizer import locate
+from ..model.adapters import find_base
 from ..model.folder.parity import written_ids
 from ..model.network import load_config
 from ..model.weight_files import ADAPTER_CONFIG
@@ -77,7 +78,7 @@ def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int
 
 def depth(folder: Folder) -> int:
     """Read the number of layers from the model's configuration, or raise `CheckpointError`."""
-    place, revision = _base(folder) if folder.adapter else (str(folder.path), "main")
+    place, revision = base_of(folder) if folder.adapter else (str(folder.path), "main")
     return int(_config(folder, place, revision).get_text_config().num_hidden_layers)
 
 
@@ -86,12 +87,14 @@ def _config(folder: Folder, place: str, revision: str) -> Any:
     return load_config(place, place, dropout=True, remote_code=folder.trust, revision=revision)
 
 
-def _base(folder: Folder) -> tuple[str, str]:
+def base_of(folder: Folder) -> tuple[str, str]:
     """Folder or Hub name of an adapter's base model, and the revision."""
     if folder.base:
         return locate(folder.base), "main"
     adapter = folder.card["adapter"]
-    return locate(adapter["base"]), adapter.get("revision") or "main"
+    place = find_base(folder.path, adapter["base"])
+    # A folder has no revision.
+    return locate(place), (adapter.get("revision") if place == adapter["base"] else "") or "main"
 
 
 def plain_network(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
@@ -123,7 +126,7 @@ def _adapted(folder: Folder, tokenizer: Any, dtype: torch.dtype) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    place, revision = _base(folder)
+    place, revision = base_of(folder)
     base = AutoModelForSequenceClassification.from_pretrained(
         place,
         config=_config(folder, place, revision),

@@ -19,6 +19,7 @@ from ..model.folder.parity import conversation_ids, score_ids
 from ..model.folder.save_load import DTYPES, Loaded, load_model
 from ..model.folder.tolerance import Check, Sample, compare_ids
 from .plain import Folder, depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
+from .probe import tell_double_tokens, tokenizer_checks
 
 SIZES = (1, 8)
 
@@ -40,10 +41,12 @@ def rescore(path: Path, trust: bool = False, base: str = "", *, accept_edits: bo
     loaded = load_model(path, str(device), trust_remote_code=trust, base=base, accept_edits=accept_edits)
     sample = Sample(folder.card, depth(folder))
     yield from _ours(loaded, sample)
+    tokenizer = plain_tokenizer(folder)
+    yield from tokenizer_checks(loaded, tokenizer)
+    tell_double_tokens(loaded, tokenizer, sample.rows)
     # Encoders score the first token, and padding on the left would replace that token.
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
-    tokenizer = plain_tokenizer(folder)
     found = [plain_ids(tokenizer, folder.card, row["messages"]) for row in sample.rows]
     yield compare_ids("token ids, transformers", found, sample.rows)
     for dtype, kind in DTYPES.items():

@@ -15,6 +15,7 @@ from ..common.deadline import TooLong, read_all, within
 from ..common.json_files import check_shape, parse_json
 from ..common.signals import StopRequested
 from ..common.text import one_line, visible
+from ..data.ending import stopped
 from ..errors import CheckpointError, UserError
 from ..model.folder.card import BFLOAT16
 from ..model.folder.tolerance import Check, compare
@@ -24,6 +25,8 @@ SECONDS = 180
 """Limit of a request, in seconds."""
 MOST_BYTES = 2**24
 """Largest answer of a server, in bytes (16 MiB); a score takes about 20."""
+TEXTS, MESSAGES = "/get_reward", "/classify"
+"""Paths of a server that takes texts, and of a server that takes messages too."""
 RIGHT_PATH = "check that the server runs a reward model, and that the path is right"
 
 
@@ -77,16 +80,20 @@ class Question(NamedTuple):
     Attributes:
         ids: token ids.
         text: text tokenised to the same ids by the server; '' if no such text is known.
+        prompt: text before the response, as far as known.
     """
 
     ids: list[int]
     text: str
+    prompt: str = ""
 
 
 def check_server(folder: Folder, url: str) -> list[Check]:
     """Compare the scores of a server with the parity sample of a folder, one conversation per request and all at once.
 
-    The dtype of the server is unknown, so the allowed difference is the rounding of bfloat16.
+    A server of texts is asked a third time with the texts of a policy, which stop at the end token: the server has to
+    add what the template writes after the end token. The dtype of the server is unknown, so the allowed difference is
+    the rounding of bfloat16.
 
     Raises:
         UserError: no URL of a known kind, or no server answers.
@@ -94,13 +101,34 @@ def check_server(folder: Folder, url: str) -> list[Check]:
     """
     tokenizer = plain_tokenizer(folder)
     rows = folder.card["parity"]["rows"]
-    questions = [Question(row["ids"], _text(tokenizer, folder.card, row)) for row in rows]
+    questions = [_question(tokenizer, folder.card, row) for row in rows]
     wanted, layers = [row["score"] for row in rows], depth(folder)
     alone = [score for question in questions for score in ask(url, [question])]
-    return [
+    checks = [
         compare(f"{url}, 1 at a time", alone, wanted, BFLOAT16, layers),
         compare(f"{url}, {len(questions)} at a time", ask(url, questions), wanted, BFLOAT16, layers),
     ]
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    cut = [question._replace(text=stopped(question.text, special)) for question in questions]
+    if cut != questions and _path(url).endswith(TEXTS):
+        checks.append(compare(f"{url}, as a policy stops", ask(url, cut), wanted, BFLOAT16, layers))
+    # The template of a run folder has no settings inside, and a row of plain text or token ids has no roles.
+    turns = [row["messages"] for row in rows if row["messages"][0]["role"] not in ("ids", "text")]
+    if "export" in folder.card and len(turns) == len(rows) and _path(url).endswith(MESSAGES):
+        said = [score for each in turns for score in _asked(url, _conversation(url, each), MESSAGES, 1)]
+        checks.append(compare(f"{url}, as messages", said, wanted, BFLOAT16, layers))
+    return checks
+
+
+def _conversation(url: str, turns: Sequence[dict[str, str]]) -> Any:
+    """Post the messages of a conversation to vLLM's `/classify`, whose tokenizer renders these."""
+    return _post(url, {"model": _served(url), "messages": list(turns), "use_activation": False})
+
+
+def _question(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> Question:
+    text = _text(tokenizer, card, row)
+    content = row["messages"][-1]["content"].strip()
+    return Question(row["ids"], text, text.rpartition(content)[0] if content else text)
 
 
 def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
@@ -120,14 +148,19 @@ def ask(url: str, questions: Sequence[Question]) -> list[float]:
             f"--against {_shown(url)} is no address of a reward server that is known here",
             f"give http://HOST:PORT and one of the paths {', '.join(ASK)}",
         )
-    request, shape, read = ASK[known]
-    wanted = f"{len(questions)} scores"
-    answer = _checked(request(url, questions), shape, url, wanted, RIGHT_PATH)
+    return _asked(url, ASK[known][0](url, questions), known, len(questions))
+
+
+def _asked(url: str, content: Any, known: str, count: int) -> list[float]:
+    """Read `count` scores from the answer of a server with the path `known`."""
+    _, shape, read = ASK[known]
+    wanted = f"{count} scores"
+    answer = _checked(content, shape, url, wanted, RIGHT_PATH)
     try:
         scores = [float(score) for score in read(answer)]
     except OverflowError:  # a number of more than 300 digits
         scores = []
-    if len(scores) != len(questions) or not all(map(math.isfinite, scores)):
+    if len(scores) != count or not all(map(math.isfinite, scores)):
         raise _unlike(answer, url, wanted, RIGHT_PATH)
     return scores
 
@@ -160,13 +193,15 @@ def _shown(url: str) -> str:
 
 
 def _queries(url: str, questions: Sequence[Question]) -> Any:
-    """Post texts to OpenRLHF's `/get_reward`."""
+    """Post texts to OpenRLHF's `/get_reward`, with prompts and labels as its trainer does."""
     if not all(question.text for question in questions):
         raise CheckpointError(
             "a conversation of the parity sample cannot be written as a text with its token ids",
             "ask a server that takes token ids, such as vLLM's /classify",
         )
-    return _post(url, {"query": [question.text for question in questions]})
+    prompts = [question.prompt for question in questions]
+    body = {"query": [question.text for question in questions], "prompts": prompts, "labels": [""] * len(questions)}
+    return _post(url, body)
 
 
 def _inputs(url: str, questions: Sequence[Question]) -> Any:
@@ -195,14 +230,14 @@ def _in_order(answer: Any, field: str) -> list[float]:
 
 
 ASK: dict[str, tuple[Callable[[str, Sequence[Question]], Any], Any, Callable[[Any], list[float]]]] = {
-    "/get_reward": (_queries, Rewards, lambda answer: list(answer["rewards"])),
-    "/classify": (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
+    TEXTS: (_queries, Rewards, lambda answer: list(answer["rewards"])),
+    MESSAGES: (_inputs, Classes, lambda answer: _in_order(answer, "probs")),
     "/pooling": (_inputs, Pooling, lambda answer: _in_order(answer, "data")),
 }
 """End of a URL -> function for asking such a server, shape of the answer, and function for reading the scores.
 
-OpenRLHF's `/get_reward` takes {"query": [text]} and returns {"rewards": [score]}. vLLM's `/classify` and `/pooling`
-take token ids, without activation.
+OpenRLHF's `/get_reward` takes {"query": [text], "prompts": [text], "labels": [label]} and returns {"rewards": [score]}.
+vLLM's `/classify` and `/pooling` take token ids, without activation.
 """
 
 

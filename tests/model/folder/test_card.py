@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bradley.cli.main import run
 from bradley.config import Render
+from bradley.data.chat_template import with_pair_roles
 from bradley.data.render import Renderer
 from bradley.errors import CheckpointError
 from bradley.model.engine.batch import collate
@@ -146,7 +147,11 @@ def test_the_tokenizer_of_the_folder_renders_as_training_did_and_the_own_one_sta
     own = TOKENIZER.chat_template
     for template, wanted in (("zephyr", renderer_for(template="zephyr").template), ("raw", None)):
         save_model(tmp_path / template, tiny_model(LLAMA, TOKENIZER), renderer_for(template=template), {})
-        assert AutoTokenizer.from_pretrained(tmp_path / template).chat_template == wanted
+        # sentence-transformers squeezes a score by a sigmoid unless told otherwise.
+        config = json.loads((tmp_path / template / "config.json").read_text())
+        assert config["sentence_transformers"] == {"activation_fn": "torch.nn.modules.linear.Identity"}
+        found = AutoTokenizer.from_pretrained(tmp_path / template).chat_template
+        assert found == (None if wanted is None else with_pair_roles(wanted))
         assert TOKENIZER.chat_template == own
         assert load_model(tmp_path / template).renderer.template == wanted
 

@@ -16,7 +16,7 @@ from ...common.ownership import real_path
 from ...common.text import one_line
 from ...config import Render
 from ...config.model import EngineName
-from ...data.chat_template import template_text, without_clock
+from ...data.chat_template import template_text, with_pair_roles, without_clock
 from ...data.render import Renderer
 from ...data.tokenizer import load_tokenizer
 from ...errors import CheckpointError, DataError, UserError
@@ -272,7 +272,7 @@ def _with_template(renderer: Renderer) -> Iterator[Any]:
     """
     tokenizer, template, day = renderer.tokenizer, renderer.template, renderer.settings.date
     own = tokenizer.chat_template
-    tokenizer.chat_template = None if template is None else without_clock(template, day)
+    tokenizer.chat_template = None if template is None else with_pair_roles(without_clock(template, day))
     if renderer.tool_template is not None:
         tool_use = without_clock(renderer.tool_template, day)
         tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": tool_use}

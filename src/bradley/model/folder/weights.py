@@ -13,7 +13,7 @@ from ...common.ownership import real_path
 from ...config import Model
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
-from ..adapters import NAME, PREFIX, Adapted, adapter_state, import_peft, inject, is_adapted
+from ..adapters import NAME, PREFIX, Adapted, adapter_state, find_base, import_peft, inject, is_adapted
 from ..build import check_quantize, quantized_on
 from ..finite import check_finite
 from ..network import build_shell, load_network, reproducible_init
@@ -266,7 +266,9 @@ def _read_config(folder: Path) -> Any:
 
 def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, quantized: dict[str, Any] | None) -> Any:
     """Load the base model below an adapter: the base model of training and no other."""
-    path, revision = (base, "") if base else (adapted.base, adapted.revision)
+    path = base or find_base(folder, adapted.base)
+    # A folder has no revision.
+    revision = adapted.revision if path == adapted.base else ""
     try:
         check_base_folder(Path(locate(path, revision=revision)))
         network, _ = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
