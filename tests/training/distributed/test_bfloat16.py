@@ -23,6 +23,8 @@ from tests.training.distributed.runs import lines, must_train, stop_after, train
 from tests.training.interrupted import quick_runs, run
 from tests.training.jobs import TOKENIZER
 
+pytestmark = pytest.mark.transformers
+
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {**LLAMA, "num_hidden_layers": 16},
     "gpt2": GPT2,
