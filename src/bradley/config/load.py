@@ -40,11 +40,11 @@ The rival's value in the file would otherwise switch the override off, or contra
 """
 
 
-def nobody(line: str) -> None:
+def silent(line: str) -> None:
     """Take a line, and print nothing."""
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any], say: Say = nobody) -> Config:
+def load_config(path: Path | None, overrides: Mapping[str, Any], say: Say = silent) -> Config:
     """Load the configuration of a run: a TOML file, then dotted overrides (`"optim.lr"` -> value or text).
 
     A setting of the file without effect because of an override is left out: the override switches off all that hangs on
@@ -77,7 +77,7 @@ def data_settings(files: Sequence[str], overrides: Mapping[str, Any]) -> DataSet
     return settings
 
 
-def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any], say: Say = nobody) -> S:
+def load_settings(kind: type[S], source: TomlSource, overrides: Mapping[str, Any], say: Say = silent) -> S:
     """Load a section with all sections below, from tables and dotted overrides. Raises as `load_config`."""
     draft = Draft(settings_of(kind), source, overrides)
     for name, value in _leaves(source.table, draft):

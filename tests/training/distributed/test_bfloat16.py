@@ -8,12 +8,22 @@ import functools
 from typing import Any
 
 import pytest
+import torch
 
+from bradley.config import Parallel
 from bradley.export.folder import export_model
-from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN
+from bradley.model.choose_engine import _toy_batch
+from bradley.training.distributed.fsdp import FSDP
+from bradley.training.distributed.process_group import ProcessGroup
+from bradley.training.guards.gradient_flow import part_in_scores, trained
+from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, tiny_model
 from tests.model.adapted import base_model
+from tests.training.distributed.processes import values
 from tests.training.distributed.runs import lines, must_train, stop_after, train_together
 from tests.training.interrupted import quick_runs, run
+from tests.training.jobs import TOKENIZER
+
+pytestmark = pytest.mark.transformers
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {**LLAMA, "num_hidden_layers": 16},
@@ -93,6 +103,27 @@ def test_adapters_on_experts_are_trained_resumed_and_exported(tmp_path, family, 
     size, parallel = MODES.get(mode, (1, {}))
     base = base_model(tmp_path / "base", EXPERTS[family])
     proven(tmp_path, size, settings({"path": str(base), "adapter": {"kind": "lora", "rank": 4}}, parallel))
+
+
+@pytest.mark.parametrize("mode", ["shard_all", NIGHTLY("shard_optimizer_and_gradients"), NIGHTLY("hybrid")])
+def test_the_check_of_gradients_sees_the_weights_of_every_family_in_shards(mode) -> None:
+    """Noise in a norm and in the head changes scores; a bias of the head adds the same to each of them."""
+    parallel = Parallel(mode=mode, processes_per_copy=1 if mode == "hybrid" else 0)
+
+    def parts(group: ProcessGroup) -> dict[str, list[str]]:
+        found = {}
+        for name, config in {**FAMILIES, **EXPERTS}.items():
+            model = tiny_model(config, TOKENIZER, precision="bfloat16")
+            FSDP(group, model, parallel, torch.device("cpu"))
+            model.use("plain")
+            batch = _toy_batch((5, 6), model.device)
+            weights = [weight for _, weight in trained(model)]
+            norm = next(weight for weight in weights if weight.ndim < 2)
+            found[name] = [part_in_scores(model, batch, weight) for weight in (norm, weights[-1])]
+        return found
+
+    expected = {name: ["other", "other"] for name in (*FAMILIES, *EXPERTS)} | {"bert": ["other", "constant"]}
+    assert values(2, parts) == [expected] * 2
 
 
 def test_a_run_in_shards_passes_the_checks_of_its_gradients(tmp_path) -> None:
