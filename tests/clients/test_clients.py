@@ -1,9 +1,11 @@
 """Folders in programs other than bradley: each way that a card or a guide shows gives the score of bradley."""
 
+import re
+
 import client_folders
 import pytest
 
-from clients import PROGRAM, ask, differences, options
+from clients import PROGRAM, ask, differences, distance, options
 
 pytestmark = [pytest.mark.nightly, pytest.mark.transformers]
 
@@ -45,3 +47,20 @@ def test_sentence_transformers_by_messages_and_by_pairs(scores, folders, python_
     compared = found(scores, folders, python_for("sentence-transformers"), "sentence-transformers", name)
     assert set(compared) == {"messages", "pairs"}
     assert {way: value for way, value in compared.items() if isinstance(value, str) or value > MOST} == {}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_function_for_openrlhf_by_texts_as_a_policy_leaves_them(scores, folders, monkeypatch, name):
+    turns, wanted = scores(name)
+    monkeypatch.chdir(folders[name].parent)
+    card = (folders[name] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(next(block for block in blocks if "def reward_func" in block), names)
+    whole = names["tokenizer"].apply_chat_template(turns, tokenize=False)
+    tail, stop = names["TAIL"], names["STOP"]
+    assert (tail != stop) == (family_of(name) in ("qwen2", "gemma2")) and all(text.endswith(tail) for text in whole)
+    for cut in (tail, tail.removeprefix(stop), ""):
+        queries = [text.removesuffix(cut) for text in whole]
+        found = names["reward_func"](queries, queries, [""] * len(queries))["rewards"].tolist()
+        assert distance(found, wanted) < MOST * max(1.0, *map(abs, wanted))

@@ -1,10 +1,12 @@
 """What a run says of itself on the screen."""
 
 from bradley.common.console import Console
-from bradley.training.announce import announce, decoded, show_samples
+from bradley.config import Render
+from bradley.data.render import Renderer
+from bradley.training.announce import _stop, announce, decoded, show_samples
 from bradley.training.build import prepare
 from bradley.training.evaluation import Evaluator
-from tests.helpers import comparisons
+from tests.helpers import comparisons, tokenizer_for
 from tests.training.jobs import config
 
 SAMPLE = {"id": "a", "prompt": "user: Why?", "chosen": "Because.", "rejected": "So.", "correct": False}
@@ -58,3 +60,11 @@ def test_the_plan_says_where_it_will_be_cut_short_and_every_split_is_decoded():
     assert {name: [row["id"] for row in rows] for name, rows in samples.items()} == {
         name: [row.id for row in rows[:2]] for name, rows in ROWS.items()
     }
+
+
+def test_the_screen_says_where_a_policy_stops_before_the_scored_token():
+    """Only where the template writes blanks after the end token, and only for a decoder, scored at the last token."""
+    tokenizer = tokenizer_for(comparisons(2))
+    decoder, encoder = (Renderer(tokenizer, Render(), causal=causal) for causal in (True, False))
+    assert _stop(decoder, "Yes.<|end|>\n") == "; a policy stops before '\\n', which is added to its text"
+    assert _stop(decoder, "Yes.<|end|>") == _stop(decoder, "<|user|>Yes.") == _stop(encoder, "Yes.<|end|>\n") == ""
