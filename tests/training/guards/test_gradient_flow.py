@@ -153,13 +153,16 @@ def test_looking_changes_nothing():
         assert torch.equal(one, two)
 
 
-def test_what_scores_owe_to_a_weight_is_seen_in_float32_and_the_model_left_as_it_was():
-    model, seen = tiny_model(LLAMA, TOKENIZER, precision="bfloat16"), []
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_scores_owe_to_a_weight_is_seen_in_float32_and_the_model_left_as_it_was(precision):
+    model, seen = tiny_model(LLAMA, TOKENIZER, precision=precision), []
+    model.use("segments")
     model.network.model.norm.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
     engine = model.engine
     assert part_in_scores(model, BATCH, model.network.model.norm.weight) == "other"
     assert seen == [False, False]
-    assert (model.compute, model.engine, model.training) == (torch.bfloat16, engine, True)
+    assert (model.compute, model.engine, model.training) == (getattr(torch, precision), engine, True)
+    assert engine == "segments"
 
 
 def test_the_checksum_sees_the_smallest_change_of_any_number():

@@ -94,16 +94,16 @@ def score_ids(model: ScoreModel, rows: Sequence[Sequence[int]]) -> list[float]:
 def in_float32(model: ScoreModel) -> Iterator[None]:
     """Let a model compute in float32 on its plain path, inside a `with` block."""
     compute, engine = model.compute, model.engine
-    if compute == torch.float32:  # a float32 model keeps its engine, already held to `plain`
-        yield
-        return
-    model.compute = torch.float32
-    model.use("plain")
+    exact = contextlib.nullcontext() if compute == torch.float32 else _weights_in_float32(model)
+    if compute != torch.float32:  # a float32 model keeps its engine, already held to `plain`
+        model.compute = torch.float32
+        model.use("plain")
     try:
-        with _weights_in_float32(model):
+        with exact:
             yield
     finally:
         model.compute = compute
+        # Inside the block a caller may have chosen another engine, whatever the arithmetic.
         model.use(engine)
 
 
