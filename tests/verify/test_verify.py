@@ -46,7 +46,11 @@ def failed(folder):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("config", "render"),
-    [(LLAMA, {}), (GPT2, {"template": "raw"}), (BERT, {"template": "zephyr", "system_prompt": "Be kind."})],
+    [
+        (LLAMA, {}),
+        (GPT2, {"template": "raw", "system_prompt": "Be brief."}),
+        (BERT, {"template": "zephyr", "system_prompt": "Be kind."}),
+    ],
     ids=["llama", "gpt2", "bert"],
 )
 def test_a_saved_model_passes_every_check(tmp_path, config, render, precision):

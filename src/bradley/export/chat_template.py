@@ -22,25 +22,33 @@ NO_DATE = "raise_exception('the chat template writes a date, and the model was t
 OPENING = MARKERS["assistant"].rstrip()
 """Text of `raw` before a response still to be written."""
 RAW = (
-    "{{% set markers = {markers} %}}{{{{ {start} }}}}"
+    "{guard}{{% set markers = {markers} %}}{{{{ {start} }}}}"
     "{{% for message in messages %}}{{{{ markers[message['role']] + message['content'] }}}}{{% endfor %}}"
     "{{% if not add_generation_prompt %}}{{{{ {end} }}}}"
-    "{{% elif messages and messages[-1]['role'] != 'text' %}}{{{{ {opening} }}}}{{% endif %}}"
+    "{{% elif messages and markers[messages[-1]['role']] %}}{{{{ {opening} }}}}{{% endif %}}"
 )
 """Chat template of `raw`, for `str.format`: doubled braces become the braces of Jinja."""
+ONE_TEXT = (
+    "{% set turns = messages | map(attribute='role') | list %}"
+    "{% if turns[BEFORE:] | length > 2 or 'system' in turns[BEFORE:] or turns[BEFORE + 1:] == ['user'] %}"
+    "{{ raise_exception('the model was trained on plain texts: one prompt and one response') }}{% endif %}"
+)
+"""Jinja code of `raw` refusing conversations without a form in plain text, behind BEFORE turns of the settings."""
 
 
-def frozen_chat_template(renderer: Renderer, template: str | None = None) -> str:
+def frozen_chat_template(renderer: Renderer, template: str | None = None, kind: str = "") -> str:
     """Write a chat template rendering conversations like `renderer`, without settings and without a clock.
 
     Template arguments given by a row of data still override the arguments of the settings.
 
     Args:
         template: a template of the renderer; None for `renderer.template`.
+        kind: kinds of the training rows, see `Loaded.kind`. Under `raw`, a model of plain text alone reads turns of
+            user and assistant as the text, and a model of messages alone reads texts as such turns.
     """
     template = renderer.template if template is None else template
     if template is None:
-        return _system(renderer) + _raw(renderer)
+        return _system(renderer) + _raw(renderer, kind)
     day = renderer.settings.date
     # Dates are frozen first: later steps add text around the template, and a system prompt may quote a date call.
     text = without_clock(template, day) if day else CALL.sub(NO_DATE, template)
@@ -93,7 +101,7 @@ def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence
             )
 
 
-def _raw(renderer: Renderer) -> str:
+def _raw(renderer: Renderer, kind: str) -> str:
     """Template of the transcript of `raw`, with the special tokens added by the tokenizer around a text."""
     tokenizer = renderer.tokenizer
     # Tokenizers do not say which tokens they add, so the two encodings of a letter are compared.
@@ -103,7 +111,9 @@ def _raw(renderer: Renderer) -> str:
     if renderer.eos is not None and end[-1:] != [renderer.eos]:
         end.append(renderer.eos)
     before, after = (ascii("".join(tokenizer.convert_ids_to_tokens(ids))) for ids in (start, end))
-    return RAW.format(markers=ascii(MARKERS), start=before, end=after, opening=ascii(OPENING))
+    markers = MARKERS | (dict.fromkeys(("user", "assistant"), MARKERS["text"]) if kind == "text" else {})
+    guard = ONE_TEXT.replace("BEFORE", str(int(bool(renderer.settings.system_prompt)))) if kind == "text" else ""
+    return RAW.format(guard=guard, markers=ascii(markers), start=before, end=after, opening=ascii(OPENING))
 
 
 def _system(renderer: Renderer) -> str:

@@ -209,7 +209,7 @@ def _freeze(source: ExportSource) -> None:
     renderer = source.loaded.renderer
     # Rows of token ids were never rendered, so no template can be checked against them.
     rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
-    template = frozen_chat_template(renderer)
+    template = frozen_chat_template(renderer, kind=source.loaded.kind)
     turns = [row["messages"] for row in rows]
     check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
     renderer.tokenizer.chat_template = template

@@ -10,6 +10,7 @@ import torch
 from ..common import signals
 from ..data.micro_batches import check_limit, cut_all
 from ..data.token_store import TokenStore, build_store
+from ..data.truncate import kind_of
 from ..errors import CheckpointError
 from ..model.cost import limit_for, load_on
 from ..model.engine.batch import collate
@@ -17,6 +18,7 @@ from ..model.folder.normalization import Normalization
 from ..model.folder.save_load import Loaded, load_model
 from ..model.reward import ScoreModel
 from ..records import Comparison, ScoredComparison
+from .kinds import Kinds
 
 NO_COMPARISONS = np.zeros(0, dtype=np.int64)
 """Comparison numbers of an empty micro-batch."""
@@ -54,6 +56,10 @@ def score_comparisons(
     """
     loaded = load_model(Path(model), device) if isinstance(model, (str, Path)) else model
     known = normalization_of(loaded) if normalize else None
+    kinds = Kinds(loaded)
+    for foreign in filter(kinds.is_foreign, comparisons):
+        # A comparison names the role of every turn, so the roles are taken at their word.
+        kinds.say(kind_of(foreign), "as given")
     store = build_store(comparisons, loaded.renderer, training=False)
     rows = score_store(loaded.model, store, token_budget)
     return rows if known is None else known.apply(rows)

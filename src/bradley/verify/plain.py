@@ -55,13 +55,13 @@ def plain_tokenizer(folder: Folder) -> Any:
 
 def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
     """Render a conversation by the tokenizer's own chat template, with the arguments named in the card."""
-    if card["template"] == "raw":
-        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-        return transcript(turns[:-1], turns[-1:])
     # Training puts the card's system prompt before every conversation without a system turn.
     render = card["render"]
     system = [{"role": "system", "content": render["system_prompt"]}]
     opened = [*(system if render["system_prompt"] and messages[0]["role"] != "system" else []), *messages]
+    if card["template"] == "raw":
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in opened)
+        return transcript(turns[:-1], turns[-1:])
     return str(tokenizer.apply_chat_template(opened, tokenize=False, **render.get("template_kwargs", {})))
 
 
