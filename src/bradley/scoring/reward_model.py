@@ -10,7 +10,7 @@ from ..common.text import quoted
 from ..data.rows import Row, RowPlace
 from ..data.truncate import kind_of
 from ..errors import DataError, UserError
-from ..model.folder.save_load import load_model
+from ..model.folder.save_load import Assumed, load_model
 from ..records import Candidates
 from .kinds import REFUSED
 from .rows import RESPONSE_IDS, parse
@@ -57,6 +57,9 @@ class RewardModel:
         trust_remote_code: bool = False,
         base: str = "",
         accept_edits: bool = False,
+        template: str = "",
+        pooling: str = "",
+        pad: str = "",
     ) -> Self:
         """Load a model folder onto a device.
 
@@ -71,13 +74,20 @@ class RewardModel:
             trust_remote_code: run the model code in the folder.
             base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
             accept_edits: load a folder with files edited since saving, and log their names.
+            template, pooling, pad: of a model of another trainer, see `other_trainers.Assumed`; what is assumed is
+                logged.
 
         Raises:
             CheckpointError: an unusable folder, `normalize` without a reference set, or `base` without an adapter.
             UserError: unknown `over_long`.
         """
         loaded = load_model(
-            Path(folder), device, trust_remote_code=trust_remote_code, base=base, accept_edits=accept_edits
+            Path(folder),
+            device,
+            trust_remote_code=trust_remote_code,
+            base=base,
+            accept_edits=accept_edits,
+            assumed=Assumed(template, pooling, pad),
         )
         return cls(Scorer(loaded, over_long, token_budget, normalize))
 
