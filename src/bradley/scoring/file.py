@@ -23,12 +23,11 @@ from ..common.files import sha256
 from ..common.processes import Rank
 from ..common.signatures import refuse_run_folder
 from ..config import Data
-from ..data.render import Renderer
 from ..data.rows import Row, RowPlace, on_one_line
 from ..errors import CheckpointError, DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
-from ..model.folder.other_trainers import ForeignRenderer
-from ..model.folder.save_load import Assumed, load_model, rendering_hashes
+from ..model.folder.other_trainers import assumed_of
+from ..model.folder.save_load import Assumed, load_model
 from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
 from .output import check_stdout, json_lines, to_stdout
 from .parts import Parts
@@ -200,15 +199,8 @@ def manifest_of(model: Path, given: Input, scorer: Scorer, how: How) -> dict[str
         "over_long": scorer.over_long,
         "device": scorer.loaded.model.device.type,
         "engine": scorer.loaded.model.engine,
-        **_assumed(scorer.loaded.renderer),
+        **assumed_of(scorer.loaded.renderer),
     }
-
-
-def _assumed(renderer: Renderer) -> dict[str, Any]:
-    """Return what was assumed about a model of another trainer; a card would say this, and has a hash."""
-    if not isinstance(renderer, ForeignRenderer):
-        return {}
-    return {"assumed": list(renderer.assumed), "rendering": rendering_hashes(renderer)}
 
 
 class Part(NamedTuple):

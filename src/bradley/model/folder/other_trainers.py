@@ -80,7 +80,10 @@ class ForeignRenderer(Renderer):
 
 def assumed_of(renderer: Renderer) -> dict[str, Any]:
     """Return everything assumed about a model of another trainer; {} for a model with a card, which has a hash."""
-    return {"assumed": list(renderer.assumed)} if isinstance(renderer, ForeignRenderer) else {}
+    if not isinstance(renderer, ForeignRenderer):
+        return {}
+    # The text of a template counts, whatever the name of its file.
+    return {"assumed": list(renderer.assumed), "template": renderer.template}
 
 
 class Foreign(NamedTuple):
