@@ -17,7 +17,7 @@ pytestmark = pytest.mark.transformers
 
 LIMITS = {"within the limits": {}}
 """Settings of `render` about lengths, each a training of its own for every kind."""
-EXPORTED = ("text", "messages", "ids")
+EXPORTED = ("text", "messages", "tools", "ids")
 """Kinds whose export is asked too."""
 Asked = list[float]
 

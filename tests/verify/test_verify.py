@@ -1,5 +1,6 @@
 """`bradley verify`: what was trained passes in every way it can be run, and what was changed does not."""
 
+import dataclasses
 import json
 import math
 
@@ -16,6 +17,7 @@ from bradley.model.folder.tolerance import compare
 from bradley.verify import Check, failure, verify
 from bradley.verify.rescore import rescore
 from tests.helpers import BERT, GPT2, LLAMA, comparisons, tiny_model, tokenizer_for
+from tests.scoring.trained import CHAT
 from tests.verify.reward_server import reward_server, server
 
 ROWS = comparisons(20)
@@ -67,6 +69,30 @@ def test_a_saved_model_passes_every_check(tmp_path, config, render, precision):
     exact = [check for check in checks if "float32" in check.name]
     assert max(check.largest for check in exact) < 3e-6 and {check.allowed < 3e-5 for check in exact} == {True}
     assert max(check.largest for check in checks if "bfloat16" in check.name) > 1e-5  # another dtype did run
+
+
+@pytest.mark.transformers
+def test_a_model_of_rows_with_tools_and_reasoning_alone_is_verified(tmp_path):
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.chat_template = CHAT
+    extra = json.dumps({"reasoning_content": "a bridge"})
+    rows = [
+        dataclasses.replace(
+            row,
+            template_args={"tools": [{"name": "add"}], "terse": True},
+            responses=tuple(
+                dataclasses.replace(each, messages=(dataclasses.replace(each.messages[0], extra=extra),))
+                for each in row.responses
+            ),
+        )
+        for row in ROWS[:4]
+    ]
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    sample = draw(rows, renderer, 0)
+    save_model(tmp_path / "m", tiny_model(LLAMA, tokenizer), renderer, {}, sample)
+    assert len(sample) == 8 and failed(tmp_path / "m") == set()
+    edit_rows(tmp_path / "m", lambda row: row["args"].update(terse=False))
+    assert failed(tmp_path / "m") == {"token ids, bradley", "token ids, transformers"}
 
 
 def test_a_score_that_no_longer_holds_is_found(tmp_path):

@@ -14,7 +14,6 @@ from ..data.encoder import common_prefix
 from ..data.render import MARKERS, Renderer
 from ..errors import CheckpointError, UserError
 
-Turns = Sequence[Mapping[str, str]]
 DAYS = "2024-02-29", "2031-11-05"
 """Two days with different values in every part of a date."""
 NO_DATE = "raise_exception('the chat template writes a date, and the model was trained without one')"
@@ -57,12 +56,12 @@ def frozen_chat_template(renderer: Renderer, template: str | None = None, kind: 
     return "".join(_argument(*item) for item in renderer.settings.template_kwargs.items()) + _system(renderer) + text
 
 
-def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[str, Any]) -> None:
-    """Render conversations on two days and compare the texts.
+def check_clock(template: str, row: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+    """Render a conversation on two days and compare the texts.
 
     Args:
         template: Jinja text.
-        conversations: lists of turns, each with `role` and `content`.
+        row: row of a card's sample: `messages`, and perhaps `args` of the template.
         names: special tokens by name, as given to a template by transformers.
 
     Raises:
@@ -70,28 +69,27 @@ def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[st
         CheckpointError: the template refuses a conversation.
     """
     # A call through another name escapes the replacement of date calls. Moving the clock finds every case.
-    for turns in conversations:
-        for opens in (False, True):
-            if len({_on_day(template, turns, names, day, opens) for day in DAYS}) > 1:
-                raise UserError(
-                    "the chat template writes today's date, so scores would drift from day to day",
-                    "write a date into a copy of the template, and train with that: --render.template FILE",
-                )
+    for opens in (False, True):
+        if len({_on_day(template, row, names, day, opens) for day in DAYS}) > 1:
+            raise UserError(
+                "the chat template writes today's date, so scores would drift from day to day",
+                "write a date into a copy of the template, and train with that: --render.template FILE",
+            )
 
 
-def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence[Sequence[int]]) -> None:
+def check_ids(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Compare the token ids of transformers alone with the ids of training.
 
     Args:
         tokenizer: tokenizer with the frozen chat template.
-        conversations: lists of turns, each with `role` and `content`.
-        expected: ids of each conversation in training.
+        rows: rows of a card's sample: `messages`, `ids` of training, and perhaps `args` of the template.
 
     Raises:
         CheckpointError: ids differ: no chat template can express the rendering of this model.
     """
-    for turns, ids in zip(conversations, expected, strict=True):
-        found = tokenizer.apply_chat_template([dict(turn) for turn in turns], return_dict=True)["input_ids"]
+    for row in rows:
+        turns, ids = [dict(turn) for turn in row["messages"]], row["ids"]
+        found = tokenizer.apply_chat_template(turns, return_dict=True, **row.get("args", {}))["input_ids"]
         if list(found) != list(ids):
             alike = common_prefix(list(found), list(ids))
             raise CheckpointError(
@@ -142,12 +140,13 @@ def _ended(text: str, end: str) -> str:
     return f"{{% set rendered %}}\n{whole}{{%+ endset %}}{{{{ rendered }}}}{close}"
 
 
-def _on_day(template: str, turns: Turns, names: Mapping[str, Any], day: str, opens: bool) -> str:
+def _on_day(template: str, row: Mapping[str, Any], names: Mapping[str, Any], day: str, opens: bool) -> str:
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     values = {"documents": None, "tools": None, **names, CLOCK: frozen_clock(day), "add_generation_prompt": opens}
+    turns = [dict(turn) for turn in row["messages"]]
     try:
-        return str(_compile_jinja_template(template).render(values, messages=[dict(turn) for turn in turns]))
+        return str(_compile_jinja_template(template).render({**values, **row.get("args", {})}, messages=turns))
     # jinja2 lets every exception of a template through, of any class.
     except Exception as error:
         roles = ", ".join(turn["role"] for turn in turns)

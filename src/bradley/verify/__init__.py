@@ -96,7 +96,7 @@ def verify(
     check_base(folder, card, base)
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
-            f"{folder} has no parity sample: it is older than these, or no row of its data can be told without tools",
+            f"{folder} has no parity sample: it is older than these, or every row of its data was above a limit",
             "train or export it again with this bradley",
         )
     if against:

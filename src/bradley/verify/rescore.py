@@ -16,7 +16,7 @@ from ..model.build import computes_bfloat16
 from ..model.choose_engine import choose_engine
 from ..model.folder.card import FLOAT32, read_card
 from ..model.folder.other_trainers import ForeignRenderer
-from ..model.folder.parity import conversation_ids, score_ids
+from ..model.folder.parity import row_ids, score_ids
 from ..model.folder.save_load import DTYPES, Assumed, Loaded, load_model
 from ..model.folder.tolerance import Check, Sample, compare_ids
 from ..model.weight_files import ADAPTER_CONFIG
@@ -47,7 +47,7 @@ def rescore(path: Path, trust: bool = False, base: str = "", *, accept_edits: bo
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
     tokenizer = plain_tokenizer(folder)
-    found = [plain_ids(tokenizer, folder.card, row["messages"]) for row in sample.rows]
+    found = [plain_ids(tokenizer, folder.card, row) for row in sample.rows]
     yield compare_ids("token ids, transformers", found, sample.rows)
     for dtype, kind in DTYPES.items():
         network = plain_network(folder, tokenizer, kind).to(device)
@@ -83,7 +83,7 @@ def rescore_foreign(path: Path, trust: bool, assumed: Assumed) -> Iterator[Check
 def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
     """Checks of token ids and scores by bradley: every dtype, both engines, both batch sizes."""
     model, renderer = loaded.model, loaded.renderer
-    found = [conversation_ids(row["messages"], renderer) for row in sample.rows]
+    found = [row_ids(row, renderer) for row in sample.rows]
     yield compare_ids("token ids, bradley", found, sample.rows)
     for dtype, kind in DTYPES.items():
         model.compute = kind

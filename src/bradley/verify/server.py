@@ -108,7 +108,7 @@ def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
     # Decoding can lose blanks or special tokens, so each candidate text is tokenised again and compared.
     texts = [tokenizer.decode(row["ids"])]
     if row["messages"][0]["role"] != "ids":
-        texts.append(plain_text(tokenizer, card, row["messages"]))
+        texts.append(plain_text(tokenizer, card, row))
     return next((t for t in texts if list(tokenizer(t, add_special_tokens=False)["input_ids"]) == row["ids"]), "")
 
 
