@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -50,7 +51,7 @@ def train(
     if allow_change and not resume:
         raise UserError("--allow-change has no effect without --resume", "add --resume, or leave it out")
     config = config_file(config)
-    progress = "json" if as_json else "quiet" if quiet else "bar"
+    progress: Literal["bar", "quiet", "json"] = "json" if as_json else "quiet" if quiet else "bar"
     settings = load_config(config, overrides, Console(progress if is_main_process() else "quiet").say)
     # Imported after all checks: torch and transformers load for seconds, and a mistyped setting is reported at once.
     from ..training.run import train as train_model
