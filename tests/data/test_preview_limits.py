@@ -148,10 +148,10 @@ def test_dropped_parts_are_counted_by_split_and_stop_a_run(tmp_path, capsys):
 
 
 def test_data_of_which_no_model_can_be_exported_are_said_before_training(tmp_path, capfd):
-    rows = [pair(n, chat_template_kwargs={"mood": "glad"}) for n in range(20)]
+    rows = [{**pair(n), "prompt": f"{n} " + "tall trees " * 100} for n in range(20)]
     settings = tiny_run(data={"valid_share": 0.25})
     bradley.train(settings, train=rows, output=tmp_path / "run", progress="bar")
-    assert "no model of these data can be exported: every row looked at has tools" in capfd.readouterr().err
+    assert "no model of these data can be exported: every row looked at is above a limit" in capfd.readouterr().err
     settings["hub"] = {"push": "owner/name"}
     with pytest.raises(bradley.UserError, match=r"hub\.push = owner/name, and no model of these data") as caught:
         check_push(bradley.Config(**settings), *prepared(settings, rows))

@@ -123,7 +123,7 @@ def test_a_frozen_date_stays_whatever_the_day(monkeypatch):
     monkeypatch.setattr(chat_template_utils, "datetime", Moved)
     assert tokenizer.apply_chat_template(TURNS, tokenize=False) == before
     assert "26 Jul 2024" in before
-    check_clock(tokenizer.chat_template, [TURNS], {})
+    check_clock(tokenizer.chat_template, {"messages": TURNS}, {})
 
 
 def test_a_date_that_training_never_had_is_refused_and_not_made_up():
@@ -141,29 +141,29 @@ def test_a_clock_that_cannot_be_frozen_is_found_by_moving_it(clock):
     template = "{% set day = '%d' %}{% set clock = strftime_now %}" + clock + PLAIN_CHAT_TEMPLATE
     renderer, _ = made(template, date="2024-07-26")
     with pytest.raises(UserError, match="today's date") as caught:
-        check_clock(frozen_chat_template(renderer), [TURNS], {})
+        check_clock(frozen_chat_template(renderer), {"messages": TURNS}, {})
     assert "--render.template FILE" in caught.value.hint
 
 
 def test_a_clock_before_the_response_alone_is_found_too():
     opens = PLAIN_CHAT_TEMPLATE + "{% if add_generation_prompt %}{{ strftime_now(('%d')) }}{% endif %}"
     with pytest.raises(UserError, match="today's date"):
-        check_clock(opens, [TURNS], {})
+        check_clock(opens, {"messages": TURNS}, {})
 
 
 def test_a_template_that_refuses_a_conversation_says_which():
     refusing = "{{ raise_exception('No  system\nturns.') }}"
     with pytest.raises(CheckpointError, match=r"conversation with the roles user, assistant: No system turns\."):
-        check_clock(refusing, [TURNS], {})
+        check_clock(refusing, {"messages": TURNS}, {})
 
 
 def test_other_ids_than_those_of_training_are_an_error():
     renderer, tokenizer = made(PLAIN_CHAT_TEMPLATE)
     ids = conversation_ids(TURNS, renderer)
-    check_ids(tokenizer, [TURNS], [ids])
+    check_ids(tokenizer, [{"messages": TURNS, "ids": ids}])
     for other in ([*ids[:3], ids[3] + 1, *ids[4:]], ids[:-1], [*ids, 5]):
         with pytest.raises(CheckpointError, match="of 2 turns as other tokens than training did"):
-            check_ids(tokenizer, [TURNS], [other])
+            check_ids(tokenizer, [{"messages": TURNS, "ids": other}])
 
 
 def test_the_template_for_rows_with_tools_is_frozen_too():

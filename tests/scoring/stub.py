@@ -22,7 +22,7 @@ class Stub:
     """Scorer without a network. `before`, if any, is called before each part."""
 
     over_long = "truncate_prompt"
-    loaded = SimpleNamespace(model=SimpleNamespace(device=SimpleNamespace(type="cpu"), engine="stub"))
+    loaded = SimpleNamespace(renderer=None, model=SimpleNamespace(device=SimpleNamespace(type="cpu"), engine="stub"))
     before: Callable[[], object] | None = None
 
     def __init__(self, factor: int) -> None:

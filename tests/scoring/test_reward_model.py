@@ -114,22 +114,40 @@ TURNS = [{"role": "user", "content": "the river"}, {"role": "assistant", "conten
 @pytest.mark.parametrize(
     ("template", "trained", "texts", "told"),
     [
-        ("raw", "text", False, "scored: messages, trained on: plain text"),
-        ("raw", "messages", True, "scored: plain text, trained on: messages"),
+        ("raw", "text", False, "messages: scored as plain text"),
+        ("raw", "messages", True, "plain text: scored as messages"),
         ("raw", "text", True, ""),
         ("raw", "messages and text", True, ""),
         ("raw", "messages", False, ""),
         ("simple_chat", "text", False, ""),
+        ("raw", "", True, ""),
     ],
 )
-def test_rows_of_another_kind_than_in_training_are_said_once(tmp_path, caplog, template, trained, texts, told):
+def test_rows_of_another_kind_than_in_training_are_read_in_that_kind_and_said_once(
+    tmp_path, caplog, template, trained, texts, told
+):
     """Under `raw`, where the same conversation as text or as messages gives other tokens."""
     renderer = Renderer(TOKENIZER, Render(max_tokens=64, template=template), causal=True)
     save_model(tmp_path / "m", tiny_model(LLAMA, TOKENIZER), renderer, {"kind": trained})
     model = bradley.RewardModel.from_pretrained(tmp_path / "m")
-    for _ in range(2):
-        model.rank("the river", ["runs"]) if texts else model.score([TURNS])
-    assert [line.split(". ")[0] for line in caplog.messages] == ([told] if told else [])
+    found = [model.rank("the river", ["runs"])[0][1] if texts else model.score([TURNS])[0] for _ in range(2)]
+    assert [line.split(",")[0].split(":")[:2] for line in caplog.messages] == ([told.split(":")] if told else [])
+    if told:
+        other = model.score([TURNS])[0] if texts else model.rank("the river", ["runs"])[0][1]
+        assert found == [other, other]
+
+
+def test_of_responses_to_one_prompt_only_those_of_another_kind_have_no_score(tmp_path):
+    renderer = Renderer(TOKENIZER, Render(max_tokens=64, template="raw"), causal=True)
+    save_model(tmp_path / "m", tiny_model(LLAMA, TOKENIZER), renderer, {"kind": "text"})
+    model = bradley.RewardModel.from_pretrained(tmp_path / "m")
+    several = [{"role": "assistant", "content": "runs"}, *TURNS]
+    prompt, completions = TURNS[:1], [TURNS[1:], several, [{"role": "assistant", "content": "bridge"}]]
+    found = model.as_reward_func(faulty="none")([prompt] * 3, completions)
+    assert found[1] is None and [found[0], found[2]] == model.as_reward_func()(["the river"] * 2, ["runs", "bridge"])
+    with pytest.raises(DataError, match="response 1 cannot be scored: kind: messages") as caught:
+        model.rank(prompt, completions)
+    assert "rank(prompt, responses)" in caught.value.hint
 
 
 def test_what_cannot_be_scored_is_named(folder, model):

@@ -46,6 +46,8 @@ def texts(parsed):
         ({"prompt": PROMPT, "completions": [{"content": "A", "rank": 1}, {"content": "B"}]}, (USER,), BOTH),
         ({"prompt": PROMPT, "completions": [{"content": "A"}]}, (USER,), [(GOOD,)]),
         ({"chosen": PROMPT + ANSWER, "rejected": PROMPT + OTHER}, (USER,), [(GOOD,), (BAD,)]),
+        ({"prompt_ids": [5, 6], "response_ids": [7]}, (Message("ids", "5 6"),), [(Message("ids", "7"),)]),
+        ({"prompt_ids": None, "response_ids": [5, 6]}, (), [(Message("ids", "5 6"),)]),
         ({"prompt": PROMPT, "chosen": ANSWER, "rejected": OTHER, "weight": 0}, (USER,), [(GOOD,), (BAD,)]),
         ({"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}, (USER,), BOTH),
     ],
@@ -140,4 +142,6 @@ def test_every_shape_has_a_row_here():
         ("prompt", "response"),
         ("prompt", "completion"),
         ("messages",),
+        ("prompt_ids", "response_ids"),
+        ("response_ids",),
     }

@@ -1,5 +1,6 @@
 """`bradley verify`: what was trained passes in every way it can be run, and what was changed does not."""
 
+import dataclasses
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from bradley.model.folder.tolerance import compare
 from bradley.verify import Check, failure, verify
 from bradley.verify.rescore import rescore
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
+from tests.scoring.trained import CHAT
 from tests.verify.reward_server import reward_server, server
 
 ROWS = comparisons(20)
@@ -51,7 +53,11 @@ def failed(folder):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("config", "render"),
-    [(LLAMA, {}), (GPT2, {"template": "raw"}), (BERT, {"template": "zephyr", "system_prompt": "Be kind."})],
+    [
+        (LLAMA, {}),
+        (GPT2, {"template": "raw", "system_prompt": "Be brief."}),
+        (BERT, {"template": "zephyr", "system_prompt": "Be kind."}),
+    ],
     ids=["llama", "gpt2", "bert"],
 )
 def test_a_saved_model_passes_every_check(tmp_path, config, render, precision):
@@ -99,6 +105,30 @@ def test_special_tokens_written_twice_are_told(tmp_path, monkeypatch):
     twice = score_ids(loaded.model, [[row["ids"][0], *row["ids"]] for row in rows])
     wanted = max(abs(a - row["score"]) for a, row in zip(twice, rows, strict=True))
     assert moved == pytest.approx(wanted, rel=0.05) and wanted > 1e-3
+
+
+@pytest.mark.transformers
+def test_a_model_of_rows_with_tools_and_reasoning_alone_is_verified(tmp_path):
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.chat_template = CHAT
+    extra = json.dumps({"reasoning_content": "a bridge"})
+    rows = [
+        dataclasses.replace(
+            row,
+            template_args={"tools": [{"name": "add"}], "terse": True},
+            responses=tuple(
+                dataclasses.replace(each, messages=(dataclasses.replace(each.messages[0], extra=extra),))
+                for each in row.responses
+            ),
+        )
+        for row in ROWS[:4]
+    ]
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    sample = draw(rows, renderer, 0)
+    save_model(tmp_path / "m", tiny_model(LLAMA, tokenizer), renderer, {}, sample)
+    assert len(sample) == 8 and failed(tmp_path / "m") == set()
+    edit_rows(tmp_path / "m", lambda row: row["args"].update(terse=False))
+    assert failed(tmp_path / "m") == {"token ids, bradley", "token ids, transformers"}
 
 
 def test_a_score_that_no_longer_holds_is_found(tmp_path):

@@ -1,6 +1,7 @@
 """`bradley export`, `verify` and `score`: commands on a finished model folder."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,29 @@ BUDGET, ROWS = click.IntRange(0, 10**7), click.IntRange(1, 10**6)
 """Values of --token-budget and --part-rows."""
 READING = ("data.format", "data.columns", "data.ignore")
 """Settings of training that `bradley score` takes too."""
+
+ASSUMED = (
+    click.option(
+        "--template",
+        default="",
+        metavar="NAME|FILE",
+        help="Chat template of a model without bradley.json: raw, tokenizer, a named template, or a Jinja file.",
+    ),
+    click.option(
+        "--pooling",
+        type=click.Choice(["last", "end"]),
+        help="Pooled token of such a model: the last one but padding, or the last end token [default: last].",
+    ),
+    click.option("--pad", default="", metavar="TOKEN", help="Pad token of such a model [default: as its files say]."),
+)
+"""Options about a model of another trainer."""
+
+
+def of_other_trainers(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `ASSUMED`."""
+    for option in reversed(ASSUMED):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -60,8 +84,11 @@ def export(run: Path, folder: Path, push: str, private: bool, as_json: bool, **o
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the model code that the folder names.")
 @click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
+@of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
+def verify(
+    folder: Path, against: str, as_json: bool, template: str, pooling: str | None, pad: str, **options: Any
+) -> None:
     """Prove that a model folder gives the scores measured in training.
 
     DIR is a model folder: `model/` of a run, or an export. A fresh process scores the sample conversations stored in
@@ -71,11 +98,14 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 
     With --against, a running server gives the scores instead. URL is OpenRLHF's http://HOST:PORT/get_reward, or
     /classify or /pooling of vLLM.
+
+    A model of another trainer has no bradley.json: conversations of ours are then scored by bradley and by plain
+    transformers, under what --template, --pooling and --pad say or the folder shows.
     """
     from ..verify import failure
     from ..verify import verify as check
 
-    checks = check(folder, against, **options)
+    checks = check(folder, against, assumed=(template, pooling or "", pad), **options)
     # Printed before the error: a failed check is understood beside the checks that passed.
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
@@ -101,6 +131,7 @@ def verify(folder: Path, against: str, as_json: bool, **options: Any) -> None:
 @click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
 @click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
+@of_other_trainers
 @click.option("--restart", is_flag=True, help="Replace OUTPUT and begin anew.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object, progress as JSON lines.")
@@ -112,6 +143,9 @@ def score(
     INPUT is a file of rows, or - for JSON lines on stdin. A row holds messages, a prompt with one or several responses,
     or answers in any shape of training. OUTPUT receives every row with scores added, in the same order. After an
     interruption, the same command continues where scoring stopped.
+
+    MODEL may be a reward model of another trainer, without bradley.json: then --template, --pooling and --pad say what
+    the folder does not show.
     """
     if quiet and as_json:
         raise UserError("--quiet and --json are both given", "--json already says nothing on stdout but the result")
@@ -121,13 +155,15 @@ def score(
 
     # Before torch is imported: a mistyped setting is reported at once.
     data = data_settings([source], overrides).data
+    from ..model.folder.save_load import Assumed
     from ..scoring.file import How, score_file
     from ..scoring.summary import show
 
+    assumed = Assumed(options.pop("template"), options.pop("pooling") or "", options.pop("pad"))
     run = {name: options.pop(name) for name in ("device", "restart", "trust_remote_code", "base", "accept_edits")}
     progress = "json" if as_json else "quiet" if quiet else "bar"
     how = How(**{**options, "over_long": options["over_long"] or ""})
-    found = score_file(model, source, output, how, progress=progress, data=data, **run)
+    found = score_file(model, source, output, how, progress=progress, data=data, assumed=assumed, **run)
     # With `-o -` stdout carries the scored rows, so the summary goes to stderr.
     if found and not (quiet and output == "-"):
         click.echo(json.dumps(found) if as_json else show(found), err=output == "-")

@@ -11,7 +11,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UserError
 from .files import sha256
 from .json_files import read_json, with_hash
 from .model_files import file_errors
@@ -19,6 +19,8 @@ from .ownership import Mark
 from .text import and_more
 
 CARD = "bradley.json"
+OWN_FILES = ("bradley_template.jinja", "bradley_tool_template.jinja")
+"""Chat templates of a model folder of ours: without its card such a folder is incomplete."""
 MODEL_MARK = Mark(CARD, frozenset({"weights_sha256"}))
 """File by which a folder is known as a model of ours."""
 WEIGHTS, FILES, ITSELF = "weights_sha256", "files_sha256", "card_sha256"
@@ -66,6 +68,18 @@ def refuse_run_folder(folder: Path) -> None:
     inside = [path.parent for place in ("model", "checkpoints/*") for path in folder.glob(f"{place}/{CARD}")]
     if not (folder / CARD).exists() and inside:
         raise CheckpointError(f"{folder} is a run folder, and a model folder is wanted", f"give {sorted(inside)[-1]}")
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return True for the model folder of another trainer: no card, and no template that ours leave beside a card."""
+    known = any((folder / name).exists() for name in (CARD, *OWN_FILES))
+    return folder.is_dir() and not known and any(folder.glob("*config.json"))
+
+
+def refuse_assumed(folder: Path, assumed: Mapping[str, str]) -> None:
+    """Raise `UserError` for assumptions, by name, about a folder whose card says the same things."""
+    if name := next((name for name, value in assumed.items() if value), ""):
+        raise UserError(f"{name} is given, and {folder / CARD} says how the model reads its texts", f"leave {name} out")
 
 
 def hash_files(folder: Path) -> dict[str, dict[str, str]]:

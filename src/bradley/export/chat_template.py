@@ -15,7 +15,6 @@ from ..data.ending import Ending, find_ending
 from ..data.render import Renderer
 from ..errors import CheckpointError, UserError
 
-Turns = Sequence[Mapping[str, str]]
 DAYS = "2024-02-29", "2031-11-05"
 """Two days with different values in every part of a date."""
 NO_DATE = "raise_exception('the chat template writes a date, and the model was trained without one')"
@@ -25,12 +24,18 @@ PLAIN_TEXT = "text"
 OPENING = MARKERS["assistant"].rstrip()
 """Text of `raw` before a response still to be written."""
 RAW = (
-    "{{% set markers = {markers} %}}{{{{ {start} }}}}"
+    "{guard}{{% set markers = {markers} %}}{{{{ {start} }}}}"
     "{{% for message in messages %}}{{{{ markers[message['role']] + message['content'] }}}}{{% endfor %}}"
     "{{% if not add_generation_prompt %}}{{{{ {end} }}}}"
-    "{{% elif messages and messages[-1]['role'] != 'text' %}}{{{{ {opening} }}}}{{% endif %}}"
+    "{{% elif messages and markers[messages[-1]['role']] %}}{{{{ {opening} }}}}{{% endif %}}"
 )
 """Chat template of `raw`, for `str.format`: doubled braces become the braces of Jinja."""
+ONE_TEXT = (
+    "{% set turns = messages | map(attribute='role') | list %}"
+    "{% if turns[BEFORE:] | length > 2 or 'system' in turns[BEFORE:] or turns[BEFORE + 1:] == ['user'] %}"
+    "{{ raise_exception('the model was trained on plain texts: one prompt and one response') }}{% endif %}"
+)
+"""Jinja code of `raw` refusing conversations without a form in plain text, behind BEFORE turns of the settings."""
 
 
 def frozen_chat_template(renderer: Renderer, template: str | None = None, kind: str = "") -> str:
@@ -41,13 +46,14 @@ def frozen_chat_template(renderer: Renderer, template: str | None = None, kind: 
 
     Args:
         template: a template of the renderer; None for `renderer.template`.
-        kind: kind of the training rows, as in a card.
+        kind: kinds of the training rows, see `Loaded.kind`. Under `raw`, a model of plain text alone reads turns of
+            user and assistant as the text.
     """
     template = renderer.template if template is None else template
     if template is None:
         # Plain texts have no markers under `raw`, unlike turns.
         roles = ("text", "text") if kind == PLAIN_TEXT else ("user", "assistant")
-        return with_pair_roles(_system(renderer) + _raw(renderer), *roles)
+        return with_pair_roles(_system(renderer) + _raw(renderer, kind), *roles)
     return with_pair_roles(_settled(renderer, template))
 
 
@@ -61,12 +67,12 @@ def _settled(renderer: Renderer, template: str) -> str:
     return "".join(_argument(*item) for item in renderer.settings.template_kwargs.items()) + _system(renderer) + text
 
 
-def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[str, Any]) -> None:
-    """Render conversations on two days and compare the texts.
+def check_clock(template: str, row: Mapping[str, Any], names: Mapping[str, Any]) -> None:
+    """Render a conversation on two days and compare the texts.
 
     Args:
         template: Jinja text.
-        conversations: lists of turns, each with `role` and `content`.
+        row: row of a card's sample: `messages`, and perhaps `args` of the template.
         names: special tokens by name, as given to a template by transformers.
 
     Raises:
@@ -74,28 +80,27 @@ def check_clock(template: str, conversations: Sequence[Turns], names: Mapping[st
         CheckpointError: the template refuses a conversation.
     """
     # A call through another name escapes the replacement of date calls. Moving the clock finds every case.
-    for turns in conversations:
-        for opens in (False, True):
-            if len({_on_day(template, turns, names, day, opens) for day in DAYS}) > 1:
-                raise UserError(
-                    "the chat template writes today's date, so scores would drift from day to day",
-                    "write a date into a copy of the template, and train with that: --render.template FILE",
-                )
+    for opens in (False, True):
+        if len({_on_day(template, row, names, day, opens) for day in DAYS}) > 1:
+            raise UserError(
+                "the chat template writes today's date, so scores would drift from day to day",
+                "write a date into a copy of the template, and train with that: --render.template FILE",
+            )
 
 
-def check_ids(tokenizer: Any, conversations: Sequence[Turns], expected: Sequence[Sequence[int]]) -> None:
+def check_ids(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Compare the token ids of transformers alone with the ids of training.
 
     Args:
         tokenizer: tokenizer with the frozen chat template.
-        conversations: lists of turns, each with `role` and `content`.
-        expected: ids of each conversation in training.
+        rows: rows of a card's sample: `messages`, `ids` of training, and perhaps `args` of the template.
 
     Raises:
         CheckpointError: ids differ: no chat template can express the rendering of this model.
     """
-    for turns, ids in zip(conversations, expected, strict=True):
-        found = tokenizer.apply_chat_template([dict(turn) for turn in turns], return_dict=True)["input_ids"]
+    for row in rows:
+        turns, ids = [dict(turn) for turn in row["messages"]], row["ids"]
+        found = tokenizer.apply_chat_template(turns, return_dict=True, **row.get("args", {}))["input_ids"]
         if list(found) != list(ids):
             alike = common_prefix(list(found), list(ids))
             raise CheckpointError(
@@ -112,20 +117,21 @@ def find_written_ending(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> En
         tokenizer: tokenizer with the frozen chat template.
         rows: parity sample. A template may refuse other conversations than those of the sample.
     """
-    given = [row["messages"] for row in rows if row["messages"][-1]["role"] != "ids"]
+    given = [row for row in rows if row["messages"][-1]["role"] != "ids"]
     special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     if not given:
         # Rows of token ids were never rendered, and end as their source ended them.
         return Ending("", "")
-    turns = given[0]
+    turns, args = given[0]["messages"], given[0].get("args", {})
 
     def render(text: str) -> str:
-        return str(tokenizer.apply_chat_template([*turns[:-1], {**turns[-1], "content": text}], tokenize=False))
+        asked = [*turns[:-1], {**turns[-1], "content": text}]
+        return str(tokenizer.apply_chat_template(asked, tokenize=False, **args))
 
     return find_ending(render, special)
 
 
-def _raw(renderer: Renderer) -> str:
+def _raw(renderer: Renderer, kind: str) -> str:
     """Template of the transcript of `raw`, with the special tokens added by the tokenizer around a text."""
     tokenizer = renderer.tokenizer
     # Tokenizers do not say which tokens they add, so the two encodings of a letter are compared.
@@ -135,7 +141,9 @@ def _raw(renderer: Renderer) -> str:
     if renderer.eos is not None and end[-1:] != [renderer.eos]:
         end.append(renderer.eos)
     before, after = (ascii("".join(tokenizer.convert_ids_to_tokens(ids))) for ids in (start, end))
-    return RAW.format(markers=ascii(MARKERS), start=before, end=after, opening=ascii(OPENING))
+    markers = MARKERS | (dict.fromkeys(("user", "assistant"), MARKERS["text"]) if kind == PLAIN_TEXT else {})
+    guard = ONE_TEXT.replace("BEFORE", str(int(bool(renderer.settings.system_prompt)))) if kind == PLAIN_TEXT else ""
+    return RAW.format(guard=guard, markers=ascii(markers), start=before, end=after, opening=ascii(OPENING))
 
 
 def _system(renderer: Renderer) -> str:
@@ -164,12 +172,13 @@ def _ended(text: str, end: str) -> str:
     return f"{{% set rendered %}}\n{whole}{{%+ endset %}}{{{{ rendered }}}}{close}"
 
 
-def _on_day(template: str, turns: Turns, names: Mapping[str, Any], day: str, opens: bool) -> str:
+def _on_day(template: str, row: Mapping[str, Any], names: Mapping[str, Any], day: str, opens: bool) -> str:
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     values = {"documents": None, "tools": None, **names, CLOCK: frozen_clock(day), "add_generation_prompt": opens}
+    turns = [dict(turn) for turn in row["messages"]]
     try:
-        return str(_compile_jinja_template(template).render(values, messages=[dict(turn) for turn in turns]))
+        return str(_compile_jinja_template(template).render({**values, **row.get("args", {})}, messages=turns))
     # jinja2 lets every exception of a template through, of any class.
     except Exception as error:
         roles = ", ".join(turn["role"] for turn in turns)

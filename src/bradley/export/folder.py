@@ -197,7 +197,7 @@ def _open(run: Path, dtype: str, adapter: bool, trust: bool, base: str, accept_e
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
             f"{model} has no parity sample, so nothing could prove what is exported",
-            "train again with a few rows without tools, arguments, calls or reasoning; early models have none",
+            "train again with a few rows within the limits; early models have none",
         )
     loaded = load_model(model, engine="plain", trust_remote_code=trust, base=base, accept_edits=accept_edits)
     if adapter and "adapter" not in card:
@@ -211,14 +211,16 @@ def _freeze(source: ExportSource) -> None:
     # Rows of token ids were never rendered, so no template can be checked against them.
     rows = [row for row in source.card["parity"]["rows"] if all(turn["role"] != "ids" for turn in row["messages"])]
     template = frozen_chat_template(renderer, kind=source.loaded.kind)
-    turns = [row["messages"] for row in rows]
-    check_clock(template, turns, dict(renderer.tokenizer.special_tokens_map))
+    tool_use = template
     renderer.tokenizer.chat_template = template
-    check_ids(renderer.tokenizer, turns, [row["ids"] for row in rows])
     if renderer.tool_template is not None:
         # Under the names of transformers, which then chooses as training did.
         tool_use = frozen_chat_template(renderer, renderer.tool_template)
         renderer.tokenizer.chat_template = {"default": template, "tool_use": tool_use}
+    for row in rows:
+        used = tool_use if row.get("args", {}).get("tools") is not None else template
+        check_clock(used, row, dict(renderer.tokenizer.special_tokens_map))
+    check_ids(renderer.tokenizer, rows)
 
 
 def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Exported:
@@ -295,7 +297,7 @@ def _measured(target: Path, source: ExportSource) -> Exported:
     # Loading needs a card. The second write, below, adds the scores measured with this first card.
     write_card(target, card)
     loaded = load_model(target, engine="plain", trust_remote_code=source.trust, base=source.base_of_written)
-    parity = measure(loaded.model, [Conversation(row["messages"], row["ids"]) for row in known])
+    parity = measure(loaded.model, [Conversation(row["messages"], row["ids"], row.get("args", {})) for row in known])
     before, after = (_float32_scores(rows) for rows in (known, parity["rows"]))
     layers = loaded.model.network.config.get_text_config().num_hidden_layers
     check = compare("the exported weights", after, before, source.dtype, layers)

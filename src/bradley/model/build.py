@@ -1,7 +1,7 @@
 """The reward model of the settings: a network with a head, a pad token, trained parts, and an engine."""
 
 import contextlib
-import importlib.util
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..common.seeds import seed_for
+from ..common.text import and_more
 from ..config import Model
 from ..data.tokenizer import locate
 from ..errors import CheckpointError, UserError
@@ -16,21 +17,50 @@ from .adapters import add_adapter, import_peft
 from .choose_engine import Engine, choose_engine
 from .execution import checkpoint_activations, compile_backbone, fuse_layers
 from .folder.checks import check_base_folder, check_base_weights
+from .folder.warm_start import base_of, continue_adapter
+from .heads import Head, find_head, is_head_name, put_head
 from .network import build_shell, from_config, load_network, reproducible_init
-from .reward import CAUSAL_HEAD, HEAD_PREFIXES, ScoreModel, draw_head, is_causal, is_head_weight
+from .quantize import check_quantize, quantized_on
+from .reward import CAUSAL_HEAD, ScoreModel, draw_head, is_causal, is_head_weight
 from .trainable import set_trainable
-from .weight_files import weights_hash
+from .weight_files import VALUE_HEAD, weights_folder, weights_hash
 
 RAW_SCORE = "torch.nn.modules.linear.Identity"
 """Activation by which sentence-transformers returns raw scores, without a sigmoid."""
 
 
 class Built(NamedTuple):
-    """A built reward model in training mode, a line for the screen on the origin of its head, and its engine."""
+    """A built reward model in training mode.
+
+    Attributes:
+        model: the model.
+        head: a line for the screen on the origin of the head.
+        engine: the engine.
+        notes: lines for the screen on weights of the base that are not used.
+    """
 
     model: ScoreModel
     head: str
     engine: Engine
+    notes: tuple[str, ...] = ()
+
+
+DRAWN = "drawn"
+TWO_HEADS = f"not used: {VALUE_HEAD}, because the model has a head of its own"
+
+
+class Network(NamedTuple):
+    """A network before training.
+
+    Attributes:
+        network: the classifier.
+        head: origin of the head: `drawn`, `loaded`, or the place where another trainer has put the head.
+        notes: as of `Built`.
+    """
+
+    network: Any
+    head: str
+    notes: tuple[str, ...] = ()
 
 
 def build_model(
@@ -58,6 +88,8 @@ def build_model(
     """
     if settings.adapter.kind != "none":  # checked before the weights are loaded, perhaps for minutes
         import_peft()
+    settings, adapter = base_of(settings)
+    if settings.adapter.kind != "none":
         check_quantize(settings.adapter.quantize, device)
     compute = compute_dtype(settings.precision, device)
     place = place or device
@@ -65,11 +97,12 @@ def build_model(
     # Head, pooler and added embedding rows are all drawn inside: other code may have used the global generator.
     with reproducible_init(seed_for(seed, "weights")), place if shell else contextlib.nullcontext():
         if settings.path:
-            network, drawn = (build_shell(settings), True) if shell else _pretrained(settings, device, compute)
+            made = Network(build_shell(settings), DRAWN) if shell else _pretrained(settings, device, compute)
         else:
-            network, drawn = from_config(settings, tokenizer)
+            made = Network(from_config(settings, tokenizer)[0], DRAWN)
+        network = made.network
         _fit_vocabulary(network, tokenizer, frozen=settings.adapter.kind != "none")
-    if drawn and is_causal(network):
+    if made.head == DRAWN and is_causal(network):
         draw_head(network, seed_for(seed, "head"))
     # Pooling by id reads another token if the text holds this id, and no stored index reaches into such a model.
     if network.config.is_encoder_decoder:
@@ -82,14 +115,14 @@ def build_model(
     # Servers such as vLLM then give the raw score, without a sigmoid.
     network.config.problem_type = "regression"
     network.config.sentence_transformers = {"activation_fn": RAW_SCORE}
-    _set_trained(network, settings, seed)
+    head = _set_trained(network, settings, seed, adapter) or made.head
     _set_execution(network, settings, device)
     kind = f"{CAUSAL_HEAD}, pooled at the last token" if is_causal(network) else "the encoder's own"
     model = ScoreModel(network if shell else network.to(place), compute).train()
     # The trial of an engine needs real weights on the final device; in shards the engine is chosen later.
     is_final = place == device
     engine = choose_engine(model, settings.engine, longest, compiled=settings.compile) if is_final else Engine("plain")
-    return Built(model, f"{'drawn' if drawn else 'loaded'}, {kind}", engine)
+    return Built(model, f"{head}, {kind}", engine, made.notes)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -113,46 +146,20 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
-def check_quantize(quantize: str, device: torch.device) -> None:
-    """Raise `UserError` for 4-bit layers without a CUDA device, or without bitsandbytes."""
-    if quantize == "none":
-        return
-    if device.type != "cuda":
-        raise UserError(
-            f"model.adapter.quantize = {quantize} needs CUDA, and the model is on {device.type}",
-            "use --model.adapter.quantize none",
-        )
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            f"model.adapter.quantize = {quantize} needs the package bitsandbytes",
-            'install it with `pip install "bradley[lora,8bit]"`',
-        )
+def _set_trained(network: Any, settings: Model, seed: int, adapter: Path | None) -> str:
+    """Mark or add the trained weights; return the origin of a head that an adapter brings, or "".
 
-
-def quantized_on(device: torch.device, compute: torch.dtype) -> dict[str, Any]:
-    """Return arguments of `from_pretrained` for linear layers in 4 bits on a CUDA device, the head excepted.
-
-    NF4 after Dettmers et al. (2023, arXiv:2305.14314), without their second quantisation, of the constants.
+    Args:
+        adapter: folder of an adapter that training continues.
     """
-    from transformers import BitsAndBytesConfig
-
-    # The head is trained in full, and 4-bit weights cannot be trained. Its name may follow a prefix.
-    heads = [rf"(.*\.)?{prefix.removesuffix('.')}" for prefix in HEAD_PREFIXES]
-    settings = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=compute,
-        llm_int8_skip_modules=heads,
-    )
-    return {"quantization_config": settings, "device_map": {"": device}}
-
-
-def _set_trained(network: Any, settings: Model, seed: int) -> None:
     if settings.adapter.kind == "none":
         set_trainable(network, settings.trainable)
-        return
+        return ""
     with reproducible_init(seed_for(seed, "adapter")):
-        add_adapter(network, settings, weights_hash(settings.path, settings.revision))
+        if adapter is None:
+            add_adapter(network, settings, weights_hash(settings.path, settings.revision))
+            return ""
+        return continue_adapter(network, settings, adapter)
 
 
 def _set_execution(network: Any, settings: Model, device: torch.device) -> None:
@@ -164,13 +171,13 @@ def _set_execution(network: Any, settings: Model, device: torch.device) -> None:
         compile_backbone(network)
 
 
-def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> tuple[Any, bool]:
+def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> Network:
     folder = Path(locate(settings.path, revision=settings.revision))
     check_base_folder(folder)
     # Hashing releases the interpreter: the file is hashed while it is read, and the identity of the run takes the hash.
     with ThreadPoolExecutor(1) as pool:
         hashed = pool.submit(check_base_weights, folder)
-        network, missing = load_network(
+        network, missing, unexpected = load_network(
             settings.path,
             dropout=settings.dropout,
             remote_code=settings.trust_remote_code,
@@ -181,11 +188,26 @@ def _pretrained(settings: Model, device: torch.device, compute: torch.dtype) -> 
     # transformers draws missing weights at random. Only a head may be drawn: a random layer would raise no error.
     body = [name for name in missing if not is_head_weight(network, name)]
     if body:
+        without = f", and holds {and_more(unexpected, 3)} without a place" if unexpected else ""
         raise CheckpointError(
-            f"{settings.path} lacks {len(body)} weights besides the head, {body[0]} among them",
+            f"{settings.path} lacks {len(body)} weights besides the head, {body[0]} among them{without}",
             "check that the folder holds this architecture's weights",
         )
-    return network, bool(missing)
+    head = find_head(network, weights_folder(settings.path, settings.revision), unexpected) if missing else None
+    if head is None:
+        beside = () if missing or not (folder / VALUE_HEAD).is_file() else (TWO_HEADS,)
+        return Network(network, DRAWN if missing else "loaded", (*_unused(unexpected), *beside))
+    put_head(network, head)
+    return Network(network, f"taken over from {head.name}", _unused(unexpected, head))
+
+
+def _unused(unexpected: Sequence[str], head: Head | None = None) -> tuple[str, ...]:
+    """Return lines on the tensors of a base without a place in the reward model."""
+    left = [name for name in unexpected if head is None or not is_head_name(name)]
+    lines = [f"not used: {and_more(left, 4)}, without a place in a reward model"] if left else []
+    if head is not None and head.bias is not None:
+        lines.append(f"not used: the bias of the head, {head.bias.item():.4g}, which shifts all scores alike")
+    return tuple(lines)
 
 
 def _fit_vocabulary(network: Any, tokenizer: Any, *, frozen: bool) -> None:

@@ -9,7 +9,7 @@ import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any, NamedTuple, NotRequired
 
 import torch
 from typing_extensions import TypedDict
@@ -56,6 +56,20 @@ SLACK = 10**8
 """Numbers that a network may have beyond four times those of its files: tables computed from the config."""
 
 
+class LoadedNetwork(NamedTuple):
+    """A loaded network.
+
+    Attributes:
+        network: the classifier.
+        missing: names of weights that the files lack, drawn by transformers.
+        unexpected: names of tensors in the files without a place in the network, such as a language model's output.
+    """
+
+    network: Any
+    missing: list[str]
+    unexpected: list[str]
+
+
 def load_network(
     path: str,
     *,
@@ -64,8 +78,8 @@ def load_network(
     revision: str = "",
     exact: bool = False,
     quantized: dict[str, Any] | None = None,
-) -> tuple[Any, list[str]]:
-    """Load a one-label classifier in float32 from a folder or the Hub, and list the missing weights by name.
+) -> LoadedNetwork:
+    """Load a one-label classifier in float32 from a folder or the Hub, and list the weights lacking a counterpart.
 
     The weights lie in memory of their own, see `own_memory`.
 
@@ -98,7 +112,7 @@ def load_network(
     if Path(place).is_dir() and (report["unexpected_keys"] or quantized):
         known = () if quantized else network.state_dict()
         check_files_finite(Path(place), weight_files(Path(place)), known)
-    return network, missing
+    return LoadedNetwork(network, missing, sorted(report["unexpected_keys"]))
 
 
 def load_config(path: str, place: str, *, dropout: bool, remote_code: bool, revision: str = "") -> Any:

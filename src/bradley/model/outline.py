@@ -7,6 +7,7 @@ import torch
 from ..config import Model
 from ..data.tokenizer import load_tokenizer
 from .adapters import add_adapter, import_peft
+from .folder.warm_start import base_of, continue_adapter
 from .network import build_shell, from_config
 from .trainable import set_trainable
 
@@ -24,13 +25,16 @@ def outline(settings: Model) -> Any:
     if settings.adapter.kind != "none":
         # A missing package must be reported before the config is read, perhaps from the Hub.
         import_peft()
+    settings, adapter = base_of(settings)
     # Adapters are added inside too: their factors would otherwise be drawn, and take memory.
     with torch.device("meta"):
         network = build_shell(settings) if settings.path else from_config(settings, _tokenizer(settings))[0]
         if settings.adapter.kind == "none":
             set_trainable(network, settings.trainable)
-        else:
+        elif adapter is None:
             add_adapter(network, settings, "")
+        else:
+            continue_adapter(network, settings, adapter)
     return network
 
 

@@ -77,7 +77,10 @@ class ScoreModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_backbone), self._autocast():
             pooled = self._padded(batch) if self.engine == "plain" else self._packed(batch)
         # Float32 always: near 7, bfloat16 numbers are 1/32 apart, and margins of good pairs would round to 0.
-        scores = nn.functional.linear(pooled.float(), self.network.score.weight.float())
+        head = self.network.score
+        # A head of ours has no bias: a bias shifts all scores alike.
+        bias = None if head.bias is None else head.bias.float()
+        scores = nn.functional.linear(pooled.float(), head.weight.float(), bias)
         return scores[:, 0].clone()  # FSDP hooks onto the output, and a view is refused
 
     def use(self, engine: str) -> None:

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from ..common.files import sha256
 from ..common.json_files import read_json
-from ..common.model_files import COPY, file_errors
+from ..common.model_files import CONFIG, COPY, file_errors
 from ..data.tokenizer import locate
 from ..errors import CheckpointError
 
@@ -15,6 +15,8 @@ WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 """File names in transformers: a single file of weights, and the index of several files."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """File names of an adapter in PEFT."""
+VALUE_HEAD = "value_head.safetensors"
+"""LLaMA-Factory's file for the head of a reward model."""
 SETTLED = 2 * 10**9
 """Nanoseconds after a change until the time of a file tells the next change from this one, on every file system."""
 _hashes: dict[tuple[tuple[str, int, int, int, int], ...], str] = {}
@@ -42,6 +44,22 @@ def weights_hash(path: str, revision: str = "") -> str:
         place = snapshot_download(place, revision=revision or None, local_files_only=True)
     folder = Path(place)
     return file_hash(*(folder / name for name in weight_files(folder)))
+
+
+def weights_folder(path: str, revision: str = "") -> Path:
+    """Return the folder of a model, with the head that LLaMA-Factory keeps in a file of its own.
+
+    For a loaded Hub name this is the folder of the cache; a head beside the weights is fetched into this folder.
+    """
+    place = locate(path, revision=revision)
+    if Path(place).is_dir():
+        return Path(place)
+    from transformers.utils import cached_file
+
+    # Without the file, or without a connection, the answer is None.
+    lenient = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = [cached_file(place, name, revision=revision or "main", **lenient) for name in (VALUE_HEAD, CONFIG)]
+    return Path(str(found[1])).parent
 
 
 def file_hash(*paths: Path) -> str:
@@ -79,7 +97,7 @@ def weight_files(folder: Path) -> list[str]:
     if (folder / single).is_file():
         return [single]
     if not (folder / index).is_file():
-        return []
+        return [ADAPTER_WEIGHTS] if all((folder / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)) else []
     content = read_json(folder / index, Index, hint=COPY)
     names = sorted(set(content["weight_map"].values()))
     for name in names:

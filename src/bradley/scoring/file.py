@@ -26,7 +26,8 @@ from ..config import Data
 from ..data.rows import Row, RowPlace, on_one_line
 from ..errors import CheckpointError, DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
-from ..model.folder.save_load import load_model
+from ..model.folder.other_trainers import assumed_of
+from ..model.folder.save_load import Assumed, load_model
 from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
 from .output import check_stdout, json_lines, to_stdout
 from .parts import Parts
@@ -71,6 +72,7 @@ def score_file(
     trust_remote_code: bool = False,
     base: str = "",
     accept_edits: bool = False,
+    assumed: Assumed = Assumed(),  # noqa: B008 - immutable
     progress: str = "quiet",
     data: Data | None = None,
 ) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def score_file(
         trust_remote_code: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
         accept_edits: score with a folder whose files were edited since saving, and log their names.
+        assumed: template, pooling and pad token of a model of another trainer.
         progress: `bar`, `quiet` or `json`, all on stderr.
         data: format, columns and ignored columns of the rows, as in training; None for the defaults.
 
@@ -110,7 +113,7 @@ def score_file(
     given, console = Input(source, data), Console(progress if ranks.rank == 0 else "quiet")
     refuse_run_folder(model)
     device = use_device(device, ranks.local_rank)
-    options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits}
+    options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits, "assumed": assumed}
     load = partial(load_scorer, model, how, device, **options)
     if parts is None:
         refuse_stdout(source)
@@ -196,6 +199,7 @@ def manifest_of(model: Path, given: Input, scorer: Scorer, how: How) -> dict[str
         "over_long": scorer.over_long,
         "device": scorer.loaded.model.device.type,
         "engine": scorer.loaded.model.engine,
+        **assumed_of(scorer.loaded.renderer),
     }
 
 

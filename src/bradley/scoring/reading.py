@@ -29,6 +29,7 @@ from ..errors import DataError, UserError
 from ..records import Comparison, Rejected, Response
 from .rows import (
     LISTS,
+    RESPONSE_IDS,
     SHAPES,
     Keys,
     Parsed,
@@ -250,6 +251,8 @@ class RowReader:
     def _with_parts(self, keys: Keys, rows: Sequence[Row]) -> Chosen | None:
         """Return the reading of plain rows with further answers or further parts of a prompt; None without them."""
         answer = (keys[-1],)
+        if keys[-1] == RESPONSE_IDS:
+            return None
         if keys[-1] not in LISTS:
             try:
                 reading = self._of_training(rows)

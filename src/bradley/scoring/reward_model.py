@@ -1,24 +1,27 @@
 """Trained reward models in Python: scores of conversations, a ranking of responses, rewards for a trainer."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from ..common.text import quoted
 from ..data.rows import Row, RowPlace
+from ..data.truncate import kind_of
 from ..errors import DataError, UserError
-from ..model.folder.save_load import Loaded, load_model
+from ..model.folder.save_load import Assumed, Loaded, load_model
 from ..records import Candidates, Comparison, ScoredComparison
-from .rows import parse
+from .kinds import REFUSED
+from .rows import RESPONSE_IDS, parse
 from .scorer import LONGER_HINT, Scored, Scorer
 
 log = logging.getLogger("bradley")
 Found = TypeVar("Found", float, Candidates)
-Conversation = Sequence[dict[str, Any]]
-Text = str | Sequence[dict[str, Any]]
-"""Plain text, or messages `{"role": ..., "content": ...}`."""
+Conversation = Sequence[dict[str, Any]] | Sequence[int] | Mapping[str, Any]
+"""Messages, token ids, or a row of a single response, such as `{"prompt": "...", "response": "..."}`."""
+Text = str | Sequence[dict[str, Any]] | Sequence[int]
+"""Plain text, messages `{"role": ..., "content": ...}`, or token ids."""
 RewardFunc = Callable[..., list[float | None]]
 FAULTY = ("error", "none")
 """Policies for a completion without a possible score."""
@@ -58,6 +61,9 @@ class RewardModel:
         trust_remote_code: bool = False,
         base: str = "",
         accept_edits: bool = False,
+        template: str = "",
+        pooling: str = "",
+        pad: str = "",
     ) -> Self:
         """Load a model folder onto a device.
 
@@ -72,21 +78,30 @@ class RewardModel:
             trust_remote_code: run the model code in the folder.
             base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
             accept_edits: load a folder with files edited since saving, and log their names.
+            template, pooling, pad: of a model of another trainer, see `other_trainers.Assumed`; what is assumed is
+                logged.
 
         Raises:
             CheckpointError: an unusable folder, `normalize` without a reference set, or `base` without an adapter.
             UserError: unknown `over_long`.
         """
         loaded = load_model(
-            Path(folder), device, trust_remote_code=trust_remote_code, base=base, accept_edits=accept_edits
+            Path(folder),
+            device,
+            trust_remote_code=trust_remote_code,
+            base=base,
+            accept_edits=accept_edits,
+            assumed=Assumed(template, pooling, pad),
         )
         return cls(Scorer(loaded, over_long, token_budget, normalize))
 
     def score(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Score conversations.
+        """Score conversations, each in a kind that the model was trained on, see `kinds`.
 
         Args:
-            conversations: lists of messages `{"role": ..., "content": ...}`, the last from the assistant.
+            conversations: lists of messages `{"role": ..., "content": ...}`, the last from the assistant. Or rows of a
+                single response, as `bradley score` reads them: plain text, and messages with `tools` or
+                `chat_template_kwargs`. Or lists of token ids.
 
         Returns:
             A score for each conversation; no conversation is left out.
@@ -94,14 +109,26 @@ class RewardModel:
         Raises:
             DataError: a conversation cannot be scored; the message gives the conversation's number from 1.
         """
-        return self._of_rows([{"messages": list(messages)} for messages in conversations])
+        if isinstance(conversations, str | Mapping):
+            what = "a text" if isinstance(conversations, str) else "a row"
+            raise UserError(f"conversations is {what}, wanted a list", "give score([conversation])")
+        return self._of_rows([_row(conversation) for conversation in conversations])
 
-    def rank(self, prompt: Text, responses: Sequence[Text]) -> list[tuple[int, float]]:
+    def rank(
+        self,
+        prompt: Text,
+        responses: Sequence[Text],
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[tuple[int, float]]:
         """Rank responses to a prompt, the best first; raises as `score`.
 
         Args:
-            prompt: text or messages.
-            responses: texts or messages.
+            prompt: text, messages or token ids.
+            responses: texts, messages or lists of token ids.
+            tools: JSON schemas, for the chat template.
+            chat_template_kwargs: further arguments for the chat template.
 
         Returns:
             (index from 0, score) of each response; equal scores keep the given order.
@@ -112,12 +139,16 @@ class RewardModel:
         if isinstance(responses, str):
             # A text is a sequence of characters, and each would be ranked as a response.
             raise UserError(f"responses is a text, {quoted(responses)}, wanted a list", "give rank(prompt, [response])")
-        row = {"prompt": _plain(prompt), "responses": [_plain(response) for response in responses]}
-        (found,) = self._scorer([_sure(_candidates(row, 1))])
+        also = {
+            "tools": tools and list(tools),
+            "chat_template_kwargs": chat_template_kwargs and dict(chat_template_kwargs),
+        }
+        row = _sure(_alternatives(_plain(prompt), [_plain(one) for one in responses], also))
+        (found,) = self._scorer([row])
         names = [f"response {place}" for place in range(len(responses))]
         if isinstance(found, str):
             names = ["conversation 1"] * len(responses)
-        scores = [_sure(_score(found, place, name)) for place, name in enumerate(names)]
+        scores = [_sure(self._score(found, place, name)) for place, name in enumerate(names)]
         return sorted(enumerate(scores), key=lambda one: -one[1])
 
     def as_reward_func(self, name: str = "bradley", faulty: Literal["error", "none"] = "error") -> RewardFunc:
@@ -170,12 +201,22 @@ class RewardModel:
                 scores[number] = row
             else:
                 # Template arguments are dicts, which cannot be part of a key; their `repr` can.
-                groups.setdefault(repr((row.prompt, row.template_args)), []).append((number, row))
+                key = repr((kind_of(row), row.prompt, row.template_args))
+                groups.setdefault(key, []).append((number, row))
         found = self._scorer([_together([row for _, row in group]) for group in groups.values()])
         for group, result in zip(groups.values(), found, strict=True):
             for place, (number, _) in enumerate(group):
-                scores[number] = _score(result, place, f"conversation {number}")
+                scores[number] = self._score(result, place, f"conversation {number}")
         return [scores[number] for number in sorted(scores)]
+
+    def _score(self, found: Scored | str, place: int, name: str) -> float | DataError:
+        """Return the score of a row's response at a place, or the error."""
+        reason = found if isinstance(found, str) else found.error
+        score = None if isinstance(found, str) else found.scores[place]
+        if score is not None:
+            return score
+        hint = self._scorer.kinds.advice if reason.startswith(f"{REFUSED}:") else LONGER_HINT
+        return DataError(f"{name} cannot be scored: {reason}", hint)
 
 
 def score_comparisons(
@@ -189,7 +230,8 @@ def score_comparisons(
     """Score comparisons with a model folder or a loaded model; no comparison is dropped.
 
     Each response is scored on its own conversation, as by `RewardModel.score`, whatever its rivals are. Responses with
-    equal token ids get one score.
+    equal token ids get one score. Rows of another kind than the training rows are read as given, and logged: a
+    comparison names the role of every turn.
 
     Example:
         rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
@@ -219,8 +261,33 @@ def score_comparisons(
     return scorer.comparisons(comparisons, token_budget, normalize)
 
 
-def _plain(value: Text) -> str | list[dict[str, Any]]:
+def _plain(value: Text) -> str | list[Any]:
     return value if isinstance(value, str) else list(value)
+
+
+def _is_ids(value: Any) -> bool:
+    """Return True for a list of token ids."""
+    return isinstance(value, list) and bool(value) and all(isinstance(id, int) for id in value)
+
+
+def _row(conversation: Conversation) -> Row:
+    """Return the row of a conversation."""
+    if isinstance(conversation, Mapping):
+        return dict(conversation)
+    given = _plain(conversation)
+    if isinstance(given, str):
+        # A text is a sequence of characters, and says not where its response begins.
+        return {"messages": given}
+    return {RESPONSE_IDS: given} if _is_ids(given) else {"messages": given}
+
+
+def _alternatives(prompt: Any, responses: list[Any], also: Row) -> Candidates | DataError:
+    """Parse a prompt and several responses."""
+    if not responses or not any(map(_is_ids, (prompt, *responses))):
+        return _candidates({"prompt": prompt, "responses": responses, **also}, 1)
+    rows = [_candidates({"prompt_ids": prompt or None, RESPONSE_IDS: response}, 1) for response in responses]
+    fault = next((row for row in rows if isinstance(row, DataError)), None)
+    return fault or _together([row for row in rows if not isinstance(row, DataError)])
 
 
 def _candidates(row: Row, number: int) -> Candidates | DataError:
@@ -237,13 +304,6 @@ def _sure(found: Found | DataError) -> Found:
     if isinstance(found, DataError):
         raise found
     return found
-
-
-def _score(found: Scored | str, place: int, name: str) -> float | DataError:
-    """Return the score of a row's response at a place, or the error."""
-    reason = found if isinstance(found, str) else found.error
-    score = None if isinstance(found, str) else found.scores[place]
-    return DataError(f"{name} cannot be scored: {reason}", LONGER_HINT) if score is None else score
 
 
 def _without_faults(scores: Sequence[float | DataError], name: str) -> list[float | None]:

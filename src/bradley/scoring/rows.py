@@ -14,6 +14,7 @@ from ..data.formats.base import unreadable
 from ..data.formats.labelled import divided
 from ..data.formats.messages import normal
 from ..data.formats.pairs import no_prompt, template_args
+from ..data.formats.tokens import ids_message, token_ids
 from ..data.formats.transcripts import answer, asked
 from ..data.formats.turns import EXTRA, Turns, turns
 from ..data.rows import Row, RowPlace
@@ -23,13 +24,15 @@ from ..records import Candidates, Message, Rejected, Response, prompt_key
 from .scorer import Scored
 from .source import check_fields
 
-WANTED = "messages, or a prompt with response, responses or completions, or chosen and rejected"
+WANTED = "messages, or a prompt with response, responses or completions, or chosen and rejected, or response_ids"
 Keys = tuple[str, ...]
 ADDED = ("score", "scores", "tokens", "truncated", "error")
 ADDED_BEST = ("best", "score", "tokens", "truncated", "error")
 """Names of the fields that may be added to a row, and with `best_of`."""
 LISTS = ("responses", "completions")
 """Keys with a list of responses."""
+RESPONSE_IDS = "response_ids"
+"""Key with the token ids of a response."""
 
 
 class Parsed(NamedTuple):
@@ -165,6 +168,16 @@ def _single(prompt: Any, response: Any, row: Row, at: RowPlace) -> Parsed | str:
     return _parsed(prompt, [response], row, at)
 
 
+def _token_ids(row: Row, at: RowPlace) -> Parsed | str:
+    """Parse `prompt_ids`, or none, and a single response under `response_ids`."""
+    given = token_ids(row, RESPONSE_IDS, at)
+    if not given:
+        raise at.fault("an empty list in response_ids", "a list of token ids")
+    prompt = [] if row.get("prompt_ids") is None else token_ids(row, "prompt_ids", at)
+    before = (ids_message(prompt),) if prompt else ()
+    return Parsed(candidates_from(before, (Response((ids_message(given),)),), {}, at), [given])
+
+
 def _several(key: str, row: Row, at: RowPlace) -> Parsed | str:
     """Parse `prompt` and a list of responses under `key`; a response that cannot be read becomes a gap."""
     entries = rows.field(row, key, at, "a list of responses")
@@ -197,6 +210,8 @@ SHAPES: dict[Keys, Callable[[Row, RowPlace], Parsed | str]] = {
     ("prompt", "response"): partial(_one, "response"),
     ("prompt", "completion"): partial(_one, "completion"),
     ("messages",): _conversation,
+    ("prompt_ids", RESPONSE_IDS): _token_ids,
+    (RESPONSE_IDS,): _token_ids,
 }
 """Plain shapes of rows to score, by keys; the first match counts."""
 

@@ -4,9 +4,8 @@ A score depends on the conversation alone: each response is truncated separately
 for a micro-batch is split into several comparisons.
 """
 
-import logging
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,10 +22,8 @@ from ..model.folder.normalization import Normalization
 from ..model.folder.save_load import Loaded
 from ..records import Candidates, Comparison, ScoredComparison
 from .core import normalization_of, score_store
+from .kinds import Kinds
 
-log = logging.getLogger("bradley")
-NAMES = {"text": "plain text", "ids": "token ids", "messages": "messages"}
-"""Kinds of rows in words."""
 POLICIES = ("error", "skip", "truncate_prompt", "truncate_response")
 """Policies for conversations above the model's limits.
 
@@ -106,7 +103,7 @@ class Scorer:
         self.over_long = over_long or ("truncate_prompt" if trained == "drop" else trained)
         self.token_budget = token_budget
         self.settings = loaded.renderer.settings.model_copy(update={"over_long": self.over_long})
-        self._compared = False
+        self.kinds = Kinds(loaded)
         self._unit = normalization_of(loaded) if normalize else None
         self._most = token_budget or AT_ONCE * limit_for(loaded.model, 0).tokens
 
@@ -131,21 +128,29 @@ class Scorer:
         Raises:
             DataError: a row above the limits with `over_long = "error"`.
         """
-        self._compare_kinds(row for row in rows if not isinstance(row, str))
         reasons = [row if isinstance(row, str) else "" for row in rows]
         gaps: list[dict[int, Gap]] = [{} for _ in rows]
-        wanted = [(place, row) for place, row in enumerate(rows) if not isinstance(row, str)]
+        wanted: list[tuple[int, Candidates]] = []
+        for place, row in enumerate(rows):
+            if not isinstance(row, str):
+                fitted, refused = self.kinds.fitted(row)
+                gaps[place] = {k: Gap(0, reason) for k, reason in refused.items()}
+                wanted += [(place, fitted)] if fitted is not None else []
+                reasons[place] = "" if fitted is not None else refused[0]
         pieces: list[tuple[Candidates, Fitted]] = []
         owner: list[int] = []
         for (place, row), rendered in zip(wanted, self._rendered([row for _, row in wanted]), strict=True):
             if isinstance(rendered, str):
                 reasons[place] = rendered
                 continue
-            gaps[place] = self._gaps(row, rendered)
-            if len(gaps[place]) == len(rendered.ids):
-                reasons[place] = gaps[place][0].reason
+            found = self._gaps(row, rendered)
+            # Responses refused before are no part of the rendering.
+            kept = [k for k in range(len(rendered.ids) + len(gaps[place])) if k not in gaps[place]]
+            gaps[place] |= {kept[k]: gap for k, gap in found.items()}
+            if len(found) == len(rendered.ids):
+                reasons[place] = gaps[place][min(gaps[place])].reason
                 continue
-            cut = list(self._pieces(*without(row, rendered, gaps[place])))
+            cut = list(self._pieces(*without(row, rendered, found)))
             pieces += cut
             owner += [place] * len(cut)
         return Prepared(store_of(pieces) if pieces else None, owner, reasons, gaps)
@@ -181,7 +186,9 @@ class Scorer:
             CheckpointError: as `score`, or `normalize` for a model without reference set.
             DataError: a response that the scorer's policy gives no score.
         """
-        self._compare_kinds(comparisons)
+        for foreign in filter(self.kinds.is_foreign, comparisons):
+            # A comparison names the role of every turn, so the roles are taken at their word.
+            self.kinds.say(kind_of(foreign), "as given")
         unit = self._unit or (normalization_of(self.loaded) if normalize else None)
         refuses = self.over_long in ("error", "skip")
         renderer = copy(self.loaded.renderer)
@@ -203,18 +210,6 @@ class Scorer:
                 hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
                 raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
         return found
-
-    def _compare_kinds(self, rows: Iterable[Comparison]) -> None:
-        """Warn once of rows of another kind than the training rows, if no chat template makes both the same input."""
-        trained, raw = self.loaded.kind.split(" and "), self.loaded.renderer.template is None
-        if self._compared or not self.loaded.kind or not raw:
-            return
-        for kind in map(kind_of, rows):
-            if kind not in trained:
-                self._compared = True
-                given, wanted = NAMES[kind], " and ".join(NAMES.get(one, one) for one in trained)
-                log.warning("scored: %s, trained on: %s. Without a chat template these are two inputs", given, wanted)
-                return
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
         """Render rows as token ids; a row refused by the chat template becomes a reason."""
@@ -300,4 +295,4 @@ def _joined(parts: Sequence[ScoredComparison], gaps: Mapping[int, Gap]) -> Score
     total = sum(len(row.scores) for row in parts) + len(gaps)
     each = [(None, gaps[k].tokens, False) if k in gaps else next(found) for k in range(total)]
     scores, tokens, truncated = zip(*each, strict=True)
-    return Scored(scores, tokens, truncated, next((gap.reason for gap in gaps.values()), ""))
+    return Scored(scores, tokens, truncated, gaps[min(gaps)].reason if gaps else "")

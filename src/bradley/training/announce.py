@@ -20,6 +20,7 @@ from ..data.report import describe
 from ..data.truncate import describe_ledger
 from ..evaluate.worst import worst_judgments
 from ..model.build import Built
+from ..model.folder.warm_start import rendering_changes
 from ..model.reward import compute_name
 from ..model.trainable import count_weights
 from ..records import Comparison, Message, ScoredComparison
@@ -51,6 +52,8 @@ def announce(prepared: Prepared, console: Console) -> None:
         console.say(f"export       {UNPROVABLE}")
     for line in model_lines(prepared.built):
         console.say(line)
+    for line in rendering_changes(config.model.path, prepared.renderer, prepared.train.ledger.kind):
+        console.say(f"warm start   {line}")
     console.say(f"engine       {prepared.engine}")
     console.say(f"processes    {prepared.strategy.describe()}")
     for line in describe_objective(config.loss, prepared.train):
@@ -85,6 +88,7 @@ def model_lines(built: Built) -> Iterator[str]:
     model, counts = built.model, count_weights(built.model.network)
     size = sum(total for _, total in counts.values())
     yield f"model        {size / 1e6:.1f}M parameters on {model.device}, {compute_name(model)}; head {built.head}"
+    yield from (f"base         {note}" for note in built.notes)
     kinds = ", ".join(f"{kind} {trained:,} of {total:,}" for kind, (trained, total) in sorted(counts.items()))
     trained = sum(trained for trained, _ in counts.values())
     yield f"trained      {trained:,} of {size:,} parameters ({trained / size:.2%}): {kinds}"

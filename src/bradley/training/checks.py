@@ -23,8 +23,8 @@ from .distributed.process_group import ProcessGroup
 LAST = "last"
 """Value of `train.select_by` that needs no validation set."""
 UNPROVABLE = (
-    "no model of these data can be exported: every row looked at has tools, template arguments, tool calls or "
-    "reasoning, or is above a limit, so no plain conversation could prove the export"
+    "no model of these data can be exported: every row looked at is above a limit or spells special tokens, so no "
+    "conversation could prove the export"
 )
 """Reason for which a run ends without a parity sample."""
 ON_PURPOSE = {
@@ -119,7 +119,9 @@ def provable(config: Config, splits: Splits, renderer: Renderer) -> bool:
 def check_push(config: Config, splits: Splits, renderer: Renderer) -> None:
     """Raise `UserError` for a model that is to be pushed to the Hub, and could not be exported."""
     if config.hub.push and not provable(config, splits, renderer):
-        raise UserError(f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or add plain rows")
+        raise UserError(
+            f"hub.push = {config.hub.push}, and {UNPROVABLE}", "leave hub.push out, or raise render.max_tokens"
+        )
 
 
 def check_readback(config: Config, splits: Splits, model: ScoreModel, renderer: Renderer, group: ProcessGroup) -> None:

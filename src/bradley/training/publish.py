@@ -78,7 +78,7 @@ def _agreement(loaded: Loaded, sample: Sample, same_device: bool) -> Iterator[Ch
 
     Scores are computed in float32: devices and engines differ least in float32.
     """
-    ids = [parity.conversation_ids(row["messages"], loaded.renderer) for row in sample.rows]
+    ids = [parity.row_ids(row, loaded.renderer) for row in sample.rows]
     yield compare_ids("the token ids of so many conversations", ids, sample.rows)
     with parity.in_float32(loaded.model):
         yield sample.check("its scores", parity.score_ids(loaded.model, sample.ids), FLOAT32, same_device=same_device)

@@ -5,7 +5,7 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -15,9 +15,9 @@ from .. import errors
 from ..common import signals
 from ..common.json_files import check_shape, parse_json
 from ..common.processes import child_command, child_environment, safe_python
-from ..common.signatures import say_once
+from ..common.signatures import CARD, is_foreign, refuse_assumed, say_once
 from ..common.text import one_line, visible
-from ..errors import BradleyError, CheckpointError
+from ..errors import BradleyError, CheckpointError, UserError
 from ..model.folder.card import read_card
 from ..model.folder.checks import check_base, check_files
 from ..model.folder.tolerance import Check as Check
@@ -28,6 +28,8 @@ KEPT_BYTES = 2**16
 MOST_BYTES = 2**20
 """Largest answer of the fresh process, in bytes."""
 MODULE = "bradley.verify.rescore"
+ASSUMED = ("template", "pooling", "pad")
+"""Names of what may be said about a model of another trainer, in the order of `verify`."""
 
 
 class Row(TypedDict):
@@ -49,7 +51,13 @@ class Answer(TypedDict):
 
 
 def verify(
-    folder: Path, against: str = "", *, trust_remote_code: bool = False, base: str = "", accept_edits: bool = False
+    folder: Path,
+    against: str = "",
+    *,
+    trust_remote_code: bool = False,
+    base: str = "",
+    accept_edits: bool = False,
+    assumed: Sequence[str] = ("", "", ""),
 ) -> list[Check]:
     """Score the parity sample of a model folder again, in a fresh process or through a server.
 
@@ -63,6 +71,8 @@ def verify(
         trust_remote_code: run the model code in the folder.
         base: folder or Hub name of an adapter's base model, if the base model has moved since the run.
         accept_edits: check a folder with files edited since saving, and log their names.
+        assumed: template, pooling and pad token of a model of another trainer. Such a model is held to plain
+            transformers on conversations of ours, because no card holds scores of its training.
 
     Returns:
         A check for each way of running the model.
@@ -73,11 +83,20 @@ def verify(
         UserError: `against` is no URL of a known kind, or no server answers.
     """
     folder = Path(folder)
+    named = dict(zip(ASSUMED, assumed, strict=True))
+    if is_foreign(folder):
+        if against or base:
+            given = "--against" if against else "base"
+            raise UserError(
+                f"{given} is given, and {folder} has no {CARD} with scores to compare", f"leave {given} out"
+            )
+        return _in_fresh_process(folder, trust_remote_code, base, accept_edits, named)
+    refuse_assumed(folder, named)
     card = read_card(folder, accept_edits=accept_edits)
     check_base(folder, card, base)
     if not card.get("parity", {}).get("rows"):
         raise CheckpointError(
-            f"{folder} has no parity sample: it is older than these, or no row of its data can be told without tools",
+            f"{folder} has no parity sample: it is older than these, or every row of its data was above a limit",
             "train or export it again with this bradley",
         )
     if against:
@@ -90,7 +109,9 @@ def verify(
     return _in_fresh_process(folder, trust_remote_code, base, accept_edits)
 
 
-def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str, accept_edits: bool) -> list[Check]:
+def _in_fresh_process(
+    folder: Path, trust_remote_code: bool, base: str, accept_edits: bool, assumed: Mapping[str, str] | None = None
+) -> list[Check]:
     """Run `bradley.verify.rescore` in a new process and return the checks.
 
     A new process knows only the saved files: nothing in the memory of the training process can hide a fault. The
@@ -103,6 +124,7 @@ def _in_fresh_process(folder: Path, trust_remote_code: bool, base: str, accept_e
     """
     options = [*(["--trust-remote-code"] if trust_remote_code else []), *([f"--base={base}"] if base else [])]
     options += ["--accept-edits"] if accept_edits else []
+    options += [f"--{name}={value}" for name, value in (assumed or {}).items() if value]
     code, data, said = _answer_of(options, folder)
     if code:
         last = (said.strip().splitlines() or ["no message"])[-1]

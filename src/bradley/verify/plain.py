@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,6 @@ from ..model.folder.parity import written_ids
 from ..model.network import load_config
 from ..model.weight_files import ADAPTER_CONFIG
 from ..records import Message
-
-Turns = Sequence[dict[str, str]]
 
 
 class Folder(NamedTuple):
@@ -54,24 +52,25 @@ def plain_tokenizer(folder: Folder) -> Any:
         return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=folder.trust)
 
 
-def plain_text(tokenizer: Any, card: dict[str, Any], messages: Turns) -> str:
-    """Render a conversation by the tokenizer's own chat template, with the arguments named in the card."""
-    if card["template"] == "raw":
-        turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-        return transcript(turns[:-1], turns[-1:])
+def plain_text(tokenizer: Any, card: dict[str, Any], row: Mapping[str, Any]) -> str:
+    """Render a conversation of a sample by the tokenizer's own chat template, with the arguments of row and card."""
     # Training puts the card's system prompt before every conversation without a system turn.
-    render = card["render"]
+    render, messages = card["render"], row["messages"]
     system = [{"role": "system", "content": render["system_prompt"]}]
     opened = [*(system if render["system_prompt"] and messages[0]["role"] != "system" else []), *messages]
-    return str(tokenizer.apply_chat_template(opened, tokenize=False, **render.get("template_kwargs", {})))
+    if card["template"] == "raw":
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in opened)
+        return transcript(turns[:-1], turns[-1:])
+    args = {**render.get("template_kwargs", {}), **row.get("args", {})}
+    return str(tokenizer.apply_chat_template(opened, tokenize=False, **args))
 
 
-def plain_ids(tokenizer: Any, card: dict[str, Any], messages: Turns) -> list[int]:
+def plain_ids(tokenizer: Any, card: dict[str, Any], row: Mapping[str, Any]) -> list[int]:
     """Token ids of a conversation by the tokenizer alone, with the card's rule about the end token."""
-    if messages[0]["role"] == "ids":
-        return written_ids(messages)
+    if row["messages"][0]["role"] == "ids":
+        return written_ids(row["messages"])
     rule = card["tokenization"]
-    text = plain_text(tokenizer, card, messages)
+    text = plain_text(tokenizer, card, row)
     ids = list(tokenizer(text, add_special_tokens=rule["add_special_tokens"])["input_ids"])
     return ids if rule["append_eos"] in (None, *ids[-1:]) else [*ids, rule["append_eos"]]
 

@@ -46,7 +46,7 @@ def tell_double_tokens(loaded: Loaded, plain: Any, rows: Sequence[dict[str, Any]
     tokenizer to add the first token.
     """
     rendered = [row for row in rows if plain.chat_template and row["messages"][0]["role"] not in ("ids", "text")]
-    texts = [plain.apply_chat_template(row["messages"], tokenize=False) for row in rendered]
+    texts = [plain.apply_chat_template(row["messages"], tokenize=False, **row.get("args", {})) for row in rendered]
     twice = [list(plain(text)["input_ids"]) for text in texts]
     once = [_bare(plain, text) for text in texts]
     if twice == once:

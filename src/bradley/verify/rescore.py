@@ -10,14 +10,17 @@ from typing import Any
 
 import torch
 
-from ..common.signatures import said
-from ..errors import BradleyError
+from ..common.signatures import is_foreign, said
+from ..errors import BradleyError, UserError
 from ..model.build import computes_bfloat16
 from ..model.choose_engine import choose_engine
-from ..model.folder.card import read_card
-from ..model.folder.parity import conversation_ids, score_ids
-from ..model.folder.save_load import DTYPES, Loaded, load_model
+from ..model.folder.card import FLOAT32, read_card
+from ..model.folder.other_trainers import ForeignRenderer
+from ..model.folder.parity import row_ids, score_ids
+from ..model.folder.save_load import DTYPES, Assumed, Loaded, load_model
 from ..model.folder.tolerance import Check, Sample, compare_ids
+from ..model.weight_files import ADAPTER_CONFIG
+from .other_trainers import foreign_ids, foreign_network, foreign_rows, foreign_tokenizer
 from .plain import Folder, depth, needs_positions, plain_ids, plain_network, plain_scores, plain_tokenizer
 from .probe import tell_double_tokens, tokenizer_checks
 
@@ -47,17 +50,43 @@ def rescore(path: Path, trust: bool = False, base: str = "", *, accept_edits: bo
     # Encoders score the first token, and padding on the left would replace that token.
     sides = ("right", "left") if loaded.model.causal else ("right",)
     del loaded  # one model at a time in memory
-    found = [plain_ids(tokenizer, folder.card, row["messages"]) for row in sample.rows]
+    found = [plain_ids(tokenizer, folder.card, row) for row in sample.rows]
     yield compare_ids("token ids, transformers", found, sample.rows)
     for dtype, kind in DTYPES.items():
         network = plain_network(folder, tokenizer, kind).to(device)
         yield from _theirs(network, tokenizer, sample, dtype, sides)
 
 
+def rescore_foreign(path: Path, trust: bool, assumed: Assumed) -> Iterator[Check]:
+    """Run every check of a model of another trainer: bradley against plain transformers in float32, one row at a time.
+
+    Raises:
+        UserError: an adapter, which plain transformers loads only with its base model.
+    """
+    if (path / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{path} holds an adapter of another trainer", "fold the adapter into its base model first")
+    loaded = load_model(path, "cpu", trust_remote_code=trust, assumed=assumed)
+    renderer = loaded.renderer
+    assert isinstance(renderer, ForeignRenderer)
+    tokenizer = foreign_tokenizer(path, trust, renderer)
+    rows = list(foreign_rows(loaded))
+    network = foreign_network(path, trust, renderer, torch.float32)
+    scores = plain_scores(network, tokenizer, [row["ids"] for row in rows], 1, "right")
+    known = [{**row, "score": score} for row, score in zip(rows, scores, strict=True)]
+    layers = network.config.get_text_config().num_hidden_layers
+    sample = Sample({"parity": {"compute": FLOAT32, "rows": known}}, layers)
+    yield from _ours(loaded, sample)
+    found = [foreign_ids(tokenizer, renderer, row["messages"])[: len(row["ids"])] for row in rows]
+    yield compare_ids("token ids, transformers", found, known)
+    for dtype, kind in DTYPES.items():
+        network = foreign_network(path, trust, renderer, kind)
+        yield from _theirs(network, tokenizer, sample, dtype, ("right", "left") if loaded.model.causal else ("right",))
+
+
 def _ours(loaded: Loaded, sample: Sample) -> Iterator[Check]:
     """Checks of token ids and scores by bradley: every dtype, both engines, both batch sizes."""
     model, renderer = loaded.model, loaded.renderer
-    found = [conversation_ids(row["messages"], renderer) for row in sample.rows]
+    found = [row_ids(row, renderer) for row in sample.rows]
     yield compare_ids("token ids, bradley", found, sample.rows)
     for dtype, kind in DTYPES.items():
         model.compute = kind
@@ -89,10 +118,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--base", default="")
     parser.add_argument("--trust-remote-code", action="store_true")
     parser.add_argument("--accept-edits", action="store_true")
+    for name in Assumed._fields:
+        parser.add_argument(f"--{name}", default="")
     parser.add_argument("--answer", type=int, default=sys.stdout.fileno(), metavar="FILE_DESCRIPTOR")
     given = parser.parse_args(arguments)
     try:
-        checks = list(rescore(given.folder, given.trust_remote_code, given.base, accept_edits=given.accept_edits))
+        if is_foreign(given.folder):
+            assumed = Assumed(given.template, given.pooling, given.pad)
+            checks = list(rescore_foreign(given.folder, given.trust_remote_code, assumed))
+        else:
+            checks = list(rescore(given.folder, given.trust_remote_code, given.base, accept_edits=given.accept_edits))
         answer: dict[str, Any] = {"checks": [check._asdict() for check in checks]}
     except BradleyError as error:
         answer = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}

@@ -112,8 +112,10 @@ def check_server(folder: Folder, url: str) -> list[Check]:
     cut = [question._replace(text=stopped(question.text, special)) for question in questions]
     if cut != questions and _path(url).endswith(TEXTS):
         checks.append(compare(f"{url}, as a policy stops", ask(url, cut), wanted, BFLOAT16, layers))
-    # The template of a run folder has no settings inside, and a row of plain text or token ids has no roles.
-    turns = [row["messages"] for row in rows if row["messages"][0]["role"] not in ("ids", "text")]
+    # The template of a run folder has no settings inside, and a row of plain text or token ids has no roles. A row with
+    # arguments of the template needs these in the request, where servers differ.
+    plain = [row for row in rows if row["messages"][0]["role"] not in ("ids", "text") and not row.get("args")]
+    turns = [row["messages"] for row in plain]
     if "export" in folder.card and len(turns) == len(rows) and _path(url).endswith(MESSAGES):
         said = [score for each in turns for score in _asked(url, _conversation(url, each), MESSAGES, 1)]
         checks.append(compare(f"{url}, as messages", said, wanted, BFLOAT16, layers))
@@ -136,7 +138,7 @@ def _text(tokenizer: Any, card: dict[str, Any], row: dict[str, Any]) -> str:
     # Decoding can lose blanks or special tokens, so each candidate text is tokenised again and compared.
     texts = [tokenizer.decode(row["ids"])]
     if row["messages"][0]["role"] != "ids":
-        texts.append(plain_text(tokenizer, card, row["messages"]))
+        texts.append(plain_text(tokenizer, card, row))
     return next((t for t in texts if list(tokenizer(t, add_special_tokens=False)["input_ids"]) == row["ids"]), "")
 
 

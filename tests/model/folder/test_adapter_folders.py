@@ -123,7 +123,7 @@ def test_a_whole_model_takes_no_base_and_an_adapter_is_no_base(saved, tmp_path):
     with pytest.raises(CheckpointError, match="holds a whole model"):
         load_model(whole, base="x")
     with pytest.raises(CheckpointError, match="holds an adapter and no model of its own") as caught:
-        adapted(saved)
+        adapted(saved, kind="none")
     assert "bradley export" in caught.value.hint
 
 

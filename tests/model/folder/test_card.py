@@ -18,10 +18,11 @@ from bradley.errors import CheckpointError
 from bradley.model.engine.batch import collate
 from bradley.model.folder.card import hash_files, read_card, write_card
 from bradley.model.folder.normalization import Normalization
-from bradley.model.folder.parity import SIZE, draw, measure, score_ids
+from bradley.model.folder.parity import SIZE, conversation_ids, draw, measure, score_ids
 from bradley.model.folder.save_load import add_normalization, load_model, save_model
 from bradley.records import Comparison, Judgment, Message, Response
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
+from tests.scoring.trained import CHAT
 
 pytestmark = pytest.mark.transformers
 
@@ -71,12 +72,32 @@ def test_the_sample_depends_on_the_seed_alone_and_never_holds_a_row_twice():
     assert len(draw([*ROWS[:1], *ROWS[:1]], renderer_for(), 0)) == 2
 
 
+def test_rows_with_tools_calls_or_reasoning_are_the_sample_where_there_are_no_others():
+    """With everything that the template reads, so that bradley and a plain tokenizer give the ids of training."""
+    tokenizer = tokenizer_for(ROWS)
+    tokenizer.chat_template = CHAT
+    renderer = Renderer(tokenizer, Render(max_tokens=200), causal=True)
+    call = {"type": "function", "function": {"name": "f", "arguments": {"n": 1}}}
+    thought = Message("assistant", "", json.dumps({"reasoning": "hm", "tool_calls": [call]}))
+    asked = dataclasses.replace(row([], "a", "b"), prompt=(Message("user", "q"), thought, Message("tool", "4")))
+    told = row([("user", "q")], "a", "b", template_args={"tools": [{"name": "f"}], "terse": True})
+    sample = draw([told, asked], renderer, 0)
+    assert len(sample) == 4 and [bool(one.args) for one in sample].count(True) == 2
+    for one in sample:
+        assert conversation_ids(one.messages, renderer, one.args) == one.ids
+        plain = tokenizer.apply_chat_template(one.messages, return_dict=True, **one.args)["input_ids"]
+        assert plain == one.ids and ("hm" in tokenizer.decode(plain)) == (not one.args)
+
+
 def test_rows_that_a_plain_tokenizer_reads_otherwise_are_left_out():
     tool = row([("user", "q")], "a", "b", template_args={"tools": [{"name": "f"}]})
     forged = row([("user", "q <|end|> <|assistant|> x")], "a", "b")
     extra = dataclasses.replace(row([], "a", "b"), prompt=(Message("user", "q", '{"thinking": "hm"}'),))
     long = row([("user", "the " * 300)], "a", "b")
-    assert draw([tool, forged, extra, long], renderer_for(), 0) == []
+    assert draw([forged, long], renderer_for(), 0) == []
+    assert draw([tool, forged, extra, long, row([("user", "q")], "c", "d")], renderer_for(), 0) == (
+        draw([row([("user", "q")], "c", "d")], renderer_for(), 0)
+    )
     assert draw([row([("user", "the " * 30)], "a", "b")], renderer_for(max_prompt_tokens=10), 0) == []
     assert len(draw([row([("user", "q")], "a", "b")], renderer_for(), 0)) == 2
 

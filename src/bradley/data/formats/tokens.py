@@ -25,22 +25,22 @@ def convert_ids(row: Row, at: RowPlace) -> Comparison | Rejected:
         DataError: ids that are no whole numbers from 0 on, or prompt ids at the beginning of a single side.
     """
     better, worse = next((names for names in NAMES if names[0] in row), NAMES[0])
-    chosen, rejected = _ids(row, better, at), _ids(row, worse, at)
+    chosen, rejected = token_ids(row, better, at), token_ids(row, worse, at)
     # The score is read at a response's last token, so the split never takes the last id of a side.
     if row.get("prompt_ids") is None:
         at.notes["inferred_prompts"] += 1
         cut = shared(chosen[:-1], rejected[:-1])
         prompt, chosen, rejected = chosen[:cut], chosen[cut:], rejected[cut:]
     else:
-        prompt = _ids(row, "prompt_ids", at)
+        prompt = token_ids(row, "prompt_ids", at)
         chosen, rejected = _after(prompt, chosen, rejected, at)
     if not chosen or not rejected:
         return Rejected(at.row, "no_tokens", f"{better if not chosen else worse} holds nothing besides the prompt")
-    sides = (Response((_message(chosen),)), Response((_message(rejected),)))
-    return pair(row, (_message(prompt),) if prompt else (), sides, at)
+    sides = (Response((ids_message(chosen),)), Response((ids_message(rejected),)))
+    return pair(row, (ids_message(prompt),) if prompt else (), sides, at)
 
 
-def _ids(row: Row, key: str, at: RowPlace) -> list[int]:
+def token_ids(row: Row, key: str, at: RowPlace) -> list[int]:
     """Return the token ids under `key`; raise `DataError` for anything but whole numbers from 0 on."""
     ids = rows.field(row, key, at, "a list of token ids")
     if not isinstance(ids, list):
@@ -61,7 +61,8 @@ def _after(prompt: list[int], chosen: list[int], rejected: list[int], at: RowPla
     return (chosen[start:], rejected[start:]) if repeats[0] else (chosen, rejected)
 
 
-def _message(ids: list[int]) -> Message:
+def ids_message(ids: list[int]) -> Message:
+    """Return a message of token ids."""
     # As decimal text, ids pass through hashes, filters and the table like the words of any message.
     return Message("ids", " ".join(map(str, ids)))
 

@@ -39,6 +39,7 @@ class SampleRow(TypedDict):
     ids: list[int]
     score: float
     float32: NotRequired[float]
+    args: NotRequired[dict[str, Any]]
 
 
 class Parity(TypedDict):

@@ -63,7 +63,7 @@ def check_files(folder: Path, card: dict[str, Any], accept_edits: bool = False) 
             raise CheckpointError(f"{folder} lacks the weight file {name}", COPY)
     for path in sorted(folder.glob("*.safetensors")):
         _check_readable(path)
-    _check_labels(folder)
+    check_labels(folder)
 
 
 def check_base(folder: Path, card: dict[str, Any], base: str) -> None:
@@ -81,7 +81,8 @@ def _check_readable(path: Path) -> None:
         pass
 
 
-def _check_labels(folder: Path) -> None:
+def check_labels(folder: Path) -> None:
+    """Raise `CheckpointError` for a `config.json` of several labels."""
     path = folder / "config.json"
     if not path.is_file():  # an adapter has the config of its base; other folders are refused by the loader
         return

@@ -4,7 +4,9 @@ Any copy of the model, in any library or server, can be held to the scores of tr
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 
 from ...common.seeds import generator
+from ...data.chat_template import turn
 from ...data.render import Rendered, Renderer
 from ...data.truncate import excess_tokens
 from ...losses import Targets
@@ -32,24 +35,38 @@ class Conversation(NamedTuple):
     """A prompt with a response.
 
     Attributes:
-        messages: turns for a chat template, the response last. The role is `text` for plain text under `raw`, and `ids`
-            for token ids.
+        messages: turns for a chat template, the response last, with calls and reasoning as the template reads these.
+            The role is `text` for plain text under `raw`, and `ids` for token ids.
         ids: token ids, as read in training.
+        args: arguments of the chat template, `tools` among them.
     """
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     ids: list[int]
+    args: Mapping[str, Any] = MappingProxyType({})
+
+    def to_row(self) -> dict[str, Any]:
+        """Return plain values for a card."""
+        row: dict[str, Any] = {"messages": self.messages, "ids": self.ids}
+        return {**row, "args": dict(self.args)} if self.args else row
 
 
 def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> list[Conversation]:
     """Draw about `SIZE` different conversations: mostly short, a long conversation, and several turns if possible.
 
-    Conversations rendered differently by a plain tokenizer are left out: tools, template arguments, and special tokens
-    written out in a message. Conversations cut by a limit are left out too. The sample may be empty.
+    Conversations rendered differently by a plain tokenizer are left out: special tokens written out in a message.
+    Conversations cut by a limit are left out too. Conversations with tools, template arguments, calls or reasoning are
+    taken where there are no others. The sample may be empty.
     """
     # Few candidates: every candidate is rendered, and the data may have millions of rows.
     places = generator(seed, "parity").choice(len(comparisons), min(CANDIDATES, len(comparisons)), replace=False)
-    rows = [row for row in (comparisons[place] for place in sorted(places.tolist())) if _is_plain(row)]
+    rows = [comparisons[place] for place in sorted(places.tolist())]
+    found = _drawn([row for row in rows if _is_plain(row)], renderer)
+    return _choose(found or _drawn([row for row in rows if not _is_plain(row)], renderer))
+
+
+def _drawn(rows: Sequence[Comparison], renderer: Renderer) -> list[Conversation]:
+    """Render rows, and return the conversations fit for the sample, the shortest first."""
     # A row of training without a rendering was left out by `render.refused = "drop"`.
     outcomes = renderer.outcomes(rows)
     found = [
@@ -58,7 +75,7 @@ def draw(comparisons: Sequence[Comparison], renderer: Renderer, seed: int) -> li
         if outcome.rendered is not None
         for conversation in _conversations(row, outcome.rendered, renderer)
     ]
-    return _choose(sorted(found, key=lambda conversation: len(conversation.ids)))
+    return sorted(found, key=lambda conversation: len(conversation.ids))
 
 
 def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]:
@@ -74,7 +91,7 @@ def measure(model: ScoreModel, sample: Sequence[Conversation]) -> dict[str, Any]
     figures = zip(sample, scores, exact, strict=True)
     return {
         "compute": compute_name(model),
-        "rows": [{**each._asdict(), "score": score, FLOAT32: plain} for each, score, plain in figures],
+        "rows": [{**each.to_row(), "score": score, FLOAT32: plain} for each, score, plain in figures],
     }
 
 
@@ -167,15 +184,28 @@ def batch_of(rows: Sequence[Sequence[int]]) -> Batch:
     )
 
 
-def conversation_ids(messages: Sequence[dict[str, str]], renderer: Renderer) -> list[int]:
+def conversation_ids(
+    messages: Sequence[Mapping[str, Any]], renderer: Renderer, args: Mapping[str, Any] | None = None
+) -> list[int]:
     """Return the token ids of a sample conversation, as read in training."""
     if messages[0]["role"] == "ids":
         return written_ids(messages)
-    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-    return renderer.ids([renderer.text(turns[:-1], turns[-1:])])[0]
+    turns = tuple(Message(turn["role"], turn["content"], _extra(turn)) for turn in messages)
+    return renderer.ids([renderer.text(turns[:-1], turns[-1:], args)])[0]
 
 
-def written_ids(messages: Sequence[dict[str, str]]) -> list[int]:
+def row_ids(row: Mapping[str, Any], renderer: Renderer) -> list[int]:
+    """Return the token ids of a row of a card's sample, as read in training."""
+    return conversation_ids(row["messages"], renderer, row.get("args"))
+
+
+def _extra(turn: Mapping[str, Any]) -> str:
+    """Return the further keys of a turn as JSON, as in `Message.extra`."""
+    more = {key: turn[key] for key in sorted(turn) if key not in ("role", "content")}
+    return json.dumps(more, ensure_ascii=False) if more else ""
+
+
+def written_ids(messages: Sequence[Mapping[str, Any]]) -> list[int]:
     """Return the token ids written out as numbers in turns of the role `ids`."""
     return [int(word) for turn in messages for word in turn["content"].split()]
 
@@ -192,13 +222,19 @@ def _conversations(row: Comparison, rendered: Rendered, renderer: Renderer) -> I
     prompt = [_turn(message, "user", renderer) for message in row.prompt]
     for response, ids, prompt_tokens in zip(row.responses, rendered.ids, rendered.prompt_tokens, strict=True):
         if ids and excess_tokens(len(ids), prompt_tokens, limits) <= 0:
-            yield Conversation([*prompt, *(_turn(m, "assistant", renderer) for m in response.messages)], ids)
+            messages = [*prompt, *(_turn(message, "assistant", renderer) for message in response.messages)]
+            # A template may write a whole turn out, key by key: only turns that are read back alike prove anything.
+            told = row.template_args or any(len(each) > 2 for each in messages)
+            if told and conversation_ids(messages, renderer, row.template_args) != ids:
+                continue
+            yield Conversation(messages, ids, row.template_args)
 
 
-def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, str]:
-    """Return a turn as JSON; plain text gets the role given by the chat template."""
+def _turn(message: Message, plain_role: str, renderer: Renderer) -> dict[str, Any]:
+    """Return a turn as the chat template gets the turn; plain text gets the role given by the chat template."""
     named = message.role != "text" or renderer.template is None
-    return {"role": message.role if named else plain_role, "content": message.content}
+    extra = json.loads(message.extra) if message.extra else {}
+    return turn(message.role if named else plain_role, message.content, extra)
 
 
 def _choose(by_length: Sequence[Conversation]) -> list[Conversation]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...common.files import replace_folder
 from ...common.model_files import check_name
 from ...common.ownership import real_path
+from ...common.signatures import is_foreign, refuse_assumed
 from ...common.text import one_line
 from ...config import Render
 from ...config.model import EngineName
@@ -29,6 +30,8 @@ from .card import BFLOAT16, FLOAT32, FORMAT, MODEL_MARK, hash_files, read_card, 
 from .card import CARD as CARD
 from .checks import check_files, check_vocabulary, check_weights
 from .normalization import Normalization
+from .other_trainers import Assumed as Assumed
+from .other_trainers import load_foreign
 from .parity import Conversation, measure
 from .readback import check_written
 from .weights import load_saved, save_network, tensors_to_save
@@ -67,6 +70,7 @@ def load_model(
     engine: EngineName = "auto",
     base: str = "",
     accept_edits: bool = False,
+    assumed: Assumed = Assumed(),  # noqa: B008 - immutable
 ) -> Loaded:
     """Load a model folder as trained: the same token ids, dtype and pooled token.
 
@@ -85,6 +89,7 @@ def load_model(
         engine: as the setting `model.engine`.
         base: place of an adapter's base model, if moved since training.
         accept_edits: load a folder with files edited since saving, and log a line naming the files.
+        assumed: template, pooling and pad token of a model of another trainer, without a card.
 
     Returns:
         Model in evaluation mode, giving float32 scores [R] of R responses, with its renderer and the unit of its
@@ -99,6 +104,11 @@ def load_model(
             infinite.
     """
     path = folder = Path(folder)
+    if is_foreign(path):
+        foreign = load_foreign(path, assumed, torch.device(device), remote_code=trust_remote_code)
+        choose_engine(foreign.model, engine, foreign.renderer.settings.max_tokens)
+        return Loaded(foreign.model, foreign.renderer)
+    refuse_assumed(path, assumed._asdict())
     # Cheap checks before slow loading; no weight is read until names, kinds and sizes of files are known to be safe.
     card = read_card(path, accept_edits=accept_edits)
     check_files(path, card, accept_edits)

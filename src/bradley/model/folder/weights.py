@@ -14,9 +14,9 @@ from ...config import Model
 from ...data.tokenizer import locate
 from ...errors import CheckpointError, UserError
 from ..adapters import NAME, PREFIX, Adapted, adapter_state, find_base, import_peft, inject, is_adapted
-from ..build import check_quantize, quantized_on
 from ..finite import check_finite
 from ..network import build_shell, load_network, reproducible_init
+from ..quantize import check_quantize, quantized_on
 from ..reward import is_head_weight
 from ..weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, weights_hash
 from .checks import check_base, check_base_folder
@@ -79,7 +79,7 @@ def load_shapes(folder: Path, card: dict[str, Any], *, remote_code: bool = False
     with torch.device("meta"):
         network = build_shell(Model(path=path, revision=revision, trust_remote_code=remote_code))
         if adapted is not None:
-            config = _read_config(folder)
+            config = read_adapter_config(folder)
             _fit(network, adapter, folder)
             inject(network, config, adapted._replace(modules=tuple(sorted(config.modules_to_save or ()))))
     return {name: tensor.shape for name, tensor in tensors_to_save(network).items()}
@@ -124,7 +124,8 @@ def load_saved(
         return _load_adapter(folder, adapter, base, remote_code, device, compute), []
     check_base(folder, card, base)
     # `exact`: a saved reward model has no weights without a place, unlike a base for training.
-    return load_network(str(real_path(folder)), dropout=False, remote_code=remote_code, exact=True)
+    loaded = load_network(str(real_path(folder)), dropout=False, remote_code=remote_code, exact=True)
+    return loaded.network, loaded.missing
 
 
 def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_code: bool = False) -> dict[str, Tensor]:
@@ -140,7 +141,7 @@ def read_tensors(network: Any, folder: Path, card: dict[str, Any], *, remote_cod
     if (adapter is None) == is_adapted(network):
         raise CheckpointError(f"{folder} holds {'no' if adapter is None else 'an'} adapter, unlike the run", COPY_AGAIN)
     if adapter is not None:
-        state = _read_weights(folder)
+        state = read_adapter_weights(folder)
         _check_adapter(network, state, folder, adapter["base"])
         return state
     saved, missing = load_saved(folder, card, remote_code=remote_code)
@@ -209,7 +210,7 @@ def _load_adapter(
     folder: Path, known: Any, base: str, remote_code: bool, device: torch.device, compute: torch.dtype
 ) -> Any:
     # Both before the base model, because loading the base takes longer than finding a fault here.
-    state, config = _read_weights(folder), _read_config(folder)
+    state, config = read_adapter_weights(folder), read_adapter_config(folder)
     adapted = _adapted(folder, known)._replace(modules=tuple(sorted(config.modules_to_save or ())))
     quantized = _quantized(folder, adapted.quantize, device, compute)
     network = _load_base(folder, adapted, base, remote_code, quantized)
@@ -245,7 +246,8 @@ def _adapted(folder: Path, known: Any) -> Adapted:
         ) from error
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_adapter_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of an adapter's file; raise `CheckpointError` for an unreadable file or for no numbers."""
     from safetensors.torch import load_file
 
     with library_errors(f"{folder / ADAPTER_WEIGHTS} cannot be read", COPY_AGAIN):
@@ -254,7 +256,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def _read_config(folder: Path) -> Any:
+def read_adapter_config(folder: Path) -> Any:
     """Read PEFT's config of an adapter."""
     peft = import_peft()
     with library_errors(f"{folder / ADAPTER_CONFIG} is broken", COPY_AGAIN):
@@ -271,7 +273,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
     revision = adapted.revision if path == adapted.base else ""
     try:
         check_base_folder(Path(locate(path, revision=revision)))
-        network, _ = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
+        loaded = load_network(path, dropout=False, remote_code=remote_code, revision=revision, quantized=quantized)
         found = weights_hash(path, revision)
     except (CheckpointError, UserError) as error:
         raise CheckpointError(
@@ -281,7 +283,7 @@ def _load_base(folder: Path, adapted: Adapted, base: str, remote_code: bool, qua
     # Another base of equal shapes would load without an error and give other scores.
     if found != adapted.base_sha256:
         raise _other_base(folder, path, f"its weights have the hash {found[:12]}, wanted {adapted.base_sha256[:12]}")
-    return network
+    return loaded.network
 
 
 def _other_base(folder: Path, base: str, why: str) -> CheckpointError:
