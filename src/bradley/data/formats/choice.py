@@ -18,7 +18,7 @@ from .ratings import listed
 from .scores import beside_names, per_side
 from .suspects import find_suspects
 from .ties import tie_columns, with_ties
-from .turned import AS_COLUMNS, check_turned
+from .turned import AS_COLUMNS, check_counted, check_turned
 from .words import LABEL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
@@ -79,6 +79,7 @@ def choose_label(
         first, *rest = order
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
+        check_counted(layout, used | set(label.paths))
         return label, [label for label in rest if label not in same]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
@@ -94,6 +95,8 @@ def choose_label(
             if label.kind == "choice":
                 _check_placed(layout, label, given.answers, used)
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
+            else:
+                check_counted(layout, used | set(label.paths))
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
