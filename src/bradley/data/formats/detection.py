@@ -108,6 +108,12 @@ def _by_hand(
     check_prompt(layout, prompt, given.answers.paths)
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
+    if label is not None and "probability" in columns:
+        raise Refused(
+            f"{label.name} may be the label, and {columns['probability']} is named as the probability",
+            f"if {columns['chosen']} is preferred with this probability: {option('ignore', *map(named, label.paths))}; "
+            f"or use {FUNCTION}",
+        )
     if label is not None and (given.answers.marks or not _polar(given)):
         watch = _as_labelled(layout, given, label, taken(prompt, given))
         return _read_by(layout, prompt, given, label, others), watch, None

@@ -9,7 +9,16 @@ from ..rows import Row, quoted
 from .labels import DETAILS, Answers, Label, Unknown, Verdict
 from .layout import Family, Layout, Path, at_path, covered, named, words
 from .names import ASPECTS, NEUTRAL, VERBS, speaks_against, strange
-from .ratings import CLOSE, is_missing, is_one_hot, kind_of_numbers, missing_marks, number_of, numbered
+from .ratings import (
+    CLOSE,
+    counts_for_answers,
+    is_missing,
+    is_one_hot,
+    kind_of_numbers,
+    missing_marks,
+    number_of,
+    numbered,
+)
 from .ties import is_true, tie_columns
 from .words import (
     BALLOTS,
@@ -78,6 +87,9 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     # Numbered columns with the name of a label may as well hold the labels of numbered annotators.
     judges = bool(parts & LABEL) and family.kind == "digit" and meant in ("truth", "") and not is_one_hot(rows)
     judges |= _are_places(family, values) or _of_judges(family)
+    # The vote of the first annotator, or the votes for the first answer.
+    cells = [[number or 0 for number in row] for row in rows]
+    judges |= family.kind == "digit" and "vote" in parts and meant == "votes" and not counts_for_answers(cells)
     if not meant or judges:
         problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
         differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES

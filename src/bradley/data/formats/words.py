@@ -287,6 +287,9 @@ def sense(parts: Sequence[str]) -> int:
     polar = [word for word in parts if word in LOSER | BEST]
     if not polar or polar[0] in BEST:
         return 1
+    # The answer that another one lost to is the better one.
+    if set(parts) & {"to", "than", "against", "by"}:
+        return 0
     return -1 if set(polar) <= LOSER else 0
 
 
