@@ -134,7 +134,7 @@ def test_columns_that_judge_nothing_are_no_suspects(more):
     assert [result.judgments[0].better for result in results] == [0] * 8
 
 
-@pytest.mark.parametrize("name", ["difficulty", "similarity", "level", "flagged"])
+@pytest.mark.parametrize("name", ["difficulty", "similarity", "level"])
 def test_numbers_under_a_name_of_nobodys_are_left_out_on_purpose(name):
     rows = [
         {"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, name: n % 3 if name != "similarity" else n / 9}

@@ -10,40 +10,17 @@ from .layout import WORD, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
 from .ties import is_tie_name, is_true
+from .turned import IN, MOST_ASKED, OUT, left_out, truth_of
 from .words import AGREES, DISAGREES, GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
 """Words in the names of an annotation's fields that say nothing about the sides."""
-SKIPPED = {
-    *(
-        "discarded",
-        "draft",
-        "pending",
-        "cancelled",
-        "canceled",
-        "skipped",
-        "rejected",
-        "invalid",
-        "deleted",
-        "excluded",
-    ),
-    *("removed", "failed", "spam", "ignored", "declined", "expired", "withdrawn", "disputed"),
-}
-"""Words for the state of an annotation that does not count."""
-STATES = {"status", "state"}
-OUT = {"deleted", "discard", "discarded", "invalid", "cancelled", "canceled", "skipped", "spam", "ignored", "ignore"}
-OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
-"""Words that leave an annotation out if they are true; under the second ones, a number may be the worse answer."""
-IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "trusted", "include", "included", "ok"}
-"""Words that leave an annotation out if they are false."""
 SECONDS = AGREES | {"correct", "right"}
 """Words of somebody who agrees with the choice of another annotator."""
 AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
 """Values of such a field, in letters and digits alone, by which the answers were shown in the order of the columns."""
 DEEPEST_FIELD = 40
 """Most levels of an annotation that are looked at."""
-MOST_ASKED = 400
-"""Most characters of a text that may say what was asked."""
 UNCLEAR = -2
 """Stands for a side that is named in a way that may mean the other side."""
 
@@ -122,21 +99,7 @@ def votes_of(entries: list[Any], answers: Answers) -> Counter[int] | None:
 
 def _left_out(entry: Row) -> bool:
     """Return True for an annotation that is marked as one that does not count."""
-    for key, value in entry.items():
-        parts, truth = set(words((str(key),))), _truth(value)
-        if parts & STATES and isinstance(value, str) and value.strip().lower() in SKIPPED:
-            return True
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if truth and (parts & OUT or (parts & OUT_OR_WORSE and not number)):
-            return True
-        if truth is False and parts & IN:
-            return True
-    return False
-
-
-def _truth(value: Any) -> bool | None:
-    """Return the truth value of a filled field; None for anything else."""
-    return is_true(value) if isinstance(value, str | bool | int | float) and value != "" else None
+    return any(left_out((str(key),), value) for key, value in entry.items())
 
 
 def _sides(value: Any, answers: Answers, depth: int = 0) -> Iterator[int]:
@@ -190,7 +153,7 @@ def _unclear(key: str, answers: Answers) -> bool:
 
 def _of_field(key: str, value: Any, answers: Answers, depth: int) -> Iterator[int]:
     """Yield the sides that a field of an annotation means: of `worse` the other side."""
-    parts, meant, truth = set(words((key,))), sense(words((key,))), _truth(value)
+    parts, meant, truth = set(words((key,))), sense(words((key,))), truth_of(value)
     if parts & SHOWN and not parts & RANK:
         # Shown in another order, the side that is named may be the other one.
         shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

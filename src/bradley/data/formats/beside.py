@@ -25,6 +25,7 @@ from .meanings import (
     number_of_side,
 )
 from .names import speaks_against
+from .scores import worth_of_side
 from .ties import is_tie_name, is_true
 from .words import LABEL, TIE, sense
 
@@ -70,7 +71,7 @@ class Beside:
         self.counted, self.strict, self.readable = counted, strict, set(readable)
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
-        self.names: dict[Path, tuple[bool, bool]] = {}
+        self.names: dict[Path, tuple[bool, bool, bool]] = {}
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
         """Check a row beside the comparison of the row.
@@ -86,8 +87,12 @@ class Beside:
             return
         count = len(result.responses) if isinstance(result, Comparison) and not by_name else 2
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
+        worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]] = {}
         for path, value in self._cells(row):
-            meanings, ties = self._name(path)
+            meanings, ties, sided = self._name(path)
+            if sided and (worth := worth_of_side(path, value)):
+                worths.setdefault(worth[0], {})[worth[1]] = (path, worth[2], value)
+                continue
             if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
                 self._refuse(path, value)
             if not meanings:
@@ -100,6 +105,7 @@ class Beside:
                 found = meanings_of(path, value, row, self.answers, count)
                 self._hold(path, value, found, best, bottom, count)
         self._check_numbers(numbers if count == 2 else {}, best)
+        self._check_worths(worths, best)
         self._check_margin(row, result, best)
         if self.entries and isinstance(result, Comparison):
             self._check_entries(row, result)
@@ -120,10 +126,11 @@ class Beside:
         listed = at_path(row, self.listed) if self.listed else None
         return not isinstance(listed, list) or len(listed) == count
 
-    def _name(self, path: Path) -> tuple[bool, bool]:
-        """Return True for the name of a label, and True for the name of a tie."""
+    def _name(self, path: Path) -> tuple[bool, bool, bool]:
+        """Return True for the name of a label, True for the name of a tie, and True for a name with chosen or so."""
         if path not in self.names:
-            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem))
+            sided = self.answers.better is not None and bool(set(words(path)) & set(PAIRED.marks))
+            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem), sided)
             if len(self.names) >= MOST_NAMES:
                 return found
             self.names[path] = found
@@ -163,12 +170,28 @@ class Beside:
     ) -> None:
         """Raise `Refused` for votes or ranks of the two sides that prefer the other side."""
         for sides in numbers.values():
+            # A rank below the best one, of the better answer alone, asks what the other answer has.
+            alone = sides.get(self.answers.better) if self.answers.better is not None and len(sides) == 1 else None
+            if alone is not None and alone[2] and alone[1] > 1 and best == {self.answers.better}:
+                self._refuse(alone[0], alone[1])
             if len(sides) != 2 or not best:
                 continue
             (_, first, ranks), (path, second, _) = sides[0], sides[1]
             place = int((second < first) if ranks else (second > first))
             if first != second and place not in best:
                 self._refuse(path, second, [sides[0][0], path])
+
+    def _check_worths(
+        self, worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]], best: set[int] | None
+    ) -> None:
+        """Raise `Refused` for what is said of chosen and rejected, or of one of the two, and prefers the other."""
+        for sides in worths.values() if best else ():
+            chosen, rejected = (sides[side][1] if side in sides else 0.5 for side in (0, 1))
+            # A probability below a half makes the rejected answer the better one.
+            right = best == {self.answers.better}
+            if chosen != rejected and (chosen > rejected) != right:
+                told = [sides[side] for side in sorted(sides)]
+                self._refuse(told[-1][0], told[-1][2], [path for path, *_ in told])
 
     def _check_margin(self, row: Row, result: Comparison | Rejected, best: set[int] | None) -> None:
         """Raise `Refused` for a margin with a sign that fits no rule for all rows."""

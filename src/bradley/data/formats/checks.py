@@ -5,14 +5,19 @@ from collections.abc import Sequence
 
 from .answers import rating
 from .base import FUNCTION, Refused, option
-from .labels import DETAILS, PAIR, said_of, values_of
-from .layout import Family, Layout, Path, covered, is_spoken, named, words
+from .labels import ABOUT, DETAILS, PAIR, said_of, values_of
+from .layout import LONG, Family, Layout, Path, covered, is_spoken, named, words
+from .meanings import PLURAL, REFERENCE
 from .prompts import Prompt
-from .words import AGREES, DISAGREES, LABEL, NO, REMARKS, YES, sense
+from .words import AGREES, DISAGREES, LABEL, MEASURES, NO, RANK, REMARKS, YES, sense
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
 MOST_SIDES = 3
 """Most different values of a label beside chosen and rejected: two sides and a tie."""
+MOST_WORDS = 6
+"""Most different words of a column that may be a label which nobody understands."""
+MOST_SCALE = 12
+"""Most different whole numbers of such a column."""
 FEWEST_WORDS = 3
 """Fewest words of a text that may be a prompt."""
 
@@ -57,21 +62,49 @@ def check_named(layout: Layout) -> None:
 
 def check_beside(layout: Layout) -> None:
     """Raise `Refused` for a column with the name and the values of a label beside chosen and rejected."""
+    _check_sides(layout)
     for path in layout.columns:
         values = [value for value in layout.columns[path] if value is not None and value != ""]
         # The words of the two sides themselves, as in chosen_rank, name no label.
         parts = set(words(path)) - {"chosen", "rejected"}
-        judges = parts & (LABEL | AGREES | DISAGREES) and not parts & DETAILS
+        judges = (parts & (LABEL | AGREES | DISAGREES) or parts == {"y"}) and not parts & DETAILS
         if not judges or layout.kinds[path] not in ("text", "number", "bool"):
             continue
         shown = Counter(str(value) for value in values)
         said = [said_of(value, PAIR) for value in values]
         sides = 2 <= len(shown) <= MOST_SIDES and all(meant and (meant.digit or 0) <= 2 for meant in said)
-        if sides or _says_yes_and_no(values):
+        if sides or _says_yes_and_no(values) or _unknown_label(parts, values):
             raise Refused(
                 f"{named(path)} beside chosen and rejected may be a label: {values_of(shown)}",
                 f"if chosen is the better answer of every row: {option('ignore', named(path))}; or use {FUNCTION}",
             )
+
+
+def _check_sides(layout: Layout) -> None:
+    """Raise `Refused` for ranks or labels of two sides, such as rank_a and rank_b, that differ from row to row."""
+    for family in layout.families:
+        if len(family.paths) != 2 or not set(family.stem) & (RANK | LABEL) or {"chosen", "rejected"} & set(family.stem):
+            continue
+        told = [[layout.columns[path][n] for path in family.paths] for n in range(len(layout.rows))]
+        numbers = [row for row in told if all(isinstance(value, int | float) for value in row)]
+        if len({first > second for first, second in numbers if first != second}) == 2:
+            names = list(map(named, family.paths))
+            raise Refused(
+                f"{' and '.join(names)} beside chosen and rejected prefer now one side and now the other",
+                f"if chosen is the better answer of every row: {option('ignore', *names)}; or use {FUNCTION}",
+            )
+
+
+def _unknown_label(parts: set[str], values: Sequence[object]) -> bool:
+    """Return True for a few repeated words or whole numbers under the name of a label, which nobody understands."""
+    different = set(map(str, values))
+    # The answer to a question, counts and categories of reasons are no labels.
+    if not parts & (LABEL - REFERENCE) or parts & (PLURAL | MEASURES | ABOUT | REMARKS) - {"labels", "label"}:
+        return False
+    numbers = all(isinstance(value, int | float) and value == int(value) for value in values if value == value)
+    texts = all(isinstance(value, str) and len(value) <= LONG for value in values)
+    most = MOST_SCALE if numbers else MOST_WORDS
+    return (numbers or texts) and 2 <= len(different) <= most and len(different) < len(values)
 
 
 def _says_yes_and_no(values: Sequence[object]) -> bool:

@@ -11,18 +11,20 @@ from .base import FUNCTION, Refused, option
 from .judgments import scalar
 from .labels import Answers, Label, Verdict, said_of, values_of
 from .layout import MARKS, Layout, Path, covered, named, words
-from .names import speaks_against, strange
+from .names import ASPECTS, names_content, speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
 from .ratings import listed
 from .scores import beside_names, per_side
 from .suspects import find_suspects
 from .ties import tie_columns, with_ties
-from .turned import AS_COLUMNS, check_turned
+from .turned import AS_COLUMNS, FOR_WORSE, check_counted, check_turned
 from .words import LABEL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
+NAMED = ("probability", "weight", "margin")
+"""Columns about a preference that the user may name."""
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
 
@@ -72,13 +74,15 @@ def choose_label(
     Raises:
         Refused: several labels that nothing tells apart, or a label that is not understood.
     """
-    used = taken(prompt, given)
+    # A column that the user named for another use is no label.
+    used = taken(prompt, given) | {(key,) for key in columns if key in NAMED}
     wanted = wanted_label(layout, columns)
     if given.inner and wanted is None:
         order = sorted(given.inner, key=lambda label: (label.tier, label.aspects))
         first, *rest = order
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
+        check_counted(layout, used | set(label.paths))
         return label, [label for label in rest if label not in same]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
@@ -88,12 +92,17 @@ def choose_label(
         here = [label for label in found if label.tier == tier]
         good = _of_the_best([label for label in here if label.read and not label.problem], given.answers)
         if good:
+            if wanted is None and (whole := _of_the_whole(good, here)):
+                raise _unread_label(layout, [*whole, *(_doubted(label) for label in good)], given, used)
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
             if label.kind == "choice":
                 _check_placed(layout, label, given.answers, used)
+                _check_object(layout, label, used)
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
+            else:
+                check_counted(layout, used | set(label.paths))
             beside = [other for other in found if other.paths != label.paths]
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
@@ -109,6 +118,33 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def _of_the_whole(good: Sequence[Label], here: Sequence[Label]) -> list[Label]:
+    """Return the labels that may be the verdict about the whole, if every label that is read names an aspect."""
+    if any(not set(words(path)) & ASPECTS for label in good for path in label.paths):
+        return []
+    others = [label for label in here if label.problem and label.kind == "choice"]
+    return [label for label in others if not any(set(words(path)) & ASPECTS for path in label.paths)]
+
+
+def _doubted(label: Label) -> Label:
+    """Return the label of an aspect with the reason why it is not read."""
+    return replace(label, problem=f"{label.name} may be the label of an aspect alone")
+
+
+def _check_object(layout: Layout, label: Label, used: set[Path]) -> None:
+    """Raise `Refused` for a word such as worse beside the label in the same object, which may be the question."""
+    outer = label.paths[0][:-1]
+    for path in layout.columns if outer else ():
+        if path[:-1] != outer or covered(path, used | set(label.paths)):
+            continue
+        texts = [value for value in layout.columns[path] if isinstance(value, str)]
+        if any(FOR_WORSE & set(words((text,))) for text in texts):
+            raise Refused(
+                f"{named(path)} may say that {label.name} names the worse answer: {values_of(Counter(texts))}",
+                f"if the label names the better answer: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
 
 
 def _of_the_best(labels: list[Label], answers: Answers) -> list[Label]:
@@ -200,7 +236,7 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
     parts = words(first.paths[0])
     if len(first.paths) == 1 and not speaks_against(parts) and _read_by_name(layout, first.paths[0], answers, used):
         # Values and unknown words do not say whether the better or the worse answer is named.
-        unknown = first.tier == 2 or strange(parts, answers.stem)
+        unknown = first.tier == 2 or strange(parts, answers.stem) or names_content(parts)
         asked = f"if {first.name} names the better answer" if unknown else "name the label"
         steps.insert(0, f"{asked}: {option('columns.label', first.name)}")
     return "; or, ".join(steps)

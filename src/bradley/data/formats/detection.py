@@ -31,7 +31,7 @@ from .refusals import refusal, step_labels, steps_refused, unscorable
 from .repeats import repeated
 from .strengths import check_signs
 from .ties import check_ties, new_ties
-from .turned import ALWAYS, AS_COLUMNS, check_turned
+from .turned import ALWAYS, AS_COLUMNS, check_counted, check_turned
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
 from .words import decisive, polarity, sense
@@ -108,8 +108,15 @@ def _by_hand(
     check_prompt(layout, prompt, given.answers.paths)
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
+    if label is not None and "probability" in columns:
+        raise Refused(
+            f"{label.name} may be the label, and {columns['probability']} is named as the probability",
+            f"if {columns['chosen']} is preferred with this probability: {option('ignore', *map(named, label.paths))}; "
+            f"or use {FUNCTION}",
+        )
     if label is not None and (given.answers.marks or not _polar(given)):
-        return _read_by(layout, prompt, given, label, others), _as_labelled(layout, given, label), None
+        watch = _as_labelled(layout, given, label, taken(prompt, given))
+        return _read_by(layout, prompt, given, label, others), watch, None
     watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
     against = beside_names(
         given.answers, given.answers.paths.index(CHOSEN), _known(prompt, given), strict=not _decisive(given)
@@ -122,14 +129,23 @@ def _known(prompt: Prompt, given: Given) -> set[Path]:
     return {*taken(prompt, given), *((key,) for key in (*PREFERENCE.fields, *PREFERENCE.no_labels, "id", "source"))}
 
 
-def _as_labelled(layout: Layout, given: Given, label: Label) -> Watch:
-    """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties."""
+def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[Path]) -> Watch:
+    """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties.
+
+    Args:
+        known: columns that hold answers and parts of the prompt.
+    """
     every = [*agreeing(label), new_ties(layout.rows)]
 
-    def check(later: Layout) -> None:
-        check_turned(later, {*given.answers.paths, *label.paths}, AS_COLUMNS)
+    read = {*known, *given.answers.paths, *label.paths}
 
-    return Watch((), given.answers, label.paths, check if label.kind == "choice" else None, every)
+    def check(later: Layout) -> None:
+        if label.kind == "choice":
+            check_turned(later, read, AS_COLUMNS, late=True)
+        else:
+            check_counted(later, read, late=True)
+
+    return Watch(layout.rows, given.answers, read, check, every)
 
 
 def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others: Sequence[Label]) -> Reading:
@@ -155,7 +171,7 @@ def _watch_fixed(layout: Layout, format: str) -> Watch:
         check_beside(layout)
         return _beside(layout)
     check_turned(layout, set(), AS_COLUMNS)
-    return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS))
+    return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True))
 
 
 def _as_named(
@@ -185,6 +201,7 @@ def _as_named(
 
     def check(later: Layout) -> None:
         check_beside(later)
+        check_turned(later, taken(prompt, given), ALWAYS, late=True)
         check_ties(later, taken(prompt, given))
         found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
         if found is not None and (label is None or found.paths != label.paths):
@@ -204,7 +221,7 @@ def _beside(layout: Layout, used: Collection[Path] = (CHOSEN, REJECTED)) -> Watc
     def check(later: Layout) -> None:
         check_named(later)
         check_beside(later)
-        check_turned(later, answers, ALWAYS)
+        check_turned(later, answers, ALWAYS, late=True)
         check_ties(later, answers)
 
     check_ties(layout, answers)
@@ -278,7 +295,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
                 _check_steps(layout, given, label)
                 check_prompt(layout, prompt, given.answers.paths, label.paths)
                 reading = _read_by(layout, prompt, given, label, others)
-                found.append((reading, _as_labelled(layout, given, label)))
+                found.append((reading, _as_labelled(layout, given, label, taken(prompt, given))))
             else:
                 unlabelled.append(given)
                 labels = find_likely(layout, given, prompt, others)

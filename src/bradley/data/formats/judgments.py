@@ -27,8 +27,8 @@ from .labels import (
     values_of,
 )
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .names import NEUTRAL, of_one_side, unclear
-from .words import LABEL, MEASURES, PEOPLE, SCORE, STRENGTH, TIE, sense
+from .names import NEUTRAL, names_content, of_one_side, unclear
+from .words import COMPARED, LABEL, MEASURES, PEOPLE, SCORE, STRENGTH, TIE, sense
 
 MOST_UNCLEAR = 6
 """Most different values of a column that is called a label and is not understood; a column with more is another."""
@@ -69,6 +69,11 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         return replace(label, problem=f"{named(path)} may be a label: {values_of(counts)}") if likely else None
     if tier == 2 and (problem := unclear(path, answers.stem, side_marks(answers), wanted)):
         return replace(label, problem=f"{named(path)} {problem}: {values_of(counts)}")
+    if not wanted and names_content(words(path)):
+        problem = f"{named(path)} may be the answer to a question, or say who wrote which answer: {values_of(counts)}"
+        return replace(label, problem=problem)
+    if sense(words(path)) == -1 and any(_compares(value) for value in values):
+        return replace(label, problem=f"{named(path)} names the worse answer, and compares: {values_of(counts)}")
     if tier == 2 and parts & SCORE:
         return replace(label, problem=f"{named(path)} may be a mark of the quality: {values_of(counts)}")
     if None in said:
@@ -89,6 +94,11 @@ def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         problem = f"{named(path)} may count from 0 or from 1: {values_of(counts)}"
         return replace(label, problem=problem, undecided=undecided)
     return replace(label, read=_choice(path, answers, base), shown=_numbered(path, answers, base))
+
+
+def _compares(value: Any) -> bool:
+    """Return True for a text that says which answer is the better one, such as A>B and "A is better"."""
+    return isinstance(value, str) and bool(COMPARED.search(value) or set(words((value,))) & BETTER)
 
 
 def _numbered(path: Path, answers: Answers, base: int) -> Callable[[Row], str]:

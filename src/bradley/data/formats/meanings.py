@@ -70,6 +70,8 @@ NO_CHOICE = (MEASURES | DETAILS | {"annotator", "worker", "rater"}) - {"order", 
 """Words that make of such a name the name of a measure, such as model_size."""
 PLACED = {"winner", "winning", "best", "better", "choice", "pick", "index", "idx", "position"}
 """Words in the name of a number that asks which of the answers is meant, so that 0 is the first one."""
+BARE_WORSE = {"worse", "lose", "loses", "lost", "loss", "inferior"}
+"""Words that say of the better answer by name, under any name, that the answer is the worse one."""
 SHORTEST_END = 16
 """Most characters of a text that may end a transcript by chance."""
 
@@ -159,7 +161,10 @@ def hidden_meanings(path: Path, value: Any, answers: Answers, count: int, strict
     if isinstance(value, str):
         if (place := verdict_in(value, answers)) is not None and place < count:
             return "verdict", {"better": place}
-        spoken = strict and len(value) <= LONG and not PARTITION & set(words(path))
+        named_side = answers.better is not None and set(SIDES) & set(words((value,)))
+        spoken = (strict or named_side) and len(value) <= LONG and not PARTITION & set(words(path))
+        if answers.better is not None and value.strip().lower() in BARE_WORSE and not PARTITION & set(words(path)):
+            return "word", {}
         place = place_of(value, answers, count) if spoken else None
         return None if place is None or place == TIE else _turned("word", path, place, count)
     parts = set(words(path))

@@ -41,6 +41,46 @@ VERBS = {"better", "wins", "win", "won"}
 ORDINALS = {*MARKS["ordinal"], *MARKS["number word"]}
 
 
+CONTENT = {
+    *(
+        "answer",
+        "answers",
+        "output",
+        "outputs",
+        "response",
+        "responses",
+        "solution",
+        "solutions",
+        "reply",
+        "completion",
+    ),
+    *("option", "options", "gold", "target", "reference", "human", "humans", "ai", "user", "users", "machine"),
+}
+"""Words in the name of the answer to a question of several choices, and of who wrote which answer."""
+BESIDE_CONTENT = {
+    "completion",
+    "key",
+    "final",
+    "correct",
+    "right",
+    "true",
+    "the",
+    "ground",
+    "truth",
+    "expected",
+    "model",
+    "llm",
+    "index",
+}
+
+
+def names_content(parts: Sequence[str]) -> bool:
+    """Return True for a name such as final_answer, gold and human, of which no word speaks of a comparison."""
+    told = {word for word in parts if not word.isdecimal()}
+    own = {word for word in told if word.rstrip("0123456789") in MODELS}
+    return bool(told & CONTENT or own) and told <= CONTENT | BESIDE_CONTENT | own
+
+
 def strange(parts: Sequence[str], stem: Collection[str] = ()) -> list[str]:
     """Return the words of a name that nobody knows as neutral, or as an aspect of which more is better.
 

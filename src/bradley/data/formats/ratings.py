@@ -18,6 +18,8 @@ from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
+CHOSEN_BY = {"vote", "votes", "labels", "annotations", "judgments", "judgements", "choices", "picks", "selections"}
+"""Words in the name of a list with a number for each answer, or with the choice of each annotator."""
 MISSING = {-1, -9, -99, -999, -9999}
 """Numbers that mark a missing score."""
 CLOSE = 1e-6
@@ -42,7 +44,9 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     numbers = [entry for value in values for entry in value if is_known(entry)]
     meant = kind_of_numbers(words(path), numbers, answers.stem, wanted)
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
-    if judges and not _for_each_answer(values, meant):
+    # Of three or more numbers, too, each may be the place that an annotator chose.
+    judges |= count > 2 and bool(parts & CHOSEN_BY) and meant in ("votes", "scores") and _are_places(values, count)
+    if judges and not counts_for_answers(values, "votes" if meant == "scores" else meant):
         meant = ""
     whole = [value for value in values if all(map(is_known, value))]
     if whole and (problem := unclear_order(path, whole, parts, wanted)):
@@ -58,7 +62,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         unclear = answers.number and not parts & MEASURES and len({str(value) for value in values}) > 1
         problem = f"{named(path)} holds a number for each answer, or of each annotator"
         # Further rows may show how many there are of each.
-        undecided = judges and len(values) < FEWEST_ROWS
+        undecided = judges and (count > 2 or len(values) < FEWEST_ROWS)
         tier = 0 if by_name else 2
         return Label((path,), "scores", None, tier, aspects, problem, undecided) if unclear or undecided else None
     lowest = min(numbers)
@@ -72,7 +76,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         known = [entry for entry in value if is_known(entry)]
         if same and known == value and is_permutation(value) and not is_own_inverse(value):
             return Unknown(quoted(value), doubt=True)
-        if is_missing(known, lowest) or (judges and not _for_each_answer([value], meant, alone=True)):
+        if is_missing(known, lowest) or (judges and not counts_for_answers([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)
         return numbered([-entry if meant == "ranks" and is_known(entry) else entry for entry in value])
 
@@ -137,8 +141,13 @@ def _is_whole(value: Any) -> bool:
     return known == len(value) or (known > 0 and len(value) > 2)
 
 
-def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = False) -> bool:
-    """Return True for lists of two numbers that count for the answers, and are no numbers of two annotators.
+def _are_places(values: Sequence[Sequence[Any]], count: int) -> bool:
+    """Return True for whole numbers that may be places of `count` answers, from 0 or from 1."""
+    return all(entry in range(count + 1) for value in values for entry in value if is_known(entry))
+
+
+def counts_for_answers(values: Sequence[Sequence[Any]], meant: str = "votes", alone: bool = False) -> bool:
+    """Return True for lists of numbers that count for the answers, and are no numbers of annotators.
 
     Annotators who give the place of an answer agree in some row. Numbers for the answers differ and have the same sum
     in every row, such as one for the better answer, or reach beyond the places of two answers and a tie.
@@ -148,9 +157,12 @@ def _for_each_answer(values: Sequence[Sequence[Any]], meant: str, alone: bool = 
     """
     if meant == "truth":
         return is_one_hot(values) and (alone or len(values) >= FEWEST_ROWS)
-    highest = max(entry for value in values for entry in value)
-    differ = all(len(set(value)) == len(value) for value in values) and len({sum(value) for value in values}) == 1
-    return alone or highest > 2 or (differ and len(values) >= FEWEST_ROWS)
+    known = [[entry for entry in value if is_known(entry)] for value in values]
+    most = max(2, *map(len, known))
+    highest = max(entry for value in known for entry in value)
+    differ = all(len(set(value)) == len(value) or len(value) > 2 for value in known)
+    differ = differ and len({sum(value) for value in known}) == 1
+    return alone or highest > most or (differ and len(values) >= FEWEST_ROWS)
 
 
 def missing_marks(path: Path, numbers: Sequence[float]) -> str:

@@ -6,12 +6,35 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import Answers, Label, Unknown, Verdict
+from .labels import DETAILS, Answers, Label, Unknown, Verdict
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .names import NEUTRAL, VERBS, speaks_against, strange
-from .ratings import CLOSE, is_missing, is_one_hot, kind_of_numbers, missing_marks, number_of, numbered
+from .names import ASPECTS, NEUTRAL, VERBS, speaks_against, strange
+from .ratings import (
+    CLOSE,
+    counts_for_answers,
+    is_missing,
+    is_one_hot,
+    kind_of_numbers,
+    missing_marks,
+    number_of,
+    numbered,
+)
 from .ties import is_true, tie_columns
-from .words import BALLOTS, CORRECT, LABEL, LOSER, MEASURES, PEOPLE, RANK, VOTES, sense
+from .words import (
+    BALLOTS,
+    CORRECT,
+    FAULTS,
+    LABEL,
+    LOSER,
+    MEASURES,
+    NOT,
+    PEOPLE,
+    RANK,
+    REMARKS,
+    SCORE,
+    VOTES,
+    sense,
+)
 
 RATING = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)\s*", re.IGNORECASE)
 """A rating with the end of the scale, such as 4/10."""
@@ -20,6 +43,18 @@ WORTHS = {
     **dict.fromkeys(("bad", "worse", "rejected", "loser", "loss", "lose", "wrong", "incorrect", "fail"), 0.0),
 }
 """Words about one answer that mean nothing but the better or the worse one."""
+SIDES = ("chosen", "rejected")
+"""Words for the two answers of a pair of which one is the better by its name."""
+DIFFERENCE = {"minus", "diff", "difference", "delta", "gap", "vs", "margin", "advantage"}
+"""Words in the name of a difference of the two sides."""
+LIKELY = {"p", "prob", "probability", "probabilities"}
+"""Words in the name of the probability that one side is the better one."""
+FACTS = CORRECT | ASPECTS | {"ok", "safe", "valid", "acceptable", "better", "best", "label", "labels", "verdict"}
+"""Words in the name of what is said of one side alone, such as chosen_is_correct."""
+NONE_OF_WORTH = (
+    MEASURES | DETAILS | SCORE | RANK | VOTES - {"prob", "probability"} | REMARKS | {"log", "model", "source"}
+)
+"""Words that make of such a name the name of a measure, which may differ from the judgment."""
 
 
 def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = False) -> Label | None:
@@ -52,6 +87,9 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     # Numbered columns with the name of a label may as well hold the labels of numbered annotators.
     judges = bool(parts & LABEL) and family.kind == "digit" and meant in ("truth", "") and not is_one_hot(rows)
     judges |= _are_places(family, values) or _of_judges(family)
+    # The vote of the first annotator, or the votes for the first answer.
+    cells = [[number or 0 for number in row] for row in rows]
+    judges |= family.kind == "digit" and "vote" in parts and meant == "votes" and not counts_for_answers(cells)
     if not meant or judges:
         problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
         differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
@@ -152,3 +190,26 @@ def _same_marks(family: Family, answers: Answers) -> bool:
         return family.kind == "name"
     first = family.marks[0]
     return family.marks == answers.marks or first in ("a", "0", "1", "left", "first", "one", "alpha")
+
+
+def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] | None:
+    """Return the name without the side, the side, and the worth from 0 to 1, of what is said of one side of a pair.
+
+    The sides are 0 for chosen and 1 for rejected. The difference of the two sides is said of the first one.
+    """
+    parts = words(path)
+    sides = [SIDES.index(word) for word in parts if word in SIDES]
+    rest = tuple(word for word in parts if word not in SIDES)
+    told = set(rest)
+    if len(sides) == 2 and told & DIFFERENCE and not told & {"token", "tokens", "length", "len", "words", "chars"}:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value
+        return (rest, sides[0], float(value > 0)) if number else None
+    if len(sides) != 1 or told & NONE_OF_WORTH or not told & (FACTS | LIKELY):
+        return None
+    turned = len(told & (NOT | FAULTS)) % 2 == 1
+    if told & LIKELY and isinstance(value, int | float) and not isinstance(value, bool):
+        return (rest, sides[0], 1.0 - value if turned else float(value)) if 0 <= value <= 1 else None
+    word = str(value).strip().lower()
+    found = is_true(value) if isinstance(value, str | bool | int | float) else None
+    worth = WORTHS.get(word, None if found is None else float(found))
+    return None if worth is None or not told & FACTS else (rest, sides[0], 1.0 - worth if turned else worth)

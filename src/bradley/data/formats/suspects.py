@@ -10,14 +10,38 @@ from collections.abc import Sequence
 from typing import Any
 
 from .judges import verdicts
-from .labels import ABOUT, DETAILS, Answers, Label, side_marks, values_of
+from .labels import ABOUT, DETAILS, Answers, Label, said_of, side_marks, values_of
 from .layout import LONG, MARKS, Layout, Path, covered, named, words
 from .names import NEUTRAL
 from .words import CORRECT, LABEL, MEASURES, RANK, REMARKS, SCORE, STRENGTH, TIES, VOTES
 
 WORTH = LABEL | SCORE | RANK | VOTES | CORRECT | STRENGTH | TIES | {"p"}
 """Words in the name of a column that judges the answers."""
+ROWS = {
+    *("split", "fold", "subset", "set", "batch", "version", "round", "source", "sources", "dataset", "datasets"),
+    *("category", "categories", "domain", "topic", "topics", "subject", "genre", "language", "lang", "locale"),
+    *("country", "region", "difficulty", "level", "turn", "type", "kind", "task", "tasks", "section", "field", "theme"),
+    *("model", "models", "author", "authors", "name", "names", "bot", "engine", "generator", "provider", "checkpoint"),
+    *("license", "licence", "url", "link", "website", "site", "file", "path", "date", "day", "month", "year"),
+    *("created", "timestamp", "intent", "style", "tone", "format", "persona", "gender", "age", "education", "device"),
+    *("annotator", "annotators", "worker", "workers", "rater", "labeler", "labeller", "judge", "reviewer", "evaluator"),
+    *("user", "project", "campaign", "experiment", "template", "tag", "tags", "origin", "origins", "script", "code"),
+    *("skill", "skills", "status", "state", "mode", "method", "policy", "temperature", "corpus", "collection", "unit"),
+    *("title", "modality", "hash", "group", "class", "cluster", "cohort", "stage", "phase", "part"),
+}
+"""Words in the name of a column that describes the rows, or says where the rows come from."""
+OPPOSED = {
+    *("win", "wins", "won", "loss", "loses", "lost", "w", "l", "good", "bad", "better", "worse", "top", "bottom"),
+    *("ours", "baseline", "yes", "no", "true", "false", "1st", "2nd", "i", "ii", "up", "down", "positive", "negative"),
+    *("pass", "fail", "keep", "replace", "right", "wrong", "correct", "incorrect", "+1", "-1", "accept", "reject"),
+    *("tie", "draw", "same", "chosen", "rejected", "+", "-", "<", ">", "1", "2", "0"),
+}
+"""Words and signs for one of two answers, which are no names of persons, models or places."""
+MOST_SHORT = 40
+"""Most characters of a value that may be a word for an answer."""
 IDENTITY = {"id", "ids", "uid", "uuid", "key", "hash"}
+MOST_WORDS = 4
+"""Most different words of a column that may be a label under any name."""
 FEW = 6
 """Most different values of a column that is called a label and must not be left out lightly."""
 WIDEST_SCALE = 10
@@ -32,11 +56,12 @@ def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Lab
     Args:
         used: columns that hold answers and parts of the prompt.
     """
-    found = []
+    found = _mirrored(layout, answers, used)
+    mirrored = {path for label in found for path in label.paths}
     for path, values in layout.columns.items():
         told = [value for value in values if value is not None and value not in ("", [])]
         counts = Counter(str(value) for value in told)
-        if covered(path, used) or len(counts) < 2:
+        if covered(path, used) or path in mirrored or len(counts) < 2:
             continue
         if ends := verdicts(told):
             problem = f"{named(path)} holds texts that end in a verdict: {values_of(ends)}"
@@ -59,7 +84,7 @@ def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:
         values: values of the column, without nulls and empty ones.
     """
     parts = set(words(path))
-    about = parts & (ABOUT | MEASURES)
+    about = parts & (ABOUT | MEASURES) and not _opposed(values)
     pairs = all(isinstance(value, str) and TWO_NUMBERS.fullmatch(value.strip()) for value in values)
     remarks = parts & REMARKS and any(isinstance(value, str) for value in values) and not pairs
     if remarks or parts & DETAILS or (parts & IDENTITY and len(set(map(str, values))) == len(values)):
@@ -70,10 +95,59 @@ def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:
         return True
     if about or pairs:
         return pairs
-    if _speaks_of_both(values, answers):
+    if _speaks_of_both(values, answers) or _few_words(parts, values) or _lists_sides(values, answers):
         return True
     numbers = [value for value in values if isinstance(value, int | float)]
     return len(numbers) == len(values) and (bool(parts & side_marks(answers)) or _on_a_scale(numbers))
+
+
+def _mirrored(layout: Layout, answers: Answers, used: set[Path]) -> list[Label]:
+    """Return the columns of either side with short values that differ, under names that describe no rows."""
+    found = []
+    for family in layout.families:
+        cells = [[layout.columns[path][n] for path in family.paths] for n in range(len(layout.rows))]
+        told = [row for row in cells if None not in row and "" not in row]
+        parts = set(family.stem)
+        if len(family.paths) != 2 or any(covered(path, used) for path in family.paths) or not told:
+            continue
+        marks = {*answers.marks, "a", "0", "1", "left", "first", "one", "alpha"}
+        flat = [cell for row in told for cell in row]
+        short = all(isinstance(cell, str | int | float) and len(str(cell)) <= MOST_SHORT for cell in flat)
+        if family.marks[0] not in marks or not short or all(first == second for first, second in told):
+            continue
+        count = parts and parts <= {"n", "num", "count", "counts", "number"}
+        if not count and parts & (ROWS | ABOUT | MEASURES | DETAILS | REMARKS | IDENTITY):
+            continue
+        shown = values_of(Counter(f"{first} and {second}" for first, second in told))
+        problem = f"{' and '.join(map(named, family.paths))} may be a label: {shown}"
+        tier = 0 if parts & LABEL else 2
+        found.append(Label(family.paths, "choice", None, tier, 0, problem))
+    return found
+
+
+def _opposed(values: Sequence[Any]) -> bool:
+    """Return True for words of which every one means one of two answers, or a tie."""
+    texts = {value.strip().lower() for value in values if isinstance(value, str)}
+    return len(texts) > 1 and texts <= OPPOSED - {"1", "2", "0"}
+
+
+def _few_words(parts: set[str], values: Sequence[Any]) -> bool:
+    """Return True for a few repeated words or truth values, in any writing, under a name that describes no rows."""
+    different = {str(value).strip().lower() for value in values}
+    texts = all(isinstance(value, str | bool) and len(str(value)) <= MOST_SHORT for value in values)
+    repeats = len(different) < len(values) or len(values) < FEW // 2
+    if not texts or not 2 <= len(different) <= MOST_WORDS or not repeats:
+        return False
+    return not parts & (ROWS | IDENTITY) or _opposed(values)
+
+
+def _lists_sides(values: Sequence[Any], answers: Answers) -> bool:
+    """Return True for lists of words of which every one names a side, one of each annotator."""
+    entries = [entry for value in values if isinstance(value, list) for entry in value]
+    if not entries or not all(isinstance(value, list) for value in values):
+        return False
+    said = [said_of(entry, answers) if isinstance(entry, str) else None for entry in entries]
+    return all(meant is not None and meant.side is not None for meant in said)
 
 
 def _speaks_of_both(values: Sequence[Any], answers: Answers) -> bool:

@@ -1,6 +1,7 @@
-"""Columns that say that the two answers were exchanged, such as `swapped` and `presentation_order`.
+"""Columns that take the judgment of some rows back: exchanged answers, rows that do not count, questions for the worse.
 
-The label of such a file may name the answers as they were shown, and not as the columns hold them.
+The label of such a file may name the answers as they were shown, belong to a row that was thrown out, or answer the
+question which answer is the worse.
 """
 
 from collections import Counter
@@ -9,9 +10,9 @@ from typing import Any
 
 from .base import FUNCTION, Refused, option
 from .labels import values_of
-from .layout import LONG, Layout, Path, covered, named, words
+from .layout import LONG, WORD, Layout, Path, covered, named, words
 from .ties import is_true
-from .words import SHOWN, TURNED
+from .words import AGREES, DISAGREES, LOSER, REMARKS, SHOWN, TURNED
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
@@ -19,14 +20,53 @@ AS_COLUMNS = "if the label names the answers as the columns do"
 """Condition for leaving such a column out beside a label."""
 ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})
 """Values of such a column in letters and digits alone."""
+NOISE = {"noise", "noisy", "corrupted", "corrupt"}
+"""Words in the name of a truth value that says that the label of a row was made wrong."""
+SIGNS = {"sign", "polarity", "direction", "orientation"}
+"""Words in the name of a number that turns the judgment round below zero."""
+SKIPPED = {
+    *("discarded", "discard", "draft", "pending", "cancelled", "canceled", "skipped", "rejected", "invalid", "deleted"),
+    *("excluded", "removed", "failed", "spam", "ignored", "declined", "expired", "withdrawn", "disputed"),
+}
+"""Words for the state of an annotation, or of a row, that does not count."""
+STATES = {"status", "state"}
+OUT = {"deleted", "discard", "discarded", "invalid", "cancelled", "canceled", "skipped", "spam", "ignored", "ignore"}
+OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
+"""Words that leave an annotation out if they are true; under the second ones, a number may be the worse answer."""
+IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "trusted", "include", "included", "ok"}
+"""Words that leave an annotation out if they are false."""
+DOUBTED = {"flagged", "exclude", "remove", "delete", "unusable", "disqualified"}
+"""Words that, if they are true, say that somebody doubts the row."""
+CHECKED = {"check", "checks", "review", "reviewed", "qa", "qc", "audit", "validation", "verification", "screening"}
+"""Words in the name of a column with the result of a check of the row."""
+FAILED = SKIPPED | {"fail", "fails", "failure", "incorrect", "wrong", "bad", "no", "false", "reject", "flagged", "flag"}
+"""Results of a check by which a row does not count."""
+ASKED = {"criterion", "criteria", "aspect", "dimension", "metric", "facet"}
+"""Words in the name of a column with the quality by which the answers were compared."""
+QUESTIONS = ASKED | {
+    *("question", "task", "direction", "objective", "asked", "goal", "instruction", "instructions", "target"),
+}
+"""Words in the name of a column that may say what the judge was asked for."""
+FOR_WORSE = (LOSER - {"rejected", "lost"}) | {
+    *("lower", "lowest", "least", "less", "weaker", "weakest", "poorer", "poorest", "inferior", "minimize", "minimise"),
+}
+"""Words of a question for the worse answer."""
+SIDES = {"chosen", "rejected"}
+MOST_ASKED = 400
+"""Most characters of a text that may say what was asked."""
+FEW = 6
+"""Most different values of a column that says something of the judgments."""
+MOST_CRITERIA = 12
+"""Most different values of a column with the quality by which answers were compared."""
 
 
-def check_turned(layout: Layout, used: set[Path], condition: str) -> None:
-    """Raise `Refused` for a column that says that the answers of some rows were exchanged.
+def check_turned(layout: Layout, used: set[Path], condition: str, *, late: bool = False) -> None:
+    """Raise `Refused` for a column that says that the answers of some rows were exchanged, or that takes rows back.
 
     Args:
         used: columns that are read.
         condition: words for the case in which the column may be left out.
+        late: True for rows after the first ones, which had no such value.
     """
     for path, column in layout.columns.items():
         values = [value for value in column if value is not None and value not in ("", [])]
@@ -37,12 +77,101 @@ def check_turned(layout: Layout, used: set[Path], condition: str) -> None:
             f"{named(path)} may say that the two answers were exchanged: {shown}",
             f"{condition}: {option('ignore', named(path))}; or use {FUNCTION}",
         )
+    check_counted(layout, used, late=late)
+
+
+def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> None:
+    """Raise `Refused` for a column by which rows do not count, or by which the judge was asked for the worse answer.
+
+    Args:
+        used: columns that are read.
+        late: True for rows after the first ones, which had no such value.
+    """
+    for path, column in layout.columns.items():
+        if covered(path, used) or not column:
+            continue
+        short = [value for value in column if isinstance(value, str | int | float) and value != ""]
+        short = [value for value in short if not isinstance(value, str) or len(value) <= MOST_ASKED]
+        if not short:
+            continue
+        out = [value for value in short if taken_out(path, value)]
+        if out and (late or len(out) < len(column)):
+            raise Refused(
+                f"{named(path)} may say that rows do not count: {_told(short)}",
+                f"leave such rows out in {FUNCTION}; or, if every row counts: {option('ignore', named(path))}",
+            )
+        if asked := _asked(path, short, late):
+            raise Refused(
+                f"{named(path)} {asked}: {_told(short)}",
+                f"if every judgment is about the better answer: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
+
+
+def _told(values: Sequence[Any]) -> str:
+    """List the values of a column with their counts."""
+    return values_of(Counter(str(value) for value in values))
+
+
+def left_out(name: Path, value: Any) -> bool:
+    """Return True for a field by which an annotation does not count."""
+    parts, truth = set(words(name)), truth_of(value)
+    if parts & STATES and isinstance(value, str) and value.strip().lower() in SKIPPED:
+        return True
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if truth and (parts & OUT or (parts & OUT_OR_WORSE and not number)):
+        return True
+    return truth is False and bool(parts & IN)
+
+
+def taken_out(path: Path, value: Any) -> bool:
+    """Return True for a value by which a row does not count, or by which a reviewer does not agree."""
+    parts = set(words(path[-1:]))
+    # The words of the two sides themselves, as in rejected_model, say nothing of the row.
+    if not parts & SIDES and left_out(path[-1:], value):
+        return True
+    truth = truth_of(value)
+    if truth and parts & (DOUBTED | DISAGREES):
+        return True
+    if truth is False and parts & AGREES:
+        return True
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return bool(parts & (CHECKED | STATES)) and (word in FAILED or (truth is False and bool(parts & CHECKED)))
+
+
+def truth_of(value: Any) -> bool | None:
+    """Return the truth value of a filled field; None for anything else."""
+    return is_true(value) if isinstance(value, str | bool | int | float) and value != "" else None
+
+
+def _asked(path: Path, values: Sequence[Any], late: bool) -> str:
+    """Say that the judge was asked for the worse answer, or for several qualities; "" for neither."""
+    parts = set(words(path[-1:]))
+    texts = [value for value in values if isinstance(value, str)]
+    different = len(set(texts))
+    # Texts that rarely repeat are questions of the rows themselves.
+    few = late or different == 1 or different * 2 <= len(texts)
+    if not parts & QUESTIONS or parts & REMARKS or not texts or not few or different > MOST_CRITERIA:
+        return ""
+    if any(FOR_WORSE & {word.lower() for word in WORD.findall(text)} for text in texts):
+        return "may ask for the worse answer"
+    labels = all(len(text) <= LONG for text in texts)
+    return "says that answers were compared by several qualities" if parts & ASKED and labels and different > 1 else ""
 
 
 def _is_turned(path: Path, values: Sequence[Any]) -> bool:
-    """Return True for truth values of which one is true, under a name such as swapped."""
-    short = all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values)
-    return short and bool(TURNED & set(words(path))) and any(map(is_true, values))
+    """Return True for a name such as swapped with a value that is true, and for a value such as swapped."""
+    if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
+        return False
+    parts = set(words(path))
+    if parts & (TURNED | NOISE) and any(map(is_true, values)):
+        return True
+    if parts & SIGNS and any(isinstance(value, int | float) and value < 0 for value in values):
+        return True
+    texts = {value for value in values if isinstance(value, str)}
+    return 0 < len(texts) <= FEW and any(
+        set(said) <= TURNED | {"label", "labels", "answers", "order", "was", "is"} and TURNED & set(said)
+        for said in (words((text,)) for text in texts)
+    )
 
 
 def _is_order(path: Path, values: Sequence[Any]) -> bool:
@@ -53,4 +182,8 @@ def _is_order(path: Path, values: Sequence[Any]) -> bool:
     if not all(isinstance(text, str) and len(text) <= LONG for text in texts):
         return False
     told = {"".join(sign for sign in text.lower() if sign.isalnum()) for text in texts}
-    return len(told) > 1 and any(told <= orders for orders in ORDERS)
+    if len(told) > 1 and any(told <= orders for orders in ORDERS):
+        return True
+    # Two names in both orders, such as "x,y" and "y,x".
+    pairs = {words((text,)) for text in texts}
+    return any(len(pair) == 2 and pair[0] != pair[1] and pair[::-1] in pairs for pair in pairs)

@@ -10,9 +10,10 @@ from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace, on_one_line, quoted
 from .base import FUNCTION, ReadingInDoubt, Refused, option
 from .beside import Beside
-from .labels import Answers, Label, Verdict, said_of
+from .labels import Answers, Label, Verdict
 from .layout import LONG, Layout, Path, leaves, marks_of, words
-from .suspects import WORTH, may_judge
+from .suspects import WORTH
+from .turned import QUESTIONS
 
 MOST_VALUES = 12
 """Most different values of a column that is watched; a column with more is no label."""
@@ -98,12 +99,8 @@ class Watch:
         return True
 
     def _may_matter(self, path: Path, value: Any) -> bool:
-        """Return True for a column that may be a label, by the name or by the first value."""
-        if set(words(path)) & WORTH or not isinstance(value, str):
-            return True
-        return len(value) <= LONG and (
-            said_of(value, self.answers) is not None or may_judge(path, [value], self.answers)
-        )
+        """Return True for a column that may say something of the judgments: any but a column of long texts."""
+        return not isinstance(value, str) or len(value) <= LONG or bool(set(words(path)) & (WORTH | QUESTIONS))
 
     def _about(self, path: Path, row: Row) -> Row:
         """Return a row with the columns that are read, a column, and the columns of either side."""

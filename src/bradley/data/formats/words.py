@@ -74,7 +74,11 @@ WORSE = LOSER | {
 """Words for the worse answer; every other set with such words is made from this one."""
 BEST = {"better", "best", "winner"}
 """Words that say that a name with a word for the worse answer begins with the better one, such as best_to_worst."""
-TURNED = {"swap", "swapped", "flip", "flipped", "reverse", "reversed", "inverse", "inverted", "mirrored"}
+TURNED = {
+    *("swap", "swapped", "flip", "flipped", "reverse", "reversed", "inverse", "inverted", "mirrored", "switched"),
+    *("exchanged", "invert", "inverts", "negate", "negated", "overturn", "overturned", "mislabeled", "mislabelled"),
+    *("swaps", "flips", "switch", "reversal", "transposed", "backward", "backwards", "interchanged"),
+}
 """Words in the name of a column that says that the two answers were exchanged."""
 SHOWN = {"order", "position", "positions", "presentation", "presented", "shown", "displayed", "display", *TURNED}
 """Words in the name of a column, or of a field, with the order in which the answers were shown."""
@@ -283,6 +287,9 @@ def sense(parts: Sequence[str]) -> int:
     polar = [word for word in parts if word in LOSER | BEST]
     if not polar or polar[0] in BEST:
         return 1
+    # The answer that another one lost to is the better one.
+    if set(parts) & {"to", "than", "against", "by"}:
+        return 0
     return -1 if set(polar) <= LOSER else 0
 
 
