@@ -194,7 +194,8 @@ def test_a_pair_of_plain_texts_has_no_markers_under_raw():
     tokenizer.chat_template = frozen_chat_template(renderer, kind="text")
     pair = [{"role": "query", "content": "One?"}, {"role": "document", "content": "Two."}]
     turns = [{"role": "text", "content": "One?"}, {"role": "text", "content": "Two."}]
-    assert plain(tokenizer, pair) == conversation_ids(turns, renderer) != plain(tokenizer, TURNS)
+    assert plain(tokenizer, pair) == plain(tokenizer, TURNS) == conversation_ids(turns, renderer)
+    assert plain(tokenizer, pair) != conversation_ids(TURNS, renderer)
 
 
 def test_a_template_with_a_pair_of_its_own_stays():
