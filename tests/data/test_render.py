@@ -136,14 +136,14 @@ def test_a_conversation_that_the_template_refuses_is_a_fault_of_the_data():
     gemma = Renderer(chat_tokenizer("gemma"), Render(), causal=True)
     prompt = (Message("system", "Be kind."),)
     said = "the chat template refuses a conversation with the roles system, assistant: System role not supported"
-    with pytest.raises(DataError, match=f"^{said}$"):
+    with pytest.raises(DataError, match=rf"^{said}(\n|$)"):
         gemma.text(prompt, ANSWER.messages)
     answers = (ANSWER, Response((Message("assistant", "No."),)))
     fine, bad = (
         Comparison(name, prompt_key(turns), turns, answers, (Judgment(0, 1),))
         for name, turns in (("fine", tuple(CHAT)), ("bad", prompt))
     )
-    with pytest.raises(DataError, match=f"^comparison bad: {said}$") as caught:
+    with pytest.raises(DataError, match=rf"^comparison bad: {said}(\n|$)") as caught:
         gemma.comparisons([fine, bad])
     assert "render.template" in caught.value.hint
 
