@@ -70,7 +70,7 @@ def _read(folder: Path, model: ScoreModel, sample: Sequence[Conversation], trust
         _check_network(folder, card, model.network)
     loaded = load_renderer(folder, card, model.network, causal=model.causal, trust_remote_code=trusted)
     for conversation in sample:
-        if conversation_ids(conversation.messages, loaded) != conversation.ids:
+        if conversation_ids(conversation.messages, loaded, conversation.args) != conversation.ids:
             raise CheckpointError("a conversation of the data becomes other token ids")
 
 
