@@ -151,17 +151,17 @@ def lose_whole_head(monkeypatch):
     load = weights.load_network
 
     def forgetful(path, **named):
-        network, missing = load(path, **named)
+        loaded = load(path, **named)
         if named.get("exact"):
-            torch.nn.init.normal_(network.score.weight)
-        return network, missing
+            torch.nn.init.normal_(loaded.network.score.weight)
+        return loaded
 
     monkeypatch.setattr(weights, "load_network", forgetful)
 
 
 def read_other_ids(monkeypatch):
     """The tokenizer reads other tokens than it did in training, and none of the probe."""
-    monkeypatch.setattr(publish.parity, "conversation_ids", lambda messages, renderer: [1, 2])
+    monkeypatch.setattr(publish.parity, "conversation_ids", lambda *_: [1, 2])
 
 
 @pytest.mark.parametrize(
