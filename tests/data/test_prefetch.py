@@ -61,7 +61,8 @@ def same(a, b):
     return all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n in ("margin", "rank")) for n in NAMES)
 
 
-NAMES = [name for name in ARRAYS if name not in ("segment_sizes", "segment_counts", "responses", "judged", "info_sizes")]
+SIZES = ("segment_sizes", "segment_counts", "responses", "judged", "info_sizes")
+NAMES = [name for name in ARRAYS if name not in SIZES]
 NAMES += ["segments", "first_segment", "first_response", "first_judgment"]
 
 

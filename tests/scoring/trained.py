@@ -104,12 +104,14 @@ class Trained(NamedTuple):
         run: the run.
         rows: rows of the validation set.
         scores: scores of both responses of each row in training, chosen first.
+        whole: True for each response scored without a cut.
     """
 
     kind: str
     run: bradley.Run
     rows: list[Row]
     scores: list[float]
+    whole: list[bool]
 
     @property
     def model(self) -> Path:
@@ -149,7 +151,9 @@ def trained(place: Path, name: str, **limits: Any) -> Trained:
         patch.setenv("BRADLEY_CACHE", str(place / "cache"))
         patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
         run = bradley.train(settings, train=rows[:24], valid=rows[24:], output=place / "run")
-    return Trained(name, run, rows[24:], [score for row in run.rows() for score in row.scores])
+    found = list(run.rows())
+    whole = [not cut for row in found for cut in row.truncated]
+    return Trained(name, run, rows[24:], [score for row in found for score in row.scores], whole)
 
 
 def singles(rows: list[Row]) -> Iterator[Row]:
