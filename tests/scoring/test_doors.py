@@ -18,7 +18,7 @@ pytestmark = pytest.mark.transformers
 LIMITS = {"within the limits": {}, "a third cut": {"over_long": "truncate_response"}}
 """Settings of `render` about lengths, each a training of its own for every kind; `CUT` has the limit of tokens."""
 CUT = dict.fromkeys(("text", "text in a chat template", "messages in a chat template", "ids"), 40)
-CUT |= {"messages": 100, "messages in a chat template": 60, "tools": 300}
+CUT |= {"messages": 100, "messages in a chat template": 60, "tools": 250}
 """Limit of tokens by kind."""
 EXPORTED = ("text", "messages", "tools", "ids")
 """Kinds whose export is asked too."""
