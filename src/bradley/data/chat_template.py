@@ -46,7 +46,6 @@ MARKERS = {
     "tool": "\n\nTool: ",
     "text": "",
 }
-
 """Texts before the turns of a transcript, as `raw` writes these."""
 
 

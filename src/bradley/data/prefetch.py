@@ -146,7 +146,7 @@ class Prefetch:
             self._kept |= found
 
     def _work(self, pipe: Any) -> None:
-        """Encode chunks in the copy, until the parent closes the pipe."""
+        """Encode chunks in the copy, until the parent ends the copy."""
         start = 0
         with suppress(EOFError, OSError), on_one_core():
             while True:

@@ -157,12 +157,19 @@ def _count(tree: Any) -> None:
         fixed += sum(len(part.data) for part in node.body if isinstance(part, nodes.TemplateData))
         counted = nodes.Filter(nodes.Const(fixed), SPEND, [], [], None, None)
         node.body = [nodes.ExprStmt(counted).set_lineno(node.lineno), *node.body]
+    replace_concats(tree, _checked_node)
+
+
+def replace_concats(tree: Any, make: Callable[[Any], Any]) -> None:
+    """Replace each node of `~` in a parsed template by the node that `make` returns."""
+    from jinja2 import nodes
+
     for parent in list(tree.find_all(nodes.Node)):
         for name, value in list(parent.iter_fields()):
             if isinstance(value, nodes.Concat):
-                setattr(parent, name, _checked_node(value))
+                setattr(parent, name, make(value))
             elif isinstance(value, list):
-                setattr(parent, name, [_checked_node(v) if isinstance(v, nodes.Concat) else v for v in value])
+                setattr(parent, name, [make(v) if isinstance(v, nodes.Concat) else v for v in value])
 
 
 def _checked_node(node: Any) -> Any:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .sandbox import limited, rendered
+from .sandbox import limited, rendered, replace_concats
 
 JOIN = "bradley: join"
 """Name of the filter that joins the sides of `~`; no template can spell a name with a colon."""
@@ -60,9 +60,13 @@ class Skeletons:
     """
 
     def __init__(self, template: Any, text: str, values: dict[str, Any]) -> None:
-        self._template, self._values = template, values
-        self._traced = _traceable(template, text)
+        self._template, self._text, self._values = template, text, values
         self._known: dict[tuple[bool, tuple[str, ...]], Parts | None] = {}
+
+    @functools.cached_property
+    def _traced(self) -> Any:
+        """Template for placeholders, compiled for the first conversation: many programs load a model and write none."""
+        return _traceable(self._template, self._text)
 
     def fill(self, roles: tuple[str, ...], contents: Sequence[str], opens: bool) -> str | None:
         """Return the text of a conversation of turns with role and content alone; None without a skeleton.
@@ -210,17 +214,11 @@ def _traceable(template: Any, text: str) -> Any:
 @functools.cache
 def _tracing_kind(kind: Any) -> Any:
     """Derive the class of an environment with placeholders from a class of `sandbox`."""
-    from jinja2 import nodes
 
     class Tracing(kind):  # type: ignore[misc]
         def _parse(self, source: str, name: str | None, filename: str | None) -> Any:
             tree = super()._parse(source, name, filename)
-            for parent in list(tree.find_all(nodes.Node)):
-                for field, value in list(parent.iter_fields()):
-                    if isinstance(value, nodes.Concat):
-                        setattr(parent, field, _joining(value))
-                    elif isinstance(value, list):
-                        setattr(parent, field, [_joining(v) if isinstance(v, nodes.Concat) else v for v in value])
+            replace_concats(tree, _joining)
             return tree.set_environment(self)
 
         def call(self, context: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:
