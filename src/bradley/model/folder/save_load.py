@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from ...common.model_files import check_name
 from ...common.ownership import real_path
 from ...common.signatures import is_foreign, refuse_assumed
 from ...common.text import one_line
+from ...common.trees import sync_tree
 from ...config import Render
 from ...config.model import EngineName
 from ...data.chat_template import template_text, with_pair_roles, without_clock
@@ -186,7 +188,7 @@ def write_model(
     sample: Sequence[Conversation] = (),
     weights: Mapping[str, Tensor] | None = None,
 ) -> dict[str, str]:
-    """Fill an empty folder as `save_model` does, without syncing; the caller makes the folder whole or absent.
+    """Fill an empty folder as `save_model` does; the caller syncs the card, and makes the folder whole or absent.
 
     Args:
         weights: tensors by the names of `tensors_to_save`, if the model holds shards; no sample can be scored then.
@@ -206,8 +208,12 @@ def write_model(
     # Read back now: a save damaged by the disk would otherwise be found when it is the only copy.
     check_written(model.network, folder, weights)
     write_renderer(folder, renderer)
+    with ThreadPoolExecutor(1) as pool:
+        # Disk and processor work side by side: the files are read for the hashes while they are flushed.
+        flushed = pool.submit(sync_tree, folder)
+        digests = hash_files(folder)
+        flushed.result()
     # The card comes last, because it holds hashes of files written before.
-    digests = hash_files(folder)
     write_card(folder, {**card_start(model, renderer), **digests, **of_weights, **facts, **parity})
     return {name: digest for group in digests.values() for name, digest in group.items()}
 
