@@ -8,8 +8,10 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
 
 from ..common.processes import Forked, forked
@@ -88,15 +90,16 @@ def in_order(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
 
 def _serve(pipe: Any, work: Callable[[Any], Any]) -> None:
     """Do the items of a pipe in a copy; nothing is sent back for an item that fails."""
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError), ThreadPoolExecutor(1) as sender:
         while True:
             item = pipe.recv()
             try:
-                found = [work(item)]
+                found = ForkingPickler.dumps([work(item)])
             # The parent does the item again, and meets the same error.
             except Exception:
-                found = []
-            pipe.send(found)
+                found = ForkingPickler.dumps([])
+            # A result larger than the buffer of the pipe waits until the parent reads; the next item does not.
+            sender.submit(pipe.send_bytes, found)
 
 
 def _send(copy: _Copy[T, R], job: _Job[T, R]) -> None:

@@ -160,7 +160,7 @@ class Encoder:
         unread = [text for text in texts if text not in known]
         if self._words is not None:
             with library_errors("the tokenizer fails at a text", FAILS):
-                quick = self._words.of(unread, lambda words: self._called(words, False, False))
+                quick = self._words.of(unread)
             known |= {text: ids for text, ids in zip(unread, quick, strict=True) if ids is not None}
             # Words are found faster than texts are remembered.
             unread = [text for text, ids in zip(unread, quick, strict=True) if ids is None]

@@ -2,69 +2,94 @@
 
 A byte-level vocabulary with a known division into words encodes every word by itself. Python's `re` divides texts of
 the characters in `ALPHABET` as the library does: the classes of letters and digits are written out, and hold no
-character on which versions of Unicode differ. The library encodes each new word, and every other text.
+character on which versions of Unicode differ. The model inside the tokenizer encodes each new word, without the steps
+of the library around the model, which take most of its time. Every other text is left to the library.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 Ids = list[int]
-LETTERS = "A-Za-z\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0180-\u024f"
+SCRIPTS = "".join(
+    [
+        *("\u0391-\u03a1\u03a3-\u03c9", "\u0410-\u044f", "\u05d0-\u05ea", "\u0621-\u063a"),
+        *("\u3041-\u3094\u30a1-\u30fa\u30fc", "\u4e00-\u9fa5", "\uac00-\ud7a3"),
+    ]
+)
+"""Letters beyond Latin that every version of Unicode knows: Greek, Cyrillic, Hebrew, Arabic; Kana, Han, Hangul."""
+LETTERS = f"A-Za-z\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0180-\u024f{SCRIPTS}"
 DIGITS = "0-9\u00b2\u00b3\u00b9\u00bc-\u00be"
-ALPHABET = re.compile(r"[\t\n\r -~\u00a1-\u017e\u0180-\u024f\u2010-\u2027\u2030-\u205e\u20a0-\u20b5]*")
-"""Texts that are divided here: Latin letters, punctuation and signs of currencies. Each character is its own NFC.
+MARKS = "".join(
+    [
+        *("\u2010-\u2027\u2030-\u205e", "\u20a0-\u20b5", "\u2190-\u22ff", "\u2500-\u2775", "\U0001f300-\U0001f64f"),
+        *("\u3001-\u3003\u3008-\u3011\u3014-\u301b", "\uff01-\uff0f\uff1a-\uff20"),
+    ]
+)
+"""Punctuation, signs of currencies, arrows and signs of mathematics, boxes and signs, pictures; wide punctuation."""
+ALPHABET = re.compile(f"[\t\n\r -~\u00a1-\u017e\u0180-\u024f{SCRIPTS}{MARKS}]*")
+"""Texts that are divided here. Each character is its own NFC, and composes with no other character in here.
 
-Control characters and rare blanks are left out, as libraries differ on them, and U+017F, which is an s without case.
+Control characters, rare blanks and accents of their own are left out, as libraries differ on them, and U+017F, which is
+an s without case.
 """
 OF_BYTE_LEVEL = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """Division of the step `ByteLevel` of the library: that of GPT-2."""
 MOST_WORDS = 2**17
 """Most words kept, about 200 bytes each; beyond, the words are collected anew."""
-Encode = Callable[[list[str]], list[Ids]]
+
+
+class _Known(dict[str, Ids]):
+    """Ids of words; a word that is missing is encoded by the model of a tokenizer."""
+
+    def __init__(self, model: Any, added: dict[str, Ids]) -> None:
+        super().__init__(added)
+        self._tokenize = model.tokenize
+
+    def __missing__(self, word: str) -> Ids:
+        written = word.encode().decode("latin-1").translate(OF_BYTES)
+        ids = self[word] = [token.id for token in self._tokenize(written)]
+        return ids
 
 
 class WordIds:
     """Ids of words of a tokenizer.
 
     Args:
+        model: the model of the tokenizer, with a method `tokenize` from the characters of bytes to tokens with ids.
         pattern: the division into words, see `division_of`.
         added: ids of added tokens by content, taken out of a text before the division.
         other: added tokens with rules of their own; a text that holds one is left to the library.
 
     Example:
-        words = WordIds(re.compile(r" ?[a-z]+|[^a-z]"), {}, [])
-        words.of(["a bc"], encode)  # [[ids of "a", then of " bc"]]
+        words = WordIds(tokenizer.backend_tokenizer.model, re.compile(r" ?[a-z]+|[^a-z]"), {}, [])
+        words.of(["a bc"])  # [[ids of "a", then of " bc"]]
     """
 
-    def __init__(self, pattern: "re.Pattern[str]", added: dict[str, int], other: Sequence[str]) -> None:
+    def __init__(self, model: Any, pattern: "re.Pattern[str]", added: dict[str, int], other: Sequence[str]) -> None:
+        self._model = model
         self._pattern = pattern
         self._other = other
         self._added = {content: [id] for content, id in added.items()}
         longest_first = "|".join(map(re.escape, sorted(added, key=len, reverse=True)))
         self._split = re.compile(f"({longest_first})") if added else None
-        self._known: dict[str, Ids] = dict(self._added)
+        self._known = _Known(model, self._added)
 
-    def of(self, texts: Sequence[str], encode: Encode) -> list[Ids | None]:
+    def of(self, texts: Sequence[str]) -> list[Ids | None]:
         """Return the ids of each text; None for a text that only the library encodes.
 
         Args:
             texts: any number of texts.
-            encode: encodes words by the library, without special tokens around these.
         """
-        divided = [self._words(text) for text in texts]
         # Another thread may begin a new collection meanwhile.
         known = self._known
-        if unseen := set(chain.from_iterable(words for words in divided if words)) - known.keys():
-            if len(known) > MOST_WORDS:
-                # Words of the added tokens are no words: the library would take the token out again, with equal ids.
-                known = self._known = dict(self._added)
-                unseen = set(chain.from_iterable(words for words in divided if words)) - known.keys()
-            new = list(unseen)
-            known.update(zip(new, encode(new), strict=True))
+        if len(known) > MOST_WORDS:
+            # Words of the added tokens are no words: the model would not find the token again.
+            known = self._known = _Known(self._model, self._added)
         ids = known.__getitem__
+        divided = map(self._words, texts)
         return [None if words is None else list(chain.from_iterable(map(ids, words))) for words in divided]
 
     def _words(self, text: str) -> list[str] | None:
@@ -109,7 +134,17 @@ def word_ids(tokenizer: Any) -> WordIds | None:
         and not (token.special and tokenizer.split_special_tokens)
     }
     other = [token.content for token in tokens.values() if token.content not in plain]
-    return WordIds(pattern, plain, other)
+    return WordIds(backend.model, pattern, plain, other)
+
+
+def _characters_of_bytes() -> dict[int, str]:
+    """Return the character of each byte in a byte-level vocabulary (GPT-2, Radford et al., 2019)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}
+
+
+OF_BYTES = _characters_of_bytes()
 
 
 def division_of(rules: dict[str, Any]) -> "re.Pattern[str] | None":
@@ -150,8 +185,8 @@ def translated(regex: str) -> "re.Pattern[str] | None":
         inside = part == "[" or (inside and part != "]")
         written += part
     pattern = re.compile(written)
-    characters = map(chr, chain(range(0x250), range(0x2010, 0x20B6)))
-    covered = all(pattern.fullmatch(each) for each in characters if ALPHABET.fullmatch(each))
+    # A pattern of `OF_WORDS` treats all letters alike, and so all digits, and all other characters but blanks.
+    covered = all(map(pattern.fullmatch, filter(ALPHABET.fullmatch, map(chr, range(0x250)))))
     return pattern if covered else None
 
 
