@@ -47,6 +47,7 @@ train_probe = 4
 
 [log]
 every = 1
+figures = false
 """
 TRAIN_ROWS, VALID_ROWS, SCORE_ROWS = 16, 4, 6
 TIMES = ("seconds", "seconds_per_step", "tokens_per_second")
