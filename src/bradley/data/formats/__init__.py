@@ -12,7 +12,7 @@ comparison's id if no earlier row has taken the id, and "<file>:<row>" otherwise
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 from ...common.signals import check as check_stopping
@@ -294,13 +294,15 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
     if isinstance(row, Candidates):
         raise here.fault("candidates, of which nothing is judged", "a comparison", "score them, or judge them")
     if isinstance(row, Comparison):
-        return _unique(row, here, taken)
+        name = _free(row.id, here, taken)
+        taken.add(name)
+        return row if name == row.id else replace(row, id=name)
     if not isinstance(row, dict):
         raise here.fault(type(row).__name__, "a dict or a Comparison")
     if reading.shape is None:
         reading = _reading([row], "auto", here)
     try:
-        result = _converted(reading, row, here)
+        result = _converted(reading, row, here, taken)
         lost = reading.unread.look(row, result) if isinstance(result, Comparison) else {}
     # Whatever walks through the values of a row meets Python's limit, about 1,000 levels.
     except RecursionError as error:
@@ -311,11 +313,12 @@ def _result(row: object, reading: Reading, here: RowPlace, taken: set[str]) -> C
         return result
     if lost:
         raise DataError(*lost_columns(lost, here, fields.on_one_line(here.name)))
-    return _unique(result, here, taken)
+    taken.add(result.id)
+    return result
 
 
-def _converted(reading: Reading, row: Row, at: RowPlace) -> Comparison | Rejected:
-    """Convert a row, and add id, source and tags."""
+def _converted(reading: Reading, row: Row, at: RowPlace, taken: Container[str] = ()) -> Comparison | Rejected:
+    """Convert a row, and add source, tags, and an id that is not among `taken`."""
     shape = reading.shape
     assert shape is not None
     result = shape.convert(row, at)
@@ -327,20 +330,20 @@ def _converted(reading: Reading, row: Row, at: RowPlace) -> Comparison | Rejecte
     source = row.get("source")
     return replace(
         result,
-        id=fields.on_one_line(own) if known else "",
+        id=_free(fields.on_one_line(own) if known else "", at, taken),
         source=fields.on_one_line(source) if isinstance(source, str) else at.stem,
         tags=_tags(row, reading.unread.known | reading.unread.free | {"source"}),
     )
 
 
-def _unique(comparison: Comparison, at: RowPlace, taken: set[str]) -> Comparison:
-    """Return the comparison under an id of its own: scored rows and messages name comparisons by id."""
-    name = comparison.id if comparison.id and comparison.id not in taken else f"{at.stem}:{at.row}"
+def _free(name: str, at: RowPlace, taken: Container[str]) -> str:
+    """Return an id of a row's own: scored rows and messages name comparisons by id."""
+    if not name or name in taken:
+        name = f"{at.stem}:{at.row}"
     # A row may bring the very id that the place of another row would give.
     while name in taken:
         name += "~"
-    taken.add(name)
-    return comparison if name == comparison.id else replace(comparison, id=name)
+    return name
 
 
 def _tags(row: Row, read: set[str]) -> dict[str, str]:

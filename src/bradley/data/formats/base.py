@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ...errors import DataError
@@ -119,8 +120,9 @@ def comparison(
 
 def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
     """Return True if the prompt has no turn of a user, and the responses do not share their first turn of a user."""
-    if any(turn.role in ("user", "text", "ids") for turn in prompt):
-        return False
+    for turn in prompt:
+        if turn.role in ("user", "text", "ids"):
+            return False
     asked = {next((turn for turn in response.messages if turn.role == "user"), None) for response in responses}
     return len(asked) > 1
 
@@ -134,16 +136,17 @@ def unreadable(
         DataError: an order of roles that no chat template renders.
     """
     # Here a fault is counted with its row; the tokenizer reads whole batches, and knows no rows.
+    asked = [turn.role for turn in prompt]
     for response in responses:
-        check_order((*prompt, *response.messages), at)
+        check_order([*asked, *[turn.role for turn in response.messages]], at)
     if too_long := _too_long(prompt, responses, at, template_args):
         return too_long
-    for message in (*prompt, *(message for response in responses for message in response.messages)):
+    for message in chain(prompt, *[response.messages for response in responses]):
         # Chat templates write tool calls and names into the text too, keys included.
         for part in (message.content, *(_strings(json.loads(message.extra)) if message.extra else ())):
             if found := _bad_character(part):
                 return Rejected(at.row, "bad_characters", f"{found} in a turn of the role {message.role}")
-    for part in _strings(template_args or {}):
+    for part in _strings(template_args) if template_args else ():
         if found := _bad_character(part):
             return Rejected(at.row, "bad_characters", f"{found} in tools or chat_template_kwargs")
     return None
@@ -154,8 +157,8 @@ def _too_long(
 ) -> Rejected | None:
     """Return a rejection for a conversation that is too long to be tokenized; None for other conversations."""
     # Limits of tokens act after tokenizing, and a text of megabytes would fill the memory before.
-    before = _characters(prompt) + sum(map(len, _strings(template_args or {})))
-    longest = before + max((_characters(response.messages) for response in responses), default=0)
+    before = _characters(prompt) + (sum(map(len, _strings(template_args))) if template_args else 0)
+    longest = before + max([_characters(response.messages) for response in responses], default=0)
     if longest <= LONGEST:
         return None
     return Rejected(at.row, "too_long_text", f"{longest:,} characters in the prompt with a response")
@@ -163,7 +166,7 @@ def _too_long(
 
 def _characters(turns: Turns) -> int:
     """Count the characters that a tokenizer would be given: token ids need none."""
-    return sum(len(turn.content) + len(turn.extra) for turn in turns if turn.role != "ids")
+    return sum([len(turn.content) + len(turn.extra) for turn in turns if turn.role != "ids"])
 
 
 def leaning(

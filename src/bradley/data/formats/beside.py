@@ -81,6 +81,10 @@ class Beside:
         """
         if isinstance(result, Rejected) and not (self.late and result.reason in OPEN):
             return
+        cells = list(self._cells(row))
+        # Most rows have nothing beside. A margin below zero may come of a probability.
+        if not cells and not self.entries and row.get("margin") is None and not _has_margin(result):
+            return
         by_name = self.answers.better is not None
         best, bottom = _best(result, self.answers), _bottom(result)
         if isinstance(result, Comparison) and not by_name and not self._has_every_answer(row, len(result.responses)):
@@ -88,7 +92,7 @@ class Beside:
         count = len(result.responses) if isinstance(result, Comparison) and not by_name else 2
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]] = {}
-        for path, value in self._cells(row):
+        for path, value in cells:
             meanings, ties, sided = self._name(path)
             if sided and (worth := worth_of_side(path, value)):
                 worths.setdefault(worth[0], {})[worth[1]] = (path, worth[2], value)
@@ -113,8 +117,7 @@ class Beside:
     def _cells(self, row: Row) -> Iterator[tuple[Path, Any]]:
         """Yield the cells that are not read."""
         for key, value in row.items():
-            path = (str(key),)
-            if value is None or value in ("", []) or path in self.used:
+            if (path := (str(key),)) in self.used or value is None or value in ("", []):
                 continue
             entries = leaves(value, path) if isinstance(value, dict) else ((path, value),)
             yield from ((inner, found) for inner, found in entries if not covered(inner, self.used))
@@ -255,6 +258,11 @@ class Beside:
         if len(names) == 1 and sense(words(path)) == 1 and (path in self.readable or asked):
             hints.insert(0, f"if {shown} names the better answer: {option('columns.label', shown)}")
         raise Refused(message, f"{'; '.join(hints)}; or use {FUNCTION}")
+
+
+def _has_margin(result: Comparison | Rejected) -> bool:
+    """Return True for a comparison with a margin."""
+    return isinstance(result, Comparison) and any(judgment.margin is not None for judgment in result.judgments)
 
 
 def _best(result: Comparison | Rejected, answers: Answers) -> set[int] | None:

@@ -178,21 +178,28 @@ def _parts(row: Row, chosen: Any, rejected: Any, at: RowPlace) -> tuple[Turns, T
         return _split_texts(chosen, rejected)
     # Texts throughout stay texts: nobody said where turns begin, and `raw` must write the source to the byte.
     plain = isinstance(chosen, str) and isinstance(given, str)
-    better, worse = (turns(side, "text" if plain else "assistant", "response", at) for side in (chosen, rejected))
+    if plain:
+        return _plain_parts(given, chosen, rejected, at)
+    better, worse = turns(chosen, "assistant", "response", at), turns(rejected, "assistant", "response", at)
     if given is None:
         return _split_turns(better, worse)
-    if plain and len(given) >= REPEATED and chosen.startswith(given) and rejected.startswith(given):
-        chosen, rejected = chosen[len(given) :], rejected[len(given) :]
-        better, worse = (Message("text", chosen),), (Message("text", rejected),)
-    if plain and (before := asked(given, at)):
-        better, worse = ((Message("assistant", answer(side, given)),) for side in (chosen, rejected))
-        return before, better, worse
-    prompt = turns(given, "text" if plain else "user", "prompt", at)
-    if plain:
-        return prompt, better, worse
+    prompt = turns(given, "user", "prompt", at)
     if isinstance(given, str) and isinstance(chosen, list):
         return _without_text(given, asked(given, at) or prompt, better, worse, at)
     return _joined(prompt, *_without_prompt(prompt, better, worse, at))
+
+
+def _plain_parts(prompt: str, chosen: str, rejected: str, at: RowPlace) -> tuple[Turns, Turns, Turns]:
+    """Return prompt, chosen and rejected of texts throughout."""
+    if len(prompt) >= REPEATED and chosen.startswith(prompt) and rejected.startswith(prompt):
+        chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+    if before := asked(prompt, at):
+        return (
+            before,
+            (Message("assistant", answer(chosen, prompt)),),
+            (Message("assistant", answer(rejected, prompt)),),
+        )
+    return (Message("text", prompt),), (Message("text", chosen),), (Message("text", rejected),)
 
 
 def no_prompt(given: Any) -> Any:

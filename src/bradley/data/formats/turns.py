@@ -1,6 +1,7 @@
 """Turns of a conversation: parsing of messages, and checks of the order of roles against chat templates."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ...records import Message
@@ -44,13 +45,12 @@ def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:
     return tuple(_message(entry, what, at) for entry in value)
 
 
-def check_order(turns: Turns, at: RowPlace) -> None:
+def check_order(roles: Sequence[str], at: RowPlace) -> None:
     """Raise `DataError` for an order of roles that chat templates refuse.
 
     Two turns in a row by the same speaker occur in real data and pass.
     """
     # A template's own refusal comes only during tokenization, after all rows were read.
-    roles = [turn.role for turn in turns]
     if "system" not in roles[1:] and "tool" not in roles and roles[-1] in LAST_ROLES:
         return
     found = f"the roles {', '.join(roles)}"
