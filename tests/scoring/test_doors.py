@@ -26,7 +26,12 @@ Asked = list[float]
 
 
 WHOLE, CUTTING = LIMITS
-TRAININGS = [pytest.param((kind, WHOLE), id=f"{kind} {WHOLE}") for kind in KINDS]
+NIGHTLY = ("text in a chat template", "messages in a chat template")
+"""Kinds that differ from another kind by the template alone."""
+TRAININGS = [
+    pytest.param((kind, WHOLE), id=f"{kind} {WHOLE}", marks=[pytest.mark.nightly] if kind in NIGHTLY else [])
+    for kind in KINDS
+]
 TRAININGS += [pytest.param((kind, CUTTING), id=f"{kind} {CUTTING}", marks=pytest.mark.nightly) for kind in KINDS]
 
 
