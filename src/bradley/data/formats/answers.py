@@ -69,6 +69,7 @@ class Given:
         inner: labels inside the answers, such as the rank of each.
         shown: names of the columns, for the line about the reading.
         conversation: column with the earlier turns in front of answers that stand in place of a last turn.
+        entries: returns the objects of a row that hold the answers; None for answers that are no objects in a list.
     """
 
     answers: Answers
@@ -76,6 +77,7 @@ class Given:
     shown: str
     inner: tuple[Label, ...] = ()
     conversation: Path | None = None
+    entries: Callable[[Row], list[Any]] | None = None
 
 
 def of_paths(paths: tuple[Path, ...], names: tuple[Path, ...], family: Family | None) -> Given:
@@ -237,7 +239,9 @@ def _branched(path: Path, values: list[Any]) -> Given:
         return _list(last.get(key) if isinstance(last, dict) else None)
 
     shown = f"{named(path)}, last turn, {key}"
-    return Given(_of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path)
+    return Given(
+        _of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path, entries
+    )
 
 
 def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
@@ -247,7 +251,8 @@ def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
         return _list(at_path(row, path))
 
     inner = _inner(entries, values, text, path) if text else ()
-    return Given(_of_list(path, values), _getter(entries, text), named(path), inner)
+    held = entries if text else None
+    return Given(_of_list(path, values), _getter(entries, text), named(path), inner, entries=held)
 
 
 def _list(value: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from .base import FUNCTION, Refused, option
 from .judgments import scalar
 from .labels import Answers, Label, Verdict, said_of, values_of
 from .layout import MARKS, Layout, Path, covered, named, words
+from .measures import check_agreement, check_measures, inside_of, own_path
 from .names import ASPECTS, names_content, speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
@@ -83,7 +84,12 @@ def choose_label(
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
         check_counted(layout, used | set(label.paths))
-        return label, [label for label in rest if label not in same]
+        inside = inside_of(layout.rows, given.entries, first.paths[0][: first.paths[0].index("*")])
+        check_measures(layout, first, used, {path: inside[path] for path in inside if path != own_path(first)})
+        free = [path for path in layout.columns if not covered(path, used)]
+        lists = [one for path in free if (one := listed(layout, path, given.answers, False))]
+        check_agreement(layout.rows, first, [*rest, *lists])
+        return label, [*(label for label in rest if label not in same), *lists]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
     found = with_raters(layout, given.answers, used, wanted, found)
@@ -103,7 +109,10 @@ def choose_label(
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
             else:
                 check_counted(layout, used | set(label.paths))
+                check_measures(layout, label, used)
             beside = [other for other in found if other.paths != label.paths]
+            # Two sets of scores may differ as raters do.
+            check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
         if bad := [label for label in here if label.problem and (tier == 0 or strict)]:

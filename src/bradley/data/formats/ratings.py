@@ -241,6 +241,9 @@ def kind_of_numbers(
     if speaks_against(parts) or (not wanted and (told & MEASURES or strange(parts, stem))):
         return ""
     if told & RANK:
+        # A truth value is a number in Python, and no rank.
+        if any(isinstance(value, bool) for value in values):
+            return ""
         # Of the score of a rank nothing says whether the lowest or the highest is the best.
         return "" if told & SCORE else "ranks"
     if truth and told & (LABEL | CORRECT | SCORE):
