@@ -104,7 +104,7 @@ def _by_hand(
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
-    check_prompt(layout, prompt, given.answers.paths)
+    check_prompt(layout, prompt, given.answers.paths, by_hand=columns.get("prompt", ""))
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and "probability" in columns:
@@ -228,8 +228,8 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     check_beside(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
-        if _own_prompt(layout) is None:
-            check_prompt(layout, prompt, (CHOSEN, REJECTED))
+        if _own_prompt(layout) is None or "prompt" in columns:
+            check_prompt(layout, prompt, (CHOSEN, REJECTED), by_hand=columns.get("prompt", ""))
         return None
     # A question beside whole conversations that hold the question adds nothing.
     if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
@@ -270,7 +270,7 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
             label, others = choose_label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
-                check_prompt(layout, prompt, given.answers.paths, label.paths)
+                check_prompt(layout, prompt, given.answers.paths, label.paths, columns.get("prompt", ""))
                 reading = _read_by(layout, prompt, given, label, others)
                 found.append((reading, _as_labelled(layout, given, label, taken(prompt, given), others)))
             else:
@@ -293,6 +293,8 @@ def _by_names(layout: Layout, polar: tuple[Path, Path], columns: Mapping[str, st
     """Return the reading of a better and a worse answer by their names, if no label beside them says otherwise."""
     given = of_paths(polar, polar, None)
     prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
+    if "prompt" in columns:
+        check_prompt(layout, prompt, polar, by_hand=columns["prompt"])
     label, _ = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     reading = pair_reading(prompt, *polar)
     reading.against = beside_names(given.answers, 0, _known(prompt, given), strict=not _decisive(given))
@@ -306,7 +308,7 @@ def _against_several(
     check_named(layout)
     check_beside(layout)
     prompt = find_prompt(layout, (chosen, *rejected), (), _wanted(columns, "prompt"))
-    check_prompt(layout, prompt, (chosen, *rejected))
+    check_prompt(layout, prompt, (chosen, *rejected), by_hand=columns.get("prompt", ""))
     reading = several_reading(prompt, chosen, rejected)
     given = of_paths((chosen, rejected[0]), (chosen, rejected[0]), None)
     used = {*_known(prompt, given), *rejected}
