@@ -36,6 +36,7 @@ from .ties import check_ties, new_ties
 from .turned import ALWAYS, AS_COLUMNS, check_counted, check_turned
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
+from .weights import equal_weights, of_annotations
 from .words import decisive, polarity, sense
 
 
@@ -136,7 +137,7 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
         others: other labels of the answers.
     """
     every = [*agreeing(label), new_ties(layout.rows), *measures_inside(layout.rows, label, given.entries)]
-    every += truths_agree(label, others)
+    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
 
     read = {*known, *given.answers.paths, *label.paths}
 

@@ -10,7 +10,9 @@ from .measures import check_agreement, check_measures, inside_of, measures_insid
 from .ratings import listed
 from .ties import check_ties
 from .turned import ALWAYS, AS_COLUMNS, check_turned
+from .votes import ANNOTATORS
 from .watch import Watch
+from .weights import equal_weights
 
 PAIRS = ("hh", "ids", "rewardbench2")
 """Formats of fixed columns with a chosen and a rejected side, besides `preference`."""
@@ -32,7 +34,8 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
     check_turned(layout, set(), AS_COLUMNS)
     found = _numbers(layout, format)
     if found is None:
-        return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True))
+        weighed = equal_weights(layout, [(key,) for key in ANNOTATORS]) if format == "multipref" else []
+        return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True), weighed)
     given, label = found
     others = [other for other in given.inner if other is not label]
     free = [path for path in layout.columns if path != COMPLETIONS]
