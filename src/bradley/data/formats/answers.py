@@ -1,5 +1,6 @@
 """Answers: the columns, or the list in a column, that hold the two or K answers to a prompt."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,11 @@ def find_families(layout: Layout) -> list[Given]:
 def find_named(layout: Layout) -> list[Given]:
     """Return the columns that another column names as the better ones, such as output_1 in `better: "output_1"`."""
     texts = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
-    spoken = {named(path).lower(): path for path in texts if _mostly_spoken(layout, path)}
+    told = [path for path in texts if mostly_spoken(layout, path)]
+    spoken = {named(path).lower(): path for path in told}
+    # In an object with an answer of each model, the label holds the name of a model.
+    last = Counter(path[-1].lower() for path in told)
+    spoken |= {path[-1].lower(): path for path in told if len(path) > 1 and last[path[-1].lower()] == 1}
     found: dict[tuple[Path, ...], Given] = {}
     for path, column in layout.columns.items():
         values = {value.strip().lower() for value in column if isinstance(value, str)}
@@ -126,7 +131,7 @@ def find_named(layout: Layout) -> list[Given]:
     return list(found.values())
 
 
-def _mostly_spoken(layout: Layout, path: Path) -> bool:
+def mostly_spoken(layout: Layout, path: Path) -> bool:
     """Return True if most values of a column are words of a conversation."""
     told = [is_spoken(value) for value in layout.columns[path] if value not in (None, "", [])]
     return bool(told) and sum(told) * 2 >= len(told)
@@ -170,7 +175,7 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
         path
         for path in layout.of_kind("text", "turns")
         # A label such as `winner` is named by a polar word as well, and holds no answers.
-        if ANSWER & set(words(path)) or words(path) in NAMED or _mostly_spoken(layout, path)
+        if ANSWER & set(words(path)) or words(path) in NAMED or mostly_spoken(layout, path)
     ]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:

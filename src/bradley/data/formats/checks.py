@@ -8,6 +8,7 @@ from .base import FUNCTION, Refused, option
 from .labels import ABOUT, DETAILS, PAIR, said_of, values_of
 from .layout import LONG, Family, Layout, Path, covered, is_spoken, named, words
 from .meanings import PLURAL, REFERENCE
+from .parts import is_sentence
 from .prompts import Prompt
 from .repeats import repeated
 from .words import AGREES, DISAGREES, LABEL, MEASURES, NO, RANK, REMARKS, YES, sense
@@ -19,8 +20,6 @@ MOST_WORDS = 6
 """Most different words of a column that may be a label which nobody understands."""
 MOST_SCALE = 12
 """Most different whole numbers of such a column."""
-FEWEST_WORDS = 3
-"""Fewest words of a text that may be a prompt."""
 
 
 def check_prompt(
@@ -55,7 +54,7 @@ def check_prompt(
 def _may_be_prompt(path: Path, layout: Layout) -> bool:
     """Return True for a column of texts of several words that rarely repeat."""
     texts = [value for value in layout.columns[path] if isinstance(value, str) and value.strip()]
-    several = sum(len(text.split()) >= FEWEST_WORDS for text in texts)
+    several = sum(map(is_sentence, texts))
     unlike = len(set(texts)) >= max(2, len(texts) * 2 // 3)
     return unlike and several * 2 >= len(layout.rows) and not set(words(path)) & REMARKS
 
