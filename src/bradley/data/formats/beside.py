@@ -74,6 +74,7 @@ class Beside:
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
         self.names: dict[Path, tuple[bool, bool, bool]] = {}
+        self.places: dict[Path, bool] = {}
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
         """Check a row beside the comparison of the row.
@@ -158,8 +159,19 @@ class Beside:
         }
         key = (path, kind)
         self.left[key] = self.left.get(key, agreeing) & agreeing
+        if kind == "number" and count > 2:
+            # Only the number before the first place, or of the last one, shows where the count begins.
+            self.places[path] = self.places.get(path, False) or float(value) in (0, count)
         if not self.left[key]:
             self._refuse(path, value if kind != "verdict" else str(value).rstrip()[-SHOWN:])
+
+    def counted_from(self) -> str:
+        """Say from which number columns count that name one of several answers, where no row shows the beginning."""
+        told = []
+        for path in [path for path, shown in self.places.items() if not shown]:
+            ways = {way.split(",")[0] for way in self.left.get((path, "number"), ()) if way.startswith("from ")}
+            told += [f"{named(path)} agrees if counted {' or '.join(sorted(ways))}"] if ways else []
+        return ", ".join(told)
 
     def _agrees(self, place: int, best: set[int] | None, count: int) -> bool:
         """Return True for a place among the best answers, and for a tie beside a tie."""
