@@ -86,9 +86,10 @@ def _is_order(said: Sequence[str]) -> bool:
     return said[0] in ORDERS or (len(said) >= FEWEST_WORDS and bool(SPOKEN_TO & set(said)))
 
 
+@lru_cache(maxsize=4096)
 def instructs(key: str, text: str) -> bool:
-    """Return True for an instruction under the name of one, or under a name such as style."""
-    kind = _kind(key)
+    """Return True for an instruction under the name of one, or under a name such as style; labels repeat."""
+    kind = may_instruct(key)
     return bool(kind) and ((kind == "added" and _several(text)) or is_instruction(text))
 
 
@@ -98,7 +99,7 @@ def _several(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _kind(key: str) -> str:
+def may_instruct(key: str) -> str:
     """Return "added" or "manner" for the name of a text that may be an instruction; "" for other names."""
     parts = set(words((key,)))
     if parts & (ABOUT - OF_AN_ANSWER) or parts & (REMARKS - MANNER):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ...records import Comparison
 from ..rows import Foreign, Row, RowPlace, quoted
 from .base import option
-from .instructions import instructs, is_attached, is_instruction, orders
+from .instructions import instructs, is_attached, is_instruction, may_instruct, orders
 from .layout import LONG, Path
 from .messages import BESIDE, WHAT, WHO, is_message, is_told
 from .parts import (
@@ -121,7 +121,7 @@ class Unread:
 
         Instructions are inputs under names such as suffix and style, and under any name if most of the values are.
         """
-        if instructs(key, value) or (key in self._orders and is_instruction(value)):
+        if (may_instruct(key) and instructs(key, value)) or (key in self._orders and is_instruction(value)):
             return True
         if not value.strip() or not may_be_input(key) or key in self._steady:
             return False
