@@ -40,7 +40,7 @@ def refusal(rows, **more):
 SHAPES = st.sampled_from(["pair", "sides"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     SHAPES,
     st.sampled_from([*ADDED, *MANNER]),
@@ -65,12 +65,18 @@ def test_a_short_instruction_stops_the_load_and_the_option_leaves_the_column_out
     assert all(isinstance(result, Comparison) for result in read(rows)[1])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SHAPES, st.sampled_from(MANNER), st.lists(st.sampled_from(LABELS), min_size=1, max_size=4))
 def test_short_labels_under_the_same_names_are_tags(shape, name, labels):
     reading, results = read(rows_of(shape, lambda number: {name: labels[number % len(labels)]}))
     assert "not read" not in reading.describe()
     assert [result.tags[name] for result in results] == [labels[number % len(labels)] for number in range(24)]
+
+
+@pytest.mark.parametrize("name", ["notes", "comment", "license", "task_name", "format_type", "goal_category"])
+def test_sentences_under_names_of_labels_and_remarks_are_tags(name):
+    _, results = read(rows_of("pair", lambda number: {name: "You may take the first one."}))
+    assert all(result.tags[name] for result in results)
 
 
 def test_instructions_under_a_name_of_nobodys():

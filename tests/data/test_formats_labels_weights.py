@@ -37,7 +37,7 @@ def multipref(side, number, entries):
 HAND = {"columns": {"chosen": "response_a", "rejected": "response_b"}}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from(["trust", "weight", "weights", "reliability", "worker.trust", "annotator_weight"]),
     st.sampled_from(["annotations", "by hand", "multipref"]),

@@ -20,7 +20,7 @@ ADDED = {
 """Words in the name of a text that is put around a prompt, of which several words are no label."""
 MANNER = {
     *("style", "tone", "task", "role", "format", "goal", "goals", "objective", "voice", "audience", "register", "mode"),
-    *("language", "lang", "length", "aim", "purpose", "perspective", "wish", "note", "notes", "policy", "skill"),
+    *("language", "lang", "length", "aim", "purpose", "perspective", "wish", "policy", "skill"),
 }
 """Words in the name of a label, which holds an instruction in other files."""
 OF_AN_ANSWER = {"language", "lang", "length", "len", "topic", "domain"}
