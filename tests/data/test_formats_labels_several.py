@@ -76,6 +76,34 @@ def test_the_best_and_the_worst_agree_with_the_label(orders, form, alphabet, nam
     assert len(read(rows, ignore=name)[1]) == len(rows)
 
 
+@pytest.mark.parametrize("form", ["columns and scores", "list and scores", "ranked"])
+@pytest.mark.parametrize("base", [0, 1])
+@pytest.mark.parametrize("name", ["best", "worst"])
+def test_a_count_that_no_row_decides_is_said(form, base, name):
+    def rows(numbers):
+        found = []
+        for n in range(24):
+            place = numbers[n % len(numbers)] - base
+            worth = worths(place, (place + 1) % 3, 3) if name == "best" else worths((place + 1) % 3, place, 3)
+            found.append({"prompt": f"q {n}?", **FORMS[form](n, texts(n, 3), worth), name: place + base})
+        return found
+
+    said = f"{name} agrees if counted from {base}"
+    assert said in _described(rows([1, 2]))
+    # The number 0, or the number of the last answer, shows where the count begins.
+    assert "counted from" not in _described(rows([0, 1, 2] if base == 0 else [1, 2, 3]))
+    with pytest.raises(DataError, match=name):
+        read(
+            [{key: value for key, value in row.items() if key != "scores"} for row in rows([1, 2])],
+            columns={"label": name},
+        )
+
+
+def _described(rows):
+    """The line about the reading after all rows are read."""
+    return read(rows)[0].describe()
+
+
 def test_the_printed_line_reads_the_best_in_place_of_the_scores():
     rows = [
         {"prompt": f"q {n}?", "answers": texts(n, 3), "scores": worths((n + 1) % 3, n % 3, 3), "best": n % 3}

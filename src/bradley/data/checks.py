@@ -117,10 +117,19 @@ def check_filled(name: str, report: SplitReport, left: int, shared: int) -> None
     taken = f", of which were split off {given}" if given else ""
     dropped = {check: finding["dropped"] for check, finding in report.findings.items() if finding["dropped"]}
     found = {reason: entry["count"] for reason, entry in report.rejected.items()} | dropped
-    reasons = f" ({', '.join(f'{reason} {count}' for reason, count in found.items())})" if found else ""
+    # Every pair of the file may be labelled both ways as often.
+    tied = report.gathered.get("tied", 0)
+    told = [f"{reason} {count}" for reason, count in found.items()] + (
+        [f"pairs with equal votes {tied}"] if tied else []
+    )
+    reasons = f" ({', '.join(told)})" if told else ""
     examples = [example for entry in report.rejected.values() for example in entry["examples"][:1]]
     such = f"; such as {examples[0]['file']}, row {examples[0]['row']}: {examples[0]['detail']}" if examples else ""
     message = f"{name} is empty: {report.rows} rows{taken}, none is left{reasons}{such}"
+    if tied > max(found.values(), default=0):
+        raise DataError(
+            message, "keep ties with --data.equal_scores tie, or read each row alone with --data.judges apart"
+        )
     raise DataError(message, _filling_hint(name, found, report.ties()))
 
 

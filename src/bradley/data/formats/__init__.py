@@ -33,7 +33,7 @@ from .labelled import LOOKS
 from .mapped import check_columns, leaving_out, through_function, with_columns
 from .pairs import HH, PREFERENCE
 from .public import REWARDBENCH2, SHP, TLDR
-from .ranked import RANKED, ULTRAFEEDBACK
+from .ranked import RANKED, ULTRAFEEDBACK, direction
 from .reading import Reading
 from .strengths import HELPSTEER2, HELPSTEER3
 from .tokens import IDS
@@ -201,6 +201,7 @@ def _found(rows: Sequence[Row], format: str, place: RowPlace, judged: bool) -> R
     reading = found or fixed(narrow, rows)
     reading.against = against or reading.against
     reading.watch = watch or reading.watch
+    reading.beside = reading.beside or (watch.beside if watch else "")
     return reading
 
 
@@ -213,7 +214,8 @@ def fixed(format: str, rows: Sequence[Row] = ()) -> Reading:
     shape = FORMATS[format]
     keys = {*shape.fields, *shape.no_labels, "id"}
     against = beside_fixed(format, {*keys, *shape.remarks, "source"}, rows)
-    return Reading(format, shape, unread=Unread(keys, shape.remarks), against=against)
+    rule = direction(format, rows)
+    return Reading(format, shape, rule, unread=Unread(keys, shape.remarks), against=against)
 
 
 def detect(rows: Sequence[Row], name: str = "rows") -> str:

@@ -1,5 +1,6 @@
 """Answers: the columns, or the list in a column, that hold the two or K answers to a prompt."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,7 @@ class Given:
         inner: labels inside the answers, such as the rank of each.
         shown: names of the columns, for the line about the reading.
         conversation: column with the earlier turns in front of answers that stand in place of a last turn.
+        entries: returns the objects of a row that hold the answers; None for answers that are no objects in a list.
     """
 
     answers: Answers
@@ -76,6 +78,7 @@ class Given:
     shown: str
     inner: tuple[Label, ...] = ()
     conversation: Path | None = None
+    entries: Callable[[Row], list[Any]] | None = None
 
 
 def of_paths(paths: tuple[Path, ...], names: tuple[Path, ...], family: Family | None) -> Given:
@@ -114,7 +117,11 @@ def find_families(layout: Layout) -> list[Given]:
 def find_named(layout: Layout) -> list[Given]:
     """Return the columns that another column names as the better ones, such as output_1 in `better: "output_1"`."""
     texts = [path for path in layout.columns if layout.kinds[path] in ("text", "turns")]
-    spoken = {named(path).lower(): path for path in texts if _mostly_spoken(layout, path)}
+    told = [path for path in texts if mostly_spoken(layout, path)]
+    spoken = {named(path).lower(): path for path in told}
+    # In an object with an answer of each model, the label holds the name of a model.
+    last = Counter(path[-1].lower() for path in told)
+    spoken |= {path[-1].lower(): path for path in told if len(path) > 1 and last[path[-1].lower()] == 1}
     found: dict[tuple[Path, ...], Given] = {}
     for path, column in layout.columns.items():
         values = {value.strip().lower() for value in column if isinstance(value, str)}
@@ -124,7 +131,7 @@ def find_named(layout: Layout) -> list[Given]:
     return list(found.values())
 
 
-def _mostly_spoken(layout: Layout, path: Path) -> bool:
+def mostly_spoken(layout: Layout, path: Path) -> bool:
     """Return True if most values of a column are words of a conversation."""
     told = [is_spoken(value) for value in layout.columns[path] if value not in (None, "", [])]
     return bool(told) and sum(told) * 2 >= len(told)
@@ -168,7 +175,7 @@ def find_polar(layout: Layout) -> tuple[Path, Path] | None:
         path
         for path in layout.of_kind("text", "turns")
         # A label such as `winner` is named by a polar word as well, and holds no answers.
-        if ANSWER & set(words(path)) or words(path) in NAMED or _mostly_spoken(layout, path)
+        if ANSWER & set(words(path)) or words(path) in NAMED or mostly_spoken(layout, path)
     ]
     by_rest: dict[tuple[str, ...], list[tuple[int | None, Path]]] = {}
     for path in spoken:
@@ -237,7 +244,9 @@ def _branched(path: Path, values: list[Any]) -> Given:
         return _list(last.get(key) if isinstance(last, dict) else None)
 
     shown = f"{named(path)}, last turn, {key}"
-    return Given(_of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path)
+    return Given(
+        _of_list(path, inside), _getter(entries, text), shown, _inner(entries, inside, text, path), path, entries
+    )
 
 
 def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
@@ -247,7 +256,8 @@ def _listed(path: Path, values: list[list[Any]], text: str) -> Given:
         return _list(at_path(row, path))
 
     inner = _inner(entries, values, text, path) if text else ()
-    return Given(_of_list(path, values), _getter(entries, text), named(path), inner)
+    held = entries if text else None
+    return Given(_of_list(path, values), _getter(entries, text), named(path), inner, entries=held)
 
 
 def _list(value: Any) -> list[Any]:

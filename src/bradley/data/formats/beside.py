@@ -54,6 +54,7 @@ class Beside:
         counted: bool = False,
         strict: bool = False,
         readable: Collection[Path] = (),
+        ties: bool = False,
     ) -> None:
         """Begin without rows.
 
@@ -65,13 +66,15 @@ class Beside:
             counted: True if numbers under the name of a tie may be counts of votes.
             strict: True if nothing but the user says which answer is better, so that columns of every name count.
             readable: columns that may be read in place of the label that is read.
+            ties: True if a label that names an answer contradicts a tie.
         """
         self.answers, self.used, self.entries, self.late = answers, set(used), entries, late
         self.listed: Path = answers.paths[0] if len(answers.paths) == 1 else (entries,) if entries else ()
-        self.counted, self.strict, self.readable = counted, strict, set(readable)
+        self.counted, self.strict, self.readable, self.ties = counted, strict, set(readable), ties or late
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
         self.names: dict[Path, tuple[bool, bool, bool]] = {}
+        self.places: dict[Path, bool] = {}
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
         """Check a row beside the comparison of the row.
@@ -79,7 +82,7 @@ class Beside:
         Raises:
             Refused: a column that contradicts the judgment.
         """
-        if isinstance(result, Rejected) and not (self.late and result.reason in OPEN):
+        if isinstance(result, Rejected) and not (self.ties and result.reason in OPEN):
             return
         cells = list(self._cells(row))
         # Most rows have nothing beside. A margin below zero may come of a probability.
@@ -159,13 +162,24 @@ class Beside:
         }
         key = (path, kind)
         self.left[key] = self.left.get(key, agreeing) & agreeing
+        if kind == "number" and count > 2:
+            # Only the number before the first place, or of the last one, shows where the count begins.
+            self.places[path] = self.places.get(path, False) or float(value) in (0, count)
         if not self.left[key]:
             self._refuse(path, value if kind != "verdict" else str(value).rstrip()[-SHOWN:])
+
+    def counted_from(self) -> str:
+        """Say from which number columns count that name one of several answers, where no row shows the beginning."""
+        told = []
+        for path in [path for path, shown in self.places.items() if not shown]:
+            ways = {way.split(",")[0] for way in self.left.get((path, "number"), ()) if way.startswith("from ")}
+            told += [f"{named(path)} agrees if counted {' or '.join(sorted(ways))}"] if ways else []
+        return ", ".join(told)
 
     def _agrees(self, place: int, best: set[int] | None, count: int) -> bool:
         """Return True for a place among the best answers, and for a tie beside a tie."""
         if best is None:
-            return not self.late or place == TIE
+            return not self.ties or place == TIE
         return (place in best) if place != TIE else count > 2
 
     def _check_numbers(
@@ -304,6 +318,9 @@ ENTRIES = {"tldr": "summaries", "ranked": "completions", "ultrafeedback": "compl
 COUNTED = {"votes", "multipref"}
 """Formats beside which a number under the name of a tie may count votes."""
 
+STRENGTHS = {"helpsteer2", "helpsteer3"}
+"""Formats of which the strength 0 is a tie: a winner beside says otherwise."""
+
 
 def beside_fixed(format: str, keys: Collection[str], rows: Sequence[Row] = ()) -> Beside:
     """Return the check of the columns beside a format of fixed columns.
@@ -318,7 +335,7 @@ def beside_fixed(format: str, keys: Collection[str], rows: Sequence[Row] = ()) -
     used = {tuple(key.split(".")) for key in keys}
     # The list itself is read, and the truth values inside are looked at.
     known = used if not entries else {*used, *((entries, key) for key in ("content", "response", "text"))}
-    return Beside(answers, known, entries=entries, counted=format in COUNTED)
+    return Beside(answers, known, entries=entries, counted=format in COUNTED, ties=format in STRENGTHS)
 
 
 def beside_names(given: Answers, better: int, used: Collection[Path], *, strict: bool) -> Beside:

@@ -8,7 +8,9 @@ from .base import FUNCTION, Refused, option
 from .labels import ABOUT, DETAILS, PAIR, said_of, values_of
 from .layout import LONG, Family, Layout, Path, covered, is_spoken, named, words
 from .meanings import PLURAL, REFERENCE
+from .parts import is_sentence
 from .prompts import Prompt
+from .repeats import repeated
 from .words import AGREES, DISAGREES, LABEL, MEASURES, NO, RANK, REMARKS, YES, sense
 
 CHOSEN, REJECTED = ("chosen",), ("rejected",)
@@ -18,18 +20,30 @@ MOST_WORDS = 6
 """Most different words of a column that may be a label which nobody understands."""
 MOST_SCALE = 12
 """Most different whole numbers of such a column."""
-FEWEST_WORDS = 3
-"""Fewest words of a text that may be a prompt."""
 
 
-def check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = ()) -> None:
-    """Raise `Refused` for rows without a prompt beside a column of texts that may be the prompt."""
-    if prompt.shown or any(layout.kinds.get(path) in ("turns", "mixed") for path in answers):
+def check_prompt(
+    layout: Layout, prompt: Prompt, answers: Sequence[Path], label: Sequence[Path] = (), by_hand: str = ""
+) -> None:
+    """Raise `Refused` for a column of texts that may be the prompt, or a part beside the prompt that the user named.
+
+    Args:
+        by_hand: column that the user named as the prompt; "" for none.
+    """
+    if (prompt.shown and not by_hand) or any(layout.kinds.get(path) in ("turns", "mixed") for path in answers):
         return
-    used = {*answers, *label}
+    used = {*answers, *label, *prompt.paths}
     likely = [path for path in layout.of_kind("text") if not covered(path, used) and _may_be_prompt(path, layout)]
+    if by_hand:
+        likely = [path for path in likely if not any(repeated(layout, path, [part]) for part in prompt.paths)]
     if likely:
         names = ", ".join(map(named, likely[:4]))
+        if by_hand:
+            raise Refused(
+                f"{by_hand} is named as the prompt, and {names} may be part of the prompt as well",
+                f"leave out on purpose: {option('ignore', *map(named, likely))}; or put the texts into the prompt: "
+                f"{FUNCTION}",
+            )
         raise Refused(
             f"no column is known as the prompt, and {names} may be it",
             f"name it: {option('columns.prompt', named(likely[0]))}; if there is none: "
@@ -40,7 +54,7 @@ def check_prompt(layout: Layout, prompt: Prompt, answers: Sequence[Path], label:
 def _may_be_prompt(path: Path, layout: Layout) -> bool:
     """Return True for a column of texts of several words that rarely repeat."""
     texts = [value for value in layout.columns[path] if isinstance(value, str) and value.strip()]
-    several = sum(len(text.split()) >= FEWEST_WORDS for text in texts)
+    several = sum(map(is_sentence, texts))
     unlike = len(set(texts)) >= max(2, len(texts) * 2 // 3)
     return unlike and several * 2 >= len(layout.rows) and not set(words(path)) & REMARKS
 

@@ -10,7 +10,8 @@ from .answers import Given
 from .base import FUNCTION, Refused, option
 from .judgments import scalar
 from .labels import Answers, Label, Verdict, said_of, values_of
-from .layout import MARKS, Layout, Path, covered, named, words
+from .layout import MARKS, Layout, Path, covered, named, texts_of, words
+from .measures import check_agreement, check_measures, inside_of, own_path
 from .names import ASPECTS, names_content, speaks_against, strange
 from .prompts import Prompt
 from .raters import with_raters
@@ -83,7 +84,12 @@ def choose_label(
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
         check_counted(layout, used | set(label.paths))
-        return label, [label for label in rest if label not in same]
+        inside = inside_of(layout.rows, given.entries, first.paths[0][: first.paths[0].index("*")])
+        check_measures(layout, first, used, {path: inside[path] for path in inside if path != own_path(first)})
+        free = [path for path in layout.columns if not covered(path, used)]
+        lists = [one for path in free if (one := listed(layout, path, given.answers, False))]
+        check_agreement(layout.rows, first, [*rest, *lists])
+        return label, [*(label for label in rest if label not in same), *lists]
     found = find_labels(layout, given.answers, used, wanted)
     found += find_annotations(layout, given.answers, used, wanted)
     found = with_raters(layout, given.answers, used, wanted, found)
@@ -103,7 +109,10 @@ def choose_label(
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
             else:
                 check_counted(layout, used | set(label.paths))
+                check_measures(layout, label, used)
             beside = [other for other in found if other.paths != label.paths]
+            # Two sets of scores may differ as raters do.
+            check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
         if bad := [label for label in here if label.problem and (tier == 0 or strict)]:
@@ -215,9 +224,29 @@ def _check_placed(layout: Layout, label: Label, answers: Answers, used: set[Path
 def _unread_label(layout: Layout, labels: Sequence[Label], given: Given, used: set[Path]) -> Refused:
     """Return the error for columns that may be labels and are not understood."""
     problems = "; ".join(label.problem for label in labels)
+    if where := _names_in(layout, labels[0], given):
+        problems += f"; {where} holds the names"
     undecided = all(label.undecided for label in labels)
     hint = next_step(layout, labels, given.answers, used)
     return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)
+
+
+def _names_in(layout: Layout, label: Label, given: Given) -> str:
+    """Return the column beside the answers with the values of a label, such as names of models; "" for none."""
+    values = {value for value in layout.columns.get(label.paths[0], []) if isinstance(value, str) and value}
+    if len(label.paths) > 1 or not values:
+        return ""
+    path = given.answers.paths[0]
+    columns = inside_of(layout.rows, given.entries, (*path, "*"))
+    for other in layout.of_kind("texts"):
+        if other != path:
+            columns[other] = [entry for value in layout.columns[other] for entry in texts_of(value) or []]
+    return next((named(one) for one, told in columns.items() if values <= set(filter(_is_text, told))), "")
+
+
+def _is_text(value: object) -> bool:
+    """Return True for a text."""
+    return isinstance(value, str)
 
 
 def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: set[Path]) -> str:

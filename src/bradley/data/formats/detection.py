@@ -19,9 +19,11 @@ from .beside import Beside, beside_fixed, beside_label, beside_names
 from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
+from .fixed import watch_fixed, watch_pair
 from .labelled import Columns, reading_of
-from .labels import PAIR, Label, Verdict
+from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
+from .measures import check_measures, measures_inside, truths_agree
 from .pairs import PREFERENCE
 from .preference import find_several, pair_reading, several_reading
 from .prompts import Prompt, find_prompt
@@ -34,10 +36,8 @@ from .ties import check_ties, new_ties
 from .turned import ALWAYS, AS_COLUMNS, check_counted, check_turned
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
+from .weights import equal_weights, of_annotations
 from .words import decisive, polarity, sense
-
-PAIRS = ("hh", "ids", "rewardbench2")
-"""Formats of fixed columns with a chosen and a rejected side, besides `preference`."""
 
 
 class Undecided(DataError):
@@ -73,7 +73,7 @@ def find_reading(
             reading = _preference(layout, columns)
             if reading is not None and judged:
                 reading.against = beside_fixed("preference", {*reading.unread.known, "source"})
-            return reading, _beside(layout) if judged else None, None
+            return reading, watch_pair(layout) if judged else None, None
         if judged and "label" not in columns:
             check_signs(rows, narrow)
             if narrow == "votes":
@@ -81,7 +81,7 @@ def find_reading(
             if narrow == "ranked":
                 check_order(rows)
         if narrow and "label" not in columns and not (narrow == "ranked" and _not_ranked(layout)):
-            return None, _watch_fixed(layout, narrow), None
+            return None, watch_fixed(layout, narrow), None
         return (*_any(layout, columns), None) if judged else (_unjudged(layout, columns), None, None)
     except Refused as error:
         kind = Undecided if error.undecided else DataError
@@ -105,7 +105,7 @@ def _by_hand(
     """Return the reading of two answers named by the user: by the label beside them, or else as named."""
     check_held(layout)
     prompt = find_prompt(layout, given.answers.paths, given.answers.stem, _wanted(columns, "prompt"))
-    check_prompt(layout, prompt, given.answers.paths)
+    check_prompt(layout, prompt, given.answers.paths, by_hand=columns.get("prompt", ""))
     check_turned(layout, taken(prompt, given), ALWAYS)
     label, others = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     if label is not None and "probability" in columns:
@@ -115,7 +115,7 @@ def _by_hand(
             f"or use {FUNCTION}",
         )
     if label is not None and (given.answers.marks or not _polar(given)):
-        watch = _as_labelled(layout, given, label, taken(prompt, given))
+        watch = _as_labelled(layout, given, label, taken(prompt, given), others)
         return _read_by(layout, prompt, given, label, others), watch, None
     watch = _as_named(layout, given, prompt, columns, label, columns["chosen"])
     against = beside_names(
@@ -129,13 +129,15 @@ def _known(prompt: Prompt, given: Given) -> set[Path]:
     return {*taken(prompt, given), *((key,) for key in (*PREFERENCE.fields, *PREFERENCE.no_labels, "id", "source"))}
 
 
-def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[Path]) -> Watch:
+def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[Path], others: Sequence[Label]) -> Watch:
     """Return the watch over rows read by a label: by columns that agreed with the label, and by new ties.
 
     Args:
         known: columns that hold answers and parts of the prompt.
+        others: other labels of the answers.
     """
-    every = [*agreeing(label), new_ties(layout.rows)]
+    every = [*agreeing(label), new_ties(layout.rows), *measures_inside(layout.rows, label, given.entries)]
+    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
 
     read = {*known, *given.answers.paths, *label.paths}
 
@@ -144,6 +146,7 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
             check_turned(later, read, AS_COLUMNS, late=True)
         else:
             check_counted(later, read, late=True)
+            check_measures(later, label, read)
 
     return Watch(layout.rows, given.answers, read, check, every)
 
@@ -162,16 +165,6 @@ def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others:
     reading = reading_of(columns, beside)
     reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns, beside)
     return reading
-
-
-def _watch_fixed(layout: Layout, format: str) -> Watch:
-    """Return the watch over columns beside a format of fixed columns that turn the answers round."""
-    if format in PAIRS:
-        check_named(layout)
-        check_beside(layout)
-        return _beside(layout)
-    check_turned(layout, set(), AS_COLUMNS)
-    return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True))
 
 
 def _as_named(
@@ -214,21 +207,6 @@ def _as_named(
     return Watch(layout.rows, given.answers, used, check, every)
 
 
-def _beside(layout: Layout, used: Collection[Path] = (CHOSEN, REJECTED)) -> Watch:
-    """Return the watch over labels beside a better and a worse answer."""
-    answers = set(used)
-
-    def check(later: Layout) -> None:
-        check_named(later)
-        check_beside(later)
-        check_turned(later, answers, ALWAYS, late=True)
-        check_ties(later, answers)
-
-    check_ties(layout, answers)
-    check_turned(layout, answers, ALWAYS)
-    return Watch(layout.rows, PAIR, answers, check)
-
-
 def _polar(given: Given) -> bool:
     """Return True for names of which one is called good or bad."""
     return any(polarity(named(name)) is not None for name in given.answers.names)
@@ -251,8 +229,8 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     check_beside(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
-        if _own_prompt(layout) is None:
-            check_prompt(layout, prompt, (CHOSEN, REJECTED))
+        if _own_prompt(layout) is None or "prompt" in columns:
+            check_prompt(layout, prompt, (CHOSEN, REJECTED), by_hand=columns.get("prompt", ""))
         return None
     # A question beside whole conversations that hold the question adds nothing.
     if layout.kinds.get(CHOSEN) == "turns" and all(repeated(layout, path, [CHOSEN]) for path in prompt.paths):
@@ -293,9 +271,9 @@ def _any(layout: Layout, columns: Mapping[str, str]) -> tuple[Reading, Watch | N
             label, others = choose_label(layout, given, prompt, columns)
             if label is not None:
                 _check_steps(layout, given, label)
-                check_prompt(layout, prompt, given.answers.paths, label.paths)
+                check_prompt(layout, prompt, given.answers.paths, label.paths, columns.get("prompt", ""))
                 reading = _read_by(layout, prompt, given, label, others)
-                found.append((reading, _as_labelled(layout, given, label, taken(prompt, given))))
+                found.append((reading, _as_labelled(layout, given, label, taken(prompt, given), others)))
             else:
                 unlabelled.append(given)
                 labels = find_likely(layout, given, prompt, others)
@@ -316,6 +294,8 @@ def _by_names(layout: Layout, polar: tuple[Path, Path], columns: Mapping[str, st
     """Return the reading of a better and a worse answer by their names, if no label beside them says otherwise."""
     given = of_paths(polar, polar, None)
     prompt = find_prompt(layout, polar, (), _wanted(columns, "prompt"))
+    if "prompt" in columns:
+        check_prompt(layout, prompt, polar, by_hand=columns["prompt"])
     label, _ = choose_label(layout, given, prompt, columns, strict=not _decisive(given))
     reading = pair_reading(prompt, *polar)
     reading.against = beside_names(given.answers, 0, _known(prompt, given), strict=not _decisive(given))
@@ -329,12 +309,12 @@ def _against_several(
     check_named(layout)
     check_beside(layout)
     prompt = find_prompt(layout, (chosen, *rejected), (), _wanted(columns, "prompt"))
-    check_prompt(layout, prompt, (chosen, *rejected))
+    check_prompt(layout, prompt, (chosen, *rejected), by_hand=columns.get("prompt", ""))
     reading = several_reading(prompt, chosen, rejected)
     given = of_paths((chosen, rejected[0]), (chosen, rejected[0]), None)
     used = {*_known(prompt, given), *rejected}
     reading.against = beside_names(given.answers, 0, used, strict=False)
-    return reading, _beside(layout, used)
+    return reading, watch_pair(layout, used)
 
 
 def _unjudged(layout: Layout, columns: Mapping[str, str]) -> Reading:

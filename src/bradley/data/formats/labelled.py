@@ -172,7 +172,8 @@ def _judged(
         worse = [place for place, merit in enumerate(merits) if merit <= 0]
         judgments = [Judgment(one, other) for one, other in itertools.product(better, worse)]
     if not judgments:
-        return Rejected(at.row, "no_judgment", "a tie")
+        weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at) if kind == "choice" and two else None
+        return Rejected(at.row, "no_judgment", "weight 0" if weight == 0.0 else "a tie")
     return comparison(prompt, responses, judgments, at, template_args=args)
 
 

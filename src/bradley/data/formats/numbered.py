@@ -1,5 +1,6 @@
 """Earlier turns in columns of their own, numbered in order: user_1, assistant_1, user_2."""
 
+import re
 from collections.abc import Iterable
 
 from .layout import Layout, Path, marks_of, words
@@ -10,6 +11,9 @@ SPOKEN_BY = {**SPEAKERS, "ai": "assistant", "query": "user", "question": "user",
 BESIDE = {"turn", "message", "msg", "text", "content", "utterance"}
 """Words in the name of a numbered turn that say nothing of the speaker."""
 
+MODEL = re.compile(r"(?:chat)?gpt[-_]?[345]", re.IGNORECASE)
+"""Names such as gpt4, which are no turns."""
+
 
 def numbered_turn(name: str) -> tuple[str, int] | None:
     """Return the role and the number in the name of a numbered turn; None for other names, `turn_1` included."""
@@ -17,6 +21,9 @@ def numbered_turn(name: str) -> tuple[str, int] | None:
     numbers = [number for word in parts for kind, number in marks_of(word) if kind == "digit"]
     said = [SPOKEN_BY[word] for word in parts if word in SPOKEN_BY and word not in BESIDE]
     if len(numbers) != 1 or len(said) != 1 or said[0] not in ("user", "assistant"):
+        return None
+    # A model has the name of a speaker, and a number of its own.
+    if MODEL.fullmatch(name):
         return None
     rest = [word for word in parts if word not in SPOKEN_BY and word not in BESIDE and not word.isdecimal()]
     return None if rest else (said[0], numbers[0])

@@ -15,7 +15,7 @@ PARTS = {
     *("prompt", "prompts", "steps", "prefix", "dialog", "dialogue", "background", "premise", "problem", "evidence"),
     *("persona", "personas", "rule", "rules", "scenario", "scenarios", "character", "characters", "guideline"),
     *("turns", "previous", "prior", "earlier", "preceding", "thread", "past"),
-    *("functions", "schema", "schemas"),
+    *("functions", "schema", "schemas", "attachment", "attachments", "screenshot", "screenshots", "files"),
     *("guidelines", "situation", "constraint", "constraints", "requirements", "utterance", "knowledge", "message"),
 }
 """Words in the name of a column that is part of a prompt, however short the text is."""
@@ -64,7 +64,12 @@ def may_be_words(key: str, values: Sequence[str]) -> bool:
     """Return True for the name of an input, and for several words in most values under a name that is no label's."""
     if may_be_input(key):
         return key != "source" or 2 * sum(map(is_sentence, values)) > len(values)
-    return not set(words((key,))) & LABELS and 2 * sum(len(value.split()) > 1 for value in values) > len(values)
+    return may_hold_words(key) and 2 * sum(len(value.split()) > 1 for value in values) > len(values)
+
+
+def may_hold_words(key: str) -> bool:
+    """Return True for a name that is no label's, under which instructions are part of a prompt."""
+    return not set(words((key,))) & LABELS
 
 
 def names_language(key: str) -> bool:

@@ -59,6 +59,23 @@ def _agreements(completions: Any) -> Iterator[bool]:
             yield (rank < other_rank) == (score > other_score)
 
 
+def direction(format: str, rows_: Sequence[Row]) -> str:
+    """Say which numbers of completions are read, and which number is the best; "" for other formats.
+
+    Args:
+        rows_: first rows.
+    """
+    if format not in ("ranked", "ultrafeedback"):
+        return ""
+    lists = [value for row in rows_ if isinstance(value := row.get("completions"), list) and value]
+    first, second = ("rank", "score") if format == "ranked" else ("overall_score", "fine-grained_score")
+    whole = [all(isinstance(entry, dict) and entry.get(first) is not None for entry in value) for value in lists]
+    best = "lowest" if format == "ranked" else "highest"
+    said = [f"completions.{first}, the {best} is best"] if any(whole) else []
+    said += [f"completions.{second}, the highest is best"] if not all(whole) else []
+    return f"better <- {' or '.join(said)}" if said else ""
+
+
 def convert_ultrafeedback(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Convert an instruction of UltraFeedback (Cui et al. 2023) with its completions, ranked by `overall_score`.
 

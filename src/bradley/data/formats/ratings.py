@@ -18,8 +18,23 @@ from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
-CHOSEN_BY = {"vote", "votes", "labels", "annotations", "judgments", "judgements", "choices", "picks", "selections"}
+CHOSEN_BY = {
+    "vote",
+    "votes",
+    "labels",
+    "annotations",
+    "judgments",
+    "judgements",
+    "choices",
+    "picks",
+    "selections",
+    "preferences",
+}
 """Words in the name of a list with a number for each answer, or with the choice of each annotator."""
+FEWEST_ONE_HOT = 12
+"""Fewest lists with a single 1 in which annotators would agree at least once."""
+FEWEST_TRUTHS = 200
+"""Fewest lists of 0 and 1 in which annotators would choose a third answer at least once."""
 MISSING = {-1, -9, -99, -999, -9999}
 """Numbers that mark a missing score."""
 CLOSE = 1e-6
@@ -46,6 +61,10 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     judges = count == 2 and bool(parts & (LABEL | VOTES)) and meant in ("truth", "votes")
     # Of three or more numbers, too, each may be the place that an annotator chose.
     judges |= count > 2 and bool(parts & CHOSEN_BY) and meant in ("votes", "scores") and _are_places(values, count)
+    # Truth values of as many answers, or the places that as many annotators chose.
+    bare = any(not isinstance(entry, bool) for entry in numbers)
+    several = count > 2 and bool(parts & (CHOSEN_BY | {"label"})) and meant == "truth" and bare
+    judges |= several and len(values) < (FEWEST_ONE_HOT if is_one_hot(values) else FEWEST_TRUTHS)
     if judges and not counts_for_answers(values, "votes" if meant == "scores" else meant):
         meant = ""
     whole = [value for value in values if all(map(is_known, value))]
@@ -241,6 +260,9 @@ def kind_of_numbers(
     if speaks_against(parts) or (not wanted and (told & MEASURES or strange(parts, stem))):
         return ""
     if told & RANK:
+        # A truth value is a number in Python, and no rank.
+        if any(isinstance(value, bool) for value in values):
+            return ""
         # Of the score of a rank nothing says whether the lowest or the highest is the best.
         return "" if told & SCORE else "ranks"
     if truth and told & (LABEL | CORRECT | SCORE):

@@ -63,6 +63,7 @@ class Reading:
             f"{self.rule} ({counts})" if counts and self.rule else self.rule,
             self._by_hand(),
             self.beside,
+            self.against.counted_from() if self.against else "",
             self.left_out,
         ]
         names = self.unread.names()

@@ -5,9 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..rows import quoted
-from .answers import ANSWER, Given
+from .answers import ANSWER, Given, mostly_spoken
 from .base import FUNCTION, Refused, option
-from .layout import LONG, Layout, Path, named, words
+from .labels import values_of
+from .layout import LONG, Layout, Path, is_spoken, named, words
+from .measures import inside_of
+from .parts import may_be_input, may_be_part, may_hold_words
 from .prompts import ABOUT, QUESTION
 from .words import LABEL, polarity
 
@@ -46,6 +49,9 @@ def refusal(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], 
     for found in (_token_ids(layout), _steps(layout), without_label, _alone(layout)):
         if found is not None:
             return found
+    if two := _two_texts(layout):
+        first, second = map(named, two)
+        return Refused(f"{first} and {second} may be the answers; {described(layout)}", _by_hand(two))
     hint = "name the better and the worse answer: --data.columns.chosen NAME --data.columns.rejected NAME"
     message = f"no column holds answers to compare; {described(layout)}"
     return Refused(message, f"{hint}; or use {FUNCTION}")
@@ -162,6 +168,11 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
                 f"{shown} holds answers without a label, and {best} another answer; {described(layout)}",
                 f"if {best} is better than all of {shown} in every row: {line}; or use {FUNCTION}",
             )
+        if inner := _inside(layout, unlabelled[0]):
+            return Refused(
+                f"{shown} holds the answers, and no rank, score or label for each is understood: {inner}",
+                f"read the better answer off in a function of your own: {FUNCTION}",
+            )
         return Refused(
             f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
@@ -178,6 +189,36 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
         )
     return None
+
+
+def _inside(layout: Layout, given: Given) -> str:
+    """Name the columns with few short values inside the objects of the answers, with the values; "" for none."""
+    found = []
+    for path, values in inside_of(layout.rows, given.entries, (*given.answers.paths[0], "*")).items():
+        short = [value for value in values if isinstance(value, int | float) or not is_spoken(value)]
+        counts = Counter(map(str, short))
+        if len(short) == len(values) and 1 < len(counts) < len(values):
+            found.append(f"{named(path)} ({values_of(counts)})")
+    return " and ".join(found[:MOST_VALUES])
+
+
+def _two_texts(layout: Layout) -> tuple[Path, Path] | None:
+    """Return the only two columns of texts that may be answers, under names that nobody knows; None for others."""
+    texts = [path for path in layout.of_kind("text", "turns") if not set(words(path)) & {*QUESTION, *RATED}]
+    told = [path for path in texts if mostly_spoken(layout, path) and _may_answer(path)]
+    return (told[0], told[1]) if len(told) == 2 else None
+
+
+def _may_answer(path: Path) -> bool:
+    """Return True for a name that is neither a label's nor the name of a part of a prompt."""
+    return may_hold_words(path[-1]) and not may_be_part(path[-1]) and not may_be_input(path[-1])
+
+
+def _by_hand(two: tuple[Path, Path]) -> str:
+    """Return the hint to name two answers."""
+    first, second = map(named, two)
+    line = f"{option('columns.chosen', first)} {option('columns.rejected', second)}"
+    return f"if {first} is the better answer in every row, or a column says which one is: {line}; or use {FUNCTION}"
 
 
 def _lists_answers(layout: Layout, path: Path) -> bool:
@@ -227,7 +268,7 @@ def _alone(layout: Layout) -> Refused | None:
     # Two texts under other names may be the answers.
     others = [path for path in layout.of_kind("text", "turns") if path not in prompts and len(path[-1]) < LONG]
     answers += others if any(set(family.paths) <= set(others) for family in layout.families) else []
-    if not prompts or any(path not in prompts for path in answers):
+    if not prompts or any(path not in prompts for path in answers) or _two_texts(layout):
         return None
     return Refused(
         f"{named(prompts[0])} holds prompts without answers: bradley trains on answers that were compared",

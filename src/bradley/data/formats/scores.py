@@ -2,11 +2,12 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..rows import Row, quoted
-from .labels import DETAILS, Answers, Label, Unknown, Verdict
+from .labels import DETAILS, Answers, Label, Unknown, Verdict, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
 from .names import ASPECTS, NEUTRAL, VERBS, speaks_against, strange
 from .ratings import (
@@ -71,6 +72,10 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     worse = sense(family.stem) == -1
     own = [word for word in family.stem if word not in LOSER] + ["winner"] if worse else family.stem
     meant = kind_of_numbers(own, values, answers.stem, wanted)
+    if meant == "ranks" and (worth is not number_of or any(isinstance(value, bool) for value in cells)):
+        told = values_of(Counter(map(str, cells)))
+        problem = f"{', '.join(map(named, family.paths))} hold no ranks, of which the lowest is the best: {told}"
+        return Label(family.paths, "scores", None, 0, problem=problem)
     meant = "" if worse and (meant != "truth" or count > 2) else meant
     ties = tie_columns(layout, set(family.paths), family.stem) if meant == "truth" else ()
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))

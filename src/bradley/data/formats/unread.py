@@ -16,9 +16,19 @@ from typing import Any, NamedTuple
 from ...records import Comparison
 from ..rows import Foreign, Row, RowPlace, quoted
 from .base import option
+from .instructions import instructs, is_attached, is_instruction, may_instruct, orders
 from .layout import LONG, Path
 from .messages import BESIDE, WHAT, WHO, is_message, is_told
-from .parts import differs, is_sentence, may_be_input, may_be_part, may_be_words, named_part, names_language
+from .parts import (
+    differs,
+    is_sentence,
+    may_be_input,
+    may_be_part,
+    may_be_words,
+    may_hold_words,
+    named_part,
+    names_language,
+)
 from .repeats import LONGEST_CHOICE, compares, stands, stands_apart, strings
 from .turns import EXTRA
 
@@ -82,6 +92,7 @@ class Unread:
         self._labels = set(labels)
         self._steady: set[str] = set()
         self._texts: set[str] = set()
+        self._orders: set[str] = set()
 
     def compare(self, rows: Iterable[Row]) -> None:
         """Tell labels from other short texts by the first rows: texts differ from row to row, and labels repeat."""
@@ -92,6 +103,8 @@ class Unread:
                     columns.setdefault(str(key), []).append(value.strip())
         for key, values in columns.items():
             sentences = sum(map(is_sentence, values))
+            if may_hold_words(key) and orders(key, values):
+                self._orders.add(key)
             if names_language(key):
                 self._texts.add(key)
             elif not differs(values) and 2 * sentences <= len(values):
@@ -104,7 +117,12 @@ class Unread:
         return not may_be_part(key) and key not in self._texts and not self._is_input(key, value)
 
     def _is_input(self, key: str, value: str) -> bool:
-        """Return True for a short text under the name of an input: a sentence, or a text that differs."""
+        """Return True for a short text under the name of an input: a sentence, or a text that differs.
+
+        Instructions are inputs under names such as suffix and style, and under any name if most of the values are.
+        """
+        if (may_instruct(key) and instructs(key, value)) or (key in self._orders and is_instruction(value)):
+            return True
         if not value.strip() or not may_be_input(key) or key in self._steady:
             return False
         # The source of a row repeats, however many words a source has.
@@ -184,7 +202,7 @@ class Unread:
         names = () if here else path if said is None else said
         if not isinstance(value, list | dict):
             yield from () if here else self._text(path, value, names, label)
-        elif not here and not label and _turns(value):
+        elif not here and not label and (_turns(value) or _attached(path[-1], value)):
             yield Found(path, value, value)
         else:
             listed = isinstance(value, list)
@@ -205,7 +223,7 @@ class Unread:
 
     def _in_object(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
         """Yield the texts of an object as `_inside` does."""
-        turn = is_message(value)
+        turn = _is_turn(value)
         if turn and value.keys() in PLAIN:
             return
         for key, inner in value.items():
@@ -220,7 +238,7 @@ class Unread:
             # No setting reaches into a text, so the whole text is named.
             inner = self._inside(path, held, None if names == path else names, label)
             yield from (_of_column(path, value, each) for each in inner)
-        elif named_part(names) or (is_free(value) and not label):
+        elif named_part(names) or (not label and (is_free(value) or _short_part(names, value))):
             yield Found(path, value, value)
 
     def names(self) -> str:
@@ -297,7 +315,22 @@ def _kind(value: Any) -> str:
 
 def _turns(value: Any) -> bool:
     """Return True for a list that begins with a message or holds pairs with speakers, and for a message."""
-    return is_told(value) or is_message(value[0] if isinstance(value, list) and value else value)
+    return is_told(value) or _is_turn(value[0] if isinstance(value, list) and value else value)
+
+
+def _is_turn(value: Any) -> bool:
+    """Return True for a message with words or calls; a role alone may as well be an instruction."""
+    return is_message(value) and any(value.get(name) is not None for name in (*WHAT, *BESIDE))
+
+
+def _attached(key: str, value: Any) -> bool:
+    """Return True for a list of attachments, by paths, addresses or objects."""
+    return isinstance(value, list) and is_attached(key) and any(entry not in (None, "", {}) for entry in value)
+
+
+def _short_part(names: Path, value: Any) -> bool:
+    """Return True for a short instruction inside an object."""
+    return bool(names) and isinstance(value, str) and instructs(names[-1], value)
 
 
 def _in_turn(key: str, message: Row) -> bool:

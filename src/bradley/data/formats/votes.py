@@ -114,7 +114,9 @@ def _side(vote: Any, at: RowPlace) -> str:
 
 
 def _looks_like_votes(row: Row) -> bool:
-    """Return True if a row has votes and both responses."""
+    """Return True if a row has votes and both responses, and no third one."""
+    if "response_c" in row:
+        return False
     return isinstance(row.get("votes"), list | dict) and any(a in row and b in row for a, b in NAMES)
 
 

@@ -27,6 +27,9 @@ class Watch:
     """Columns of a file that are not read, and the values seen in them.
 
     A row with a new value is kept. The kept rows of a column are checked as the first rows of the file were.
+
+    Attributes:
+        beside: other numbers of the answers that are not read, in words.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Watch:
             every: functions that raise `Refused` for a row that contradicts the reading.
         """
         self.answers, self.used, self.check, self.every = answers, frozenset(used), check, tuple(every)
+        self.beside = ""
         self.done: set[Path] = set(self.used)
         self.seen: dict[Path, dict[Any, int]] = {}
         self.kept: dict[Path, list[Row]] = {}

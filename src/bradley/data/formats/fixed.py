@@ -1,0 +1,84 @@
+"""Watch over the columns beside a format of fixed columns, and beside a better and a worse answer by their names."""
+
+from collections.abc import Collection
+
+from .answers import Given, find_lists
+from .checks import CHOSEN, REJECTED, check_beside, check_named
+from .labels import PAIR, Label
+from .layout import Layout, Path
+from .measures import check_agreement, check_measures, inside_of, measures_inside, own_path, truths_agree
+from .ratings import listed
+from .ties import check_ties
+from .turned import ALWAYS, AS_COLUMNS, check_turned
+from .votes import ANNOTATORS
+from .watch import Watch
+from .weights import equal_weights
+
+PAIRS = ("hh", "ids", "rewardbench2")
+"""Formats of fixed columns with a chosen and a rejected side, besides `preference`."""
+NUMBERS = {"ranked": ("rank", "score"), "ultrafeedback": ("overall_score", "fine-grained_score")}
+"""Format of fixed columns -> numbers of a completion, the first of which is read."""
+COMPLETIONS = ("completions",)
+
+
+def watch_fixed(layout: Layout, format: str) -> Watch:
+    """Return the watch over columns beside a format of fixed columns that turn the answers round.
+
+    Raises:
+        Refused: such a column among the first rows.
+    """
+    if format in PAIRS:
+        check_named(layout)
+        check_beside(layout)
+        return watch_pair(layout)
+    check_turned(layout, set(), AS_COLUMNS)
+    found = _numbers(layout, format)
+    if found is None:
+        weighed = equal_weights(layout, [(key,) for key in ANNOTATORS]) if format == "multipref" else []
+        return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True), weighed)
+    given, label = found
+    others = [other for other in given.inner if other is not label]
+    free = [path for path in layout.columns if path != COMPLETIONS]
+    others += [one for path in free if (one := listed(layout, path, given.answers, False))]
+    inside = inside_of(layout.rows, given.entries, COMPLETIONS)
+    check_measures(layout, label, {COMPLETIONS}, {path: inside[path] for path in inside if path != own_path(label)})
+    check_agreement(layout.rows, label, others)
+
+    def check(later: Layout) -> None:
+        check_turned(later, set(), AS_COLUMNS, late=True)
+        check_measures(later, label, {COMPLETIONS})
+
+    every = [*measures_inside(layout.rows, label, given.entries), *truths_agree(label, others)]
+    watch = Watch(layout.rows, PAIR, (), check, every)
+    lists = ", ".join(other.name for other in others if "*" not in other.name)
+    watch.beside = f"not read as the label: {lists}" if lists else ""
+    return watch
+
+
+def _numbers(layout: Layout, format: str) -> tuple[Given, Label] | None:
+    """Return the completions of a format of fixed columns, and the numbers that are read; None for other formats."""
+    for given in find_lists(layout) if format in NUMBERS else ():
+        by_key = {label.paths[0][-1]: label for label in given.inner if len(label.paths[0]) == 3}
+        own = [by_key[key] for key in NUMBERS[format] if key in by_key]
+        if given.answers.paths == (COMPLETIONS,) and own:
+            return given, own[0]
+    return None
+
+
+def watch_pair(layout: Layout, used: Collection[Path] = (CHOSEN, REJECTED)) -> Watch:
+    """Return the watch over labels beside a better and a worse answer.
+
+    Raises:
+        Refused: such a label among the first rows.
+    """
+    answers = set(used)
+
+    def check(later: Layout) -> None:
+        check_named(later)
+        check_beside(later)
+        check_turned(later, answers, ALWAYS, late=True)
+        check_ties(later, answers)
+
+    check_ties(layout, answers)
+    check_turned(layout, answers, ALWAYS)
+    return Watch(layout.rows, PAIR, answers, check)
