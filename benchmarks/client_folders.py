@@ -142,7 +142,7 @@ def write_run(folder: Path, name: str, *, path: Path | None = None, **adapter: A
 
 
 def write_base(folder: Path, name: str) -> None:
-    """Write a language model without a score head, as the base of an adapter."""
+    """Write a language model in bfloat16 without a score head, as bases of adapters are published."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     family = FAMILIES[name]
@@ -151,7 +151,7 @@ def write_base(folder: Path, name: str) -> None:
     config = AutoConfig.for_model(family.config["model_type"], vocab_size=len(tokenizer), **values)
     network = AutoModelForCausalLM.from_config(config)
     spread(network)
-    network.save_pretrained(folder)
+    network.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

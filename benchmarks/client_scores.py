@@ -67,10 +67,11 @@ def sentence_transformers_ways(
     """Yield ways through sentence-transformers: messages and pairs. Pairs ask the two-turn conversations alone."""
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(folder, device="cpu", **options.get("loading", {}))
     pairs = [(turns[0]["content"], turns[1]["content"]) for turns in conversations if len(turns) == 2]
-    yield "messages", lambda: model.predict(conversations, show_progress_bar=False).tolist()
-    yield "pairs", lambda: model.predict(pairs, show_progress_bar=False).tolist()
+    for name, more in (("", {}), ("in float32, ", {"model_kwargs": {"dtype": "float32"}})):
+        model = CrossEncoder(folder, device="cpu", **more)
+        yield f"{name}messages", lambda m=model: m.predict(conversations, show_progress_bar=False).tolist()
+        yield f"{name}pairs", lambda m=model: m.predict(pairs, show_progress_bar=False).tolist()
 
 
 def vllm_ways(folder: str, conversations: list[Turns], options: dict[str, Any]) -> Iterator[tuple[str, Way]]:
@@ -123,9 +124,9 @@ def peft_ways(folder: str, conversations: list[Turns], options: dict[str, Any]) 
     def scored(model: Any, size: int) -> list[float]:
         return padded(model.eval(), tokenizer, conversations, size)
 
-    def carded() -> Any:
+    def carded(**more: Any) -> Any:
         base = json.loads((Path(folder) / "adapter_config.json").read_text())["base_model_name_or_path"]
-        model = AutoModel.from_pretrained(base, num_labels=1, dtype=torch.float32)
+        model = AutoModel.from_pretrained(base, num_labels=1, **more)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -137,9 +138,10 @@ def peft_ways(folder: str, conversations: list[Turns], options: dict[str, Any]) 
 
     one = {"num_labels": 1, "dtype": torch.float32}
     for size in (1, 8):
-        yield f"PeftModel {size}", lambda n=size: scored(carded(), n)
+        yield f"PeftModel {size}", lambda n=size: scored(carded(dtype=torch.float32), n)
         yield f"AutoPeft with num_labels=1 {size}", lambda n=size: scored(AutoPeft.from_pretrained(folder, **one), n)
     yield "AutoPeft with pad token 8", lambda: scored(with_pad(AutoPeft.from_pretrained(folder, **one)), 8)
+    yield "PeftModel on a base in its own dtype", lambda: scored(carded(), 8)
     yield "AutoPeft as it is", lambda: scored(AutoPeft.from_pretrained(folder), 1)
     yield "AutoModel with num_labels=1", lambda: scored(AutoModel.from_pretrained(folder, **one), 1)
 

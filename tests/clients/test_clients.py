@@ -37,10 +37,13 @@ def test_transformers_4_and_5(compared, program, name):
     assert beyond(shown) == {}
 
 
-@pytest.mark.parametrize("name", [*EXPORTS, *WITH_TEMPLATE, *MERGED])
+@pytest.mark.parametrize("name", [*EXPORTS, *WITH_TEMPLATE, *MERGED, *HALF])
 def test_sentence_transformers_by_messages_and_by_pairs(compared, name):
     found = compared("sentence-transformers", name)
-    assert set(found) == {"messages", "pairs"} and beyond(found) == {}
+    if name in HALF:
+        # As the card of such an export says: the dtype of config.json is taken otherwise.
+        assert found.pop("messages") > MOST and found.pop("pairs") > MOST
+    assert len(found) == (2 if name in HALF else 4) and beyond(found) == {}
 
 
 @pytest.mark.parametrize("name", [*EXPORTS, *MERGED])
@@ -76,6 +79,8 @@ def test_peft_reads_an_adapter_from_another_working_directory(compared, adapter,
     found = compared("peft", f"{adapter} {kind}")
     assert "size mismatch" in found.pop("AutoPeft as it is")
     assert "no padding token" in found.pop("AutoPeft with num_labels=1 8")
+    # Bases are published in bfloat16.
+    assert found.pop("PeftModel on a base in its own dtype") > MOST
     plain = found.pop("AutoModel with num_labels=1")
     # transformers leaves the row lengths of DoRA as drawn.
     assert (plain > FAR) if adapter == "dora" else (plain < MOST)

@@ -115,6 +115,14 @@ def test_a_bfloat16_card_states_its_tolerance():
     assert "allowed" not in model_card(CARD, None, "rm", [])
 
 
+def test_every_loader_of_a_bfloat16_card_asks_for_float32():
+    text = model_card({**CARD, "export": {**EXPORT, "dtype": "bfloat16"}}, None, "rm", [])
+    blocks = [block.partition("```")[0] for block in text.split("```")[1::2]]
+    # bradley computes in the dtype of training by itself, and TRL is given the function of bradley.
+    loaders = [block for block in blocks if "RewardModel" not in block]
+    assert len(loaders) == 5 and all("float32" in block for block in loaders)
+
+
 @pytest.mark.parametrize("card", [CARD, {**CARD, "adapter": {"base": "a/b"}}])
 def test_every_python_block_compiles(card):
     for place in ("rm", "ada/rm"):
