@@ -118,6 +118,9 @@ def options(family: str, program: str) -> dict[str, Any]:
     attention = list(FAMILIES[family].attention)
     if program == "rewardbench":
         return {"attention": attention}
+    if (family, program) == ("gemma3", "vllm"):
+        # As its card says: the class that vLLM takes by itself has other names for the weights.
+        return {"convert": "classify", "hf_overrides": {"architectures": ["Gemma3ForCausalLM"]}}
     if program != "transformers":
         return {}
     return {"attention": attention, "positions": family == "gpt2", "causal": family != "bert"}
