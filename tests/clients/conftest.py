@@ -7,17 +7,14 @@ import client_folders
 import pytest
 
 import bradley
-from clients import python_of
+from clients import PROGRAM, ask, differences, job_of, options, python_of
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     """Folder of each family and kind, such as `llama run` and `qwen2 float32`."""
     place = tmp_path_factory.mktemp("clients")
-    with pytest.MonkeyPatch.context() as patch:
-        # The proof in a fresh process has tests of its own; here other programs are the proof.
-        patch.setattr("bradley.export.folder.verify", lambda folder, **_: [])
-        return dict(client_folders.write_all(place, list(client_folders.FAMILIES), bfloat16=False))
+    return dict(client_folders.write_all(place, list(client_folders.FAMILIES)))
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +24,7 @@ def scores(folders):
 
     def of(name):
         if name not in known:
-            family = name.split()[0] if name.split()[0] in client_folders.FAMILIES else "llama"
-            turns = client_folders.conversations(family)
+            turns = client_folders.conversations(client_folders.family_of(name))
             known[name] = turns, bradley.RewardModel.from_pretrained(folders[name]).score(turns)
         return known[name]
 
@@ -47,3 +43,21 @@ def python_for():
         return python
 
     return find
+
+
+@pytest.fixture(scope="session")
+def compared(folders, scores, python_for):
+    """Largest difference of each way of a program for a folder, as a share of the largest score, or an error."""
+
+    def of(program, name, ways=()):
+        turns, wanted = scores(name)
+        kind = PROGRAM.get(program, program)
+        job = job_of(folders[name], turns, ways, **options(client_folders.family_of(name), kind))
+        (found,) = ask(python_for(program), kind, [job])
+        largest = max(1.0, *map(abs, wanted))
+        return {
+            way: value if isinstance(value, str) else value / largest
+            for way, value in differences(found, turns, wanted).items()
+        }
+
+    return of

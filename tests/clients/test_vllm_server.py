@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -17,18 +18,25 @@ SECONDS = 900
 MODULE = "vllm.entrypoints.openai.api_server"
 
 
+@pytest.fixture(scope="module", params=["qwen2 float32", "gemma3 float32"])
+def folder(request, folders):
+    return folders[request.param]
+
+
 @pytest.fixture(scope="module")
-def url(folders, python_for, tmp_path_factory):
-    """Address of a server of the Qwen 2 export."""
+def url(folder, python_for, tmp_path_factory):
+    """Address of a server of the export, with the options of its card."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    where = ["--model", str(folders["qwen2 float32"]), "--host", "127.0.0.1", "--port", str(port)]
-    how = ["--served-model-name", "float32", "--runner", "pooling", "--dtype", "float32", "--enforce-eager"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    name, *shown = shlex.split(re.search(r"^vllm serve (.*)$", card, flags=re.MULTILINE)[1])
+    here = ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
     log = tmp_path_factory.mktemp("vllm") / "log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [str(python_for("vllm")), "-m", MODULE, *where, *how],
+            [str(python_for("vllm")), "-m", MODULE, "--model", name, *shown, *here],
+            cwd=folder.parent,
             stdout=file,
             stderr=subprocess.STDOUT,
             env={
@@ -57,8 +65,7 @@ def answers(address):
         return False
 
 
-def test_the_request_of_the_card_gives_the_score(url, folders):
-    folder = folders["qwen2 float32"]
+def test_the_request_of_the_card_gives_the_score(url, folder):
     text = (folder / "README.md").read_text(encoding="utf-8")
     asked = json.loads(re.search(r"/classify .*?-d '(.*?)'", text, flags=re.DOTALL)[1])
     body = json.dumps(asked).encode()
@@ -69,6 +76,6 @@ def test_the_request_of_the_card_gives_the_score(url, folders):
 
 
 @pytest.mark.parametrize("path", ["/classify", "/pooling"])
-def test_verify_passes_by_token_ids_and_by_messages(url, folders, path):
-    checks = verify(folders["qwen2 float32"], url + path)
+def test_verify_passes_by_token_ids_and_by_messages(url, folder, path):
+    checks = verify(folder, url + path)
     assert len(checks) == (3 if path == "/classify" else 2) and max(check.largest for check in checks) < 3e-5

@@ -115,6 +115,14 @@ def test_a_bfloat16_card_states_its_tolerance():
     assert "allowed" not in model_card(CARD, None, "rm", [])
 
 
+def test_every_loader_of_a_bfloat16_card_asks_for_float32():
+    text = model_card({**CARD, "export": {**EXPORT, "dtype": "bfloat16"}}, None, "rm", [])
+    blocks = [block.partition("```")[0] for block in text.split("```")[1::2]]
+    # bradley computes in the dtype of training by itself, and TRL is given the function of bradley.
+    loaders = [block for block in blocks if "RewardModel" not in block]
+    assert len(loaders) == 5 and all("float32" in block for block in loaders)
+
+
 @pytest.mark.parametrize("card", [CARD, {**CARD, "adapter": {"base": "a/b"}}])
 def test_every_python_block_compiles(card):
     for place in ("rm", "ada/rm"):
@@ -132,6 +140,9 @@ def test_a_card_says_what_other_programs_do_to_this_model():
     assert "LoRA" not in text and "PeftModel" not in text
     plain = model_card(CARD, None, "rm", [], "llama")
     assert "SGLang" not in plain and "policy stop at" not in plain
+    gemma = model_card(CARD, None, "rm", [], "gemma3_text")
+    assert """float32 --convert classify --hf-overrides '{"architectures": ["Gemma3ForCausalLM"]}'\n""" in gemma
+    assert "--hf-overrides" not in plain
     adapter = model_card({**CARD, "adapter": {"base": "owner/base"}}, None, "rm", [], "qwen2")
     assert "row lengths of DoRA as drawn" in " ".join(adapter.split())
     for name in ("SGLang", "sentence_transformers", "vLLM", "pipeline("):

@@ -232,7 +232,7 @@ def _fill(target: Path, source: ExportSource, folder: Path, place: str) -> Expor
     write_templates(target, renderer)
     exported = _measured(target, source)
     figures = _copy_figures(target, source.run)
-    kind = source.loaded.model.network.config.get_text_config().model_type
+    kind = source.loaded.model.network.config.model_type
     write_text(target / "README.md", model_card(read_card(target), source.run, place, figures, kind))
     return exported._replace(folder=folder, checks=_proven(target, folder, source))
 

@@ -20,6 +20,8 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
 DASH = "-"
 COUNTS = ("comparisons", "judgments", "prompts")
 """Counts of a split shown by the card."""
+SERVE = {"gemma3_text": """ --convert classify --hf-overrides '{"architectures": ["Gemma3ForCausalLM"]}'"""}
+"""Architecture -> further options of vLLM, whose own class for Gemma 3 has other names for the weights of the file."""
 
 
 def model_card(
@@ -40,6 +42,7 @@ def model_card(
         card=card,
         ending=card["export"]["ending"],
         model_type=model_type,
+        serve=SERVE.get(model_type, ""),
         name=place.rpartition("/")[2],
         place=place,
         on_hub="/" in place,
