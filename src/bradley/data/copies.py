@@ -5,13 +5,13 @@ shares the memory of this process until either writes, and starts in millisecond
 """
 
 import os
+import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
 
 from ..common.processes import Forked, forked
@@ -94,10 +94,10 @@ def _serve(pipe: Any, work: Callable[[Any], Any]) -> None:
         while True:
             item = pipe.recv()
             try:
-                found = ForkingPickler.dumps([work(item)])
+                found = pickle.dumps([work(item)])
             # The parent does the item again, and meets the same error.
             except Exception:
-                found = ForkingPickler.dumps([])
+                found = pickle.dumps([])
             # A result larger than the buffer of the pipe waits until the parent reads; the next item does not.
             sender.submit(pipe.send_bytes, found)
 
