@@ -19,7 +19,7 @@ from tests.helpers import LLAMA, needs_data, tiny_model, tokenizer_for
 ROWS = 24
 
 
-@pytest.mark.parametrize("name", ["oasst1_zh", "qa_feedback_dev"])
+@pytest.mark.parametrize("name", ["oasst1_zh", pytest.param("qa_feedback_dev", marks=pytest.mark.nightly)])
 def test_the_loss_is_that_of_the_pairs_at_equal_weights(name, tmp_path):
     file = tmp_path / "pairs.jsonl"
     with gzip.open(needs_data(name, "pairs.jsonl.gz"), "rt", encoding="utf-8") as rows:

@@ -22,7 +22,9 @@ def calls(wanted):
     return real.calls_of_a_run()
 
 
-@pytest.mark.parametrize(("mode", "count"), [("kill", 6), ("kept", 3), ("lost", 3)])
+@pytest.mark.parametrize(
+    ("mode", "count"), [("kill", 6), pytest.param("kept", 3, marks=pytest.mark.nightly), ("lost", 3)]
+)
 def test_a_run_goes_on_after_an_end_at_some_calls(mode, count, wanted, calls):
     last = len(calls) - 1  # between the words that all is done and the end of the process
     points = [*random.Random(f"{mode} 0").sample(range(last), count - 1), last]

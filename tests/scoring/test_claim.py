@@ -40,10 +40,12 @@ def calls_of(**options):
         return harness.forked(work).of("calls")[0]
 
 
-@pytest.mark.parametrize("restart", [False, True])
-def test_what_a_killed_process_left_is_continued_by_the_next_one(restart):
-    """A kill at every call of the disk: the same command ends with the bytes of an uninterrupted one."""
-    for point in range(0, calls_of(), 3 if restart else 1):
+@pytest.mark.parametrize(
+    ("restart", "every"), [(False, 3), (True, 3), pytest.param(False, 1, marks=pytest.mark.nightly)]
+)
+def test_what_a_killed_process_left_is_continued_by_the_next_one(restart, every):
+    """A kill at a call of the disk: the same command ends with the bytes of an uninterrupted one."""
+    for point in range(0, calls_of(), every):
         with harness.new_run() as root:
             place(root)
             if restart:

@@ -93,7 +93,7 @@ def test_it_scores_in_python_and_on_the_command_line(moved, tmp_path, capsys):
     assert json.loads(scored.read_text())["score"] == moved.score
 
 
-@pytest.mark.parametrize("kind", [[], ["--adapter"]])
+@pytest.mark.parametrize("kind", [[], pytest.param(["--adapter"], marks=pytest.mark.nightly)])
 def test_it_is_exported_whole_and_alone(moved, tmp_path, capsys, kind):
     command = ["export", str(moved.folder), str(tmp_path / "out"), *kind]
     assert run(command) == 4

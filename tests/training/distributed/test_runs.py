@@ -146,7 +146,7 @@ def test_two_processes_go_on_from_ten_places_to_the_same_bytes(tmp_path, base, k
     record("G4", f"two processes, {kind}, dropout on, 3 epochs", goal, f"{len(places)} of {len(places)} places")
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.nightly)])
 def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so(tmp_path, base, kind: str) -> None:
     adapter = {"path": str(base), "adapter": {"kind": "lora", "rank": 4}}
     settings = {**FIXED, "train": {**TRAIN, "max_steps": 8}, "eval": {"every": 4, "train_probe": 8}}

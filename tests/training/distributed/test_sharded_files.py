@@ -121,7 +121,9 @@ def goes_over(folder: Path, writer: str, readers: Sequence[str], names: Sequence
         assert values(number, wrong) == [[]] * number, reader
 
 
-@pytest.mark.parametrize("writer", DIRECTIONS)
+@pytest.mark.parametrize(
+    "writer", ["two copies", "shard_all over 2", pytest.param("hybrid over 2 times 2", marks=pytest.mark.nightly)]
+)
 def test_what_some_processes_write_others_read_bit_for_bit(tmp_path, writer: str) -> None:
     goes_over(tmp_path, writer, DIRECTIONS[writer], BY_DAY)
 

@@ -179,7 +179,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_whole_checkpoints(tmp_p
 
 
 @pytest.mark.parametrize(
-    "harm", ["flip", "delete", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("cut", "swap"))]
+    "harm", ["flip", *(pytest.param(n, marks=pytest.mark.nightly) for n in ("delete", "cut", "swap"))]
 )
 def test_a_damaged_shard_is_found_and_the_checkpoint_before_is_taken(tmp_path, whole, harm: str, capfd) -> None:
     train_together(2, tmp_path / "run", SETTINGS, stop_after(5))
