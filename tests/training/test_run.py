@@ -217,7 +217,7 @@ def test_a_run_of_files_reads_its_comparisons_again_while_they_are_the_same(tmp_
         bradley.Run(run).splits()
 
 
-def test_named_evaluation_sets_are_reported_and_never_select(tmp_path, whole):
+def test_named_evaluation_sets_are_reported_and_never_select(tmp_path, whole, no_pages):
     extra = tmp_path / "extra.jsonl"
     extra.write_text("".join(json.dumps(row) + "\n" for row in rows(7, "x")))
     settings = {**SETTINGS, "data": {"eval_sets": {"extra": str(extra)}}}
