@@ -84,7 +84,8 @@ def proven(folder, size, given) -> None:
     pairs = zip(lines(folder / "run", "train"), lines(folder / "alone", "train"), strict=True)
     assert len(lines(folder / "run", "train")) == 6
     for found, expected in pairs:
-        assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=2e-2)
+        # Scores of about 2 after 16 layers differ by 0.03 where the sums are rounded in another order.
+        assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=2e-2, abs=1e-2)
 
 
 @pytest.mark.nightly
