@@ -25,9 +25,9 @@ from .meanings import (
     number_of_side,
 )
 from .names import speaks_against
-from .scores import worth_of_side
-from .ties import is_tie_name, is_true
-from .words import LABEL, TIE, sense
+from .scores import is_open_fact, worth_of_side
+from .ties import is_open_tie, is_tie, is_tie_name
+from .words import LABEL, TIE, is_empty, sense, truth_in
 
 SHOWN = 12
 """Characters of the end of a judge's text that a refusal quotes."""
@@ -97,10 +97,13 @@ class Beside:
         worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]] = {}
         for path, value in cells:
             meanings, ties, sided = self._name(path)
+            if sided and is_open_fact(path, value) and best:
+                self._refuse(path, value)
             if sided and (worth := worth_of_side(path, value)):
                 worths.setdefault(worth[0], {})[worth[1]] = (path, worth[2], value)
                 continue
-            if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
+            told_tie = ties and not self.late and best and not (self.counted and type(value) is int)
+            if told_tie and (is_tie(value) or is_open_tie(path, value)):
                 self._refuse(path, value)
             if not meanings:
                 hidden = hidden_meanings(path, value, self.answers, count, self.strict)
@@ -248,7 +251,7 @@ class Beside:
             path = (self.entries, key)
             if path in self.used or not set(words((key,))) & LABEL:
                 continue
-            told = [is_true(entry.get(key)) for entry in entries]
+            told = [False if is_empty(entry.get(key)) else truth_in(entry.get(key)) for entry in entries]
             meant = sense(words((key,)))
             if None in told or meant == 0 or not is_label_name((key,), LISTED):
                 continue

@@ -20,7 +20,7 @@ from .ratings import (
     number_of,
     numbered,
 )
-from .ties import is_true, tie_columns
+from .ties import is_tie, tie_columns
 from .words import (
     BALLOTS,
     CORRECT,
@@ -34,7 +34,9 @@ from .words import (
     REMARKS,
     SCORE,
     VOTES,
+    is_open,
     sense,
+    truth_in,
 )
 
 RATING = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)\s*", re.IGNORECASE)
@@ -81,7 +83,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
     rows = [
         [worth(at_path(row, path)) or 0 for path in family.paths]
-        + [float(is_true(at_path(row, path)) or False) for path in ties]
+        + [float(is_tie(at_path(row, path)) or False) for path in ties]
         for row in layout.rows
     ]
     clear = not speaks_against(family.stem) and not worse and not parts & (MEASURES | VOTES - BALLOTS)
@@ -112,7 +114,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
             return Unknown(quoted(odd[0]), doubt=not isinstance(odd[0], str))
         if any(number is None for number in found) and count <= 2:
             return None
-        if any(is_true(at_path(row, path)) for path in ties):
+        if any(is_tie(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
         known = [number for number in found if number is not None]
@@ -215,6 +217,13 @@ def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] 
     if told & LIKELY and isinstance(value, int | float) and not isinstance(value, bool):
         return (rest, sides[0], 1.0 - value if turned else float(value)) if 0 <= value <= 1 else None
     word = str(value).strip().lower()
-    found = is_true(value) if isinstance(value, str | bool | int | float) else None
+    found = truth_in(value) if isinstance(value, str | bool | int | float) else None
     worth = WORTHS.get(word, None if found is None else float(found))
     return None if worth is None or not told & FACTS else (rest, sides[0], 1.0 - worth if turned else worth)
+
+
+def is_open_fact(path: Path, value: Any) -> bool:
+    """Return True for a cell that is neither yes nor no, under a name such as chosen_is_correct."""
+    told = set(words(path))
+    asks = {"is", "was"} & told and told & FACTS and not told & NONE_OF_WORTH
+    return bool(asks) and is_open(value) and str(value).strip().lower() not in WORTHS

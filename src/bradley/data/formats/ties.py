@@ -1,14 +1,15 @@
 """Columns that say of a row that neither answer is better, such as is_tie beside a label."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
-from .labels import Answers, Label, Unknown, Verdict
-from .layout import Layout, Path, at_path, covered, named, words
-from .words import FALSE, FILLER, LABEL, NO_WINNER, TRUE
+from .labels import Answers, Label, Unknown, Verdict, values_of
+from .layout import LONG, Layout, Path, at_path, covered, named, words
+from .words import BESIDE_TIES, FILLER, LABEL, NO_WINNER, TIES, is_empty, is_open, truth_in
 
 CLEAR = {
     *("tie", "ties", "tied", "draw", "bothbad", "bothgood", "undecided", "undecidable", "indifferent", "indifference"),
@@ -40,10 +41,48 @@ def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
     return bool(parts & ALIKE) and parts - ALIKE <= BESIDE | LABEL
 
 
-def is_true(value: Any) -> bool | None:
-    """Return the truth value of a cell, False for an empty one; None for anything else."""
-    word = "" if value is None else str(value).strip().lower()
-    return True if word in TRUE or word == "tie" else False if word in FALSE or not word else None
+def is_tie(value: Any) -> bool | None:
+    """Return True for yes, and for a word for a tie, in the column of ties; False for no and an empty cell.
+
+    Any other cell gives None.
+    """
+    if is_empty(value):
+        return False
+    if (truth := truth_in(value)) is not None or not isinstance(value, str) or len(value) > LONG:
+        return truth
+    parts = set(words((value,)))
+    if parts in NO_WINNER:
+        return True
+    known = parts & TIES and parts <= TIES | BESIDE_TIES | {"not", "a"}
+    return not parts & {"no", "not"} if known else None
+
+
+def is_open_tie(path: Path, value: Any) -> bool:
+    """Return True for a cell that is neither yes, no nor a word for a tie, under a name that means ties alone."""
+    parts = set(words(path[-1:]))
+    certain = (parts & CLEAR and parts <= CLEAR | BESIDE | LABEL) or any(said <= parts for said in OPEN)
+    return bool(certain) and is_tie(value) is None and is_open(value)
+
+
+def check_open_ties(layout: Layout, used: set[Path], stem: Collection[str] = (), counted: bool = False) -> None:
+    """Raise `Refused` for a column with the name of ties, and with cells that are neither yes nor no.
+
+    Args:
+        used: columns that hold answers and parts of the prompt.
+        stem: words of the names of the answers.
+        counted: True if numbers may be counts of votes.
+    """
+    for path, values in layout.columns.items():
+        if covered(path, used) or not is_tie_name(path, stem) or (counted and layout.kinds[path] == "number"):
+            continue
+        told = Counter(str(value) for value in values if not is_empty(value))
+        known = any(is_tie(value) for value in values)
+        # Under a name such as both, words of which one is yes, or a word for a tie, say whether a row is a tie.
+        if any(is_open_tie(path, one) or (known and is_tie(one) is None and is_open(one)) for one in values):
+            raise Refused(
+                f"{named(path)} may say that rows are ties, and holds more than yes and no: {values_of(told)}",
+                f"if {named(path)} says nothing of the answers: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
 
 
 def tie_columns(layout: Layout, used: set[Path], stem: Collection[str] = ()) -> tuple[Path, ...]:
@@ -51,7 +90,7 @@ def tie_columns(layout: Layout, used: set[Path], stem: Collection[str] = ()) -> 
     return tuple(
         path
         for path, values in layout.columns.items()
-        if is_tie_name(path, stem) and not covered(path, used) and all(is_true(value) is not None for value in values)
+        if is_tie_name(path, stem) and not covered(path, used) and all(is_tie(value) is not None for value in values)
     )
 
 
@@ -61,6 +100,7 @@ def with_ties(layout: Layout, label: Label, used: set[Path], answers: Answers) -
     Args:
         used: columns that hold answers and parts of the prompt.
     """
+    check_open_ties(layout, used | set(label.paths), answers.stem, label.kind == "votes")
     # Beside counts of votes, a number is the count of the votes for a tie.
     paths = tuple(
         path
@@ -73,25 +113,26 @@ def with_ties(layout: Layout, label: Label, used: set[Path], answers: Answers) -
 
     def tied(row: Row) -> Verdict | Unknown | None:
         cells = [at_path(row, path) for path in paths]
-        if unclear := [cell for cell in cells if is_true(cell) is None]:
+        if unclear := [cell for cell in cells if is_tie(cell) is None]:
             return Unknown(quoted(unclear[0]), doubt=True)
         verdict = read(row)
-        if not any(map(is_true, cells)):
+        if not any(map(is_tie, cells)):
             return verdict
         # The label of a tie may be empty.
         count = len(verdict.merits) if isinstance(verdict, Verdict) else answers.number
         return Verdict((1.0,) * count) if count else verdict
 
     def shown(row: Row) -> str:
-        return "tie" if any(is_true(at_path(row, path)) for path in paths) else label.shown(row)
+        return "tie" if any(is_tie(at_path(row, path)) for path in paths) else label.shown(row)
 
     return replace(label, paths=(*label.paths, *paths), read=tied, shown=shown)
 
 
 def check_ties(layout: Layout, used: set[Path]) -> None:
     """Raise `Refused` for rows that are ties by a column, beside answers that are read by their names."""
+    check_open_ties(layout, used)
     for path in tie_columns(layout, used):
-        if any(map(is_true, layout.columns[path])):
+        if any(map(is_tie, layout.columns[path])):
             raise Refused(
                 f"{named(path)} says that rows are ties, and the names of the answers say which one is better",
                 f"if {named(path)} says nothing of the answers: {option('ignore', named(path))}; or use {FUNCTION}",
@@ -104,8 +145,9 @@ def new_ties(rows: Sequence[Row]) -> Callable[[Row], None]:
 
     def check(row: Row) -> None:
         for key in row.keys() - known:
-            if is_tie_name((str(key),)) and is_true(row[key]):
+            path = (str(key),)
+            if is_tie_name(path) and (is_tie(row[key]) or is_open_tie(path, row[key])):
                 hint = f"put such a row among the first rows, or use {FUNCTION}"
-                raise Refused(f"{named((str(key),))} says that the row is a tie", hint)
+                raise Refused(f"{named(path)} says that the row is a tie: {quoted(row[key])}", hint)
 
     return check

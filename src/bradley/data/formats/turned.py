@@ -5,14 +5,13 @@ question which answer is the worse.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, WORD, Layout, Path, covered, named, words
-from .ties import is_true
-from .words import AGREES, DISAGREES, LOSER, REMARKS, SHOWN, TURNED
+from .words import AGREES, DISAGREES, LOSER, REMARKS, SHOWN, TURNED, is_open, truth_in
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
@@ -20,6 +19,8 @@ AS_COLUMNS = "if the label names the answers as the columns do"
 """Condition for leaving such a column out beside a label."""
 ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})
 """Values of such a column in letters and digits alone."""
+AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
+"""Values of such a column, in letters and digits alone, by which the answers were shown in the order of the columns."""
 NOISE = {"noise", "noisy", "corrupted", "corrupt"}
 """Words in the name of a truth value that says that the label of a row was made wrong."""
 SIGNS = {"sign", "polarity", "direction", "orientation"}
@@ -29,6 +30,12 @@ SKIPPED = {
     *("excluded", "removed", "failed", "spam", "ignored", "declined", "expired", "withdrawn", "disputed"),
 }
 """Words for the state of an annotation, or of a row, that does not count."""
+FLAGS = {"deleted", "discarded", "invalid", "excluded", "flagged", "valid", "approved", "usable", "verified"}
+BESIDE_FLAG = {
+    *("is", "was", "are", "were", "has", "been", "be", "the", "row", "label", "labels", "answer", "answers", "pair"),
+    *("response", "responses", "sides", "side", "order", "position", "positions", "flag", "annotation"),
+}
+"""Words in the name of a column that means a truth value, such as is_deleted."""
 STATES = {"status", "state"}
 OUT = {"deleted", "discard", "discarded", "invalid", "cancelled", "canceled", "skipped", "spam", "ignored", "ignore"}
 OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
@@ -94,6 +101,11 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
         short = [value for value in short if not isinstance(value, str) or len(value) <= MOST_ASKED]
         if not short:
             continue
+        if any(is_open_flag(path, value) for value in short):
+            raise Refused(
+                f"{named(path)} may take rows back, and holds more than yes and no: {_told(short)}",
+                f"if every row counts as it stands: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
         out = [value for value in short if taken_out(path, value)]
         if out and (late or len(out) < len(column)):
             raise Refused(
@@ -138,9 +150,21 @@ def taken_out(path: Path, value: Any) -> bool:
     return bool(parts & (CHECKED | STATES)) and (word in FAILED or (truth is False and bool(parts & CHECKED)))
 
 
+def is_open_flag(path: Path, value: Any, flags: Collection[str] = FLAGS) -> bool:
+    """Return True for a cell that is neither yes nor no, under a name that asks for one of the two."""
+    parts = set(words(path[-1:]))
+    return bool(parts & set(flags)) and parts <= {*flags, *BESIDE_FLAG} and is_open(value)
+
+
+def letters_of(value: Any) -> str:
+    """Return the letters and digits of a cell with an order, in small letters."""
+    shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return "".join(filter(str.isalnum, shown.lower()))
+
+
 def truth_of(value: Any) -> bool | None:
     """Return the truth value of a filled field; None for anything else."""
-    return is_true(value) if isinstance(value, str | bool | int | float) and value != "" else None
+    return truth_in(value) if isinstance(value, str | bool | int | float) and value != "" else None
 
 
 def _asked(path: Path, values: Sequence[Any], late: bool) -> str:
@@ -163,7 +187,9 @@ def _is_turned(path: Path, values: Sequence[Any]) -> bool:
     if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
         return False
     parts = set(words(path))
-    if parts & (TURNED | NOISE) and any(map(is_true, values)):
+    if parts & (TURNED | NOISE) and any(map(truth_in, values)):
+        return True
+    if any(is_open_flag(path, value, TURNED) and letters_of(value) not in AS_NAMED for value in values):
         return True
     if parts & SIGNS and any(isinstance(value, int | float) and value < 0 for value in values):
         return True

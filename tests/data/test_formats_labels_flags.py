@@ -1,0 +1,74 @@
+"""Words for yes and no under the name of a flag, in any language: one set, and anything else stops the load."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bradley.data.formats.words import EMPTY, FALSE, TRUE, truth_in
+from bradley.errors import DataError
+from tests.data.labelled_rows import BAD, GOOD, check, read, sided
+
+VALUES = [0, 1, 1, 0, 1, 0] * 4
+TAKES_BACK = ["is_deleted", "invalid", "flagged", "swapped", "flipped", "answers_were_switched"]
+NAMES = ["response_a", "response_b"]
+
+
+def winner(row, side, names):
+    row["winner"] = "AB"[side or 0]
+
+
+def beside(kind, values, **more):
+    """Rows with a label, or with a chosen and a rejected answer, and columns beside: a function of the row's number."""
+    if kind == "a label":
+        rows = sided(values, winner, NAMES)
+    else:
+        rows = [{"prompt": f"How do I keep box {n} dry?", "chosen": GOOD, "rejected": BAD} for n in range(len(values))]
+    return [{**row, **{key: value(n) for key, value in more.items()}} for n, row in enumerate(rows)]
+
+
+@given(st.data(), st.sampled_from(["a label", "names"]), st.sampled_from([str.lower, str.upper, str.title]))
+def test_a_flag_means_the_same_in_every_writing(data, kind, case):
+    yes, no = (data.draw(st.sampled_from(sorted(words))) for words in (TRUE, FALSE | EMPTY))
+    name = data.draw(st.sampled_from([*TAKES_BACK, "is_valid", "tie"]))
+    # A valid row counts, and an empty cell says nothing of the row.
+    said = (yes, no) if name != "is_valid" else (data.draw(st.sampled_from(sorted(FALSE))), yes)
+    fine = beside(kind, VALUES, **{name: lambda n: case(said[1])})
+    if truth_in(said[1]) is not None:
+        check(fine, VALUES) if kind == "a label" else read(fine)
+    rows = beside(kind, VALUES, **{name: lambda n: case(said[n % 3 != 0])})
+    if kind == "a label" and name == "tie":
+        check(rows, [None if n % 3 == 0 else side for n, side in enumerate(VALUES)])
+        return
+    with pytest.raises(DataError, match=name) as caught:
+        read(rows)
+    assert f"--data.ignore {name}" in caught.value.hint
+
+
+@pytest.mark.parametrize("word", ["maybe", "A", 2, "partly", "see notes"])
+@pytest.mark.parametrize("name", [*TAKES_BACK, "is_valid", "tie", "no_preference", "chosen_is_correct"])
+@pytest.mark.parametrize("kind", ["a label", "names"])
+def test_a_flag_that_is_neither_yes_nor_no_stops_the_load(word, name, kind):
+    if kind == "a label" and "chosen" in name:
+        return
+    good = "yes" if "chosen" in name or ("valid" in name and name != "invalid") else "no"
+    for late in (False, True):
+        rows = beside(kind, VALUES, **{name: lambda n, late=late: word if n == 22 or (not late and n == 3) else good})
+        with pytest.raises(DataError, match=name) as caught:
+            read(rows)
+        assert late is False or "row 23" in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["equal", "both", "draw", "same", "A tie", "no difference", "about the same"])
+@pytest.mark.parametrize("name", ["tie", "is_draw"])
+def test_words_for_a_tie_under_the_name_of_ties(word, name):
+    tied = {name: lambda n: word if n % 3 == 0 else "no"}
+    check(beside("a label", VALUES, **tied), [None if n % 3 == 0 else side for n, side in enumerate(VALUES)])
+    with pytest.raises(DataError, match=f"{name} says that rows are ties"):
+        read(beside("names", VALUES, **tied))
+    check(beside("a label", VALUES, **{name: lambda n: "not a tie"}), VALUES)
+
+
+@pytest.mark.parametrize("name", ["both", "same_model", "verified_by", "passed", "draw_style"])
+def test_other_names_may_hold_other_words(name):
+    check(beside("a label", VALUES, **{name: lambda n: f"{n} words"}), VALUES)
+    read(beside("names", VALUES, **{name: lambda n: f"{n} words"}))
