@@ -72,3 +72,43 @@ def test_words_for_a_tie_under_the_name_of_ties(word, name):
 def test_other_names_may_hold_other_words(name):
     check(beside("a label", VALUES, **{name: lambda n: f"{n} words"}), VALUES)
     read(beside("names", VALUES, **{name: lambda n: f"{n} words"}))
+
+
+STRENGTHS = ["strength", "degree", "magnitude", "confidence", "gap", "how_much", "how_much_better"]
+
+
+@given(
+    st.sampled_from([*STRENGTHS, "preference_intensity", "info.preference_strength"]),
+    st.sampled_from(["about the same", "Equal", "none", "negligible", "no difference", "indifferent", 0, 0.0]),
+    st.sampled_from(["a label", "names"]),
+    st.booleans(),
+)
+def test_a_strength_of_nothing_stops_the_load_beside_a_better_answer(name, word, kind, late):
+    strong = 2 if isinstance(word, int | float) else "much"
+    outer, _, last = name.rpartition(".")
+    rows = beside(kind, VALUES)
+    for n, row in enumerate(rows):
+        (row.setdefault(outer, {}) if outer else row)[last] = word if n == (22 if late else 3) else strong
+    with pytest.raises(DataError, match=last) as caught:
+        read(rows)
+    assert f"--data.ignore {name}" in caught.value.hint
+    if kind == "a label":
+        # A tie agrees with a strength of nothing.
+        tied = [None if n == (22 if late else 3) else side for n, side in enumerate(VALUES)]
+        for row, side in zip(rows, tied, strict=True):
+            row["winner"] = "tie" if side is None else row["winner"]
+        check(rows, tied)
+
+
+@pytest.mark.parametrize("name", ["score_gap", "time_gap", "scale_factor_note", "rating_confidence"])
+def test_numbers_of_nothing_under_other_names_say_nothing_of_the_judgment(name):
+    for kind in ("a label", "names"):
+        read(beside(kind, VALUES, **{name: lambda n: n % 3}))
+
+
+@pytest.mark.parametrize("name", ["no_pref", "about_equal", "equivalent", "toss_up", "no_diff", "indistinct"])
+def test_further_names_of_ties(name):
+    tied = {name: lambda n: n % 3 == 0}
+    check(beside("a label", VALUES, **tied), [None if n % 3 == 0 else side for n, side in enumerate(VALUES)])
+    with pytest.raises(DataError, match=name):
+        read(beside("names", VALUES, **tied))

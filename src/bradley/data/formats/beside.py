@@ -26,7 +26,7 @@ from .meanings import (
 )
 from .names import speaks_against
 from .scores import is_open_fact, worth_of_side
-from .ties import is_open_tie, is_tie, is_tie_name
+from .ties import is_no_strength, is_open_tie, is_strength_name, is_tie, is_tie_name
 from .words import LABEL, TIE, is_empty, sense, truth_in
 
 SHOWN = 12
@@ -73,7 +73,7 @@ class Beside:
         self.counted, self.strict, self.readable, self.ties = counted, strict, set(readable), ties or late
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
-        self.names: dict[Path, tuple[bool, bool, bool]] = {}
+        self.names: dict[Path, tuple[bool, bool, bool, bool]] = {}
         self.places: dict[Path, bool] = {}
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
@@ -96,7 +96,9 @@ class Beside:
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]] = {}
         for path, value in cells:
-            meanings, ties, sided = self._name(path)
+            meanings, ties, sided, strength = self._name(path)
+            if strength and best and is_no_strength(value):
+                self._refuse(path, value)
             if sided and is_open_fact(path, value) and best:
                 self._refuse(path, value)
             if sided and (worth := worth_of_side(path, value)):
@@ -135,11 +137,12 @@ class Beside:
         listed = at_path(row, self.listed) if self.listed else None
         return not isinstance(listed, list) or len(listed) == count
 
-    def _name(self, path: Path) -> tuple[bool, bool, bool]:
-        """Return True for the name of a label, True for the name of a tie, and True for a name with chosen or so."""
+    def _name(self, path: Path) -> tuple[bool, bool, bool, bool]:
+        """Return True for the name of a label, of a tie, with a word such as chosen, and of a strength."""
         if path not in self.names:
             sided = self.answers.better is not None and bool(set(words(path)) & set(PAIRED.marks))
-            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem), sided)
+            strength = is_strength_name(path)
+            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem), sided, strength)
             if len(self.names) >= MOST_NAMES:
                 return found
             self.names[path] = found

@@ -136,10 +136,9 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
         known: columns that hold answers and parts of the prompt.
         others: other labels of the answers.
     """
-    every = [*agreeing(label), new_ties(layout.rows), *measures_inside(layout.rows, label, given.entries)]
-    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
-
     read = {*known, *given.answers.paths, *label.paths}
+    every = [*agreeing(label), new_ties(layout, label, read), *measures_inside(layout.rows, label, given.entries)]
+    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
 
     def check(later: Layout) -> None:
         if label.kind == "choice":

@@ -1,7 +1,7 @@
 """Columns that say of a row that neither answer is better, such as is_tie beside a label."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,22 +9,50 @@ from ..rows import Row, quoted
 from .base import FUNCTION, Refused, option
 from .labels import Answers, Label, Unknown, Verdict, values_of
 from .layout import LONG, Layout, Path, at_path, covered, named, words
-from .words import BESIDE_TIES, FILLER, LABEL, NO_WINNER, TIES, is_empty, is_open, truth_in
+from .words import (
+    BESIDE_TIES,
+    FILLER,
+    LABEL,
+    MEASURES,
+    NO_WINNER,
+    REMARKS,
+    SCORE,
+    STRENGTH,
+    TIES,
+    is_empty,
+    is_open,
+    truth_in,
+)
 
 CLEAR = {
     *("tie", "ties", "tied", "draw", "bothbad", "bothgood", "undecided", "undecidable", "indifferent", "indifference"),
-    *("indistinguishable", "tieflag"),
+    *("indistinguishable", "indistinct", "tieflag", "tossup", "nopref", "nopreference"),
 }
 """Words for a tie that mean nothing else in the name of a column."""
-ALIKE = {"equal", "equally", "same", "both", "neither", "even"}
+ALIKE = {"equal", "equally", "same", "both", "neither", "even", "equivalent"}
 """Words for a tie unless the name says what is equal, such as same_model."""
 BESIDE = {
     *("is", "was", "are", "were", "a", "bad", "good", "quality", "flag", "sides", "answers", "responses", "wrong"),
-    *("poor", "fine", "unacceptable", "acceptable", "equally"),
+    *("poor", "fine", "unacceptable", "acceptable", "equally", "about", "roughly", "nearly", "approximately"),
 }
 """Words beside the word for a tie."""
-OPEN = (*NO_WINNER, {"cannot", "decide"}, {"can", "not", "decide"}, {"cannot", "tell"}, {"no", "decision"})
+OPEN = (
+    *NO_WINNER,
+    {"no", "pref"},
+    {"no", "diff"},
+    {"toss", "up"},
+    {"cannot", "decide"},
+    {"can", "not", "decide"},
+    {"cannot", "tell"},
+    {"no", "decision"},
+)
 """Sets of words that say in the name of a column that no answer is better."""
+STRONG = STRENGTH | {"confidence", "gap"}
+"""Words in the name of a column that says how much better the better answer is; `how_much` says the same."""
+NONE = {"none", "negligible", "zero", "nil", "nothing", "no", "indifferent", "insignificant", "identical"}
+"""Words by which no answer is better, under the name of a strength."""
+OF_OTHERS = MEASURES | REMARKS | SCORE - {"overall", "quality"}
+"""Words that make of such a name the name of another thing, such as score_gap and time_gap."""
 
 
 def is_tie_name(path: Path, stem: Collection[str] = ()) -> bool:
@@ -53,7 +81,8 @@ def is_tie(value: Any) -> bool | None:
     parts = set(words((value,)))
     if parts in NO_WINNER:
         return True
-    known = parts & TIES and parts <= TIES | BESIDE_TIES | {"not", "a"}
+    ties = TIES | CLEAR | ALIKE
+    known = parts & ties and parts <= ties | BESIDE_TIES | {"not", "a"}
     return not parts & {"no", "not"} if known else None
 
 
@@ -62,6 +91,43 @@ def is_open_tie(path: Path, value: Any) -> bool:
     parts = set(words(path[-1:]))
     certain = (parts & CLEAR and parts <= CLEAR | BESIDE | LABEL) or any(said <= parts for said in OPEN)
     return bool(certain) and is_tie(value) is None and is_open(value)
+
+
+def is_strength_name(path: Path) -> bool:
+    """Return True for the name of a column that says how much better the better answer is."""
+    parts = set(words(path[-1:]))
+    return bool(parts & STRONG or parts >= {"how", "much"}) and not parts & OF_OTHERS
+
+
+def is_no_strength(value: Any) -> bool:
+    """Return True for a strength by which no answer is better: 0, "none" and words for a tie."""
+    if isinstance(value, str):
+        low = value.strip().lower()
+        return low in NONE or (truth_in(low) is None and bool(is_tie(low)))
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
+def check_strengths(row: Row, paths: Iterable[Path], label: Label) -> None:
+    """Raise `Refused` for a strength by which no answer is better, beside a label that names the better one.
+
+    Args:
+        paths: columns with a strength.
+    """
+    for path in paths:
+        if is_no_strength(value := at_path(row, path)):
+            verdict = label.read(row) if label.read else None
+            if isinstance(verdict, Verdict) and len(set(verdict.merits)) > 1:
+                raise Refused(
+                    f"{named(path)} says that no answer is better ({quoted(value)}), and {label.name} names one",
+                    f"if {label.name} is right: {option('ignore', named(path))}; or use {FUNCTION}",
+                )
+
+
+def strengths_beside(layout: Layout, label: Label, used: set[Path]) -> list[Path]:
+    """Return the columns with a strength beside a label that names one answer; none beside another label."""
+    taken = used | set(label.paths)
+    found = [path for path in layout.columns if is_strength_name(path) and not covered(path, taken)]
+    return found if label.kind == "choice" else []
 
 
 def check_open_ties(layout: Layout, used: set[Path], stem: Collection[str] = (), counted: bool = False) -> None:
@@ -108,7 +174,17 @@ def with_ties(layout: Layout, label: Label, used: set[Path], answers: Answers) -
         if label.kind != "votes" or layout.kinds[path] == "bool"
     )
     read = label.read
-    if not paths or read is None:
+    tied_label = _with_ties(label, paths, answers) if paths and read is not None else label
+    strengths = strengths_beside(layout, label, used)
+    for row in layout.rows if strengths else ():
+        check_strengths(row, strengths, tied_label)
+    return tied_label
+
+
+def _with_ties(label: Label, paths: tuple[Path, ...], answers: Answers) -> Label:
+    """Return a label by which the rows that these columns call a tie are ties."""
+    read = label.read
+    if read is None:
         return label
 
     def tied(row: Row) -> Verdict | Unknown | None:
@@ -139,11 +215,14 @@ def check_ties(layout: Layout, used: set[Path]) -> None:
             )
 
 
-def new_ties(rows: Sequence[Row]) -> Callable[[Row], None]:
-    """Return the check that no row is a tie by a column that the first rows do not have."""
-    known = {key for row in rows for key in row}
+def new_ties(layout: Layout, label: Label, used: set[Path]) -> Callable[[Row], None]:
+    """Return the check that no row is a tie by a column that the first rows do not have, or by a strength."""
+    known = {key for row in layout.rows for key in row}
+    strengths = strengths_beside(layout, label, used)
 
     def check(row: Row) -> None:
+        if strengths:
+            check_strengths(row, strengths, label)
         for key in row.keys() - known:
             path = (str(key),)
             if is_tie_name(path) and (is_tie(row[key]) or is_open_tie(path, row[key])):
