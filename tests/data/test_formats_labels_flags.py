@@ -112,3 +112,44 @@ def test_further_names_of_ties(name):
     check(beside("a label", VALUES, **tied), [None if n % 3 == 0 else side for n, side in enumerate(VALUES)])
     with pytest.raises(DataError, match=name):
         read(beside("names", VALUES, **tied))
+
+
+ORDERS = [
+    *(("AB", "BA"), ("a/b", "b/a"), ("A first", "B first"), ("response_1 first", "response_2 first")),
+    *(("A=1,B=2", "A=2,B=1"), ("b first", "a first")),
+]
+ANY = ["layout", "arm", "condition", "variant", "config", "direction", "trial", "display", "x7"]
+PLACED = {
+    **dict.fromkeys(("permutation", "shuffle", "perm", "display_order"), ([0, 1], [1, 0])),
+    **dict.fromkeys(("pair_order", "order_id", "position_a", "left", "side_map.A"), (1, 2)),
+    **dict.fromkeys(("presentation_order", "randomized", "layout_permutation"), (0, 1)),
+    **dict.fromkeys(("a_shown_first", "a_on_left", "left_is_a", "shuffled"), (True, False)),
+    **dict.fromkeys(("first_shown", "mapping.A"), ("response_1", "response_2")),
+}
+
+
+@given(st.data(), st.integers(2, 4), st.sampled_from(["early", "late", "begins late"]))
+def test_two_orders_of_the_answers_stop_the_load(data, every, when):
+    name = data.draw(st.sampled_from([*ANY, *PLACED]))
+    usual, other = PLACED[name] if name in PLACED else data.draw(st.sampled_from(ORDERS))
+    outer, _, last = name.rpartition(".")
+    usual = None if when == "begins late" and name not in PLACED and other in ("BA", "B first") else usual
+    for seen in (True, False):
+        rows = beside("a label", VALUES)
+        for n, row in enumerate(rows):
+            turned = seen and n % every == 0 and (when == "early" or n > 20)
+            (row.setdefault(outer, {}) if outer else row)[last] = other if turned or (seen and n == 22) else usual
+        if not seen:
+            check(rows, VALUES)
+            continue
+        with pytest.raises(DataError, match=rf"{name} may say that the two answers were exchanged") as caught:
+            read(rows)
+        assert f"if the label names the answers as the columns do: --data.ignore {name}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("condition", ("A", "B")), ("turn_order", range(9)), ("shown", (True, False)), ("blood", ("AB", "0"))],
+)
+def test_columns_that_say_no_order_pass(name, values):
+    check(beside("a label", VALUES, **{name: lambda n: values[n % len(values)]}), VALUES, ignore=[])

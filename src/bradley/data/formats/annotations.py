@@ -9,8 +9,9 @@ from .labels import BETTER, Answers, Label, Unknown, Verdict, side_marks
 from .layout import WORD, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
+from .places import AS_NAMED, letters_of
 from .ties import is_tie, is_tie_name
-from .turned import AS_NAMED, IN, MOST_ASKED, OUT, is_open_flag, left_out, letters_of, truth_of
+from .turned import IN, MOST_ASKED, OUT, is_open_flag, left_out, truth_of
 from .words import AGREES, DISAGREES, GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}

@@ -11,16 +11,13 @@ from typing import Any
 from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, WORD, Layout, Path, covered, named, words
-from .words import AGREES, DISAGREES, LOSER, REMARKS, SHOWN, TURNED, is_open, truth_in
+from .places import AS_NAMED, letters_of, says_order
+from .words import AGREES, DISAGREES, LOSER, REMARKS, TURNED, is_open, truth_in
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
 AS_COLUMNS = "if the label names the answers as the columns do"
 """Condition for leaving such a column out beside a label."""
-ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})
-"""Values of such a column in letters and digits alone."""
-AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
-"""Values of such a column, in letters and digits alone, by which the answers were shown in the order of the columns."""
 NOISE = {"noise", "noisy", "corrupted", "corrupt"}
 """Words in the name of a truth value that says that the label of a row was made wrong."""
 SIGNS = {"sign", "polarity", "direction", "orientation"}
@@ -77,7 +74,7 @@ def check_turned(layout: Layout, used: set[Path], condition: str, *, late: bool 
     """
     for path, column in layout.columns.items():
         values = [value for value in column if value is not None and value not in ("", [])]
-        if covered(path, used) or not (_is_turned(path, values) or _is_order(path, values)):
+        if covered(path, used) or not (_is_turned(path, values) or says_order(path, values, late=late)):
             continue
         shown = values_of(Counter(map(str, values)))
         raise Refused(
@@ -156,12 +153,6 @@ def is_open_flag(path: Path, value: Any, flags: Collection[str] = FLAGS) -> bool
     return bool(parts & set(flags)) and parts <= {*flags, *BESIDE_FLAG} and is_open(value)
 
 
-def letters_of(value: Any) -> str:
-    """Return the letters and digits of a cell with an order, in small letters."""
-    shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return "".join(filter(str.isalnum, shown.lower()))
-
-
 def truth_of(value: Any) -> bool | None:
     """Return the truth value of a filled field; None for anything else."""
     return truth_in(value) if isinstance(value, str | bool | int | float) and value != "" else None
@@ -198,18 +189,3 @@ def _is_turned(path: Path, values: Sequence[Any]) -> bool:
         set(said) <= TURNED | {"label", "labels", "answers", "order", "was", "is"} and TURNED & set(said)
         for said in (words((text,)) for text in texts)
     )
-
-
-def _is_order(path: Path, values: Sequence[Any]) -> bool:
-    """Return True for two orders of the same answers, under a name such as presentation_order."""
-    if not SHOWN & set(words(path)) or not values:
-        return False
-    texts = {"".join(map(str, value)) if isinstance(value, list) else value for value in values}
-    if not all(isinstance(text, str) and len(text) <= LONG for text in texts):
-        return False
-    told = {"".join(sign for sign in text.lower() if sign.isalnum()) for text in texts}
-    if len(told) > 1 and any(told <= orders for orders in ORDERS):
-        return True
-    # Two names in both orders, such as "x,y" and "y,x".
-    pairs = {words((text,)) for text in texts}
-    return any(len(pair) == 2 and pair[0] != pair[1] and pair[::-1] in pairs for pair in pairs)
