@@ -153,3 +153,32 @@ def test_two_orders_of_the_answers_stop_the_load(data, every, when):
 )
 def test_columns_that_say_no_order_pass(name, values):
     check(beside("a label", VALUES, **{name: lambda n: values[n % len(values)]}), VALUES, ignore=[])
+
+
+COUNTS = [("num_votes_{}", 1, 3), ("n_{}", 0, 2), ("{}_count", 4, 5), ("num_prefer_{}", 1, 2), ("num_raters_{}", 0, 1)]
+SHARES = ["chosen_win_rate", "chosen_vote_share", "win_rate", "prob", "preference_probability"]
+DIFFERENCES = ["reward_gap", "score_delta", "score_diff", "info.reward_margin"]
+
+
+@given(st.data(), st.sampled_from([3, 22]))
+def test_numbers_that_prefer_the_rejected_answer_stop_the_load(data, at):
+    which = data.draw(st.sampled_from([*COUNTS, *SHARES, *DIFFERENCES]))
+    if isinstance(which, tuple):
+        name, low, high = which
+        names = [name.format(side) for side in ("chosen", "rejected")]
+        agrees, against = dict(zip(names, (high, low), strict=True)), dict(zip(names, (low, high), strict=True))
+    else:
+        names, (high, low) = [which.rpartition(".")[2]], (0.9, 0.1) if which in SHARES else (1.5, -1.5)
+        agrees, against = {names[0]: high}, {names[0]: low}
+    plain = beside("names", VALUES)
+    assert len(read([row | agrees for row in plain])[1]) == len(VALUES)
+    with pytest.raises(DataError, match=f"{' and '.join(names)} beside chosen and rejected") as caught:
+        read([row | (against if n == at else agrees) for n, row in enumerate(plain)])
+    assert f"--data.ignore {','.join(names)}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["length_diff", "token_delta", "delta", "rejected_count", "num_chosen_tokens", "model_p"]
+)
+def test_numbers_of_other_things_pass_beside_chosen(name):
+    assert len(read(beside("names", VALUES, **{name: lambda n: n % 5 - 2}))[1]) == len(VALUES)

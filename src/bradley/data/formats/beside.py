@@ -25,7 +25,7 @@ from .meanings import (
     number_of_side,
 )
 from .names import speaks_against
-from .scores import is_open_fact, worth_of_side
+from .scores import COUNT, is_open_fact, worth_alone, worth_of_side
 from .ties import is_no_strength, is_open_tie, is_strength_name, is_tie, is_tie_name
 from .words import LABEL, TIE, is_empty, sense, truth_in
 
@@ -99,7 +99,9 @@ class Beside:
             meanings, ties, sided, strength = self._name(path)
             if strength and best and is_no_strength(value):
                 self._refuse(path, value)
-            if sided and is_open_fact(path, value) and best:
+            alone = worth_alone(path, value) if best and by_name and not sided else None
+            contradicts = alone is not None and alone != 0.5 and (alone > 0.5) != (best == {self.answers.better})
+            if contradicts or (sided and is_open_fact(path, value) and best):
                 self._refuse(path, value)
             if sided and (worth := worth_of_side(path, value)):
                 worths.setdefault(worth[0], {})[worth[1]] = (path, worth[2], value)
@@ -208,7 +210,9 @@ class Beside:
         self, worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]], best: set[int] | None
     ) -> None:
         """Raise `Refused` for what is said of chosen and rejected, or of one of the two, and prefers the other."""
-        for sides in worths.values() if best else ():
+        for rest, sides in worths.items() if best else ():
+            if rest[0] == COUNT and len(sides) < len(PAIRED.marks):
+                continue
             chosen, rejected = (sides[side][1] if side in sides else 0.5 for side in (0, 1))
             # A probability below a half makes the rejected answer the better one.
             right = best == {self.answers.better}

@@ -33,6 +33,7 @@ from .words import (
     RANK,
     REMARKS,
     SCORE,
+    SHARES,
     VOTES,
     is_open,
     sense,
@@ -52,6 +53,15 @@ DIFFERENCE = {"minus", "diff", "difference", "delta", "gap", "vs", "margin", "ad
 """Words in the name of a difference of the two sides."""
 LIKELY = {"p", "prob", "probability", "probabilities"}
 """Words in the name of the probability that one side is the better one."""
+COUNT = "count of"
+"""First word of what is counted for each side, which says nothing of one side alone."""
+COUNTERS = {"n", "num", "number", "count", "counts", "total", "prefer", "prefers", "preferring", "votes", "vote"}
+BESIDE_COUNTERS = {"of", "for", "the", "wins", "win", "preferred", *PEOPLE, *(f"{word}s" for word in PEOPLE)}
+"""Words in the name of the number of people that prefer one side."""
+OF_VOTES = {"win", "wins", "won", "vote", "votes", "preference", "preferred", "prefer", "pref"}
+"""Words by which a share is the share of the votes for one side."""
+LIKELY_ALONE = LIKELY | {"of", "the", "human", "is", "better", "preferred", "preference", "pref", "correct", "true"}
+"""Words in the name of the probability that the better answer by its name is the better one."""
 FACTS = CORRECT | ASPECTS | {"ok", "safe", "valid", "acceptable", "better", "best", "label", "labels", "verdict"}
 """Words in the name of what is said of one side alone, such as chosen_is_correct."""
 NONE_OF_WORTH = (
@@ -211,6 +221,11 @@ def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] 
     if len(sides) == 2 and told & DIFFERENCE and not told & {"token", "tokens", "length", "len", "words", "chars"}:
         number = isinstance(value, int | float) and not isinstance(value, bool) and value
         return (rest, sides[0], float(value > 0)) if number else None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if len(sides) == 1 and number and told & COUNTERS and told <= COUNTERS | BESIDE_COUNTERS:
+        return (COUNT, *rest), sides[0], value
+    if len(sides) == 1 and number and told & SHARES and told & OF_VOTES and told <= SHARES | OF_VOTES | BESIDE_COUNTERS:
+        return (rest, sides[0], float(value)) if 0 <= value <= 1 else None
     if len(sides) != 1 or told & NONE_OF_WORTH or not told & (FACTS | LIKELY):
         return None
     turned = len(told & (NOT | FAULTS)) % 2 == 1
@@ -220,6 +235,21 @@ def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] 
     found = truth_in(value) if isinstance(value, str | bool | int | float) else None
     worth = WORTHS.get(word, None if found is None else float(found))
     return None if worth is None or not told & FACTS else (rest, sides[0], 1.0 - worth if turned else worth)
+
+
+def worth_alone(path: Path, value: Any) -> float | None:
+    """Return the worth from 0 to 1 of the better answer by its name, by a probability or a difference of scores.
+
+    Anything else gives None.
+    """
+    told = set(words(path))
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    share = told & SHARES and told & OF_VOTES and told <= SHARES | OF_VOTES
+    if share or (told & LIKELY and told <= LIKELY_ALONE):
+        return float(value) if 0 <= value <= 1 else None
+    signed = told & (DIFFERENCE - {"vs"}) and told & SCORE and not told & (MEASURES | set(SIDES))
+    return float(value > 0) if signed and value else None
 
 
 def is_open_fact(path: Path, value: Any) -> bool:
