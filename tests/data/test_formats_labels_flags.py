@@ -182,3 +182,62 @@ def test_numbers_that_prefer_the_rejected_answer_stop_the_load(data, at):
 )
 def test_numbers_of_other_things_pass_beside_chosen(name):
     assert len(read(beside("names", VALUES, **{name: lambda n: n % 5 - 2}))[1]) == len(VALUES)
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 9)] * 3), min_size=6, max_size=12),
+    st.sampled_from(["ties", "draws", "n_ties", "tie"]),
+)
+def test_a_vote_for_a_tie_is_half_a_vote_for_each(votes, name):
+    # The columns are votes by their size, and tie counts are no flags.
+    votes = [(7, 1, 4), (1, 6, 0), *votes]
+    rows = sided([0] * len(votes), lambda row, side, names: None, NAMES)
+    rows = [
+        row | {"votes_a": first, "votes_b": second, name: tied}
+        for row, (first, second, tied) in zip(rows, votes, strict=True)
+    ]
+    reading, results = read(rows, equal_scores="tie")
+    assert name in reading.describe()
+    for result, (first, second, tied) in zip(results, votes, strict=True):
+        if first + second + tied == 0:
+            continue
+        (judgment,) = result.judgments
+        share = (max(first, second) + tied / 2) / (first + second + tied)
+        assert judgment.probability == pytest.approx(share)
+        assert judgment.better == (second > first)
+
+
+@pytest.mark.parametrize("name", ["probability", "prob", "info.p", "preference_probability"])
+@pytest.mark.parametrize("at", [3, 22])
+def test_a_probability_beside_a_label_is_not_lost(name, at):
+    outer, _, last = name.rpartition(".")
+    for some in (1.0, 0.6):
+        rows = beside("a label", VALUES)
+        for n, row in enumerate(rows):
+            (row.setdefault(outer, {}) if outer else row)[last] = some if n == at else 1.0
+        if some == 1.0:
+            check(rows, VALUES)
+            continue
+        with pytest.raises(DataError, match=f"{name} beside winner may be the probability") as caught:
+            read(rows)
+        assert f"--data.ignore {name}" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "loss_weight", "importance", "example_weights"])
+@pytest.mark.parametrize("kind", ["a label", "names"])
+def test_weights_under_another_name_are_not_lost(name, kind):
+    check(beside("a label", VALUES, **{name: lambda n: 2.0}), VALUES)
+    for start in (0, 22):
+        rows = beside(kind, VALUES, **{name: lambda n, start=start: 0.5 if n >= start and n % 2 else 1.0})
+        with pytest.raises(DataError, match=f"{name} may be the weight of a row") as caught:
+            read(rows)
+        assert f"--data.columns.weight {name}" in caught.value.hint
+    weights = [result.judgments[0].weight for result in read(rows, columns={"weight": name})[1]]
+    assert weights == [row[name] for row in rows]
+
+
+def test_margin_and_weight_that_are_read_are_not_called_unread():
+    rows = beside("a label", VALUES, margin=lambda n: 0.5, weight=lambda n: 1 + n % 2)
+    reading, results = read(rows)
+    assert "not read" not in reading.describe()
+    assert [(one.judgments[0].margin, one.judgments[0].weight) for one in results[:2]] == [(0.5, 1.0), (0.5, 2.0)]

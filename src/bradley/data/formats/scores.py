@@ -237,16 +237,22 @@ def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] 
     return None if worth is None or not told & FACTS else (rest, sides[0], 1.0 - worth if turned else worth)
 
 
+def names_probability(path: Path) -> bool:
+    """Return True for the name of the probability that the better answer is the better one."""
+    told = set(words(path[-1:]))
+    return bool(told & LIKELY) and told <= LIKELY_ALONE
+
+
 def worth_alone(path: Path, value: Any) -> float | None:
     """Return the worth from 0 to 1 of the better answer by its name, by a probability or a difference of scores.
 
     Anything else gives None.
     """
-    told = set(words(path))
+    told = set(words(path[-1:]))
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     share = told & SHARES and told & OF_VOTES and told <= SHARES | OF_VOTES
-    if share or (told & LIKELY and told <= LIKELY_ALONE):
+    if share or names_probability(path):
         return float(value) if 0 <= value <= 1 else None
     signed = told & (DIFFERENCE - {"vs"}) and told & SCORE and not told & (MEASURES | set(SIDES))
     return float(value > 0) if signed and value else None

@@ -25,7 +25,19 @@ from .words import (
 )
 
 CLEAR = {
-    *("tie", "ties", "tied", "draw", "bothbad", "bothgood", "undecided", "undecidable", "indifferent", "indifference"),
+    *(
+        "tie",
+        "ties",
+        "tied",
+        "draw",
+        "draws",
+        "bothbad",
+        "bothgood",
+        "undecided",
+        "undecidable",
+        "indifferent",
+        "indifference",
+    ),
     *("indistinguishable", "indistinct", "tieflag", "tossup", "nopref", "nopreference"),
 }
 """Words for a tie that mean nothing else in the name of a column."""
@@ -173,12 +185,49 @@ def with_ties(layout: Layout, label: Label, used: set[Path], answers: Answers) -
         for path in tie_columns(layout, used | set(label.paths), answers.stem)
         if label.kind != "votes" or layout.kinds[path] == "bool"
     )
+    if counts := tie_counts(layout, label, used, answers):
+        return _with_counts(label, counts)
     read = label.read
     tied_label = _with_ties(label, paths, answers) if paths and read is not None else label
     strengths = strengths_beside(layout, label, used)
     for row in layout.rows if strengths else ():
         check_strengths(row, strengths, tied_label)
     return tied_label
+
+
+def tie_counts(layout: Layout, label: Label, used: set[Path], answers: Answers) -> tuple[Path, ...]:
+    """Return the columns with the votes for a tie beside the votes for each of two answers."""
+    if label.kind != "votes" or len(label.paths) != 2 or any(layout.kinds.get(one) != "number" for one in label.paths):
+        return ()
+    taken = used | set(label.paths)
+    return tuple(
+        path
+        for path in layout.of_kind("number")
+        if not covered(path, taken) and is_tie_name((_uncounted(path),), answers.stem)
+    )
+
+
+def _uncounted(path: Path) -> str:
+    """Return the last name of a path without the words that say that something was counted."""
+    return "_".join(word for word in words(path[-1:]) if word not in {"n", "num", "number", "count", "counts", "of"})
+
+
+def _with_counts(label: Label, counts: tuple[Path, ...]) -> Label:
+    """Return a label of votes in which every vote for a tie is half a vote for each of the two answers."""
+    read = label.read
+    if read is None:
+        return label
+
+    def counted(row: Row) -> Verdict | Unknown | None:
+        verdict, cells = read(row), [at_path(row, path) for path in counts]
+        if not isinstance(verdict, Verdict):
+            return verdict
+        if odd := [cell for cell in cells if cell is not None and (isinstance(cell, str | bool | list) or cell < 0)]:
+            return Unknown(quoted(odd[0]), doubt=True)
+        half = sum(cell or 0 for cell in cells) / 2
+        return verdict._replace(merits=tuple(merit + half for merit in verdict.merits))
+
+    return replace(label, paths=(*label.paths, *counts), read=counted)
 
 
 def _with_ties(label: Label, paths: tuple[Path, ...], answers: Answers) -> Label:

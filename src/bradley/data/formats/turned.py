@@ -12,6 +12,7 @@ from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, WORD, Layout, Path, covered, named, words
 from .places import AS_NAMED, letters_of, says_order
+from .weights import check_weights
 from .words import AGREES, DISAGREES, LOSER, REMARKS, TURNED, is_open, truth_in
 
 ALWAYS = "if the names of the answers hold in every row"
@@ -91,6 +92,7 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
         used: columns that are read.
         late: True for rows after the first ones, which had no such value.
     """
+    check_weights(layout, used)
     for path, column in layout.columns.items():
         if covered(path, used) or not column:
             continue
