@@ -241,3 +241,47 @@ def test_margin_and_weight_that_are_read_are_not_called_unread():
     reading, results = read(rows)
     assert "not read" not in reading.describe()
     assert [(one.judgments[0].margin, one.judgments[0].weight) for one in results[:2]] == [(0.5, 1.0), (0.5, 2.0)]
+
+
+THROWN_OUT = [
+    *(("status", "void", "submitted"), ("state", "superseded", "done"), ("status", "test", "done")),
+    *(("approval", "denied", "granted"), ("review_status", "not approved", "approved"), ("reject_reason", "short", "")),
+    *(("exclude_reason", "spam", None), ("drop_reason", "a copy", "none"), ("keep", False, True), ("use", "no", "yes")),
+    *((name, True, False) for name in ("drop", "skip", "filtered_out", "bad", "failed_attention", "low_quality")),
+    *(("retracted", 1, 0), ("incomplete", "yes", "no"), ("submitted", False, True)),
+]
+
+
+@given(st.sampled_from(THROWN_OUT), st.sampled_from(["a label", "names"]), st.booleans())
+def test_rows_thrown_out_under_any_name_stop_the_load(case, kind, late):
+    name, out, rest = case
+    assert len(read(beside(kind, VALUES, **{name: lambda n: rest}))[1]) == len(VALUES)
+    with pytest.raises(DataError, match=f"{name} may say that rows do not count") as caught:
+        read(beside(kind, VALUES, **{name: lambda n: out if n == (22 if late else 3) else rest}))
+    assert f"--data.ignore {name}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["use_case", "tool_use", "keep_alive", "rejected_reason", "skip_connection", "bad_words"]
+)
+def test_other_names_throw_no_row_out(name):
+    for kind in ("a label", "names"):
+        read(beside(kind, VALUES, **{name: lambda n: "no" if n % 3 else "yes"}))
+
+
+@given(
+    st.sampled_from(["criterion", "metric", "attribute", "rubric", "aspect", "info.dimension"]),
+    st.sampled_from(["toxicity", "Harmfulness", "more harmful", "more toxic", "number of errors"]),
+    st.sampled_from(["a label", "names"]),
+)
+def test_a_quality_that_is_a_fault_stops_the_load(name, quality, kind):
+    outer, _, last = name.rpartition(".")
+    for said in ("harmlessness", "helpfulness", "non-toxicity", "fewer errors", quality):
+        rows = beside(kind, VALUES)
+        for row in rows:
+            (row.setdefault(outer, {}) if outer else row)[last] = said
+        if said != quality:
+            assert len(read(rows)[1]) == len(VALUES)
+            continue
+        with pytest.raises(DataError, match=f"{name} may ask for the worse answer"):
+            read(rows)
