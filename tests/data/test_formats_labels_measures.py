@@ -1,5 +1,7 @@
 """Numbers for the answers: their measure, numbers against an answer, ranks without numbers, and a second set."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,7 +98,10 @@ def test_a_measure_of_which_the_lowest_is_the_best_stops_the_load(measure, form,
         sides=START,
     )
     error = refusal(rows)
-    assert "may say that lower numbers are better" in error.message and value in error.message
+    assert (
+        re.search("may (say that lower numbers are better|ask for the worse answer)", error.message)
+        and value in error.message
+    )
     reading, results = read(rows, ignore=line_of(error.hint))
     assert {result.responses[result.judgments[0].better].text for result in results} == {BAD}
     assert "the highest is best" in reading.describe()

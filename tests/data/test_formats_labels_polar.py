@@ -119,5 +119,9 @@ def test_a_strength_is_no_index_of_an_answer(values, name, columns):
     with pytest.raises(DataError, match=name):
         read(rows, columns=columns if "label" not in columns else {"label": name})
     told = [{**row, "winner": "ab"[n % 2]} for n, row in enumerate(rows)]
+    if 0 in values:
+        with pytest.raises(DataError, match=rf"{name} says that no answer is better \(0\), and winner names one"):
+            read(told)
+        return
     _, results = read(told)
     assert [result.judgments[0].better for result in results] == [n % 2 for n in range(9)]

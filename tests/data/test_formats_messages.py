@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bradley.data.formats import to_comparisons
 from bradley.data.formats.messages import normal
 from bradley.data.formats.transcripts import asked
 from bradley.data.rows import RowPlace
 from bradley.errors import DataError
-from tests.data.rows import OTHER, REPLY, SYSTEM, USER, as_pairs, one, replies
+from tests.data.rows import OTHER, REPLY, SYSTEM, TOOL, USER, as_pairs, one, replies
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
 TURNS = [SYSTEM, USER, REPLY, {"role": "user", "content": "and?"}]
@@ -211,3 +212,44 @@ def test_a_list_of_texts_is_a_text_for_each_turn_of_a_speaker(container):
     assert as_pairs(alone.prompt) == [("user", "hi")] and replies(alone) == ["yo", "no"]
     with pytest.raises(DataError, match="text in a message of the prompt"):
         one({"prompt": questions, "chosen": "yo", "rejected": "no"})
+
+
+CALLS = st.fixed_dictionaries({"name": WORDS}, optional={"arguments": WORDS})
+
+
+@given(CALLS, st.sampled_from([None, "", "Let me look."]), st.sampled_from(["chosen", "prompt", "a label"]))
+def test_a_function_call_is_the_one_call_of_tool_calls(call, content, where):
+    function = {"name": call["name"], "arguments": call.get("arguments", {})}
+    old = {"role": "assistant", "content": content, "function_call": call}
+    new = {"role": "assistant", "content": content, "tool_calls": [{"type": "function", "function": function}]}
+
+    def row(turn):
+        if where == "prompt":
+            return {"prompt": [USER, turn, TOOL], "chosen": [REPLY], "rejected": [OTHER]}
+        names = ("response_a", "response_b") if where == "a label" else ("chosen", "rejected")
+        label = {"winner": "A"} if where == "a label" else {}
+        return {"prompt": "hi", names[0]: turn, names[1]: OTHER, **label}
+
+    assert one(row(old)) == one(row(new))
+    assert '"tool_calls"' in repr(one(row(old)))
+
+
+@pytest.mark.parametrize("held", ["auto", {"arguments": "{}"}, {"name": 3}])
+def test_a_function_call_that_is_none_is_refused(held):
+    with pytest.raises(DataError, match="as function_call in the response"):
+        one({"prompt": "hi", "chosen": [{**REPLY, "function_call": held}], "rejected": [OTHER]})
+
+
+@pytest.mark.parametrize("held", [{"tool_calls": [{"function": {"name": "f"}}]}, {"function_call": {"name": "f"}}])
+def test_calls_beside_the_text_of_an_answer_stop_the_load(held):
+    rows = [
+        {
+            "prompt": f"{n}?",
+            "response_a": {"content": f"A long answer {n} to the question here."},
+            "response_b": {"content": f"A short answer {n} to the question here.", **held},
+            "winner": "AB"[n % 2],
+        }
+        for n in range(8)
+    ]
+    with pytest.raises(DataError, match=r"response_b\.(tool_calls|function_call)"):
+        list(to_comparisons(rows))

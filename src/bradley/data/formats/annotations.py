@@ -9,16 +9,15 @@ from .labels import BETTER, Answers, Label, Unknown, Verdict, side_marks
 from .layout import WORD, Layout, Path, at_path, covered, named, words
 from .names import NEUTRAL, speaks_against, strange, unclear
 from .orders import order_of
-from .ties import is_tie_name, is_true
-from .turned import IN, MOST_ASKED, OUT, left_out, truth_of
+from .places import AS_NAMED, letters_of
+from .ties import is_tie, is_tie_name
+from .turned import IN, MOST_ASKED, OUT, is_open_flag, left_out, truth_of
 from .words import AGREES, DISAGREES, GOOD, LABEL, LOSER, ORDER, RANK, REMARKS, SHOWN, TIE, meaning, sense
 
 ABOUT = {"id", "name", "type", "user", "by", "annotator", "worker", "created", "updated", "time", "status", "project"}
 """Words in the names of an annotation's fields that say nothing about the sides."""
 SECONDS = AGREES | {"correct", "right"}
 """Words of somebody who agrees with the choice of another annotator."""
-AS_NAMED = {"", "none", "ab", "12", "01", "lr", "false", "0", "no"}
-"""Values of such a field, in letters and digits alone, by which the answers were shown in the order of the columns."""
 DEEPEST_FIELD = 40
 """Most levels of an annotation that are looked at."""
 UNCLEAR = -2
@@ -156,16 +155,18 @@ def _of_field(key: str, value: Any, answers: Answers, depth: int) -> Iterator[in
     parts, meant, truth = set(words((key,))), sense(words((key,))), truth_of(value)
     if parts & SHOWN and not parts & RANK:
         # Shown in another order, the side that is named may be the other one.
-        shown = "".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-        yield from [] if "".join(filter(str.isalnum, shown.lower())) in AS_NAMED else [UNCLEAR]
+        yield from [] if letters_of(value) in AS_NAMED or truth is False else [UNCLEAR]
+        return
+    if is_open_flag((key,), value):
+        yield UNCLEAR
         return
     if truth is not None and parts & (OUT | IN | SECONDS | DISAGREES):
         against = bool(parts & (OUT | DISAGREES))
         yield from [UNCLEAR] if truth == against else []
         return
     if isinstance(value, bool | int | float):
-        if is_tie_name((key,)) and is_true(value) is not None:
-            yield from [TIE] if is_true(value) else []
+        if is_tie_name((key,)) and is_tie(value) is not None:
+            yield from [TIE] if is_tie(value) else []
         # A truth value says of the side beside it whether the side is meant, and may turn the meaning round.
         elif (meant < 1 or parts & (BETTER | GOOD)) and value in (0, 1):
             yield UNCLEAR

@@ -25,9 +25,9 @@ from .meanings import (
     number_of_side,
 )
 from .names import speaks_against
-from .scores import worth_of_side
-from .ties import is_tie_name, is_true
-from .words import LABEL, TIE, sense
+from .scores import COUNT, is_open_fact, worth_alone, worth_of_side
+from .ties import is_no_strength, is_open_tie, is_strength_name, is_tie, is_tie_name
+from .words import LABEL, TIE, is_empty, sense, truth_in
 
 SHOWN = 12
 """Characters of the end of a judge's text that a refusal quotes."""
@@ -73,7 +73,7 @@ class Beside:
         self.counted, self.strict, self.readable, self.ties = counted, strict, set(readable), ties or late
         self.left: dict[tuple[Path, str], set[str]] = {}
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
-        self.names: dict[Path, tuple[bool, bool, bool]] = {}
+        self.names: dict[Path, tuple[bool, bool, bool, bool]] = {}
         self.places: dict[Path, bool] = {}
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
@@ -96,11 +96,18 @@ class Beside:
         numbers: dict[tuple[str, ...], dict[int, tuple[Path, float, bool]]] = {}
         worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]] = {}
         for path, value in cells:
-            meanings, ties, sided = self._name(path)
+            meanings, ties, sided, strength = self._name(path)
+            if strength and best and is_no_strength(value):
+                self._refuse(path, value)
+            alone = worth_alone(path, value) if best and by_name and not sided else None
+            contradicts = alone is not None and alone != 0.5 and (alone > 0.5) != (best == {self.answers.better})
+            if contradicts or (sided and is_open_fact(path, value) and best):
+                self._refuse(path, value)
             if sided and (worth := worth_of_side(path, value)):
                 worths.setdefault(worth[0], {})[worth[1]] = (path, worth[2], value)
                 continue
-            if ties and not self.late and best and is_true(value) and not (self.counted and type(value) is int):
+            told_tie = ties and not self.late and best and not (self.counted and type(value) is int)
+            if told_tie and (is_tie(value) or is_open_tie(path, value)):
                 self._refuse(path, value)
             if not meanings:
                 hidden = hidden_meanings(path, value, self.answers, count, self.strict)
@@ -132,11 +139,12 @@ class Beside:
         listed = at_path(row, self.listed) if self.listed else None
         return not isinstance(listed, list) or len(listed) == count
 
-    def _name(self, path: Path) -> tuple[bool, bool, bool]:
-        """Return True for the name of a label, True for the name of a tie, and True for a name with chosen or so."""
+    def _name(self, path: Path) -> tuple[bool, bool, bool, bool]:
+        """Return True for the name of a label, of a tie, with a word such as chosen, and of a strength."""
         if path not in self.names:
             sided = self.answers.better is not None and bool(set(words(path)) & set(PAIRED.marks))
-            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem), sided)
+            strength = is_strength_name(path)
+            found = (may_mean(path, self.answers), is_tie_name(path, self.answers.stem), sided, strength)
             if len(self.names) >= MOST_NAMES:
                 return found
             self.names[path] = found
@@ -202,7 +210,9 @@ class Beside:
         self, worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]], best: set[int] | None
     ) -> None:
         """Raise `Refused` for what is said of chosen and rejected, or of one of the two, and prefers the other."""
-        for sides in worths.values() if best else ():
+        for rest, sides in worths.items() if best else ():
+            if rest[0] == COUNT and len(sides) < len(PAIRED.marks):
+                continue
             chosen, rejected = (sides[side][1] if side in sides else 0.5 for side in (0, 1))
             # A probability below a half makes the rejected answer the better one.
             right = best == {self.answers.better}
@@ -248,7 +258,7 @@ class Beside:
             path = (self.entries, key)
             if path in self.used or not set(words((key,))) & LABEL:
                 continue
-            told = [is_true(entry.get(key)) for entry in entries]
+            told = [False if is_empty(entry.get(key)) else truth_in(entry.get(key)) for entry in entries]
             meant = sense(words((key,)))
             if None in told or meant == 0 or not is_label_name((key,), LISTED):
                 continue

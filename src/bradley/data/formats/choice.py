@@ -20,6 +20,7 @@ from .scores import beside_names, per_side
 from .suspects import find_suspects
 from .ties import tie_columns, with_ties
 from .turned import AS_COLUMNS, FOR_WORSE, check_counted, check_turned
+from .weights import check_probability
 from .words import LABEL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
@@ -107,6 +108,7 @@ def choose_label(
                 _check_placed(layout, label, given.answers, used)
                 _check_object(layout, label, used)
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
+                check_probability(layout, label, used)
             else:
                 check_counted(layout, used | set(label.paths))
                 check_measures(layout, label, used)

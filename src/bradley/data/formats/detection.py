@@ -36,7 +36,7 @@ from .ties import check_ties, new_ties
 from .turned import ALWAYS, AS_COLUMNS, check_counted, check_turned
 from .votes import check_votes
 from .watch import Watch, agreeing, prefers
-from .weights import equal_weights, of_annotations
+from .weights import check_probability, equal_weights, of_annotations
 from .words import decisive, polarity, sense
 
 
@@ -136,14 +136,14 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
         known: columns that hold answers and parts of the prompt.
         others: other labels of the answers.
     """
-    every = [*agreeing(label), new_ties(layout.rows), *measures_inside(layout.rows, label, given.entries)]
-    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
-
     read = {*known, *given.answers.paths, *label.paths}
+    every = [*agreeing(label), new_ties(layout, label, read), *measures_inside(layout.rows, label, given.entries)]
+    every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
 
     def check(later: Layout) -> None:
         if label.kind == "choice":
             check_turned(later, read, AS_COLUMNS, late=True)
+            check_probability(later, label, read)
         else:
             check_counted(later, read, late=True)
             check_measures(later, label, read)

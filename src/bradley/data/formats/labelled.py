@@ -89,6 +89,9 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
         settings=settings,
         candidates=lambda row, at: candidates(columns, row, at),
     )
+    # Margin and weight belong to the judgment of a label that names one of two answers.
+    read = {("margin",), ("weight",)} if columns.label and columns.label.kind == "choice" else set()
+    others = [label for label in others if not read.issuperset(label.paths)]
     names = ", ".join(label.name for label in others if columns.turn not in label.paths)
     single = next((label.name for label in others if len(label.paths) == 1 and label.tier == 0 and label.read), "")
     line = f" (to read this one: {option('columns.label', single)})" if single else ""

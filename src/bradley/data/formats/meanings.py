@@ -127,7 +127,8 @@ def _of_text(path: Path, text: str, row: Row, answers: Answers, count: int) -> t
     low = text.strip().lower()
     if set(words(path)) & REMARKS:
         return None
-    if len(text) <= LONG and low in WON | LOST and low not in SIDES and not low[:1].isdecimal():
+    # A letter such as x may be the mark of an answer.
+    if low in WON | LOST and low not in {*SIDES, *answers.marks} and not low[:1].isdecimal():
         return _of_truth(path, low in WON, answers, count)
     place = place_of(text, answers, count) if len(text) <= LONG else None
     if place is None:

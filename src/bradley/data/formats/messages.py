@@ -28,7 +28,9 @@ SPEAKERS = {
 }
 """Name of a speaker, in lower case -> the role."""
 CALL = "function_call"
-"""Speaker of a turn that holds tool calls as JSON text."""
+"""Speaker of a turn that holds tool calls as JSON text, and key of a turn with a call in the first form of OpenAI."""
+CALLS = ("tool_calls", CALL)
+"""Keys of a turn with calls of functions."""
 HOLDERS = ("messages", "content", "answer", "response", "text", "completion", "value", "output", "message", "summary")
 """Keys under which an answer object holds its text or its messages."""
 ROLE_WORDS = {"system", "user", "assistant", "human", "gpt", "bot", "chatgpt", "prompter"}
@@ -38,7 +40,7 @@ REPLIES = ("assistant", "gpt", "bot", "ai", "answer", "response", "reply")
 """Keys of an exchange: an object with a text of the user, and the reply."""
 GAP = re.compile(r"\s+(?=\{)")
 """Blanks between two objects."""
-BESIDE = ("tools", "tool_calls", "chat_template_kwargs", "functions")
+BESIDE = ("tools", *CALLS, "chat_template_kwargs", "functions")
 """Keys of an object that change what the model reads: an object with such a key is no plain answer."""
 LOOKS_WRITTEN = re.compile(
     r"""\s*(array\()?[\[{]\s*(array\()?[\[{]?\s*["'](role|from|content|value|messages)["']\s*:"""
@@ -84,7 +86,11 @@ def normal(value: Any) -> Any:
 def _is_normal(value: list[Any]) -> bool:
     """Return True for messages that need no change, as nearly all messages are."""
     return all(
-        type(entry) is dict and type(entry.get("content")) is str and entry.get("role") in CHAT_ROLES for entry in value
+        type(entry) is dict
+        and type(entry.get("content")) is str
+        and entry.get("role") in CHAT_ROLES
+        and not entry.get(CALL)
+        for entry in value
     )
 
 
@@ -167,7 +173,12 @@ def _part(part: Any) -> str | None:
 
 
 def _message(value: Row) -> Row:
-    """Return a message with the keys role and content; a message that has both already is returned unchanged."""
+    """Return a message with the keys role and content; a message that has both already is returned unchanged.
+
+    A call under `CALL` becomes the only one of `tool_calls`; the reader of turns refuses any other value there.
+    """
+    if value.get(CALL) and not value.get("tool_calls") and (calls := _calls(value[CALL])):
+        value = {**{key: inner for key, inner in value.items() if key != CALL}, "tool_calls": calls}
     content = value.get("content")
     empty = content is None and all(value.get(key) is None for key in WHAT[1:])
     if value.get("role") in CHAT_ROLES and (isinstance(content, str) or empty):

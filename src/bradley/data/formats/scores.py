@@ -20,7 +20,7 @@ from .ratings import (
     number_of,
     numbered,
 )
-from .ties import is_true, tie_columns
+from .ties import is_tie, tie_columns
 from .words import (
     BALLOTS,
     CORRECT,
@@ -33,8 +33,11 @@ from .words import (
     RANK,
     REMARKS,
     SCORE,
+    SHARES,
     VOTES,
+    is_open,
     sense,
+    truth_in,
 )
 
 RATING = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)\s*", re.IGNORECASE)
@@ -50,6 +53,15 @@ DIFFERENCE = {"minus", "diff", "difference", "delta", "gap", "vs", "margin", "ad
 """Words in the name of a difference of the two sides."""
 LIKELY = {"p", "prob", "probability", "probabilities"}
 """Words in the name of the probability that one side is the better one."""
+COUNT = "count of"
+"""First word of what is counted for each side, which says nothing of one side alone."""
+COUNTERS = {"n", "num", "number", "count", "counts", "total", "prefer", "prefers", "preferring", "votes", "vote"}
+BESIDE_COUNTERS = {"of", "for", "the", "wins", "win", "preferred", *PEOPLE, *(f"{word}s" for word in PEOPLE)}
+"""Words in the name of the number of people that prefer one side."""
+OF_VOTES = {"win", "wins", "won", "vote", "votes", "preference", "preferred", "prefer", "pref"}
+"""Words by which a share is the share of the votes for one side."""
+LIKELY_ALONE = LIKELY | {"of", "the", "human", "is", "better", "preferred", "preference", "pref", "correct", "true"}
+"""Words in the name of the probability that the better answer by its name is the better one."""
 FACTS = CORRECT | ASPECTS | {"ok", "safe", "valid", "acceptable", "better", "best", "label", "labels", "verdict"}
 """Words in the name of what is said of one side alone, such as chosen_is_correct."""
 NONE_OF_WORTH = (
@@ -81,7 +93,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     aspects = len(parts - NEUTRAL - CORRECT - set(answers.stem))
     rows = [
         [worth(at_path(row, path)) or 0 for path in family.paths]
-        + [float(is_true(at_path(row, path)) or False) for path in ties]
+        + [float(is_tie(at_path(row, path)) or False) for path in ties]
         for row in layout.rows
     ]
     clear = not speaks_against(family.stem) and not worse and not parts & (MEASURES | VOTES - BALLOTS)
@@ -112,7 +124,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
             return Unknown(quoted(odd[0]), doubt=not isinstance(odd[0], str))
         if any(number is None for number in found) and count <= 2:
             return None
-        if any(is_true(at_path(row, path)) for path in ties):
+        if any(is_tie(at_path(row, path)) for path in ties):
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
         known = [number for number in found if number is not None]
@@ -209,12 +221,45 @@ def worth_of_side(path: Path, value: Any) -> tuple[tuple[str, ...], int, float] 
     if len(sides) == 2 and told & DIFFERENCE and not told & {"token", "tokens", "length", "len", "words", "chars"}:
         number = isinstance(value, int | float) and not isinstance(value, bool) and value
         return (rest, sides[0], float(value > 0)) if number else None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if len(sides) == 1 and number and told & COUNTERS and told <= COUNTERS | BESIDE_COUNTERS:
+        return (COUNT, *rest), sides[0], value
+    if len(sides) == 1 and number and told & SHARES and told & OF_VOTES and told <= SHARES | OF_VOTES | BESIDE_COUNTERS:
+        return (rest, sides[0], float(value)) if 0 <= value <= 1 else None
     if len(sides) != 1 or told & NONE_OF_WORTH or not told & (FACTS | LIKELY):
         return None
     turned = len(told & (NOT | FAULTS)) % 2 == 1
     if told & LIKELY and isinstance(value, int | float) and not isinstance(value, bool):
         return (rest, sides[0], 1.0 - value if turned else float(value)) if 0 <= value <= 1 else None
     word = str(value).strip().lower()
-    found = is_true(value) if isinstance(value, str | bool | int | float) else None
+    found = truth_in(value) if isinstance(value, str | bool | int | float) else None
     worth = WORTHS.get(word, None if found is None else float(found))
     return None if worth is None or not told & FACTS else (rest, sides[0], 1.0 - worth if turned else worth)
+
+
+def names_probability(path: Path) -> bool:
+    """Return True for the name of the probability that the better answer is the better one."""
+    told = set(words(path[-1:]))
+    return bool(told & LIKELY) and told <= LIKELY_ALONE
+
+
+def worth_alone(path: Path, value: Any) -> float | None:
+    """Return the worth from 0 to 1 of the better answer by its name, by a probability or a difference of scores.
+
+    Anything else gives None.
+    """
+    told = set(words(path[-1:]))
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    share = told & SHARES and told & OF_VOTES and told <= SHARES | OF_VOTES
+    if share or names_probability(path):
+        return float(value) if 0 <= value <= 1 else None
+    signed = told & (DIFFERENCE - {"vs"}) and told & SCORE and not told & (MEASURES | set(SIDES))
+    return float(value > 0) if signed and value else None
+
+
+def is_open_fact(path: Path, value: Any) -> bool:
+    """Return True for a cell that is neither yes nor no, under a name such as chosen_is_correct."""
+    told = set(words(path))
+    asks = {"is", "was"} & told and told & FACTS and not told & NONE_OF_WORTH
+    return bool(asks) and is_open(value) and str(value).strip().lower() not in WORTHS

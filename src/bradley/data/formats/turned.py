@@ -4,22 +4,22 @@ The label of such a file may name the answers as they were shown, belong to a ro
 question which answer is the worse.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, WORD, Layout, Path, covered, named, words
-from .ties import is_true
-from .words import AGREES, DISAGREES, LOSER, REMARKS, SHOWN, TURNED
+from .places import AS_NAMED, letters_of, says_order
+from .weights import check_weights
+from .words import AGAINST, AGREES, DISAGREES, FAULTS, LOSER, NOT, REMARKS, TURNED, is_empty, is_open, truth_in
 
 ALWAYS = "if the names of the answers hold in every row"
 """Condition for leaving such a column out beside answers that are read by their names."""
 AS_COLUMNS = "if the label names the answers as the columns do"
 """Condition for leaving such a column out beside a label."""
-ORDERS = ({"ab", "ba"}, {"12", "21"}, {"01", "10"}, {"afirst", "bfirst"}, {"lr", "rl"})
-"""Values of such a column in letters and digits alone."""
 NOISE = {"noise", "noisy", "corrupted", "corrupt"}
 """Words in the name of a truth value that says that the label of a row was made wrong."""
 SIGNS = {"sign", "polarity", "direction", "orientation"}
@@ -27,21 +27,53 @@ SIGNS = {"sign", "polarity", "direction", "orientation"}
 SKIPPED = {
     *("discarded", "discard", "draft", "pending", "cancelled", "canceled", "skipped", "rejected", "invalid", "deleted"),
     *("excluded", "removed", "failed", "spam", "ignored", "declined", "expired", "withdrawn", "disputed"),
+    *("void", "voided", "superseded", "test", "retracted", "incomplete", "denied", "dropped", "unapproved", "obsolete"),
 }
 """Words for the state of an annotation, or of a row, that does not count."""
-STATES = {"status", "state"}
+FLAGS = {"deleted", "discarded", "invalid", "excluded", "flagged", "valid", "approved", "usable", "verified"}
+BESIDE_FLAG = {
+    *("is", "was", "are", "were", "has", "been", "be", "the", "row", "label", "labels", "answer", "answers", "pair"),
+    *("response", "responses", "sides", "side", "order", "position", "positions", "flag", "annotation"),
+}
+"""Words in the name of a column that means a truth value, such as is_deleted."""
+REASONS = {"reason", "reasons"}
+STATES = {"status", "state", "approval"}
 OUT = {"deleted", "discard", "discarded", "invalid", "cancelled", "canceled", "skipped", "spam", "ignored", "ignore"}
 OUT_OR_WORSE = {"rejected", "removed", "excluded", "eliminated", "dropped"}
 """Words that leave an annotation out if they are true; under the second ones, a number may be the worse answer."""
 IN = {"valid", "approved", "passed", "pass", "accepted", "usable", "verified", "trusted", "include", "included", "ok"}
 """Words that leave an annotation out if they are false."""
+OUT_ALONE = {
+    "drop",
+    "skip",
+    "filtered",
+    "bad",
+    "failed",
+    "retracted",
+    "incomplete",
+    "void",
+    "voided",
+    "superseded",
+    "junk",
+}
+IN_ALONE = {"keep", "kept", "use", "submitted"}
+BESIDE_ALONE = {
+    *("is", "was", "be", "to", "should", "row", "example", "sample", "item", "record", "annotation", "pair", "out"),
+    *("attention", "check", "low", "quality"),
+}
+"""Words that leave a row out if they are true, or false, and mean so in a name without other words alone."""
+WHY_OUT = {
+    *("reject", "rejection", "exclude", "exclusion", "drop", "discard", "skip", "removal", "remove", "filter"),
+    *("filtered", "disqualification", "deletion"),
+}
+"""Words in the name of the reason for which a row was thrown out; rejected is an answer."""
 DOUBTED = {"flagged", "exclude", "remove", "delete", "unusable", "disqualified"}
 """Words that, if they are true, say that somebody doubts the row."""
 CHECKED = {"check", "checks", "review", "reviewed", "qa", "qc", "audit", "validation", "verification", "screening"}
 """Words in the name of a column with the result of a check of the row."""
 FAILED = SKIPPED | {"fail", "fails", "failure", "incorrect", "wrong", "bad", "no", "false", "reject", "flagged", "flag"}
 """Results of a check by which a row does not count."""
-ASKED = {"criterion", "criteria", "aspect", "dimension", "metric", "facet"}
+ASKED = {"criterion", "criteria", "aspect", "dimension", "metric", "facet", "attribute", "rubric", "trait"}
 """Words in the name of a column with the quality by which the answers were compared."""
 QUESTIONS = ASKED | {
     *("question", "task", "direction", "objective", "asked", "goal", "instruction", "instructions", "target"),
@@ -51,6 +83,8 @@ FOR_WORSE = (LOSER - {"rejected", "lost"}) | {
     *("lower", "lowest", "least", "less", "weaker", "weakest", "poorer", "poorest", "inferior", "minimize", "minimise"),
 }
 """Words of a question for the worse answer."""
+NO_FAULT = NOT | AGAINST | {"free", "absence", "lack", "avoids", "avoiding", "avoidance", "fewer", "harmlessness"}
+"""Words by which a quality is the absence of a fault."""
 SIDES = {"chosen", "rejected"}
 MOST_ASKED = 400
 """Most characters of a text that may say what was asked."""
@@ -70,7 +104,7 @@ def check_turned(layout: Layout, used: set[Path], condition: str, *, late: bool 
     """
     for path, column in layout.columns.items():
         values = [value for value in column if value is not None and value not in ("", [])]
-        if covered(path, used) or not (_is_turned(path, values) or _is_order(path, values)):
+        if covered(path, used) or not (_is_turned(path, values) or says_order(path, values, late=late)):
             continue
         shown = values_of(Counter(map(str, values)))
         raise Refused(
@@ -87,6 +121,7 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
         used: columns that are read.
         late: True for rows after the first ones, which had no such value.
     """
+    check_weights(layout, used)
     for path, column in layout.columns.items():
         if covered(path, used) or not column:
             continue
@@ -94,6 +129,11 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
         short = [value for value in short if not isinstance(value, str) or len(value) <= MOST_ASKED]
         if not short:
             continue
+        if any(is_open_flag(path, value) for value in short):
+            raise Refused(
+                f"{named(path)} may take rows back, and holds more than yes and no: {_told(short)}",
+                f"if every row counts as it stands: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
         out = [value for value in short if taken_out(path, value)]
         if out and (late or len(out) < len(column)):
             raise Refused(
@@ -120,6 +160,8 @@ def left_out(name: Path, value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if truth and (parts & OUT or (parts & OUT_OR_WORSE and not number)):
         return True
+    if truth is not None and parts <= (IN_ALONE if not truth else OUT_ALONE) | BESIDE_ALONE:
+        return bool(parts & (OUT_ALONE | IN_ALONE)) or (truth and parts >= {"low", "quality"})
     return truth is False and bool(parts & IN)
 
 
@@ -129,18 +171,27 @@ def taken_out(path: Path, value: Any) -> bool:
     # The words of the two sides themselves, as in rejected_model, say nothing of the row.
     if not parts & SIDES and left_out(path[-1:], value):
         return True
+    if parts & WHY_OUT and parts & REASONS and isinstance(value, str) and not is_empty(value):
+        return True
     truth = truth_of(value)
     if truth and parts & (DOUBTED | DISAGREES):
         return True
     if truth is False and parts & AGREES:
         return True
     word = value.strip().lower() if isinstance(value, str) else ""
-    return bool(parts & (CHECKED | STATES)) and (word in FAILED or (truth is False and bool(parts & CHECKED)))
+    denied = "not" in words((word,)) and bool(set(words((word,))) & IN)
+    return bool(parts & (CHECKED | STATES)) and (word in FAILED or denied or (truth is False and bool(parts & CHECKED)))
+
+
+def is_open_flag(path: Path, value: Any, flags: Collection[str] = FLAGS) -> bool:
+    """Return True for a cell that is neither yes nor no, under a name that asks for one of the two."""
+    parts = set(words(path[-1:]))
+    return bool(parts & set(flags)) and parts <= {*flags, *BESIDE_FLAG} and is_open(value)
 
 
 def truth_of(value: Any) -> bool | None:
     """Return the truth value of a filled field; None for anything else."""
-    return is_true(value) if isinstance(value, str | bool | int | float) and value != "" else None
+    return truth_in(value) if isinstance(value, str | bool | int | float) and value != "" else None
 
 
 def _asked(path: Path, values: Sequence[Any], late: bool) -> str:
@@ -155,7 +206,22 @@ def _asked(path: Path, values: Sequence[Any], late: bool) -> str:
     if any(FOR_WORSE & {word.lower() for word in WORD.findall(text)} for text in texts):
         return "may ask for the worse answer"
     labels = all(len(text) <= LONG for text in texts)
+    if any(_names_fault(text, bool(parts & ASKED) and labels) for text in texts):
+        return "may ask for the worse answer"
     return "says that answers were compared by several qualities" if parts & ASKED and labels and different > 1 else ""
+
+
+def _names_fault(text: str, quality: bool) -> bool:
+    """Return True for a text that asks for more of a fault, such as "more harmful".
+
+    Args:
+        quality: True for the name of a quality, of which a fault alone is enough.
+    """
+    parts = [word.lower() for word in WORD.findall(text)]
+    if set(parts) & NO_FAULT:
+        return False
+    more = any(one in ("more", "most") and other in FAULTS for one, other in itertools.pairwise(parts))
+    return more or (quality and bool(set(parts) & FAULTS))
 
 
 def _is_turned(path: Path, values: Sequence[Any]) -> bool:
@@ -163,7 +229,9 @@ def _is_turned(path: Path, values: Sequence[Any]) -> bool:
     if not all(isinstance(value, str | int | float) and len(str(value)) <= LONG for value in values):
         return False
     parts = set(words(path))
-    if parts & (TURNED | NOISE) and any(map(is_true, values)):
+    if parts & (TURNED | NOISE) and any(map(truth_in, values)):
+        return True
+    if any(is_open_flag(path, value, TURNED) and letters_of(value) not in AS_NAMED for value in values):
         return True
     if parts & SIGNS and any(isinstance(value, int | float) and value < 0 for value in values):
         return True
@@ -172,18 +240,3 @@ def _is_turned(path: Path, values: Sequence[Any]) -> bool:
         set(said) <= TURNED | {"label", "labels", "answers", "order", "was", "is"} and TURNED & set(said)
         for said in (words((text,)) for text in texts)
     )
-
-
-def _is_order(path: Path, values: Sequence[Any]) -> bool:
-    """Return True for two orders of the same answers, under a name such as presentation_order."""
-    if not SHOWN & set(words(path)) or not values:
-        return False
-    texts = {"".join(map(str, value)) if isinstance(value, list) else value for value in values}
-    if not all(isinstance(text, str) and len(text) <= LONG for text in texts):
-        return False
-    told = {"".join(sign for sign in text.lower() if sign.isalnum()) for text in texts}
-    if len(told) > 1 and any(told <= orders for orders in ORDERS):
-        return True
-    # Two names in both orders, such as "x,y" and "y,x".
-    pairs = {words((text,)) for text in texts}
-    return any(len(pair) == 2 and pair[0] != pair[1] and pair[::-1] in pairs for pair in pairs)

@@ -14,6 +14,7 @@ Turns = tuple[Message, ...]
 LAST_ROLES = ("assistant", "text", "ids")
 """Roles allowed in the last turn, the judged turn."""
 WANTED = '{"role": "user", "content": "..."}'
+WANTED_CALL = '{"name": "...", "arguments": "..."}, or tool_calls alone'
 RENAME = "write the roles of these turns anew in a function of your own: --data.format module:function"
 INSTEAD = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
 """Keys that allow a turn without content, such as a bare tool call."""
@@ -69,6 +70,9 @@ def _message(entry: Any, what: str, at: RowPlace) -> Message:
     # Sorted, because extra keys enter the prompt's hash: the order of keys in a file must not change the prompt.
     extra = {key: entry[key] for key in sorted(EXTRA) if entry.get(key) not in (None, [])}
     bare = any(key in extra for key in INSTEAD)
+    if entry.get(CALL):
+        beside = " beside tool_calls" if "tool_calls" in extra else ""
+        raise at.fault(f"{rows.quoted(entry[CALL])} as {CALL}{beside} in the {what}", WANTED_CALL)
     if "role" not in entry or ("content" not in entry and not bare):
         raise at.fault(f"{rows.keys_of(entry)} in a message of the {what}", WANTED)
     if entry["role"] not in CHAT_ROLES:

@@ -18,7 +18,7 @@ from ..rows import Foreign, Row, RowPlace, quoted
 from .base import option
 from .instructions import instructs, is_attached, is_instruction, may_instruct, orders
 from .layout import LONG, Path
-from .messages import BESIDE, WHAT, WHO, is_message, is_told
+from .messages import BESIDE, CALLS, WHAT, WHO, is_message, is_told
 from .parts import (
     differs,
     is_sentence,
@@ -277,8 +277,7 @@ class Told:
 
     def _holds(self, text: str, part: bool, as_answer: bool) -> bool:
         """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
-        # No word of a question is a context.
-        holds = stands_apart if part else stands
+        holds = stands_apart if part else stands  # No word of a question is a context.
         return (
             holds(text, self.prompt)
             or (as_answer and text in self.turns)
@@ -324,13 +323,14 @@ def _is_turn(value: Any) -> bool:
 
 
 def _attached(key: str, value: Any) -> bool:
-    """Return True for a list of attachments, by paths, addresses or objects."""
-    return isinstance(value, list) and is_attached(key) and any(entry not in (None, "", {}) for entry in value)
+    """Return True for calls of functions, and for a list of attachments, by paths, addresses or objects."""
+    listed = isinstance(value, list) and any(entry not in (None, "", {}) for entry in value)
+    return bool(value) if key in CALLS else listed and is_attached(key)
 
 
 def _short_part(names: Path, value: Any) -> bool:
-    """Return True for a short instruction inside an object."""
-    return bool(names) and isinstance(value, str) and instructs(names[-1], value)
+    """Return True for a short instruction inside an object, and for calls of functions."""
+    return bool(names) and isinstance(value, str) and (names[-1] in CALLS or instructs(names[-1], value))
 
 
 def _in_turn(key: str, message: Row) -> bool:
@@ -351,10 +351,9 @@ def _held(text: str) -> Any:
     if text.lstrip()[:1] not in ("[", "{"):
         return None
     try:
-        value = json.loads(text)
+        return value if isinstance(value := json.loads(text), list | dict) else None
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, list | dict) else None
 
 
 def _renders(value: Any, told: Told) -> bool:

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 from ..rows import Row
 from .base import FUNCTION, Refused, option
 from .labels import Label
-from .layout import Layout, Path, at_path, leaves, named, words
+from .layout import Layout, Path, at_path, covered, leaves, named, words
 from .ratings import is_known
+from .scores import names_probability
 
 WEIGHTS = {"trust", "weight", "weights", "reliability", "credibility", "trustworthiness"}
 """Words in the name of a number that says how much an annotation counts."""
+OF_ROWS = {"weight", "weights", "importance"}
+BESIDE_WEIGHT = OF_ROWS | {"sample", "loss", "example", "row", "instance", "training", "train", "pair", "comparison"}
+"""Words in the name of a number that says how much a row counts; the column `weight` itself is read."""
 MOST_SHOWN = 4
 
 
@@ -35,6 +39,40 @@ def equal_weights(layout: Layout, paths: Sequence[Path]) -> list[Callable[[Row],
     for row in layout.rows:
         check(row)
     return [check] if paths else []
+
+
+def check_weights(layout: Layout, used: set[Path]) -> None:
+    """Raise `Refused` for weights of rows that differ, under another name than the one that is read.
+
+    Args:
+        used: columns that are read.
+    """
+    for path, values in layout.columns.items():
+        parts = set(words(path[-1:]))
+        if path == ("weight",) or not parts & OF_ROWS or not parts <= BESIDE_WEIGHT or covered(path, used):
+            continue
+        told = {value for value in values if is_known(value) and not isinstance(value, bool)}
+        if len(told) > 1:
+            shown = ", ".join(f"{one:g}" for one in sorted(told)[:MOST_SHOWN])
+            raise Refused(
+                f"{named(path)} may be the weight of a row, and is not read: {shown}",
+                f"to read the weights: {option('columns.weight', named(path))}; if every row counts alike: "
+                f"{option('ignore', named(path))}; or use {FUNCTION}",
+            )
+
+
+def check_probability(layout: Layout, label: Label, used: set[Path]) -> None:
+    """Raise `Refused` for a probability beside a label that names an answer, which would count as certain."""
+    for path, values in layout.columns.items():
+        told = {value for value in values if is_known(value) and not isinstance(value, bool)}
+        if not names_probability(path) or covered(path, used | set(label.paths)):
+            continue
+        if told and 0 <= min(told) < 1 and max(told) <= 1:
+            shown = ", ".join(f"{one:g}" for one in sorted(told)[:MOST_SHOWN])
+            raise Refused(
+                f"{named(path)} beside {label.name} may be the probability of the label, and is not read: {shown}",
+                f"if {label.name} is certain in every row: {option('ignore', named(path))}; or use {FUNCTION}",
+            )
 
 
 def of_annotations(layout: Layout, label: Label) -> list[Path]:

@@ -1,10 +1,11 @@
 """Words that say which answer is meant: marks of the sides, ties, polar words, and names of labels and scores."""
 
+import math
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .layout import MARKS, Path, marks_of, words
+from .layout import LONG, MARKS, Path, marks_of, words
 
 TIE = -1
 """Stands for neither side, or both."""
@@ -166,9 +167,19 @@ NOT = {"non", "not", "dis", "un"}
 AGREES = {"agree", "agrees", "agreed", "agreement", "confirm", "confirms", "confirmed"}
 DISAGREES = {"disagree", "disagrees", "disagreed", "disagreement", "disputed", "rejects"}
 """Words of somebody who looks at the choice of another; of disagreement, false agrees."""
-TRUE = {"true", "yes", "y", "1", "1.0"}
-FALSE = {"false", "no", "n", "0", "0.0"}
-"""Cells that are truth values, in small letters."""
+TRUE = {
+    *("true", "yes", "y", "1", "1.0", "t", "on", "x", "checked", "\u2713", "\u2714", "\u2611", "\u2705"),
+    *("oui", "vrai", "ja", "wahr", "si", "s\u00ed", "\u0434\u0430", "\u662f", "\u5bf9"),
+}
+FALSE = {
+    *("false", "no", "n", "0", "0.0", "f", "off", "unchecked", "\u2717", "\u2718", "\u2610", "\u274c"),
+    *("non", "faux", "nein", "falsch", "\u043d\u0435\u0442", "\u5426"),
+}
+"""Cells that are truth values, in small letters: words of several languages, and marks of forms."""
+EMPTY = {"", "-", "none", "null", "nan", "n/a", "na"}
+"""Cells that say nothing, in small letters."""
+VARIANT = "\ufe0f"
+"""Sign behind a mark that asks for the mark in colours."""
 YES = TRUE | AGREES | {"correct"}
 NO = FALSE | DISAGREES | {"rejected", "wrong", "incorrect"}
 """Cells that agree or disagree, in small letters."""
@@ -264,6 +275,29 @@ def _from_number(digit: int | None, marks: Sequence[str]) -> int | None:
     if digit is not None and str(digit) in marks:
         return list(marks).index(str(digit))
     return None if digit is None or digit == 0 else digit - 1
+
+
+def truth_in(value: Any) -> bool | None:
+    """Return the truth value of a cell, and None for anything else, such as an empty cell."""
+    word = str(value).strip().lower().rstrip(VARIANT)
+    return True if word in TRUE else False if word in FALSE else None
+
+
+def is_empty(value: Any) -> bool:
+    """Return True for a cell that says nothing."""
+    return value is None or str(value).strip().lower() in EMPTY
+
+
+def is_open(value: Any) -> bool:
+    """Return True for a short cell under the name of a truth value that is neither yes nor no, and is filled.
+
+    A number with a fraction is a share, and long texts, lists and objects are other things.
+    """
+    if truth_in(value) is not None or is_empty(value) or not isinstance(value, str | int | float):
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value) and value == int(value)
+    return isinstance(value, int) or len(value) <= LONG
 
 
 def polarity(text: str) -> int | None:
