@@ -51,7 +51,7 @@ def test_what_stands_beside_each_answer_is_named_with_its_values(name):
     ],
 )
 def test_the_column_with_the_names_of_the_models_is_named(write, place):
-    rows = rows_of(lambda texts, side: {**write(texts, side), "winner": MODELS[side]})
+    rows = rows_of(lambda texts, side: {**write(texts, side), "gold": MODELS[side]})
     assert f"{place} holds the names" in refusal(rows).message
 
 

@@ -103,6 +103,8 @@ def choose_label(
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
+            # Values by which the label names an answer are no second label.
+            used = used | label.own_columns
             if label.kind == "choice":
                 _check_placed(layout, label, given.answers, used)
                 _check_object(layout, label, used)
@@ -110,7 +112,9 @@ def choose_label(
             else:
                 check_counted(layout, used | set(label.paths))
                 check_measures(layout, label, used)
-            beside = [other for other in found if other.paths != label.paths]
+            beside = [
+                other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
+            ]
             # Two sets of scores may differ as raters do.
             check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
@@ -173,7 +177,7 @@ def _checked(layout: Layout, labels: list[Label]) -> Label:
     first = labels[0]
     readers = [label.read for label in labels if label.read]
     if all(len({read(row) for read in readers}) == 1 for row in layout.rows):
-        return replace(first, agreeing=tuple(label for label in labels[1:] if label.read))
+        return replace(first, agreeing=(*first.agreeing, *(label for label in labels[1:] if label.read)))
     names = and_more([label.name for label in labels], 4)
     hint = f"use {FUNCTION}"
     if len(first.paths) == 1 and "*" not in first.name:

@@ -20,6 +20,7 @@ from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, che
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
 from .fixed import watch_fixed, watch_pair
+from .identifiers import late_identifiers
 from .labelled import Columns, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
@@ -138,8 +139,8 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
     """
     every = [*agreeing(label), new_ties(layout.rows), *measures_inside(layout.rows, label, given.entries)]
     every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
-
-    read = {*known, *given.answers.paths, *label.paths}
+    every += late_identifiers(label, given.answers, layout.rows)
+    read = {*known, *given.answers.paths, *label.paths, *label.own_columns}
 
     def check(later: Layout) -> None:
         if label.kind == "choice":
@@ -163,7 +164,9 @@ def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others:
     ]
     beside = [*others, *worse]
     reading = reading_of(columns, beside)
-    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns, beside)
+    reading.against = beside_label(
+        given.answers, {*columns.paths, *given.answers.names, *label.own_columns}, layout.columns, beside
+    )
     return reading
 
 
