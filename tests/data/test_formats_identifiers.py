@@ -143,3 +143,44 @@ def test_ties_unknown_words_running_numbers_and_two_kinds_of_values():
         row["responses"] = [{**one, "index": place} for place, one in enumerate(row["responses"], start=1)]
     with pytest.raises(DataError, match=r"may name an answer by responses\.\*\.slot, or by responses\.\*\.index"):
         read(both)
+
+
+FORMS = {
+    "objects": lambda names, texts: {
+        "candidates": [{"id": one, "text": text} for one, text in zip(names, texts, strict=True)]
+    },
+    "fields": lambda names, texts: {"responses": dict(zip(names, texts, strict=True))},
+    "lists": lambda names, texts: {"responses": texts, "ids": names},
+    "columns": lambda names, texts: (
+        {f"answer_{place}": text for place, text in enumerate(texts, start=1)}
+        | {f"answer_{place}_id": name for place, name in enumerate(names, start=1)}
+    ),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(ORDERS, st.sampled_from(list(FORMS)), st.sampled_from([("gpt", "llama", "qwen"), ("c-0-0", "c-0-1", "c-0-2")]))
+def test_chosen_and_rejected_that_name_answers_stop_the_load_with_a_line_that_reads_them(orders, form, names):
+    rows = []
+    for number, (order, best) in enumerate(orders):
+        texts = [f"{GOOD if place == best else BAD} ({place})" for place in order]
+        told = FORMS[form]([names[place] for place in order], texts)
+        rows.append(
+            {"prompt": f"q {number}?", **told, "chosen": names[best], "rejected": names[best - 1 if best else 1]}
+        )
+    with pytest.raises(DataError, match=r"chosen and rejected hold .* and no answers") as caught:
+        read(rows)
+    assert "--data.columns.label chosen --data.ignore rejected" in caught.value.hint
+    assert all(judged(read(rows, columns={"label": "chosen"}, ignore="rejected")[1]))
+    ids = [{"chosen_id": row.pop("chosen"), "rejected_id": row.pop("rejected"), **row} for row in rows]
+    if form == "objects":
+        assert all(judged(read(ids)[1]))
+
+
+def test_a_chosen_text_that_stands_in_a_list_of_answers_is_a_text():
+    rows = [
+        {"prompt": f"q {n}?", "options": ["Paris", "Rome"], "chosen": "Paris", "rejected": "Rome"} for n in range(6)
+    ]
+    assert {result.responses[0].text for result in read(rows)[1]} == {"Paris"}
+    rows = [{**row, "options": [{"option": "Paris", "id": 1}, {"option": "Rome", "id": 2}]} for row in rows]
+    assert {result.responses[0].text for result in read(rows)[1]} == {"Paris"}

@@ -48,7 +48,8 @@ ANSWER = {
 }
 """Words in the name of a column with an answer."""
 NAMES = {"id", "ids", "name", "names", "model", "models", "label", "labels", "number", "numbers", "index", "indices"}
-"""Words in the name of a list that holds the names of answers."""
+NAMES |= {"key", "keys", "letter", "letters", "uid", "uuid", "hash"}
+"""Words in the name of a list, or of a field, that holds the names of answers."""
 CARRIERS = {*HOLDERS, "response", "resp", "conversation", "conversations"}
 """Words that say nothing more of an answer than that words are there."""
 REMARK = {

@@ -1,6 +1,7 @@
 """Detection of the columns of a file: the answers, the label and the prompt, from what the first rows hold."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from ...errors import DataError
 from ..rows import Row
@@ -26,7 +27,7 @@ from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
 from .measures import check_measures, measures_inside, truths_agree
 from .pairs import PREFERENCE
-from .preference import find_several, pair_reading, several_reading
+from .preference import find_several, inner_prompt, pair_reading, several_reading
 from .prompts import Prompt, find_prompt
 from .ranked import check_order
 from .reading import Reading
@@ -231,6 +232,8 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     check_named(layout)
     check_beside(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
+    if not prompt.paths and (inner := inner_prompt(layout)):
+        return pair_reading(replace(prompt, question=inner[0]), CHOSEN, REJECTED, inner[1])
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
         if _own_prompt(layout) is None or "prompt" in columns:
             check_prompt(layout, prompt, (CHOSEN, REJECTED), by_hand=columns.get("prompt", ""))
