@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -171,6 +171,8 @@ def test_chosen_and_rejected_that_name_answers_stop_the_load_with_a_line_that_re
     with pytest.raises(DataError, match=r"chosen and rejected hold .* and no answers") as caught:
         read(rows)
     assert "--data.columns.label chosen --data.ignore rejected" in caught.value.hint
+    # A field that is named in every row may be a name by chance.
+    assume(form != "fields" or len({best for _, best in orders}) > 1)
     assert all(judged(read(rows, columns={"label": "chosen"}, ignore="rejected")[1]))
     ids = [{"chosen_id": row.pop("chosen"), "rejected_id": row.pop("rejected"), **row} for row in rows]
     if form == "objects":
