@@ -7,8 +7,8 @@ from ..rows import Row, quoted
 from .answers import NAMES, rating
 from .base import FUNCTION, Refused, option
 from .labels import ABOUT, DETAILS, PAIR, said_of, values_of
-from .layout import LONG, Family, Layout, Path, covered, is_spoken, leaves, named, words
-from .meanings import PLURAL, REFERENCE
+from .layout import LONG, Family, Layout, Path, covered, is_spoken, leaves, named, texts_of, words
+from .meanings import LISTED, PLURAL, REFERENCE
 from .parts import is_sentence
 from .prompts import Prompt
 from .repeats import repeated
@@ -139,6 +139,7 @@ def _holds(layout: Layout, family: Family, texts: Sequence[object]) -> bool:
 
 def check_held(layout: Layout) -> None:
     """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
+    _check_places(layout)
     if found := named_in(layout):
         raise _held(found, next(value for value in layout.columns[CHOSEN] if value not in (None, "", [])))
     held = [value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, [])]
@@ -161,6 +162,18 @@ def check_held(layout: Layout) -> None:
     else:
         return
     raise _held(found, texts[0])
+
+
+def _check_places(layout: Layout) -> None:
+    """Raise `Refused` for places such as second in chosen, beside a list of answers in rejected."""
+    told = [value for value in layout.columns.get(CHOSEN, []) if value not in (None, "", [])]
+    lists = [texts_of(value) or [] for value in layout.columns.get(REJECTED, [])]
+    places = [said_of(value, LISTED) if isinstance(value, str) else None for value in told]
+    if any(is_spoken(text) for texts in lists for text in texts) and places and None not in places:
+        raise Refused(
+            f"chosen holds places of answers in rejected, such as {quoted(told[0])}, and no answers",
+            f"name the column of the places alone: --data.columns.label NAME; or use {FUNCTION}",
+        )
 
 
 def _held(found: str, example: object) -> Refused:

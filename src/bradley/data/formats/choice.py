@@ -26,6 +26,8 @@ PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
 NAMED = ("probability", "weight", "margin")
 """Columns about a preference that the user may name."""
+MOST_OFFERED = 4
+"""Most labels of which a message prints the line to type."""
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
 
@@ -181,7 +183,10 @@ def _checked(layout: Layout, labels: list[Label]) -> Label:
     names = and_more([label.name for label in labels], 4)
     hint = f"use {FUNCTION}"
     if len(first.paths) == 1 and "*" not in first.name:
-        hint = f"name it: {option('columns.label', first.name)}, or {hint}"
+        lines = [
+            option("columns.label", label.name) for label in labels if len(label.paths) == 1 and "*" not in label.name
+        ]
+        hint = f"name the one that decides: {' or '.join(lines[:MOST_OFFERED])}; or {hint}"
     raise Refused(f"several columns may be the label: {names}", hint)
 
 
@@ -276,9 +281,11 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
 
 
 def _read_by_name(layout: Layout, path: Path, answers: Answers, used: set[Path]) -> bool:
-    """Return True for a column that is read as the label once the user names the column."""
+    """Return True for a column that is read as a label which names an answer, once the user names the column."""
     found = find_labels(layout, answers, used, path) + find_annotations(layout, answers, used, path)
-    return bool(found) and all(label.read and not label.problem for label in found)
+    # Numbers of each answer are read as the higher the better, and name no answer.
+    names = all(label.kind in ("choice", "truth") and label.paths == (path,) for label in found)
+    return bool(found) and names and all(label.read and not label.problem for label in found)
 
 
 def find_likely(layout: Layout, given: Given, prompt: Prompt, others: Sequence[Label]) -> list[Label]:
