@@ -51,7 +51,7 @@ def test_what_stands_beside_each_answer_is_named_with_its_values(name):
     ],
 )
 def test_the_column_with_the_names_of_the_models_is_named(write, place):
-    rows = rows_of(lambda texts, side: {**write(texts, side), "winner": MODELS[side]})
+    rows = rows_of(lambda texts, side: {**write(texts, side), "gold": MODELS[side]})
     assert f"{place} holds the names" in refusal(rows).message
 
 
@@ -123,3 +123,43 @@ def test_a_file_with_both_labels_of_every_pair_names_the_settings():
     with pytest.raises(DataError, match="none is left \\(pairs with equal votes 12\\)") as caught:
         load(Data(valid_share=0.0), train=rows)
     assert "--data.equal_scores tie" in caught.value.hint and "--data.judges apart" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("level", 1), ("tier", 1), ("losses", 1), ("difficulty", 1), ("grade", "A"), ("tier", "A")]
+)
+def test_no_line_calls_a_number_of_each_answer_the_name_of_the_better_one(name, first):
+    second = 2 if first == 1 else "C"
+    cells = [(first, second), (second, first)]
+    rows = [
+        {"prompt": f"q {n}?", "answer_1": GOOD, "answer_2": BAD, f"{name}_1": one, f"{name}_2": other}
+        for n, (one, other) in enumerate(cells * 6)
+    ]
+    assert "--data.columns.label" not in refusal(rows).hint
+
+
+@pytest.mark.parametrize("name", ["winner_final", "gold_label", "human_winner"])
+def test_of_two_labels_that_differ_each_is_offered_and_reads_as_the_line_says(name):
+    rows = rows_of(lambda texts, side: {"answer_a": texts[0], "answer_b": texts[1], "winner": "A", name: "AB"[side]})
+    hint = refusal(rows).hint
+    assert f"--data.columns.label winner or --data.columns.label {name};" in hint
+    _, results = read(rows, columns={"label": name})
+    assert {result.responses[result.judgments[0].better].text for result in results} == {GOOD}
+
+
+@pytest.mark.parametrize("name", ["schlechter", "pire", "peor", "peggiore", "info.pior"])
+def test_a_word_for_worse_in_another_language_names_the_worse_answer(name):
+    *outer, last = name.split(".")
+    told = lambda side: {outer[0]: {last: "BA"[side]}} if outer else {last: "BA"[side]}  # noqa: E731
+    rows = rows_of(lambda texts, side: {"answer_a": texts[0], "answer_b": texts[1], **told(side)})
+    reading, results = read(rows)
+    assert f"worse <- {name}" in reading.describe()
+    assert {result.responses[result.judgments[0].better].text for result in results} == {GOOD}
+
+
+def test_a_place_in_words_is_never_the_text_of_an_answer():
+    rows = [{"prompt": f"q {n}?", "responses": [BAD, GOOD], "best": "second"} for n in range(6)]
+    with pytest.raises(DataError, match="chosen holds places of answers in rejected, such as 'second', and no answers"):
+        read(rows, columns={"chosen": "best", "rejected": "responses"})
+    letters = [{"prompt": f"q {n}?", "chosen": "A", "rejected": ["B", "C"]} for n in range(6)]
+    assert {result.responses[0].text for result in read(letters)[1]} == {"A"}

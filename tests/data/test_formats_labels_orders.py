@@ -39,6 +39,7 @@ VALUES = {
     "ranks": ranks_of,
     "ranks from 1": lambda order: [rank + 1 for rank in ranks_of(order)],
     "best first": list,
+    "best first from 1": lambda order: [place + 1 for place in order],
 }
 
 
@@ -58,7 +59,7 @@ def test_a_permutation_under_a_name_that_may_mean_either_is_never_misread(orders
         if by_hand or name.endswith("ranking"):
             assert "the rank of each answer, or the places of the answers with the best first" in error.message
             assert "--data.columns.label" not in error.hint and "module:function" in error.hint
-            assert not clear and kind != ("ranks from 1" if name.endswith("ranking") else "")
+            assert not clear
         return
     assert is_right(results)
 
@@ -86,6 +87,10 @@ def test_ties_tell_ranks_and_a_late_permutation_stops_the_load():
     late = listed("ranking", [[2, 0, 1]], ranks_of)
     with pytest.raises(DataError, match=r"row 31: found \[1, 2, 0\] as ranking, wanted a label as in the first rows"):
         read([*rows * 10, *late])
+    from_1 = [{**row, "ranking": [rank + 1 for rank in row["ranking"]]} for row in [*rows * 10, *late]]
+    assert is_right(read(from_1[:-1])[1])
+    with pytest.raises(DataError, match=r"row 31: found \[2, 3, 1\] as ranking, wanted a label as in the first rows"):
+        read(from_1)
     tied = {**late[0], "ranking": [0, 0, 1], "answers": ["Answer 0 here.", "Answer 0 there.", "Answer 1 now, or so."]}
     for some in ([tied, *late], [*late * 30, tied]):
         assert is_right(read(some)[1])

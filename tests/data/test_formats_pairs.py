@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.formats import to_comparisons
+from bradley.errors import DataError
 from bradley.records import Comparison, Judgment, Message, Rejected, prompt_key
+from tests.data.labelled_rows import read
 from tests.data.rows import OTHER, REPLY, SYSTEM, TOOL, TRANSCRIPT, USER, as_pairs, one, replies
 from tests.helpers import needs_data, read_gz
 
@@ -226,3 +228,25 @@ def test_tools_and_template_arguments(tools):
     assert one({**row, "tools": None, "chat_template_kwargs": kwargs}).template_args == kwargs
     assert one({**row, "tools": [], "chat_template_kwargs": None}).template_args == {}
     assert one({**row, "chat_template_kwargs": {"tools": []}}).template_args == {"tools": []}
+
+
+@pytest.mark.parametrize("key", ["prompt", "question", "instruction"])
+@pytest.mark.parametrize("write", [str, lambda text: [{"role": "user", "content": text}]])
+def test_a_prompt_inside_both_sides_is_read_and_two_different_ones_are_irregular(key, write):
+    sides = ("Blue, by all means.", "No idea.")
+    rows = [
+        {
+            side: {key: write(f"q {n}?"), "response": text}
+            for side, text in zip(("chosen", "rejected"), sides, strict=True)
+        }
+        for n in range(5)
+    ]
+    reading, results = read(rows)
+    assert f"prompt <- chosen.{key}" in reading.describe()
+    assert [[turn.content for turn in one.prompt] for one in results] == [[f"q {n}?"] for n in range(5)]
+    assert {tuple(response.text for response in one.responses) for one in results} == {sides}
+    rows[4]["rejected"][key] = write("another?")
+    assert read(rows)[1][4].reason == "irregular"
+    outer = [{**row, "prompt": "The prompt of the row."} for row in rows[:4]]
+    with pytest.raises(DataError, match=rf"chosen\.{key}.* would not be read"):
+        read(outer)

@@ -349,3 +349,26 @@ def test_a_table_written_by_columns_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         load_splits(Data(train=str(path)), 0)
     assert "orient" not in caught.value.hint
+
+
+BEGINNINGS = ("response_prefix", "assistant_prefix", "prefill", "partial_answer", "params.completion_prefix")
+ORDERS_IN_FRONT = ("prefix", "prompt_prefix", "params.prefix", "prefix_prompt", "initial_prompt_response")
+
+
+@pytest.mark.parametrize("name", [*BEGINNINGS, *ORDERS_IN_FRONT])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("text", ["Answer politely.", "summarize: ", "Sure, here is "])
+def test_a_prefix_is_put_in_front_of_the_answers_only_if_the_name_says_so(name, labelled, text):
+    sides = ({"response_a": "red", "response_b": "blue", "winner": "A"}, {"chosen": "red", "rejected": "blue"})
+    rows = [{"prompt": f"Name a colour for room {n}.", **sides[not labelled]} for n in range(6)]
+    *outer, last = name.split(".")
+    for row in rows:
+        (row.setdefault(outer[0], {}) if outer else row)[last] = text
+    if name in BEGINNINGS:
+        reading, results = read(rows)
+        assert f"answers begin with {name}" in reading.describe()
+        assert {one.responses[0].text for one in results} == {f"{text}red"}
+        return
+    with pytest.raises(DataError, match=f"{name} .*may be part of the conversation") as caught:
+        read(rows)
+    assert f"--data.ignore {name}" in caught.value.hint and "module:function" in caught.value.hint

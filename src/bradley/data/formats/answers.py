@@ -47,6 +47,9 @@ ANSWER = {
     ),
 }
 """Words in the name of a column with an answer."""
+NAMES = {"id", "ids", "name", "names", "model", "models", "label", "labels", "number", "numbers", "index", "indices"}
+NAMES |= {"key", "keys", "letter", "letters", "uid", "uuid", "hash"}
+"""Words in the name of a list, or of a field, that holds the names of answers."""
 CARRIERS = {*HOLDERS, "response", "resp", "conversation", "conversations"}
 """Words that say nothing more of an answer than that words are there."""
 REMARK = {
@@ -212,7 +215,9 @@ def find_lists(layout: Layout) -> list[Given]:
                 found.append(_listed(path, values, ""))
         elif layout.kinds[path] == "objects" and (key := _text_key(values)):
             found.append(_listed(path, values, key))
-    return found
+    named_so = [one for one in found if NAMES & set(words(one.answers.paths[0][-1:])) and not one.entries]
+    # Names of the answers, such as response_ids, are no answers beside a list with other texts.
+    return [one for one in found if one not in named_so] or found
 
 
 def _text_key(values: list[list[Row]]) -> str:

@@ -382,7 +382,8 @@ def beside_label(
     """
     known = {path for path, values in columns.items() if any(value not in (None, "", []) for value in values)}
     several = len(answers.names) > 2 or not answers.names
-    choices = (path for label in others if several and label.kind == "choice" for path in label.paths)
+    # A label that names answers by values of their own is no place.
+    choices = (path for label in others if several and label.kind == "choice" and not label.own for path in label.paths)
     # The right answer to a question is no judgment of the answers.
     checked = {path for path in choices if not set(words(path)) & (REFERENCE | {"correct", "right", "true", "truth"})}
     readable = {label.paths[0] for label in others if label.read and len(label.paths) == 1}

@@ -1,13 +1,14 @@
 """Checks of the columns of a file before a reading is chosen: what would be misread or lost without a word."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from .answers import rating
+from ..rows import Row, quoted
+from .answers import NAMES, rating
 from .base import FUNCTION, Refused, option
 from .labels import ABOUT, DETAILS, PAIR, said_of, values_of
-from .layout import LONG, Family, Layout, Path, covered, is_spoken, named, words
-from .meanings import PLURAL, REFERENCE
+from .layout import LONG, Family, Layout, Path, covered, is_spoken, leaves, named, texts_of, words
+from .meanings import LISTED, PLURAL, REFERENCE
 from .parts import is_sentence
 from .prompts import Prompt
 from .repeats import repeated
@@ -138,6 +139,9 @@ def _holds(layout: Layout, family: Family, texts: Sequence[object]) -> bool:
 
 def check_held(layout: Layout) -> None:
     """Raise `Refused` if chosen and rejected hold labels or names of other columns in place of answers."""
+    _check_places(layout)
+    if found := named_in(layout):
+        raise _held(found, next(value for value in layout.columns[CHOSEN] if value not in (None, "", [])))
     held = [value for path in (CHOSEN, REJECTED) for value in layout.columns.get(path, [])]
     # Places of the answers, such as 0 and 1, are labels too.
     texts = [str(value) if isinstance(value, int) else value for value in held if value not in (None, "", [])]
@@ -157,7 +161,56 @@ def check_held(layout: Layout) -> None:
         found = f"labels beside {', '.join(named(path) for path in families[0].paths[:4])}"
     else:
         return
-    raise Refused(
-        f"chosen and rejected hold {found}, such as {texts[0]!r}, and no answers",
-        "read the answers by this label: --data.columns.label chosen --data.ignore rejected",
+    raise _held(found, texts[0])
+
+
+def _check_places(layout: Layout) -> None:
+    """Raise `Refused` for places such as second in chosen, beside a list of answers in rejected."""
+    told = [value for value in layout.columns.get(CHOSEN, []) if value not in (None, "", [])]
+    lists = [texts_of(value) or [] for value in layout.columns.get(REJECTED, [])]
+    places = [said_of(value, LISTED) if isinstance(value, str) else None for value in told]
+    if any(is_spoken(text) for texts in lists for text in texts) and places and None not in places:
+        raise Refused(
+            f"chosen holds places of answers in rejected, such as {quoted(told[0])}, and no answers",
+            f"name the column of the places alone: --data.columns.label NAME; or use {FUNCTION}",
+        )
+
+
+def _held(found: str, example: object) -> Refused:
+    """Return the error for labels in place of answers."""
+    return Refused(
+        f"chosen and rejected hold {found}, such as {quoted(example)}, and no answers",
+        f"read the answers by this label: {option('columns.label', 'chosen')} {option('ignore', 'rejected')}",
     )
+
+
+def named_in(layout: Layout) -> str:
+    """Return what chosen and rejected name, if most rows have an answer under each name beside; "" for texts.
+
+    The names are identifiers in a list of objects or in a list beside the answers, or fields of an object of answers.
+    """
+    rows = [row for row in layout.rows if all(isinstance(row.get(path[0]), str) for path in (CHOSEN, REJECTED))]
+    counts = Counter(found for row in rows for found in {*_names_of_answers(row)})
+    most = counts.most_common(1)
+    return most[0][0] if most and 2 * most[0][1] > len(rows) else ""
+
+
+def _names_of_answers(row: Row) -> Iterator[str]:
+    """Yield what chosen or rejected of a row names; nothing for two texts."""
+    both = {row[path[0]].strip().casefold() for path in (CHOSEN, REJECTED)}
+    lists = {key: value for key, value in row.items() if isinstance(value, list) and len(value) > 1}
+    for key, value in lists.items():
+        entries = [dict(leaves(entry)) for entry in value if isinstance(entry, dict)]
+        for path in dict.fromkeys(path for entry in entries for path in entry):
+            if NAMES & set(words(path[-1:])) and both & set(map(_folded, (entry.get(path) for entry in entries))):
+                yield f"values of {named((key, '*', *path))}"
+        if NAMES & set(words((key,))) and len(lists) > 1 and both & set(map(_folded, value)):
+            yield f"values of {named((key,))}"
+    for key, value in row.items():
+        if isinstance(value, dict) and both & {_folded(inner) for inner, text in value.items() if is_spoken(text)}:
+            yield f"names of fields of {named((key,))}"
+
+
+def _folded(value: object) -> str:
+    """Return a text without blanks around, in small letters; any other value as text."""
+    return str(value).strip().casefold()

@@ -27,6 +27,8 @@ PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
 NAMED = ("probability", "weight", "margin")
 """Columns about a preference that the user may name."""
+MOST_OFFERED = 4
+"""Most labels of which a message prints the line to type."""
 FEWEST_AGAINST = 4
 """Fewest rows in which a label and the scores of the sides differ throughout, before the label is doubted."""
 
@@ -104,6 +106,8 @@ def choose_label(
             fewest = min(label.aspects for label in good)
             label = _checked(layout, [label for label in good if label.aspects == fewest])
             _check_scores(layout, label, found)
+            # Values by which the label names an answer are no second label.
+            used = used | label.own_columns
             if label.kind == "choice":
                 _check_placed(layout, label, given.answers, used)
                 _check_object(layout, label, used)
@@ -112,7 +116,9 @@ def choose_label(
             else:
                 check_counted(layout, used | set(label.paths))
                 check_measures(layout, label, used)
-            beside = [other for other in found if other.paths != label.paths]
+            beside = [
+                other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
+            ]
             # Two sets of scores may differ as raters do.
             check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
@@ -175,11 +181,14 @@ def _checked(layout: Layout, labels: list[Label]) -> Label:
     first = labels[0]
     readers = [label.read for label in labels if label.read]
     if all(len({read(row) for read in readers}) == 1 for row in layout.rows):
-        return replace(first, agreeing=tuple(label for label in labels[1:] if label.read))
+        return replace(first, agreeing=(*first.agreeing, *(label for label in labels[1:] if label.read)))
     names = and_more([label.name for label in labels], 4)
     hint = f"use {FUNCTION}"
     if len(first.paths) == 1 and "*" not in first.name:
-        hint = f"name it: {option('columns.label', first.name)}, or {hint}"
+        lines = [
+            option("columns.label", label.name) for label in labels if len(label.paths) == 1 and "*" not in label.name
+        ]
+        hint = f"name the one that decides: {' or '.join(lines[:MOST_OFFERED])}; or {hint}"
     raise Refused(f"several columns may be the label: {names}", hint)
 
 
@@ -274,9 +283,11 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
 
 
 def _read_by_name(layout: Layout, path: Path, answers: Answers, used: set[Path]) -> bool:
-    """Return True for a column that is read as the label once the user names the column."""
+    """Return True for a column that is read as a label which names an answer, once the user names the column."""
     found = find_labels(layout, answers, used, path) + find_annotations(layout, answers, used, path)
-    return bool(found) and all(label.read and not label.problem for label in found)
+    # Numbers of each answer are read as the higher the better, and name no answer.
+    names = all(label.kind in ("choice", "truth") and label.paths == (path,) for label in found)
+    return bool(found) and names and all(label.read and not label.problem for label in found)
 
 
 def find_likely(layout: Layout, given: Given, prompt: Prompt, others: Sequence[Label]) -> list[Label]:

@@ -1,6 +1,7 @@
 """Detection of the columns of a file: the answers, the label and the prompt, from what the first rows hold."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from ...errors import DataError
 from ..rows import Row
@@ -20,12 +21,13 @@ from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, che
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
 from .fixed import watch_fixed, watch_pair
+from .identifiers import late_identifiers
 from .labelled import Columns, reading_of
 from .labels import Label, Verdict
 from .layout import Layout, Path, at_path, covered, named, words
 from .measures import check_measures, measures_inside, truths_agree
 from .pairs import PREFERENCE
-from .preference import find_several, pair_reading, several_reading
+from .preference import find_several, inner_prompt, pair_reading, several_reading
 from .prompts import Prompt, find_prompt
 from .ranked import check_order
 from .reading import Reading
@@ -136,9 +138,10 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
         known: columns that hold answers and parts of the prompt.
         others: other labels of the answers.
     """
-    read = {*known, *given.answers.paths, *label.paths}
+    read = {*known, *given.answers.paths, *label.paths, *label.own_columns}
     every = [*agreeing(label), new_ties(layout, label, read), *measures_inside(layout.rows, label, given.entries)]
     every += truths_agree(label, others) + equal_weights(layout, of_annotations(layout, label))
+    every += late_identifiers(label, given.answers, layout.rows)
 
     def check(later: Layout) -> None:
         if label.kind == "choice":
@@ -163,7 +166,9 @@ def _read_by(layout: Layout, prompt: Prompt, given: Given, label: Label, others:
     ]
     beside = [*others, *worse]
     reading = reading_of(columns, beside)
-    reading.against = beside_label(given.answers, {*columns.paths, *given.answers.names}, layout.columns, beside)
+    reading.against = beside_label(
+        given.answers, {*columns.paths, *given.answers.names, *label.own_columns}, layout.columns, beside
+    )
     return reading
 
 
@@ -228,6 +233,8 @@ def _preference(layout: Layout, columns: Mapping[str, str]) -> Reading | None:
     check_named(layout)
     check_beside(layout)
     prompt = find_prompt(layout, (CHOSEN, REJECTED), (), _wanted(columns, "prompt") or _own_prompt(layout))
+    if not prompt.paths and (inner := inner_prompt(layout)):
+        return pair_reading(replace(prompt, question=inner[0]), CHOSEN, REJECTED, inner[1])
     if prompt.paths in ((), (("prompt",),)) and not prompt.several:
         if _own_prompt(layout) is None or "prompt" in columns:
             check_prompt(layout, prompt, (CHOSEN, REJECTED), by_hand=columns.get("prompt", ""))

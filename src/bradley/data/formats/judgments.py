@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..rows import Row, quoted
+from .identifiers import by_identifiers
 from .labels import (
     ABOUT,
     BETTER,
@@ -36,8 +37,15 @@ MOST_UNCLEAR = 6
 
 def scalar(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
     """Return the label of a column with one value in each row; None if the column holds no label."""
+    if layout.kinds[path] not in ("text", "number", "bool", "mixed"):
+        return None
+    return by_identifiers(layout, path, answers, wanted, _by_place(layout, path, answers, wanted))
+
+
+def _by_place(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label | None:
+    """Return the label of a column that names the place of an answer, or repeats a text of one side; None for none."""
     values = [value for value in layout.columns[path] if value is not None and value != ""]
-    if layout.kinds[path] not in ("text", "number", "bool", "mixed") or not values:
+    if not values:
         return None
     by_name = wanted or bool(LABEL & set(words(path)))
     if by_name and any(isinstance(value, str) and len(value) > LONG for value in values):

@@ -63,6 +63,8 @@ class Columns:
         # Counts of a label that names the worse answer are counts of worse answers.
         worse = self.label and self.label.kind == "choice" and any(sense(words(one)) == -1 for one in self.label.paths)
         better = f"{'worse' if worse else 'better'} <- {self.label.name}" if self.label else ""
+        if self.label and self.label.own:
+            better += f", which names {', '.join(map(named, self.label.own))}"
         if self.label and self.label.kind == "ranks":
             better += ", the lowest is best"
         if self.label and self.label.kind == "scores" and all(sense(words(path)) == 1 for path in self.label.paths):

@@ -78,6 +78,7 @@ class Label:
         undecided: True if more rows may decide.
         shown: returns the label of a row as a text, for counts.
         agreeing: other columns that said the same in the first rows.
+        own: columns with values of the answers by which the label names one of them; empty for a label of places.
     """
 
     paths: tuple[Path, ...]
@@ -89,11 +90,17 @@ class Label:
     undecided: bool = False
     shown: Callable[[Row], str] = field(default=lambda row: "")
     agreeing: tuple["Label", ...] = ()
+    own: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
         """Names of the columns."""
         return ", ".join(map(named, self.paths))
+
+    @property
+    def own_columns(self) -> set[Path]:
+        """Columns with values of the answers by which the label names one of them."""
+        return {tuple(name for name in path if name != "*") for path in self.own}
 
 
 class Answers(NamedTuple):

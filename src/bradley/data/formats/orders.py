@@ -23,11 +23,16 @@ def is_own_inverse(value: Sequence[Any]) -> bool:
     return all(value[int(value[place])] == place for place in range(len(value)))
 
 
+def may_be_places(value: Sequence[Any]) -> bool:
+    """Return True for a permutation from 0 or from 1 that says another thing as ranks than as places, best first."""
+    first = next((first for first in (0, 1) if is_permutation(value, first)), None)
+    return first is not None and not is_own_inverse([entry - first for entry in value])
+
+
 def unclear_order(path: Path, values: Sequence[Sequence[Any]], parts: set[str], wanted: bool) -> str:
     """Return the reason why lists of numbers are not read as ranks; "" for lists that are clear, or no permutations.
 
-    Ties in some row, and numbers from 1 under a name such as ranking, tell ranks. A permutation that is its own inverse
-    in every row says the same either way.
+    Ties in some row tell ranks. A permutation that is its own inverse in every row says the same either way.
 
     Args:
         parts: words of the column's name.
@@ -38,8 +43,7 @@ def unclear_order(path: Path, values: Sequence[Sequence[Any]], parts: set[str], 
     from_0, from_1 = (all(is_permutation(value, first) for value in values) for first in (0, 1))
     shown = f"{named(path)} holds permutations such as {quoted(values[0])}, which may be"
     if parts & ORDER:
-        clear = not (from_0 or from_1) or (from_1 and parts & RANK)
-        if not clear and not all(is_own_inverse([entry - from_1 for entry in value]) for value in values):
+        if (from_0 or from_1) and any(map(may_be_places, values)):
             return f"{shown} the rank of each answer, or the places of the answers with the best first"
         return ""
     # The user's word for the label says nothing about the direction.

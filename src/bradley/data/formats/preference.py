@@ -7,7 +7,7 @@ from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace
 from .answers import whole
 from .base import Format
-from .checks import REJECTED
+from .checks import CHOSEN, REJECTED
 from .labelled import exchanges
 from .layout import Layout, Path, at_path, is_spoken, named, texts_of
 from .messages import normal
@@ -18,11 +18,33 @@ from .unread import Unread
 from .words import decisive, polarity
 
 
-def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
-    """Return the reading of a better and a worse answer, with a prompt in parts."""
+def inner_prompt(layout: Layout) -> tuple[Path, Path] | None:
+    """Return the prompt inside chosen and the same prompt inside rejected; None unless the two are equal.
+
+    The prompt of most rows decides; a row with two different prompts is refused as the row is read.
+    """
+    found = []
+    for path in layout.of_kind("text", "turns"):
+        twin = (*REJECTED, *path[1:])
+        if path[:1] == CHOSEN and len(path) == 2 and path[1] in ("prompt", "question", "instruction", "query"):
+            same = [
+                one == other for one, other in zip(layout.columns[path], layout.columns.get(twin, []), strict=False)
+            ]
+            found += [(path, twin)] if 2 * sum(same) > len(layout.rows) else []
+    return found[0] if len(found) == 1 else None
+
+
+def pair_reading(prompt: Prompt, chosen: Path, rejected: Path, twin: Path | None = None) -> Reading:
+    """Return the reading of a better and a worse answer, with a prompt in parts.
+
+    Args:
+        twin: the same prompt inside the rejected answer; None for a prompt of one place.
+    """
     keys = tuple(dict.fromkeys(path[0] for path in (*prompt.paths, chosen, rejected)))
 
     def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
+        if twin is not None and at_path(row, twin) != at_path(row, prompt.question or ()):
+            return Rejected(at.row, "irregular", f"{named(twin)} differs from {prompt.shown}")
         if prompt.several and (found := _in_lists(prompt, row, (chosen, rejected), at)):
             return found if isinstance(found, Rejected) else convert_preference({**row, **found}, at)
         begun = prompt.begun(row)
@@ -40,7 +62,8 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path) -> Reading:
     shown = prompt.shown or "what both answers begin with"
     begins = f", answers begin with {named(prompt.steps)}" if prompt.steps else ""
     rule = f"prompt <- {shown}{begins}, chosen <- {named(chosen)}, rejected <- {named(rejected)}"
-    unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=(*prompt.paths, chosen, rejected))
+    paths = (*prompt.paths, chosen, rejected, *((twin,) if twin else ()))
+    unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=paths)
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
 
 

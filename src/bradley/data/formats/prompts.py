@@ -48,7 +48,12 @@ SYSTEM = {"system", "sys"}
 INPUT = {"input"}
 CONTEXT = {"context", "passage", "background"}
 FIRST = {"initial", "previous", "prior", "partial", "prefix", "prefill"}
-STEPS = {"step", "steps", "solution", "reasoning", "response", "answer", "prefix", "prefill", "completion"}
+STEPS = {
+    *("step", "steps", "solution", "reasoning", "response", "answer", "prefill", "completion", "assistant", "reply"),
+    *("responses", "answers", "completions", "output"),
+}
+ASKING = {"prompt", "question", "instruction", "query", "user", "input", "system", "task"}
+"""Words by which the beginning belongs to the prompt, as in prompt_prefix."""
 
 
 @dataclass(frozen=True)
@@ -306,4 +311,5 @@ def _system(layout: Layout, path: Path) -> bool:
 def _steps(path: Path) -> bool:
     """Return True for the name of a column with the beginning of both answers."""
     parts = set(words(path))
-    return bool(parts & FIRST and parts & STEPS) or {"first", "steps"} <= parts
+    # A bare prefix may be an instruction in front of the question.
+    return bool(parts & FIRST and parts & STEPS and not parts & ASKING) or {"first", "steps"} <= parts

@@ -13,7 +13,7 @@ from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, values_of
 from .layout import Layout, Path, at_path, named, words
 from .names import NEUTRAL, may_be_second, speaks_against, strange
-from .orders import is_own_inverse, is_permutation, ranked_names, unclear_order
+from .orders import is_permutation, may_be_places, ranked_names, unclear_order
 from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES, TIE, VOTES, sense
 
 FEWEST_ROWS = 4
@@ -74,7 +74,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if parts & ORDER and not parts & RANK:
         meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in whole) else ""
     # A permutation that is its own inverse says the same as ranks and as the order of the answers.
-    same = bool(parts & ORDER) and all(is_own_inverse(value) for value in whole if is_permutation(value))
+    same = bool(parts & ORDER) and not any(map(may_be_places, whole))
     if meant == "scores" and (problem := missing_marks(path, numbers)):
         return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
@@ -93,7 +93,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         if not _is_whole(value) or (answers.number and len(value) != count):
             return Unknown(quoted(value))
         known = [entry for entry in value if is_known(entry)]
-        if same and known == value and is_permutation(value) and not is_own_inverse(value):
+        if same and known == value and may_be_places(value):
             return Unknown(quoted(value), doubt=True)
         if is_missing(known, lowest) or (judges and not counts_for_answers([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ..rows import quoted
 from .answers import ANSWER, Given, mostly_spoken
 from .base import FUNCTION, Refused, option
-from .labels import values_of
+from .labels import said_of, values_of
 from .layout import LONG, Layout, Path, is_spoken, named, words
+from .meanings import LISTED as LETTERED
 from .measures import inside_of
 from .parts import may_be_input, may_be_part, may_hold_words
 from .prompts import ABOUT, QUESTION
@@ -235,7 +236,7 @@ def _better_beside(layout: Layout, given: Given) -> str:
     if len(given.answers.paths) != 1 or layout.kinds.get(given.answers.paths[0]) != "texts":
         return ""
     better = [path for path in layout.of_kind("text") if polarity(named(path)) == 1]
-    told = [path for path in better if not all(len(str(value)) < 3 for value in layout.columns[path])]
+    told = [path for path in better if not any(said_of(value, LETTERED) for value in layout.columns[path])]
     return named(told[0]) if len(told) == 1 else ""
 
 

@@ -66,8 +66,14 @@ SCORE = {
         "merit",
     ),
 }
-LOSER = {"loser", "worse", "worst", "rejected", "lost"}
+WORSE_ELSEWHERE = {
+    *("schlechter", "schlechtere", "schlechteste", "pire", "pires", "peor", "peores", "peggiore", "peggio", "pior"),
+    *("slechter", "slechtere", "slechtste"),
+}
+"""Worse and worst in other languages."""
+LOSER = {"loser", "worse", "worst", "rejected", "lost"} | WORSE_ELSEWHERE
 """Words in the name of a label that names the worse answer."""
+LABEL |= WORSE_ELSEWHERE
 WORSE = LOSER | {
     *("reject", "dispreferred", "nonpreferred", "unpreferred", "unchosen", "unaccepted", "disfavored", "disliked"),
     *("lose", "loses", "losing", "undesirable", "refused", "inferior"),
@@ -91,7 +97,17 @@ ORDER = {"ranking", "rankings", "ranked", "order", "ordering", "ordered", "sorte
 FAULTS = WORSE | {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
-    *("hallucination", "hallucinations", "hallucinated", "flagged", "refusal", "severity", "mistakes", "failure"),
+    *(
+        "hallucination",
+        "hallucinations",
+        "hallucinated",
+        "hallucinates",
+        "flagged",
+        "refusal",
+        "severity",
+        "mistakes",
+        "failure",
+    ),
     *("bad", "negative", "down", "downvote", "downvotes", "downvoted", "dislikes", "rejects", "report", "reports"),
     *("danger", "dangerous", "unhelpfulness", "nll", "ter", "incorrect", "wrong", "eliminated", "removed", "dropped"),
     *(
