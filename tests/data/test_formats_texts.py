@@ -249,7 +249,7 @@ def test_short_texts_under_the_name_of_an_input_stop_the_load(make, name):
 @settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(INPUTS[:-1]),
-    texts=st.lists(st.text("abcdefg", min_size=1, max_size=9), min_size=20, max_size=20, unique=True),
+    texts=st.lists(st.text("abcefg", min_size=1, max_size=9), min_size=20, max_size=20, unique=True),
     several=st.booleans(),
 )
 def test_inputs_that_differ_stop_the_load_and_labels_that_repeat_pass(name, texts, several):

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from .answers import Given, find_lists
+from .beside import SIDES
 from .checks import CHOSEN, REJECTED, check_beside, check_named
 from .labels import PAIR, Label
 from .layout import Layout, Path
@@ -18,7 +19,7 @@ PAIRS = ("hh", "ids", "rewardbench2")
 """Formats of fixed columns with a chosen and a rejected side, besides `preference`."""
 NUMBERS = {"ranked": ("rank", "score"), "ultrafeedback": ("overall_score", "fine-grained_score")}
 """Format of fixed columns -> numbers of a completion, the first of which is read."""
-COMPLETIONS = ("completions",)
+PROMPT, COMPLETIONS = ("prompt",), ("completions",)
 
 
 def watch_fixed(layout: Layout, format: str) -> Watch:
@@ -31,11 +32,12 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
         check_named(layout)
         check_beside(layout)
         return watch_pair(layout)
-    check_turned(layout, set(), AS_COLUMNS)
+    read = {PROMPT, *(SIDES[format].names if format in SIDES else ())}
+    check_turned(layout, read, AS_COLUMNS)
     found = _numbers(layout, format)
     if found is None:
         weighed = equal_weights(layout, [(key,) for key in ANNOTATORS]) if format == "multipref" else []
-        return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, set(), AS_COLUMNS, late=True), weighed)
+        return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, read, AS_COLUMNS, late=True), weighed)
     given, label = found
     others = [other for other in given.inner if other is not label]
     free = [path for path in layout.columns if path != COMPLETIONS]
@@ -45,7 +47,7 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
     check_agreement(layout.rows, label, others)
 
     def check(later: Layout) -> None:
-        check_turned(later, set(), AS_COLUMNS, late=True)
+        check_turned(later, read, AS_COLUMNS, late=True)
         check_measures(later, label, {COMPLETIONS})
 
     every = [*measures_inside(layout.rows, label, given.entries), *truths_agree(label, others)]

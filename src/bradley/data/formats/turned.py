@@ -180,7 +180,9 @@ def taken_out(path: Path, value: Any) -> bool:
         return True
     word = value.strip().lower() if isinstance(value, str) else ""
     denied = "not" in words((word,)) and bool(set(words((word,))) & IN)
-    return bool(parts & (CHECKED | STATES)) and (word in FAILED or denied or (truth is False and bool(parts & CHECKED)))
+    # Under the name of a check the letter f is a grade, beside other letters.
+    failed = truth is False and word != "f" and bool(parts & CHECKED)
+    return bool(parts & (CHECKED | STATES)) and (word in FAILED or denied or failed)
 
 
 def is_open_flag(path: Path, value: Any, flags: Collection[str] = FLAGS) -> bool:
