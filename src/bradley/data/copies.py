@@ -5,7 +5,6 @@ shares the memory of this process until either writes, and starts in millisecond
 """
 
 import os
-import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -94,12 +93,25 @@ def _serve(pipe: Any, work: Callable[[Any], Any]) -> None:
         while True:
             item = pipe.recv()
             try:
-                found = pickle.dumps([work(item)])
+                found = [work(item)]
             # The parent does the item again, and meets the same error.
             except Exception:
-                found = pickle.dumps([])
+                found = []
             # A result larger than the buffer of the pipe waits until the parent reads; the next item does not.
-            sender.submit(pipe.send_bytes, found)
+            sender.submit(_reply, pipe, found)
+
+
+def _reply(pipe: Any, found: list[Any]) -> None:
+    """Send the result of an item; nothing for a result that cannot be sent, which the parent then makes."""
+    # The parent may be gone.
+    with suppress(OSError):
+        try:
+            pipe.send(found)
+        except OSError:
+            raise
+        # Whatever a type raises that cannot be pickled: no byte has been sent by then.
+        except Exception:
+            pipe.send([])
 
 
 def _send(copy: _Copy[T, R], job: _Job[T, R]) -> None:
