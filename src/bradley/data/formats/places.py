@@ -57,6 +57,9 @@ def says_order(path: Path, values: Sequence[Any], *, late: bool = False) -> bool
     parts = set(words(path))
     if not values or parts & (REMARKS | LABEL | RANK) - {"choice"}:
         return False
+    # A sign such as that of A>B compares answers, and shows no order on a screen.
+    if any(isinstance(value, str) and {"<", ">"} & set(value) for value in values):
+        return False
     named = bool(parts & (SHOWN | ARRANGED))
     if all(isinstance(value, str) or _lists_marks(value) for value in values) and _in_two_orders(values, named, late):
         return True
