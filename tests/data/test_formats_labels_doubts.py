@@ -1,7 +1,7 @@
 """Columns that put the judgments in doubt: unknown words, rows thrown out, questions for the worse, votes of raters."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -66,6 +66,9 @@ def stops(rows, *names, columns=None):
     UNKNOWN, st.lists(ANY_WORD, min_size=2, max_size=3, unique_by=str.lower), st.sampled_from([0, 24]), st.booleans()
 )
 def test_words_in_any_writing_beside_answers_named_by_hand_stop_the_load(name, told, start, mirrored):
+    # The letter of an answer is no unknown word: the message then names the column of the other answer.
+    assume(not {"a", "b"} & set(map(str.lower, told)))
+
     def more(n, side):
         if n < start:
             return {}
