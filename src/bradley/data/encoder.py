@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from ..common.model_files import COPY, library_errors
 from ..errors import DataError
 from ..records import Message
-from .word_ids import OF_WORDS, alternatives, word_ids
+from .word_ids import OF_WORDS, alternatives, merges_words, word_ids
 
 Ids = list[int]
 FAILS = f"{COPY}, or name another tokenizer with model.tokenizer"
@@ -321,14 +321,10 @@ def _has_seams(tokenizer: Any) -> bool:
     words has to be of `OF_WORDS` alone. No added token may hold a seam, or take blanks after a letter or digit.
     """
     backend = tokenizer.backend_tokenizer
-    if type(backend.model).__name__ != "BPE" or backend.model.dropout or backend.truncation or backend.padding:
-        return False
-    if backend.normalizer is not None and type(backend.normalizer).__name__ != "NFC":
+    if not merges_words(backend):
         return False
     added = tokenizer.added_tokens_decoder.values()
     if any(SEAM.search(t.content) or (t.rstrip and t.content[-1:].isalnum()) for t in added):
-        return False
-    if backend.pre_tokenizer is None:
         return False
     rules = json.loads(backend.pre_tokenizer.__getstate__())
     steps = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]

@@ -111,17 +111,23 @@ class WordIds:
         return words
 
 
-def word_ids(tokenizer: Any) -> WordIds | None:
-    """Return the words of a tokenizer; None if a text is not encoded word by word.
+def merges_words(backend: Any) -> bool:
+    """Return True if a tokenizer of the library divides texts, and merges the same way each time.
 
     A normalizer may only compose characters (NFC).
     """
-    backend = tokenizer.backend_tokenizer
     if type(backend.model).__name__ != "BPE" or backend.model.dropout or backend.truncation or backend.padding:
+        return False
+    composes = backend.normalizer is None or type(backend.normalizer).__name__ == "NFC"
+    return composes and backend.pre_tokenizer is not None
+
+
+def word_ids(tokenizer: Any) -> WordIds | None:
+    """Return the words of a tokenizer; None if a text is not encoded word by word."""
+    backend = tokenizer.backend_tokenizer
+    if not merges_words(backend):
         return None
-    if backend.normalizer is not None and type(backend.normalizer).__name__ != "NFC":
-        return None
-    pattern = None if backend.pre_tokenizer is None else division_of(json.loads(backend.pre_tokenizer.__getstate__()))
+    pattern = division_of(json.loads(backend.pre_tokenizer.__getstate__()))
     if pattern is None:
         return None
     tokens = {id: token for id, token in tokenizer.added_tokens_decoder.items() if token.content}
