@@ -17,6 +17,7 @@ REACHES = ("transformers", "peft", "bradley.model", "bradley.data.chat_template"
 BATCH = "packs token ids with `engine.batch` or `cost`, which know nothing of transformers"
 CARD = "reads names, cards or tolerances of a folder, which are files of ours"
 WITHOUT = {
+    "data/test_least_tokens.py": BATCH,
     "estimate/test_grouping.py": BATCH,
     "estimate/test_memory_measured.py": "measures the formula that test_memory.py holds to autograd on each release",
     "export/test_whole_path.py": "runs the code of the model card; test_folder.py loads such folders on each release",
