@@ -99,3 +99,10 @@ def test_scores_of_the_rewardbench_command(compared, name):
         if name.startswith("gpt2"):
             assert found.pop("8 at a time") > FAR  # padded on the left, without position ids
         assert beyond(found) == {}
+
+
+@pytest.mark.parametrize("name", [*EXPORTS, *MERGED, *HALF])
+def test_vllm_by_ids_by_texts_without_special_tokens_and_by_pairs(compared, name):
+    found = compared("vllm", name)
+    found.pop("texts")  # texts as they are may get a second first token
+    assert set(found) == {"token ids", "texts without special tokens", "pairs"} and beyond(found) == {}
