@@ -46,7 +46,7 @@ def calibration(table: JudgmentTable, beta: float) -> dict[str, Any]:
     from scipy.special import expit
 
     confidence: Floats = expit(beta * np.abs(table.margin))
-    correct = _correctness(table)
+    correct = correctness(table)
     # Searching the inner edges alone puts a confidence of exactly 1 into the last bin instead of an eleventh.
     bin_index = np.searchsorted(EDGES[1:-1], confidence, side="right")
     bins = [
@@ -56,7 +56,7 @@ def calibration(table: JudgmentTable, beta: float) -> dict[str, Any]:
     return {"ece": _expected_error(bins), "bins": bins}
 
 
-def _correctness(table: JudgmentTable) -> Floats:
+def correctness(table: JudgmentTable) -> Floats:
     """Probability under the label [J] of the side scoring higher; 1/2 for equal scores."""
     right = half_ties(table.margin)
     result: Floats = right * table.probability + (1.0 - right) * (1.0 - table.probability)

@@ -24,6 +24,7 @@ class JudgmentTable:
         probability, weight: as labelled.
         chosen, rejected: scores of the better and of the worse response.
         extra_tokens: response tokens of the better response minus response tokens of the worse response.
+        mean_tokens: mean response tokens of the two responses.
     """
 
     row: NDArray[np.intp]
@@ -33,6 +34,7 @@ class JudgmentTable:
     chosen: Floats
     rejected: Floats
     extra_tokens: Floats
+    mean_tokens: Floats
 
     @property
     def margin(self) -> Floats:
@@ -72,6 +74,7 @@ def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
         chosen=_floats([row.scores[j.better] for _, row, j in flat]),
         rejected=_floats([row.scores[j.worse] for _, row, j in flat]),
         extra_tokens=_floats([row.response_tokens[j.better] - row.response_tokens[j.worse] for _, row, j in flat]),
+        mean_tokens=_floats([(row.response_tokens[j.better] + row.response_tokens[j.worse]) / 2 for _, row, j in flat]),
     )
 
 

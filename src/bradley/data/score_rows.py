@@ -1,0 +1,78 @@
+"""Rows of a file of scores: the scores of each row, and the scores by id."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..common.signals import check as check_stopping
+from ..common.text import and_more
+from ..errors import DataError
+from .rows import Row, RowPlace, on_one_line, quoted
+from .score_columns import SIDES, ScoreColumns, number_of
+
+SHOWN = 3
+"""Ids shown in a message."""
+
+
+class Entry(NamedTuple):
+    """Scores of a row of the file: one for each response, or the score of one response."""
+
+    number: int
+    row: Row
+    id: str
+    scores: tuple[float | None, ...]
+    response: Any = None
+
+
+def entries_of(rows: Iterable[tuple[int, Row]], found: ScoreColumns, path: str) -> Iterator[Entry]:
+    """Scores of each row of the file."""
+    columns = found.columns
+    for number, row in rows:
+        check_stopping()
+        at = RowPlace(path, "", number)
+        id = row.get(columns.get("id", ""), "")
+        id = str(id) if isinstance(id, str | int) and not isinstance(id, bool) else ""
+        if found.kind == "pair":
+            scores = tuple(number_of(row.get(columns[side]), columns[side], at) for side in SIDES)
+        elif found.kind == "list":
+            given = row.get(columns["scores"])
+            if given is not None and not isinstance(given, list):
+                raise at.fault(f"{quoted(given)} as {columns['scores']}", "a list of numbers")
+            scores = tuple(number_of(one, columns["scores"], at) for one in given or ())
+        else:
+            scores = (number_of(row.get(columns["score"]), columns["score"], at),)
+        yield Entry(number, row, id, scores, row.get(columns.get("response", "")))
+
+
+def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> dict[str, dict[Any, float | None]]:
+    """Scores by id, then by place or side of the response.
+
+    Raises:
+        DataError: a row without an id, or a response scored twice.
+    """
+    by_id: dict[str, dict[Any, float | None]] = {}
+    for entry in entries:
+        if not entry.id:
+            hint = "scores are matched by id, never by order: write the id of each row, or name it: --columns id=COLUMN"
+            raise DataError(f"{on_one_line(path)}, row {entry.number}: no id", hint)
+        places = {"pair": SIDES, "list": range(len(entry.scores)), "single": (_response(entry.response),)}[found.kind]
+        known = by_id.setdefault(entry.id, {})
+        for place, score in zip(places, entry.scores, strict=True):
+            if place in known:
+                hint = "give every response one score; name the response: --columns response=COLUMN (0, 1, chosen, ...)"
+                raise DataError(f"{on_one_line(path)}, row {entry.number}: the id {entry.id} is scored twice", hint)
+            known[place] = score
+    return by_id
+
+
+def _response(value: Any) -> Any:
+    """Side or place of a response, as written in a row."""
+    text = str(value).strip().lower() if value is not None else "0"
+    return int(text) if text.isdigit() else text
+
+
+def check_missing(missing: Sequence[str], total: int, path: str, skip: bool) -> None:
+    """Raise `DataError` for comparisons without a score, unless they may be left out."""
+    if missing and (not skip or len(missing) == total):
+        shown = and_more(list(missing[:SHOWN]) + [""] * max(0, len(missing) - SHOWN), SHOWN)
+        message = f"{on_one_line(path)}: {len(missing)} of {total} comparisons have no score: {on_one_line(shown)}"
+        raise DataError(message, "score them, or leave them out on purpose: --missing skip")

@@ -1,0 +1,346 @@
+"""Scored comparisons from files: scores that any tool wrote, with or without the rows of data that were scored.
+
+Scores and rows of data are matched by id, never by order. A file of scores that holds the texts too needs no data.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..common.text import and_more
+from ..config import Data, Words, as_list
+from ..errors import DataError, UserError
+from ..records import Comparison, Judgment, Message, Rejected, ScoredComparison, prompt_key
+from .formats import candidates_of, choose_format, convert_rows
+from .formats.base import ReadingInDoubt
+from .rows import Row, RowPlace, on_one_line, quoted
+from .score_columns import PROMPT_KEYS, SIDES, ScoreColumns, find_columns
+from .score_rows import SHOWN, Entry, check_missing, entries_of, scores_by_id
+from .sources import resolve
+from .sources.csv_rows import text_columns
+
+HEAD = 20
+"""Rows from which the columns of scores are found."""
+TAG_CHARACTERS = 80
+"""Most characters of a tag."""
+WORD = re.compile(r"\w+|[^\w\s]")
+"""A word or a sign: the unit of length where nobody counted tokens."""
+
+
+class ScoredSet(NamedTuple):
+    """Scored comparisons of a set.
+
+    Attributes:
+        name: of the set.
+        rows: scored comparisons.
+        comparisons: the same comparisons with texts, in the same order; None without texts.
+        counts: rows read, rows by reason for being left out, rows without a score.
+        notes: sentences for the reader.
+        length_unit: `tokens`, `words`, or "" where lengths are unknown and 0.
+    """
+
+    name: str
+    rows: list[ScoredComparison]
+    comparisons: list[Comparison] | None
+    counts: dict[str, int]
+    notes: list[str]
+    length_unit: str
+
+
+def read_comparisons(sources: Words, settings: Data | None = None) -> tuple[list[Comparison], dict[str, int]]:
+    """Read all comparisons of sources, and count the rows by reason that are none.
+
+    Raises:
+        DataError: a source is missing, a row has another shape than its format, or no row is a comparison.
+        UserError: a setting or an option of a source is unknown.
+
+    Example:
+        comparisons, counts = read_comparisons("../shared/data/human_mix/val.jsonl.gz")
+    """
+    found: list[Comparison] = []
+    counts: Counter[str] = Counter()
+    taken: set[str] = set()
+    for source in resolve(sources):
+        own = (settings or Data()).of_source(source.given, source.name)
+        place = RowPlace(source.name, source.stem, settings=own)
+        reading, rows = choose_format(source.rows(text_columns(own.columns_of())), place)
+        for result in convert_rows(rows, reading, place, taken):
+            counts["rows"] += 1
+            if isinstance(result, Comparison):
+                found.append(result)
+            else:
+                counts[f"left out: {result.reason}"] += 1
+    if not found:
+        named = ", ".join(map(on_one_line, as_list(sources)))
+        raise DataError(f"{named}: none of {counts['rows']} rows is a comparison", "see `bradley data FILE`")
+    return found, dict(counts)
+
+
+def read_scores(
+    path: str,
+    data: Words = "",
+    settings: Data | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    skip_missing: bool = False,
+) -> ScoredSet:
+    """Read a file of scores, and match the scores with rows of data by id.
+
+    Args:
+        path: file of scores: .jsonl, .json, .csv, .tsv or .parquet.
+        data: rows of data that were scored; "" for scores that stand beside their rows, or without texts.
+        settings: settings about reading `data`, or the rows beside the scores.
+        columns: column by part, see `score_columns.PARTS`; found by name where not given.
+        skip_missing: True to leave out comparisons without a score; False to raise an error.
+
+    Raises:
+        DataError: no scores, a score that is no number or missing, an id twice, or ids of other rows than `data`.
+        UserError: contradictory columns.
+
+    Example:
+        read_scores("scores.csv", columns={"chosen": "score_a", "rejected": "score_b"}).rows[0].scores  # (1.2, -0.3)
+    """
+    (source,) = _single(path)
+    numbered = [(number, row) for number, row in source.rows()]
+    if not numbered:
+        raise DataError(f"{on_one_line(path)} has no rows", "give a file with a score for each response")
+    found = find_columns([row for _, row in numbered[:HEAD]], columns or {}, on_one_line(path))
+    name = source.stem
+    if found.kind == "record":
+        if as_list(data):
+            return _with_texts(_records(numbered, path, name), data, settings)
+        return _records(numbered, path, name)
+    entries = list(entries_of(numbered, found, path))
+    if as_list(data):
+        comparisons, counts = read_comparisons(data, settings)
+        by_id = scores_by_id(entries, found, path)
+        return _joined(name, comparisons, counts, by_id, path, skip_missing)
+    if found.kind == "single":
+        hint = f"give the rows that were scored: bradley evaluate --scores {on_one_line(path)} DATA"
+        raise DataError(f"{on_one_line(path)}: a score a row says nothing about which response is better", hint)
+    return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
+
+
+def _single(path: str) -> list[Any]:
+    found = resolve(path)
+    if len(found) != 1:
+        raise UserError(f"{on_one_line(path)} names {len(found)} files", "give one file of scores")
+    return found
+
+
+def _records(rows: Sequence[tuple[int, Row]], path: str, name: str) -> ScoredSet:
+    """Scored comparisons as bradley writes them: rows of an evaluation."""
+    found = []
+    for number, row in rows:
+        try:
+            found.append(ScoredComparison.from_json(row))
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{on_one_line(path)}, row {number}: no scored comparison: {error}"
+            raise DataError(message, "copy the file again, or name the columns of scores with --columns") from error
+    return ScoredSet(name, found, None, {"rows": len(found)}, [], "tokens")
+
+
+def _with_texts(scored: ScoredSet, data: Words, settings: Data | None) -> ScoredSet:
+    """Add the texts of the same comparisons."""
+    comparisons, counts = read_comparisons(data, settings)
+    known = {comparison.id: comparison for comparison in comparisons}
+    _check_ids([row.id for row in scored.rows], known, "the scores", "the data")
+    paired = [known[row.id] for row in scored.rows]
+    for row, comparison in zip(scored.rows, paired, strict=True):
+        if len(row.scores) != len(comparison.responses) or row.prompt_key != comparison.prompt_key:
+            raise DataError(f"id {row.id}: scores and data hold other texts", "give the rows that were scored")
+    rows = [replace(row, source=comparison.source) for row, comparison in zip(scored.rows, paired, strict=True)]
+    return scored._replace(rows=rows, comparisons=paired, counts=counts)
+
+
+def _joined(
+    name: str,
+    comparisons: Sequence[Comparison],
+    counts: dict[str, int],
+    by_id: Mapping[str, Mapping[Any, float | None]],
+    path: str,
+    skip_missing: bool,
+) -> ScoredSet:
+    """Match scores with comparisons by id."""
+    known = {comparison.id: comparison for comparison in comparisons}
+    _check_ids(list(by_id), known, on_one_line(path), "the data")
+    pairs: list[tuple[Comparison, tuple[float | None, ...]]] = []
+    for comparison in comparisons:
+        given = by_id.get(comparison.id, {})
+        places = _places(comparison, given)
+        if unknown := set(given) - set(places):
+            wanted = f"0 to {len(comparison.responses) - 1}, or chosen and rejected for a pair"
+            message = (
+                f"{on_one_line(path)}: id {comparison.id} has a score of response {quoted(min(map(str, unknown)))}"
+            )
+            raise DataError(message, f"responses are called {wanted}")
+        pairs.append((comparison, tuple(given.get(place) for place in places)))
+    return _scored_set(name, pairs, counts, path, skip_missing)
+
+
+def _places(comparison: Comparison, given: Mapping[Any, Any]) -> Sequence[Any]:
+    """Names of the responses of a comparison in `given`, in the order of the responses."""
+    if not set(SIDES) & set(given):
+        return range(len(comparison.responses))
+    if len(comparison.responses) != 2 or len(comparison.judgments) != 1:
+        message = f"id {comparison.id} has {len(comparison.responses)} responses, of which none is just chosen"
+        raise DataError(message, "name the responses by their place: --columns response=COLUMN with 0, 1, 2, ...")
+    better = comparison.judgments[0].better
+    return [SIDES[0] if place == better else SIDES[1] for place in (0, 1)]
+
+
+def _check_ids(scored: Sequence[str], known: Mapping[str, Any], there: str, here: str) -> None:
+    """Raise `DataError` if scores have ids without a row of data."""
+    missing = [id for id in scored if id not in known]
+    if missing:
+        shown, some = and_more(missing[:SHOWN] + [""] * max(0, len(missing) - SHOWN), SHOWN), next(iter(known), "")
+        message = f"{len(missing)} of {len(scored)} ids of {there} are not in {here}: {on_one_line(shown)}"
+        raise DataError(message, f"give the rows that were scored; ids of the data look like {on_one_line(some)}")
+
+
+def _beside(
+    name: str,
+    entries: Sequence[Entry],
+    found: ScoreColumns,
+    path: str,
+    stem: str,
+    settings: Data,
+    skip_missing: bool,
+) -> ScoredSet:
+    """Scores with their rows of data beside, or without texts."""
+    rows = [
+        (entry.number, {key: value for key, value in entry.row.items() if key not in found.added}) for entry in entries
+    ]
+    place = RowPlace(path, stem, settings=settings.of_source(path))
+    try:
+        pairs, counts = _read_beside(rows, entries, found, place)
+    except ReadingInDoubt:
+        raise
+    except DataError:
+        if found.kind != "pair" or _has_texts(rows[0][1]):
+            raise
+        return _without_texts(name, entries, found, path, skip_missing)
+    return _scored_set(name, pairs, counts, path, skip_missing)
+
+
+def _has_texts(row: Row) -> bool:
+    """Return True for a row with a text longer than a tag, or with messages."""
+    return any(isinstance(v, list) or (isinstance(v, str) and len(v) > TAG_CHARACTERS) for v in row.values())
+
+
+def _read_beside(
+    rows: Sequence[tuple[int, Row]], entries: Sequence[Entry], found: ScoreColumns, place: RowPlace
+) -> tuple[list[tuple[Comparison, tuple[float | None, ...]]], dict[str, int]]:
+    """Comparisons of the rows, with the scores in the order of the responses."""
+    reading, numbered = choose_format(iter(rows), place)
+    # Scores of a list stand in the order in which scoring reads the responses, whatever a label says.
+    order = choose_format(iter(rows), place, judged=False)[0] if found.kind == "list" else None
+    pairs: list[tuple[Comparison, tuple[float | None, ...]]] = []
+    counts: Counter[str] = Counter()
+    results = convert_rows(numbered, reading, place, set())
+    for (number, row), entry, result in zip(rows, entries, results, strict=True):
+        counts["rows"] += 1
+        if isinstance(result, Rejected):
+            counts[f"left out: {result.reason}"] += 1
+            continue
+        if found.kind == "pair":
+            by_place = _places(result, dict.fromkeys(SIDES))
+            scores = tuple(entry.scores[SIDES.index(side)] for side in by_place)
+        else:
+            candidates = candidates_of(order, row, replace(place, row=number)) if order is not None else None
+            scores = _in_order(result, candidates, entry, place)
+        pairs.append((result, scores))
+    return pairs, dict(counts)
+
+
+def _in_order(comparison: Comparison, candidates: Any, entry: Entry, place: RowPlace) -> tuple[float | None, ...]:
+    """Scores of a list in the order of the comparison's responses."""
+    at = replace(place, row=entry.number)
+    if not entry.scores:
+        return (None,) * len(comparison.responses)
+    if isinstance(candidates, Rejected) or len(candidates.responses) != len(entry.scores):
+        raise at.fault(f"{len(entry.scores)} scores", "a score for each response of the row")
+    left = [(response.messages, score) for response, score in zip(candidates.responses, entry.scores, strict=True)]
+    scores = []
+    for response in comparison.responses:
+        number = next((n for n, (messages, _) in enumerate(left) if messages == response.messages), None)
+        if number is None:
+            raise at.fault("a response without a score", "a score for each response of the row")
+        scores.append(left.pop(number)[1])
+    return tuple(scores)
+
+
+def _scored_set(
+    name: str,
+    pairs: Sequence[tuple[Comparison, tuple[float | None, ...]]],
+    counts: dict[str, int],
+    path: str,
+    skip_missing: bool,
+) -> ScoredSet:
+    """Scored comparisons of comparisons and their scores."""
+    missing = [comparison.id for comparison, scores in pairs if any(score is None for score in scores)]
+    check_missing(missing, len(pairs), path, skip_missing)
+    kept = [(comparison, scores) for comparison, scores in pairs if not any(score is None for score in scores)]
+    rows = [_scored(comparison, [score for score in scores if score is not None]) for comparison, scores in kept]
+    counts = {**counts, **({"left out: no score": len(missing)} if missing else {})}
+    return ScoredSet(name, rows, [comparison for comparison, _ in kept], counts, [], "words")
+
+
+def _scored(comparison: Comparison, scores: Sequence[float]) -> ScoredComparison:
+    lengths = tuple(len(WORD.findall(response.text)) for response in comparison.responses)
+    known = [response.score for response in comparison.responses]
+    source_scores = tuple(score for score in known if score is not None)
+    return ScoredComparison(
+        id=comparison.id,
+        prompt_key=comparison.prompt_key,
+        scores=tuple(scores),
+        tokens=(0,) * len(scores),
+        response_tokens=lengths,
+        truncated=(False,) * len(scores),
+        judgments=comparison.judgments,
+        source_scores=source_scores if len(source_scores) == len(scores) else None,
+        source=comparison.source,
+        tags=comparison.tags,
+    )
+
+
+def _without_texts(
+    name: str, entries: Sequence[Entry], found: ScoreColumns, path: str, skip_missing: bool
+) -> ScoredSet:
+    """Scores of chosen and rejected responses alone."""
+    prompt = found.columns.get("prompt") or next((key for key in PROMPT_KEYS if key in entries[0].row), "")
+    taken: set[str] = set()
+    rows, missing = [], []
+    for entry in entries:
+        id = entry.id or f"{name}:{entry.number}"
+        if id in taken:
+            message = f"{on_one_line(path)}, row {entry.number}: the id {on_one_line(id)} is given twice"
+            raise DataError(message, "give every row an id of its own")
+        taken.add(id)
+        better, worse = entry.scores
+        if better is None or worse is None:
+            missing.append(id)
+            continue
+        key = entry.row.get(prompt) if prompt else None
+        shared = prompt_key((Message("user", str(key)),)) if key is not None else f"row:{entry.number}"
+        tags = _tags(entry.row, found, prompt)
+        empty = (0, 0)
+        judgments = (Judgment(0, 1),)
+        rows.append(
+            ScoredComparison(id, shared, (better, worse), empty, empty, (False, False), judgments, None, name, tags)
+        )
+    check_missing(missing, len(entries), path, skip_missing)
+    notes = ["no texts stand beside the scores: length, style and shortcuts are left out"]
+    if not prompt:
+        notes.append("no column names the prompt: every row counts as a prompt of its own, which may be too sure")
+    counts = {"rows": len(entries), **({"left out: no score": len(missing)} if missing else {})}
+    return ScoredSet(name, rows, None, counts, notes, "")
+
+
+def _tags(row: Row, found: ScoreColumns, prompt: str) -> dict[str, str]:
+    """Short texts, whole numbers and truth values of a row."""
+    skipped = {*found.added, *found.columns.values(), prompt, "id"}
+    kept = {key: value for key, value in row.items() if key not in skipped and isinstance(value, str | int | bool)}
+    return {key: str(value) for key, value in kept.items() if 0 < len(str(value)) <= TAG_CHARACTERS}
