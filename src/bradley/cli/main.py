@@ -15,6 +15,7 @@ from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
 from .data import data
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
+from .evaluate import calibrate, compare, evaluate, power
 from .launch import launch
 from .models import export, score, verify
 from .report import configs, plot
@@ -61,5 +62,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, plan, launch, data, score, verify, export, plot, configs):
+for command in (train, plan, launch, data, evaluate, compare, calibrate, power, score, verify, export, plot, configs):
     cli.add_command(command)

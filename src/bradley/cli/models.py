@@ -124,6 +124,7 @@ def verify(
 )
 @click.option("--best-of", is_flag=True, help="Write the best response of each row instead of all.")
 @click.option("--normalize", is_flag=True, help="Scores in the unit of the reference set that the model names.")
+@click.option("--probabilities", is_flag=True, help="Add the probability of each response to beat another of its row.")
 @click.option("--prefix", default="", help="Put before the names of added fields, such as rm_.")
 @click.option("--token-budget", type=BUDGET, default=0, help="Most tokens at once [default: by device].")
 @click.option("--part-rows", type=ROWS, default=512, help="Rows scored and written at a time.")

@@ -66,7 +66,10 @@ def compare(
     """
     if len(models) < 2:
         raise UserError(f"{len(models)} model to compare", "give two or more sets of scores")
-    sets = {name: _replicates(given) for name, given in models.items()}
+    lists = {name: _replicates(given) for name, given in models.items()}
+    # Tools name sources differently, and an id alone tells rows apart in most sets.
+    by_id = all(len({row.id for row in rows}) == len(rows) for seeds in lists.values() for rows in seeds)
+    sets = {name: [_by_key(rows, by_id) for rows in seeds] for name, seeds in lists.items()}
     items = _same_items(sets)
     first = next(iter(sets.values()))[0]
     ordered = {
@@ -110,18 +113,22 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
 
 
-def _replicates(given: Rows | Sequence[Rows]) -> list[dict[tuple[str, str], ScoredComparison]]:
-    """Rows of each seed by source and id."""
+def _replicates(given: Rows | Sequence[Rows]) -> Sequence[Rows]:
+    """Rows of each seed."""
     several = bool(given) and not isinstance(given[0], ScoredComparison)
-    sets: Any = given if several else [given]
-    return [_by_key(rows) for rows in sets]
+    seeds: Any = given if several else [given]
+    found: Sequence[Rows] = seeds
+    return found
 
 
-def _by_key(rows: Rows) -> dict[tuple[str, str], ScoredComparison]:
+def _by_key(rows: Rows, by_id: bool) -> dict[tuple[str, str], ScoredComparison]:
+    """Rows by source and id; the source is "" where ids are unique without."""
     found: dict[tuple[str, str], ScoredComparison] = {}
     for row in rows:
-        if found.setdefault((row.source, row.id), row) is not row:
+        key = ("" if by_id else row.source, row.id)
+        if key in found:
             raise DataError(f"the id {row.id} is given twice", "give every item an id of its own")
+        found[key] = row
     return found
 
 

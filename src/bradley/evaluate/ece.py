@@ -169,8 +169,8 @@ def _fewest_bins(confidence: Floats, gap: Floats, clusters: NDArray[Any], fold: 
         signed.append(one)
     best = max(signed, key=lambda one: float(one.sum()))
     for bins, one in zip(candidates, signed, strict=True):
-        # The best of six numbers of bins gains by chance alone: hence 2.5 standard errors instead of 1.96.
-        if (best - one).mean() <= 2.5 * _error(best - one, clusters):
+        # The best of six numbers of bins gains by chance alone: hence 3 standard errors instead of 1.96.
+        if (best - one).mean() <= 3 * _error(best - one, clusters):
             return bins
     return candidates[-1]
 

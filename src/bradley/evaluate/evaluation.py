@@ -37,6 +37,7 @@ def evaluation(
     scale: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    lengths: str = "tokens",
 ) -> dict[str, Any]:
     """Evaluate a reward model from its scores on a set.
 
@@ -47,6 +48,7 @@ def evaluation(
         scale: factor of score differences in probabilities, beta / temperature; beta by default.
         draws: bootstrap draws.
         seed: of every random choice.
+        lengths: unit of `response_tokens` in the rows; "" for unknown lengths.
 
     Returns:
         Plain values ready for JSON:
@@ -56,6 +58,7 @@ def evaluation(
           `margin_std` and `margin_quantiles` with bootstrap intervals.
         - `worst`: the tag value with the lowest accuracy, see `worst_slice`; None without tags.
         - `slices`: see `slice_figures`; `writers`: see `writer_figures`; `ranking`: see `ranking_figures`.
+        - `lengths`: as given.
         - `scores`: range and quantiles of chosen and rejected scores.
         - `calibration`: see `ece_figures`; `power`: see `smallest_difference`.
         - `warnings`: sentences about figures that say little.
@@ -75,6 +78,7 @@ def evaluation(
     slices = slice_figures(rows, decided, losses, comparisons)
     found = {
         "summary": summary,
+        "lengths": lengths,
         "figures": _figures(table, decided, scale, draws, seed),
         "worst": worst_slice(slices, summary["accuracy"]),
         "slices": slices,
@@ -84,7 +88,7 @@ def evaluation(
         "calibration": {"scale": scale, **ece_figures(table, scale, seed)},
         "power": smallest_difference(summary["accuracy"]),
     }
-    return {**found, "warnings": _warnings(rows, summary, scale)}
+    return {**found, "warnings": _warnings(rows, summary)}
 
 
 def worst_slice(slices: dict[str, dict[str, Any]], accuracy: dict[str, Any]) -> dict[str, Any] | None:
@@ -174,7 +178,7 @@ def _nll(table: JudgmentTable, scale: float) -> Floats:
     return result
 
 
-def _warnings(rows: Sequence[ScoredComparison], summary: dict[str, Any], scale: float) -> list[str]:
+def _warnings(rows: Sequence[ScoredComparison], summary: dict[str, Any]) -> list[str]:
     """Sentences about figures that say little."""
     accuracy = summary["accuracy"]
     found = []

@@ -84,7 +84,10 @@ def fit_temperature(rows: Sequence[ScoredComparison], beta: float = 1.0, name: s
     table = judgment_table(rows)
     logit = beta * table.margin
     scale = _fit(logit, table.probability, table.weight)
-    _check(scale, name, table)
+    if np.all((table.probability == 1.0) & (logit >= 0.0)) and np.any(logit > 0.0):
+        # The likelihood rises for ever, and is flat to the last bit long before the end of the search.
+        scale = math.inf
+    _check(scale if np.any(logit) else 0.0, name, table)
     low, high = _interval(scale, logit, table)
     clusters = len(np.unique(table.prompt))
     return Temperature(1 / scale, low, high, beta * scale, beta, len(logit), clusters, name)

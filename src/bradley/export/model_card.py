@@ -83,6 +83,9 @@ def _facts(card: Mapping[str, Any], run: RunFolder | None, base: str) -> Iterato
     yield "score of", "the last token" if card["pooling"].startswith("last") else "the encoder's own head"
     if known := card.get("normalization"):
         yield "scores", f"mean {known['mean']:.3f}, standard deviation {known['std']:.3f} over {known['set']}"
+    if fitted := card.get("temperature"):
+        how = f"sigmoid({fitted['scale']:.6g} * (score of a - score of b))"
+        yield "probability of a over b", f"{how}, temperature {fitted['temperature']:.3g} fitted on {fitted['set']}"
 
 
 def _split(name: str, split: Json) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..common.files import disk_errors, write_text
+from ..common.files import disk_errors, sha256, write_text
 from ..common.json_files import read_json, with_hash
 from ..common.secrets import redact
 from ..common.signals import StopRequested
@@ -71,6 +71,26 @@ def write_status(
     status = {"state": state, "code": code, "what": redact(what), "where": str(folder), "fix": redact(fix)}
     hashes = {} if files is None else {"files": dict(files)}
     write_text(folder / STATUS, json.dumps(with_hash({**status, **hashes}, ITSELF)) + "\n")
+
+
+def accept_file(folder: Path, name: str) -> None:
+    """Record the new hash of a file that a command has changed on purpose, in the status of a finished run.
+
+    A run that is not finished, or was written without hashes, has nothing to record.
+
+    Args:
+        folder: the run folder.
+        name: of the file, relative to the run folder.
+
+    Raises:
+        CheckpointError: the status cannot be read, is no status, or was edited.
+    """
+    status = read_status(folder)
+    if status.get("state") != DONE or "files" not in status:
+        return
+    with disk_errors(folder, "read"):
+        digest = sha256(folder / name)
+    write_status(folder, DONE, 0, files={**status["files"], name: digest})
 
 
 def write_last(folder: Path, code: int, what: str, fix: str) -> None:

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from ..common.console import Bar, Console
-from ..common.files import sha256
 from ..common.processes import Rank
 from ..common.signatures import refuse_run_folder
 from ..config import Data
 from ..data.rows import Row, RowPlace, on_one_line
-from ..errors import CheckpointError, DiskError, UserError
+from ..errors import DiskError, UserError
 from ..model.device import choose_device, keep_freed_memory, set_threads
 from ..model.folder.other_trainers import assumed_of
 from ..model.folder.save_load import Assumed, load_model
 from .claim import begin, follow, owned, ranks_of, refuse_input, refuse_stdout
+from .manifest import model_hashes
 from .output import check_stdout, json_lines, to_stdout
 from .parts import Parts
 from .reading import HEAD, RowReader
@@ -50,6 +50,7 @@ class How:
         normalize: write (score - mean) / std over the reference set named by the model folder.
         best_of: write the best response of each row instead of all responses.
         prefix: prefix for the names of added fields.
+        probabilities: write the probability of each response to beat another response of the row.
         part_rows: rows read, scored and written together.
     """
 
@@ -59,6 +60,7 @@ class How:
     best_of: bool = False
     prefix: str = ""
     part_rows: int = 512
+    probabilities: bool = False
 
 
 def score_file(
@@ -157,7 +159,9 @@ def use_device(name: str, local_rank: int) -> str:
 def load_scorer(model: Path, how: How, device: str, **options: Any) -> Scorer:
     """Load a model folder for scoring, with the options of `load_model`."""
     loaded = load_model(model, device, **options)
-    return Scorer(loaded, how.over_long, how.token_budget, how.normalize)
+    scorer = Scorer(loaded, how.over_long, how.token_budget, how.normalize)
+    # Before the first row: a model without a temperature must not cost an hour of scoring.
+    return scorer if not how.probabilities else scorer.with_temperature()
 
 
 def reader_of(given: Input, how: How, console: Console) -> RowReader:
@@ -167,7 +171,7 @@ def reader_of(given: Input, how: How, console: Console) -> RowReader:
         DataError: a field of an added name, rows that cannot be read, or a column that would be lost.
         UserError: an unknown format or column, or a missing function.
     """
-    names = added_names(how.prefix, how.best_of)
+    names = added_names(how.prefix, how.best_of, how.probabilities)
     given.measure(names)
     # A writer into stdin may wait for the first part of the output.
     head = given.head(HEAD if given.total is not None else min(HEAD, how.part_rows))
@@ -185,17 +189,10 @@ def manifest_of(model: Path, given: Input, scorer: Scorer, how: How) -> dict[str
     Raises:
         CheckpointError: a file of the model folder cannot be read.
     """
-    suffixes = (".safetensors", ".json", ".jinja")
-    try:
-        files = sorted(path for path in model.iterdir() if path.suffix in suffixes and path.is_file())
-        hashes = {path.name: sha256(path) for path in files}
-    except OSError as error:
-        message = f"{error.filename or model} cannot be read: {error.strerror}"
-        raise CheckpointError(message, f"see who may read it: ls -l {model}") from error
     return {
         "input": given.identity(),
-        "model": hashes,
-        **asdict(how),
+        "model": model_hashes(model),
+        **{name: value for name, value in asdict(how).items() if name != "probabilities" or value},
         "over_long": scorer.over_long,
         "device": scorer.loaded.model.device.type,
         "engine": scorer.loaded.model.engine,
@@ -243,8 +240,13 @@ class Work(NamedTuple):
     def finish(self, part: Part) -> "Finished":
         """Score a part."""
         results = list(map(with_gaps, part.parsed, self.scorer.score(part.prepared)))
+        prefix, best_of, scale = (
+            self.how.prefix,
+            self.how.best_of,
+            self.scorer.scale if self.how.probabilities else None,
+        )
         written = [
-            scored_row(row, parsed, result, self.how.prefix, self.how.best_of, RowPlace(self.name, "", at))
+            scored_row(row, parsed, result, prefix, best_of, RowPlace(self.name, "", at), scale)
             for (at, row), parsed, result in zip(part.rows, part.parsed, results, strict=True)
         ]
         places = [f"{on_one_line(self.name)}, row {at}" for at, _ in part.rows]

@@ -8,9 +8,10 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from ..common.files import sha256
 from ..common.lock import HEAD, LOCK
 from ..common.ownership import Mark, final_name, refuse_link
-from ..errors import RunFolderError
+from ..errors import CheckpointError, RunFolderError
 
 MANIFEST, GROUP, JOINED = "manifest.json", "group.json", "joined.json"
 """Files of a parts folder: the work; the processes at work; and the proof of an output joined from the parts."""
@@ -39,6 +40,7 @@ class Manifest(TypedDict):
     device: str
     engine: str
     reading: NotRequired[dict[str, Any]]
+    probabilities: NotRequired[bool]
     replace: NotRequired[bool]
 
 
@@ -112,3 +114,18 @@ def check_output(output: Path) -> None:
 def exists(output: Path) -> RunFolderError:
     """Build the error for an output that exists and was not to be replaced."""
     return RunFolderError(f"{output} exists", "give another -o; --restart replaces the file")
+
+
+def model_hashes(model: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model folder that decides about scores.
+
+    Raises:
+        CheckpointError: a file of the folder cannot be read.
+    """
+    suffixes = (".safetensors", ".json", ".jinja")
+    try:
+        files = sorted(path for path in model.iterdir() if path.suffix in suffixes and path.is_file())
+        return {path.name: sha256(path) for path in files}
+    except OSError as error:
+        message = f"{error.filename or model} cannot be read: {error.strerror}"
+        raise CheckpointError(message, f"see who may read it: ls -l {model}") from error

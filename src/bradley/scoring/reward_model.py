@@ -14,7 +14,7 @@ from ..model.folder.save_load import Assumed, Loaded, load_model
 from ..records import Candidates, Comparison, ScoredComparison
 from .kinds import REFUSED
 from .rows import RESPONSE_IDS, parse
-from .scorer import LONGER_HINT, Scored, Scorer
+from .scorer import LONGER_HINT, Scored, Scorer, sigmoid
 
 log = logging.getLogger("bradley")
 Found = TypeVar("Found", float, Candidates)
@@ -113,6 +113,23 @@ class RewardModel:
             what = "a text" if isinstance(conversations, str) else "a row"
             raise UserError(f"conversations is {what}, wanted a list", "give score([conversation])")
         return self._of_rows([_row(conversation) for conversation in conversations])
+
+    def probability(self, a: Conversation, b: Conversation) -> float:
+        """Probability that conversation `a` is better than `b`, under the temperature saved with the model.
+
+        The probability is sigmoid(scale * (score of a - score of b)), scale = beta / temperature. Swapping the two
+        gives 1 minus the probability.
+
+        Raises:
+            CheckpointError: no temperature was fitted: `bradley calibrate`.
+            DataError: as `score`.
+
+        Example:
+            model.probability({"prompt": "2 + 2?", "response": "4"}, {"prompt": "2 + 2?", "response": "5"})  # 0.93
+        """
+        scale = self._scorer.scale
+        better, worse = self.score([a, b])
+        return sigmoid(scale * (better - worse))
 
     def rank(
         self,

@@ -21,7 +21,7 @@ from ..data.rows import Row, RowPlace
 from ..data.sources.plain import plain_row
 from ..errors import DataError
 from ..records import Candidates, Message, Rejected, Response, prompt_key
-from .scorer import Scored
+from .scorer import Scored, win_rates
 from .source import check_fields
 
 WANTED = "messages, or a prompt with response, responses or completions, or chosen and rejected, or response_ids"
@@ -108,7 +108,15 @@ def with_gaps(parsed: Parsed | str, result: Scored | str) -> Scored | str:
     return Scored(scores, tokens, truncated, parsed.gaps.get(scores.index(None)) or result.error)
 
 
-def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str, best_of: bool, at: RowPlace) -> Row:
+def scored_row(
+    row: Row,
+    parsed: Parsed | str,
+    result: Scored | str,
+    prefix: str,
+    best_of: bool,
+    at: RowPlace,
+    scale: float | None = None,
+) -> Row:
     """Build an output row: the fields of the input row, then the results.
 
     A row with a single response gets `score`, `tokens` and `truncated`; a row with several responses gets `scores` and
@@ -122,9 +130,10 @@ def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str
         result: scores, or the reason for missing scores.
         prefix: prefix of each added name.
         best_of: keep the best response only.
+        scale: factor of score differences in `probabilities`; None for no probabilities.
 
     Raises:
-        DataError: the row already has a field of an added name.
+        DataError: the row already has a field of an added name, or a row of a single response has no probability.
     """
     several = isinstance(parsed, Parsed) and parsed.several
     if isinstance(result, str) or isinstance(parsed, str):
@@ -138,6 +147,8 @@ def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str
         added = {"best": best, "response": parsed.given[best]} if several else {}
         added |= {"score": result.scores[best], "tokens": result.tokens[best], "truncated": result.truncated[best]}
         row = {key: value for key, value in row.items() if key not in parsed.holders}
+    if scale is not None and isinstance(result, Scored):
+        added |= _probabilities(result, scale, several, best_of, at)
     if isinstance(result, Scored) and result.error:
         added["error"] = result.error
     named = {prefix + name: value for name, value in added.items()}
@@ -145,9 +156,21 @@ def scored_row(row: Row, parsed: Parsed | str, result: Scored | str, prefix: str
     return {**row, **named}
 
 
-def added_names(prefix: str, best_of: bool) -> list[str]:
+def _probabilities(result: Scored, scale: float, several: bool, best_of: bool, at: RowPlace) -> Row:
+    """Probability of each response to beat another response of the row; with `best_of`, of the best."""
+    if not several:
+        hint = "a probability compares responses to the same prompt: give rows with several, or leave --probabilities"
+        raise at.fault("a single response", "two or more responses", hint)
+    rates = win_rates(result.scores, scale)
+    known = [rate for rate in rates if rate is not None]
+    return {"probability": max(known, default=None)} if best_of else {"probabilities": rates}
+
+
+def added_names(prefix: str, best_of: bool, probabilities: bool = False) -> list[str]:
     """Return the names of all fields that may be added to the rows of an output."""
-    return [prefix + name for name in (ADDED_BEST if best_of else ADDED)]
+    names = [*(ADDED_BEST if best_of else ADDED)]
+    names += ["probability" if best_of else "probabilities"] if probabilities else []
+    return [prefix + name for name in names]
 
 
 def _conversation(row: Row, at: RowPlace) -> Parsed | str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -106,6 +106,24 @@ class Scorer:
         self.kinds = Kinds(loaded)
         self._unit = normalization_of(loaded) if normalize else None
         self._most = token_budget or AT_ONCE * limit_for(loaded.model, 0).tokens
+
+    @property
+    def scale(self) -> float:
+        """Factor of differences between the scorer's scores in probabilities, beta / temperature.
+
+        Raises:
+            CheckpointError: the model folder has no temperature.
+        """
+        if self.loaded.temperature is None:
+            message = "the model has no temperature, so its score differences have no probabilities"
+            raise CheckpointError(message, "fit one on validation data: bradley calibrate MODEL DATA")
+        # Normalized scores are divided by the standard deviation, and so are their differences.
+        return self.loaded.temperature.scale * (self._unit.std if self._unit is not None else 1.0)
+
+    def with_temperature(self) -> Self:
+        """Return the scorer; raises `CheckpointError` as `scale`."""
+        _ = self.scale
+        return self
 
     def __call__(self, rows: Sequence[Candidates | str]) -> list[Scored | str]:
         """Score rows.
@@ -254,6 +272,28 @@ class Scorer:
         for span in spans(fitted.ids, fitted.removed, self._most, padded=self.loaded.model.engine == "plain"):
             lists = (fitted.ids[span], (), fitted.response_tokens[span], fitted.removed[span])
             yield replace(row, responses=row.responses[span]), Fitted(*lists)
+
+
+def sigmoid(x: float) -> float:
+    """Compute 1 / (1 + exp(-x)) without overflow; sigmoid(-x) is 1 - sigmoid(x)."""
+    e = math.exp(-abs(x))
+    return 1 / (1 + e) if x >= 0 else e / (1 + e)
+
+
+def win_rates(scores: Sequence[float | None], scale: float) -> list[float | None]:
+    """Mean probability of each response to beat another response of the row; None without a score or without a rival.
+
+    With two responses, the probability to be the better one.
+
+    Example:
+        win_rates([1.0, 0.0], scale=1.0)  # [0.731, 0.269]
+    """
+    known = [(place, score) for place, score in enumerate(scores) if score is not None]
+    rates: list[float | None] = [None] * len(scores)
+    for place, score in known if len(known) > 1 else ():
+        won = [sigmoid(scale * (score - other)) for rival, other in known if rival != place]
+        rates[place] = sum(won) / len(won)
+    return rates
 
 
 def spans(rows: Sequence[list[int]], removed: Sequence[int], most: int, *, padded: bool) -> Iterator[slice]:

@@ -84,6 +84,19 @@ class Unit(TypedDict):
     std: float
 
 
+class Probabilities(TypedDict):
+    """The temperature of probabilities."""
+
+    temperature: float
+    low: float | None
+    high: float | None
+    scale: float
+    beta: float
+    n: int
+    clusters: int
+    set: str
+
+
 class Card(TypedDict):
     """Content of a card, as far as bradley acts on an entry; cards of earlier formats lack some entries."""
 
@@ -102,6 +115,7 @@ class Card(TypedDict):
     adapter: NotRequired[AdapterBase]
     parity: NotRequired[Parity]
     normalization: NotRequired[Unit]
+    temperature: NotRequired[Probabilities]
     export: NotRequired[dict[str, Any]]
 
 

@@ -36,6 +36,7 @@ from .other_trainers import Assumed as Assumed
 from .other_trainers import load_foreign
 from .parity import Conversation, measure
 from .readback import check_written
+from .temperature import SavedTemperature
 from .weights import load_saved, save_network, tensors_to_save
 
 TEMPLATE = "bradley_template.jinja"
@@ -56,12 +57,14 @@ class Loaded(NamedTuple):
         renderer: the renderer of training, from conversations to token ids.
         normalization: the unit of the scores, or None if the folder has none.
         kind: kinds of the training rows, such as `text` or `messages and text`; "" if the folder does not say so.
+        temperature: factor of score differences in probabilities, or None if none was fitted.
     """
 
     model: ScoreModel
     renderer: Renderer
     normalization: Normalization | None = None
     kind: str = ""
+    temperature: SavedTemperature | None = None
 
 
 def load_model(
@@ -126,7 +129,9 @@ def load_model(
     check_weights(path, card, accept_edits)
     normalization = card.get("normalization")
     unit = None if normalization is None else Normalization.from_card(normalization)
-    return Loaded(model, renderer, unit, card.get("kind", ""))
+    fitted = card.get("temperature")
+    temperature = None if fitted is None else SavedTemperature.from_card(fitted)
+    return Loaded(model, renderer, unit, card.get("kind", ""), temperature)
 
 
 def load_renderer(
@@ -264,6 +269,27 @@ def add_normalization(folder: Path, normalization: Normalization) -> None:
             "it is never overwritten: train again, or normalize the scores in your own code",
         )
     write_card(folder, {**card, "normalization": normalization._asdict()})
+
+
+def add_temperature(folder: Path, temperature: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Write a fitted temperature into the card of a model folder.
+
+    Args:
+        temperature: fields of `SavedTemperature`.
+        replace: True to replace an earlier temperature.
+
+    Raises:
+        CheckpointError: the folder has a temperature already, or no readable card.
+    """
+    card = read_card(folder)
+    # As with a unit of scores: another factor changes the meaning of probabilities written before.
+    if "temperature" in card and not replace:
+        known = card["temperature"]
+        raise CheckpointError(
+            f"{folder} has the temperature {known['temperature']:.4g} already, fitted on {known['set']}",
+            "replace it on purpose: --replace",
+        )
+    write_card(folder, {**card, "temperature": SavedTemperature(**temperature)._asdict()})
 
 
 def rendering_hashes(renderer: Renderer) -> dict[str, str | None]:

@@ -1,0 +1,310 @@
+"""`bradley evaluate`, `compare`, `calibrate` and `power`: the quality of a model, from scores."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..common.console import Console
+from ..errors import UserError
+from .models import READING, of_other_trainers
+from .options import PathName, SettingsCommand
+from .scores import Model, check_rows_file, find, from_model, from_run, from_scores, score_options, scoring_options
+from .scores import write_rows as write_scored_rows
+
+if TYPE_CHECKING:
+    from ..config import Data
+    from ..data.scored import ScoredSet
+
+DRAWS = click.IntRange(100, 100_000)
+BETA = click.FloatRange(0, 1e6, min_open=True)
+
+
+def reading(name: str) -> bool:
+    """Return True for the settings about reading rows."""
+    return name in READING
+
+
+@click.command(cls=SettingsCommand, choose=reading)
+@click.argument("args", nargs=-1, metavar="[MODEL|RUN] [DATA...]")
+@click.option("--scores", default="", metavar="FILE", help="Scores that any tool wrote, instead of a model.")
+@score_options
+@click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
+@click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the draws.")
+@click.option("--rows", type=PathName(), metavar="FILE", help="Write the scored rows: .jsonl or .parquet.")
+@scoring_options
+@of_other_trainers
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(
+    args: tuple[str, ...],
+    scores: str,
+    columns: str,
+    missing: str,
+    beta: float | None,
+    draws: int,
+    seed: int,
+    rows: Path | None,
+    as_json: bool,
+    overrides: dict[str, str],
+    **options: Any,
+) -> None:
+    """Measure a reward model: accuracy, calibration, slices, and the smallest difference that the data can show.
+
+    MODEL is a model folder, RUN a run folder; each DATA is a set of its own. A run without DATA shows the rows that the
+    run scored. With --scores, no model is needed: FILE holds the scores, and DATA the rows that were scored, matched by
+    id. What `bradley score` writes needs neither DATA nor --columns.
+    """
+    check_rows_file(rows)
+    model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
+    found = {one.name: _evaluated(one, model, draws, seed) for one in sets}
+    for path in write_scored_rows(rows, sets) if rows else ():
+        click.echo(f"scored rows: {path}", err=True)
+    if as_json:
+        click.echo(json.dumps({"model": model.name, "beta": model.beta, "scale": model.scale, "sets": found}))
+        return
+    from ..report.terminal import show_evaluation
+
+    click.echo("\n\n".join(show_evaluation(name, one) for name, one in found.items()))
+
+
+def scored_sets(
+    args: Sequence[str],
+    scores: str,
+    columns: str,
+    missing: str,
+    beta: float | None,
+    overrides: Mapping[str, str],
+    options: Mapping[str, Any],
+    quiet: bool,
+) -> "tuple[Model, list[ScoredSet]]":
+    """Scored sets of a command line with MODEL DATA..., or with --scores FILE DATA....
+
+    Raises:
+        UserError: neither a model nor scores, or options about the other of the two.
+    """
+    if not scores:
+        if not args:
+            raise UserError("nothing to evaluate", "give a model folder or a run, or --scores FILE")
+        if columns or missing != "error":
+            raise UserError(
+                "--columns and --missing are about a file of scores", "add --scores FILE, or leave them out"
+            )
+    settings = _data_settings(list(args if scores else args[1:]), overrides)
+    console = Console("quiet" if quiet else "bar")
+    if scores:
+        model = Model(scores, None, None, beta or 1.0, beta or 1.0)
+        return model, [from_scores(scores, args, columns, missing, settings)]
+    model = find(Path(args[0]), beta)
+    if len(args) == 1:
+        if model.run is None:
+            raise UserError(f"{args[0]} is no run, and no data are given", f"bradley evaluate {args[0]} DATA")
+        return model, from_run(model.run, console)
+    return model, from_model(model, args[1:], settings, options, console)
+
+
+def _data_settings(files: Sequence[str], overrides: Mapping[str, str]) -> "Data":
+    from ..config.load import data_settings
+
+    return data_settings(files or ["-"], overrides).data
+
+
+def _evaluated(one: "ScoredSet", model: Model, draws: int, seed: int) -> dict[str, Any]:
+    from ..evaluate.evaluation import evaluation
+
+    found = evaluation(
+        one.rows,
+        one.comparisons,
+        beta=model.beta,
+        scale=model.scale,
+        draws=draws,
+        seed=seed,
+        lengths=one.length_unit,
+    )
+    return {"counts": one.counts, **found, "warnings": [*_counted(one), *one.notes, *found["warnings"]]}
+
+
+def _counted(one: "ScoredSet") -> list[str]:
+    """Sentences about rows that are no scored comparisons."""
+    return [
+        f"{number:,} of {one.counts['rows']:,} rows {name}" for name, number in one.counts.items() if name != "rows"
+    ]
+
+
+@click.command(cls=SettingsCommand, choose=reading)
+@click.argument("sets", nargs=-1, required=True, metavar="A B [C...]")
+@click.option("--data", "data", multiple=True, metavar="DATA", help="Rows that were scored, for files without texts.")
+@score_options
+@click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
+@click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")
+@scoring_options
+@of_other_trainers
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare(
+    sets: tuple[str, ...],
+    data: tuple[str, ...],
+    columns: str,
+    missing: str,
+    beta: float | None,
+    draws: int,
+    as_json: bool,
+    overrides: dict[str, str],
+    **options: Any,
+) -> None:
+    """Compare models on the same items: paired differences with intervals, tests, and what changed.
+
+    Each of A, B, ... is a file of scores, a run, or a model folder (with --data). Seeds of a model are joined by
+    commas: runs/a0,runs/a1,runs/a2. Every item must be scored by all; the differences are clustered by prompt.
+    """
+    if len(sets) < 2:
+        raise UserError("one model, and a comparison needs two", "give two files of scores, runs or models")
+    settings, console = _data_settings(data, overrides), Console("quiet" if as_json else "bar")
+    scored: dict[str, Any] = {}
+    betas = {}
+    for name in sets:
+        if name in scored:
+            raise UserError(f"{name} is given twice", "a model compared with itself shows nothing")
+        seeds, betas[name] = [], beta or 1.0
+        for path in name.split(","):
+            model, rows = _one(path, data, columns, missing, beta, settings, options, console)
+            betas[name] = model.beta
+            seeds.append(rows)
+        scored[name] = seeds
+    from ..evaluate.compare import compare as compare_rows
+
+    found = compare_rows(scored, beta=betas, draws=draws)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    from ..report.terminal import show_comparison
+
+    click.echo(show_comparison(found))
+
+
+def _one(
+    path: str,
+    data: Sequence[str],
+    columns: str,
+    missing: str,
+    beta: float | None,
+    settings: "Data",
+    options: Mapping[str, Any],
+    console: Console,
+) -> tuple[Model, Any]:
+    """Scored rows of an operand of `bradley compare`, all sets together."""
+    if not Path(path).is_dir():
+        one = from_scores(path, data, columns, missing, settings)
+        return Model(path, None, None, beta or 1.0, beta or 1.0), one.rows
+    model = find(Path(path), beta)
+    if data:
+        found = from_model(model, data, settings, options, console)
+    elif model.run is not None:
+        found = from_run(model.run, console)
+    else:
+        raise UserError(f"{path} is no run, and no data are given", "add --data DATA")
+    # The same id may stand in two sets.
+    from dataclasses import replace
+
+    several = len(found) > 1
+    return model, [
+        replace(row, source=f"{one.name}/{row.source}") if several else row for one in found for row in one.rows
+    ]
+
+
+@click.command(cls=SettingsCommand, choose=reading)
+@click.argument("args", nargs=-1, metavar="[MODEL|RUN] [DATA...]")
+@click.option("--scores", default="", metavar="FILE", help="Scores that any tool wrote, instead of a model.")
+@score_options
+@click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
+@click.option("--set", "chosen", default="valid", show_default=True, help="Set of a run without DATA.")
+@click.option("--save/--no-save", default=True, help="Save the temperature with the model [default: --save].")
+@click.option("--replace", is_flag=True, help="Replace a temperature saved before.")
+@scoring_options
+@of_other_trainers
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def calibrate(
+    args: tuple[str, ...],
+    scores: str,
+    columns: str,
+    missing: str,
+    beta: float | None,
+    chosen: str,
+    save: bool,
+    replace: bool,
+    as_json: bool,
+    overrides: dict[str, str],
+    **options: Any,
+) -> None:
+    """Fit the temperature that turns score differences into probabilities, and save the temperature with the model.
+
+    Give validation data: a temperature fitted on training data is too sure. `score --probabilities` and
+    `RewardModel.probability` use what is saved. With --scores FILE, the factor is only printed.
+    """
+    model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
+    if len(args) == 1 and not scores:
+        sets = [one for one in sets if one.name == chosen] or _unknown_set(chosen, [one.name for one in sets])
+    if len(sets) > 1:
+        raise UserError(
+            f"{len(sets)} sets, and a temperature is fitted on one", "give one DATA, or one file of all rows"
+        )
+    from ..evaluate.temperature import temperature_figures
+
+    found = temperature_figures(sets[0].rows, model.beta, sets[0].name)
+    saved = save and save_temperature(model, found, replace)
+    if as_json:
+        click.echo(json.dumps({**found, "saved": str(model.folder) if saved else None}))
+        return
+    from ..report.terminal import show_temperature
+
+    click.echo(show_temperature(found))
+    click.echo(f"saved with {model.folder}" if saved else "not saved: no model folder with a bradley.json")
+
+
+def save_temperature(model: Model, found: Mapping[str, Any], replace: bool) -> bool:
+    """Save a temperature in the card of a model, and tell the run around the model; False without a card."""
+    from ..common.signatures import CARD
+    from ..model.folder.save_load import add_temperature
+    from ..runs.checks import MODEL_CARD, refuse_damaged
+    from ..runs.layout import MODEL
+    from ..runs.status import accept_file, read_status
+
+    if model.folder is None or not (model.folder / CARD).is_file():
+        return False
+    if model.run is not None:
+        # A run with a damaged model must not be made whole by a new hash.
+        refuse_damaged(model.run, read_status(model.run), MODEL)
+    names = ("temperature", "low", "high", "scale", "beta", "n", "clusters", "set")
+    add_temperature(model.folder, {name: found[name] for name in names}, replace=replace)
+    if model.run is not None:
+        accept_file(model.run, MODEL_CARD)
+    return True
+
+
+def _unknown_set(name: str, known: Sequence[str]) -> Any:
+    raise UserError(f"the run has scored no set {name}", f"give --set {' or --set '.join(known)}")
+
+
+@click.command()
+@click.option("--accuracy", type=float, required=True, help="Accuracy of the worse model, such as 0.7.")
+@click.option("--difference", type=float, required=True, help="Difference to find, such as 0.01.")
+@click.option("--power", type=float, default=0.8, show_default=True, help="Chance to find the difference.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Confidence of the test.")
+@click.option("--discordant", type=float, help="Share of pairs on which the models differ [default: several].")
+@click.option("--design-effect", type=float, default=1.0, show_default=True, help="Loss by several pairs of a prompt.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def power(as_json: bool, **numbers: Any) -> None:
+    """Count the pairs that are needed to find a difference between two models.
+
+    The design effect of a set is printed by `bradley evaluate`.
+    """
+    from ..evaluate.power import pairs_needed
+
+    found = pairs_needed(**numbers)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    from ..report.terminal import show_power
+
+    click.echo(show_power(found))

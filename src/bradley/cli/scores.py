@@ -1,0 +1,219 @@
+"""Scored sets of a command line: from a file of scores, from a run, or scored with a model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ..common.console import Console
+from ..common.signatures import is_foreign
+from ..errors import CheckpointError, DataError, UserError
+
+if TYPE_CHECKING:
+    from ..config import Data
+    from ..data.scored import ScoredSet
+    from ..records import ScoredComparison
+
+ROW_SUFFIXES = (".jsonl", ".parquet")
+"""Suffixes of a file of scored rows."""
+SCORING = ("device", "token_budget", "over_long", "trust_remote_code", "base", "accept_edits")
+OF_OTHERS = ("template", "pooling", "pad")
+"""Names of options about scoring, and about a model of another trainer."""
+
+
+class Model(NamedTuple):
+    """Model of a command line.
+
+    Attributes:
+        name: as given.
+        folder: model folder; None for a file of scores.
+        run: run folder around the model; None without.
+        beta: factor of score differences in the loss, 1.0 where unknown.
+        scale: factor of probabilities: beta / temperature, or beta without a temperature.
+    """
+
+    name: str
+    folder: Path | None
+    run: Path | None
+    beta: float
+    scale: float
+
+
+def scoring_options(command: Any) -> Any:
+    """Give a command the options about scoring with a model."""
+    options = (
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Device of MODEL."),
+        click.option("--token-budget", type=click.IntRange(0, 10**7), default=0, help="Most tokens at once."),
+        click.option(
+            "--over-long",
+            type=click.Choice(["error", "truncate_prompt", "truncate_response"]),
+            help="Policy for responses above the model's limits [default: the policy of its evaluation].",
+        ),
+        click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved."),
+        click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
+        click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def score_options(command: Any) -> Any:
+    """Give a command the options about a file of scores."""
+    options = (
+        click.option(
+            "--columns",
+            default="",
+            metavar="NAME=COLUMN,...",
+            help="Columns of the scores: chosen=A,rejected=B; or scores=A; or id=A,response=B,score=C.",
+        ),
+        click.option(
+            "--missing",
+            type=click.Choice(["error", "skip"]),
+            default="error",
+            help="Policy for comparisons without a score [default: error].",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def find(path: Path, beta: float | None) -> Model:
+    """Find the model folder and the run of a path; read beta from the run, and the temperature from the card.
+
+    Raises:
+        CheckpointError: no model.
+    """
+    from ..export.folder import find_model
+    from ..model.folder.card import read_card
+    from ..runs.layout import MODEL
+    from ..runs.run import RunFolder
+
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist", "give a model folder or a run")
+    if is_foreign(path) and not (path / MODEL).is_dir():
+        return Model(str(path), path, None, beta or 1.0, beta or 1.0)
+    folder, run = find_model(path)
+    known = RunFolder(run).config.get("loss", {}).get("beta", 1.0) if run is not None else 1.0
+    chosen = known if beta is None else beta
+    temperature = read_card(folder, accept_edits=True).get("temperature")
+    # A scale in the card holds beta already: the two are never multiplied.
+    scale = temperature["scale"] if temperature and beta is None else chosen
+    return Model(str(path), folder, run, chosen, scale)
+
+
+def from_scores(path: str, data: Sequence[str], columns: str, missing: str, settings: "Data") -> "ScoredSet":
+    """Read a file of scores, with the rows of data if given."""
+    from ..data.score_columns import parse_columns
+    from ..data.scored import read_scores
+
+    return read_scores(path, list(data), settings, columns=parse_columns(columns), skip_missing=missing == "skip")
+
+
+def from_run(run: Path, console: Console) -> "list[ScoredSet]":
+    """Rows that the run scored with its best model."""
+    from ..data.scored import ScoredSet
+    from ..runs.layout import PROBE
+    from ..runs.run import RunFolder
+
+    evals = RunFolder(run).evals
+    sets = {stem.removesuffix("-best"): rows for stem, rows in evals.items() if stem.endswith("-best")}
+    sets.pop(PROBE, None)
+    if not sets:
+        raise DataError(f"{run} has scored no evaluation set", "give data: bradley evaluate MODEL DATA")
+    console.say(f"rows scored by the run: {', '.join(sets)}; texts are not kept, so give DATA for style and shortcuts")
+    return [ScoredSet(name, rows, None, {"rows": len(rows)}, [], "tokens") for name, rows in sets.items()]
+
+
+def from_model(
+    model: Model, data: Sequence[str], settings: "Data", options: Mapping[str, Any], console: Console
+) -> "list[ScoredSet]":
+    """Score data with a model, a set for each source."""
+    from ..data.scored import ScoredSet, read_comparisons
+    from ..data.sources import resolve
+
+    read = []
+    for source in data:
+        stems = [each.stem for each in resolve(source)]
+        comparisons, counts = read_comparisons(source, settings)
+        read.append((stems[0] if len(stems) == 1 else Path(source).name, comparisons, counts))
+    scorer = load(model, options)
+    sets = []
+    for name, comparisons, counts in read:
+        console.say(f"scoring {name}: {len(comparisons):,} comparisons")
+        rows = score(scorer, comparisons)
+        sets.append(ScoredSet(name, rows, comparisons, counts, [], "tokens"))
+    return sets
+
+
+def load(model: Model, options: Mapping[str, Any]) -> Any:
+    """Load a model for scoring."""
+    from ..scoring.file import use_device
+    from ..scoring.reward_model import RewardModel
+
+    assert model.folder is not None
+    given = {name: options[name] for name in (*SCORING, *OF_OTHERS) if name in options}
+    device = use_device(given.pop("device", "auto"), 0)
+    return RewardModel.from_pretrained(
+        model.folder, device, **{name: value or _empty(name) for name, value in given.items()}
+    )
+
+
+def score(scorer: Any, comparisons: Sequence[Any]) -> "list[ScoredComparison]":
+    """Score comparisons; sources and tags are those of the comparisons."""
+    from ..scoring.reward_model import score_comparisons
+
+    return score_comparisons(scorer, comparisons)
+
+
+def write_rows(path: Path, sets: "Sequence[ScoredSet]") -> list[Path]:
+    """Write the scored rows of each set, and return the paths: PATH, or PATH with the set's name for several sets.
+
+    Raises:
+        UserError: unknown suffix.
+        RunFolderError: a file of the name exists.
+    """
+    from ..common.files import write_bytes
+
+    paths = [path if len(sets) == 1 else path.with_stem(f"{path.stem}-{one.name}") for one in sets]
+    for target, one in zip(paths, sets, strict=True):
+        rows = [row.to_json() for row in one.rows]
+        write_bytes(target, _parquet(rows) if target.suffix == ".parquet" else _lines(rows))
+    return paths
+
+
+def check_rows_file(path: Path | None) -> None:
+    """Raise `UserError` for a file of rows that cannot be written, before anything is scored."""
+    if path is None:
+        return
+    if path.suffix not in ROW_SUFFIXES:
+        raise UserError(
+            f"{path} is not a kind of file that can be written", f"known suffixes: {', '.join(ROW_SUFFIXES)}"
+        )
+    if path.exists():
+        raise UserError(f"{path} exists", "give another name, or remove it")
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import io
+
+    from ..data.sources.base import needed
+
+    arrow, files = needed("pyarrow", "a .parquet file"), needed("pyarrow.parquet", "a .parquet file")
+    # A struct of tags would need a field in every row: tags are text, as JSON.
+    table = arrow.Table.from_pylist([{**row, "tags": json.dumps(row["tags"])} for row in rows])
+    file = io.BytesIO()
+    files.write_table(table, file)
+    return file.getvalue()
+
+
+def _empty(name: str) -> Any:
+    """Value of an option that was not given."""
+    return {"token_budget": 0, "trust_remote_code": False, "accept_edits": False}.get(name, "")

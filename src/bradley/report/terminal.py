@@ -1,0 +1,320 @@
+"""Evaluations, comparisons, temperatures and power as text for a terminal."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..common.text import visible
+from ..evaluate.length import length_rule
+
+DASH = "-"
+LONGEST = 40
+"""Most characters of a name in a table."""
+Figure = Mapping[str, Any]
+Cells = Sequence[str]
+
+
+def show_evaluation(name: str, found: Mapping[str, Any]) -> str:
+    """Format the evaluation of a set: the main figures, then a table for each slice.
+
+    Args:
+        name: name of the set.
+        found: result of `evaluation`.
+    """
+    summary = found["summary"]
+    head = f"{_name(name)}: {summary['comparisons']:,} comparisons, {summary['prompts']:,} prompts"
+    if summary["truncated"]:
+        head += f", {summary['truncated']:,} truncated"
+    lines = [head, *_aligned([("  " + title, text) for title, text in _main_figures(found)])]
+    for title, values in found["slices"].items():
+        lines += ["", *_slice_table(title, values)]
+    if found["writers"]:
+        lines += ["", *_writer_table(found["writers"])]
+    return "\n".join([*lines, *_warnings(found["warnings"])])
+
+
+def show_comparison(found: Mapping[str, Any]) -> str:
+    """Format a comparison of models: accuracies, then every pair.
+
+    Args:
+        found: result of `compare`.
+    """
+    models = [
+        (_name(name), percent(one), span(one), _number(one["n"]), _number(one["clusters"]), _seeds(one))
+        for name, one in found["models"].items()
+    ]
+    lines = [f"{found['items']:,} comparisons, the same for all models", ""]
+    lines += _table([("model", "accuracy", "95 %", "judgments", "prompts", "seeds"), *models])
+    for pair in found["pairs"]:
+        lines += ["", *_pair(pair, found["tests"])]
+    return "\n".join(lines)
+
+
+def show_temperature(found: Mapping[str, Any]) -> str:
+    """Format a temperature with the figures before and after.
+
+    Args:
+        found: result of `temperature_figures`.
+    """
+    rows: list[Cells] = [("", "before", "after (cross-fitted)", "change")]
+    for key, title in (("nll", "NLL"), ("brier", "Brier score"), ("ece", "ECE, debiased")):
+        change = found["change"].get(key)
+        ends = [number_span(found[when][key]) for when in ("before", "after")]
+        rows.append((title, *ends, number_span(change, sign=True) if change else ""))
+    interval = "" if found["low"] is None else f" [{found['low']:.3g}, {found['high']:.3g}]"
+    more = "too sure" if found["temperature"] > 1 else "not sure enough"
+    return "\n".join(
+        [
+            f"temperature {found['temperature']:.4g}{interval}, {found['n']:,} judgments of "
+            f"{found['clusters']:,} prompts",
+            f"P(a better than b) = sigmoid({found['scale']:.6g} * (score(a) - score(b))); the scores alone are {more}",
+            "",
+            *_table(rows),
+        ]
+    )
+
+
+def show_power(found: Mapping[str, Any]) -> str:
+    """Format the number of pairs that a difference needs.
+
+    Args:
+        found: result of `pairs_needed`.
+    """
+    effect = "" if found["design_effect"] == 1 else f", design effect {found['design_effect']:g}"
+    lines = [
+        f"to tell {100 * found['accuracy']:g} % from {100 * (found['accuracy'] + found['difference']):g} % with "
+        f"{100 * found['power']:g} % power at {100 * found['confidence']:g} % confidence{effect}:",
+        f"  two different sets   {found['unpaired']:,} pairs in each",
+    ]
+    for one in found["paired"]:
+        what = f"the same pairs, if the models differ on {100 * one['discordant']:.3g} % of them"
+        lines.append(f"  {what}   {one['pairs']:,} pairs")
+    if found["design_effect"] == 1:
+        lines.append("  counted for a pair a prompt; several pairs of a prompt say less: add --design-effect")
+    return "\n".join(lines)
+
+
+def percent(figure: Figure) -> str:
+    """Format the value of an interval of shares."""
+    return DASH if figure["value"] is None else f"{100 * figure['value']:.1f} %"
+
+
+def span(figure: Figure) -> str:
+    """Format the ends of an interval of shares, in percent."""
+    return DASH if figure["low"] is None else f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+
+
+def number_span(figure: Figure, sign: bool = False) -> str:
+    """Format a figure that is no share, with the interval."""
+    if figure["value"] is None:
+        return DASH
+    plus = "+" if sign else ""
+    ends = "" if figure["low"] is None else f" [{figure['low']:{plus}.3f}, {figure['high']:{plus}.3f}]"
+    return f"{figure['value']:{plus}.4f}{ends}"
+
+
+def point_span(figure: Figure) -> str:
+    """Format a difference of shares in percentage points, with the interval."""
+    if figure["value"] is None:
+        return DASH
+    ends = "" if figure["low"] is None else f" [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
+    return f"{100 * figure['value']:+.1f} points{ends}"
+
+
+def _main_figures(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield names and texts of the main figures."""
+    summary, figures = found["summary"], found["figures"]
+    accuracy = summary["accuracy"]
+    naive = {"low": accuracy["naive_low"], "high": accuracy["naive_high"]}
+    yield (
+        "accuracy",
+        f"{percent(accuracy)} {span(accuracy)}  n = {accuracy['n']:,} of {accuracy['clusters']:,} prompts "
+        f"(as if independent: {span(naive)})",
+    )
+    if worst := found["worst"]:
+        by_chance = DASH if worst["by_chance"] is None else f"{100 * worst['by_chance']:.1f} %"
+        yield (
+            "worst tag",
+            f"{percent(worst['accuracy'])} {span(worst['accuracy'])}  {_name(worst['tag'])} = {_name(worst['value'])}, "
+            f"lowest of {worst['of']} (by chance {by_chance})",
+        )
+    rule, length = length_rule(summary)
+    if length and found["lengths"]:
+        yield (
+            rule,
+            f"{percent(length)} {span(length)}  by {found['lengths']}; model minus rule "
+            + point_span(summary["above_length"]),
+        )
+    yield "equal scores", percent(figures["tie_rate"])
+    if (scale := found["calibration"]["scale"]) != 1.0:
+        yield "P(a over b)", f"sigmoid({scale:.6g} * score difference)"
+    yield "NLL", f"{number_span(figures['nll'])}  chance {math.log(2):.4f}"
+    yield "Brier score", f"{number_span(figures['brier'])}  chance 0.2500"
+    yield "AUROC", number_span(figures["auroc"])
+    yield "margin", _spread(figures)
+    yield "scores", "; ".join(f"{side} {_range(one)}" for side, one in found["scores"].items())
+    yield "ECE", _calibration(found["calibration"])
+    for key, title in RANKING.items():
+        if key in found["ranking"]:
+            yield title, number_span(found["ranking"][key])
+    yield "can show", _power(found["power"])
+
+
+RANKING = {
+    "pair_accuracy": "pairs, K > 2",
+    "top1": "top-1",
+    "auc": "AUC in prompt",
+    "kendall_tau_b": "Kendall tau-b",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "spread": "spread in prompt",
+}
+"""Figures of comparisons with three or more responses, with titles."""
+
+
+def _spread(figures: Mapping[str, Any]) -> str:
+    if figures["margin"]["value"] is None:
+        return DASH
+    quantiles = ", ".join(f"{name} {one['value']:+.2f}" for name, one in figures["margin_quantiles"].items())
+    return f"{number_span(figures['margin'], sign=True)}, std {figures['margin_std']['value']:.3f}; {quantiles}"
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    return DASH if one["min"] is None else f"{one['min']:+.2f} to {one['max']:+.2f}, median {one['p50']:+.2f}"
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    debiased, mass, width = found["debiased"], found["equal_mass"], found["equal_width"]
+    if debiased["value"] is None:
+        return DASH
+    side = found["overconfidence"]["value"]
+    sure = "too sure" if side > 0 else "not sure enough"
+    return (
+        f"{number_span(debiased)} debiased, {sure} by {100 * abs(side):.1f} points; in 15 bins of equal mass "
+        f"{mass['ece']:.4f}, equal width {width['ece']:.4f} (a calibrated model at this n: {mass['calibrated']:.4f}, "
+        f"{width['calibrated']:.4f})"
+    )
+
+
+def _power(found: Mapping[str, Any]) -> str:
+    if found["unpaired"] is None:
+        return "no difference: too few prompts"
+    effect = "" if found["design_effect"] is None else f"; design effect {found['design_effect']:.2f}"
+    return f"a difference of {100 * found['unpaired']:.1f} points to another set of this size (80 % power){effect}"
+
+
+def _slice_table(title: str, values: Mapping[str, Any]) -> list[str]:
+    rows = [(f"by {_name(title)}", "n", "prompts", "accuracy", "95 %", "NLL", "margin")]
+    for value, one in values.items():
+        accuracy, nll, margin = one["accuracy"], one["nll"]["value"], one["margin"]["value"]
+        rows.append(
+            (
+                f"  {_name(value)}",
+                _number(accuracy["n"]),
+                _number(accuracy["clusters"]),
+                percent(accuracy),
+                span(accuracy),
+                DASH if nll is None else f"{nll:.3f}",
+                DASH if margin is None else f"{margin:+.2f}",
+            )
+        )
+    return _table(rows)
+
+
+def _writer_table(writers: Mapping[str, Any]) -> list[str]:
+    rows = [("by writer of the response", "n", "wins, labels", "wins, scores", "expected", "excess", "95 %")]
+    for name, one in writers.items():
+        excess = one["excess"]
+        rows.append(
+            (
+                f"  {_name(name)}",
+                _number(excess["n"]),
+                percent(one["observed"]),
+                percent(one["chosen"]),
+                percent(one["expected"]),
+                DASH if excess["value"] is None else f"{100 * excess['value']:+.1f}",
+                DASH if excess["low"] is None else f"[{100 * excess['low']:+.1f}, {100 * excess['high']:+.1f}]",
+            )
+        )
+    return _table(rows)
+
+
+def _pair(pair: Mapping[str, Any], tests: int) -> list[str]:
+    """Lines about a pair of models."""
+    accuracy, smallest, changed = pair["accuracy"], pair["smallest_difference"], pair["changed"]
+    rows = [("accuracy", f"{point_span(accuracy)}, p = {_p(accuracy['p'])}{_holm(accuracy, tests)}")]
+    boot = pair["bootstrap"]
+    if boot["low"] is not None:
+        rows.append(("bootstrap", f"[{100 * boot['low']:+.1f}, {100 * boot['high']:+.1f}]"))
+    if pair["mcnemar"]:
+        one = pair["mcnemar"]
+        rows.append(("McNemar, exact", f"p = {_p(one['p'])}, {one['gained']} gained and {one['lost']} lost"))
+    if seeds := pair["seeds"]:
+        for key, title in (("over_seeds", "over seeds"), ("both", "seeds and prompts")):
+            rows.append((title, point_span(seeds[key]) if seeds[key] else "unknown: one seed on a side"))
+    if pair["nll"]:
+        rows.append(("NLL", number_span(pair["nll"], sign=True)))
+        rows.append(("ECE", number_span(pair["ece"], sign=True)))
+    if smallest["paired"] is not None:
+        least = f"paired {100 * smallest['paired']:.1f} points, unpaired {100 * smallest['unpaired']:.1f} points"
+        rows.append(("can show", f"{least} (80 % power)"))
+    counts = [changed[key]["judgments"] for key in ("gained", "lost")]
+    rows.append(("changed", f"{counts[0]:,} judgments gained, {counts[1]:,} lost, {changed['same']:,} the same"))
+    for key in ("gained", "lost"):
+        ids = [
+            f"{_name(one['id'])} ({one['margin_a']:+.2f} to {one['margin_b']:+.2f})" for one in changed[key]["largest"]
+        ]
+        if ids:
+            rows.append((f"  {key}", ", ".join(ids)))
+    lines = [f"{_name(pair['b'])} minus {_name(pair['a'])}", *_aligned([(f"  {a}", b) for a, b in rows])]
+    for tag, values in pair["by_tag"].items():
+        table = [(f"  by {_name(tag)}", "n", "prompts", "difference", "95 %")]
+        for value, one in values.items():
+            ends = DASH if one["low"] is None else f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+            difference = DASH if one["value"] is None else f"{100 * one['value']:+.1f}"
+            table.append((f"    {_name(value)}", _number(one["n"]), _number(one["clusters"]), difference, ends))
+        lines += _table(table)
+    return lines
+
+
+def _holm(accuracy: Figure, tests: int) -> str:
+    return "" if tests < 2 else f" ({_p(accuracy['p_holm'])} after Holm's correction for {tests} tests)"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return "below 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _seeds(one: Mapping[str, Any]) -> str:
+    return ", ".join(f"{100 * value:.1f}" for value in one["seeds"]) if one["seeds"] else "1"
+
+
+def _warnings(warnings: Sequence[str]) -> list[str]:
+    return ["", *(f"note: {visible(line)}" for line in warnings)] if warnings else []
+
+
+def _name(value: str) -> str:
+    text = visible(str(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines of a name and a text, the texts below each other."""
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def _table(rows: Sequence[Cells]) -> list[str]:
+    """Lines of a table: the first column to the left, all others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
+    return lines
