@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ...errors import DataError
 from ..rows import Row
+from .agreement import Beside
 from .answers import (
     ANSWER,
     Given,
@@ -16,7 +17,7 @@ from .answers import (
     of_paths,
 )
 from .base import FUNCTION, Refused, option
-from .beside import Beside, beside_fixed, beside_label, beside_names
+from .beside import beside_fixed, beside_label, beside_names
 from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
