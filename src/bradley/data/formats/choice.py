@@ -86,9 +86,9 @@ def choose_label(
         first, *rest = order
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
-        check_counted(layout, used | set(label.paths))
         inside = inside_of(layout.rows, given.entries, first.paths[0][: first.paths[0].index("*")])
         check_measures(layout, first, used, {path: inside[path] for path in inside if path != own_path(first)})
+        check_counted(layout, used | set(label.paths))
         free = [path for path in layout.columns if not covered(path, used)]
         lists = [one for path in free if (one := listed(layout, path, given.answers, False))]
         check_agreement(layout.rows, first, [*rest, *lists])
@@ -114,8 +114,8 @@ def choose_label(
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
                 check_probability(layout, label, used)
             else:
-                check_counted(layout, used | set(label.paths))
                 check_measures(layout, label, used)
+                check_counted(layout, used | set(label.paths))
             beside = [
                 other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
             ]

@@ -149,8 +149,8 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
             check_turned(later, read, AS_COLUMNS, late=True)
             check_probability(later, label, read)
         else:
-            check_counted(later, read, late=True)
             check_measures(later, label, read)
+            check_counted(later, read, late=True)
 
     return Watch(layout.rows, given.answers, read, check, every)
 

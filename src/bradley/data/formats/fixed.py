@@ -33,9 +33,9 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
         check_beside(layout)
         return watch_pair(layout)
     read = {PROMPT, *(SIDES[format].names if format in SIDES else ())}
-    check_turned(layout, read, AS_COLUMNS)
     found = _numbers(layout, format)
     if found is None:
+        check_turned(layout, read, AS_COLUMNS)
         weighed = equal_weights(layout, [(key,) for key in ANNOTATORS]) if format == "multipref" else []
         return Watch(layout.rows, PAIR, (), lambda later: check_turned(later, read, AS_COLUMNS, late=True), weighed)
     given, label = found
@@ -44,11 +44,12 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
     others += [one for path in free if (one := listed(layout, path, given.answers, False))]
     inside = inside_of(layout.rows, given.entries, COMPLETIONS)
     check_measures(layout, label, {COMPLETIONS}, {path: inside[path] for path in inside if path != own_path(label)})
+    check_turned(layout, read, AS_COLUMNS)
     check_agreement(layout.rows, label, others)
 
     def check(later: Layout) -> None:
-        check_turned(later, read, AS_COLUMNS, late=True)
         check_measures(later, label, {COMPLETIONS})
+        check_turned(later, read, AS_COLUMNS, late=True)
 
     every = [*measures_inside(layout.rows, label, given.entries), *truths_agree(label, others)]
     watch = Watch(layout.rows, PAIR, (), check, every)

@@ -5,7 +5,7 @@ One rule holds for columns, columns of each side, lists, keys of objects and fie
 
 from collections.abc import Collection, Sequence
 
-from .layout import MARKS, Path, words
+from .layout import MARKS, Path, named, words
 from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, NOT, RANK, SCORE, TURNS, VOTES, sense
 
 HOLDERS = {
@@ -125,6 +125,17 @@ def may_be_second(parts: Sequence[str]) -> bool:
 def speaks_against(parts: Sequence[str]) -> bool:
     """Return True for a name with a word for the worse answer, or for a fault."""
     return bool(set(parts) & (FAULTS | NOT | AGAINST | TURNS)) or may_be_second(parts)
+
+
+def numbers_unclear(paths: Sequence[Path], parts: Sequence[str]) -> str:
+    """Say why numbers under a name are not read: of a fault, the lowest may be the best.
+
+    Args:
+        parts: words of the name, without the marks of the answers.
+    """
+    shown = ", ".join(map(named, paths))
+    low = ", and lower numbers may be better" if set(parts) & FAULTS else ""
+    return f"{shown} hold{'s' if len(paths) == 1 else ''} a number for each answer, or of each annotator{low}"
 
 
 def of_one_side(parts: Sequence[str], better: Collection[str], marks: Collection[str], stem: Collection[str]) -> bool:

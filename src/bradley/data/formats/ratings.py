@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, values_of
 from .layout import Layout, Path, at_path, named, words
-from .names import NEUTRAL, may_be_second, speaks_against, strange
+from .names import NEUTRAL, may_be_second, numbers_unclear, speaks_against, strange
 from .orders import is_permutation, may_be_places, ranked_names, unclear_order
 from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES, TIE, VOTES, sense
 
@@ -78,8 +78,8 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
     if meant == "scores" and (problem := missing_marks(path, numbers)):
         return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
-        unclear = answers.number and not parts & MEASURES and len({str(value) for value in values}) > 1
-        problem = f"{named(path)} holds a number for each answer, or of each annotator"
+        unclear = (wanted or (answers.number and not parts & MEASURES)) and len({str(value) for value in values}) > 1
+        problem = numbers_unclear((path,), words(path))
         # Further rows may show how many there are of each.
         undecided = judges and (count > 2 or len(values) < FEWEST_ROWS)
         tier = 0 if by_name else 2
