@@ -45,6 +45,10 @@ class Told:
             return True
         return all(self._holds(text.strip(), part, as_answer) for text in strings(value))
 
+    def quoted(self, text: str) -> bool:
+        """Return True for a text that stands in an answer."""
+        return any(stands(text.strip(), answer) for answer in self.answers)
+
     def _holds(self, text: str, part: bool, as_answer: bool) -> bool:
         """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
         holds = stands_apart if part else stands  # No word of a question is a context.

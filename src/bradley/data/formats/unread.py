@@ -7,6 +7,7 @@ holds, or that is an answer: the model reads such a text.
 `data.ignore` names the columns left out on purpose, with dots for columns inside objects and lists of objects.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,11 +16,12 @@ from ...records import Comparison
 from ..rows import Row, RowPlace, quoted
 from .base import option
 from .instructions import instructs, is_instruction, may_instruct, orders
-from .layout import LONG, Path
+from .layout import LONG, Path, at_path
 from .messages import BESIDE, CALLS, WHAT, WHO
 from .parts import (
     differs,
     is_sentence,
+    may_be_answered,
     may_be_input,
     may_be_part,
     may_be_words,
@@ -44,6 +46,7 @@ class Found(NamedTuple):
         whole: value of the column that is named.
         part: True for a possible part of the conversation; False for a list that is named, and stops nothing.
         name: innermost name above the value.
+        second: True for a text beside the text of an answer, which the model reads if any answer holds the text.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Found(NamedTuple):
     whole: Any
     part: bool = True
     name: str = ""
+    second: bool = False
 
 
 class Unread:
@@ -89,6 +93,8 @@ class Unread:
         self._steady: set[str] = set()
         self._texts: set[str] = set()
         self._orders: set[str] = set()
+        self._seconds: set[Path] = set()
+        self._beside: set[Path] = set()
 
     def compare(self, rows: Iterable[Row]) -> None:
         """Tell labels from other short texts by the first rows: texts differ from row to row, and labels repeat."""
@@ -107,6 +113,25 @@ class Unread:
                 self._steady.add(key)
             elif differs(values) and may_be_words(key, values):
                 self._texts.add(key)
+            if differs(values) and may_be_answered(key, inside=False):
+                self._seconds.add((key,))
+        for path, values in self._inner_texts(rows).items():
+            if differs(values) and may_be_answered(path[-1], inside=True):
+                self._seconds.add(path)
+            elif differs(values) and may_be_words(path[-1], values):
+                self._beside.add(path)
+
+    def _inner_texts(self, rows: Iterable[Row]) -> dict[Path, list[str]]:
+        """Return the texts inside the objects of columns that are read, such as the objects of answers."""
+        found: dict[Path, list[str]] = {}
+        paths = [path for path in self._read if path not in self._labels]
+        for row, path in itertools.product(rows, paths):
+            value = at_path(row, path)
+            for entry in value if isinstance(value, list) else [value]:
+                for key, inner in entry.items() if isinstance(entry, dict) and not is_turn(entry) else ():
+                    if isinstance(inner, str) and inner.strip():
+                        found.setdefault((*path, str(key)), []).append(inner.strip())
+        return found
 
     def _is_label(self, key: str, value: str) -> bool:
         """Return True for a short text that is no part of a prompt, no input, and no text to be named."""
@@ -117,6 +142,8 @@ class Unread:
 
         Instructions are inputs under names such as suffix and style, and under any name if most of the values are.
         """
+        if (key,) in self._seconds:
+            return True
         if (may_instruct(key) and instructs(key, value)) or (key in self._orders and is_instruction(value)):
             return True
         if not value.strip() or not may_be_input(key) or key in self._steady:
@@ -155,7 +182,7 @@ class Unread:
             found = list(self._inside((key,), value))
             short = isinstance(value, str) and not found and not known
             if short and key not in self.remarks and self._is_input(key, value):
-                found = [Found((key,), value, value)]
+                found = [Found((key,), value, value, second=(key,) in self._seconds)]
             if key in self.remarks and is_free(value):
                 self.free.add(key)
             named = short and key in self._texts and key not in self.remarks
@@ -171,11 +198,11 @@ class Unread:
     def _lost(self, found: Iterable[Found], told: Told) -> dict[str, str]:
         """Return the columns that must not be lost, and count lists inside columns that are read."""
         lost = {}
-        for path, value, whole, part, name in found:
+        for path, value, whole, part, name, second in found:
             # An answer may be JSON with texts inside, and is read as the text that the answer is.
             names = (*path, name) if name else path
             read = told.holds(names, value) or (isinstance(whole, str) and told.holds(path, whole))
-            if read or repeats_answers(value, told):
+            if read or repeats_answers(value, told) or (second and told.quoted(value)):
                 continue
             column = ".".join(path)
             if part:
@@ -236,6 +263,8 @@ class Unread:
             yield from (_of_column(path, value, each) for each in inner)
         elif named_part(names) or (not label and (is_free(value) or _short_part(names, value))):
             yield Found(path, value, value)
+        elif isinstance(value, str) and not label and (path in self._seconds or path in self._beside):
+            yield Found(path, value, value, part=path in self._seconds, second=True)
 
     def names(self) -> str:
         """Name the columns with texts that are not read, for the line about the reading."""
