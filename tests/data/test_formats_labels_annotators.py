@@ -1,7 +1,7 @@
 """Annotations, votes and scores of several annotators: names for the worse answer, lists of two, and missing marks."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -146,42 +146,57 @@ def test_the_format_votes_is_named_for_choices_of_two_annotators():
         read([*rows, {**rows[0], "votes": [0, 0, 1]}, {**rows[0], "votes": [2, 0]}])
 
 
-MISSING = [-1, -1.0, -99, -999, float("nan"), "nan", None, "NaN", "inf"]
+MISSING = [-1, -1.0, -99, -999, 99, 99.0, 999, 9999, float("nan"), "nan", None, "NaN", "inf"]
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     SIDES,
     st.sampled_from(MISSING),
-    st.sampled_from(["score", "rating", "quality_score", "reward"]),
-    st.sampled_from(["columns", "list", "objects"]),
+    st.sampled_from(["score", "rating", "quality_score", "reward", "rank"]),
+    st.sampled_from(["columns", "list", "objects", "completions"]),
     st.sampled_from([0, 30]),
     st.booleans(),
 )
-def test_a_mark_of_a_missing_score_is_no_score(sides, mark, name, form, late, second):
-    sides = [0, 1] * (late // 2) + sides
+@example([0, 1, 0], 99, "score", "list", 0, False)
+@example([0, 1, 0], -1, "score", "completions", 30, False)
+@example([0, 1, 0], -1, "rank", "completions", 0, True)
+def test_a_mark_of_a_missing_score_or_rank_is_no_number(sides, mark, name, form, late, second):
+    name = "score" if form == "completions" and name != "rank" else name
+    good, bad = (1.0, 2.0) if name == "rank" else (5.0, 2.0)
+    sides = [0, 1] * (late // 2 or 2 * (form == "completions")) + sides
     rows = sided([*sides, 0], lambda row, side, names: None, ANSWERS)
     for n, (row, side) in enumerate(zip(rows, [*sides, 0], strict=True)):
         # The better answer of the last row has no score.
-        values = [5.0 - 3 * side, 2.0 + 3 * side] if n < len(sides) else [mark, 2.0]
+        values = [good, bad][:: 1 - 2 * side] if n < len(sides) else [good, mark] if second else [mark, bad]
         if form == "columns":
             row |= {f"{name}_a": values[0], f"{name}_b": values[1]}
         else:
             texts = [row.pop(answer) for answer in ANSWERS]
-            row["answers"] = (
+            outer, inner = ("completions", "content") if form == "completions" else ("answers", "text")
+            row[outer] = (
                 texts
                 if form == "list"
-                else [{"text": text, name: value} for text, value in zip(texts, values, strict=True)]
+                else [{inner: text, name: value} for text, value in zip(texts, values, strict=True)]
             )
             row |= {f"{name}s": values} if form == "list" else {}
     try:
         _, results = read(rows)
     except DataError as error:
-        assert "--data.format module:function" in error.hint
+        assert "--data.format module:function" in error.hint or "wanted a finite number" in error.message
         return
     assert not isinstance(results[-1], Comparison), results[-1].judgments
     for result in results[:-1]:
         assert result.responses[result.judgments[0].better].text == GOOD
+
+
+@pytest.mark.parametrize(("name", "highest"), [("likes", 5), ("karma", 5), ("score", 100), ("points", 7)])
+def test_99_of_counts_and_of_wide_scales_is_a_number(name, highest):
+    sides = [0, 1] * 12
+    rows = sided(sides, lambda row, side, names: None, ANSWERS)
+    for n, (row, side) in enumerate(zip(rows, sides, strict=True)):
+        row |= {f"{name}_{'ab'[side]}": 99 if n % 5 == 4 else highest, f"{name}_{'ab'[1 - side]}": 2}
+    assert [result.judgments[0].better for result in read(rows)[1]] == sides
 
 
 def test_scores_below_zero_stay_scores():

@@ -19,6 +19,7 @@ from .ratings import (
     missing_marks,
     number_of,
     numbered,
+    span_of,
 )
 from .ties import is_tie, tie_columns
 from .words import (
@@ -113,9 +114,9 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
         return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
     outcome = meant == "truth" and bool(parts & LABEL) and count == 2
     numbers = [value for value in values if value is not None]
-    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
+    if problem := missing_marks(family.paths[0], numbers, meant):
         return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
-    lowest = min(numbers)
+    span = span_of(family.paths[0], numbers, meant)
 
     def read(row: Row) -> Verdict | Unknown | None:
         cells = [at_path(row, path) for path in family.paths]
@@ -128,7 +129,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
         known = [number for number in found if number is not None]
-        if is_missing(known, lowest):
+        if is_missing(known, span):
             return Unknown(quoted(known), doubt=True)
         return numbered([None if number is None else sign * number for number in found])
 
