@@ -211,3 +211,50 @@ def test_scores_below_zero_stay_scores():
     _, results = read(rows)
     assert [result.judgments[0].better for result in results] == [0, 1] * 4
     assert {BAD} == {result.responses[result.judgments[0].worse].text for result in results}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from("AB")), min_size=1, max_size=5), min_size=1, max_size=8
+    ),
+    st.sampled_from(["annotator", "worker_id", "user_id", "Rater"]),
+    st.booleans(),
+)
+@example([[(0, "A"), (0, "A"), (1, "B"), (2, "B")]], "annotator", False)
+def test_an_annotator_has_one_vote(rows, key, number):
+    def person(one):
+        return one if number else f"u{one}"
+
+    def told(entries):
+        return [{"choice": side, key: person(one)} for one, side in entries]
+
+    # The first rows show that the key names annotators.
+    rows = [[(0, "A"), (1, "B"), (2, "A")], [(0, "B"), (1, "B"), (3, "A")]] * 5 + rows
+    full = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": told(r)} for n, r in enumerate(rows)]
+    differ = any(len(set(entries)) > len(dict(entries)) for entries in rows)
+    if differ:
+        with pytest.raises(DataError, match=f"two of one {key} that differ"):
+            read(full)
+        return
+    for result, entries in zip(read(full)[1], rows, strict=True):
+        first = [side for _, side in set(entries)].count("A") / len(set(entries))
+        if first == 0.5:
+            assert result.reason == "no_judgment"
+        else:
+            (judgment,) = result.judgments
+            assert judgment.probability == pytest.approx(max(first, 1 - first))
+            assert result.responses[judgment.better].text == (GOOD if first > 0.5 else BAD)
+
+
+def test_two_annotations_of_one_annotator_that_differ_later_are_counted():
+    entries = [{"choice": "A", "annotator": "u1"}, {"choice": "A", "annotator": "u2"}]
+    rows = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": list(entries)} for n in range(30)]
+    rows[29]["labels"] = [*entries, {"choice": "B", "annotator": "u1"}]
+    assert read(rows)[1][29].reason == "unread_label"
+
+
+def test_the_name_of_a_team_is_no_annotator():
+    entries = [{"choice": side, "annotator": "team"} for side in "AAB"]
+    rows = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": entries} for n in range(24)]
+    assert all(result.judgments[0].probability == pytest.approx(2 / 3) for result in read(rows)[1])
