@@ -68,12 +68,18 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
 
 
 def choose_label(
-    layout: Layout, given: Given, prompt: Prompt, columns: Mapping[str, str], strict: bool = False
+    layout: Layout,
+    given: Given,
+    prompt: Prompt,
+    columns: Mapping[str, str],
+    strict: bool = False,
+    before: Layout | None = None,
 ) -> tuple[Label | None, list[Label]]:
     """Return the label of the answers, and the other columns that may be labels.
 
     Args:
         strict: True to raise an error for every column that may be a label, understood or not.
+        before: first rows, if the rows are later ones.
 
     Raises:
         Refused: several labels that nothing tells apart, or a label that is not understood.
@@ -132,7 +138,7 @@ def choose_label(
         held = f", and holds {values_of(told)}" if told else ""
         hint = f"read the label in a function of your own: {FUNCTION}"
         raise Refused(f"{columns['label']} names no side of {given.shown}{held}", hint, undecided=empty)
-    if strict and (suspects := find_suspects(layout, given.answers, used)):
+    if strict and (suspects := find_suspects(layout, given.answers, used, marks=True, before=before)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
 

@@ -202,7 +202,7 @@ def _as_named(
         check_beside(later)
         check_turned(later, taken(prompt, given), ALWAYS, late=True)
         check_ties(later, taken(prompt, given))
-        found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
+        found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given), before=layout)
         if found is not None and (label is None or found.paths != label.paths):
             hint = f"if {better} is the better answer of every row: {option('ignore', *map(named, found.paths))}"
             if len(found.paths) == 1:
