@@ -68,7 +68,7 @@ PLAIN_NAMES = """
     cli main options train launch report models
     messages transcripts candidates layout words labels ratings annotations answers
     prompts labelled preference reading detection refusals unread choice suspects watch ties orders turned raters
-    measures fixed instructions weights places
+    measures fixed instructions weights places agreement texts
     sources formats hub folder files saved text csv_rows json_rows csv_columns pairs ranked mapped public turns
     rows faults judges table columns filters split token_report chat_template special_tokens tokenizer encoder
     render truncate dropped lengths prefetch copies word_ids row_info

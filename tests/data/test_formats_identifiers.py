@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -104,6 +104,52 @@ def test_values_that_begin_late_and_contradict_the_place_stop_the_load():
     assert all(judged(read([*rows, row_of(40, "id", [1, 0], 0)])[1]))
     with pytest.raises(DataError, match=r"row 41: winner may name the place of an answer, or its responses\.\*\.id"):
         read([*rows, row_of(40, "id", [0, 1], 0)])
+
+
+def without(row, key):
+    """The row without the values of the answers' own."""
+    objects = (
+        [{name: value for name, value in one.items() if name != key} for one in row["responses"]]
+        if (isinstance(row.get("responses"), list) and isinstance(row["responses"][0], dict))
+        else row.get("responses")
+    )
+    rest = {name: value for name, value in row.items() if not name.endswith((f"_{key}", f"{key}s"))}
+    return {**rest, **({"responses": objects} if objects else {})}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["objects", "list", "flat"]),
+    st.sampled_from(["id", "slot", "idx", "key", "name"]),
+    st.lists(st.tuples(st.permutations(range(2)), st.integers(0, 1)), min_size=1, max_size=6),
+    st.booleans(),
+)
+@example("list", "id", [([1, 0], 0)], False)
+@example("flat", "slot", [([0, 1], 0), ([1, 0], 1)], True)
+def test_values_that_begin_late_anywhere_never_let_a_place_stand(form, key, orders, empty):
+    # The labels are places from 1 among the first rows, and among the later ones may be values as well.
+    values = dict(zip((0, 1), (1, 2), strict=True))
+
+    def row(number, order, best):
+        made = row_of(number, key, order, best, form=form)
+        made["winner"] = values[best]
+        for name, place in zip((f"answer_1_{key}", f"answer_2_{key}"), order, strict=True):
+            made |= {name: values[place]} if form == "flat" else {}
+        made |= {f"{key}s": [values[place] for place in order]} if form == "list" else {}
+        for one, place in zip(made["responses"], order, strict=True) if form == "objects" else ():
+            one[key] = values[place]
+        return made
+
+    first = [row(number, [0, 1], number % 2) for number in range(24)]
+    blank = {"list": {f"{key}s": None}, "flat": {f"answer_1_{key}": None, f"answer_2_{key}": ""}, "objects": {}}
+    first = [{**without(one, key), **(blank[form] if empty else {})} for one in first]
+    assert all(judged(read(first)[1]))
+    rows = [*first, *(row(number, *one) for number, one in enumerate(orders, 24))]
+    if any(list(order) != [0, 1] for order, _ in orders):
+        with pytest.raises(DataError, match="winner may name the place of an answer, or its"):
+            read(rows)
+    else:
+        assert all(judged(read(rows)[1]))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Annotations, votes and scores of several annotators: names for the worse answer, lists of two, and missing marks."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -146,42 +146,57 @@ def test_the_format_votes_is_named_for_choices_of_two_annotators():
         read([*rows, {**rows[0], "votes": [0, 0, 1]}, {**rows[0], "votes": [2, 0]}])
 
 
-MISSING = [-1, -1.0, -99, -999, float("nan"), "nan", None, "NaN", "inf"]
+MISSING = [-1, -1.0, -99, -999, 99, 99.0, 999, 9999, float("nan"), "nan", None, "NaN", "inf"]
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     SIDES,
     st.sampled_from(MISSING),
-    st.sampled_from(["score", "rating", "quality_score", "reward"]),
-    st.sampled_from(["columns", "list", "objects"]),
+    st.sampled_from(["score", "rating", "quality_score", "reward", "rank"]),
+    st.sampled_from(["columns", "list", "objects", "completions"]),
     st.sampled_from([0, 30]),
     st.booleans(),
 )
-def test_a_mark_of_a_missing_score_is_no_score(sides, mark, name, form, late, second):
-    sides = [0, 1] * (late // 2) + sides
+@example([0, 1, 0], 99, "score", "list", 0, False)
+@example([0, 1, 0], -1, "score", "completions", 30, False)
+@example([0, 1, 0], -1, "rank", "completions", 0, True)
+def test_a_mark_of_a_missing_score_or_rank_is_no_number(sides, mark, name, form, late, second):
+    name = "score" if form == "completions" and name != "rank" else name
+    good, bad = (1.0, 2.0) if name == "rank" else (5.0, 2.0)
+    sides = [0, 1] * (late // 2 or 2 * (form == "completions")) + sides
     rows = sided([*sides, 0], lambda row, side, names: None, ANSWERS)
     for n, (row, side) in enumerate(zip(rows, [*sides, 0], strict=True)):
         # The better answer of the last row has no score.
-        values = [5.0 - 3 * side, 2.0 + 3 * side] if n < len(sides) else [mark, 2.0]
+        values = [good, bad][:: 1 - 2 * side] if n < len(sides) else [good, mark] if second else [mark, bad]
         if form == "columns":
             row |= {f"{name}_a": values[0], f"{name}_b": values[1]}
         else:
             texts = [row.pop(answer) for answer in ANSWERS]
-            row["answers"] = (
+            outer, inner = ("completions", "content") if form == "completions" else ("answers", "text")
+            row[outer] = (
                 texts
                 if form == "list"
-                else [{"text": text, name: value} for text, value in zip(texts, values, strict=True)]
+                else [{inner: text, name: value} for text, value in zip(texts, values, strict=True)]
             )
             row |= {f"{name}s": values} if form == "list" else {}
     try:
         _, results = read(rows)
     except DataError as error:
-        assert "--data.format module:function" in error.hint
+        assert "--data.format module:function" in error.hint or "wanted a finite number" in error.message
         return
     assert not isinstance(results[-1], Comparison), results[-1].judgments
     for result in results[:-1]:
         assert result.responses[result.judgments[0].better].text == GOOD
+
+
+@pytest.mark.parametrize(("name", "highest"), [("likes", 5), ("karma", 5), ("score", 100), ("points", 7)])
+def test_99_of_counts_and_of_wide_scales_is_a_number(name, highest):
+    sides = [0, 1] * 12
+    rows = sided(sides, lambda row, side, names: None, ANSWERS)
+    for n, (row, side) in enumerate(zip(rows, sides, strict=True)):
+        row |= {f"{name}_{'ab'[side]}": 99 if n % 5 == 4 else highest, f"{name}_{'ab'[1 - side]}": 2}
+    assert [result.judgments[0].better for result in read(rows)[1]] == sides
 
 
 def test_scores_below_zero_stay_scores():
@@ -196,3 +211,50 @@ def test_scores_below_zero_stay_scores():
     _, results = read(rows)
     assert [result.judgments[0].better for result in results] == [0, 1] * 4
     assert {BAD} == {result.responses[result.judgments[0].worse].text for result in results}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from("AB")), min_size=1, max_size=5), min_size=1, max_size=8
+    ),
+    st.sampled_from(["annotator", "worker_id", "user_id", "Rater"]),
+    st.booleans(),
+)
+@example([[(0, "A"), (0, "A"), (1, "B"), (2, "B")]], "annotator", False)
+def test_an_annotator_has_one_vote(rows, key, number):
+    def person(one):
+        return one if number else f"u{one}"
+
+    def told(entries):
+        return [{"choice": side, key: person(one)} for one, side in entries]
+
+    # The first rows show that the key names annotators.
+    rows = [[(0, "A"), (1, "B"), (2, "A")], [(0, "B"), (1, "B"), (3, "A")]] * 5 + rows
+    full = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": told(r)} for n, r in enumerate(rows)]
+    differ = any(len(set(entries)) > len(dict(entries)) for entries in rows)
+    if differ:
+        with pytest.raises(DataError, match=f"two of one {key} that differ"):
+            read(full)
+        return
+    for result, entries in zip(read(full)[1], rows, strict=True):
+        first = [side for _, side in set(entries)].count("A") / len(set(entries))
+        if first == 0.5:
+            assert result.reason == "no_judgment"
+        else:
+            (judgment,) = result.judgments
+            assert judgment.probability == pytest.approx(max(first, 1 - first))
+            assert result.responses[judgment.better].text == (GOOD if first > 0.5 else BAD)
+
+
+def test_two_annotations_of_one_annotator_that_differ_later_are_counted():
+    entries = [{"choice": "A", "annotator": "u1"}, {"choice": "A", "annotator": "u2"}]
+    rows = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": list(entries)} for n in range(30)]
+    rows[29]["labels"] = [*entries, {"choice": "B", "annotator": "u1"}]
+    assert read(rows)[1][29].reason == "unread_label"
+
+
+def test_the_name_of_a_team_is_no_annotator():
+    entries = [{"choice": side, "annotator": "team"} for side in "AAB"]
+    rows = [{"prompt": f"q {n}?", "response_a": GOOD, "response_b": BAD, "labels": entries} for n in range(24)]
+    assert all(result.judgments[0].probability == pytest.approx(2 / 3) for result in read(rows)[1])

@@ -1,11 +1,11 @@
 """Columns beside two answers that the user named: read as the label, in agreement with the names, or a stop."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
-from tests.data.labelled_rows import AGAINST, BAD, FOR, GOOD, read
+from tests.data.labelled_rows import AGAINST, BAD, FOR, GOOD, read, sided
 
 ANSWERS = [("response_a", "response_b"), ("left_reply", "right_reply"), ("output_1", "output_2"), ("one", "two")]
 NAMES = [
@@ -118,3 +118,41 @@ def test_columns_that_agree_with_names_of_the_better_answer(more):
         assert any(name in error.message for name in more)
     else:
         assert [result.responses[0].text for result in results] == [GOOD] * 24
+
+
+MARKED = ["flag", "note", "changed", "fix", "override", "xyz", "star", "answer_ok", "info.mark"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(MARKED),
+    st.sampled_from(["x", "*", "wrong", "\u2713", True, 1, "non"]),
+    st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True),
+    st.sampled_from([None, "", ...]),
+)
+@example("flag", "x", [5], ...)
+@example("flag", "x", [30], None)
+def test_a_mark_of_some_rows_beside_answers_named_by_hand_stops_the_load(name, mark, marked, blank):
+    rows = sided([0] * 41, lambda row, side, names: None, ["response_a", "response_b"])
+    for number, row in enumerate(rows):
+        value = mark if number in marked else blank
+        if value is not ...:
+            put(row, name, value)
+    hand = {"columns": {"chosen": "response_a", "rejected": "response_b"}}
+    with pytest.raises(DataError, match=f"{name} marks some rows") as caught:
+        read(rows, **hand)
+    assert f"--data.ignore {name}" in caught.value.hint and "--data.columns.label" not in caught.value.hint
+    assert len(read(rows, ignore=name, **hand)[1]) == 41
+    # A column that describes the rows passes, and so does one with the same value in every row.
+    for other in ("split", "subset", "annotator"):
+        described = [{**row, other: "x"} if number in marked else row for number, row in enumerate(rows)]
+        read(described, ignore=name, **hand)
+    same = [put_in(row, name, mark) for row in rows]
+    read(same, **hand)
+
+
+def put_in(row, name, value):
+    """The row with a value; dots reach into objects."""
+    made = {key: dict(inner) if isinstance(inner, dict) else inner for key, inner in row.items()}
+    put(made, name, value)
+    return made

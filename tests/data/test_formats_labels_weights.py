@@ -145,3 +145,65 @@ def test_a_later_row_takes_truth_values_of_a_few_rows_back():
     assert len(better(read([*rows, *later])[1])) == 6
     later[-1]["labels"] = [1, 1, 0]
     assert "row 30" in refusal([*rows, *later]).message
+
+
+def plain(number):
+    return {"prompt": f"q {number}?"}
+
+
+JUDGED = {
+    "scores": lambda side, number: {"score_a": 5 - 3 * side, "score_b": 2 + 3 * side},
+    "votes": lambda side, number: {"votes_a": 5 - 4 * side, "votes_b": 1 + 4 * side},
+    "a list of votes": lambda side, number: {"votes": ["ab"[side]] * 2 + ["tie"]},
+    "annotations": lambda side, number: {"annotations": [{"choice": "AB"[side]}] * 2},
+    "a label": lambda side, number: {"winner": "ab"[side]},
+}
+ALONE = {
+    "truth": lambda number: {"answers": [{"text": GOOD, "chosen": True}, {"text": BAD, "chosen": False}]},
+    "a list of scores": lambda number: {"answers": [GOOD, BAD, f"{BAD} {number}"], "scores": [3, 2, 1]},
+    "ranked": lambda number: {"completions": [{"content": GOOD, "score": 3}, {"content": BAD, "score": 1}]},
+    "strengths": lambda number: {"response_1": GOOD, "response_2": BAD, "preference_strength": -1 - number % 2},
+    "several": lambda number: {"chosen": GOOD, "rejected": [BAD, f"{BAD} {number}"]},
+    "a pair": lambda number: {"chosen": GOOD, "rejected": BAD},
+    "names": lambda number: {"good_answer": GOOD, "bad_answer": BAD},
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([*JUDGED, *ALONE]),
+    st.lists(st.sampled_from([0, 0.25, 1, 3, 1e3]), min_size=24, max_size=24),
+    st.sampled_from(["weight", "weights", "sample_weight", "annotator_weight", "pair_weighting"]),
+    st.sampled_from([{}, {"strength_as": "weight"}]),
+)
+def test_the_weight_of_a_row_weighs_every_judgment(form, weights, name, more):
+    rows = pairs(JUDGED[form]) if form in JUDGED else [{**plain(n), **ALONE[form](n)} for n in range(24)]
+    bare = read(rows, **more)[1]
+    weights = [2, *weights[1:]]
+    weighted = [{**row, name: weight} for row, weight in zip(rows, weights, strict=True)]
+    if name != "weight" and len(set(weights)) > 1 and len(set(weights[:20])) > 1:
+        error = refusal(weighted, **more)
+        assert f"{name} may be the weight of a row" in error.message
+        assert f"--data.columns.weight {name}" in error.hint
+    columns = {} if name == "weight" else {"columns": {"weight": name}}
+    results = read(weighted, **more, **columns)[1]
+    for one, other, weight in zip(bare, results, weights, strict=True):
+        if weight == 0:
+            assert (other.reason, other.detail) == ("no_judgment", "weight 0")
+            continue
+        assert [(j.better, j.worse, j.probability) for j in other.judgments] == [
+            (j.better, j.worse, j.probability) for j in one.judgments
+        ]
+        assert [j.weight for j in other.judgments] == pytest.approx([j.weight * weight for j in one.judgments])
+        assert "weight" not in other.tags
+
+
+@pytest.mark.parametrize("form", list(JUDGED))
+@pytest.mark.parametrize("weight", ["heavy", "2", [1, 2], True, -1, 1e39, 1e-50])
+def test_a_weight_that_is_no_number_is_a_fault(form, weight):
+    rows = pairs(lambda side, number: {**JUDGED[form](side, number), "weight": weight})
+    error = refusal(rows)
+    assert "as weight" in error.message and error.hint
+    if not isinstance(weight, float | int) or weight is True:
+        assert "--data.ignore weight" in error.hint
+        assert better(read(rows, ignore="weight")[1]) == [GOOD] * len(SIDES)

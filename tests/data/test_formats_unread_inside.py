@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -271,3 +271,62 @@ def test_every_text_of_a_row_is_read_or_named_and_what_is_named_can_be_left_out(
         lost += [path] if may_be and not stands else []
     inside = [{name for name in left if f"{path}.".startswith(f"{name}.")} for path in lost]
     assert all(inside) and set().union(*inside) == set(left)
+
+
+TEXTS = ("Nobody can say that at all.", "Seven of them, I think.")
+SECONDS = ["code", "reasoning", "thought", "thoughts", "final", "chain_of_thought", "proof", "conclusion"]
+FORMS = {
+    "list": "answers.{}",
+    "ranked": "completions.{}",
+    "sides": "rejected.{0},chosen.{0}",
+    "columns": "rejected_{0},chosen_{0}",
+    "label": "{0}_a,{0}_b",
+}
+"""Form of the answers -> names of the second texts."""
+
+
+def with_second(form, key, told):
+    """A row of a worse and a better answer, each with a second text."""
+    both = {"list": ("answers", "text"), "ranked": ("completions", "content")}
+    if form in both:
+        name, text = both[form]
+        return {name: [{text: one, key: told(n), "score": n} for n, one in enumerate(TEXTS)]}
+    if form == "sides":
+        objects = [{"text": one, key: told(n)} for n, one in enumerate(TEXTS)]
+        return dict(zip(("rejected", "chosen"), objects, strict=True))
+    names = ("rejected", "chosen") if form == "columns" else ("response_a", "response_b")
+    seconds = dict(zip(FORMS[form].format(key).split(","), map(told, (0, 1)), strict=True))
+    return {**dict(zip(names, TEXTS, strict=True)), **seconds, **({"winner": "b"} if form == "label" else {})}
+
+
+def asked(form, key, told):
+    def row(number):
+        return {"prompt": f"Which box is {number}?", **with_second(form, key, lambda n: told(number, n))}
+
+    return list(map(row, range(24)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(FORMS)),
+    st.sampled_from(SECONDS),
+    st.sampled_from(["x = {}", "{}", "add {} and go on", "print({})"]),
+)
+@example("list", "code", "x = {}")
+@example("sides", "reasoning", "add {} and go on")
+def test_a_second_short_text_of_an_answer_stops_the_load(form, key, text):
+    names = FORMS[form].format(key).split(",")
+    rows = asked(form, key, lambda number, n: text.format(f"q{number}{n}"))
+    assert set(named(rows).split(",")) == set(names)
+    assert all(isinstance(one, Comparison) for one in read(rows, ignore=names)[1])
+    # A text that an answer holds is read, and texts that repeat are labels.
+    for told in (lambda number, n: TEXTS[n].split()[-2], lambda number, n: ["python", "rust"][n]):
+        reading, results = read(asked(form, key, told))
+        assert all(isinstance(one, Comparison) for one in results) and reading.unread.names() == ""
+
+
+@pytest.mark.parametrize("form", ["list", "ranked", "sides"])
+@pytest.mark.parametrize("key", ["plot", "heading", "model", "id", "title"])
+def test_other_short_texts_inside_an_answer_are_named_unless_the_name_is_a_labels(form, key):
+    names = read(asked(form, key, lambda number, n: f"q{number} {n}"))[0].unread.names()
+    assert bool(names) == (key in ("plot", "heading"))

@@ -237,3 +237,26 @@ def test_what_is_too_long_to_be_held_is_refused(tmp_path, name, monkeypatch):
 def test_real_data_is_read_as_other_tools_read_it():
     path = needs_data("human_mix", "val.jsonl.gz")
     assert rows_of(path) == read_gz(path)
+
+
+ROWS = [{"prompt": f"Which box is {number}?", "chosen": "Two.", "rejected": "Three."} for number in range(3)]
+
+
+@given(
+    st.sampled_from([*sorted(json_rows.OF_EVERY_ROW), "System", "test", "validation", "more"]),
+    st.sampled_from([ROWS[:1], ROWS[1:]]),
+    st.sampled_from(["Answer in French.", [{"role": "system", "content": "Be brief."}], {"text": "Be brief."}]),
+    st.booleans(),
+)
+def test_what_stands_beside_the_rows_of_a_document_is_no_loss(tmp_path_factory, key, rows, text, first):
+    path = tmp_path_factory.getbasetemp() / "beside.json"
+    other = text if key.lower() in json_rows.OF_EVERY_ROW else rows
+    whole = {key: other, "data": ROWS} if first else {"data": ROWS, key: other}
+    path.write_text(json.dumps(whole))
+    with pytest.raises(DataError, match=f'{key}.* beside "data"') as caught:
+        rows_of(path)
+    assert caught.value.hint
+    # What describes the file passes, and so does an empty value.
+    about = {"version": "1.0", "license": "MIT", "description": "Rows of boxes. " * 30, "authors": [{"name": "A"}]}
+    path.write_text(json.dumps({**about, "data": ROWS, key: type(other)()}))
+    assert rows_of(path) == ROWS

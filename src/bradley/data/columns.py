@@ -11,13 +11,13 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..records import Comparison, Message, prompt_key
 from .formats.base import shared
+from .formats.names import names_judge
 
 Array = np.ndarray
 BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
@@ -25,10 +25,6 @@ BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 """
 HASHES = ("topic", "prompt", "alike", "near_prompt", "near", "response", "judge", "own")
 """Columns of hashes."""
-JUDGE = re.compile(
-    r"(annotator|worker|crowd_?worker|rater|judge|labell?er|reviewer|evaluator)s?_?(id|name|hash|index)?|user_?id"
-)
-"""Names of a column with the person or model that judged a row, in small letters and with underscores."""
 KEY = re.compile("[0-9a-f]{16}")
 SAID = ("tool_calls", "reasoning_content", "reasoning", "thinking", "tool_plan")
 """Keys of a turn that say something in place of content."""
@@ -231,15 +227,9 @@ def _scattered(values: Array) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-@lru_cache(maxsize=1000)
-def _names_judge(key: str) -> bool:
-    """Return True for the name of a column with the judge of a row."""
-    return JUDGE.fullmatch(key.lower().replace("-", "_")) is not None
-
-
 def _judge(tags: Mapping[str, str]) -> int:
     """Hash the annotator named by the tags of a row; 0 for none."""
-    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if _names_judge(key)]
+    named = [f"{key}\x1f{tags[key]}" for key in sorted(tags) if names_judge(key)]
     return hash64("\x1e".join(named).encode("utf-8", "surrogatepass")) if named else 0
 
 

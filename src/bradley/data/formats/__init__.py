@@ -24,7 +24,7 @@ from .. import rows as fields
 from ..faults import MOST_FAULTS_ALONE, Faulty, counted
 from ..rows import Row, RowPlace
 from ..sources import plain
-from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt, Refused
+from .base import ASKED_FOR, REASONS, Format, Numbered, ReadingInDoubt, Refused, weighed
 from .beside import beside_fixed
 from .candidates import candidates_of
 from .detection import Undecided, find_reading
@@ -212,7 +212,7 @@ def fixed(format: str, rows: Sequence[Row] = ()) -> Reading:
         rows: first rows.
     """
     shape = FORMATS[format]
-    keys = {*shape.fields, *shape.no_labels, "id"}
+    keys = {*shape.fields, *shape.no_labels, "id", "weight"}
     against = beside_fixed(format, {*keys, *shape.remarks, "source"}, rows)
     rule = direction(format, rows)
     return Reading(format, shape, rule, unread=Unread(keys, shape.remarks), against=against)
@@ -324,6 +324,8 @@ def _converted(reading: Reading, row: Row, at: RowPlace, taken: Container[str] =
     shape = reading.shape
     assert shape is not None
     result = shape.convert(row, at)
+    if "weight" not in shape.fields:
+        result = weighed(result, row, at)
     if isinstance(result, Rejected):
         return result
     own = shape.own_id(row)

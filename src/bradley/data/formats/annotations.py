@@ -1,13 +1,13 @@
 """Annotations: a list of objects in each row, one for each annotator, with a label somewhere inside."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..rows import Row
 from .labels import BETTER, Answers, Label, Unknown, Verdict, side_marks
 from .layout import WORD, Layout, Path, at_path, covered, named, words
-from .names import NEUTRAL, speaks_against, strange, unclear
+from .names import NEUTRAL, names_judge, speaks_against, strange, unclear
 from .orders import order_of
 from .places import AS_NAMED, letters_of
 from .ties import is_tie, is_tie_name
@@ -33,7 +33,8 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
         if covered(path, used) or (wanted is not None and path != wanted):
             continue
         lists = [at_path(row, path) or [] for row in layout.rows]
-        seen = [votes_of(value, answers) for value in lists if value]
+        by = annotator_key(lists)
+        seen = [votes_of(value, answers, by) for value in lists if value]
         parts = set(words(path))
         tier = 0 if wanted is not None or parts & LABEL else 2
         aspects = len(parts - NEUTRAL - set(answers.stem))
@@ -41,23 +42,43 @@ def find_annotations(layout: Layout, answers: Answers, used: set[Path], wanted: 
             problem = f"{named(path)} may say which answer is the worse"
             found.append(Label((path,), "votes", None, tier, aspects, problem))
         elif None in seen and (tier == 0 or any(set(_sides(value, answers)) for value in lists)):
-            problem = f"{named(path)} holds annotations in which no side was found"
+            problem = f"{named(path)} holds annotations in which no side was found{_or_two(by)}"
             found.append(Label((path,), "votes", None, tier, aspects, problem))
         elif any(seen) and None not in seen:
-            found.append(Label((path,), "votes", _reader(path, answers), tier, aspects, shown=_shown(path, answers)))
+            read, shown = _reader(path, answers, by), _shown(path, answers, by)
+            found.append(Label((path,), "votes", read, tier, aspects, shown=shown))
     return found
 
 
-def _reader(path: Path, answers: Answers) -> Any:
+def annotator_key(lists: Sequence[Any]) -> str:
+    """Return the key that names the annotator of an annotation; "" for none.
+
+    A key with a single value for all annotations of most rows, such as a team, names no annotator.
+    """
+    rows = [[entry for entry in value if isinstance(entry, dict)] for value in lists if isinstance(value, list)]
+    for key in dict.fromkeys(key for row in rows for entry in row for key in entry if names_judge(str(key))):
+        told = [[entry[key] for entry in row if isinstance(entry.get(key), str | int)] for row in rows]
+        several = [values for values in told if len(values) > 1]
+        if 2 * sum(len(set(values)) > 1 for values in several) > len(several):
+            return str(key)
+    return ""
+
+
+def _or_two(by: str) -> str:
+    """Write the other reason why annotations are not read: two of one annotator that differ."""
+    return f", or two of one {by} that differ" if by else ""
+
+
+def _reader(path: Path, answers: Answers, by: str) -> Any:
     """Return the function that reads the votes of a row's annotations."""
 
     def read(row: Row) -> Verdict | Unknown | None:
         entries = at_path(row, path)
         if not isinstance(entries, list) or not entries:
             return None
-        votes = votes_of(entries, answers)
+        votes = votes_of(entries, answers, by)
         if votes is None:
-            return Unknown(f"annotations without a side in {named(path)}")
+            return Unknown(f"annotations without a side{_or_two(by)} in {named(path)}")
         if not votes:
             return None
         support = [votes[side] + votes[TIE] / len(answers.names) for side in range(len(answers.names))]
@@ -66,11 +87,11 @@ def _reader(path: Path, answers: Answers) -> Any:
     return read
 
 
-def _shown(path: Path, answers: Answers) -> Any:
+def _shown(path: Path, answers: Answers, by: str) -> Any:
     """Return the function that writes the first vote of a row, for counts."""
 
     def shown(row: Row) -> str:
-        votes = votes_of(at_path(row, path) or [], answers)
+        votes = votes_of(at_path(row, path) or [], answers, by)
         if not votes:
             return ""
         most = votes.most_common(1)[0][0]
@@ -79,9 +100,14 @@ def _shown(path: Path, answers: Answers) -> Any:
     return shown
 
 
-def votes_of(entries: list[Any], answers: Answers) -> Counter[int] | None:
-    """Count the votes of a list of annotations; None if an annotation that counts has no side or several."""
+def votes_of(entries: list[Any], answers: Answers, by: str = "") -> Counter[int] | None:
+    """Count the votes of a list of annotations; None if an annotation that counts has no side or several.
+
+    Args:
+        by: key that names the annotator, of whom a second equal vote is a repeat, and another one gives None.
+    """
     votes: Counter[int] = Counter()
+    told: dict[Any, int] = {}
     for entry in entries:
         if not isinstance(entry, dict):
             return None
@@ -92,7 +118,12 @@ def votes_of(entries: list[Any], answers: Answers) -> Counter[int] | None:
         sides = {TIE} if TIE in sides and UNCLEAR not in sides else sides
         if len(sides) != 1 or UNCLEAR in sides:
             return None
-        votes[sides.pop()] += 1
+        side, person = sides.pop(), entry.get(by) if by else None
+        if not isinstance(person, str | int):
+            votes[side] += 1
+        elif told.setdefault(person, side) != side:
+            return None
+    votes.update(told.values())
     return votes
 
 

@@ -26,7 +26,7 @@ from .layout import (
 )
 from .messages import HOLDERS, holder, is_turns, normal
 from .numbered import only_turns
-from .ratings import is_known, is_missing, kind_of_numbers, missing_marks, numbered
+from .ratings import is_known, is_missing, kind_of_numbers, missing_marks, numbered, span_of
 from .words import BAD, CORRECT, DECISIVE, GOOD, LABEL, NOT, SCORE, WEAK, polarity
 
 ANSWER = {
@@ -298,8 +298,8 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
             continue
         if all(isinstance(value, bool | int | float) for value in column):
             meant = kind_of_numbers(words(key), [value for value in column if is_known(value)])
-            # A mark of a missing score is no score.
-            meant = "" if meant == "scores" and missing_marks(key, column) else meant
+            # A mark of a missing number is no number.
+            meant = "" if missing_marks(key, column, meant) else meant
         elif all(isinstance(value, str) and polarity(value) is not None for value in column):
             clear = parts & (LABEL | CORRECT) or all(set(words((value,))) <= DECISIVE for value in column)
             meant = "polar" if clear and len(set(column)) > 1 else ""
@@ -311,13 +311,17 @@ def _inner(entries: Callable[[Row], Any], values: list[list[Any]], text: str, pa
             tier = 0 if named_best else 1 + ("ranks", "scores", "votes", "truth", "polar").index(meant)
             aspects = len(parts - LABEL - SCORE - CORRECT - {"rank", "is"})
             kind = "truth" if meant == "polar" else "scores" if meant == "votes" else meant
-            lowest = min((value for value in column if not isinstance(value, str)), default=0)
-            found.append(Label(((*path, "*", *key),), kind, _inner_reader(entries, key, meant, lowest), tier, aspects))
+            span = span_of(key, [value for value in column if is_known(value)], meant)
+            found.append(Label(((*path, "*", *key),), kind, _inner_reader(entries, key, meant, span), tier, aspects))
     return tuple(found)
 
 
-def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str, lowest: float) -> Reader:
-    """Return the function that reads a label inside the objects of a list; `lowest` is the lowest number so far."""
+def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str, span: tuple[float, float]) -> Reader:
+    """Return the function that reads a label inside the objects of a list.
+
+    Args:
+        span: lowest and highest number so far.
+    """
 
     def read(row: Row) -> Verdict | Unknown | None:
         merits: list[float | None] = []
@@ -329,7 +333,7 @@ def _inner_reader(entries: Callable[[Row], Any], key: Path, meant: str, lowest: 
             # Of three or more answers one may be absent, with its number.
             if not is_known(value) and (len(inside) <= 2 or not isinstance(value, float | None)):
                 return None
-            if is_known(value) and is_missing([value], lowest):
+            if is_known(value) and is_missing([value], span):
                 return Unknown(quoted(value), doubt=True)
             merits.append(-value if meant == "ranks" and is_known(value) else value)
         return numbered(merits)

@@ -7,7 +7,8 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key
+from ...records import Candidates, Comparison, Judgment, Message, Rejected, Response, prompt_key, replaced
+from .. import rows
 from ..rows import Row, RowPlace
 from .turns import Turns, check_order
 
@@ -116,6 +117,33 @@ def comparison(
     return Comparison(
         "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
     )
+
+
+def row_weight(row: Row, at: RowPlace) -> float | None:
+    """Return the weight of a row, 0 or positive; None if absent or null.
+
+    Raises:
+        DataError: anything but such a number.
+    """
+    value = row.get("weight")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        hint = f"correct or remove the row; or, if weight is no weight of the row: {option('ignore', 'weight')}"
+        raise at.fault(f"{rows.quoted(value)} as weight", "a finite number", hint)
+    weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at)
+    # Weights become float32 later, and no smaller number keeps its precision there.
+    if weight and weight < 1 / rows.LARGEST:
+        raise at.fault(f"{weight:g} as weight", f"0, or at least {1 / rows.LARGEST:g}")
+    return weight
+
+
+def weighed(result: Comparison | Rejected, row: Row, at: RowPlace) -> Comparison | Rejected:
+    """Return a comparison with the weight of the row in every judgment, for readings that do not look at the weight."""
+    weight = row_weight(row, at) if isinstance(result, Comparison) else None
+    if isinstance(result, Rejected) or weight is None or weight == 1.0:
+        return result
+    if weight == 0.0:
+        return Rejected(at.row, "no_judgment", "weight 0")
+    return replaced(result, judgments=tuple(replaced(j, weight=j.weight * weight) for j in result.judgments))
 
 
 def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:

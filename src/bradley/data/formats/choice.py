@@ -68,12 +68,18 @@ def find_labels(layout: Layout, answers: Answers, used: set[Path], wanted: Path 
 
 
 def choose_label(
-    layout: Layout, given: Given, prompt: Prompt, columns: Mapping[str, str], strict: bool = False
+    layout: Layout,
+    given: Given,
+    prompt: Prompt,
+    columns: Mapping[str, str],
+    strict: bool = False,
+    before: Layout | None = None,
 ) -> tuple[Label | None, list[Label]]:
     """Return the label of the answers, and the other columns that may be labels.
 
     Args:
         strict: True to raise an error for every column that may be a label, understood or not.
+        before: first rows, if the rows are later ones.
 
     Raises:
         Refused: several labels that nothing tells apart, or a label that is not understood.
@@ -86,9 +92,9 @@ def choose_label(
         first, *rest = order
         same = [label for label in rest if (label.tier, label.aspects) == (first.tier, first.aspects)]
         label = with_ties(layout, _checked(layout, [first, *same]), used, given.answers)
-        check_counted(layout, used | set(label.paths))
         inside = inside_of(layout.rows, given.entries, first.paths[0][: first.paths[0].index("*")])
         check_measures(layout, first, used, {path: inside[path] for path in inside if path != own_path(first)})
+        check_counted(layout, used | set(label.paths))
         free = [path for path in layout.columns if not covered(path, used)]
         lists = [one for path in free if (one := listed(layout, path, given.answers, False))]
         check_agreement(layout.rows, first, [*rest, *lists])
@@ -114,8 +120,8 @@ def choose_label(
                 check_turned(layout, used | set(label.paths), AS_COLUMNS)
                 check_probability(layout, label, used)
             else:
-                check_counted(layout, used | set(label.paths))
                 check_measures(layout, label, used)
+                check_counted(layout, used | set(label.paths))
             beside = [
                 other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
             ]
@@ -132,7 +138,7 @@ def choose_label(
         held = f", and holds {values_of(told)}" if told else ""
         hint = f"read the label in a function of your own: {FUNCTION}"
         raise Refused(f"{columns['label']} names no side of {given.shown}{held}", hint, undecided=empty)
-    if strict and (suspects := find_suspects(layout, given.answers, used)):
+    if strict and (suspects := find_suspects(layout, given.answers, used, marks=True, before=before)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ...errors import DataError
 from ..rows import Row
+from .agreement import Beside
 from .answers import (
     ANSWER,
     Given,
@@ -16,7 +17,7 @@ from .answers import (
     of_paths,
 )
 from .base import FUNCTION, Refused, option
-from .beside import Beside, beside_fixed, beside_label, beside_names
+from .beside import beside_fixed, beside_label, beside_names
 from .checks import CHOSEN, REJECTED, check_beside, check_held, check_named, check_prompt
 from .choice import choose_label, find_likely, next_step, taken
 from .exchanges import find_turn
@@ -148,8 +149,8 @@ def _as_labelled(layout: Layout, given: Given, label: Label, known: Collection[P
             check_turned(later, read, AS_COLUMNS, late=True)
             check_probability(later, label, read)
         else:
-            check_counted(later, read, late=True)
             check_measures(later, label, read)
+            check_counted(later, read, late=True)
 
     return Watch(layout.rows, given.answers, read, check, every)
 
@@ -201,7 +202,7 @@ def _as_named(
         check_beside(later)
         check_turned(later, taken(prompt, given), ALWAYS, late=True)
         check_ties(later, taken(prompt, given))
-        found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given))
+        found, _ = choose_label(later, given, prompt, columns, strict=not _decisive(given), before=layout)
         if found is not None and (label is None or found.paths != label.paths):
             hint = f"if {better} is the better answer of every row: {option('ignore', *map(named, found.paths))}"
             if len(found.paths) == 1:

@@ -41,6 +41,10 @@ INSIDE = IDENTIFIERS | {"order"}
 """Words in the name of such a value inside the object of an answer; a list under `order` may mean two things."""
 
 
+MOST_LATE = 1000
+"""Most names, and most sets of names, of columns that begin after the first rows and are remembered."""
+
+
 class Own(NamedTuple):
     """A value of each answer's own.
 
@@ -149,24 +153,59 @@ def _ordered(placed: Reader, own: Own) -> Reader:
 
 
 def late_identifiers(label: Label, answers: Answers, rows: Sequence[Row]) -> list[Callable[[Row], None]]:
-    """Return the check of identifiers that begin after the first rows, inside the objects of a list of answers.
+    """Return the checks of identifiers that begin after the first rows.
+
+    Identifiers may stand inside the objects of a list of answers, in a list beside, or in a column for each answer.
 
     Args:
         rows: first rows.
     """
-    if label.kind != "choice" or len(label.paths) != 1 or answers.names or label.own:
+    if label.kind != "choice" or len(label.paths) != 1 or label.own:
         return []
+    beside = _late_columns(label, answers, rows)
+    return [beside] if answers.names else [_late_inside(label, answers, rows), beside]
+
+
+def _late_inside(label: Label, answers: Answers, rows: Sequence[Row]) -> Callable[[Row], None]:
+    """Return the check of identifiers inside the objects of a list of answers."""
     known = {key for row in rows for entry in entries_of(row, answers) for key in _keys(entry)}
 
     def check(row: Row) -> None:
         new = {key for entry in entries_of(row, answers) for key in _keys(entry) if INSIDE & set(words(key))} - known
         for own in (_inside(answers, key) for key in new):
-            read = _reader(label.paths[0], own, answers)
-            if label.read and _differ(read, label.read, [row], strictly=True):
-                message = f"{label.name} may name the place of an answer, or its {own.name}"
-                raise Refused(message, f"read the label in a function of your own: {FUNCTION}")
+            _agree(label, own, answers, row)
 
-    return [check]
+    return check
+
+
+def _late_columns(label: Label, answers: Answers, rows: Sequence[Row]) -> Callable[[Row], None]:
+    """Return the check of identifiers in a list beside the answers, and in a column for each answer."""
+    path = label.paths[0]
+    known = {key for row in rows for key, value in row.items() if value not in (None, "", [])}
+    known |= {one[0] for one in (path, *answers.paths)}
+    names: dict[str, bool] = {}
+    owned: dict[frozenset[str], list[Own]] = {}
+
+    def check(row: Row) -> None:
+        new = row.keys() - known
+        if len(names) < MOST_LATE:
+            names.update((key, bool(INSIDE & set(words((str(key),))))) for key in new - names.keys())
+        keys = frozenset(key for key in new if names.get(key) and row[key] not in (None, "", []))
+        if keys and keys not in owned and len(owned) < MOST_LATE:
+            found = _owned(Layout([row]), path, answers)
+            owned[keys] = [own for own in found if own.known and all(one[0] in keys for one in own.paths)]
+        for own in owned.get(keys, ()):
+            _agree(label, own, answers, row)
+
+    return check
+
+
+def _agree(label: Label, own: Own, answers: Answers, row: Row) -> None:
+    """Raise `Refused` for a row in which a label that is read as a place names another answer by its own value."""
+    read = _reader(label.paths[0], own, answers)
+    if label.read and _differ(read, label.read, [row], strictly=True):
+        message = f"{label.name} may name the place of an answer, or its {own.name}"
+        raise Refused(message, f"read the label in a function of your own: {FUNCTION}")
 
 
 def _read_by(label: Label, known: Sequence[tuple[Own, Reader]], rows: Sequence[Row], path: Path) -> Label:

@@ -11,7 +11,7 @@ from .. import rows
 from ..rows import Row, RowPlace
 from .absent import numbers_of, present
 from .answers import Given
-from .base import Format, ReadingInDoubt, comparison, leaning, option, shared, unreadable
+from .base import Format, ReadingInDoubt, comparison, leaning, option, row_weight, shared, unreadable, weighed
 from .exchanges import until_judged
 from .labels import Label, Unknown, Verdict
 from .layout import Path, at_path, named, texts_of, words
@@ -142,7 +142,9 @@ def convert(columns: Columns, row: Row, at: RowPlace) -> Comparison | Rejected:
         return Rejected(at.row, "unread_label", f"{label.name} names an answer without a text")
     if any(map(math.isnan, verdict.merits)):
         return Rejected(at.row, "missing_score", f"no number for an answer in {label.name}")
-    return _judged(columns, row, prompt, sides, verdict, at)
+    result = _judged(columns, row, prompt, sides, verdict, at)
+    # A label that names one of two answers is read with the weight.
+    return result if label.kind == "choice" and len(sides) == 2 else weighed(result, row, at)
 
 
 def candidates(columns: Columns, row: Row, at: RowPlace) -> Candidates | Rejected:
@@ -177,7 +179,7 @@ def _judged(
         worse = [place for place, merit in enumerate(merits) if merit <= 0]
         judgments = [Judgment(one, other) for one, other in itertools.product(better, worse)]
     if not judgments:
-        weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at) if kind == "choice" and two else None
+        weight = row_weight(row, at) if kind == "choice" and two else None
         return Rejected(at.row, "no_judgment", "weight 0" if weight == 0.0 else "a tie")
     return comparison(prompt, responses, judgments, at, template_args=args)
 
@@ -194,7 +196,7 @@ def _by_support(first: float, second: float, at: RowPlace) -> list[Judgment]:
 def _by_choice(columns: Columns, row: Row, verdict: Verdict, at: RowPlace) -> list[Judgment]:
     """Return the judgment of a label that names a side, with the row's margin and weight."""
     first, second = verdict.merits
-    weight, margin = rows.number_between(row, "weight", 0.0, rows.LARGEST, at), rows.number(row, "margin", at)
+    weight, margin = row_weight(row, at), rows.number(row, "margin", at)
     if columns.graded and verdict.strength and at.settings.strength_as == "weight":
         weight = float(verdict.strength)
     elif columns.graded and verdict.strength:

@@ -3,9 +3,11 @@
 One rule holds for columns, columns of each side, lists, keys of objects and fields of annotations.
 """
 
+import re
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
-from .layout import MARKS, Path, words
+from .layout import MARKS, Path, named, words
 from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, NOT, RANK, SCORE, TURNS, VOTES, sense
 
 HOLDERS = {
@@ -34,6 +36,10 @@ ASPECTS = {
     *("consistency", "consistent", "engagement", "engaging", "understandability", "insight", "satisfaction"),
 }
 """Words for an aspect of which more is better."""
+JUDGE = re.compile(
+    r"(annotator|worker|crowd_?worker|rater|judge|labell?er|reviewer|evaluator)s?_?(id|name|hash|index)?|user_?id"
+)
+"""Names of a column with the person or model that judged a row, in small letters and with underscores."""
 COMPARED = {"than", "over", "to", "against", "vs", "versus", "beats", "beat", "by", "not", "or", "and", "more"}
 """Words of a comparison that may put the other side first."""
 VERBS = {"better", "wins", "win", "won"}
@@ -72,6 +78,12 @@ BESIDE_CONTENT = {
     "llm",
     "index",
 }
+
+
+@lru_cache(maxsize=1000)
+def names_judge(key: str) -> bool:
+    """Return True for the name of a column with the judge of a row."""
+    return JUDGE.fullmatch(key.lower().replace("-", "_")) is not None
 
 
 def names_content(parts: Sequence[str]) -> bool:
@@ -125,6 +137,17 @@ def may_be_second(parts: Sequence[str]) -> bool:
 def speaks_against(parts: Sequence[str]) -> bool:
     """Return True for a name with a word for the worse answer, or for a fault."""
     return bool(set(parts) & (FAULTS | NOT | AGAINST | TURNS)) or may_be_second(parts)
+
+
+def numbers_unclear(paths: Sequence[Path], parts: Sequence[str]) -> str:
+    """Say why numbers under a name are not read: of a fault, the lowest may be the best.
+
+    Args:
+        parts: words of the name, without the marks of the answers.
+    """
+    shown = ", ".join(map(named, paths))
+    low = ", and lower numbers may be better" if set(parts) & FAULTS else ""
+    return f"{shown} hold{'s' if len(paths) == 1 else ''} a number for each answer, or of each annotator{low}"
 
 
 def of_one_side(parts: Sequence[str], better: Collection[str], marks: Collection[str], stem: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from ...records import Comparison, Judgment, Message, Rejected, Response
 from .. import rows
 from ..rows import Row, RowPlace
-from .base import Format, agreeing, comparison, has, leaning, shared
+from .base import Format, agreeing, comparison, has, leaning, row_weight, shared, weighed
 from .messages import normal, text_of_parts
 from .transcripts import TRANSCRIPT_TURN, answer, asked, transcript
 from .turns import Turns, said, turns
@@ -124,11 +124,11 @@ def _against_each(row: Row, chosen: str, rejected: list[str], at: RowPlace) -> C
         return Rejected(at.row, "one_response", "no rejected answer")
     if len(rejected) == 1:
         return convert_preference({**row, "chosen": chosen, "rejected": rejected[0]}, at)
-    one_pair = (*SAID, *(key for keys in SCORES for key in keys))
+    one_pair = ("margin", "probability", *(key for keys in SCORES for key in keys))
     if said_of_one := next((key for key in one_pair if row.get(key) is not None), ""):
         raise at.fault(f"{said_of_one} beside several rejected answers", "it beside one rejected answer")
     # Each pair is read as a row of its own, so a prompt is cut, or inferred, alike for every answer.
-    pairs = [convert_preference({**row, "chosen": chosen, "rejected": text}, at) for text in rejected]
+    pairs = [convert_preference({**row, "chosen": chosen, "rejected": text, "weight": None}, at) for text in rejected]
     if bad := next((found for found in pairs if isinstance(found, Rejected)), None):
         return bad
     read = [found for found in pairs if isinstance(found, Comparison)]
@@ -136,7 +136,7 @@ def _against_each(row: Row, chosen: str, rejected: list[str], at: RowPlace) -> C
         raise at.fault("no prompt beside several rejected answers", "a prompt")
     responses = (read[0].responses[0], *(found.responses[1] for found in read))
     judgments = [Judgment(0, place) for place in range(1, len(responses))]
-    return comparison(read[0].prompt, responses, judgments, at, template_args=template_args(row, at))
+    return weighed(comparison(read[0].prompt, responses, judgments, at, template_args=template_args(row, at)), row, at)
 
 
 def pair(
@@ -158,10 +158,7 @@ def pair(
     """
     own = rows.number(row, "margin", at)
     chance = rows.number_between(row, "probability", 0.0, 1.0, at)
-    weight = rows.number_between(row, "weight", 0.0, rows.LARGEST, at)
-    # Weights become float32 later, and no smaller number keeps its precision there.
-    if weight and weight < 1 / rows.LARGEST:
-        raise at.fault(f"{weight:g} as weight", f"0, or at least {1 / rows.LARGEST:g}")
+    weight = row_weight(row, at)
     sides = (1.0, 0.0) if chance is None else (chance, 1.0 - chance)
     weight = 1.0 if weight is None else weight
     judgments = leaning(*sides, at, margin=margin if own is None else own, weight=weight) if weight else []

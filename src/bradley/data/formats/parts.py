@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from .layout import Path, words
+from .layout import Path, marks_of, words
 from .numbered import is_numbered
 from .prompts import ABOUT
 from .words import LABEL, REMARKS, SCORE
@@ -35,6 +35,14 @@ LABELS = {
     *("flag", "flags", "method", "strategy", "config", "params", "seed", "comment", "comments", "annotators"),
 }
 """Words in the name of a column about a row, which is no input, and needs no naming."""
+ANSWERED = {
+    *("code", "reasoning", "thought", "thoughts", "thinking", "cot", "scratchpad", "output", "final", "solution"),
+    *("answer", "response", "completion", "reply", "continuation", "conclusion", "proof", "derivation", "summary"),
+    *("text", "body", "content", "contents"),
+}
+"""Words in the name of a text that an answer consists of, beside another one."""
+OF_ANSWER = {"model", "assistant", "llm", "the", "chain", "of", "chosen", "rejected"}
+"""Words beside such words, which name no other thing."""
 ENDS = (("source",), ("origin",))
 """Last words of a name that make the column a label."""
 FEWEST_WORDS = 3
@@ -76,6 +84,19 @@ def names_language(key: str) -> bool:
     """Return True for the name of the language of an answer: a task may speak of the language without naming it."""
     parts = set(words((key,)))
     return "target" in parts and bool(parts & {"language", "lang"})
+
+
+@lru_cache(maxsize=4096)
+def may_be_answered(key: str, inside: bool) -> bool:
+    """Return True for the name of a text that is part of an answer, beside the text that is read.
+
+    Args:
+        inside: True for a key of the object that holds an answer; False for a column, whose name has to name a side.
+    """
+    parts = set(words((key,)))
+    sides = {word for word in parts if word in ("chosen", "rejected") or marks_of(word)}
+    said = parts - sides - OF_ANSWER
+    return bool(said) and said <= ANSWERED and (inside or bool(sides))
 
 
 def named_part(names: Path) -> bool:

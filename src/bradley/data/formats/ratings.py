@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from ..rows import Row, quoted
 from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, values_of
 from .layout import Layout, Path, at_path, named, words
-from .names import NEUTRAL, may_be_second, speaks_against, strange
+from .names import NEUTRAL, may_be_second, numbers_unclear, speaks_against, strange
 from .orders import is_permutation, may_be_places, ranked_names, unclear_order
 from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES, TIE, VOTES, sense
 
@@ -36,7 +36,13 @@ FEWEST_ONE_HOT = 12
 FEWEST_TRUTHS = 200
 """Fewest lists of 0 and 1 in which annotators would choose a third answer at least once."""
 MISSING = {-1, -9, -99, -999, -9999}
-"""Numbers that mark a missing score."""
+"""Numbers that mark a missing score or rank."""
+MISSING_ABOVE = {99, 999, 9999}
+"""Numbers that mark a missing score or rank, where every other number is one of a scale."""
+WIDEST_SCALE = 10
+"""Largest number of a scale that no such mark belongs to."""
+UNBOUNDED = BALLOTS | {"karma", "points", "elo", "liked", "upvoted"}
+"""Words in the name of scores that are counts, and reach any number."""
 CLOSE = 1e-6
 """Largest distance from 1 of the sum of shares."""
 
@@ -75,16 +81,16 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         meant = "ranks" if wanted and all(is_permutation(value, min(value)) for value in whole) else ""
     # A permutation that is its own inverse says the same as ranks and as the order of the answers.
     same = bool(parts & ORDER) and not any(map(may_be_places, whole))
-    if meant == "scores" and (problem := missing_marks(path, numbers)):
+    if problem := missing_marks(path, numbers, meant):
         return Label((path,), "scores", None, 0 if by_name or count > 2 else 1, aspects, problem)
     if not meant:
-        unclear = answers.number and not parts & MEASURES and len({str(value) for value in values}) > 1
-        problem = f"{named(path)} holds a number for each answer, or of each annotator"
+        unclear = (wanted or (answers.number and not parts & MEASURES)) and len({str(value) for value in values}) > 1
+        problem = numbers_unclear((path,), words(path))
         # Further rows may show how many there are of each.
         undecided = judges and (count > 2 or len(values) < FEWEST_ROWS)
         tier = 0 if by_name else 2
         return Label((path,), "scores", None, tier, aspects, problem, undecided) if unclear or undecided else None
-    lowest = min(numbers)
+    span = span_of(path, numbers, meant)
 
     def read(row: Row) -> Verdict | Unknown | None:
         value = at_path(row, path)
@@ -95,7 +101,7 @@ def listed(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Label 
         known = [entry for entry in value if is_known(entry)]
         if same and known == value and may_be_places(value):
             return Unknown(quoted(value), doubt=True)
-        if is_missing(known, lowest) or (judges and not counts_for_answers([value], meant, alone=True)):
+        if is_missing(known, span) or (judges and not counts_for_answers([value], meant, alone=True)):
             return Unknown(quoted(value), doubt=True)
         return numbered([-entry if meant == "ranks" and is_known(entry) else entry for entry in value])
 
@@ -184,17 +190,42 @@ def counts_for_answers(values: Sequence[Sequence[Any]], meant: str = "votes", al
     return alone or highest > most or (differ and len(values) >= FEWEST_ROWS)
 
 
-def missing_marks(path: Path, numbers: Sequence[float]) -> str:
-    """Return the reason why scores are not read: a number such as -1 that may mark a missing score; "" for none."""
-    below = {number for number in numbers if number < 0}
-    if len(below) != 1 or not below <= MISSING or set(numbers) <= {-1, 0, 1}:
+def missing_marks(path: Path, numbers: Sequence[float], meant: str = "scores") -> str:
+    """Return the reason why numbers are not read: one such as -1 or 99 may mark a missing number; "" for none.
+
+    Args:
+        meant: kind of the numbers; numbers of other kinds than scores and ranks have no such mark.
+    """
+    if meant not in ("scores", "ranks"):
         return ""
-    return f"{named(path)} holds {below.pop():g} among scores, which may mark a missing score"
+    below = {number for number in numbers if number < 0}
+    signs = meant == "scores" and set(numbers) <= {-1, 0, 1}
+    above = {number for number in numbers if number in MISSING_ABOVE}
+    rest = [number for number in numbers if number not in MISSING_ABOVE]
+    if len(below) == 1 and below <= MISSING and not signs:
+        mark = below.pop()
+    elif len(above) == 1 and rest and is_missing(above, span_of(path, rest, meant)):
+        mark = above.pop()
+    else:
+        return ""
+    return f"{named(path)} holds {mark:g} among {meant}, which may mark a missing {meant[:-1]}"
 
 
-def is_missing(numbers: Sequence[float], lowest: float) -> bool:
-    """Return True if a number may mark a missing score, in a file whose first rows have no score below 0."""
-    return lowest >= 0 and any(number in MISSING for number in numbers)
+def span_of(path: Path, numbers: Sequence[float], meant: str) -> tuple[float, float]:
+    """Return the lowest and the highest number of the first rows; counts have no highest number."""
+    counts = meant not in ("scores", "ranks") or bool(set(words(path)) & UNBOUNDED)
+    return min(numbers, default=0), math.inf if counts else max(numbers, default=math.inf)
+
+
+def is_missing(numbers: Collection[float], span: tuple[float, float]) -> bool:
+    """Return True if a number may mark a missing score or rank, in a file whose first rows have none below 0.
+
+    Args:
+        span: lowest and highest number of the first rows.
+    """
+    lowest, highest = span
+    marks = MISSING | MISSING_ABOVE if highest <= WIDEST_SCALE else MISSING
+    return lowest >= 0 and any(number in marks for number in numbers)
 
 
 def numbered(merits: Sequence[float | None]) -> Verdict | None:

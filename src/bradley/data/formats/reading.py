@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..rows import Row, quoted
+from .agreement import Beside
 from .base import Format
-from .beside import Beside
 from .layout import Path
 from .unread import Unread
 from .watch import Watch

@@ -9,7 +9,7 @@ from typing import Any
 from ..rows import Row, quoted
 from .labels import DETAILS, Answers, Label, Unknown, Verdict, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
-from .names import ASPECTS, NEUTRAL, VERBS, speaks_against, strange
+from .names import ASPECTS, NEUTRAL, VERBS, numbers_unclear, speaks_against, strange
 from .ratings import (
     CLOSE,
     counts_for_answers,
@@ -19,6 +19,7 @@ from .ratings import (
     missing_marks,
     number_of,
     numbered,
+    span_of,
 )
 from .ties import is_tie, tie_columns
 from .words import (
@@ -108,14 +109,14 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     cells = [[number or 0 for number in row] for row in rows]
     judges |= family.kind == "digit" and "vote" in parts and meant == "votes" and not counts_for_answers(cells)
     if not meant or judges:
-        problem = f"{', '.join(map(named, family.paths))} hold a number for each answer, or of each annotator"
-        differ = len({str(row) for row in rows}) > 1 and not parts & MEASURES
+        problem = numbers_unclear(family.paths, family.stem)
+        differ = len({str(row) for row in rows}) > 1 and (wanted or not parts & MEASURES)
         return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
     outcome = meant == "truth" and bool(parts & LABEL) and count == 2
     numbers = [value for value in values if value is not None]
-    if meant == "scores" and (problem := missing_marks(family.paths[0], numbers)):
+    if problem := missing_marks(family.paths[0], numbers, meant):
         return Label(family.paths, "scores", None, 0 if count > 2 else 1, aspects, problem)
-    lowest = min(numbers)
+    span = span_of(family.paths[0], numbers, meant)
 
     def read(row: Row) -> Verdict | Unknown | None:
         cells = [at_path(row, path) for path in family.paths]
@@ -128,7 +129,7 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
             return Verdict((0.0,) * count)
         sign = -1.0 if meant == "ranks" or worse else 1.0
         known = [number for number in found if number is not None]
-        if is_missing(known, lowest):
+        if is_missing(known, span):
             return Unknown(quoted(known), doubt=True)
         return numbered([None if number is None else sign * number for number in found])
 

@@ -50,18 +50,28 @@ TWO_NUMBERS = re.compile(r"\(?\s*\d+(\.\d+)?\s*(/|:|-|,|;|\||vs\.?|to)\s*\d+(\.\
 """A number for each answer in one text, such as 4/5."""
 
 
-def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Label]:
+def find_suspects(
+    layout: Layout, answers: Answers, used: set[Path], marks: bool = False, before: Layout | None = None
+) -> list[Label]:
     """Return the columns that may be labels of the answers and have no reading, those with the name of a label first.
 
     Args:
         used: columns that hold answers and parts of the prompt.
+        marks: True to return columns with one value in some rows, which may mark these rows.
+        before: first rows, if the rows are later ones.
     """
     found = _mirrored(layout, answers, used)
     mirrored = {path for label in found for path in label.paths}
     for path, values in layout.columns.items():
         told = [value for value in values if value is not None and value not in ("", [])]
         counts = Counter(str(value) for value in told)
-        if covered(path, used) or path in mirrored or len(counts) < 2:
+        if covered(path, used) or path in mirrored:
+            continue
+        late = before is not None and not any(value not in (None, "", []) for value in before.columns.get(path, ()))
+        if marks and len(counts) == 1 and (late or len(told) < len(values)) and _may_mark(path, told[0]):
+            problem = f"{named(path)} marks some rows, and may say that another answer is better: {values_of(counts)}"
+            found.append(Label((path,), "choice", None, 2, 0, problem))
+        if len(counts) < 2:
             continue
         if ends := verdicts(told):
             problem = f"{named(path)} holds texts that end in a verdict: {values_of(ends)}"
@@ -75,6 +85,14 @@ def find_suspects(layout: Layout, answers: Answers, used: set[Path]) -> list[Lab
         tier = 0 if set(words(path)) & LABEL and len(counts) <= FEW else 2
         found.append(Label((path,), "choice", None, tier, aspects, problem))
     return sorted(found, key=lambda label: label.tier)
+
+
+def _may_mark(path: Path, value: Any) -> bool:
+    """Return True for a short value under a name that describes no rows, no work of annotators and no remark."""
+    about = ROWS | IDENTITY | ABOUT | MEASURES | DETAILS
+    remarks = isinstance(value, str) and bool(REMARKS & set(words(path))) and len(value.split()) > 1
+    short = isinstance(value, str | bool | int | float) and len(str(value)) <= MOST_SHORT
+    return short and not remarks and not set(words(path)) & about
 
 
 def may_judge(path: Path, values: Sequence[Any], answers: Answers) -> bool:

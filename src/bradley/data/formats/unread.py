@@ -3,25 +3,25 @@
 A text stops the load if a name above the text says that the text is a part of the prompt, if the text is long and free,
 or if the text is a turn. Short texts that differ from row to row stop the load under the name of an input, such as
 sentence, and are named under another name that is no label's. A text passes that the prompt holds, that every answer
-holds, or that is an answer: the model reads such a text. A text that a single answer quotes is unread, because the
-other answers are judged without the text.
+holds, or that is an answer: the model reads such a text.
 `data.ignore` names the columns left out on purpose, with dots for columns inside objects and lists of objects.
 """
 
-import json
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...records import Comparison
-from ..rows import Foreign, Row, RowPlace, quoted
+from ..rows import Row, RowPlace, quoted
 from .base import option
-from .instructions import instructs, is_attached, is_instruction, may_instruct, orders
-from .layout import LONG, Path
-from .messages import BESIDE, CALLS, WHAT, WHO, is_message, is_told
+from .instructions import instructs, is_instruction, may_instruct, orders
+from .layout import LONG, Path, at_path
+from .messages import BESIDE, CALLS, WHAT, WHO
 from .parts import (
     differs,
     is_sentence,
+    may_be_answered,
     may_be_input,
     may_be_part,
     may_be_words,
@@ -29,11 +29,9 @@ from .parts import (
     named_part,
     names_language,
 )
-from .repeats import LONGEST_CHOICE, compares, stands, stands_apart, strings
+from .texts import Told, are_attached, are_turns, held_in, is_filled, is_free, is_turn, kind_of, repeats_answers
 from .turns import EXTRA
 
-FEWEST_BLANKS = 5
-"""Fewest blanks of a long text that is free text, and no address, hash or key."""
 MOST_NAMED = 12
 PLAIN = ({"role", "content"}, {"from", "value"})
 """Keys of messages that hold nothing else."""
@@ -48,6 +46,7 @@ class Found(NamedTuple):
         whole: value of the column that is named.
         part: True for a possible part of the conversation; False for a list that is named, and stops nothing.
         name: innermost name above the value.
+        second: True for a text beside the text of an answer, which the model reads if any answer holds the text.
     """
 
     path: Path
@@ -55,6 +54,7 @@ class Found(NamedTuple):
     whole: Any
     part: bool = True
     name: str = ""
+    second: bool = False
 
 
 class Unread:
@@ -93,6 +93,8 @@ class Unread:
         self._steady: set[str] = set()
         self._texts: set[str] = set()
         self._orders: set[str] = set()
+        self._seconds: set[Path] = set()
+        self._beside: set[Path] = set()
 
     def compare(self, rows: Iterable[Row]) -> None:
         """Tell labels from other short texts by the first rows: texts differ from row to row, and labels repeat."""
@@ -111,6 +113,25 @@ class Unread:
                 self._steady.add(key)
             elif differs(values) and may_be_words(key, values):
                 self._texts.add(key)
+            if differs(values) and may_be_answered(key, inside=False):
+                self._seconds.add((key,))
+        for path, values in self._inner_texts(rows).items():
+            if differs(values) and may_be_answered(path[-1], inside=True):
+                self._seconds.add(path)
+            elif differs(values) and may_be_words(path[-1], values):
+                self._beside.add(path)
+
+    def _inner_texts(self, rows: Iterable[Row]) -> dict[Path, list[str]]:
+        """Return the texts inside the objects of columns that are read, such as the objects of answers."""
+        found: dict[Path, list[str]] = {}
+        paths = [path for path in self._read if path not in self._labels]
+        for row, path in itertools.product(rows, paths):
+            value = at_path(row, path)
+            for entry in value if isinstance(value, list) else [value]:
+                for key, inner in entry.items() if isinstance(entry, dict) and not is_turn(entry) else ():
+                    if isinstance(inner, str) and inner.strip():
+                        found.setdefault((*path, str(key)), []).append(inner.strip())
+        return found
 
     def _is_label(self, key: str, value: str) -> bool:
         """Return True for a short text that is no part of a prompt, no input, and no text to be named."""
@@ -121,6 +142,8 @@ class Unread:
 
         Instructions are inputs under names such as suffix and style, and under any name if most of the values are.
         """
+        if (key,) in self._seconds:
+            return True
         if (may_instruct(key) and instructs(key, value)) or (key in self._orders and is_instruction(value)):
             return True
         if not value.strip() or not may_be_input(key) or key in self._steady:
@@ -159,7 +182,7 @@ class Unread:
             found = list(self._inside((key,), value))
             short = isinstance(value, str) and not found and not known
             if short and key not in self.remarks and self._is_input(key, value):
-                found = [Found((key,), value, value)]
+                found = [Found((key,), value, value, second=(key,) in self._seconds)]
             if key in self.remarks and is_free(value):
                 self.free.add(key)
             named = short and key in self._texts and key not in self.remarks
@@ -172,18 +195,18 @@ class Unread:
                 self.free |= {key} if is_free(value) else set()
         return lost
 
-    def _lost(self, found: Iterable[Found], told: "Told") -> dict[str, str]:
+    def _lost(self, found: Iterable[Found], told: Told) -> dict[str, str]:
         """Return the columns that must not be lost, and count lists inside columns that are read."""
         lost = {}
-        for path, value, whole, part, name in found:
+        for path, value, whole, part, name, second in found:
             # An answer may be JSON with texts inside, and is read as the text that the answer is.
             names = (*path, name) if name else path
             read = told.holds(names, value) or (isinstance(whole, str) and told.holds(path, whole))
-            if read or _renders(value, told):
+            if read or repeats_answers(value, told) or (second and told.quoted(value)):
                 continue
             column = ".".join(path)
             if part:
-                lost[column] = _kind(whole)
+                lost[column] = kind_of(whole)
             elif path[0] in self.known:
                 self.seen[column] += 1
         return lost
@@ -202,7 +225,7 @@ class Unread:
         names = () if here else path if said is None else said
         if not isinstance(value, list | dict):
             yield from () if here else self._text(path, value, names, label)
-        elif not here and not label and (_turns(value) or _attached(path[-1], value)):
+        elif not here and not label and (are_turns(value) or are_attached(path[-1], value)):
             yield Found(path, value, value)
         else:
             listed = isinstance(value, list)
@@ -218,12 +241,12 @@ class Unread:
             for entry in value:
                 yield from self._inside(path, entry, None if names == path else names, label)
         # One text of a row may be a part; a list under another name holds other texts, such as drafts.
-        elif not here and (named_part(names) or any(map(is_free, value))) and _filled(value):
+        elif not here and (named_part(names) or any(map(is_free, value))) and is_filled(value):
             yield Found(path, value, value, named_part(names))
 
     def _in_object(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
         """Yield the texts of an object as `_inside` does."""
-        turn = _is_turn(value)
+        turn = is_turn(value)
         if turn and value.keys() in PLAIN:
             return
         for key, inner in value.items():
@@ -232,57 +255,22 @@ class Unread:
 
     def _text(self, path: Path, value: Any, names: Path, label: bool) -> Iterator[Found]:
         """Yield a text, or any other value in place of a text, if the value may be part of a conversation."""
-        if not _filled(value):
+        if not is_filled(value):
             return
-        if isinstance(value, str) and len(value) > LONG and (held := _held(value)) is not None:
+        if isinstance(value, str) and len(value) > LONG and (held := held_in(value)) is not None:
             # No setting reaches into a text, so the whole text is named.
             inner = self._inside(path, held, None if names == path else names, label)
             yield from (_of_column(path, value, each) for each in inner)
         elif named_part(names) or (not label and (is_free(value) or _short_part(names, value))):
             yield Found(path, value, value)
+        elif isinstance(value, str) and not label and (path in self._seconds or path in self._beside):
+            yield Found(path, value, value, part=path in self._seconds, second=True)
 
     def names(self) -> str:
         """Name the columns with texts that are not read, for the line about the reading."""
         found = [quoted(key, str) for key, _ in self.seen.most_common()]
         more = len(found) - MOST_NAMED
         return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-class Told:
-    """Texts of a comparison that the model reads."""
-
-    def __init__(self, result: Comparison) -> None:
-        self.asked = [turn.content for turn in result.prompt if turn.role != "system"]
-        self.prompt = "\n".join(turn.content for turn in result.prompt)
-        self.answers = [response.text for response in result.responses]
-        self.turns = {turn.content.strip() for response in result.responses for turn in response.messages}
-        self.turns.update(answer.strip() for answer in self.answers)
-
-    def holds(self, names: Path, value: Any) -> bool:
-        """Return True if the model reads every text of a column, whichever answer is judged.
-
-        Args:
-            names: names above the value.
-        """
-        if isinstance(value, Foreign):
-            return False
-        # Turns may end with an answer, and repeat the conversation.
-        part = named_part(names) and not _turns(value)
-        # A text called context that equals one answer is still no context for the other.
-        as_answer = not (isinstance(value, str) and may_be_part(names[-1]))
-        # An answer may look like a list of texts, and be read as the text that the answer is.
-        if isinstance(value, str) and self._holds(value.strip(), part, as_answer):
-            return True
-        return all(self._holds(text.strip(), part, as_answer) for text in strings(value))
-
-    def _holds(self, text: str, part: bool, as_answer: bool) -> bool:
-        """Return True for a text in the prompt or in every answer, or for an answer itself if `as_answer`."""
-        holds = stands_apart if part else stands  # No word of a question is a context.
-        return (
-            holds(text, self.prompt)
-            or (as_answer and text in self.turns)
-            or all(holds(text, answer) for answer in self.answers)
-        )
 
 
 def _of_column(path: Path, value: Any, inner: Found) -> Found:
@@ -305,29 +293,6 @@ def lost_columns(lost: Mapping[str, str], at: RowPlace | None, name: str) -> tup
     return message, f"{hint}; or put the texts into the prompt: --data.format module:function"
 
 
-def _kind(value: Any) -> str:
-    """Name the kind of a value that is not read."""
-    if isinstance(value, str):
-        return "text"
-    return "messages" if _turns(value) else "list" if isinstance(value, list) else "object"
-
-
-def _turns(value: Any) -> bool:
-    """Return True for a list that begins with a message or holds pairs with speakers, and for a message."""
-    return is_told(value) or _is_turn(value[0] if isinstance(value, list) and value else value)
-
-
-def _is_turn(value: Any) -> bool:
-    """Return True for a message with words or calls; a role alone may as well be an instruction."""
-    return is_message(value) and any(value.get(name) is not None for name in (*WHAT, *BESIDE))
-
-
-def _attached(key: str, value: Any) -> bool:
-    """Return True for calls of functions, and for a list of attachments, by paths, addresses or objects."""
-    listed = isinstance(value, list) and any(entry not in (None, "", {}) for entry in value)
-    return bool(value) if key in CALLS else listed and is_attached(key)
-
-
 def _short_part(names: Path, value: Any) -> bool:
     """Return True for a short instruction inside an object, and for calls of functions."""
     return bool(names) and isinstance(value, str) and (names[-1] in CALLS or instructs(names[-1], value))
@@ -337,42 +302,6 @@ def _in_turn(key: str, message: Row) -> bool:
     """Return True for a key of a message that names the speaker, holds the text, or is given to the template."""
     said = next((name for name in WHAT if message.get(name) is not None), "")
     return key in (*WHO, *EXTRA, *BESIDE, said)
-
-
-def _filled(value: Any) -> bool:
-    """Return True for a text that is not blank, for a value without a JSON form, and for a list with one of these."""
-    if isinstance(value, list):
-        return any(map(_filled, value))
-    return bool(value.strip()) if isinstance(value, str) else isinstance(value, Foreign)
-
-
-def _held(text: str) -> Any:
-    """Return the list or object that a text holds as JSON; None for any other text."""
-    if text.lstrip()[:1] not in ("[", "{"):
-        return None
-    try:
-        return value if isinstance(value := json.loads(text), list | dict) else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _renders(value: Any, told: Told) -> bool:
-    """Return True for a text or a conversation that repeats every answer, such as the prompt of a judge."""
-    if isinstance(value, str):
-        return _all_stand(value, told) or compares(value, told.asked, told.answers)
-    return _turns(value) and any(compares(text, told.asked, told.answers) for text in strings(value))
-
-
-def _all_stand(text: str, told: Told) -> bool:
-    """Return True for a text with every answer, each longer than a choice of a question."""
-    return all(len(answer.strip()) >= LONGEST_CHOICE and answer.strip() in text for answer in told.answers)
-
-
-def is_free(value: Any) -> bool:
-    """Return True for a long text of words; JSON is looked into instead."""
-    if not isinstance(value, str) or len(value) <= LONG or _held(value) is not None:
-        return False
-    return value.count(" ") >= FEWEST_BLANKS or not value.isascii()
 
 
 def without(row: Row, ignore: Iterable[str]) -> Row:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...records import Comparison, Rejected
 from ..rows import Row, RowPlace, on_one_line, quoted
+from .agreement import Beside
 from .base import FUNCTION, ReadingInDoubt, Refused, option
-from .beside import Beside
 from .labels import Answers, Label, Verdict
 from .layout import LONG, Layout, Path, leaves, marks_of, words
 from .suspects import WORTH

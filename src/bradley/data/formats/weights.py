@@ -11,8 +11,12 @@ from .scores import names_probability
 
 WEIGHTS = {"trust", "weight", "weights", "reliability", "credibility", "trustworthiness"}
 """Words in the name of a number that says how much an annotation counts."""
-OF_ROWS = {"weight", "weights", "importance"}
-BESIDE_WEIGHT = OF_ROWS | {"sample", "loss", "example", "row", "instance", "training", "train", "pair", "comparison"}
+OF_ROWS = {"weight", "weights", "importance", "weighting"}
+BESIDE_WEIGHT = OF_ROWS | {
+    *("sample", "loss", "example", "row", "instance", "training", "train", "pair", "comparison", "item", "record"),
+    *("label", "vote", "votes", "judge", "judgment", "judgement", "preference", "confidence", "trust", "quality"),
+    *("annotation", "annotator", "annotators", "rater", "raters", "worker", "human", "data", "the", "of", "per"),
+}
 """Words in the name of a number that says how much a row counts; the column `weight` itself is read."""
 MOST_SHOWN = 4
 

@@ -94,6 +94,15 @@ TURNS = TURNED | {"less", "least", "ascending", "opposite", "over"}
 RANK = {"rank", "ranks", "ranking", "rankings", "place", "places"}
 ORDER = {"ranking", "rankings", "ranked", "order", "ordering", "ordered", "sorted", "permutation", "argsort"}
 """Words in the name of a list that may hold ranks, or the places of the answers with the best first."""
+
+
+def plurals(word: str) -> tuple[str, ...]:
+    """Return the plural of a noun, by the endings of English: losses, penalties, costs."""
+    if word.endswith(("s", "x", "ch", "sh")):
+        return (f"{word}es",)
+    return (f"{word}s", f"{word[:-1]}ies") if word.endswith("y") else (f"{word}s",)
+
+
 FAULTS = WORSE | {
     *("toxicity", "toxic", "harm", "harmful", "harmfulness", "unsafe", "error", "errors", "loss", "perplexity", "ppl"),
     *("bias", "risk", "violation", "violations", "spam", "hate", "cost", "distance", "wer", "cer", "penalty", "lower"),
@@ -129,7 +138,17 @@ FAULTS = WORSE | {
     *("problem", "problems", "complaint", "complaints", "defect", "defects", "weakness", "weaknesses", "beaten"),
     *("loses", "defeat", "defeats", "avoid", "avoided", "unsatisfactory", "unpreferred", "downvoting", "banned"),
 }
-"""Words for numbers of which the lower is the better."""
+LOW = {
+    *("mse", "rmse", "mae", "mape", "brier", "regret", "divergence", "deviation", "kl", "entropy", "surprisal", "xent"),
+    *("bpb", "bpc", "fid", "levenshtein", "dissimilarity", "repetition", "redundancy", "profanity", "obscenity"),
+    *("abuse", "violence", "insult", "threat", "plagiarism", "sycophancy", "dishonesty", "dishonest", "inaccuracy"),
+    *("inaccurate", "incoherence", "incoherent", "irrelevance", "irrelevant", "inconsistency", "inconsistent"),
+    *("incompleteness", "unfaithfulness", "unfaithful", "untruthfulness", "untruthful", "useless", "uselessness"),
+}
+"""Measures, and opposites of an aspect, of which the lower number is the better."""
+FAULTS |= LOW
+FAULTS |= {many for word in FAULTS for many in plurals(word)}
+"""Words for numbers of which the lower is the better, each also in the plural."""
 AGAINST = {"against", "never", "without", "no", "cannot", "neither", "nor", "opposed", "objections"}
 """Words that turn the meaning of a name round, though they name no fault."""
 DECISIVE = WORSE | {"chosen", "preferred", "winner", "accepted", "better", "win", "non", "not"}

@@ -19,6 +19,12 @@ from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 ROW = 'a row looks like {"prompt": ...}'
 LINES = "a list of rows is a .json file, and a .jsonl file has an object per line"
 """Hints for a value that is no row."""
+OF_EVERY_ROW = {
+    *("system", "system_prompt", "system_message", "prompt", "prompt_template", "template", "prefix", "preamble"),
+    *("context", "instruction", "instructions", "question", "query", "history", "messages", "conversation", "tools"),
+    *("document", "passage", "persona", "rules", "scenario", "few_shot", "examples"),
+}
+"""Keys beside the rows of a document that say part of every prompt."""
 
 
 def json_lines(path: Path, nulls: bool = False, *, count_faults: bool = False) -> NumberedRows:
@@ -104,12 +110,30 @@ def json_document(path: Path, nulls: bool = False) -> NumberedRows:
         raise DataError(
             f'{path} holds {keys or kind(whole)}, and a list of objects or {{"data": [...]}} is wanted', hint
         )
+    if isinstance(whole, dict):
+        _check_beside(whole, str(path))
     if not nulls:
         parser.drop_nulls(rows)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise _no_row(row, f"{path}, row {number}", ROW)
         yield number, row
+
+
+def _check_beside(whole: Row, name: str) -> None:
+    """Raise `DataError` for further rows, and for a part of every prompt, under a key beside "data"."""
+    first = next((row for row in whole["data"] if isinstance(row, dict)), {})
+    for key, value in whole.items():
+        if key == "data" or value in (None, "", [], {}):
+            continue
+        entry = value[0] if isinstance(value, list) else None
+        if isinstance(entry, dict) and 2 * len(entry.keys() & first.keys()) > len(first):
+            hint = "put the rows of each split into a file of its own"
+            raise DataError(f'{name} holds more rows under {quoted(key, str)}, beside "data"', hint)
+        if key.lower() in OF_EVERY_ROW and isinstance(value, str | list | dict):
+            found = f'{name} holds {quoted(key, str)} beside "data", which may be part of every prompt, and is not read'
+            hint = f"put {quoted(key, str)} into every row, or write the rows alone into a .jsonl file"
+            raise DataError(found, hint)
 
 
 def _has_object_per_line(path: Path) -> bool:
