@@ -38,7 +38,8 @@ def start(work: Callable[[], object], stdout: int = 1, stderr: int = 2, **places
         os.environ.update(places)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         code = _code_of(work)
     finally:
         with contextlib.suppress(OSError):
