@@ -321,7 +321,7 @@ def test_figures_can_be_switched_off_and_a_cpu_has_no_gpu_to_read(tmp_path, caps
     assert not (run.folder / "report.html").exists()
 
 
-def test_sanity_runs_every_stage_on_64_comparisons(tmp_path):
+def test_sanity_runs_every_stage_on_64_comparisons(tmp_path, no_figures):
     config = Config(**SETTINGS)
     assert with_sanity(config).train.max_steps == 4
     assert with_sanity(Config(**{**SETTINGS, "train": {"stop_after": 50}})).train.stop_after == 0
