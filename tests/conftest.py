@@ -1,15 +1,19 @@
-"""Shared fixtures, one CPU thread per test process, and long modules first.
+"""Shared fixtures, one CPU thread per test process, bytecode that is kept, and long modules first.
 
-Processes of a parallel run with several threads each would wait for each other.
+Processes of a parallel run with several threads each would wait for each other. Without bytecode each process that a
+test starts compiles the whole source, which takes half a second.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A busy machine may hold any example for a second: no example has a deadline. Every run draws other examples.
 hypothesis.settings.register_profile("check", max_examples=40, deadline=None)
 hypothesis.settings.register_profile("night", max_examples=400, deadline=None)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.copies import verified_in_copies
 from tests.data.rows import SAMPLES
 from tests.fuzz.case import Case, Ended, make_world
 from tests.fuzz.child import Program, bradley, run
@@ -171,7 +172,7 @@ class Build:
 
     def models(self) -> None:
         """Keep the model of the run, an export, and an adapter with its base model."""
-        self.do("export", "../out/run", "../out/export")
+        self.do("export", "../out/run", "../out/export", program=verified_in_a_copy)
         shutil.copytree(self.out / "run" / "model", self.good.models / "full")
         shutil.copytree(self.out / "export", self.good.models / "export")
         self.good.reference["export"] = hashes(self.out / "export")
@@ -216,6 +217,12 @@ class Build:
         """Draw the report of the finished run."""
         self.do("plot", "../out/run")
         self.good.reference["page"] = page_of(self.out / "run")
+
+
+def verified_in_a_copy(args: list[str]) -> None:
+    """Run a command line that verifies a folder in a copy of its process, which imports nothing."""
+    with verified_in_copies():
+        bradley(args)
 
 
 def save_base(folder: Path) -> None:

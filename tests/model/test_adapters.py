@@ -34,6 +34,8 @@ VARIANTS = {
     "norms": {"norms": True, "targets": "attention"},
     "everything": {"norms": True, "dora": True, "rslora": True, "alpha": 4.0},
 }
+BY_DAY = {"llama": (*VARIANTS, "names"), "qwen2": ("all-linear",), "gpt2": ("everything", "names")}
+"""Variants of each shape that are tried by day: every one on one shape, and on the others what their layers change."""
 CPU = torch.device("cpu")
 
 
@@ -43,13 +45,15 @@ def bases(tmp_path_factory):
     return {name: base_model(folder / name, config) for name, config in CONFIGS.items()}
 
 
-@pytest.fixture(scope="module")
-def saved(bases, tmp_path_factory):
-    """Every variant on every shape, trained and saved: (folder, base or '', scores when it was saved)."""
+@pytest.fixture(scope="module", params=["some", pytest.param("every", marks=pytest.mark.nightly)])
+def saved(request, bases, tmp_path_factory):
+    """Variants on every shape, trained and saved: (folder, base or '', scores when it was saved)."""
     place, found = tmp_path_factory.mktemp("saved"), {}
     for shape, base in bases.items():
         for name, settings in {**VARIANTS, "names": {"targets": NAMES[shape]}}.items():
-            model = train(adapted(base, **settings))
+            if request.param == "some" and name not in BY_DAY[shape]:
+                continue
+            model = train(adapted(base, **settings), steps=10)
             folder = save(place / f"{shape}-{name}", model)
             found[shape, name] = (folder, str(base) if is_adapted(model.network) else "", scores(model))
             if name in ("attention", "everything"):

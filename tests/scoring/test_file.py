@@ -23,20 +23,9 @@ from bradley.scoring import file
 from bradley.scoring.file import ahead, batched
 from bradley.scoring.parts import Parts
 from bradley.scoring.reward_model import RewardModel
+from tests import copies
 from tests.scoring.conftest import read, rows, write
 
-KILLED_AT_SYNC = """
-import os, signal, sys
-from bradley.cli.main import run
-sync, seen = os.fsync, []
-def fsync(handle):
-    seen.append(handle)
-    if len(seen) == {count}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    sync(handle)
-os.fsync = fsync
-sys.exit(run(sys.argv[1:]))
-"""
 UNREADABLE = {"id": "bad", "text": "no conversation"}
 
 
@@ -92,14 +81,26 @@ def test_the_best_response_of_each_row(folder, source, tmp_path):
             assert "completions" not in best and best["extra"] == every["extra"]
 
 
+def killed_at_sync(count, words):
+    """A command that is killed as it syncs for this number of times."""
+    sync, seen = os.fsync, []
+
+    def fsync(handle):
+        seen.append(handle)
+        if len(seen) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(handle)
+
+    os.fsync = fsync
+    sys.exit(run(words))
+
+
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(folder, source, tmp_path):
     assert score(folder, source, tmp_path / "whole.jsonl.gz", "--part-rows", "2") == 0
     output = tmp_path / "cut.jsonl.gz"
     words = ["score", str(folder), str(source), "-o", str(output), "--device", "cpu", "--part-rows", "2"]
     # A file and its folder are synced for each write: 7 for group and manifest, 4 for each part.
-    killed = KILLED_AT_SYNC.format(count=16)
-    done = subprocess.run([sys.executable, "-c", killed, *words], capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert copies.ended(copies.start(lambda: killed_at_sync(16, words))) == -signal.SIGKILL
     assert Parts(output).missing(6) == [2, 3, 4, 5] and not output.exists()
     assert list(Parts(output).folder.glob(".tmp-*"))  # it was writing
     assert score(folder, source, output, "--part-rows", "2") == 0
@@ -175,12 +176,9 @@ def test_two_processes_write_the_bytes_of_one(folder, source, tmp_path, capfd):
     assert score(folder, source, tmp_path / "one.jsonl", "--part-rows", "2") == 0
     output = tmp_path / "two.jsonl"
     capfd.readouterr()
-    words = [sys.executable, "-m", "bradley", "score", str(folder), str(source), "-o", str(output), "--device", "cpu"]
-    ranks = [
-        subprocess.Popen([*words, "--part-rows", "2", "--quiet"], env={**os.environ, **rank_env(rank)})
-        for rank in (1, 0)
-    ]
-    assert [process.wait() for process in ranks] == [0, 0]
+    words = ["score", str(folder), str(source), "-o", str(output), "--device", "cpu", "--part-rows", "2", "--quiet"]
+    ranks = [copies.start(copies.bradley(words), **rank_env(rank)) for rank in (1, 0)]
+    assert [copies.ended(rank) for rank in ranks] == [0, 0]
     assert output.read_bytes() == (tmp_path / "one.jsonl").read_bytes() and not Parts(output).folder.exists()
     assert capfd.readouterr().out.startswith("12 rows, 33 scores")
 
@@ -223,11 +221,12 @@ def test_a_run_folder_is_named_with_the_model_folder_inside(folder, source, tmp_
     assert f"hint: give {tmp_path}/run/model" in capsys.readouterr().err
 
 
-def test_a_full_stdout_is_an_error_in_words(folder, source):
-    words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu > /dev/full"
-    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)
-    error, hint = done.stderr.splitlines()
-    assert done.returncode == 7 and hint.startswith("hint: ")
+def test_a_full_stdout_is_an_error_in_words(folder, source, capfd):
+    words = ["score", str(folder), str(source), "-o", "-", "--quiet", "--device", "cpu"]
+    with open("/dev/full", "wb") as full:
+        assert copies.ended(copies.start(copies.bradley(words), full.fileno())) == 7
+    error, hint = capfd.readouterr().err.splitlines()
+    assert hint.startswith("hint: ")
     assert error.startswith("error: ") and "stdout" in error and error.endswith("No space left on device")
 
 

@@ -25,6 +25,16 @@ def no_pages(monkeypatch):
     monkeypatch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """A report with empty pictures: drawing them takes longer than the run, and `whole` has them drawn."""
+
+    def savefig(_figure, file, **options):
+        file.write("<svg/>" if options.get("format") == "svg" else b"")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run with figures and report, for tests that only read the folder."""
@@ -109,7 +119,7 @@ def test_a_validation_set_in_memory_is_enough_to_stop_early_by(tmp_path, no_page
     assert not (tmp_path / "none").exists()
 
 
-def test_without_a_validation_set_the_last_step_counts(tmp_path):
+def test_without_a_validation_set_the_last_step_counts(tmp_path, no_figures):
     settings = {**SETTINGS, "data": {"valid_share": 0.0}}
     run = bradley.train(settings, train=rows(20), output=tmp_path / "probe")
     assert run.results["best"]["step"] == 4 and run.results["headline"] == "train_probe"
@@ -120,7 +130,7 @@ def test_without_a_validation_set_the_last_step_counts(tmp_path):
     assert load_model(run.model)
 
 
-def test_an_evaluation_set_of_ties_alone_has_an_nll_and_no_accuracy(tmp_path):
+def test_an_evaluation_set_of_ties_alone_has_an_nll_and_no_accuracy(tmp_path, no_figures):
     ties = [
         {"prompt": f"v{i}", "completions": [{"content": f"yes {i}", "score": 1}, {"content": f"no {i}", "score": 1}]}
         for i in range(6)
@@ -311,7 +321,7 @@ def test_figures_can_be_switched_off_and_a_cpu_has_no_gpu_to_read(tmp_path, caps
     assert not (run.folder / "report.html").exists()
 
 
-def test_sanity_runs_every_stage_on_64_comparisons(tmp_path):
+def test_sanity_runs_every_stage_on_64_comparisons(tmp_path, no_figures):
     config = Config(**SETTINGS)
     assert with_sanity(config).train.max_steps == 4
     assert with_sanity(Config(**{**SETTINGS, "train": {"stop_after": 50}})).train.stop_after == 0

@@ -31,6 +31,7 @@ def child(tmp_path, monkeypatch):
     """Gives the fresh process another program."""
     monkeypatch.setattr("bradley.verify.MODULE", "stand_in")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # of a program as long as the last, in the same second
 
     def becomes(program):
         (tmp_path / "stand_in.py").write_text(HEAD + program)

@@ -20,6 +20,7 @@ from bradley.verify import verify
 from bradley.verify.plain import Folder
 from bradley.verify.plain import base_of as plain_base
 from bradley.verify.rescore import rescore
+from tests.copies import verified_in_copies
 from tests.helpers import LLAMA, tiny_model
 from tests.model.adapted import ROWS, TOKENIZER, adapted, base_model, save, scores, train
 from tests.verify.reward_server import reward_server, server
@@ -35,6 +36,13 @@ class Moved(NamedTuple):
     base: str
     other: str
     score: float
+
+
+@pytest.fixture
+def in_copies():
+    """Folders verified in copies of this process; `test_verify.py` and the tests of exports start fresh ones."""
+    with verified_in_copies():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,8 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_a_fresh_process_verifies_it_through_bradley_and_peft(moved, capsys):
+@pytest.mark.usefixtures("in_copies")
+def test_another_process_verifies_it_through_bradley_and_peft(moved, capsys):
     assert run(["verify", str(moved.folder), "--base", moved.base, "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert all(check["passed"] for check in checks)
@@ -93,7 +102,8 @@ def test_it_scores_in_python_and_on_the_command_line(moved, tmp_path, capsys):
     assert json.loads(scored.read_text())["score"] == moved.score
 
 
-@pytest.mark.parametrize("kind", [[], pytest.param(["--adapter"], marks=pytest.mark.nightly)])
+@pytest.mark.usefixtures("in_copies")
+@pytest.mark.parametrize("kind", [[], ["--adapter"]], ids=["whole", "adapter"])
 def test_it_is_exported_whole_and_alone(moved, tmp_path, capsys, kind):
     command = ["export", str(moved.folder), str(tmp_path / "out"), *kind]
     assert run(command) == 4

@@ -17,6 +17,7 @@ from bradley.model.folder.save_load import load_model, save_model
 from bradley.model.folder.tolerance import compare
 from bradley.verify import Check, failure, verify
 from bradley.verify.rescore import rescore
+from tests.copies import verified_in_copies
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, comparisons, tiny_model, tokenizer_for
 from tests.scoring.trained import CHAT
 from tests.verify.reward_server import reward_server, server
@@ -232,10 +233,11 @@ def test_a_failed_check_ends_the_command_with_code_4(tmp_path, capsys, monkeypat
     assert failure(folder, checks[:1]) is None
 
 
-def test_a_fresh_process_that_dies_is_an_error(tmp_path):
+def test_another_process_that_dies_is_an_error(tmp_path):
     folder = saved(tmp_path / "m")
     edit_rows(folder, lambda row: row.update(messages=[{"role": "ids", "content": "x"}]))
-    with pytest.raises(CheckpointError, match="in a fresh process ended with exit code 1: ValueError"):
+    died = pytest.raises(CheckpointError, match="in a fresh process ended with exit code 1: ValueError")
+    with verified_in_copies(), died:
         verify(folder)
 
 

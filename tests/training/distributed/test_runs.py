@@ -77,9 +77,9 @@ def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, k
     "parallel",
     [
         {"canonical": "off"},
-        {"mode": "shard_optimizer_and_gradients"},
+        pytest.param({"mode": "shard_optimizer_and_gradients"}, marks=pytest.mark.nightly),
         {"mode": "shard_all"},
-        {"mode": "hybrid", "processes_per_copy": 1},
+        pytest.param({"mode": "hybrid", "processes_per_copy": 1}, marks=pytest.mark.nightly),
     ],
     ids=lambda settings: settings.get("mode", "ddp"),
 )
