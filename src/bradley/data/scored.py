@@ -3,6 +3,7 @@
 Scores and rows of data are matched by id, never by order. A file of scores that holds the texts too needs no data.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -135,7 +136,9 @@ def _records(rows: Sequence[tuple[int, Row]], path: str, name: str) -> ScoredSet
     found = []
     for number, row in rows:
         try:
-            found.append(ScoredComparison.from_json(row))
+            # A column of Parquet has one type, and tags of any names are written as JSON.
+            tags = json.loads(row["tags"]) if isinstance(row.get("tags"), str) else row.get("tags", {})
+            found.append(ScoredComparison.from_json({**row, "tags": tags}))
         except (KeyError, TypeError, ValueError) as error:
             message = f"{on_one_line(path)}, row {number}: no scored comparison: {error}"
             raise DataError(message, "copy the file again, or name the columns of scores with --columns") from error

@@ -1,0 +1,192 @@
+"""`bradley evaluate`, `compare`, `calibrate` and `power` as typed, on a trained run and on foreign scores."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import bradley
+from bradley.cli.main import run
+from bradley.data.scored import read_comparisons
+from bradley.runs.run import read_run
+from tests.helpers import LLAMA, comparisons, tiny_model, tiny_run, tokenizer_for
+
+
+def pairs(count, seed=0):
+    """Rows of two answers, of which the better has other words, with a label in ten turned."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        good, bad = (" ".join(rng.choice(words, size=3 + i % 4)) for words in (["good", "river"], ["bad", "stone"]))
+        sides = (bad, good) if i % 10 == 0 else (good, bad)
+        answers = [[{"role": "assistant", "content": side}] for side in sides]
+        prompt = [{"role": "user", "content": f"Question {seed} {i // 2}, please?"}]
+        rows.append(
+            {"id": f"r{i}", "prompt": prompt, "chosen": answers[0], "rejected": answers[1], "topic": "ab"[i % 2]}
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of a few steps; tests that change the run take a copy."""
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    settings = tiny_run(train={"max_steps": 6}, optim={"lr": 1e-2, "warmup": 0}, eval={"every": 6}, log={"samples": 0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        bradley.train(settings, train=pairs(60, 1), valid=pairs(40, 2), output=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in pairs(80)))
+    return path
+
+
+def typed(capsys, *args):
+    """Type a command, and return code, stdout and stderr."""
+    capsys.readouterr()
+    code = run([str(arg) for arg in args])
+    done = capsys.readouterr()
+    return code, done.out, done.err
+
+
+def as_json(capsys, *args):
+    code, out, err = typed(capsys, *args, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_a_run_shows_the_figures_that_training_measured(capsys, trained):
+    found = as_json(capsys, "evaluate", trained)["sets"]
+    known = read_run(trained).results["sets"]
+    assert found.keys() == known.keys() - {"train_probe"}
+    for name, one in found.items():
+        assert one["summary"] == known[name]
+
+
+def test_a_model_scores_data_as_the_library_does(capsys, trained, data, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    found = as_json(capsys, "evaluate", trained, data, "--rows", rows)["sets"]["pairs"]
+    scored = bradley.score_comparisons(trained / "model", read_comparisons(str(data))[0])
+    assert found["summary"] == bradley.summarize(scored)
+    assert [json.loads(line)["scores"] for line in rows.read_text().splitlines()] == [
+        list(row.scores) for row in scored
+    ]
+    assert as_json(capsys, "evaluate", "--scores", rows, data)["sets"]["rows"]["summary"] == found["summary"]
+    assert set(found["slices"]) == {"topic"}
+    parquet = tmp_path / "rows.parquet"
+    assert typed(capsys, "evaluate", trained, data, "--rows", parquet)[0] == 0
+    assert as_json(capsys, "evaluate", "--scores", parquet)["sets"]["rows"]["summary"] == found["summary"]
+
+
+def test_output_of_score_goes_through_evaluate_without_columns(capsys, trained, data, tmp_path):
+    output = tmp_path / "scored.jsonl"
+    assert typed(capsys, "score", trained / "model", data, "-o", output, "--quiet")[0] == 0
+    by_file = as_json(capsys, "evaluate", "--scores", output)["sets"]["scored"]["figures"]
+    by_model = as_json(capsys, "evaluate", trained, data)["sets"]["pairs"]["figures"]
+    assert by_file == by_model
+
+
+def test_a_saved_temperature_is_used_everywhere_and_beta_once(capsys, data, tmp_path, trained):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    code, _, err = typed(capsys, "score", folder / "model", data, "-o", tmp_path / "none.jsonl", "--probabilities")
+    assert code == bradley.CheckpointError.exit_code and "bradley calibrate" in err
+    found = as_json(capsys, "calibrate", folder, data)
+    assert found["saved"] == str(folder / "model")
+    output = tmp_path / "scored.jsonl"
+    assert typed(capsys, "score", folder / "model", data, "-o", output, "--probabilities", "--quiet")[0] == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    for row in rows:
+        better = 1 / (1 + np.exp(-found["scale"] * (row["scores"][0] - row["scores"][1])))
+        assert row["probabilities"] == pytest.approx([better, 1 - better])
+    model = bradley.RewardModel.from_pretrained(folder / "model")
+    a, b = ([*rows[0]["prompt"], *rows[0][side]] for side in ("chosen", "rejected"))
+    assert model.probability(a, b) == pytest.approx(rows[0]["probabilities"][0], rel=1e-4)
+    assert model.probability(a, b) + model.probability(b, a) == pytest.approx(1)
+    evaluated = as_json(capsys, "evaluate", folder, data)
+    assert evaluated["scale"] == found["scale"]
+    assert evaluated["sets"]["pairs"]["figures"]["nll"]["value"] < found["before"]["nll"]["value"] + 1e-9
+    # The run stays whole: its status knows the new card.
+    assert read_run(folder).results and typed(capsys, "evaluate", folder)[0] == 0
+    code, _, err = typed(capsys, "calibrate", folder, data)
+    assert code == bradley.CheckpointError.exit_code and "--replace" in err
+    assert as_json(capsys, "calibrate", folder, data, "--replace")["scale"] == found["scale"]
+    normal = bradley.RewardModel.from_pretrained(folder / "model", normalize=True)
+    assert normal.probability(a, b) == pytest.approx(rows[0]["probabilities"][0], rel=1e-4)
+
+
+def test_a_temperature_is_not_saved_into_a_damaged_run(capsys, data, tmp_path, trained):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "model" / "bradley.json").write_bytes((folder / "model" / "bradley.json").read_bytes() + b" ")
+    before = (folder / "model" / "bradley.json").read_bytes()
+    assert typed(capsys, "calibrate", folder, data)[0] == bradley.CheckpointError.exit_code
+    assert (folder / "model" / "bradley.json").read_bytes() == before
+
+
+def test_compare_two_sets_of_scores_and_seeds(capsys, data, tmp_path):
+    rng = np.random.default_rng(1)
+    for name, shift in (("a0", 0.2), ("a1", 0.2), ("b0", 1.0), ("b1", 1.0)):
+        rows = [{"id": f"r{i}", "chosen_score": rng.normal(shift), "rejected_score": rng.normal()} for i in range(80)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    a, b = (",".join(str(tmp_path / f"{name}{seed}.jsonl") for seed in (0, 1)) for name in "ab")
+    found = as_json(capsys, "compare", a, b, "--data", data)
+    assert found["items"] == 80 and found["pairs"][0]["seeds"]["over_seeds"] is not None
+    one = as_json(capsys, "compare", tmp_path / "a0.jsonl", tmp_path / "b0.jsonl", "--data", data)
+    (pair,) = one["pairs"]
+    assert pair["accuracy"]["clusters"] == 40 and set(pair["by_tag"]) >= {"topic"}
+    code, out, _ = typed(capsys, "compare", tmp_path / "a0.jsonl", tmp_path / "b0.jsonl", "--data", data)
+    assert code == 0 and f"{100 * pair['accuracy']['value']:+.1f} points" in out
+
+
+def test_a_reward_model_that_trl_wrote_is_evaluated_and_calibrated(capsys, data, tmp_path):
+    tokenizer = tokenizer_for(comparisons(20))
+    folder = tmp_path / "trl"
+    tiny_model(LLAMA, tokenizer).network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    how = ("--template", "raw") if tokenizer.chat_template is None else ()
+    found = as_json(capsys, "evaluate", folder, data, *how)["sets"]["pairs"]
+    assert found["summary"]["judgments"] == 80
+    code, out, err = typed(capsys, "calibrate", folder, data, *how)
+    assert ("not saved" in out) if code == 0 else "no temperature fits" in err
+
+
+def test_power_says_the_number_of_pairs(capsys):
+    assert as_json(capsys, "power", "--accuracy", 0.7, "--difference", 0.01)["unpaired"] == 32644
+    assert "32,644 pairs" in typed(capsys, "power", "--accuracy", 0.7, "--difference", 0.01)[1]
+
+
+@pytest.mark.parametrize(
+    "args, code, said",
+    [
+        (["evaluate"], 2, "nothing to evaluate"),
+        (["evaluate", "no/such/folder"], bradley.CheckpointError.exit_code, "does not exist"),
+        (["evaluate", "MODEL"], 2, "no data are given"),
+        (["evaluate", "MODEL", "no.jsonl"], bradley.DataError.exit_code, "no.jsonl does not exist"),
+        (["evaluate", "MODEL", "DATA", "--columns", "chosen=a,rejected=b"], 2, "about a file of scores"),
+        (["evaluate", "--scores", "DATA"], bradley.DataError.exit_code, "no column of scores"),
+        (["evaluate", "--scores", "DATA", "--columns", "chosen"], 2, "NAME=COLUMN"),
+        (["evaluate", "--scores", "DATA", "--columns", "choosen=a"], 2, "did you mean"),
+        (["evaluate", "MODEL", "DATA", "--rows", "rows.txt"], 2, "kind of file"),
+        (["compare", "DATA"], 2, "needs two"),
+        (["compare", "MODEL", "MODEL", "--data", "DATA"], 2, "given twice"),
+        (["calibrate", "MODEL", "DATA", "DATA2"], 2, "2 sets"),
+        (["power", "--accuracy", "70", "--difference", "1"], 2, "accuracy = 70"),
+    ],
+)
+def test_what_is_typed_wrong_has_one_line_and_a_hint(capsys, trained, data, tmp_path, args, code, said):
+    other = tmp_path / "other.jsonl"
+    shutil.copyfile(data, other)
+    names = {"MODEL": trained / "model", "DATA": data, "DATA2": other}
+    # A model folder outside of its run.
+    if args[-1] == "MODEL":
+        shutil.copytree(trained / "model", tmp_path / "alone")
+        names["MODEL"] = tmp_path / "alone"
+    found, _, err = typed(capsys, *[names.get(arg, arg) for arg in args])
+    assert found == code and said in err
+    assert "hint: " in err and "Traceback" not in err
