@@ -82,6 +82,21 @@ def interval_dict(
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
+def interval_figures(
+    values: ArrayLike,
+    clusters: Sequence[Any] | NDArray[Any],
+    bounds: tuple[float, float] = PROPORTION,
+    empty: str = "no judgments",
+) -> dict[str, Any]:
+    """Clustered interval of `values` [n], ready for JSON: the fields of `Interval`, then `reason`.
+
+    Numbers that are not finite are None. The `reason` is None, or `empty` without values.
+    """
+    found = clustered_mean(values, clusters, bounds)
+    figures = {name: value if math.isfinite(value) else None for name, value in found._asdict().items()}
+    return {**figures, "reason": None if found.n else empty}
+
+
 def influence_interval(value: float, influence: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, ...]:
     """Standard error and ends of the interval of an estimate from the influence [G] of each cluster, G >= 2.
 

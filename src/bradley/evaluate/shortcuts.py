@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Comparison, ScoredComparison
-from .intervals import PROPORTION, clustered_mean
+from .intervals import PROPORTION, clustered_mean, interval_figures
 from .judgments import Floats, half_ties
 from .logit import cluster_sums, influence_dict, undefined
 from .matching import FeatureTable, Responses, table_of
@@ -90,26 +90,14 @@ def shortcuts(
     }
 
 
-def accuracy_dict(
-    values: Floats,
-    cluster: NDArray[np.intp],
-    empty: str = "no judgments",
-    bounds: tuple[float, float] = PROPORTION,
-) -> dict[str, Any]:
-    """Mean of `values` [n] with the interval of `clustered_mean`; `empty` is the reason of a None."""
-    figures = clustered_mean(values, cluster, bounds)
-    known = {name: value if math.isfinite(value) else None for name, value in figures._asdict().items()}
-    return {**known, "reason": None if figures.n else empty}
-
-
 def _rule(shortcut: Floats, correct: Floats, cluster: NDArray[np.intp]) -> dict[str, Any]:
     """Figures of one shortcut from the feature differences [J]."""
     agrees, disagrees = shortcut > 0.0, shortcut < 0.0
     return {
-        "alone": accuracy_dict(half_ties(shortcut), cluster),
+        "alone": interval_figures(half_ties(shortcut), cluster),
         "equal_share": mean(shortcut == 0.0),
-        "agrees": accuracy_dict(correct[agrees], cluster[agrees], "the shortcut is right nowhere"),
-        "disagrees": accuracy_dict(correct[disagrees], cluster[disagrees], "the shortcut is wrong nowhere"),
+        "agrees": interval_figures(correct[agrees], cluster[agrees], empty="the shortcut is right nowhere"),
+        "disagrees": interval_figures(correct[disagrees], cluster[disagrees], empty="the shortcut is wrong nowhere"),
         "gap": clustered_gap(correct, agrees, disagrees, cluster),
     }
 
@@ -176,4 +164,7 @@ def _length_matched(
     """Accuracy on the pairs of nearly equal length."""
     better, worse = table.better["length"][decided], table.worse["length"][decided]
     near = np.abs(better - worse) <= MATCHED * np.maximum(better, worse)
-    return {**accuracy_dict(correct[near], cluster[near], "no pair of nearly equal length"), "share": mean(near)}
+    return {
+        **interval_figures(correct[near], cluster[near], empty="no pair of nearly equal length"),
+        "share": mean(near),
+    }

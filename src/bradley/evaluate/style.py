@@ -49,11 +49,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Comparison, ScoredComparison
-from .intervals import PROPORTION, clustered_mean
+from .intervals import PROPORTION, clustered_mean, interval_figures
 from .judgments import Floats, half_ties
 from .logit import LogitFit, cluster_sums, fit_logit, influence_dict, root_mean_square, undefined
 from .matching import FeatureTable, table_of
-from .shortcuts import accuracy_dict
 
 DENSITIES = ("headers", "bold", "list_items")
 """Features that count per token."""
@@ -240,7 +239,7 @@ def _accuracies(z: Floats, table: FeatureTable) -> dict[str, Any]:
     margin, decided = table.judgments.margin, table.judgments.decided
     cluster = table.cluster[decided]
     correct = half_ties(margin[decided])
-    figures = {"accuracy": accuracy_dict(correct, cluster)}
+    figures = {"accuracy": interval_figures(correct, cluster)}
     folds = table.cluster % FOLDS
     if len(np.unique(folds)) < 2 or not z.shape[1]:
         reason = "one prompt alone: no other prompts to learn the effect of style from" if z.shape[1] else "no features"
@@ -252,9 +251,9 @@ def _accuracies(z: Floats, table: FeatureTable) -> dict[str, Any]:
     rule = half_ties(cross_fitted(z, table.judgments.probability - 0.5, folds)[decided])
     return {
         **figures,
-        "controlled_accuracy": accuracy_dict(controlled, cluster),
-        "controlled_change": accuracy_dict(controlled - correct, cluster, bounds=(-1.0, 1.0)),
-        "style_alone": accuracy_dict(rule, cluster),
+        "controlled_accuracy": interval_figures(controlled, cluster),
+        "controlled_change": interval_figures(controlled - correct, cluster, bounds=(-1.0, 1.0)),
+        "style_alone": interval_figures(rule, cluster),
     }
 
 
