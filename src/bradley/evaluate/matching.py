@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -72,11 +73,12 @@ def match(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison]) -
         DataError: a (source, id) that occurs twice, a row without a comparison, or with another prompt, number of
             responses or judgments; a score that is not a finite number.
     """
-    texts = _matched(rows, comparisons)
+    matched = _matched(rows, comparisons)
+    texts = [response.text for comparison in matched for response in comparison.responses]
     judgments = judgment_table(rows)
     _, prompt_of_row = np.unique(np.array([row.prompt_key for row in rows], dtype=np.str_), return_inverse=True)
     first = np.cumsum([0, *(len(row.scores) for row in rows)])
-    features, unit = _features(rows, texts)
+    features, unit = _features(rows, matched, texts)
     flat = [judgment for row in rows for judgment in row.judgments]
     better = first[judgments.row] + np.array([judgment.better for judgment in flat], dtype=np.intp)
     worse = first[judgments.row] + np.array([judgment.worse for judgment in flat], dtype=np.intp)
@@ -145,18 +147,22 @@ def _matched(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison]
     return found
 
 
-def _features(rows: Sequence[ScoredComparison], texts: Sequence[Comparison]) -> tuple[dict[str, Floats], str]:
+def _features(
+    rows: Sequence[ScoredComparison], matched: Sequence[Comparison], texts: Sequence[str]
+) -> tuple[dict[str, Floats], str]:
     """Features of all responses [R] by name, in order, and the unit of the length."""
-    found: list[TextFeatures] = []
     prompts: dict[str, frozenset[str]] = {}
-    for comparison in texts:
+    words_of: list[frozenset[str]] = []
+    for comparison in matched:
         words = prompts.get(comparison.prompt_key)
         if words is None:
             last = comparison.prompt[-1].content if comparison.prompt else ""
             words = prompts[comparison.prompt_key] = word_set(last)
-        found += [text_features(response.text, words) for response in comparison.responses]
-    columns = np.array(found, dtype=np.float64).reshape(-1, len(TextFeatures._fields)).T
-    features = dict(zip(TextFeatures._fields, columns, strict=True))
+        words_of += [words] * len(comparison.responses)
+    found = chain.from_iterable(map(text_features, texts, words_of))
+    names = TextFeatures._fields
+    columns = np.fromiter(found, np.float64, len(texts) * len(names)).reshape(-1, len(names)).T
+    features = dict(zip(names, columns, strict=True))
     tokens = np.array([count for row in rows for count in row.response_tokens], dtype=np.float64)
     # Scores of other programs come without token counts; words measure length as well, in another unit.
     known = bool(tokens.any())
@@ -165,20 +171,16 @@ def _features(rows: Sequence[ScoredComparison], texts: Sequence[Comparison]) -> 
 
 def _responses(
     rows: Sequence[ScoredComparison],
-    texts: Sequence[Comparison],
+    texts: Sequence[str],
     prompt_of_row: NDArray[np.intp],
     length: Floats,
     judged: NDArray[np.intp],
 ) -> Responses:
     """Distinct judged responses."""
-    row_of, texts_of = [], []
-    for number, comparison in enumerate(texts):
-        row_of += [number] * len(comparison.responses)
-        texts_of += [response.text for response in comparison.responses]
-    prompts = prompt_of_row[np.array(row_of, dtype=np.intp)]
+    prompts = np.repeat(prompt_of_row, [len(row.scores) for row in rows])
     scores = np.array([score for row in rows for score in row.scores], dtype=np.float64)
     # A response in several comparisons of a prompt, as in data of pairs made from a ranking, is one observation.
     seen = zip(prompts[judged].tolist(), scores[judged].tolist(), length[judged].tolist(), judged.tolist(), strict=True)
-    distinct = {(prompt, score, size, texts_of[i]): i for prompt, score, size, i in seen}
+    distinct = {(prompt, score, size, texts[i]): i for prompt, score, size, i in seen}
     keep = np.array(list(distinct.values()), dtype=np.intp)
     return Responses(prompts[keep], scores[keep], length[keep])
