@@ -21,7 +21,7 @@ response minus the score of the worse response, and sigma the sigmoid. For each 
 
 Scores have no unit, so p(d) is read off the labels. Judgments are put into `BINS` bins of equal size by |d|, and
 
-    p(d) = 1/2 + sign(d) (r - 1/2),    r = share of labels in the bin on the side of the score.
+    p(d) = 1/2 + sign(d) (r - 1/2),    r = share of labels in the bin on the side of the score, the own prompt left out.
 
 The `excess` is 0 exactly if the mean of z y equals the mean of z p(d): the model gives long responses the probability
 with which annotators prefer long responses. The equality holds, up to the width of the bins, for each model whose
@@ -207,22 +207,38 @@ def _fit_probability(
     z: Floats, labels: Floats, margin: Floats, cluster: NDArray[np.intp], names: Sequence[str]
 ) -> LogitFit:
     """Regress the model's probabilities p(d) on z, with the error of p in the influence."""
-    sided = np.sign(margin) * (labels - 0.5)
+    side = np.sign(margin)
+    sided = side * (labels - 0.5)
+    _, codes = np.unique(cluster, return_inverse=True)
     bins = _bins(margin)
-    count = np.maximum(np.bincount(bins), 1)
-    reliability = np.bincount(bins, weights=sided) / count
-    fit = fit_logit(z, 0.5 + np.sign(margin) * reliability[bins], cluster, names)
+    fit = fit_logit(z, 0.5 + side * _reliability(sided, bins, codes), cluster, names)
     if fit.reason is not None:
         return fit
     right = clustered_mean(0.5 + sided, cluster, PROPORTION)
     # Scores at chance make every probability 1/2: the excess would be minus the labels' taste, and say nothing.
     if not right.low > 0.5:
         return replace(fit, reason="the scores do not predict the labels better than chance")
-    # A judgment moves the share of its bin by (sided - share) / count, and the share moves all of the bin's labels.
-    pull = cluster_sums(z * np.sign(margin)[:, None], bins, len(count)) / count[:, None]
-    moved = (sided - reliability[bins])[:, None] * pull[bins]
-    _, codes = np.unique(cluster, return_inverse=True)
-    return replace(fit, influence=fit.influence + cluster_sums(moved, codes, fit.clusters) @ fit.bread)
+    # A judgment moves the share of its bin by (sided - share) / count, and the share moves all p(d) of the bin.
+    count = np.maximum(np.bincount(bins), 1)
+    away = sided - (np.bincount(bins, weights=sided) / count)[bins]
+    pull = cluster_sums(z * side[:, None], bins, len(count)) / count[:, None]
+    return replace(
+        fit, influence=fit.influence + cluster_sums(away[:, None] * pull[bins], codes, fit.clusters) @ fit.bread
+    )
+
+
+def _reliability(sided: Floats, bins: NDArray[np.intp], codes: NDArray[np.intp]) -> Floats:
+    """r - 1/2 for each judgment [J]: mean of `sided` [J] over the bin, without the judgments of the same prompt.
+
+    A label inside its own prediction would shrink the excess by one part in the size of a bin. The result is 0 where a
+    bin holds no other prompt.
+    """
+    _, own = np.unique(bins * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
+    total = np.bincount(bins, weights=sided)[bins] - np.bincount(own, weights=sided)[own]
+    count = np.bincount(bins)[bins] - np.bincount(own)[own]
+    # Rounding must not push a share of certain labels past 1.
+    result: Floats = np.clip(np.divide(total, count, out=np.zeros(len(sided)), where=count > 0), -0.5, 0.5)
+    return result
 
 
 def _bins(margin: Floats) -> NDArray[np.intp]:
