@@ -77,6 +77,7 @@ PLAIN_NAMES = """
     evaluate summary intervals judgments calibration groups length moments rewards worst
     evaluation bootstrap power ece ranking auroc compare slices writers folds
     scored score_columns score_rows scores terminal temperature
+    logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from bradley.records import Judgment, ScoredComparison
+from bradley.records import Comparison, Judgment, Message, Response, ScoredComparison, prompt_key
 
 
 def scored(id, scores, judgments=((0, 1),), prompt="p", lengths=None, **rest):
@@ -59,3 +59,47 @@ def tables(draw, min_rows=1):
             )
         )
     return rows
+
+
+def written(row, texts, question="Why?"):
+    """The comparison of a scored row, with a text for each response."""
+    prompt = (Message("user", question),)
+    answers = tuple(Response((Message("assistant", text),)) for text in texts)
+    return Comparison(row.id, row.prompt_key, prompt, answers, row.judgments, source=row.source, tags=row.tags)
+
+
+def words(count):
+    """A text of `count` plain words."""
+    return " ".join(["word"] * count)
+
+
+@st.composite
+def written_tables(draw, min_rows=1):
+    """Rows of `tables` and their comparisons, with markdown, code, refusals and words of the prompt."""
+    rows = draw(tables(min_rows))
+    texts = st.sampled_from(["", "yes", "# a\n- b\n- c", "**x** why", "I can't.", "```\n- a\n```", "why not"])
+    return rows, [
+        written(row, draw(st.lists(texts, min_size=len(row.scores), max_size=len(row.scores)))) for row in rows
+    ]
+
+
+def real_pairs(pairs):
+    """Rows of public pairs, scored by their length alone, and the comparisons; lengths are close to token counts."""
+    rows, comparisons = [], []
+    for number, pair in enumerate(pairs):
+        prompt, *sides = (
+            tuple(Message(turn["role"], turn["content"]) for turn in pair[name])
+            for name in ("prompt", "chosen", "rejected")
+        )
+        answers = tuple(Response(side) for side in sides)
+        lengths = [len(answer.text.split()) + len(answer.text) // 10 for answer in answers]
+        rows.append(scored(f"{number}", lengths, prompt=prompt_key(prompt), lengths=lengths))
+        comparisons.append(Comparison(f"{number}", prompt_key(prompt), prompt, answers, rows[-1].judgments))
+    return rows, comparisons
+
+
+def numbers(figures):
+    """Every number of nested figures by its path."""
+    if isinstance(figures, dict):
+        return {(key, *path): value for key, inner in figures.items() for path, value in numbers(inner).items()}
+    return {(): figures}

@@ -82,6 +82,41 @@ def interval_dict(
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
+def interval_figures(
+    values: ArrayLike,
+    clusters: Sequence[Any] | NDArray[Any],
+    bounds: tuple[float, float] = PROPORTION,
+    empty: str = "no judgments",
+) -> dict[str, Any]:
+    """Clustered interval of `values` [n], ready for JSON: the fields of `Interval`, then `reason`.
+
+    Numbers that are not finite are None. The `reason` is None, or `empty` without values.
+    """
+    found = clustered_mean(values, clusters, bounds)
+    figures = {name: value if math.isfinite(value) else None for name, value in found._asdict().items()}
+    return {**figures, "reason": None if found.n else empty}
+
+
+def influence_interval(value: float, influence: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, ...]:
+    """Standard error and ends of the interval of an estimate from the influence [G] of each cluster, G >= 2.
+
+    The influence of a cluster is the change of the estimate caused by the cluster, to first order: for a mean,
+    sum(value - mean) / n over the cluster. Estimates of the same data share clusters, and the influence of a
+    difference is the difference of the influences; the covariance of both is thereby counted.
+
+        SE^2 = G / (G - 1) * sum_g influence_g^2,    interval = value +- t(G - 1) * SE
+
+    Returns:
+        (SE, low, high).
+    """
+    from scipy.special import stdtrit
+
+    groups = len(influence)
+    se = math.sqrt(groups / (groups - 1) * math.fsum(influence**2))
+    reach = float(stdtrit(groups - 1, (1.0 + confidence) / 2.0)) * se
+    return se, value - reach, value + reach
+
+
 def _ends(
     sample: NDArray[np.float64], mean: float, codes: NDArray[np.intp], bounds: tuple[float, float], alpha: float
 ) -> tuple[float, float]:
