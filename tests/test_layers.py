@@ -76,7 +76,8 @@ PLAIN_NAMES = """
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst
     evaluation bootstrap power ece temperature ranking auroc compare slices writers folds scored score_columns score_rows
-    page view details plots curves distributions drawing style table training
+    page view details plots curves distributions drawing style table training html scale sentences
+    evaluation_page evaluation_view comparison_page comparison_view figure_tables spread
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
     save_load card checks safety weights readback parity tolerance normalization
