@@ -78,7 +78,8 @@ PLAIN_NAMES = """
     evaluation bootstrap power ece ranking auroc compare slices writers folds
     scored score_columns score_rows scores terminal temperature
     logit features matching shortcuts probes
-    page view details plots curves distributions drawing style table training
+    page view details plots curves distributions drawing style table training html scale sentences
+    evaluation_page evaluation_view comparison_page comparison_view figure_tables spread
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
     save_load card checks safety weights readback parity tolerance normalization

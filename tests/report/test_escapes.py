@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bradley.common.text import readable
-from bradley.report.page import _template, file_figures, plot_csv, write_report
+from bradley.report.html import load_template
+from bradley.report.page import file_figures, plot_csv, write_report
 from bradley.report.plots import style
 from bradley.report.plots.drawing import panel_grid, titles
 from bradley.report.view import page_context
@@ -71,7 +72,7 @@ def shape(folder):
     return Page(rendered(folder)).shape | {("details", None), ("details", "class"), ("summary", None), ("span", "dir")}
 
 
-TEMPLATE = _template()
+TEMPLATE = load_template("page.html.jinja")
 
 
 def rendered(folder):

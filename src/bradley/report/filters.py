@@ -32,6 +32,21 @@ def score(value: Any) -> str:
     return f"{value:+.2f}".replace("-", "−") if _known(value) else DASH
 
 
+def signed(value: Any) -> str:
+    """Format a score or a coefficient of any size, with a sign and three significant digits."""
+    if not _known(value):
+        return DASH
+    text = f"{value:+,.0f}".replace(",", THIN) if 1000 <= abs(value) < 1e7 else f"{value:+#.3g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def p_value(value: Any) -> str:
+    """Format a p-value with three decimals."""
+    if not _known(value):
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def three(value: Any) -> str:
     """Format a negative log-likelihood, or a share not shown as a percentage, with three decimals."""
     return f"{value:.3f}" if _known(value) else DASH
@@ -81,6 +96,8 @@ FILTERS = {
     "percent": percent,
     "points": points,
     "score": score,
+    "signed": signed,
+    "p_value": p_value,
     "three": three,
     "span": span,
     "duration": duration,

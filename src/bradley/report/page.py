@@ -1,33 +1,24 @@
 """A run folder as a self-contained HTML page, and figures as files."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..common.files import write_bytes, write_text
 from ..common.ownership import is_ours, real_path, refuse_link
-from ..common.text import readable
 from ..errors import RunFolderError, UserError
 from ..runs.layout import PLOTS, REPORT, RUN_MARKS
 from ..runs.run import RunFolder, read_run
 from . import plots
 from .details import has_bins
-from .filters import FILTERS, examples
+from .html import inline_figure, load_template
 from .plots import style
 from .plots.csv_columns import Columns, read_columns
 from .view import page_context, primary_set, scored_rows, summaries
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from markupsafe import Markup
     from matplotlib.figure import Figure
-
-THEMED = {style.INK: "var(--ink)", style.MUTED: "var(--muted)", style.GRID: "var(--grid)"} | {
-    style.BLUE: "var(--blue)",
-    style.ORANGE: "var(--orange)",
-}
-"""Colours of figures -> variables of `page.css`, which have other values in a dark theme."""
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -51,7 +42,8 @@ def write_report(run_folder: Path | str) -> Path:
     run = read_run(run_folder)
     _refuse_foreign(run.folder)
     path = run.folder / REPORT
-    write_text(path, _template().render(**page_context(run), figures=_figures(run), lengths=_lengths(run)))
+    template = load_template("page.html.jinja")
+    write_text(path, template.render(**page_context(run), figures=_figures(run), lengths=_lengths(run)))
     return path
 
 
@@ -194,43 +186,9 @@ def _write(stem: Path, figure: "Figure") -> list[Path]:
 def _figures(run: RunFolder) -> list[list["Markup"]]:
     """Figures of the page in two groups: training curves, and the trained model."""
     groups = [course_figures(run), outcome_figures(run)]
-    return [[_inline(figure, f"f{i}-{k}-") for k, figure in enumerate(group)] for i, group in enumerate(groups)]
+    return [[inline_figure(figure, f"f{i}-{k}-") for k, figure in enumerate(group)] for i, group in enumerate(groups)]
 
 
 def _lengths(run: RunFolder) -> dict[str, "Markup"]:
     """Figures of the token lengths, by name of the split."""
-    return {name: _inline(figure, f"l{i}-") for i, (name, figure) in enumerate(length_figures(run))}
-
-
-def _inline(figure: "Figure", prefix: str) -> "Markup":
-    """Embed a figure in the page: colours become variables of the page, and ids get `prefix`."""
-    from markupsafe import Markup
-
-    # Element ids count for the whole page: without prefixes a figure would refer to the clip paths of another figure.
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", style.svg_text(figure))
-    # Colours as variables let figures follow the dark theme of the page.
-    for colour, variable in THEMED.items():
-        text = text.replace(colour, variable)
-    # Marked as safe, because matplotlib has escaped all texts of the figure.
-    return Markup(text)
-
-
-def _template() -> "Template":
-    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
-
-    folder = FileSystemLoader(Path(__file__).parent)
-    # Chainable: a run of an earlier version lacks some entries, and the page must appear with dashes nevertheless.
-    # `finalize` sees each value of the page before the escape of markup: no value can be left out.
-    environment = Environment(
-        loader=folder, autoescape=True, undefined=ChainableUndefined, trim_blocks=True, finalize=_shown
-    )
-    environment.filters.update(FILTERS, examples=examples)
-    return environment.get_template("page.html.jinja")
-
-
-def _shown(value: Any) -> Any:
-    """Escape control and format characters of a value; finished markup stays as it is."""
-    from jinja2 import Undefined
-    from markupsafe import Markup
-
-    return value if isinstance(value, Markup | Undefined) else readable(str(value))
+    return {name: inline_figure(figure, f"l{i}-") for i, (name, figure) in enumerate(length_figures(run))}

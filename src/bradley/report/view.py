@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..common.ownership import real_path
@@ -12,9 +11,10 @@ from ..records import ScoredComparison
 from ..runs.reader import Json
 from ..runs.run import RunFolder
 from .details import calibration_sentences, details, last_samples
-from .filters import duration, number, percent, points
+from .filters import duration, number, percent
+from .scale import accuracy_scale
+from .sentences import DEGENERATE, against_ceiling, against_chance, against_length
 
-DEGENERATE = "Degenerate: every score difference is the same, whatever the responses say."
 SELECTED = "The best step was chosen on this set, which flatters it a little."
 
 
@@ -29,7 +29,7 @@ def page_context(run: RunFolder) -> Json:
         "sets": sets,
         "details": details(sets),
         "samples": last_samples(run.samples),
-        "scale": _scale([figures["accuracy"] for figures in sets.values()]),
+        "scale": accuracy_scale([figures["accuracy"] for figures in sets.values()]),
         "best": run.results.get("best", {}),
         "history": _history(run.events),
         "groups": [group for name in sets if name != "train_probe" for group in _groups(name, sets[name])],
@@ -58,32 +58,6 @@ def primary_set(sets: Mapping[str, Json]) -> str | None:
 def scored_rows(run: RunFolder, name: str) -> list[ScoredComparison]:
     """Rows of a set, scored by the best model, or by the last model of a run without a best model."""
     return run.evals.get(f"{name}-best") or run.evals.get(f"{name}-last") or []
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A horizontal axis of accuracies, for charts with the same text size at any width.
-
-    Attributes:
-        low, high: accuracies at the ends of the axis.
-    """
-
-    low: float
-    high: float
-
-    def x(self, value: float) -> str:
-        """Position of `value` on the axis, as a percentage of the width."""
-        return f"{100 * (value - self.low) / (self.high - self.low):.2f}%"
-
-    def width(self, low: float, high: float) -> str:
-        """Share of the axis from `low` to `high`, as a percentage."""
-        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round accuracies inside the axis."""
-        step = 0.1 if self.high - self.low > 0.3 else 0.05
-        return [i * step for i in range(21) if self.low + 0.02 < i * step < self.high - 0.02]
 
 
 def _from_rows(run: RunFolder) -> dict[str, Json]:
@@ -127,19 +101,19 @@ def _verdict(name: str, figures: Json, best: Json | None) -> Json:
     rows = [("this model", "model", figures["accuracy"]), (rule, "rival", length)]
     if figures.get("ceiling"):
         rows.append(("the source's own scores (ceiling)", "rival", figures["ceiling"]))
-    shown = [(label, kind, interval) for label, kind, interval in rows if interval]
+    shown = [(label, kind, interval, percent(interval["value"])) for label, kind, interval in rows if interval]
     sentences = [
         *([DEGENERATE] if figures.get("degenerate") else []),
-        _against_chance(figures["accuracy"]),
-        *_against_length(figures),
-        *_against_ceiling(figures),
+        against_chance(figures["accuracy"]),
+        *against_length(figures),
+        *against_ceiling(figures),
         *calibration_sentences(figures),
     ]
     return {
         "set": name,
         "figures": figures,
         "rows": shown,
-        "scale": _scale([interval for _, _, interval in shown]),
+        "scale": accuracy_scale([interval for _, _, interval, _ in shown]),
         "sentences": [*sentences, SELECTED] if name == "valid" and _selects(best) else sentences,
     }
 
@@ -147,44 +121,6 @@ def _verdict(name: str, figures: Json, best: Json | None) -> Json:
 def _selects(best: Json | None) -> bool:
     """Return True for a best step chosen by a figure; `train.select_by = "last"` chooses nothing."""
     return bool(best) and (best or {}).get("metric") != "last"
-
-
-def _against_chance(accuracy: Json) -> str:
-    # Only the whole interval on a side of 0.5 decides: the value alone would call noise better than chance.
-    if accuracy["low"] > 0.5:
-        return "Better than chance."
-    if accuracy["high"] < 0.5:
-        return "Worse than chance: check whether preferred and other responses are swapped somewhere."
-    return f"Cannot be told from chance with {number(accuracy['clusters'])} prompts."
-
-
-def _against_length(figures: Json) -> list[str]:
-    gain = figures.get("above_length")
-    if not gain or gain["value"] is None:
-        return []
-    span = f"{points(gain['value'])} points, 95 % interval {points(gain['low'])} to {points(gain['high'])}"
-    rule = f"“{length_rule(figures)[0]}”"
-    if gain["low"] > 0:
-        return [f"Better than {rule} ({span})."]
-    if gain["high"] < 0:
-        return [f"Worse than {rule} ({span})."]
-    return [f"Cannot be told from {rule} ({span})."]
-
-
-def _against_ceiling(figures: Json) -> list[str]:
-    ceiling = figures.get("ceiling")
-    if not ceiling or ceiling["value"] is None:
-        return []
-    return [f"The source's own scores agree with {percent(ceiling['value'])} of these labels."]
-
-
-def _scale(intervals: Sequence[Json]) -> Scale:
-    """Axis with room for chance and every interval, from 40 % to 80 % at least."""
-    known = [interval for interval in intervals if interval["value"] is not None]
-    ends = [interval[end] for interval in known for end in ("low", "high")]
-    # A fixed minimal range keeps small differences small to the eye.
-    low, high = min([0.4, *ends]), max([0.8, *ends])
-    return Scale(max(0.0, low - 0.02), min(1.0, high + 0.02))
 
 
 def _history(events: Sequence[Json]) -> Json:
@@ -203,7 +139,7 @@ def _groups(name: str, figures: Json) -> list[Json]:
     """Tables of accuracy by tag and by source, the least accurate value first."""
     tables = {**figures.get("by_tag", {}), "source": figures.get("by_source", {})}
     return [
-        {"set": name, "tag": tag, "rows": rows, "scale": _scale([row for _, row in rows])}
+        {"set": name, "tag": tag, "rows": rows, "scale": accuracy_scale([row for _, row in rows])}
         for tag, values in tables.items()
         if (rows := sorted(values.items(), key=lambda item: (item[1]["value"] is None, item[1]["value"], item[0])))
     ]

@@ -11,6 +11,7 @@ from .distributions import (
     token_lengths_figure,
 )
 from .reliability import reliability_figure
+from .spread import length_accuracy_figure, spread_figure
 from .table import table_figure
 from .training import (
     Gap,
@@ -32,12 +33,14 @@ __all__ = [
     "gap_figure",
     "gap_points",
     "has_rewards",
+    "length_accuracy_figure",
     "length_figure",
     "reliability_figure",
     "response_lengths",
     "rewards_figure",
     "score_figure",
     "split_histograms",
+    "spread_figure",
     "table_figure",
     "term_names",
     "terms_figure",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NARROW = 0.03
+"""Width of a bin up to which the count of the bin does not fit above."""
 Bin = Mapping[str, Any]
 """Entry of `bins` of `evaluate.calibration`."""
 
@@ -22,7 +24,8 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
     The shaded strip of a bin is the error of the bin; the ECE averages this error over judgments.
 
     Args:
-        calibration: `ece` and `bins`, see `evaluate.calibration`.
+        calibration: `ece` and `bins`, see `evaluate.calibration`, of any number and width; with `calibrated`, the ECE
+            of a perfectly calibrated model, as in `evaluate.ece`.
         title: title of the figure; the ECE is added.
     """
     bins = calibration["bins"]
@@ -31,6 +34,9 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         # Empty bins have no mean to draw, but belong to the counts below.
         _draw_accuracy(above, [entry for entry in bins if filled(entry)])
+        if calibration.get("calibrated") is not None:
+            note = f"a calibrated model: ECE {calibration['calibrated']:.3f}"
+            above.text(0.99, 0.13, note, color=MUTED, ha="right", va="bottom", transform=above.transAxes)
         _draw_counts(below, bins)
         ece = "" if calibration["ece"] is None else f", ECE {calibration['ece']:.3f}"
         above.set_title(f"{title}{ece}")
@@ -56,8 +62,10 @@ def _draw_counts(axis: "Axes", bins: Sequence[Bin]) -> None:
 
     middles = [(entry["low"] + entry["high"]) / 2 for entry in bins]
     counts = [entry["n"] for entry in bins]
-    axis.bar(middles, counts, width=0.044, color=GRID)
-    for middle, count in zip(middles, counts, strict=True):
+    axis.bar(middles, counts, width=[0.88 * (entry["high"] - entry["low"]) for entry in bins], color=GRID)
+    # Bins of equal mass are narrow where judgments are many, and their counts would overlap.
+    wide = [entry["high"] - entry["low"] > NARROW for entry in bins]
+    for middle, count in [pair for pair, fits in zip(zip(middles, counts, strict=True), wide, strict=True) if fits]:
         axis.annotate(
             number(count), (middle, count), (0, 1), textcoords="offset points", ha="center", color=MUTED, size=7
         )
