@@ -75,6 +75,7 @@ PLAIN_NAMES = """
     parquet_rows arrow_rows token_store token_cache row_cache sandbox micro_batches plan schedule synthetic preview
     runs layout reader record status starts manifest checkpoints claim
     evaluate summary intervals judgments calibration groups length moments rewards worst
+    benchmarks suite sections figures rewardbench rewardbench2 rm_bench rmb judgebench llmbar hhh evalbiasbench
     page view details plots curves distributions drawing style table training
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
