@@ -13,6 +13,7 @@ import click
 from ..common.console import ReaderGone, Results
 from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
+from .benchmark import benchmark
 from .data import data
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .launch import launch
@@ -61,5 +62,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, plan, launch, data, score, verify, export, plot, configs):
+for command in (train, plan, launch, data, score, benchmark, verify, export, plot, configs):
     cli.add_command(command)
