@@ -3,10 +3,12 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bradley import Data
 from bradley.data.formats import choose_format, convert_rows
-from bradley.data.formats.benchmarks import BENCHMARKS
+from bradley.data.formats.benchmarks import BENCHMARKS, convert_row
 from bradley.data.load import load_splits
 from bradley.data.rows import RowPlace
 from bradley.data.sources import resolve
@@ -139,7 +141,7 @@ def counts(name):
 
 
 WRONG = [
-    ("rewardbench", files.rewardbench2("1"), "found list in chosen, wanted text in chosen"),
+    ("rewardbench", files.rewardbench2("1"), "found a list in chosen, wanted text"),
     (
         "rewardbench",
         {"prompt": "a", "chosen": "b", "rejected": "c"},
@@ -152,8 +154,9 @@ WRONG = [
     ("rmb", {**files.rmb_pair("1"), "reject": "text"}, "found text in reject"),
     ("rmb", {**files.rmb_pair("1"), "category_path": "Chat"}, "wanted KIND/GOAL/CATEGORY"),
     ("judgebench", files.judgebench("1", "A=B"), "found 'A=B' in label, wanted A>B or B>A"),
-    ("llmbar", files.llmbar(3), "found 3 in label, wanted 1 or 2"),
-    ("llmbar", {**files.llmbar(), "label": True}, "found True in label, wanted 1 or 2"),
+    ("llmbar", {**files.llmbar(3), "subset": "Natural"}, "found 3 in label, wanted 1 or 2"),
+    ("llmbar", {**files.llmbar(True), "subset": "Natural"}, "found True in label, wanted 1 or 2"),
+    ("llmbar", {**files.llmbar(2.0), "subset": "Natural"}, "found 2.0 in label, wanted 1 or 2"),
     ("llmbar", files.llmbar(), "no set in row and path"),
     ("hhh", {**files.hhh((1, 1)), "subset": "honest"}, "wanted 2 texts with labels 1 and 0"),
     ("hhh", files.hhh(), "no subset in row and path"),
@@ -172,8 +175,40 @@ def test_another_version_or_layout_is_refused_in_one_line(tmp_path, name, row, m
     assert "as its authors publish it" in caught.value.hint
 
 
+ROWS = {
+    "rewardbench": files.rewardbench(1),
+    "rewardbench2": files.rewardbench2("ref:1", "Ties"),
+    "rm-bench": {**files.rm_bench("1"), "domain": "chat"},
+    "rmb": files.rmb_best("1"),
+    "judgebench": files.judgebench("1"),
+    "llmbar": {**files.llmbar(), "subset": "Natural"},
+    "hhh": {**files.hhh(), "subset": "honest"},
+    "evalbiasbench": files.bias("concreteness"),
+}
+SCALARS = st.none() | st.booleans() | st.integers(-2, 3) | st.sampled_from([0.5, 1.0, "", "x", "A>B", "a/b"])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["answer", "role", "labels"]), inner),
+    max_leaves=6,
+)
+
+
+@given(name=st.sampled_from(sorted(ROWS)), data=st.data())
+@settings(max_examples=150)
+def test_any_value_in_any_field_is_read_or_refused(name, data):
+    row = dict(ROWS[name])
+    row[data.draw(st.sampled_from(sorted(row)))] = data.draw(VALUES)
+    at = RowPlace("x.jsonl", "x", 1)
+    try:
+        found = convert_row(BENCHMARKS[name], row, at)
+    except DataError as error:
+        assert error.message.startswith("x.jsonl, row 1: found ")
+        return
+    assert isinstance(found, Comparison | Rejected)
+
+
 @pytest.mark.parametrize(
-    ("given", "message", "hint"),
+    ("source", "message", "hint"),
     [
         ("benchmark:hhhh=x", "hhhh is no known benchmark", "did you mean benchmark:hhh=PATH?"),
         ("benchmark:zzzzzz=x", "zzzzzz is no known benchmark", "known benchmarks: rewardbench"),
@@ -181,9 +216,9 @@ def test_another_version_or_layout_is_refused_in_one_line(tmp_path, name, row, m
         ("benchmark:hhh=nowhere.json", "does not exist", "see what is there"),
     ],
 )
-def test_a_source_that_names_no_benchmark_or_file(given, message, hint):
+def test_a_source_that_names_no_benchmark_or_file(source, message, hint):
     with pytest.raises(BradleyError) as caught:
-        resolve(given)
+        resolve(source)
     assert message in caught.value.message
     assert hint in caught.value.hint
 

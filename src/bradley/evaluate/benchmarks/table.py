@@ -17,15 +17,20 @@ HEAD = ("figure", "scheme", "value", "95 % interval", "n", "prompts")
 def show(result: Result, title: str) -> str:
     """Format a result as a table: a line per figure, then the scheme and the notes.
 
+    A figure that another scheme repeats, as without equal scores, is shown once.
+
     Args:
         result: result of a suite.
         title: name of the suite in print.
     """
-    rows = [HEAD, *(_cells(figure) for figure in result["figures"])]
+    figures = _different(result["figures"])
+    rows = [HEAD, *map(_cells, figures)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(HEAD))]
     lines = [_line(row, widths) for row in rows]
     few = any(0 < figure["clusters"] < FEW for figure in result["figures"])
-    notes = [f"* fewer than {FEW} prompts: the interval is rough"] if few else []
+    equal = len(result["figures"]) - len(figures)
+    notes = [f"{equal} figures by another scheme are equal to figures above"] if equal else []
+    notes += [f"* fewer than {FEW} prompts: the interval is rough"] if few else []
     notes += [f"note: {message_line(note)}" for note in result["notes"]]
     return "\n".join([title, *lines, f"published: {result['scheme']}", *notes])
 
@@ -46,9 +51,17 @@ def overlap(rows: Sequence[ScoredComparison], training: Collection[str], name: s
     return [f"{len(seen):,} of {len(prompts):,} prompts are in the training data of {name}: rows {named}"]
 
 
+def _different(figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures without those that repeat an earlier figure of the same name by another scheme."""
+    shown: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for figure in figures:
+        shown.setdefault(tuple(value for key, value in figure.items() if key != "scheme"), figure)
+    return list(shown.values())
+
+
 def _cells(figure: dict[str, Any]) -> tuple[str, ...]:
     value, low, high = (_percent(figure[key]) for key in ("value", "low", "high"))
-    mark = "*" if 0 < figure["clusters"] < FEW else ""
+    mark = "*" if 0 < figure["clusters"] < FEW else " "
     interval = "-" if figure["value"] is None else f"[{low}, {high}]{mark}"
     names = message_line(figure["name"]), figure["scheme"]
     return (*names, value, interval, f"{figure['n']:,}", f"{figure['clusters']:,}")

@@ -7,7 +7,8 @@ from typing import Any
 
 from ....records import Comparison, Judgment, Rejected, Response
 from ....records import replaced as replace
-from ...rows import Row, RowFault, RowPlace, keys_of
+from ... import rows as fields
+from ...rows import Row, RowFault, RowPlace, keys_of, on_one_line, quoted
 from ..base import comparison, texts_as_turns
 from ..pairs import convert_preference
 
@@ -45,8 +46,8 @@ def convert_row(benchmark: Benchmark, row: Row, at: RowPlace) -> Comparison | Re
         RowFault: a row of another layout, or of another version of the benchmark.
     """
     hint = f"give the file of {benchmark.title} as its authors publish it"
-    if not any(all(key in row for key in fields) for fields in benchmark.fields):
-        wanted = " or ".join(", ".join(fields) for fields in benchmark.fields)
+    if not any(all(key in row for key in keys) for keys in benchmark.fields):
+        wanted = " or ".join(", ".join(keys) for keys in benchmark.fields)
         raise at.fault(keys_of(row), f"the keys {wanted}", hint)
     try:
         found = benchmark.convert(row, at)
@@ -75,7 +76,7 @@ def two_texts(
 def message_pair(row: Row, at: RowPlace, subset: str) -> Comparison | Rejected:
     """Return the comparison of a row of `PAIR`, messages or texts, with the tag `subset`."""
     if isinstance(row["prompt"], str):
-        texts = [text_of(row, key, at) for key in PAIR[:3]]
+        texts = [fields.text(row, key, at) for key in PAIR[:3]]
         return two_texts(texts[0], texts[1], texts[2], 0, at, row.get("id"), {"subset": subset})
     known = {key: row[key] for key in PAIR[:3]}
     return labelled(convert_preference(known, at), row.get("id"), {"subset": subset})
@@ -86,18 +87,21 @@ def labelled(found: Comparison | Rejected, id: object, tags: Mapping[str, str]) 
     if isinstance(found, Rejected):
         return found
     known = isinstance(id, str | int) and not isinstance(id, bool)
-    return replace(found, id=str(id) if known else "", tags={key: value for key, value in tags.items() if value})
+    return replace(
+        found, id=on_one_line(id) if known else "", tags={key: value for key, value in tags.items() if value}
+    )
 
 
-def text_of(row: Row, key: str, at: RowPlace) -> str:
-    """Return a text of a row.
+def side(row: Row, key: str, at: RowPlace) -> int:
+    """Return the place of the better answer, 0 or 1, from a label 1 or 2.
 
     Raises:
-        RowFault: no text.
+        RowFault: another label.
     """
-    if not isinstance(row[key], str):
-        raise at.fault(f"{type(row[key]).__name__} in {key}", f"text in {key}")
-    return str(row[key])
+    label = row[key]
+    if isinstance(label, bool) or not isinstance(label, int) or label not in (1, 2):
+        raise at.fault(f"{quoted(label)} in {key}", "1 or 2")
+    return label - 1
 
 
 def writer(row: Row, key: str) -> str:

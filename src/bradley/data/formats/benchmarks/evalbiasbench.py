@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....records import Comparison, Rejected
+from ... import rows as fields
 from ...rows import Row, RowPlace, quoted
-from .base import PAIR, Benchmark, message_pair, text_of, two_texts
+from .base import PAIR, Benchmark, message_pair, side, two_texts
 
 BIASES = (
     *("length", "concreteness", "empty reference", "content continuation", "nested instruction", "familiar knowledge"),
@@ -16,12 +17,10 @@ BIASES = (
 def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
     """Convert a pair of responses with label 1 or 2, and the bias as the tag `subset`."""
     if "chosen" in row:
-        return message_pair(row, at, _bias(text_of(row, "subset", at), at))
-    if row["label"] not in (1, 2) or isinstance(row["label"], bool):
-        raise at.fault(f"{quoted(row['label'])} in label", "1 or 2")
-    texts = [text_of(row, key, at) for key in ("instruction", "response1", "response2")]
-    tags = {"subset": _bias(text_of(row, "bias", at), at)}
-    return two_texts(texts[0], texts[1], texts[2], row["label"] - 1, at, row.get("id"), tags)
+        return message_pair(row, at, _bias(fields.text(row, "subset", at), at))
+    texts = [fields.text(row, key, at) for key in ("instruction", "response1", "response2")]
+    tags = {"subset": _bias(fields.text(row, "bias", at), at)}
+    return two_texts(texts[0], texts[1], texts[2], side(row, "label", at), at, row.get("id"), tags)
 
 
 def _bias(name: str, at: RowPlace) -> str:

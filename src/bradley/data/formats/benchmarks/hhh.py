@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....records import Comparison, Rejected
+from ... import rows as fields
 from ...rows import Row, RowPlace, kind, quoted
-from .base import PAIR, Benchmark, last_word, message_pair, text_of, two_texts, writer
+from .base import PAIR, Benchmark, last_word, message_pair, two_texts, writer
 
 SUBSETS = ("harmless", "helpful", "honest", "other")
 TARGETS = ("targets", "mc_targets", "target_scores")
@@ -21,10 +22,10 @@ def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
         return message_pair(row, at, subset)
     key = next(key for key in TARGETS if key in row)
     texts, labels = _targets(row, key, at)
-    if len(texts) != 2 or sorted(labels) != [0, 1] or not all(isinstance(text, str) for text in texts):
+    if len(texts) != 2 or labels not in ([0, 1], [1, 0]) or not all(isinstance(text, str) for text in texts):
         raise at.fault(f"{len(texts)} texts with labels {quoted(labels)} in {key}", "2 texts with labels 1 and 0")
     better = labels.index(1)
-    return two_texts(text_of(row, "input", at), texts[0], texts[1], better, at, row.get("id"), {"subset": subset})
+    return two_texts(fields.text(row, "input", at), texts[0], texts[1], better, at, row.get("id"), {"subset": subset})
 
 
 def _targets(row: Row, key: str, at: RowPlace) -> tuple[list[Any], list[Any]]:

@@ -3,8 +3,9 @@
 import re
 
 from ....records import Comparison, Rejected
+from ... import rows as fields
 from ...rows import Row, RowPlace, quoted
-from .base import Benchmark, text_of, two_texts, writer
+from .base import Benchmark, two_texts, writer
 
 BETTER = {"A>B": 0, "B>A": 1}
 CATEGORIES = {
@@ -22,13 +23,13 @@ def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
 
     The response model is the row's, or stands in the file's name.
     """
-    label = text_of(row, "label", at)
+    label = fields.text(row, "label", at)
     if label not in BETTER:
         raise at.fault(f"{quoted(label)} in label", "A>B or B>A")
-    source, named = text_of(row, "source", at), MODEL.search(at.name)
+    source, named = fields.text(row, "source", at), MODEL.search(at.name)
     category = next((name for start, name in CATEGORIES.items() if source.startswith(start)), "")
     model = writer(row, "response_model") or (named[1] if named else "")
-    texts = [text_of(row, key, at) for key in ("question", "response_A", "response_B")]
+    texts = [fields.text(row, key, at) for key in ("question", "response_A", "response_B")]
     tags = {"subset": source, "domain": category, "response_model": model}
     return two_texts(texts[0], texts[1], texts[2], BETTER[label], at, row["pair_id"], tags)
 

@@ -7,7 +7,7 @@ from ....records import Comparison, Judgment, Rejected, Response
 from ... import rows as fields
 from ...rows import Row, RowPlace
 from ..base import comparison, texts_as_turns
-from .base import Benchmark, labelled, last_word, text_of
+from .base import Benchmark, labelled, last_word
 
 DOMAINS = ("chat", "code", "math", "safety-refuse", "safety-response")
 
@@ -22,7 +22,7 @@ def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
     chosen, rejected = fields.texts(row, "chosen", at), fields.texts(row, "rejected", at)
     if len(chosen) != 3 or len(rejected) != 3:
         raise at.fault(f"{len(chosen)} chosen and {len(rejected)} rejected", "3 chosen and 3 rejected responses")
-    prompt, sides = texts_as_turns(text_of(row, "prompt", at), *chosen, *rejected)
+    prompt, sides = texts_as_turns(fields.text(row, "prompt", at), *chosen, *rejected)
     judgments = [Judgment(better, 3 + worse) for better, worse in itertools.product(range(3), range(3))]
     found = comparison(prompt, [Response(side) for side in sides], judgments, at)
     return labelled(found, row.get("id"), {"domain": _domain(row, at)})

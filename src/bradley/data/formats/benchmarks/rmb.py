@@ -6,7 +6,7 @@ from ....records import Comparison, Judgment, Message, Rejected, Response
 from ... import rows as fields
 from ...rows import Row, RowPlace, kind, quoted
 from ..base import comparison
-from .base import Benchmark, labelled, text_of, writer
+from .base import Benchmark, labelled, writer
 
 SPEAKERS = ("system", "user", "assistant")
 MESSAGES = 'a list of {"role": ..., "content": ...}'
@@ -54,7 +54,7 @@ def _turn(turn: dict[str, Any], at: RowPlace) -> Message:
 
 def _path(row: Row, at: RowPlace) -> dict[str, str]:
     """Return kind, goal and category of a row; a path of two parts has its goal as category."""
-    parts = text_of(row, "category_path", at).split("/", 2)
+    parts = fields.text(row, "category_path", at).split("/", 2)
     if len(parts) < 2:
         raise at.fault(f"{quoted('/'.join(parts))} in category_path", "KIND/GOAL/CATEGORY")
     return {"kind": parts[0], "goal": parts[1], "category": parts[-1]}
