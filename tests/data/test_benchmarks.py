@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,6 +231,15 @@ def test_a_document_of_another_shape_and_a_folder_without_files(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no data file"):
         read(f"benchmark:hhh={tmp_path / 'empty'}")
+
+
+def test_a_dataset_of_the_hub_or_of_a_saved_folder_is_a_benchmark_too(tmp_path):
+    (source,) = resolve("benchmark:hhh=hub:HuggingFaceH4/hhh_alignment?config=honest")
+    assert source.identity == "benchmark:hhh=hub:HuggingFaceH4/hhh_alignment?config=honest"
+    Dataset.from_list([files.hhh(), files.hhh((1, 0))]).save_to_disk(tmp_path / "honest")
+    found = read(f"benchmark:hhh={tmp_path / 'honest'}")
+    assert [better(each) for each in found] == ["Second.", "First."]
+    assert tagged(found, "subset") == ["honest", "honest"]
 
 
 def test_unreadable_text_is_counted_and_not_lost(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from bradley.errors import DataError
 from bradley.evaluate.benchmarks import SUITES, benchmark_figures, headlines, rewardbench, rewardbench2, suite_of
+from bradley.evaluate.benchmarks.table import overlap, show
 from tests.evaluate.benchmarks.scored_rows import (
     best_of,
     drawn_rewardbench,
@@ -281,6 +282,26 @@ def test_the_tag_of_all_rows_marks_a_benchmark():
     assert all(f["scheme"] == "published" for _, f in headlines(found))
     assert benchmark_figures([*rows, pair(9, 1, 0)]) == {}
     assert benchmark_figures([]) == {}
+
+
+def test_the_table_shows_equal_figures_once_and_marks_few_prompts():
+    rows = pairs([1, 0.5] + [1] * 40, subset="harmless") + pairs([1, 0], 90, subset="honest")
+    lines = show(SUITES["hhh"].aggregate(rows), "HHH").splitlines()
+    named = [line.split()[:4] for line in lines if line.startswith(("harmless", "honest"))]
+    assert named == [
+        ["harmless", "published", "97.6", "[92.8,"],
+        ["honest", "published", "50.0", "[0.0,"],
+        ["harmless", "ties", "half", "98.8"],
+    ]
+    assert ["]*" in line for line in lines if line.startswith(("harmless", "honest"))] == [False, True, False]
+    assert "3 figures by another scheme are equal to figures above" in lines
+    assert "* fewer than 30 prompts: the interval is rough" in lines
+
+
+def test_prompts_of_the_training_data_are_counted_and_named():
+    rows = pairs([1, 0, 1], subset="honest")
+    assert overlap(rows, {"p1", "p9"}, "runs/x") == ["1 of 3 prompts are in the training data of runs/x: rows 1"]
+    assert overlap(rows, set(), "runs/x") == ["none of 3 prompts is in the training data of runs/x"]
 
 
 def test_a_score_that_is_no_number_is_refused():
