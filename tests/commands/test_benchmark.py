@@ -115,6 +115,18 @@ def test_rows_that_cannot_be_read_are_counted(capsys, tmp_path, trained):
     assert "1 rows are left out: 1 bad_characters" in notes(json.loads(out), "rewardbench")
 
 
+@pytest.mark.parametrize("policy", ["truncate_prompt", "error"])
+def test_a_response_that_is_too_long_stops_the_command_with_an_option_to_add(capsys, tmp_path, trained, policy):
+    path = files.write(tmp_path / "x.jsonl", [{**files.rewardbench(5), "chosen": "many words " * 200}])
+    args = [trained.folder, "--suite", f"rewardbench={path}", "--device", "cpu", "--over-long"]
+    code, out, err = called(capsys, *args, policy)
+    assert (code, out) == (3, "")
+    assert "hint: add --over-long truncate_response" in err
+    code, out, _ = called(capsys, *args, "truncate_response")
+    assert code == 0
+    assert "note: 1 of 1 rows have a truncated response" in out
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message", "hint"),
     [

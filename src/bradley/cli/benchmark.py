@@ -9,7 +9,7 @@ import click
 
 from ..common.console import Console
 from ..common.signatures import CARD
-from ..errors import BradleyError, RunFolderError, UserError
+from ..errors import BradleyError, DataError, RunFolderError, UserError
 from ..runs.layout import METRICS, MODEL
 from .models import BUDGET, of_other_trainers
 from .options import PathName
@@ -151,7 +151,12 @@ def _place(model: Path) -> Place:
 def _score(
     place: Place, read: dict[str, "Read"], say: Any, device: str, over_long: str | None, **options: Any
 ) -> tuple[str, dict[str, list["ScoredComparison"]]]:
-    """Load the model, and score the comparisons of each suite; the first result names the arithmetic."""
+    """Load the model, and score the comparisons of each suite; the first result names the arithmetic.
+
+    Raises:
+        DataError: a response above the model's limits, under a policy that does not cut the response.
+        CheckpointError: an unusable model folder, or a score that is not a finite number.
+    """
     from ..model.reward import compute_name
     from ..scoring.file import use_device
     from ..scoring.reward_model import RewardModel, score_comparisons
@@ -162,7 +167,12 @@ def _score(
     rows = {}
     for name, each in read.items():
         say(f"scoring {name}: {len(each.comparisons):,} rows")
-        rows[name] = score_comparisons(loaded, each.comparisons)
+        try:
+            rows[name] = score_comparisons(loaded, each.comparisons)
+        except DataError as error:
+            # The hints of scoring and training name a Python argument or a setting of a run.
+            hint = "add --over-long truncate_response" if "over_long" in error.hint else error.hint
+            raise DataError(f"{name}: {error.message}", hint) from error
     return compute_name(loaded.scorer.loaded.model), rows
 
 
