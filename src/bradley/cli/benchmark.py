@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..common.console import Console
+from ..common.ownership import real_path
 from ..common.signatures import CARD
 from ..errors import BradleyError, DataError, RunFolderError, UserError
 from ..runs.layout import METRICS, MODEL
@@ -144,7 +145,7 @@ def _read_scores(path: Path) -> dict[str, list["ScoredComparison"]]:
 def _place(model: Path) -> Place:
     """Return the model folder of a path, and the run folder around the model folder, if any."""
     folder = model / MODEL if (model / MODEL / CARD).is_file() else model
-    around = folder.resolve().parent
+    around = real_path(folder).parent
     return Place(folder, around if folder.name == MODEL and (around / METRICS).is_file() else None)
 
 
