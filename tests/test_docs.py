@@ -37,7 +37,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
 SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
 OWN_OPTIONS = [
-    option for name in ("train", "plan", "score", "export", "verify") for option in cli.commands[name].params
+    option
+    for name in ("train", "plan", "score", "benchmark", "export", "verify")
+    for option in cli.commands[name].params
 ]
 OWN_OPTIONS += cli.commands["launch"].commands["local"].params
 SWITCHES |= {"--", *(name for option in OWN_OPTIONS for name in option.opts if name.startswith("--"))}

@@ -50,6 +50,9 @@ def refused(args: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) 
         ["data", "X"],
         ["plot", "X"],
         ["verify", "X"],
+        ["benchmark", "X", "--suite", "hhh=X"],
+        ["benchmark", "m", "--suite", "X"],
+        ["benchmark", "--scores", "X"],
         ["X"],
         ["plot", "a", "--x", "X"],
         ["plan", "absent.toml", "--processes", "X"],
@@ -104,6 +107,8 @@ def test_an_argument_that_is_no_text_is_named(args: list[str], text: str, capsys
         ["export", "X", "out"],
         ["export", "run", "X"],
         ["verify", "X"],
+        ["benchmark", "X"],
+        ["benchmark", "--scores", "X"],
     ],
 )
 def test_a_name_that_no_file_can_have_is_a_usage_error(

@@ -210,7 +210,7 @@ def option(rng: random.Random, param: click.Option) -> list[str]:
 
 def long_line(rng: random.Random) -> list[str]:
     """A command line of many or long words."""
-    command = rng.choice(("data", "score", "train", "plan", "plot", "export", "verify"))
+    command = rng.choice(("data", "score", "train", "plan", "plot", "export", "verify", "benchmark"))
     return rng.choice(
         (
             [command, *(["missing.jsonl"] * 5000)],

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from bradley.errors import RunFolderError
+from bradley.evaluate.benchmarks import SUITES
 from bradley.evaluate.summary import summarize
 from bradley.report.page import file_figures, plot_csv, plot_run, write_report
 from bradley.report.plots import style
@@ -297,3 +298,19 @@ def test_figures_are_not_written_through_a_link(run_folder, tmp_path):
     with pytest.raises(RunFolderError, match="plots is a link to"):
         plot_run(tmp_path / "run")
     assert [(path.name, path.read_text()) for path in (tmp_path / "far").iterdir()] == [("training.png", "mine")]
+
+
+def test_the_page_shows_the_headline_figures_of_a_benchmark(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    assert "Benchmarks" not in words(Page(write_report(folder).read_text("utf-8")))
+    results = json.loads((folder / "results.json").read_text())
+    rows = [scored(str(i), (i % 3, 1.0), prompt=f"p{i}", tags={"subset": "honest"}) for i in range(9)]
+    results["sets"]["hhh"] = {**summarize(rows), "benchmark": SUITES["hhh"].aggregate(rows)}
+    results["sets"]["later"] = {**summarize(rows), "benchmark": {**SUITES["hhh"].aggregate(rows), "benchmark": "new"}}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = words(Page(write_report(folder).read_text("utf-8")))
+    assert "Benchmarks HHH in hhh" in text
+    assert "Overall published 33.3 %" in text
+    assert "honest: 9 rows, published 61" in text
+    assert "ties half" not in text

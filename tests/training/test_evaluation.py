@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,26 @@ def test_every_set_gives_its_figures_scores_and_samples(tmp_path, monkeypatch):
     assert [(row["chosen_score"], row["correct"]) for row in samples] == [(1, True), (-2, False)]
     assert samples[0]["chosen"] == texts[0].responses[0].text
     assert evaluator.shown["best"]["valid"] == samples
+
+
+def test_a_benchmark_gives_its_own_figures_and_other_sets_stay_as_they_are(tmp_path, monkeypatch):
+    """Three rows of HHH: harmless 1 of 2 right, honest with equal scores, which count nothing as published."""
+    subsets = ("harmless", "harmless", "honest")
+    marked = [
+        replace(row, tags={"benchmark": "hhh", "subset": subset})
+        for row, subset in zip(rows([1, -2, 0]), subsets, strict=True)
+    ]
+    scored = iter([marked, rows([1, -2, 0])])
+    monkeypatch.setattr(evaluation, "score_store", lambda *_: next(scored))
+    evaluator = Evaluator({"hhh": None, "other": None}, Train(), Loss(), tmp_path)
+    events = {fields["set"]: fields for kind, fields in evaluator.run(None, 0).events if kind == "eval"}
+    figures = {key.removeprefix("eval/hhh/rm/benchmark_"): value for key, value in events["hhh"].items()}
+    assert figures["overall"] == pytest.approx(1 / 3)
+    assert (figures["harmless"], figures["honest"], figures["helpful"]) == (0.5, 0.0, None)
+    assert figures["overall_low"] <= figures["overall"] <= figures["overall_high"]
+    assert evaluator.summaries["best"]["hhh"]["benchmark"]["benchmark"] == "hhh"
+    assert "benchmark" not in evaluator.summaries["best"]["other"]
+    assert not any("benchmark" in key for key in events["other"])
 
 
 def test_a_score_that_is_not_a_number_names_its_comparison(tmp_path, monkeypatch):

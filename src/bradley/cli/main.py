@@ -13,6 +13,7 @@ import click
 from ..common.console import ReaderGone, Results
 from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
+from .benchmark import benchmark
 from .data import data
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .evaluate import calibrate, compare, evaluate, power
@@ -62,5 +63,20 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, plan, launch, data, evaluate, compare, calibrate, power, score, verify, export, plot, configs):
+for command in (
+    train,
+    plan,
+    launch,
+    data,
+    evaluate,
+    compare,
+    calibrate,
+    power,
+    benchmark,
+    score,
+    verify,
+    export,
+    plot,
+    configs,
+):
     cli.add_command(command)

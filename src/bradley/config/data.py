@@ -55,7 +55,9 @@ class Data(Section):
     0."""
     eval_sets: dict[str, Words] = {}
     """Further named evaluation sets, reported beside `valid` but never used to select. Names hold letters, digits and
-    underscores, because each becomes part of a file name."""
+    underscores, because each becomes part of a file name. `benchmark:NAME=PATH` is the authors' file or folder of a
+    benchmark, such as `benchmark:rewardbench=filtered.parquet`: every evaluation then gives the benchmark's own
+    figures too. PATH may be a source of any kind."""
     mix: dict[str, Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]] = {}
     """Amount to use of a source, keyed by the source as `train` spells the name. Up to 1: a share of the source's
     comparisons; above 1: a number of comparisons. Samples are seeded; sources without an amount are used whole."""

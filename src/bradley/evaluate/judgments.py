@@ -58,13 +58,7 @@ def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
     Raises:
         DataError: a score is not a finite number.
     """
-    # A nan would spread through every mean, and the summary would show None without naming the comparison.
-    for row in rows:
-        if not all(math.isfinite(score) for score in row.scores):
-            raise DataError(
-                f"comparison {row.id} has a score that is not a finite number: {list(row.scores)}",
-                "score it again; if it stays so, the weights of the model hold inf or nan",
-            )
+    check_scores(rows)
     flat = [(i, row, judgment) for i, row in enumerate(rows) for judgment in row.judgments]
     return JudgmentTable(
         row=np.array([i for i, _, _ in flat], dtype=np.intp),
@@ -76,6 +70,17 @@ def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
         extra_tokens=_floats([row.response_tokens[j.better] - row.response_tokens[j.worse] for _, row, j in flat]),
         mean_tokens=_floats([(row.response_tokens[j.better] + row.response_tokens[j.worse]) / 2 for _, row, j in flat]),
     )
+
+
+def check_scores(rows: Sequence[ScoredComparison]) -> None:
+    """Raise `DataError` for the first comparison with a score that is not a finite number."""
+    # A nan would spread through every mean, and the summary would show None without naming the comparison.
+    for row in rows:
+        if not all(math.isfinite(score) for score in row.scores):
+            raise DataError(
+                f"comparison {row.id} has a score that is not a finite number: {list(row.scores)}",
+                "score it again; if it stays so, the weights of the model hold inf or nan",
+            )
 
 
 def half_ties(difference: Floats) -> Floats:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..common.ownership import real_path
+from ..evaluate.benchmarks import SUITES, TAG, benchmark_figures, headlines
 from ..evaluate.length import length_rule
 from ..evaluate.summary import summarize
 from ..records import ScoredComparison
@@ -33,6 +34,7 @@ def page_context(run: RunFolder) -> Json:
         "best": run.results.get("best", {}),
         "history": _history(run.events),
         "groups": [group for name in sets if name != "train_probe" for group in _groups(name, sets[name])],
+        "benchmarks": [_benchmark(name, sets[name]) for name in sets if _known_benchmark(sets[name])],
         "splits": run.data_report.get("splits", {}),
         "examples": run.examples,
         "config": json.dumps(run.config, indent=2, ensure_ascii=False) if run.config else "",
@@ -66,7 +68,8 @@ def _from_rows(run: RunFolder) -> dict[str, Json]:
     settings = {"beta": loss.get("beta", 1.0), "weight_by": loss.get("weight_by", "prompt")}
     # Rows of step 0 are scores before training, and would be shown as a result.
     names = {stem.removesuffix("-best").removesuffix("-last") for stem in run.evals if not stem.endswith("-step-0")}
-    return {name: summarize(scored_rows(run, name), **settings) for name in names}
+    rows = {name: scored_rows(run, name) for name in names}
+    return {name: {**summarize(each, **settings), **benchmark_figures(each)} for name, each in rows.items()}
 
 
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
@@ -143,3 +146,16 @@ def _groups(name: str, figures: Json) -> list[Json]:
         for tag, values in tables.items()
         if (rows := sorted(values.items(), key=lambda item: (item[1]["value"] is None, item[1]["value"], item[0])))
     ]
+
+
+def _known_benchmark(figures: Json) -> bool:
+    """Return True for a set with figures of a benchmark; a run of a later version may have others."""
+    return (figures.get(TAG) or {}).get("benchmark") in SUITES
+
+
+def _benchmark(name: str, figures: Json) -> Json:
+    """Table of a benchmark's headline figures, on an axis of their own."""
+    found = figures[TAG]
+    shown = [figure for _, figure in headlines(found)]
+    about = {"scheme": found["scheme"], "notes": found["notes"], "title": SUITES[found["benchmark"]].title}
+    return {"set": name, "figures": shown, "scale": _scale(shown), **about}

@@ -201,6 +201,27 @@ class Calibration(TypedDict):
     bins: list[Bin]
 
 
+class BenchmarkFigure(TypedDict):
+    """A figure of a benchmark."""
+
+    name: str
+    scheme: str
+    value: Number | None
+    low: Number | None
+    high: Number | None
+    n: int
+    clusters: int
+
+
+class Benchmark(TypedDict):
+    """Figures of a set that is a benchmark."""
+
+    benchmark: str
+    scheme: str
+    figures: list[BenchmarkFigure]
+    notes: list[str]
+
+
 class Figures(TypedDict):
     """Summary of an evaluation set in `results.json`."""
 
@@ -215,6 +236,7 @@ class Figures(TypedDict):
     length_difference: NotRequired[dict[str, Any] | None]
     by_tag: NotRequired[dict[str, dict[str, Interval]]]
     by_source: NotRequired[dict[str, Interval]]
+    benchmark: NotRequired[Benchmark]
 
 
 class Best(TypedDict):

@@ -14,6 +14,7 @@ from ..common.text import percent_interval
 from ..config import Eval, Loss, Train
 from ..data.token_store import TokenStore
 from ..errors import DivergedError
+from ..evaluate.benchmarks import benchmark_figures
 from ..evaluate.summary import summarize
 from ..model.reward import ScoreModel
 from ..records import ScoredComparison
@@ -164,7 +165,7 @@ class Evaluator:
 
     def _summary(self, name: str, rows: list[ScoredComparison], step: int) -> dict[str, Any]:
         stop_unless_finite(name, rows, step)
-        return summarize(rows, beta=self.loss.beta, weight_by=self.loss.weight_by)
+        return summary_of(rows, self.loss)
 
     def _improves(self, summary: dict[str, Any] | None) -> bool:
         if summary is None or self.settings.select_by == "last":
@@ -210,6 +211,11 @@ class _Told:
 def steps_between(settings: Eval, num_steps: int) -> int:
     """Return the steps between evaluations of a run: the setting, or a tenth of the run."""
     return settings.every or math.ceil(num_steps / 10)
+
+
+def summary_of(rows: Sequence[ScoredComparison], loss: Loss) -> dict[str, Any]:
+    """Compute the figures of an evaluation set, and for the rows of a benchmark its own figures as `benchmark`."""
+    return {**summarize(rows, beta=loss.beta, weight_by=loss.weight_by), **benchmark_figures(rows)}
 
 
 def stop_unless_finite(name: str, rows: Sequence[ScoredComparison], step: int) -> None:

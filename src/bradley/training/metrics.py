@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..data.plan import Totals
 from ..errors import UserError
+from ..evaluate.benchmarks import TAG, headlines
 from ..losses import Targets, Term, bradley_terry
 
 Event = dict[str, Any]
@@ -132,7 +133,8 @@ def eval_figures(name: str, summary: Mapping[str, Any]) -> Event:
 
     Args:
         name: of the set.
-        summary: from `evaluate.summarize`. Missing figures are None; `calibration_bins` is a list.
+        summary: from `evaluate.summarize`. Missing figures are None; `calibration_bins` is a list. The headline
+            figures of a benchmark are `benchmark_<figure>`, each with `_low` and `_high`.
     """
     accuracy, margin, lengths = summary["accuracy"], summary["margin"], summary["length_difference"]
     rows = {
@@ -160,8 +162,16 @@ def eval_figures(name: str, summary: Mapping[str, Any]) -> Event:
         "ties": summary["tie_rate"],
         "judgments": summary["judgments"],
         "calibration_bins": summary["calibration"]["bins"],
+        **_benchmark(summary),
     }
     return {f"eval/{name}/rm/{key}": value for key, value in rows.items()}
+
+
+def _benchmark(summary: Mapping[str, Any]) -> Event:
+    """Return the headline figures of a benchmark; empty for other sets, whose lines stay as they are."""
+    found = headlines(summary[TAG]) if TAG in summary else []
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {f"{TAG}_{key}{end}": figure[part] for key, figure in found for end, part in ends.items()}
 
 
 def length_fields(report: Mapping[str, Any]) -> Event:

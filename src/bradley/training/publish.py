@@ -9,7 +9,6 @@ from torch import Tensor
 from ..common.files import remove_folder
 from ..config.model import EngineName
 from ..errors import CheckpointError
-from ..evaluate.summary import summarize
 from ..model.folder import parity
 from ..model.folder.card import FLOAT32, MODEL_MARK, read_card, write_card
 from ..model.folder.normalization import measure
@@ -23,7 +22,7 @@ from ..runs.run import read_rows
 from ..scoring.core import score_store
 from .build import Prepared
 from .distributed.full_tensors import spread_tensors
-from .evaluation import Evaluator, write_rows
+from .evaluation import Evaluator, summary_of, write_rows
 from .job import Job
 
 
@@ -138,7 +137,6 @@ def final_figures(
         add_normalization(folder / MODEL, measure(headline, prepared.evals[headline], shown[headline]))
     if test is not None:
         write_rows(folder / EVAL / rows_file(TEST, "best"), test)
-        loss = prepared.config.loss
-        sets["test"] = summarize(test, beta=loss.beta, weight_by=loss.weight_by)
+        sets["test"] = summary_of(test, prepared.config.loss)
         headline, shown = "test", {**shown, "test": test}
     return {"headline": headline, "compute": compute_name(prepared.built.model), "sets": sets, "last": last}, shown

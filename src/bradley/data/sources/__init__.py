@@ -1,6 +1,6 @@
 """Sources of rows: resolution of a setting to files and datasets, with every fault named by its place.
 
-A source is a file, a folder of files, a folder saved with `datasets`, or a dataset of the Hub.
+A source is a file, a folder of files, a folder saved with `datasets`, a dataset of the Hub, or a benchmark.
 """
 
 import glob
@@ -12,6 +12,8 @@ from ...common.text import nearest, one_line
 from ...config import Words, as_list
 from ...errors import DataError, UserError
 from .base import Row, Source
+from .benchmarks import PREFIX as BENCHMARK
+from .benchmarks import as_benchmark, folder_files, parse
 from .files import file_source
 from .folder import folder_sources
 from .hub import PREFIX, hub_source
@@ -60,6 +62,8 @@ def _expand(given: str) -> Iterator[Source]:
     folder, mark, options = given.rpartition("?")
     if given.startswith(PREFIX):
         yield hub_source(given)
+    elif given.startswith(BENCHMARK):
+        yield from _benchmark(given)
     # An existing file goes before globs and options: its name may hold brackets or a question mark.
     elif path.is_file():
         yield file_source(path, given)
@@ -73,6 +77,15 @@ def _expand(given: str) -> Iterator[Source]:
         raise DataError(f"{given} is a pipe or a device, and a file is wanted", "write the rows to a file first")
     else:
         raise DataError(f"{given} does not exist", _hint(path, given))
+
+
+def _benchmark(given: str) -> Iterator[Source]:
+    """Yield the files of a benchmark, each with the rows as comparisons."""
+    benchmark, where = parse(given)
+    path = Path(where).expanduser()
+    apart = path.is_dir() and not is_saved(path)
+    for source in folder_files(benchmark, path, given) if apart else _expand(where):
+        yield as_benchmark(benchmark, source, given)
 
 
 def _folder(path: Path, given: str, options: str) -> Iterator[Source]:
