@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,19 @@ from ..common.console import Console
 from ..errors import UserError
 from .models import READING, of_other_trainers
 from .options import PathName, SettingsCommand
-from .scores import Model, check_rows_file, find, from_model, from_run, from_scores, score_options, scoring_options
+from .scores import (
+    Model,
+    check_page,
+    check_rows_file,
+    find,
+    from_model,
+    from_run,
+    from_scores,
+    load,
+    probe,
+    score_options,
+    scoring_options,
+)
 from .scores import write_rows as write_scored_rows
 
 if TYPE_CHECKING:
@@ -35,6 +48,8 @@ def reading(name: str) -> bool:
 @click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the draws.")
 @click.option("--rows", type=PathName(), metavar="FILE", help="Write the scored rows: .jsonl or .parquet.")
+@click.option("--page", type=PathName(), metavar="FILE", help="Write the evaluation as an HTML page.")
+@click.option("--probes", is_flag=True, help="Change the texts in ten ways, and score again. Needs MODEL and DATA.")
 @scoring_options
 @of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -47,6 +62,8 @@ def evaluate(
     draws: int,
     seed: int,
     rows: Path | None,
+    page: Path | None,
+    probes: bool,
     as_json: bool,
     overrides: dict[str, str],
     **options: Any,
@@ -58,10 +75,25 @@ def evaluate(
     id. What `bradley score` writes needs neither DATA nor --columns.
     """
     check_rows_file(rows)
+    check_page(page)
+    if probes and (scores or len(args) < 2):
+        raise UserError("--probes changes texts and scores them again", "give a model and data: MODEL DATA --probes")
     model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
     found = {one.name: _evaluated(one, model, draws, seed) for one in sets}
+    if probes:
+        scorer = load(model, options)
+        for one in sets:
+            found[one.name]["probes"] = probe(one, scorer, seed, Console("quiet" if as_json else "bar"))
     for path in write_scored_rows(rows, sets) if rows else ():
         click.echo(f"scored rows: {path}", err=True)
+    if page:
+        from ..report.evaluation_page import write_evaluation
+
+        facts = [
+            ("scores" if scores else "model", model.name),
+            ("data", ", ".join(args if scores else args[1:]) or "-"),
+        ]
+        click.echo(f"page: {write_evaluation(page, found, facts)}", err=True)
     if as_json:
         click.echo(json.dumps({"model": model.name, "beta": model.beta, "scale": model.scale, "sets": found}))
         return
@@ -139,6 +171,7 @@ def _counted(one: "ScoredSet") -> list[str]:
 @score_options
 @click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
 @click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--page", type=PathName(), metavar="FILE", help="Write the comparison as an HTML page.")
 @scoring_options
 @of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -149,6 +182,7 @@ def compare(
     missing: str,
     beta: float | None,
     draws: int,
+    page: Path | None,
     as_json: bool,
     overrides: dict[str, str],
     **options: Any,
@@ -160,21 +194,28 @@ def compare(
     """
     if len(sets) < 2:
         raise UserError("one model, and a comparison needs two", "give two files of scores, runs or models")
+    check_page(page)
     settings, console = _data_settings(data, overrides), Console("quiet" if as_json else "bar")
     scored: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     betas = {}
     for name in sets:
         if name in scored:
             raise UserError(f"{name} is given twice", "a model compared with itself shows nothing")
         seeds, betas[name] = [], beta or 1.0
         for path in name.split(","):
-            model, rows = _one(path, data, columns, missing, beta, settings, options, console)
+            model, rows, comparisons = _one(path, data, columns, missing, beta, settings, options, console)
+            texts |= {one.id: one for one in comparisons}
             betas[name] = model.beta
             seeds.append(rows)
         scored[name] = seeds
     from ..evaluate.compare import compare as compare_rows
 
     found = compare_rows(scored, beta=betas, draws=draws)
+    if page:
+        from ..report.comparison_page import write_comparison
+
+        click.echo(f"page: {write_comparison(page, found, [('data', ', '.join(data) or '-')], texts)}", err=True)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -192,11 +233,11 @@ def _one(
     settings: "Data",
     options: Mapping[str, Any],
     console: Console,
-) -> tuple[Model, Any]:
-    """Scored rows of an operand of `bradley compare`, all sets together."""
+) -> tuple[Model, Any, Any]:
+    """Scored rows of an operand of `bradley compare`, all sets together, and the comparisons with texts, if known."""
     if not Path(path).is_dir():
         one = from_scores(path, data, columns, missing, settings)
-        return Model(path, None, None, beta or 1.0, beta or 1.0), one.rows
+        return Model(path, None, None, beta or 1.0, beta or 1.0), one.rows, one.comparisons or ()
     model = find(Path(path), beta)
     if data:
         found = from_model(model, data, settings, options, console)
@@ -205,12 +246,9 @@ def _one(
     else:
         raise UserError(f"{path} is no run, and no data are given", "add --data DATA")
     # The same id may stand in two sets.
-    from dataclasses import replace
-
-    several = len(found) > 1
-    return model, [
-        replace(row, source=f"{one.name}/{row.source}") if several else row for one in found for row in one.rows
-    ]
+    rows = [replace(row, source=f"{one.name}/{row.source}") for one in found for row in one.rows]
+    texts = [comparison for one in found for comparison in one.comparisons or ()]
+    return model, rows if len(found) > 1 else found[0].rows, texts
 
 
 @click.command(cls=SettingsCommand, choose=reading)
@@ -220,7 +258,7 @@ def _one(
 @click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
 @click.option("--set", "chosen", default="valid", show_default=True, help="Set of a run without DATA.")
 @click.option("--save/--no-save", default=True, help="Save the temperature with the model [default: --save].")
-@click.option("--replace", is_flag=True, help="Replace a temperature saved before.")
+@click.option("--replace", "again", is_flag=True, help="Replace a temperature saved before.")
 @scoring_options
 @of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -232,7 +270,7 @@ def calibrate(
     beta: float | None,
     chosen: str,
     save: bool,
-    replace: bool,
+    again: bool,
     as_json: bool,
     overrides: dict[str, str],
     **options: Any,
@@ -252,7 +290,7 @@ def calibrate(
     from ..evaluate.temperature import temperature_figures
 
     found = temperature_figures(sets[0].rows, model.beta, sets[0].name)
-    saved = save and save_temperature(model, found, replace)
+    saved = save and save_temperature(model, found, again)
     if as_json:
         click.echo(json.dumps({**found, "saved": str(model.folder) if saved else None}))
         return
@@ -262,7 +300,7 @@ def calibrate(
     click.echo(f"saved with {model.folder}" if saved else "not saved: no model folder with a bradley.json")
 
 
-def save_temperature(model: Model, found: Mapping[str, Any], replace: bool) -> bool:
+def save_temperature(model: Model, found: Mapping[str, Any], again: bool) -> bool:
     """Save a temperature in the card of a model, and tell the run around the model; False without a card."""
     from ..common.signatures import CARD
     from ..model.folder.save_load import add_temperature
@@ -276,7 +314,7 @@ def save_temperature(model: Model, found: Mapping[str, Any], replace: bool) -> b
         # A run with a damaged model must not be made whole by a new hash.
         refuse_damaged(model.run, read_status(model.run), MODEL)
     names = ("temperature", "low", "high", "scale", "beta", "n", "clusters", "set")
-    add_temperature(model.folder, {name: found[name] for name in names}, replace=replace)
+    add_temperature(model.folder, {name: found[name] for name in names}, replace=again)
     if model.run is not None:
         accept_file(model.run, MODEL_CARD)
     return True

@@ -185,6 +185,27 @@ def write_rows(path: Path, sets: "Sequence[ScoredSet]") -> list[Path]:
     return paths
 
 
+def probe(one: "ScoredSet", scorer: Any, seed: int, console: Console) -> dict[str, Any]:
+    """Score a set again under each probe, and return the effect of each by name."""
+    from ..evaluate.probes import PROBES, probe_effects, probed
+
+    effects = {}
+    for name in PROBES:
+        changed = probed(one.comparisons or (), name, seed)
+        console.say(f"probe {name}: {len(changed):,} of {len(one.rows):,} comparisons changed")
+        if changed:
+            effects[name] = probe_effects(one.rows, score(scorer, changed))
+    return effects
+
+
+def check_page(path: Path | None) -> None:
+    """Raise an error for a page that cannot be written, before anything is scored."""
+    if path is not None:
+        from ..report.html import refuse_page
+
+        refuse_page(path)
+
+
 def check_rows_file(path: Path | None) -> None:
     """Raise `UserError` for a file of rows that cannot be written, before anything is scored."""
     if path is None:

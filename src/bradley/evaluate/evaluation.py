@@ -17,9 +17,12 @@ from .bootstrap import DRAWS, bootstrap_dict, bootstrap_of_sums, draw_clusters
 from .ece import ece_figures
 from .intervals import PROPORTION, interval_dict
 from .judgments import Floats, JudgmentTable, judgment_table
+from .matching import match
 from .power import smallest_difference
 from .ranking import ranking_figures
+from .shortcuts import shortcuts
 from .slices import slice_figures
+from .style import style
 from .summary import summarize
 from .writers import writer_figures
 
@@ -61,6 +64,7 @@ def evaluation(
         - `lengths`: as given.
         - `scores`: range and quantiles of chosen and rejected scores.
         - `calibration`: see `ece_figures`; `power`: see `smallest_difference`.
+        - `shortcuts`: see `shortcuts`; `style`: see `style`; None without texts.
         - `warnings`: sentences about figures that say little.
 
     Raises:
@@ -87,8 +91,15 @@ def evaluation(
         "scores": {"chosen": _range(decided.chosen), "rejected": _range(decided.rejected)},
         "calibration": {"scale": scale, **ece_figures(table, scale, seed)},
         "power": smallest_difference(summary["accuracy"]),
+        **(_of_texts(rows, comparisons) if comparisons is not None else {"shortcuts": None, "style": None}),
     }
     return {**found, "warnings": _warnings(rows, summary)}
+
+
+def _of_texts(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Figures that need the texts; features are computed once for both."""
+    table = match(rows, comparisons)
+    return {"shortcuts": shortcuts(table), "style": style(table)}
 
 
 def worst_slice(slices: dict[str, dict[str, Any]], accuracy: dict[str, Any]) -> dict[str, Any] | None:

@@ -30,7 +30,22 @@ def show_evaluation(name: str, found: Mapping[str, Any]) -> str:
         lines += ["", *_slice_table(title, values)]
     if found["writers"]:
         lines += ["", *_writer_table(found["writers"])]
+    lines += _of_texts(found)
     return "\n".join([*lines, *_warnings(found["warnings"])])
+
+
+def _of_texts(found: Mapping[str, Any]) -> list[str]:
+    """Tables of the figures that need texts, or a benchmark."""
+    from .shortcut_tables import benchmark_table, probe_table, shortcut_table, style_table
+
+    lines: list[str] = []
+    if found.get("shortcuts"):
+        lines += ["", *shortcut_table(found["shortcuts"]), "", *style_table(found["style"])]
+    if found.get("probes"):
+        lines += ["", *probe_table(list(found["probes"].values()))]
+    if found["summary"].get("benchmark"):
+        lines += ["", *benchmark_table(found["summary"]["benchmark"])]
+    return lines
 
 
 def show_comparison(found: Mapping[str, Any]) -> str:
@@ -44,7 +59,7 @@ def show_comparison(found: Mapping[str, Any]) -> str:
         for name, one in found["models"].items()
     ]
     lines = [f"{found['items']:,} comparisons, the same for all models", ""]
-    lines += _table([("model", "accuracy", "95 %", "judgments", "prompts", "seeds"), *models])
+    lines += table([("model", "accuracy", "95 %", "judgments", "prompts", "seeds"), *models])
     for pair in found["pairs"]:
         lines += ["", *_pair(pair, found["tests"])]
     return "\n".join(lines)
@@ -69,7 +84,7 @@ def show_temperature(found: Mapping[str, Any]) -> str:
             f"{found['clusters']:,} prompts",
             f"P(a better than b) = sigmoid({found['scale']:.6g} * (score(a) - score(b))); the scores alone are {more}",
             "",
-            *_table(rows),
+            *table(rows),
         ]
     )
 
@@ -218,7 +233,7 @@ def _slice_table(title: str, values: Mapping[str, Any]) -> list[str]:
                 DASH if margin is None else f"{margin:+.2f}",
             )
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _writer_table(writers: Mapping[str, Any]) -> list[str]:
@@ -236,7 +251,7 @@ def _writer_table(writers: Mapping[str, Any]) -> list[str]:
                 DASH if excess["low"] is None else f"[{100 * excess['low']:+.1f}, {100 * excess['high']:+.1f}]",
             )
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _pair(pair: Mapping[str, Any], tests: int) -> list[str]:
@@ -268,12 +283,12 @@ def _pair(pair: Mapping[str, Any], tests: int) -> list[str]:
             rows.append((f"  {key}", ", ".join(ids)))
     lines = [f"{_name(pair['b'])} minus {_name(pair['a'])}", *_aligned([(f"  {a}", b) for a, b in rows])]
     for tag, values in pair["by_tag"].items():
-        table = [(f"  by {_name(tag)}", "n", "prompts", "difference", "95 %")]
+        cells = [(f"  by {_name(tag)}", "n", "prompts", "difference", "95 %")]
         for value, one in values.items():
             ends = DASH if one["low"] is None else f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
             difference = DASH if one["value"] is None else f"{100 * one['value']:+.1f}"
-            table.append((f"    {_name(value)}", _number(one["n"]), _number(one["clusters"]), difference, ends))
-        lines += _table(table)
+            cells.append((f"    {_name(value)}", _number(one["n"]), _number(one["clusters"]), difference, ends))
+        lines += table(cells)
     return lines
 
 
@@ -310,8 +325,8 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{name:<{width}}  {text}" for name, text in rows]
 
 
-def _table(rows: Sequence[Cells]) -> list[str]:
-    """Lines of a table: the first column to the left, all others to the right."""
+def table(rows: Sequence[Cells]) -> list[str]:
+    """Format a table: the first column to the left, all others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

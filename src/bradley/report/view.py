@@ -158,4 +158,4 @@ def _benchmark(name: str, figures: Json) -> Json:
     found = figures[TAG]
     shown = [figure for _, figure in headlines(found)]
     about = {"scheme": found["scheme"], "notes": found["notes"], "title": SUITES[found["benchmark"]].title}
-    return {"set": name, "figures": shown, "scale": _scale(shown), **about}
+    return {"set": name, "figures": shown, "scale": accuracy_scale(shown), **about}

@@ -41,6 +41,8 @@ ANSWERED = {
     *("text", "body", "content", "contents"),
 }
 """Words in the name of a text that an answer consists of, beside another one."""
+WRITERS = {"model", "assistant", "llm"}
+"""Last words of a name that say who wrote an answer."""
 OF_ANSWER = {"model", "assistant", "llm", "the", "chain", "of", "chosen", "rejected"}
 """Words beside such words, which name no other thing."""
 ENDS = (("source",), ("origin",))
@@ -93,7 +95,11 @@ def may_be_answered(key: str, inside: bool) -> bool:
     Args:
         inside: True for a key of the object that holds an answer; False for a column, whose name has to name a side.
     """
-    parts = set(words((key,)))
+    named = words((key,))
+    parts = set(named)
+    # response_a_model names who wrote a response.
+    if named and named[-1] in WRITERS:
+        return False
     sides = {word for word in parts if word in ("chosen", "rejected") or marks_of(word)}
     said = parts - sides - OF_ANSWER
     return bool(said) and said <= ANSWERED and (inside or bool(sides))
