@@ -65,6 +65,16 @@ def test_rewardbench_tags_subset_and_writers(written):
     assert (found[0].id, better(found[0]), found[0].prompt[0].role) == ("0", "Right.", "user")
 
 
+def test_the_prior_sets_of_rewardbench_take_the_subset_from_the_split(tmp_path):
+    row = {"prompt": files.turns("Ask?"), "chosen": "Right.", "rejected": "Wrong.", "subset": "a part of the split"}
+    (found,) = read(f"benchmark:rewardbench={files.write(tmp_path / 'anthropic_helpful-00000-of-00001.jsonl', [row])}")
+    assert found.tags["subset"] == "anthropic_helpful"
+    assert [turn.role for turn in (*found.prompt, *found.responses[0].messages)] == ["user", "assistant"]
+    assert better(found) == "Right."
+    with pytest.raises(DataError, match="no split in the name, wanted a file or split of one of anthropic_harmless"):
+        read(f"benchmark:rewardbench={files.write(tmp_path / 'rows.jsonl', [row])}")
+
+
 def test_rewardbench2_keeps_the_id_that_pairs_prompts(written):
     found = read(written["rewardbench2"])
     assert tagged(found, "tie") == ["", "ref:3", "tied:3"]
@@ -146,7 +156,7 @@ WRONG = [
     (
         "rewardbench",
         {"prompt": "a", "chosen": "b", "rejected": "c"},
-        "wanted the keys prompt, chosen, rejected, subset",
+        "wanted the key subset",
     ),
     ("rewardbench2", files.rewardbench(1), "text in chosen, wanted a list of texts"),
     ("rm-bench", {**files.rm_bench("1"), "chosen": ["a", "b"]}, "found 2 chosen and 3 rejected, wanted 3 chosen and 3"),
@@ -264,7 +274,7 @@ def test_faulty_rows_of_a_benchmark_stop_the_load_whatever_the_policy(tmp_path):
     path = files.write(tmp_path / "x.jsonl", [files.rewardbench(1), {"prompt": "a"}])
     train = [{"prompt": f"Name {n}.", "chosen": f"{n}", "rejected": "No."} for n in range(40)]
     data = Data(valid_share=0.2, faulty="drop", eval_sets={"a": f"benchmark:rewardbench={path}"})
-    with pytest.raises(DataError, match="row 2: found the keys prompt, wanted the keys prompt, chosen"):
+    with pytest.raises(DataError, match="row 2: found the keys prompt, wanted the keys prompt, chosen, rejected"):
         load_splits(data, 0, train=train, cache=None)
 
 

@@ -59,7 +59,7 @@ def benchmark(
     """Compute the figures of public benchmarks, as published, with intervals.
 
     MODEL is a model folder or a run folder. NAME is rewardbench, rewardbench2, rm-bench, rmb, judgebench, llmbar, hhh
-    or evalbiasbench; PATH holds the rows as the authors publish them. A suite given twice is read as one.
+    or evalbiasbench; PATH holds the rows as the authors publish the rows. A suite given twice is read as one.
 
     With --scores, rows scored before take the place of MODEL and --suite.
     """

@@ -2,9 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bradley.errors import DataError
 from bradley.evaluate.benchmarks import SUITES, benchmark_figures, headlines, rewardbench, rewardbench2, suite_of
@@ -19,7 +22,7 @@ from tests.evaluate.benchmarks.scored_rows import (
     styles,
     value,
 )
-from tests.evaluate.tables import scored, swap
+from tests.evaluate.tables import scored, swap, tables
 
 
 def whole_rewardbench(shares, prior=None):
@@ -143,6 +146,14 @@ def test_a_spread_of_zero_divides_nothing():
     rows = [best_of(1, (3, 1, 0), subset="Ties", tie="ref:1"), best_of(2, (3, 3, 1), 2, subset="Ties", tie="tied:1")]
     assert rewardbench2.ties_score(rows) == pytest.approx(1.0)
     assert rewardbench2.ties_score([]) == 0.0
+
+
+@pytest.mark.parametrize("judgments", [(), ((0, 1), (1, 0))], ids=["none", "both ways"])
+def test_a_prompt_of_ties_without_right_or_wrong_responses_is_not_right(judgments):
+    """As in the published code: not right, a gap of 0, and no spread."""
+    rows = [scored("1", (2.0, 1.0), judgments, tags={"subset": "Ties", "tie": f"{kind}:1"}) for kind in ("ref", "tied")]
+    assert rewardbench2.ties_score(rows) == 0.0
+    assert value(rewardbench2.aggregate(rows), "Ties") == 0.0
 
 
 def test_the_ties_interval_is_the_same_at_every_call_and_moves_with_the_number_of_pairs():
@@ -282,6 +293,31 @@ def test_the_tag_of_all_rows_marks_a_benchmark():
     assert all(f["scheme"] == "published" for _, f in headlines(found))
     assert benchmark_figures([*rows, pair(9, 1, 0)]) == {}
     assert benchmark_figures([]) == {}
+
+
+@given(name=st.sampled_from(sorted(SUITES)), rows=tables(min_rows=0), data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_rows_of_any_judgments_have_figures_or_are_refused(name, rows, data):
+    """A file of the user's own may carry the tag by chance; an evaluation must not end in a traceback."""
+    names = st.sampled_from([*SUITES[name].sections, "", "shp"])
+    kinds = st.sampled_from(["BoN_set", "Pairwise_set"])
+    marked = [
+        replace(
+            row,
+            judgments=data.draw(st.sampled_from([row.judgments, row.judgments[:1], ()])),
+            tags={"tie": data.draw(st.sampled_from(["ref:1", "tied:1", "tied:2", ""])), "kind": data.draw(kinds)}
+            | dict.fromkeys(("subset", "domain", "category", "goal"), data.draw(names)),
+        )
+        for row in rows
+    ]
+    if name == "rm-bench" and any(len(row.judgments) != 9 for row in marked):
+        with pytest.raises(DataError, match="and RM-Bench has 9"):
+            SUITES[name].aggregate(marked)
+        return
+    found = SUITES[name].aggregate(marked)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for each in found["figures"]:
+        assert each["value"] is None or each["low"] <= each["value"] <= each["high"]
 
 
 def test_the_table_shows_equal_figures_once_and_marks_few_prompts():

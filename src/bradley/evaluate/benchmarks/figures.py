@@ -68,6 +68,10 @@ class Items:
         """Select the rows with True in `keep` [n]."""
         return replace(self, **{name: getattr(self, name)[keep] for name in self.__slots__})
 
+    def values(self, scheme: str) -> NDArray[np.float64]:
+        """Return the values [n] that a scheme averages: strict ones for `published`, else ties at one half."""
+        return self.strict if scheme == PUBLISHED else self.halved
+
     def of(self, *subsets: str) -> Self:
         """Select the rows of some subsets."""
         return self.where(np.isin(self.subset, subsets))
@@ -110,8 +114,7 @@ def best_share(row: ScoredComparison) -> float:
 
 def accuracy(name: str, found: Items, scheme: str = PUBLISHED) -> Figure:
     """Share of the items that are right: strict in the scheme `published`, else with ties at one half."""
-    values = found.strict if scheme == PUBLISHED else found.halved
-    return Figure(name, scheme, clustered_mean(values, found.prompt, PROPORTION))
+    return Figure(name, scheme, clustered_mean(found.values(scheme), found.prompt, PROPORTION))
 
 
 def by_subset(found: Items, names: Sequence[str], scheme: str = PUBLISHED) -> list[Figure]:

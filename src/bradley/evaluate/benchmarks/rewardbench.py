@@ -9,7 +9,6 @@ The leaderboard's column adds a fifth section at half weight, the prior sets: th
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ...records import ScoredComparison
 from ..intervals import PROPORTION, Interval, clustered_mean
@@ -88,23 +87,19 @@ def _averages(found: Items, scheme: str) -> list[Figure]:
 
 def _section(found: Items, scheme: str) -> Interval:
     """Mean of the subsets of a section, weighted by `WEIGHTS`."""
-    return stratified_mean(_values(found, scheme), found.subset, found.prompt, WEIGHTS)
+    return stratified_mean(found.values(scheme), found.subset, found.prompt, WEIGHTS)
 
 
 def _prior(found: Items, scheme: str) -> Interval:
     """Plain mean of the prior sets that are there."""
     there = [found.of(name) for name in PRIOR if len(found.of(name))]
-    parts = [clustered_mean(_values(each, scheme), each.prompt, PROPORTION) for each in there]
+    parts = [clustered_mean(each.values(scheme), each.prompt, PROPORTION) for each in there]
     return mean_of_sections(parts) if parts else MISSING
 
 
 def _once(found: Items) -> Interval:
     """Mean over all rows of a section, ties at one half."""
     return clustered_mean(found.halved, found.prompt, PROPORTION)
-
-
-def _values(found: Items, scheme: str) -> Any:
-    return found.strict if scheme == PUBLISHED else found.halved
 
 
 SUITE = Suite(NAME, "RewardBench", aggregate, tuple(SECTIONS), HEADLINES, "Lambert et al. 2024, arXiv 2403.13787")

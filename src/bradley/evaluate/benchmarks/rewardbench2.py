@@ -114,6 +114,9 @@ def _gap_and_spread(row: ScoredComparison) -> tuple[float, float | None]:
     correct = {judgment.better for judgment in row.judgments}
     right = [score for place, score in enumerate(row.scores) if place in correct]
     wrong = [score for place, score in enumerate(row.scores) if place not in correct]
+    # As the published code treats such a prompt: not right, and without a spread.
+    if not right or not wrong:
+        return 0.0, None
     return min(right) - max(wrong), max(right) - min(right) if len(right) > 1 else None
 
 

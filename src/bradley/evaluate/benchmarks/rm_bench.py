@@ -64,7 +64,9 @@ def matrices(rows: Sequence[ScoredComparison]) -> tuple[Matrices, Matrices]:
     """Matrices [n, 3, 3] of chosen style against rejected style: strict, and with equal scores at one half."""
     if wrong := next((row for row in rows if len(row.judgments) != 9), None):
         message = f"comparison {wrong.id} has {len(wrong.judgments)} judgments, and RM-Bench has 9 a row"
-        raise DataError(message, "read the file as benchmark:rm-bench=FILE")
+        raise DataError(
+            message, "read the file as benchmark:rm-bench=FILE, or leave out a column of that name: data.ignore"
+        )
     gaps = np.array([[row.scores[j.better] - row.scores[j.worse] for j in row.judgments] for row in rows])
     gaps = gaps.reshape(len(rows), 3, 3)
     return (gaps > 0).astype(np.float64), (np.sign(gaps) + 1.0) / 2.0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ....records import Comparison, Judgment, Rejected, Response
+from ....records import Comparison, Judgment, Message, Rejected, Response
 from ....records import replaced as replace
 from ... import rows as fields
 from ...rows import Row, RowFault, RowPlace, keys_of, on_one_line, quoted
@@ -14,6 +14,8 @@ from ..pairs import convert_preference
 
 TAG = "benchmark"
 """Tag of every comparison of a benchmark: the name of the suite."""
+SPEAKERS = ("system", "user", "assistant")
+MESSAGES = 'a list of {"role": ..., "content": ...}'
 PAIR = ("prompt", "chosen", "rejected", "subset")
 """Fields of a pair of messages with a subset, the form in which small benchmarks are passed on."""
 
@@ -90,6 +92,22 @@ def labelled(found: Comparison | Rejected, id: object, tags: Mapping[str, str]) 
     return replace(
         found, id=on_one_line(id) if known else "", tags={key: value for key, value in tags.items() if value}
     )
+
+
+def turns_of(row: Row, key: str, at: RowPlace) -> tuple[Message, ...]:
+    """Return the turns of a list of messages.
+
+    Raises:
+        RowFault: no such list, or another role.
+    """
+    return tuple(_turn(turn, at) for turn in fields.objects(row, key, MESSAGES, at))
+
+
+def _turn(turn: Row, at: RowPlace) -> Message:
+    role = fields.text(turn, "role", at)
+    if role not in SPEAKERS:
+        raise at.fault(f"the role {quoted(role)}", f"one of {', '.join(SPEAKERS)}")
+    return Message(role, fields.text(turn, "content", at))
 
 
 def side(row: Row, key: str, at: RowPlace) -> int:

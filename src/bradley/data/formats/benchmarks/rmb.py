@@ -1,15 +1,10 @@
 """Rows of RMB (Zhou et al. 2024): pairs, and a best response with its losers."""
 
-from typing import Any
-
 from ....records import Comparison, Judgment, Message, Rejected, Response
 from ... import rows as fields
 from ...rows import Row, RowPlace, kind, quoted
 from ..base import comparison
-from .base import Benchmark, labelled, writer
-
-SPEAKERS = ("system", "user", "assistant")
-MESSAGES = 'a list of {"role": ..., "content": ...}'
+from .base import Benchmark, labelled, turns_of, writer
 
 
 def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
@@ -25,7 +20,7 @@ def convert(row: Row, at: RowPlace) -> Comparison | Rejected:
         return Rejected(at.row, "one_response", "a best response without losers")
     sides = [Response((Message("assistant", fields.text(each, "answer", at)),)) for each in (best, *losers)]
     judgments = [Judgment(0, worse) for worse in range(1, len(sides))]
-    found = comparison(_prompt(row, at), sides, judgments, at)
+    found = comparison(turns_of(row, "conversation_input", at), sides, judgments, at)
     tags = {**_path(row, at), "chosen_model": writer(best, "llm_name")}
     if len(losers) == 1:
         tags["rejected_model"] = writer(losers[0], "llm_name")
@@ -38,18 +33,6 @@ def _object(row: Row, key: str, at: RowPlace) -> Row:
     if not isinstance(found, dict):
         raise at.fault(f"{kind(found)} in {key}", 'an object {"answer": ..., "llm_name": ...}')
     return found
-
-
-def _prompt(row: Row, at: RowPlace) -> tuple[Message, ...]:
-    """Return the turns of the conversation."""
-    return tuple(_turn(turn, at) for turn in fields.objects(row, "conversation_input", MESSAGES, at))
-
-
-def _turn(turn: dict[str, Any], at: RowPlace) -> Message:
-    role = fields.text(turn, "role", at)
-    if role not in SPEAKERS:
-        raise at.fault(f"the role {quoted(role)}", f"one of {', '.join(SPEAKERS)}")
-    return Message(role, fields.text(turn, "content", at))
 
 
 def _path(row: Row, at: RowPlace) -> dict[str, str]:
