@@ -79,7 +79,7 @@ PLAIN_NAMES = """
     scored score_columns score_rows scores terminal temperature
     logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training html scale sentences
-    shortcut_tables evaluation_page evaluation_view comparison_page comparison_view figure_tables spread
+    shortcut_tables figure_text evaluation_page evaluation_view comparison_page comparison_view figure_tables spread
     benchmarks suite sections figures rewardbench rewardbench2 rm_bench rmb judgebench llmbar hhh evalbiasbench
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DRAWS = click.IntRange(100, 100_000)
 BETA = click.FloatRange(0, 1e6, min_open=True)
+SHARE = click.FloatRange(0, 1)
+EFFECT = click.FloatRange(0, 1e6, min_open=True)
 
 
 def reading(name: str) -> bool:
@@ -325,12 +327,12 @@ def _unknown_set(name: str, known: Sequence[str]) -> Any:
 
 
 @click.command()
-@click.option("--accuracy", type=float, required=True, help="Accuracy of the worse model, such as 0.7.")
-@click.option("--difference", type=float, required=True, help="Difference to find, such as 0.01.")
-@click.option("--power", type=float, default=0.8, show_default=True, help="Chance to find the difference.")
-@click.option("--confidence", type=float, default=0.95, show_default=True, help="Confidence of the test.")
-@click.option("--discordant", type=float, help="Share of pairs on which the models differ [default: several].")
-@click.option("--design-effect", type=float, default=1.0, show_default=True, help="Loss by several pairs of a prompt.")
+@click.option("--accuracy", type=SHARE, required=True, help="Accuracy of the worse model, such as 0.7.")
+@click.option("--difference", type=SHARE, required=True, help="Difference to find, such as 0.01.")
+@click.option("--power", type=SHARE, default=0.8, show_default=True, help="Chance to find the difference.")
+@click.option("--confidence", type=SHARE, default=0.95, show_default=True, help="Confidence of the test.")
+@click.option("--discordant", type=SHARE, help="Share of pairs on which the models differ [default: several].")
+@click.option("--design-effect", type=EFFECT, default=1.0, show_default=True, help="Loss by several pairs of a prompt.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def power(as_json: bool, **numbers: Any) -> None:
     """Count the pairs that are needed to find a difference between two models.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .terminal import DASH, Cells, number_span, percent, point_span, span, table
+from .figure_text import DASH, Cells, number_span, percent, point_span, span, table
 
 TITLES = {
     "longer": "longer",

@@ -6,12 +6,11 @@ from typing import Any
 
 from ..common.text import visible
 from ..evaluate.length import length_rule
+from .figure_text import DASH, Cells, Figure, number_span, percent, point_span, span, table
+from .shortcut_tables import benchmark_table, probe_table, shortcut_table, style_table
 
-DASH = "-"
 LONGEST = 40
 """Most characters of a name in a table."""
-Figure = Mapping[str, Any]
-Cells = Sequence[str]
 
 
 def show_evaluation(name: str, found: Mapping[str, Any]) -> str:
@@ -36,8 +35,6 @@ def show_evaluation(name: str, found: Mapping[str, Any]) -> str:
 
 def _of_texts(found: Mapping[str, Any]) -> list[str]:
     """Tables of the figures that need texts, or a benchmark."""
-    from .shortcut_tables import benchmark_table, probe_table, shortcut_table, style_table
-
     lines: list[str] = []
     if found.get("shortcuts"):
         lines += ["", *shortcut_table(found["shortcuts"]), "", *style_table(found["style"])]
@@ -107,33 +104,6 @@ def show_power(found: Mapping[str, Any]) -> str:
     if found["design_effect"] == 1:
         lines.append("  counted for a pair a prompt; several pairs of a prompt say less: add --design-effect")
     return "\n".join(lines)
-
-
-def percent(figure: Figure) -> str:
-    """Format the value of an interval of shares."""
-    return DASH if figure["value"] is None else f"{100 * figure['value']:.1f} %"
-
-
-def span(figure: Figure) -> str:
-    """Format the ends of an interval of shares, in percent."""
-    return DASH if figure["low"] is None else f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
-
-
-def number_span(figure: Figure, sign: bool = False) -> str:
-    """Format a figure that is no share, with the interval."""
-    if figure["value"] is None:
-        return DASH
-    plus = "+" if sign else ""
-    ends = "" if figure["low"] is None else f" [{figure['low']:{plus}.3f}, {figure['high']:{plus}.3f}]"
-    return f"{figure['value']:{plus}.4f}{ends}"
-
-
-def point_span(figure: Figure) -> str:
-    """Format a difference of shares in percentage points, with the interval."""
-    if figure["value"] is None:
-        return DASH
-    ends = "" if figure["low"] is None else f" [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
-    return f"{100 * figure['value']:+.1f} points{ends}"
 
 
 def _main_figures(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -323,13 +293,3 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     """Lines of a name and a text, the texts below each other."""
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
-
-
-def table(rows: Sequence[Cells]) -> list[str]:
-    """Format a table: the first column to the left, all others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
-    return lines
