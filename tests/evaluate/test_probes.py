@@ -157,6 +157,14 @@ def test_effects_by_hand():
     assert (found["changed_decisions"]["value"], found["changed_decisions"]["clusters"]) == (0.5, 2)
 
 
+def test_a_judgment_between_unchanged_responses_has_no_part():
+    before = [scored("k", (2.0, 1.0, 0.0), [(0, 1), (0, 2), (1, 2)])]
+    after = [replace(scored("k", (2.0, 1.0, 3.0), [(0, 1), (0, 2), (1, 2)]), tags={"probe": "quotes", "probed": "2"})]
+    found = probe_effects(before, after)
+    assert (found["changed_decisions"]["value"], found["changed_decisions"]["n"]) == (1.0, 2)
+    assert (found["score_change"]["value"], found["responses"]) == (3.0, 1)
+
+
 def test_a_probe_that_costs_every_score_a_constant_is_found_and_turns_no_decision():
     draw = np.random.default_rng(0)
     before = [scored(f"{k}", draw.normal(size=2).tolist(), prompt=f"{k}") for k in range(60)]

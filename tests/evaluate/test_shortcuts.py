@@ -10,7 +10,7 @@ from bradley.errors import DataError
 from bradley.evaluate.matching import match
 from bradley.evaluate.shortcuts import clustered_gap, shortcuts
 from bradley.evaluate.summary import summarize
-from bradley.records import Judgment
+from bradley.records import Judgment, Message
 from tests.helpers import needs_data, read_gz
 
 from .tables import numbers, real_pairs, scored, swap, words, written, written_tables
@@ -21,7 +21,7 @@ def test_every_figure_by_hand():
         scored("a", (2.0, 0.0), prompt="p", lengths=(30, 10)),  # longer is better, scores agree
         scored("b", (0.0, 1.0), prompt="p", lengths=(20, 10)),  # longer is better, scores disagree
         scored("c", (3.0, 1.0), prompt="q", lengths=(10, 20)),  # shorter is better, scores agree
-        scored("d", (1.0, 1.0), prompt="r", lengths=(50, 55)),  # matched, equal scores
+        scored("d", (1.0, 1.0), prompt="r", lengths=(54, 60)),  # just matched, equal scores
         scored("e", (9.0, 1.0), [(0, 1, 0.5)], prompt="r", lengths=(1, 1)),  # a tie, which decides nothing
     ]
     texts = [("- a\n- b", "c"), ("# x", "y"), ("I can't", "**z** why"), ("why", "```\nx"), ("one", "two")]
@@ -48,8 +48,8 @@ def test_every_figure_by_hand():
     assert figures["rules"]["more_headers"]["gap"]["reason"] == "no pairs in one of the two groups"
     assert (figures["length_matched"]["value"], figures["length_matched"]["n"]) == (0.5, 1)
     assert figures["length_matched"]["share"] == 0.25
-    # Lengths and scores minus the mean of the prompt: p has mean 17.5 and 0.75; q 15 and 2; r 26.75 and 3.
-    x = np.array([12.5, -7.5, 2.5, -7.5, -5, 5, 23.25, 28.25, -25.75, -25.75]) / 100
+    # Lengths and scores minus the mean of the prompt: p has mean 17.5 and 0.75; q 15 and 2; r 29 and 3.
+    x = np.array([12.5, -7.5, 2.5, -7.5, -5, 5, 25, 31, -28, -28]) / 100
     y = np.array([1.25, -0.75, -0.75, 0.25, 1, -1, -2, -2, 6, -2])
     assert figures["slope"]["value"] == pytest.approx((x @ y) / (x @ x))
     assert figures["slope"]["score_deviation"] == pytest.approx(np.sqrt(np.mean(y**2)))
@@ -133,6 +133,13 @@ def test_scores_without_token_counts_are_measured_in_words():
     figures = shortcuts(rows, [written(rows[0], (words(9), words(4)))])
     assert figures["unit"] == "words" and figures["rules"]["longer"]["alone"]["value"] == 1.0
     assert figures["slope"]["value"] == pytest.approx(1 / 5 * 100)
+
+
+def test_overlap_is_with_the_last_turn_of_the_prompt():
+    row = scored("a", (1.0, 0.0))
+    turns = tuple(Message(role, text) for role, text in (("user", "red"), ("assistant", "ok"), ("user", "green")))
+    comparison = replace(written(row, ("green", "red")), prompt=turns)
+    assert shortcuts([row], [comparison])["rules"]["more_overlap"]["alone"]["value"] == 1.0
 
 
 def test_rows_and_comparisons_that_do_not_belong_together_are_refused():

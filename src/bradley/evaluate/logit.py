@@ -188,14 +188,18 @@ def _newton(z: Floats, y: Floats) -> tuple[Floats, Floats | None]:
 
 def _derivatives(z: Floats, y: Floats, eta: Floats) -> tuple[Floats, Floats]:
     """Curvature [k, k] of the loss, and minus the gradient [k], precise for probabilities near 0 and 1."""
-    p, q = probabilities(eta), probabilities(-eta)
+    # Both tails come from exp(-|eta|): 1 - p would round to 0 beyond a logit of 37.
+    small = np.exp(-np.abs(eta))
+    near, far = 1.0 / (1.0 + small), small / (1.0 + small)
+    p, q = np.where(eta > 0.0, near, far), np.where(eta > 0.0, far, near)
     return (z.T * (p * q)) @ z, z.T @ (y * q - (1.0 - y) * p)
 
 
 def _loss(eta: Floats, y: Floats) -> float:
     """Sum of the negative log-likelihood over the pairs, in nats."""
-    # Two terms of one sign: their difference form would round a loss near 0 to noise.
-    return float(np.sum(y * np.logaddexp(0.0, -eta) + (1.0 - y) * np.logaddexp(0.0, eta)))
+    # Terms of one sign only: a difference would round a loss near 0 to noise.
+    wrong = np.where(eta > 0.0, (1.0 - y) * eta, -y * eta)
+    return float(np.sum(np.log1p(np.exp(-np.abs(eta))) + wrong))
 
 
 def _largest(direction: Floats, names: Sequence[str]) -> list[str]:

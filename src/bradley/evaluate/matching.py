@@ -109,6 +109,11 @@ def table_of(rows: Sequence[ScoredComparison] | FeatureTable, comparisons: Seque
     return match(rows, comparisons)
 
 
+def distinct(numbers: NDArray[np.intp]) -> int:
+    """Count the distinct values of small non-negative `numbers` [n]."""
+    return int(np.count_nonzero(np.bincount(numbers)))
+
+
 def by_key(records: Sequence[Record], kind: str) -> dict[Key, Record]:
     """Index records by (source, id).
 

@@ -32,7 +32,7 @@ from ..records import Comparison, ScoredComparison
 from .intervals import PROPORTION, clustered_mean, interval_figures
 from .judgments import Floats, half_ties
 from .logit import cluster_sums, influence_dict, undefined
-from .matching import FeatureTable, Responses, table_of
+from .matching import FeatureTable, Responses, distinct, table_of
 from .moments import mean
 
 SHORTCUTS = {
@@ -79,7 +79,7 @@ def shortcuts(
     correct = half_ties(table.judgments.margin[decided])
     return {
         "judgments": len(cluster),
-        "prompts": len(np.unique(cluster)),
+        "prompts": distinct(cluster),
         "unscored": table.unscored,
         "unit": table.unit,
         "rules": {

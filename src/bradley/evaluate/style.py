@@ -52,7 +52,7 @@ from ..records import Comparison, ScoredComparison
 from .intervals import PROPORTION, clustered_mean, interval_figures
 from .judgments import Floats, half_ties
 from .logit import LogitFit, cluster_sums, fit_logit, influence_dict, root_mean_square, undefined
-from .matching import FeatureTable, table_of
+from .matching import FeatureTable, distinct, table_of
 
 DENSITIES = ("headers", "bold", "list_items")
 """Features that count per token."""
@@ -104,7 +104,7 @@ def style(
     """
     table = table_of(rows, comparisons)
     z, cluster, margin = style_features(table), table.cluster, table.judgments.margin
-    differs = [len(np.unique(cluster[column != 0.0])) for column in z.T]
+    differs = [distinct(cluster[column != 0.0]) for column in z.T]
     kept = [k for k, prompts in enumerate(differs) if prompts >= MIN_PROMPTS]
     deviation = root_mean_square(z)
     standard = z[:, kept] / deviation[kept]
@@ -113,7 +113,7 @@ def style(
     absent = dict.fromkeys(COEFFICIENTS, undefined(f"differs in fewer than {MIN_PROMPTS} prompts"))
     return {
         "judgments": len(z),
-        "prompts": len(np.unique(cluster)),
+        "prompts": distinct(cluster),
         "unscored": table.unscored,
         "unit": table.unit,
         "features": {
@@ -257,7 +257,7 @@ def _accuracies(z: Floats, table: FeatureTable) -> dict[str, Any]:
     correct = half_ties(margin[decided])
     figures = {"accuracy": interval_figures(correct, cluster)}
     folds = table.cluster % FOLDS
-    if len(np.unique(folds)) < 2 or not z.shape[1]:
+    if distinct(folds) < 2 or not z.shape[1]:
         reason = "one prompt alone: no other prompts to learn the effect of style from" if z.shape[1] else "no features"
         empty = {"value": None, "low": None, "high": None, "n": 0, "clusters": 0, "reason": reason}
         return {**figures, "controlled_accuracy": empty, "controlled_change": empty, "style_alone": empty}
@@ -278,7 +278,7 @@ def cross_fitted(z: Floats, target: Floats, folds: NDArray[np.intp]) -> Floats:
 
     Collinear columns share their effect, as in the solution of smallest norm.
     """
-    parts = np.unique(folds)
+    parts = np.flatnonzero(np.bincount(folds))
     squares = np.stack([z[folds == part].T @ z[folds == part] for part in parts])
     products = np.stack([z[folds == part].T @ target[folds == part] for part in parts])
     predicted = np.zeros_like(target)
