@@ -7,7 +7,7 @@ import pytest
 from bradley.errors import RunFolderError
 from bradley.evaluate.evaluation import evaluation
 from bradley.evaluate.temperature import temperature_figures
-from bradley.report import evaluation_page
+from bradley.report import evaluation_page, html
 from bradley.report.evaluation_page import write_evaluation
 from tests.evaluate.tables import scored
 from tests.report.evaluations import real_evaluation, words
@@ -167,6 +167,11 @@ def test_further_parts_become_tables_and_several_sets_are_listed(tmp_path, found
         assert part in text, part
 
 
+def test_the_title_names_few_sets_and_counts_many(tmp_path, found, no_figures):
+    for number, title in ((3, "Evaluation on set 0, set 1, set 2"), (4, "Evaluation on 4 sets")):
+        assert words(page_of(tmp_path, {f"set {i}": found for i in range(number)})).startswith(title)
+
+
 def test_hostile_names_act_nowhere(tmp_path, found, no_figures):
     def sets(name):
         worst = found["worst"] | {"tag": name, "value": name}
@@ -184,7 +189,9 @@ def test_hostile_names_act_nowhere(tmp_path, found, no_figures):
 @pytest.mark.parametrize("kind", ["a file", "a link", "a folder"])
 def test_a_file_that_bradley_did_not_write_is_never_replaced(tmp_path, found, no_figures, kind):
     page, far = tmp_path / "page.html", tmp_path / "far.html"
-    far.write_text("<html>mine</html>")
+    # Behind a link, even a page of bradley belongs to another place.
+    mine = f"<html>{html.MARK.decode()}" if kind == "a link" else "<html>mine</html>"
+    far.write_text(mine)
     if kind == "a link":
         page.symlink_to(far)
     elif kind == "a folder":
@@ -193,7 +200,7 @@ def test_a_file_that_bradley_did_not_write_is_never_replaced(tmp_path, found, no
         far.rename(page)
     with pytest.raises(RunFolderError, match=r"page\.html"):
         write_evaluation(page, {"hhh": found}, [])
-    assert page.is_dir() or page.read_text() == "<html>mine</html>"
+    assert page.is_dir() or page.read_text() == mine
 
 
 def test_a_page_is_replaced_by_the_next_and_equal_figures_give_equal_pages(tmp_path, found, no_figures):

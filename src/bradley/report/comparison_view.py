@@ -11,6 +11,8 @@ from .scale import accuracy_scale, difference_scale
 
 LEVEL = 0.05
 """Largest p-value, adjusted for the number of pairs, of models that are told apart."""
+MOST_NAMED = 3
+"""Most models whose names stand in the title."""
 MEANINGS: dict[str, tuple[str, Kind]] = {
     "accuracy": ("paired difference, clustered t interval", "points"),
     "bootstrap": ("the same difference with the interval of a cluster bootstrap", "points"),
@@ -33,7 +35,7 @@ def comparison_context(comparison: Mapping[str, Any], texts: Mapping[str, Compar
     differences = [(_title(pair), "model", pair["accuracy"], _label(pair["accuracy"])) for pair in pairs]
     several = len(pairs) > 1
     return {
-        "title": f"Comparison of {', '.join(models)}",
+        "title": f"Comparison of {', '.join(models) if len(models) <= MOST_NAMED else f'{len(models)} models'}",
         "items": comparison["items"],
         "models": models,
         "seeds": {name: _seeds(one["seeds"]) for name, one in models.items() if one["seeds"]},

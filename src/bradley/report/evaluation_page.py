@@ -12,6 +12,8 @@ from .html import inline_figure, load_template, refuse_page, write_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_NAMED = 3
+"""Most sets whose names stand in the title."""
 SPREAD_NOTE = (
     "Dot: median. Box: the middle half. Thick line: 5 % to 95 %. Thin line: up to the smallest and largest value, cut "
     "at the edge. The margin is the score of the preferred minus the score of the other response: left of 0 the model "
@@ -51,7 +53,7 @@ def write_evaluation(path: Path, sets: Mapping[str, dict[str, Any]], facts: Sequ
         for number, (name, found) in enumerate(sets.items())
     ]
     scale, rows = overview(sets)
-    title = f"Evaluation on {', '.join(sets)}"
+    title = f"Evaluation on {', '.join(sets) if len(sets) <= MOST_NAMED else f'{len(sets)} sets'}"
     text = load_template("evaluation.html.jinja").render(title=title, facts=facts, sets=shown, scale=scale, rows=rows)
     return write_page(path, text)
 

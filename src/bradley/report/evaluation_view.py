@@ -44,7 +44,7 @@ TEMPERATURE: dict[str, tuple[str, Kind]] = {
 }
 MEANINGS = {
     "longer": "the longer response wins",
-    "more list items": "the response with more list items wins",
+    "refuses": "the response that refuses wins",
     "length_matched": "accuracy where the lengths differ by at most a tenth",
     "slope": "change of the score for 100 more tokens, between responses to one prompt",
     "accuracy": "decided judgments ranked as labelled",
@@ -205,7 +205,10 @@ def _tables(found: Mapping[str, Any]) -> list[tuple[str, str, Table]]:
     """Tables of the parts with a place of their own: (title, explanation, table)."""
     figures = {name: (about, kind, found["figures"][name]) for name, (about, kind) in FIGURES.items()}
     quantiles = found["figures"]["margin_quantiles"].items()
-    margins: Any = {f"margin, {name}": ("quantile, bootstrap interval", "signed", one) for name, one in quantiles}
+    margins: Any = {
+        f"margin, {name}": (f"{int(name[1:])} % of the margins lie below, bootstrap interval", "signed", one)
+        for name, one in quantiles
+    }
     tables = [
         ("Figures", "", figure_table("", {words(key): one for key, one in (figures | margins).items()})),
         ("Calibration", _calibration_note(found["calibration"]), _calibration_table(found["calibration"])),
