@@ -6,6 +6,7 @@ import json
 import math
 import re
 import runpy
+import shutil
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import bradley
 from bradley.cli.main import cli, run
 from bradley.config import Config, Data, Render
 from bradley.config.fields import Setting, find_setting, settings_of, suggest
@@ -30,15 +32,16 @@ from bradley.data.rows import RowPlace
 from bradley.losses import LOSSES, Targets
 from bradley.model.folder.save_load import save_model
 from bradley.records import Comparison, Rejected
-from tests.helpers import GPT2, comparisons, tiny_model, tokenizer_for
+from tests.helpers import GPT2, comparisons, tiny_model, tiny_run, tokenizer_for
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
 SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--help", "--version"}
+EVALUATION = ("evaluate", "compare", "calibrate", "power")
 OWN_OPTIONS = [
     option
-    for name in ("train", "plan", "score", "benchmark", "export", "verify")
+    for name in ("train", "plan", "score", *EVALUATION, "benchmark", "export", "verify")
     for option in cli.commands[name].params
 ]
 OWN_OPTIONS += cli.commands["launch"].commands["local"].params
@@ -244,6 +247,62 @@ def test_the_notebook_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     held_out = names["splits"].evals["valid"]
     assert [row.id for row in names["scored"]] == [row.id for row in held_out]
     assert "accuracy" in capsys.readouterr().out
+
+
+ANSWERS = (["Thorough", "careful", "clear"], ["maybe", "whatever", "nothing"])
+
+
+def judged_rows(count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of two prompts each whose better answer has other words, with one label in ten turned."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        sides = [" ".join(generator.choice(words, size=4)) for words in ANSWERS][:: -1 if i % 10 == 0 else 1]
+        rows.append({"id": f"r{i}", "prompt": f"Question {seed} {i // 2}?", "chosen": sides[0], "rejected": sides[1]})
+    return rows
+
+
+def write_lines(path: str, rows: list[dict[str, Any]]) -> None:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    """The files that the guide to evaluation names, with a run of six steps under each name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bradley.training.run.write_pages", lambda *_: None)
+    monkeypatch.setattr("bradley.report.evaluation_page.evaluation_figures", lambda found: iter(()))
+    settings = tiny_run(train={"max_steps": 6}, optim={"lr": 1e-2, "warmup": 0}, eval={"every": 6}, log={"samples": 0})
+    bradley.train(settings, train=judged_rows(60, 1), valid=judged_rows(30, 2), output="runs/a")
+    for name in ("b", "a0", "a1", "b0", "b1"):
+        shutil.copytree("runs/a", f"runs/{name}")
+    write_lines("held_out.jsonl", judged_rows(30, 3))
+    generator = np.random.default_rng(4)
+    columns = ("good", "bad")
+    for name in ("scores", "a", "b", "c"):
+        rows = [dict(zip(columns, generator.normal((0.5, 0.0)).tolist(), strict=True)) for _ in range(30)]
+        found = [{"id": f"r{i}", "chosen_score": r["good"], "rejected_score": r["bad"]} for i, r in enumerate(rows)]
+        write_lines(f"{name}.jsonl", found)
+    lines = [f"r{i},{row['good']},{row['bad']}" for i, row in enumerate(rows)]
+    Path("scores.csv").write_text("\n".join(["id,good,bad", *lines]) + "\n", encoding="utf-8")
+
+
+def test_the_guide_to_evaluation_runs_as_it_is_written(evaluated, capsys):
+    text = (ROOT / "docs" / "guides" / "evaluate.md").read_text(encoding="utf-8")
+    typed = list(dict.fromkeys(re.findall(r"^    bradley (.+)$", text, flags=re.MULTILINE)))
+    assert {line.split()[0] for line in typed} >= set(EVALUATION)
+    for line in typed:
+        capsys.readouterr()
+        assert run(line.split()) == 0, (line, capsys.readouterr().err)
+        shown = capsys.readouterr().out.strip()
+        assert not line.startswith("power") or "discordant" in line or f"```\n{shown}\n```" in text
+    assert "<html" in Path("evaluation.html").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in blocks("evaluate.md", "python"):
+        exec(block, names)
+    by_command = json.loads(Path("rows.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert list(names["a"][0].scores) == by_command["scores"]
+    assert names["scored"].rows[0].scores[0] == pytest.approx(float(Path("scores.csv").read_text().split(",")[3]))
 
 
 def section(title: str) -> str:
