@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from .data.formats import to_comparisons
     from .data.load import load_splits
     from .data.preview import preview
+    from .data.scored import read_scores
+    from .evaluate.compare import compare
+    from .evaluate.evaluation import evaluation
+    from .evaluate.power import pairs_needed
     from .evaluate.summary import summarize
+    from .evaluate.temperature import fit_temperature
     from .export.folder import export_model
     from .model.folder.save_load import load_model
     from .report.page import plot_run, write_report
@@ -72,12 +77,17 @@ __all__ = [
     "ScoredComparison",
     "UserError",
     "__version__",
+    "compare",
+    "evaluation",
     "export_model",
+    "fit_temperature",
     "load_model",
     "load_splits",
+    "pairs_needed",
     "plot_run",
     "preview",
     "read_run",
+    "read_scores",
     "score_comparisons",
     "summarize",
     "to_comparisons",
@@ -92,12 +102,17 @@ HOMES = {
     "Render": "config",
     "RewardModel": "scoring.reward_model",
     "Run": "training.results",
+    "compare": "evaluate.compare",
+    "evaluation": "evaluate.evaluation",
     "export_model": "export.folder",
+    "fit_temperature": "evaluate.temperature",
     "load_model": "model.folder.save_load",
     "load_splits": "data.load",
+    "pairs_needed": "evaluate.power",
     "plot_run": "report.page",
     "preview": "data.preview",
     "read_run": "training.results",
+    "read_scores": "data.scored",
     "score_comparisons": "scoring.reward_model",
     "summarize": "evaluate.summary",
     "to_comparisons": "data.formats",

@@ -62,6 +62,21 @@ def test_every_suite_is_scored_written_and_read_again_to_the_same_figures(capsys
     assert json.loads(out)["benchmarks"] == results["benchmarks"]
 
 
+def test_scores_of_another_tool_are_matched_by_id(capsys, tmp_path, trained, given):
+    rows = tmp_path / "rows.jsonl"
+    code, out, _ = called(capsys, trained.model, *option(given["hhh"]), "--rows", rows, "--json")
+    assert code == 0
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    foreign = files.write(tmp_path / "foreign.jsonl", [{"key": row["id"], "s": row["scores"]} for row in lines[::-1]])
+    how = ("--columns", "id=key,scores=s")
+    code, matched, err = called(capsys, "--scores", foreign, *option(given["hhh"]), *how, "--json")
+    assert code == 0, err
+    (wanted,), (found,) = (json.loads(each)["benchmarks"] for each in (out, matched))
+    assert found["figures"] == wanted["figures"]
+    two = [*option(given["hhh"]), *option(given["rewardbench"])]
+    assert "one --suite at a time" in called(capsys, "--scores", foreign, *two, *how)[2]
+
+
 def test_the_table_names_scheme_interval_and_missing_rows(capsys, trained, given):
     code, out, _ = called(capsys, trained.model, *option(given["hhh"]))
     assert code == 0

@@ -160,3 +160,13 @@ def test_a_single_prompt_has_no_p_value():
     assert pair["accuracy"]["p"] is None
     assert (pair["accuracy"]["low"], pair["accuracy"]["high"]) == (-1.0, 1.0)
     assert not math.isnan(pair["accuracy"]["value"])
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_sets_of_ties_alone_compare_to_nothing(seeds):
+    import json
+
+    tied = [scored(str(i), (1, 0), [(0, 1, 0.5)], str(i)) for i in range(4)]
+    found = compare({name: [tied] * seeds for name in "ab"})
+    json.dumps(found, allow_nan=False)
+    assert only(found)["accuracy"]["value"] is None and only(found)["accuracy"]["p"] is None

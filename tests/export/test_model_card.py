@@ -141,7 +141,8 @@ def test_a_card_says_what_other_programs_do_to_this_model():
     plain = model_card(CARD, None, "rm", [], "llama")
     assert "SGLang" not in plain and "policy stop at" not in plain
     gemma = model_card(CARD, None, "rm", [], "gemma3_text")
-    assert """float32 --convert classify --hf-overrides '{"architectures": ["Gemma3ForCausalLM"]}'\n""" in gemma
+    options = """--max-model-len 512 --convert classify --hf-overrides '{"architectures": ["Gemma3ForCausalLM"]}'\n"""
+    assert options in gemma
     assert "--hf-overrides" not in plain
     adapter = model_card({**CARD, "adapter": {"base": "owner/base"}}, None, "rm", [], "qwen2")
     assert "row lengths of DoRA as drawn" in " ".join(adapter.split())

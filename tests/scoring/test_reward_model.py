@@ -232,3 +232,9 @@ def test_trl_trains_a_policy_on_the_rewards(model, tmp_path):
         for prompt, completion, score in zip(given, completions, found, strict=True):
             expected = model.score([[*prompt, *completion]])[0]
             assert score == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_conversation_outside_of_a_list_is_named(model):
+    with pytest.raises(UserError) as refused:
+        model.score([{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}])
+    assert "score([conversation])" in refused.value.hint

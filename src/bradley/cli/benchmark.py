@@ -1,30 +1,22 @@
 """`bradley benchmark`: figures of public benchmarks, as published."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..common.console import Console
-from ..common.ownership import real_path
-from ..common.signatures import CARD
-from ..errors import BradleyError, DataError, RunFolderError, UserError
-from ..runs.layout import METRICS, MODEL
-from .models import BUDGET, of_other_trainers
+from ..errors import BradleyError, RunFolderError, UserError
+from ..runs.layout import METRICS
+from .models import of_other_trainers
 from .options import PathName
+from .scores import Model, find, from_scores, load, score, score_options, scoring_options
 
 if TYPE_CHECKING:
     from ..data.benchmark import Read
     from ..records import ScoredComparison
-
-
-class Place(NamedTuple):
-    """Place of a model: the model folder, and the run folder around the model, if known."""
-
-    folder: Path
-    run: Path | None
 
 
 @click.command()
@@ -32,19 +24,11 @@ class Place(NamedTuple):
 @click.option(
     "--suite", "suites", multiple=True, metavar="NAME=PATH", help="Benchmark and its file, folder or hub: dataset."
 )
-@click.option("--scores", type=PathName(), metavar="FILE", help="Rows written by --rows, in place of MODEL.")
+@click.option("--scores", type=PathName(), metavar="FILE", help="Scores, in place of MODEL: of --rows, or of any tool.")
 @click.option("--rows", "output", type=PathName(), metavar="FILE", help="Write the scored rows, as JSON lines.")
 @click.option("--training", default="", metavar="RUN|FILE", help="Count prompts in these training data.")
-@click.option(
-    "--over-long",
-    type=click.Choice(["error", "truncate_prompt", "truncate_response"]),
-    help="Policy for responses above the model's limits [default: the policy of its evaluation].",
-)
-@click.option("--token-budget", type=BUDGET, default=0, help="Most tokens at once [default: by device].")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="[default: CUDA if there.]")
-@click.option("--base", default="", metavar="DIR", help="Folder of an adapter's base model, if moved.")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
-@click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving, and say which.")
+@score_options
+@scoring_options
 @of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def benchmark(
@@ -53,6 +37,8 @@ def benchmark(
     scores: Path | None,
     output: Path | None,
     training: str,
+    columns: str,
+    missing: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -61,20 +47,26 @@ def benchmark(
     MODEL is a model folder or a run folder. NAME is rewardbench, rewardbench2, rm-bench, rmb, judgebench, llmbar, hhh
     or evalbiasbench; PATH holds the rows as the authors publish the rows. A suite given twice is read as one.
 
-    With --scores, rows scored before take the place of MODEL and --suite.
+    With --scores, rows that --rows wrote take the place of MODEL and --suite. Scores that another tool wrote are
+    matched by id with the rows of one --suite, as in `bradley evaluate`.
     """
-    _check(model, suites, scores, output)
+    _check(model, suites, scores, output, columns, missing)
     from ..evaluate.benchmarks import SUITES
     from ..evaluate.benchmarks.table import overlap, show
 
     say = Console("quiet" if as_json else "bar").say
-    if scores is not None or model is None:
-        assert scores is not None  # `_check` has seen to it
-        place, compute, notes, rows = None, "", {}, _read_scores(scores)
-    else:
-        place = _place(model)
+    place, compute = None, ""
+    notes: dict[str, list[str]] = {}
+    rows: dict[str, list[ScoredComparison]] = {}
+    if scores is not None and suites:
+        rows, left = _matched(scores, suites, columns, missing)
+        notes = dict.fromkeys(rows, left)
+    elif scores is not None:
+        rows = _read_scores(scores)
+    elif model is not None:
         read = _read(suites)
-        compute, rows = _score(place, read, say, **options)
+        place = find(model, None)
+        compute, rows = _score(place, read, say, options)
         notes = {name: each.notes() for name, each in read.items()}
     prompts, origin, problem = _training(training, place)
     results = []
@@ -92,14 +84,18 @@ def benchmark(
     click.echo("\n\n".join([*head, *(show(each, SUITES[each["benchmark"]].title) for each in results)]))
 
 
-def _check(model: Path | None, suites: Sequence[str], scores: Path | None, output: Path | None) -> None:
+def _check(
+    model: Path | None, suites: Sequence[str], scores: Path | None, output: Path | None, columns: str, missing: str
+) -> None:
     """Raise `UserError` for options that contradict each other, and `RunFolderError` for an output that exists."""
-    if scores is not None and (model is not None or suites or output is not None):
-        raise UserError("--scores takes the place of MODEL, --suite and --rows", "leave out either")
+    if scores is not None and (model is not None or output is not None):
+        raise UserError("--scores takes the place of MODEL and --rows", "leave out either")
     if scores is None and model is None:
         raise UserError("no MODEL and no --scores", "type `bradley benchmark MODEL --suite NAME=PATH`")
     if scores is None and not suites:
         raise UserError("no --suite", "add --suite NAME=PATH, such as --suite hhh=hhh_alignment")
+    if (columns or missing != "error") and (scores is None or not suites):
+        raise UserError("--columns and --missing are about foreign scores", "add --scores FILE --suite NAME=PATH")
     if output is not None and output.exists():
         raise RunFolderError(f"--rows {output}: the file is there", "give another name, or remove the file")
 
@@ -142,42 +138,40 @@ def _read_scores(path: Path) -> dict[str, list["ScoredComparison"]]:
     return found
 
 
-def _place(model: Path) -> Place:
-    """Return the model folder of a path, and the run folder around the model folder, if any."""
-    folder = model / MODEL if (model / MODEL / CARD).is_file() else model
-    around = real_path(folder).parent
-    return Place(folder, around if folder.name == MODEL and (around / METRICS).is_file() else None)
-
-
 def _score(
-    place: Place, read: dict[str, "Read"], say: Any, device: str, over_long: str | None, **options: Any
+    model: Model, read: dict[str, "Read"], say: Any, options: Mapping[str, Any]
 ) -> tuple[str, dict[str, list["ScoredComparison"]]]:
-    """Load the model, and score the comparisons of each suite; the first result names the arithmetic.
-
-    Raises:
-        DataError: a response above the model's limits, under a policy that does not cut the response.
-        CheckpointError: an unusable model folder, or a score that is not a finite number.
-    """
+    """Load the model, and score each suite; the first result names the arithmetic. Raises as `score`."""
     from ..model.reward import compute_name
-    from ..scoring.file import use_device
-    from ..scoring.reward_model import RewardModel, score_comparisons
 
-    options["pooling"] = options["pooling"] or ""
-    used: Any = over_long or ""
-    loaded = RewardModel.from_pretrained(place.folder, use_device(device, 0), over_long=used, **options)
+    scorer = load(model, options)
     rows = {}
     for name, each in read.items():
         say(f"scoring {name}: {len(each.comparisons):,} rows")
-        try:
-            rows[name] = score_comparisons(loaded, each.comparisons)
-        except DataError as error:
-            # The hints of scoring and training name a Python argument or a setting of a run.
-            hint = "add --over-long truncate_response" if "over_long" in error.hint else error.hint
-            raise DataError(f"{name}: {error.message}", hint) from error
-    return compute_name(loaded.scorer.loaded.model), rows
+        rows[name] = score(scorer, each.comparisons, name)
+    return compute_name(scorer.scorer.loaded.model), rows
 
 
-def _training(given: str, place: Place | None) -> tuple[Collection[str], str, str]:
+def _matched(
+    scores: Path, suites: Sequence[str], columns: str, missing: str
+) -> tuple[dict[str, list["ScoredComparison"]], list[str]]:
+    """Match scores that any tool wrote with the rows of a suite, by id; return the rows, and notes about rows left out.
+
+    Raises:
+        UserError: several suites; a file of scores holds one.
+        DataError: see `read_scores`.
+    """
+    from ..config import Data
+
+    names = {suite.partition("=")[0] for suite in suites}
+    if len(names) > 1:
+        raise UserError(f"--scores with {len(names)} suites", "give a file of scores and one --suite at a time")
+    found = from_scores(str(scores), [f"benchmark:{suite}" for suite in suites], columns, missing, Data())
+    left = [f"{n:,} of {found.counts['rows']:,} rows {name}" for name, n in found.counts.items() if name != "rows"]
+    return {names.pop(): found.rows}, left
+
+
+def _training(given: str, place: Model | None) -> tuple[Collection[str], str, str]:
     """Return the prompt keys of the training data, their origin, and a note if the run's own data cannot be read.
 
     Raises:

@@ -144,7 +144,7 @@ def from_model(
     sets = []
     for name, comparisons, counts in read:
         console.say(f"scoring {name}: {len(comparisons):,} comparisons")
-        rows = score(scorer, comparisons)
+        rows = score(scorer, comparisons, name)
         sets.append(ScoredSet(name, rows, comparisons, counts, [], "tokens"))
     return sets
 
@@ -162,11 +162,21 @@ def load(model: Model, options: Mapping[str, Any]) -> Any:
     )
 
 
-def score(scorer: Any, comparisons: Sequence[Any]) -> "list[ScoredComparison]":
-    """Score comparisons; sources and tags are those of the comparisons."""
+def score(scorer: Any, comparisons: Sequence[Any], name: str = "") -> "list[ScoredComparison]":
+    """Score comparisons; sources and tags are those of the comparisons.
+
+    Raises:
+        DataError: a response above the model's limits, under a policy that does not cut the response.
+        CheckpointError: a score that is not a finite number.
+    """
     from ..scoring.reward_model import score_comparisons
 
-    return score_comparisons(scorer, comparisons)
+    try:
+        return score_comparisons(scorer, comparisons)
+    except DataError as error:
+        # The hints of scoring and training name a Python argument or a setting of a run.
+        hint = "add --over-long truncate_response" if "over_long" in error.hint else error.hint
+        raise DataError(f"{name}: {error.message}" if name else error.message, hint) from error
 
 
 def write_rows(path: Path, sets: "Sequence[ScoredSet]") -> list[Path]:

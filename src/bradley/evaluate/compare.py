@@ -183,7 +183,7 @@ def _scored(seeds: Sequence[Rows]) -> Scored:
 
 def _accuracy(model: Scored) -> dict[str, Any]:
     found = interval_dict(model.right, model.table.prompt)
-    seeds = model.by_seed.mean(axis=1)
+    seeds = model.by_seed.mean(axis=1) if model.by_seed.size else np.empty(0)
     return {**found, "seeds": seeds.tolist() if len(seeds) > 1 else None}
 
 
@@ -259,11 +259,11 @@ def _over_seeds(a: Floats, b: Floats, accuracy: Mapping[str, Any]) -> dict[str, 
     """
     from scipy.stats import t as student
 
+    found: dict[str, Any] = {"a": len(a), "b": len(b), "over_seeds": None, "both": None}
+    if min(len(a), len(b)) < 2 or not a.size:
+        return found
     means = [side.mean(axis=1) for side in (a, b)]
     value = float(means[1].mean() - means[0].mean())
-    found: dict[str, Any] = {"a": len(a), "b": len(b), "over_seeds": None, "both": None}
-    if min(len(a), len(b)) < 2:
-        return found
     variances = [float(mean.var(ddof=1)) / len(mean) for mean in means]
     total = sum(variances)
     if not total > 0 or accuracy["clusters"] < 2:

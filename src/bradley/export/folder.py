@@ -27,7 +27,7 @@ from ..runs.run import RunFolder, read_run
 from ..verify import failure, verify
 from .chat_template import check_clock, check_ids, find_written_ending, frozen_chat_template
 from .metadata import server_config, tokenizer_config, without_local_paths
-from .model_card import model_card
+from .model_card import EXAMPLE, model_card
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 FIGURES = "figures"
@@ -310,8 +310,30 @@ def _measured(target: Path, source: ExportSource) -> Exported:
     folded = "adapter" in source.card and not source.adapter
     ending = find_written_ending(source.loaded.renderer.tokenizer, known)._asdict()
     facts = {"merged": folded, "largest_difference": check.largest, "tolerance": check.allowed, "ending": ending}
+    facts["example"] = _example_scores(loaded, source.loaded)
     write_card(target, {**card, "parity": parity, "export": {"bradley": version(), "dtype": source.dtype, **facts}})
     return Exported(target, source.dtype, folded, check.largest, check.allowed, [])
+
+
+def _example_scores(written: Loaded, trained: Loaded) -> list[float] | None:
+    """Score the example of the model card in float32, so that a reader without bradley can check a program.
+
+    None for a model of token ids, and for a chat template that refuses the example.
+    """
+    from jinja2 import TemplateError
+
+    if trained.kind == "ids":
+        return None
+    question, answers = EXAMPLE
+    sample = []
+    for answer in answers:
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        try:
+            ids = trained.renderer.tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+        except TemplateError:
+            return None
+        sample.append(Conversation(turns, ids))
+    return _float32_scores(measure(written.model, sample)["rows"])
 
 
 def _float32_scores(rows: Sequence[Json]) -> list[float]:

@@ -20,6 +20,8 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
 DASH = "-"
 COUNTS = ("comparisons", "judgments", "prompts")
 """Counts of a split shown by the card."""
+EXAMPLE = ("Name a prime number.", ("Seven is one.", "I do not know any."))
+"""Question and answers of the card's example."""
 SERVE = {"gemma3_text": """ --convert classify --hf-overrides '{"architectures": ["Gemma3ForCausalLM"]}'"""}
 """Architecture -> further options of vLLM, whose own class for Gemma 3 has other names for the weights of the file."""
 

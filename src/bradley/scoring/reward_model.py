@@ -112,6 +112,8 @@ class RewardModel:
         if isinstance(conversations, str | Mapping):
             what = "a text" if isinstance(conversations, str) else "a row"
             raise UserError(f"conversations is {what}, wanted a list", "give score([conversation])")
+        if conversations and all(isinstance(turn, Mapping) and "role" in turn for turn in conversations):
+            raise UserError("conversations is one conversation, wanted a list of them", "give score([conversation])")
         return self._of_rows([_row(conversation) for conversation in conversations])
 
     def probability(self, a: Conversation, b: Conversation) -> float:
