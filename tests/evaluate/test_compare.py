@@ -1,6 +1,7 @@
 """Comparison of models: paired figures by hand and against scipy and statsmodels, and items that differ."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from bradley.errors import DataError, UserError
 from bradley.evaluate.compare import compare, holm, mcnemar
+from bradley.evaluate.matching import match
+from bradley.records import Comparison, Judgment, Message, Response
 
 from .tables import scored
 
@@ -170,3 +173,15 @@ def test_sets_of_ties_alone_compare_to_nothing(seeds):
     found = compare({name: [tied] * seeds for name in "ab"})
     json.dumps(found, allow_nan=False)
     assert only(found)["accuracy"]["value"] is None and only(found)["accuracy"]["p"] is None
+
+
+@given(st.floats(0.5, 1), st.floats(1e-3, 1e3), st.floats(-1e6, 1e6))
+def test_judgments_that_went_through_single_precision_are_the_same(probability, weight, margin):
+    """A token store keeps the numbers of a judgment in float32, and a file of scores keeps them as written."""
+    (row,) = rows([1.0])
+    written = replace(row, judgments=(Judgment(0, 1, probability, margin, weight),))
+    single = Judgment(0, 1, *(float(np.float32(value)) for value in (probability, margin, weight)))
+    assert compare({"a": [written], "b": [replace(row, judgments=(single,))]})["items"] == 1
+    answers = tuple(Response((Message("assistant", text),)) for text in "xy")
+    texts = Comparison("0", "0", (Message("user", "p"),), answers, written.judgments)
+    assert match([replace(row, judgments=(single,))], [texts]).unscored == 0

@@ -20,7 +20,7 @@ from .calibration import correctness
 from .ece import BINS
 from .groups import MAX_GROUPS, MIN_GROUPS
 from .intervals import interval_dict
-from .judgments import Floats, JudgmentTable, half_ties, judgment_table
+from .judgments import Floats, JudgmentTable, half_ties, in_single_precision, judgment_table
 from .power import smallest_difference
 
 SHOWN = 5
@@ -155,8 +155,13 @@ def _same_items(
 
 
 def _labels(row: ScoredComparison) -> Any:
-    """Number of responses, prompt, and judgments in any order."""
-    return len(row.scores), row.prompt_key, sorted((j.better, j.worse, j.probability, j.weight) for j in row.judgments)
+    """Number of responses, prompt, and judgments in any order, without margins, which count in no figure here."""
+    rounded = (in_single_precision(judgment) for judgment in row.judgments)
+    return (
+        len(row.scores),
+        row.prompt_key,
+        sorted((better, worse, p, weight) for better, worse, p, _, weight in rounded),
+    )
 
 
 def _aligned(row: ScoredComparison, first: ScoredComparison) -> ScoredComparison:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..records import ScoredComparison
+from ..records import Judgment, ScoredComparison
 
 Floats = NDArray[np.float64]
 
@@ -70,6 +70,25 @@ def judgment_table(rows: Sequence[ScoredComparison]) -> JudgmentTable:
         extra_tokens=_floats([row.response_tokens[j.better] - row.response_tokens[j.worse] for _, row, j in flat]),
         mean_tokens=_floats([(row.response_tokens[j.better] + row.response_tokens[j.worse]) / 2 for _, row, j in flat]),
     )
+
+
+def same_judgments(a: Sequence[Judgment], b: Sequence[Judgment]) -> bool:
+    """Return True for equal judgments in the same order, up to the rounding of a number to float32.
+
+    A token store keeps the numbers of a judgment in float32, so scored rows hold 16.200000762939453 where the data say
+    16.2.
+
+    Example:
+        same_judgments([Judgment(0, 1, margin=16.2)], [Judgment(0, 1, margin=float(np.float32(16.2)))])  # True
+    """
+    return a == b or [*map(in_single_precision, a)] == [*map(in_single_precision, b)]
+
+
+def in_single_precision(judgment: Judgment) -> tuple[int, int, float, float | None, float]:
+    """Round the numbers of a judgment to float32: better, worse, probability, margin, weight."""
+    margin = None if judgment.margin is None else float(np.float32(judgment.margin))
+    probability, weight = float(np.float32(judgment.probability)), float(np.float32(judgment.weight))
+    return judgment.better, judgment.worse, probability, margin, weight
 
 
 def check_scores(rows: Sequence[ScoredComparison]) -> None:

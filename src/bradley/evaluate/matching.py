@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..records import Comparison, ScoredComparison
 from .features import TextFeatures, text_features, word_set
-from .judgments import Floats, JudgmentTable, judgment_table
+from .judgments import Floats, JudgmentTable, judgment_table, same_judgments
 
 Key = tuple[str, str]
 Record = TypeVar("Record", Comparison, ScoredComparison)
@@ -142,7 +142,7 @@ def _matched(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison]
                 "pass the comparisons that were scored",
             )
         same = comparison.prompt_key == row.prompt_key and len(comparison.responses) == len(row.scores)
-        if not same or comparison.judgments != row.judgments:
+        if not same or not same_judgments(comparison.judgments, row.judgments):
             raise DataError(
                 f"comparison {row.id} of the source {row.source!r} differs from its scored row in prompt, number of "
                 "responses or judgments",

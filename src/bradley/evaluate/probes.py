@@ -18,7 +18,7 @@ from ..errors import DataError, UserError
 from ..records import Comparison, Message, Response, ScoredComparison, replaced
 from .features import FENCE
 from .intervals import PROPORTION, UNBOUNDED, interval_figures
-from .judgments import half_ties, judgment_table
+from .judgments import half_ties, judgment_table, same_judgments
 from .logit import root_mean_square
 from .matching import by_key
 
@@ -284,7 +284,7 @@ def _probe_of(after: Sequence[ScoredComparison]) -> str:
 def _match(known: dict[tuple[str, str], ScoredComparison], row: ScoredComparison) -> ScoredComparison:
     """Row before the probe of a row after."""
     first = known.get((row.source, row.id))
-    if first is None or first.judgments != row.judgments or len(first.scores) != len(row.scores):
+    if first is None or not same_judgments(first.judgments, row.judgments) or len(first.scores) != len(row.scores):
         raise DataError(
             f"no row before the probe is comparison {row.id} of the source {row.source!r} with the same judgments",
             "score the same comparisons before and after the probe",
