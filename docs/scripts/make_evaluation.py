@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 VALID = "../shared/data/human_mix/val.jsonl.gz"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1180, 1500
-"""Size of the pictures in points."""
+WIDTH = 1180
+"""Width of the pictures in points."""
 
 
 def bradley(*words: str) -> None:
@@ -23,13 +23,13 @@ def bradley(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "bradley", *words], cwd=ROOT, check=True)
 
 
-def picture(page: Path, target: Path) -> None:
-    """Take a picture of the top of a page."""
+def picture(page: Path, target: Path, height: int) -> None:
+    """Take a picture of the top of a page, `height` points high."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise SystemExit(f"no browser: install one of {', '.join(BROWSERS)}")
     # A browser started by root refuses its sandbox; the page is our own, without scripts.
-    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"]
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={WIDTH},{height}"]
     subprocess.run([browser, *options, f"--screenshot={target}", page.as_uri()], check=True, capture_output=True)
 
 
@@ -39,8 +39,8 @@ def main(runs: list[str]) -> None:
         evaluation, comparison = Path(folder) / "evaluation.html", Path(folder) / "comparison.html"
         bradley("evaluate", runs[0], VALID, "--page", str(evaluation))
         bradley("compare", *runs, "--page", str(comparison))
-        picture(evaluation, IMAGES / "evaluation.png")
-        picture(comparison, IMAGES / "comparison.png")
+        picture(evaluation, IMAGES / "evaluation.png", 1045)
+        picture(comparison, IMAGES / "comparison.png", 1120)
 
 
 if __name__ == "__main__":
