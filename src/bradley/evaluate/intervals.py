@@ -45,9 +45,10 @@ def clustered_mean(
     clipped to `bounds` (Liang and Zeger 1986; Cameron and Miller 2015). The order of the values changes no bit of the
     result.
 
-    Cases outside the formula: no values give nan throughout; a single cluster gives all of `bounds`. If all values lie
-    on the same bound, the width of the formula is 0. The result is then the exact binomial interval (Clopper and
-    Pearson 1934), each cluster counting as a single trial.
+    Cases outside the formula: no values give nan throughout; a single cluster gives all of `bounds`. If all values are
+    equal, the width of the formula is 0. Each end then lies as far from the value as a share of 1 - (alpha / 2)^(1 / G)
+    of unseen clusters at the bound would move the mean. For values on a bound, this is the exact binomial interval
+    (Clopper and Pearson 1934), each cluster counting as a single trial.
 
     Args:
         values: numbers to average.
@@ -128,11 +129,11 @@ def _ends(
     groups = int(codes.max()) + 1
     if groups == 1:
         return bounds
-    # Values all on a bound have residuals of 0. The formula would claim certainty after a handful of prompts.
-    if bool(np.all(sample == ceiling)):
-        return floor + (ceiling - floor) * (alpha / 2) ** (1 / groups), ceiling
-    if bool(np.all(sample == floor)):
-        return floor, ceiling - (ceiling - floor) * (alpha / 2) ** (1 / groups)
+    # Equal values have residuals of 0. The formula would claim certainty after a handful of prompts.
+    if math.isfinite(ceiling - floor) and bool(np.all(sample == sample[0])):
+        unseen = 1.0 - (alpha / 2) ** (1 / groups)
+        value = float(sample[0])
+        return value - (value - floor) * unseen, value + (ceiling - value) * unseen
     reach = float(student.ppf(1 - alpha / 2, groups - 1)) * _standard_error(sample, mean, codes)
     return max(floor, mean - reach), min(ceiling, mean + reach)
 
