@@ -113,6 +113,7 @@ def test_a_saved_temperature_is_used_everywhere_and_beta_once(capsys, data, tmp_
     assert evaluated["sets"]["pairs"]["figures"]["nll"]["value"] < found["before"]["nll"]["value"] + 1e-9
     # The run stays whole: its status knows the new card.
     assert read_run(folder).results and typed(capsys, "evaluate", folder)[0] == 0
+    assert "not saved: --no-save" in typed(capsys, "calibrate", folder, data, "--no-save")[1]
     code, _, err = typed(capsys, "calibrate", folder, data)
     assert code == bradley.CheckpointError.exit_code and "--replace" in err
     assert as_json(capsys, "calibrate", folder, data, "--replace")["scale"] == found["scale"]

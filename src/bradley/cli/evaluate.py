@@ -51,7 +51,7 @@ def reading(name: str) -> bool:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the draws.")
 @click.option("--rows", type=PathName(), metavar="FILE", help="Write the scored rows: .jsonl or .parquet.")
 @click.option("--page", type=PathName(), metavar="FILE", help="Write the evaluation as an HTML page.")
-@click.option("--probes", is_flag=True, help="Change the texts in ten ways, and score again. Needs MODEL and DATA.")
+@click.option("--probes", is_flag=True, help="Change the texts in eleven ways, and score again. Needs MODEL and DATA.")
 @scoring_options
 @of_other_trainers
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -299,7 +299,8 @@ def calibrate(
     from ..report.terminal import show_temperature
 
     click.echo(show_temperature(found))
-    click.echo(f"saved with {model.folder}" if saved else "not saved: no model folder with a bradley.json")
+    reason = "no model folder with a bradley.json" if save else "--no-save"
+    click.echo(f"saved with {model.folder}" if saved else f"not saved: {reason}")
 
 
 def save_temperature(model: Model, found: Mapping[str, Any], again: bool) -> bool:
