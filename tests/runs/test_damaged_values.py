@@ -12,7 +12,8 @@ import pytest
 
 from bradley.config import Config
 from bradley.errors import BradleyError
-from bradley.report.page import _template, file_figures
+from bradley.report.html import load_template
+from bradley.report.page import file_figures
 from bradley.report.plots import style
 from bradley.report.view import page_context
 from bradley.runs.manifest import _signed, read_manifest
@@ -102,7 +103,7 @@ def folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "run")
 
 
-TEMPLATE = _template()
+TEMPLATE = load_template("page.html.jinja")
 
 
 def page(folder):
