@@ -90,7 +90,7 @@ def pairs_needed(
         UserError: a number outside its range.
 
     Example:
-        pairs_needed(0.7, 0.01)["unpaired"]  # 32650
+        pairs_needed(0.7, 0.01)["unpaired"]  # 32644
     """
     _check(accuracy, difference, power, confidence, discordant, design_effect)
     better = accuracy + difference
