@@ -26,7 +26,11 @@ def trained(tmp_path_factory, given):
     folder = tmp_path_factory.mktemp("runs")
     train = files.write(folder / "train.jsonl", [*counting_rows(60), PLANTED])
     data = {"train": str(train), "valid_share": 0.2, "eval_sets": {"styles": given["rm-bench"]}}
-    return bradley.train(tiny_run(data=data, train={"batch_size": 4}), output=folder / "run", progress="quiet")
+    settings = tiny_run(data=data, train={"batch_size": 4}, log={"samples": 0})
+    with pytest.MonkeyPatch.context() as patch:
+        # Figures take most of the time of such a run, and are another test's subject.
+        patch.setattr("bradley.training.run.write_pages", lambda folder, console: None)
+        return bradley.train(settings, output=folder / "run", progress="quiet")
 
 
 def option(source):

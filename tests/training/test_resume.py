@@ -47,7 +47,7 @@ def kinds(base):
     return {"full": SETTINGS, "lora": {**SETTINGS, "model": adapter}}
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.nightly)])
 def test_interrupted_and_resumed_equals_uninterrupted_byte_for_byte(tmp_path, cut, base, kind):
     settings = kinds(base)[kind]
     run(tmp_path / "whole", settings)
