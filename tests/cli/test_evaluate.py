@@ -174,6 +174,10 @@ def test_power_says_the_number_of_pairs(capsys):
         (["evaluate", "--scores", "DATA", "--columns", "chosen"], 2, "NAME=COLUMN"),
         (["evaluate", "--scores", "DATA", "--columns", "choosen=a"], 2, "did you mean"),
         (["evaluate", "MODEL", "DATA", "--rows", "rows.txt"], 2, "kind of file"),
+        (["evaluate", "--scores", "DATA", "--device", "cuda"], 2, "--device is about a model"),
+        (["evaluate", "MODEL", "DATA", "--rows", "x.jsonl", "--page", "x.jsonl"], 2, "two names"),
+        (["calibrate", "--scores", "DATA", "--replace"], 2, "no model to save with"),
+        (["calibrate", "MODEL", "DATA", "--set", "valid"], 2, "names a set of a run"),
         (["compare", "DATA"], 2, "needs two"),
         (["compare", "MODEL", "MODEL", "--data", "DATA"], 2, "given twice"),
         (["calibrate", "MODEL", "DATA", "DATA2"], 2, "2 sets"),
@@ -191,3 +195,25 @@ def test_what_is_typed_wrong_has_one_line_and_a_hint(capsys, trained, data, tmp_
     found, _, err = typed(capsys, *[names.get(arg, arg) for arg in args])
     assert found == code and said in err
     assert "hint: " in err and "Traceback" not in err
+
+
+def test_two_files_of_one_name_are_two_sets_and_no_file_is_written_over(capsys, trained, data, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        files.append(shutil.copyfile(data, tmp_path / name / "val.jsonl"))
+    rows = tmp_path / "rows.jsonl"
+    assert list(as_json(capsys, "evaluate", trained, *files, "--rows", rows)["sets"]) == ["a-val", "b-val"]
+    written = [tmp_path / f"rows-{name}-val.jsonl" for name in "ab"]
+    assert [path.read_text().count("\n") for path in written] == [80, 80]
+    written[1].write_text("kept")
+    written[0].unlink()
+    code, _, err = typed(capsys, "evaluate", trained, *files, "--rows", rows)
+    assert code == 2 and "exists" in err and written[1].read_text() == "kept" and not written[0].exists()
+
+
+def test_one_prompt_is_shown_without_an_interval(capsys, tmp_path):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps({"id": "0", "prompt_id": "0", "score_chosen": 2, "score_rejected": 1}) + "\n")
+    code, out, _ = typed(capsys, "evaluate", "--scores", path)
+    assert code == 0 and "[unknown]" in out

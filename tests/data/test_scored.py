@@ -136,8 +136,10 @@ BROKEN = {
     "null": (lambda rows: [{**rows[0], "a": None}, *rows[1:]], "1 of 6 comparisons have no score: r0"),
     "nan": (lambda rows: [{**rows[0], "a": float("nan")}, *rows[1:]], "NaN is not a JSON number"),
     "text": (lambda rows: [{**rows[0], "a": "high"}, *rows[1:]], "row 1: found 'high' as a, wanted a number"),
-    "infinite": (lambda rows: [{**rows[0], "a": 1e39}, *rows[1:]], "wanted a finite number"),
-    "truth value": (lambda rows: [{**rows[0], "a": True}, *rows[1:]], "wanted a finite number"),
+    "infinite": (lambda rows: [{**rows[0], "a": 1e39}, *rows[1:]], "wanted a number between"),
+    "truth value": (lambda rows: [{**rows[0], "a": True}, *rows[1:]], "wanted a number between"),
+    "digits of another script": (lambda rows: [{**rows[0], "a": "１２"}, *rows[1:]], "wanted a number"),
+    "underscore": (lambda rows: [{**rows[0], "a": "1_000"}, *rows[1:]], "wanted a number"),
     "twice": (lambda rows: [*rows, rows[0]], "row 7: the id r0 is scored twice"),
     "other ids": (lambda rows: [{**row, "id": row["id"] + "x"} for row in rows], "6 of 6 ids"),
     "no id": (lambda rows: [{key: row[key] for key in "ab"} for row in rows], "row 1: no id"),
@@ -193,3 +195,50 @@ def test_rows_that_are_no_comparison_are_counted(tmp_path):
     comparisons, counts = read_comparisons(write(tmp_path / "data.jsonl", rows))
     assert counts["rows"] == 8
     assert len(comparisons) == 8 - sum(number for name, number in counts.items() if name != "rows")
+
+
+@pytest.mark.parametrize("id", ["a\tb", "\u202ex", "naïve 你", "two words", 41, 41.0])
+def test_any_id_is_matched(tmp_path, id):
+    rows = [{**ROWS[0], "id": int(id) if isinstance(id, float) else id}, *ROWS[1:]]
+    scores = [{"id": id, "a": 1.0, "b": 2.0}, *good()[1:]]
+    found = read_scores(write(tmp_path / "s.jsonl", scores), write(tmp_path / "d.jsonl", rows), columns=COLUMNS)
+    assert len(found.rows) == 6
+
+
+def test_a_file_scored_twice_under_two_prefixes_and_with_probabilities(tmp_path):
+    rows = [
+        {
+            **row,
+            **{
+                f"{p}{name}": value
+                for p in ("a_", "b_")
+                for name, value in (
+                    ("scores", list(WANTED[row["id"]])),
+                    ("tokens", [1, 2]),
+                    ("truncated", [False, False]),
+                    ("probabilities", [0.9, 0.1]),
+                )
+            },
+        }
+        for row in ROWS
+    ]
+    assert scores_of(read_scores(write(tmp_path / "s.jsonl", rows), columns={"scores": "b_scores"})) == WANTED
+    with pytest.raises(DataError, match="2 columns could be the scores"):
+        read_scores(write(tmp_path / "s.jsonl", rows))
+
+
+def test_a_file_of_best_responses_is_named(tmp_path, data):
+    rows = [
+        {"id": f"r{i}", "best": 0, "response": "A long answer.", "score": 1.0, "tokens": 3, "truncated": False}
+        for i in range(6)
+    ]
+    for source in ("", data):
+        with pytest.raises(DataError) as refused:
+            read_scores(write(tmp_path / "s.jsonl", rows), source)
+        assert "--best-of" in refused.value.hint
+
+
+def test_a_power_of_two_is_no_place(tmp_path, data):
+    rows = [{"id": f"r{i}", "response": "²", "score": 1.0} for i in range(6)]
+    with pytest.raises(DataError, match="score of response"):
+        read_scores(write(tmp_path / "s.jsonl", rows), data)

@@ -141,6 +141,22 @@ def test_texts_of_other_rows_are_refused():
             evaluation(rows, wrong)
 
 
+def test_strengths_that_lie_close_keep_their_slices():
+    rows = [
+        replace(
+            scored(str(i), (1, 0), prompt=str(i)),
+            judgments=(replace(scored("", (0, 0)).judgments[0], margin=1000 + i / 200),),
+        )
+        for i in range(200)
+    ]
+    assert sum(one["accuracy"]["n"] for one in evaluation(rows)["slices"]["strength"].values()) == 200
+
+
+def test_scores_without_a_sum_of_squares_are_refused():
+    with pytest.raises(DataError, match="below 1e"):
+        evaluation([scored("a", (1e308, -1e308)), scored("b", (-1e308, 1e308))])
+
+
 def covers(interval, truth):
     return interval["low"] <= truth <= interval["high"]
 

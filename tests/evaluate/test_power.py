@@ -65,6 +65,8 @@ def test_too_few_prompts_show_no_difference(values, prompts):
         {"accuracy": 0.7, "difference": 0.4},
         {"accuracy": 0.7, "difference": 0.1, "power": 1.0},
         {"accuracy": 0.7, "difference": 0.1, "confidence": 95},
+        {"accuracy": 0.5, "difference": 1e-300},
+        {"accuracy": 0.5, "difference": 0.5, "power": 0.99, "confidence": 0.9999999999999999},
         {"accuracy": 0.7, "difference": 0.1, "discordant": 0.05},
         {"accuracy": 0.7, "difference": 0.1, "design_effect": 0},
     ],
@@ -73,3 +75,9 @@ def test_a_number_out_of_range_is_refused(numbers):
     with pytest.raises(UserError) as refused:
         pairs_needed(**numbers)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_pair_a_prompt_has_the_design_effect_1_even_at_a_bound(value):
+    found = smallest_difference(interval_dict([value] * 20, range(20)))
+    assert found["design_effect"] == pytest.approx(1.0)

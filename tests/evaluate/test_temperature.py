@@ -80,11 +80,25 @@ def test_a_calibrated_model_gains_nothing():
     [
         ([], "no judgment"),
         ([scored(str(i), (1.0, 0.0), prompt=str(i)) for i in range(9)], "every judgment is right"),
-        ([scored(str(i), (0.0, 1.0), prompt=str(i)) for i in range(9)], "say nothing about the labels"),
-        ([scored(str(i), (1.0, 1.0), prompt=str(i)) for i in range(9)], "temperature"),
+        ([scored(str(i), (0.0, 1.0), prompt=str(i)) for i in range(9)], "100.0% of the judgments contradict"),
+        ([scored(str(i), (1.0, 1.0), prompt=str(i)) for i in range(9)], "are equal"),
+        ([scored(str(i), (i % 2, (i + 1) % 2), prompt=str(i)) for i in range(10)], "say nothing about the labels"),
     ],
 )
 def test_labels_that_no_temperature_fits_are_refused(rows, said):
     with pytest.raises(DataError) as refused:
         fit_temperature(rows)
     assert said in refused.value.message and refused.value.hint
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-6, 5e3, 1e30])
+def test_scores_of_any_scale_have_the_same_probabilities(factor):
+    table = pairs(np.random.default_rng(6), 500, False, 2.0)
+    plain = fit_temperature(rows_of(table))
+    scaled = [
+        scored(f"row {i}", (float(margin) * factor, 0.0), prompt=prompt)
+        for i, (margin, prompt) in enumerate(zip(table.margin, table.prompt, strict=True))
+    ]
+    found = fit_temperature(scaled)
+    assert found.scale * factor == pytest.approx(plain.scale, rel=1e-5)
+    assert found.low / factor == pytest.approx(plain.low, rel=1e-5)

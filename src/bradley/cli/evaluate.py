@@ -10,6 +10,7 @@ import click
 
 from ..common.console import Console
 from ..errors import UserError
+from ..runs.layout import SELECTION
 from .models import READING, of_other_trainers
 from .options import PathName, SettingsCommand
 from .scores import (
@@ -22,8 +23,10 @@ from .scores import (
     from_scores,
     load,
     probe,
+    refuse_scoring,
     score_options,
     scoring_options,
+    set_names,
 )
 from .scores import write_rows as write_scored_rows
 
@@ -76,8 +79,11 @@ def evaluate(
     run scored. With --scores, no model is needed: FILE holds the scores, and DATA the rows that were scored, matched by
     id. What `bradley score` writes needs neither DATA nor --columns.
     """
-    check_rows_file(rows)
+    if rows:
+        check_rows_file(rows, set_names(args[1:]) if len(args) > 1 and not scores else ("",))
     check_page(page)
+    if page and page == rows:
+        raise UserError(f"{page} is given for --rows and for --page", "give two names")
     if probes and (scores or len(args) < 2):
         raise UserError("--probes changes texts and scores them again", "give a model and data: MODEL DATA --probes")
     model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
@@ -119,7 +125,9 @@ def scored_sets(
     Raises:
         UserError: neither a model nor scores, or options about the other of the two.
     """
-    if not scores:
+    if scores:
+        refuse_scoring(options)
+    else:
         if not args:
             raise UserError("nothing to evaluate", "give a model folder or a run, or --scores FILE")
         if columns or missing != "error":
@@ -205,10 +213,10 @@ def compare(
         if name in scored:
             raise UserError(f"{name} is given twice", "a model compared with itself shows nothing")
         seeds, betas[name] = [], beta or 1.0
-        for path in name.split(","):
+        for path in [name] if Path(name).exists() else name.split(","):
             model, rows, comparisons = _one(path, data, columns, missing, beta, settings, options, console)
             texts |= {one.id: one for one in comparisons}
-            betas[name] = model.beta
+            betas[name] = model.scale
             seeds.append(rows)
         scored[name] = seeds
     from ..evaluate.compare import compare as compare_rows
@@ -258,7 +266,7 @@ def _one(
 @click.option("--scores", default="", metavar="FILE", help="Scores that any tool wrote, instead of a model.")
 @score_options
 @click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
-@click.option("--set", "chosen", default="valid", show_default=True, help="Set of a run without DATA.")
+@click.option("--set", "chosen", metavar="NAME", help="Set of a run without DATA [default: valid].")
 @click.option("--save/--no-save", default=True, help="Save the temperature with the model [default: --save].")
 @click.option("--replace", "again", is_flag=True, help="Replace a temperature saved before.")
 @scoring_options
@@ -270,7 +278,7 @@ def calibrate(
     columns: str,
     missing: str,
     beta: float | None,
-    chosen: str,
+    chosen: str | None,
     save: bool,
     again: bool,
     as_json: bool,
@@ -282,9 +290,14 @@ def calibrate(
     Give validation data: a temperature fitted on training data is too sure. `score --probabilities` and
     `RewardModel.probability` use what is saved. With --scores FILE, the factor is only printed.
     """
+    if scores and (again or not save):
+        raise UserError("a file of scores has no model to save with", "leave out --replace and --no-save")
+    if chosen and (scores or len(args) > 1):
+        raise UserError(f"--set {chosen} names a set of a run, and data are given", "leave either out")
     model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
     if len(args) == 1 and not scores:
-        sets = [one for one in sets if one.name == chosen] or _unknown_set(chosen, [one.name for one in sets])
+        name = chosen or SELECTION
+        sets = [one for one in sets if one.name == name] or _unknown_set(name, [one.name for one in sets])
     if len(sets) > 1:
         raise UserError(
             f"{len(sets)} sets, and a temperature is fitted on one", "give one DATA, or one file of all rows"

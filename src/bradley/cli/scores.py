@@ -133,20 +133,43 @@ def from_model(
 ) -> "list[ScoredSet]":
     """Score data with a model, a set for each source."""
     from ..data.scored import ScoredSet, read_comparisons
-    from ..data.sources import resolve
 
-    read = []
-    for source in data:
-        stems = [each.stem for each in resolve(source)]
-        comparisons, counts = read_comparisons(source, settings)
-        read.append((stems[0] if len(stems) == 1 else Path(source).name, comparisons, counts))
+    read = [(name, *read_comparisons(source, settings)) for name, source in zip(set_names(data), data, strict=True)]
     scorer = load(model, options)
     sets = []
     for name, comparisons, counts in read:
         console.say(f"scoring {name}: {len(comparisons):,} comparisons")
         rows = score(scorer, comparisons, name)
-        sets.append(ScoredSet(name, rows, comparisons, counts, [], "tokens"))
+        sets.append(ScoredSet(name, rows, comparisons, counts, _foreign(scorer, comparisons), "tokens"))
     return sets
+
+
+def _foreign(scorer: Any, comparisons: Sequence[Any]) -> list[str]:
+    """Sentence about comparisons of another kind than the training rows: `bradley score` may convert such rows."""
+    number = sum(map(scorer.scorer.kinds.is_foreign, comparisons))
+    if not number:
+        return []
+    return [f"{number:,} comparisons are of another kind than the training rows, and are scored as given"]
+
+
+def set_names(data: Sequence[str]) -> list[str]:
+    """Name each source of data: the name of the file, with the folder where two files have one name.
+
+    Example:
+        set_names(["a/val.jsonl", "b/val.jsonl"])  # ["a-val", "b-val"]
+    """
+    from ..data.sources import resolve
+
+    stems = [[each.stem for each in resolve(source)] for source in data]
+    names = [stem[0] if len(stem) == 1 else Path(source).name for stem, source in zip(stems, data, strict=True)]
+    if len(set(names)) < len(names):
+        pairs = zip(data, names, strict=True)
+        names = [f"{Path(source).resolve().parent.name}-{name}" for source, name in pairs]
+    taken: dict[str, int] = {}
+    for name in names:
+        taken[name] = taken.get(name, 0) + 1
+    # Folders may have equal names too.
+    return [name if taken[name] == 1 else f"{name}-{number}" for number, name in enumerate(names, start=1)]
 
 
 def load(model: Model, options: Mapping[str, Any]) -> Any:
@@ -180,15 +203,10 @@ def score(scorer: Any, comparisons: Sequence[Any], name: str = "") -> "list[Scor
 
 
 def write_rows(path: Path, sets: "Sequence[ScoredSet]") -> list[Path]:
-    """Write the scored rows of each set, and return the paths: PATH, or PATH with the set's name for several sets.
-
-    Raises:
-        UserError: unknown suffix.
-        RunFolderError: a file of the name exists.
-    """
+    """Write the scored rows of each set, and return the paths; raises as `check_rows_file`."""
     from ..common.files import write_bytes
 
-    paths = [path if len(sets) == 1 else path.with_stem(f"{path.stem}-{one.name}") for one in sets]
+    paths = check_rows_file(path, [one.name for one in sets])
     for target, one in zip(paths, sets, strict=True):
         rows = [row.to_json() for row in one.rows]
         write_bytes(target, _parquet(rows) if target.suffix == ".parquet" else _lines(rows))
@@ -216,16 +234,28 @@ def check_page(path: Path | None) -> None:
         refuse_page(path)
 
 
-def check_rows_file(path: Path | None) -> None:
-    """Raise `UserError` for a file of rows that cannot be written, before anything is scored."""
-    if path is None:
-        return
+def check_rows_file(path: Path, names: Sequence[str] = ("",)) -> list[Path]:
+    """Return the files for the rows of each set: PATH, or PATH with the set's name for several sets.
+
+    Raises:
+        UserError: an unknown suffix, or a file that exists; no file is written over.
+    """
     if path.suffix not in ROW_SUFFIXES:
         raise UserError(
             f"{path} is not a kind of file that can be written", f"known suffixes: {', '.join(ROW_SUFFIXES)}"
         )
-    if path.exists():
-        raise UserError(f"{path} exists", "give another name, or remove it")
+    paths = [path if len(names) == 1 else path.with_stem(f"{path.stem}-{name}") for name in names]
+    if there := [each for each in paths if each.exists()]:
+        raise UserError(f"{there[0]} exists", "give another name, or remove it")
+    return paths
+
+
+def refuse_scoring(options: Mapping[str, Any]) -> None:
+    """Raise `UserError` for options about a model beside a file of scores."""
+    unused = {"device": "auto", "token_budget": 0}
+    given = [name for name in (*SCORING, *OF_OTHERS) if options.get(name) and options[name] != unused.get(name)]
+    if given:
+        raise UserError(f"--{given[0].replace('_', '-')} is about a model, and --scores needs none", "leave it out")
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> bytes:

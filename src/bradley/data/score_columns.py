@@ -15,10 +15,12 @@ PAIR_NAMES = ("score", "reward", "scores", "rewards", "rm_score", "logit", "logi
 PROMPT_KEYS = ("prompt_key", "prompt_id", "prompt")
 """Columns that tell which rows share a prompt, the best first."""
 SIDES = ("chosen", "rejected")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""A number as text."""
 RECORD = {"id", "prompt_key", "scores", "judgments", "response_tokens"}
 """Keys of a `ScoredComparison` as a line of JSON."""
-ADDED = ("tokens", "truncated", "error", "best")
-"""Further fields that `bradley score` adds."""
+ADDED = ("score", "scores", "tokens", "truncated", "error", "best", "probabilities", "probability")
+"""Fields that `bradley score` adds, under a prefix."""
 
 
 class ScoreColumns(NamedTuple):
@@ -28,18 +30,20 @@ class ScoreColumns(NamedTuple):
         kind: `pair` (a column for each side), `list` (a column with the scores of all responses), `single` (a row for
             each response), or `record` (a `ScoredComparison` a line).
         columns: column by part, see `PARTS`.
+        keys: all columns of the file.
     """
 
     kind: str
     columns: Mapping[str, str]
+    keys: Sequence[str] = ()
 
     @property
     def added(self) -> frozenset[str]:
         """Columns that are no part of the row of data below the scores."""
         kept = {"id", "prompt"}
         names = {column for part, column in self.columns.items() if part not in kept}
-        prefix = self.columns.get("scores", self.columns.get("score", "")).removesuffix("s").removesuffix("score")
-        return frozenset(names | {f"{prefix}{name}" for name in ADDED})
+        # A file may have been scored several times, each time under another prefix.
+        return frozenset(names | {f"{prefix}{name}" for prefix in _prefixes(self.keys) for name in ADDED})
 
     def describe(self) -> str:
         """Name the columns on one line."""
@@ -88,7 +92,7 @@ def find_columns(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Sc
     id_column = {} if "id" in given or "id" not in keys else {"id": "id"}
     kind = _given_kind(given)
     if kind:
-        return ScoreColumns(kind, {**id_column, **given})
+        return ScoreColumns(kind, {**id_column, **given}, keys)
     if set(keys) >= RECORD:
         return ScoreColumns("record", {})
     pairs = _pairs(keys)
@@ -96,7 +100,10 @@ def find_columns(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Sc
         shown = " or ".join(f"--columns chosen={chosen},rejected={rejected}" for chosen, rejected in pairs[:3])
         raise DataError(f"{name}: {len(pairs)} pairs of columns could be the scores", f"say which: {shown}")
     if pairs:
-        return ScoreColumns("pair", {**id_column, **given, "chosen": pairs[0][0], "rejected": pairs[0][1]})
+        return ScoreColumns("pair", {**id_column, **given, "chosen": pairs[0][0], "rejected": pairs[0][1]}, keys)
+    if {"best", "response"} <= {key.removeprefix(prefix) for prefix in _prefixes(keys) for key in keys}:
+        hint = "score again without --best-of"
+        raise DataError(f"{name}: the rows hold the best response and its score alone", hint)
     lists = [key for key in keys if key.endswith("scores") and isinstance(_first(rows, key), list)]
     singles = [key for key in keys if key.endswith("score") and not isinstance(_first(rows, key), list)]
     for kind, found in (("list", lists), ("single", singles)):
@@ -107,7 +114,7 @@ def find_columns(rows: Sequence[Row], given: Mapping[str, str], name: str) -> Sc
         if found:
             response = {"response": "response"} if kind == "single" and "response" in keys else {}
             part = {"list": "scores", "single": "score"}[kind]
-            return ScoreColumns(kind, {**id_column, **response, **given, part: found[0]})
+            return ScoreColumns(kind, {**id_column, **response, **given, part: found[0]}, keys)
     hint = "name them: --columns chosen=COLUMN,rejected=COLUMN, or --columns score=COLUMN for a response a row"
     raise DataError(f"{name}: no column of scores among {names_of(keys)}", hint)
 
@@ -121,14 +128,14 @@ def number_of(value: Any, column: str, at: RowPlace) -> float | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise at.fault(f"{quoted(value)} as {column}", "a number") from None
-        if value != value:
+        if value.strip().lower() == "nan":
             return None
+        # Python would read 1_000 and digits of other scripts too, which no tool means.
+        if not NUMBER.fullmatch(value.strip()):
+            raise at.fault(f"{quoted(value)} as {column}", "a number")
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST < value < LARGEST:
-        raise at.fault(f"{quoted(value)} as {column}", "a finite number")
+        raise at.fault(f"{quoted(value)} as {column}", f"a number between -{LARGEST:g} and {LARGEST:g}")
     return float(value)
 
 
@@ -162,3 +169,8 @@ def _pairs(keys: Sequence[str]) -> list[tuple[str, str]]:
 
 def _first(rows: Sequence[Row], key: str) -> Any:
     return next((row[key] for row in rows if row.get(key) is not None), None)
+
+
+def _prefixes(keys: Sequence[str]) -> list[str]:
+    """Prefixes under which `bradley score` has added fields."""
+    return [key.removesuffix("truncated") for key in keys if key.endswith("truncated")]

@@ -30,7 +30,9 @@ def entries_of(rows: Iterable[tuple[int, Row]], found: ScoreColumns, path: str) 
         check_stopping()
         at = RowPlace(path, "", number)
         id = row.get(columns.get("id", ""), "")
-        id = str(id) if isinstance(id, str | int) and not isinstance(id, bool) else ""
+        id = int(id) if isinstance(id, float) and id.is_integer() else id
+        # Ids of the data are on one line too.
+        id = on_one_line(id) if isinstance(id, str | int) and not isinstance(id, bool) else ""
         if found.kind == "pair":
             scores = tuple(number_of(row.get(columns[side]), columns[side], at) for side in SIDES)
         elif found.kind == "list":
@@ -67,7 +69,7 @@ def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> di
 def _response(value: Any) -> Any:
     """Side or place of a response, as written in a row."""
     text = str(value).strip().lower() if value is not None else "0"
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text
 
 
 def check_missing(missing: Sequence[str], total: int, path: str, skip: bool) -> None:

@@ -1,6 +1,5 @@
 """Scored comparisons as a flat table of judgments, the common input of all figures."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,6 +11,8 @@ from ..errors import DataError
 from ..records import Judgment, ScoredComparison
 
 Floats = NDArray[np.float64]
+LARGEST = 1e100
+"""Limit of scores: sums of squares of larger scores have no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ def check_scores(rows: Sequence[ScoredComparison]) -> None:
     """Raise `DataError` for the first comparison with a score that is not a finite number."""
     # A nan would spread through every mean, and the summary would show None without naming the comparison.
     for row in rows:
-        if not all(math.isfinite(score) for score in row.scores):
+        if not all(-LARGEST < score < LARGEST for score in row.scores):
             raise DataError(
-                f"comparison {row.id} has a score that is not a finite number: {list(row.scores)}",
+                f"comparison {row.id} has a score that is not a finite number below {LARGEST:g}: {list(row.scores)}",
                 "score it again; if it stays so, the weights of the model hold inf or nan",
             )
 

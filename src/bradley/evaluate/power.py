@@ -17,6 +17,8 @@ from ..errors import UserError
 
 CONFIDENCE, POWER = 0.95, 0.8
 """Two-sided confidence of the test, and the chance to find a true difference, by default."""
+LEAST, SUREST = 1e-6, 0.999999
+"""Smallest difference, and largest confidence and power, of which pairs are counted."""
 
 
 def reach(power: float = POWER, confidence: float = CONFIDENCE) -> float:
@@ -43,7 +45,8 @@ def smallest_difference(figure: dict[str, Any], *, paired: dict[str, Any] | None
         smallest_difference(summary["accuracy"])["unpaired"]  # 0.021
     """
     error, other = standard_error(figure), standard_error(paired) if paired else None
-    naive = _error(figure.get("naive_low"), figure.get("naive_high"), figure["n"] - 1) if figure["n"] > 1 else None
+    alone = {**figure, "low": figure.get("naive_low"), "high": figure.get("naive_high"), "clusters": figure["n"]}
+    naive = standard_error(alone)
     return {
         # Both sets are uncertain alike, hence the factor sqrt(2).
         "unpaired": None if error is None else reach() * math.sqrt(2) * error,
@@ -56,7 +59,7 @@ def smallest_difference(figure: dict[str, Any], *, paired: dict[str, Any] | None
 
 def standard_error(figure: dict[str, Any]) -> float | None:
     """Standard error behind a clustered t interval; None for an interval that is clipped on both ends or unknown."""
-    if figure["value"] is None or figure["clusters"] < 2:
+    if figure["value"] is None or figure["low"] is None or figure["high"] is None or figure["clusters"] < 2:
         return None
     # A bound clips one end at most, unless the interval says that nothing is known.
     half = max(figure["value"] - figure["low"], figure["high"] - figure["value"])
@@ -140,10 +143,12 @@ def _check(
         hint = f"give a positive share of at most {1 - accuracy:.4g}, such as 0.01"
         raise UserError(f"difference = {difference} cannot be added to an accuracy of {accuracy}", hint)
     for name, value in (("power", power), ("confidence", confidence)):
-        if not 0.5 <= value < 1:
-            raise UserError(f"{name} = {value} is out of range", "give a share from 0.5 to below 1, such as 0.8")
+        if not 0.5 <= value <= SUREST:
+            raise UserError(f"{name} = {value} is out of range", f"give a share from 0.5 to {SUREST}, such as 0.8")
     if discordant is not None and not difference <= discordant <= 1:
         hint = f"models {difference} apart differ on at least {difference} of the pairs, and on all at most"
         raise UserError(f"discordant = {discordant} is not possible", hint)
+    if not difference >= LEAST:
+        raise UserError(f"difference = {difference} needs more pairs than can be counted", f"give {LEAST} or more")
     if not 0 < effect < math.inf:
         raise UserError(f"design effect = {effect} is out of range", "1 for independent pairs; more with clusters")

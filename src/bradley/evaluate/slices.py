@@ -112,5 +112,7 @@ def _strengths(rows: Sequence[ScoredComparison], decided: JudgmentTable) -> Labe
         return [None if margin is None else f"{margin:g}" for margin in flat]
     edges = np.quantile(known, [0.25, 0.5, 0.75])
     ends = [float(known.min()), *edges.tolist(), float(known.max())]
-    names = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(ends)]
+    # As few digits as keep the ends apart.
+    digits = next((d for d in range(3, 17) if len({f"{end:.{d}g}" for end in ends}) == len(set(ends))), 17)
+    names = [f"{low:.{digits}g} to {high:.{digits}g}" for low, high in pairwise(ends)]
     return [None if m is None else names[int(np.searchsorted(edges, m, side="right"))] for m in flat]

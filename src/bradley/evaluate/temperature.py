@@ -25,8 +25,9 @@ from .folds import FOLDS, cluster_folds
 from .intervals import interval_dict
 from .judgments import Floats, JudgmentTable, judgment_table
 
-COLDEST, HOTTEST = 1e-3, 1e3
-"""Temperatures between which the fit searches; a fit at an end means that no temperature fits."""
+COLDEST, HOTTEST = 1e-4, 1e4
+"""Temperatures between which the fit searches, for scores in units of their own differences; a fit at an end means that
+no temperature fits."""
 FEWEST_CLUSTERS = 30
 """Prompts from which the interval of a temperature can be believed."""
 
@@ -83,12 +84,12 @@ def fit_temperature(rows: Sequence[ScoredComparison], beta: float = 1.0, name: s
     """
     table = judgment_table(rows)
     logit = beta * table.margin
-    scale = _fit(logit, table.probability, table.weight)
-    if np.all((table.probability == 1.0) & (logit >= 0.0)) and np.any(logit > 0.0):
-        # The likelihood rises for ever, and is flat to the last bit long before the end of the search.
-        scale = math.inf
-    _check(scale if np.any(logit) else 0.0, name, table)
-    low, high = _interval(scale, logit, table)
+    _check_labels(name, table)
+    unit = _unit(logit)
+    scale = _fit(logit / unit, table.probability, table.weight)
+    _check_fit(scale, name, table)
+    low, high = (end if end is None else end * unit for end in _interval(scale, logit / unit, table))
+    scale /= unit
     clusters = len(np.unique(table.prompt))
     return Temperature(1 / scale, low, high, beta * scale, beta, len(logit), clusters, name)
 
@@ -110,11 +111,12 @@ def temperature_figures(rows: Sequence[ScoredComparison], beta: float = 1.0, nam
     table = judgment_table(rows)
     fold = cluster_folds(table.prompt)
     logit = beta * table.margin
+    unit = _unit(logit)
     after = np.empty_like(logit)
     for number in range(FOLDS):
         held, rest = fold == number, fold != number
-        scale = _fit(logit[rest], table.probability[rest], table.weight[rest]) if rest.any() else 1.0
-        after[held] = scale * logit[held]
+        scale = _fit(logit[rest] / unit, table.probability[rest], table.weight[rest]) if rest.any() else 1.0
+        after[held] = scale * (logit[held] / unit)
     figures = {"before": _losses(logit, table), "after": _losses(after, table)}
     change = {key: figures["after"][key] - figures["before"][key] for key in ("nll", "brier")}
     shown = {
@@ -145,17 +147,38 @@ def _fit(logit: Floats, probability: Floats, weight: Floats) -> float:
     return math.exp(float(found.x))
 
 
-def _check(scale: float, name: str, table: JudgmentTable) -> None:
-    """Raise `DataError` for a scale at an end of the search."""
+def _check_labels(name: str, table: JudgmentTable) -> None:
+    """Raise `DataError` for labels that no temperature fits, whatever the likelihood looks like."""
     told = f"{name}: " if name else ""
     if not len(table.row):
         raise DataError(f"{told}no judgment to fit a temperature on", "give rows with chosen and rejected responses")
-    if not scale > 1.01 / HOTTEST:
-        hint = "look at the accuracy first: a model at chance has no probabilities to calibrate"
-        raise DataError(f"{told}no temperature fits: the scores say nothing about the labels", hint)
-    if not scale < 0.99 / COLDEST:
+    margin = table.margin
+    if not np.any(margin):
+        hint = "look at the accuracy first: a model that tells nothing apart has no probabilities"
+        raise DataError(f"{told}no temperature fits: all scores of a pair are equal", hint)
+    # The likelihood rises for ever, and is flat to the last bit long before the end of the search.
+    if np.all((table.probability == 1.0) & (margin >= 0.0)):
         hint = "give a larger set with disagreements, or check that the scores were not made from the labels"
         raise DataError(f"{told}no temperature fits: every judgment is right, and any colder fits better", hint)
+
+
+def _check_fit(scale: float, name: str, table: JudgmentTable) -> None:
+    """Raise `DataError` for a scale at the lower end of the search."""
+    if scale > 1.01 / HOTTEST:
+        return
+    told, decided = f"{name}: " if name else "", table.select(table.decided)
+    share = float(np.mean(correctness(decided))) if len(decided.row) else 0.5
+    if share < 0.5:
+        hint = "check that a higher score means a better response"
+        raise DataError(f"{told}no temperature fits: {1 - share:.1%} of the judgments contradict the scores", hint)
+    hint = "look at the accuracy first: a model at chance has no probabilities to calibrate"
+    raise DataError(f"{told}no temperature fits: the scores say nothing about the labels", hint)
+
+
+def _unit(logit: Floats) -> float:
+    """Median size of the differences that are not 0: scores may have any scale, and the search has ends."""
+    sizes = np.abs(logit[logit != 0.0])
+    return float(np.median(sizes)) if len(sizes) else 1.0
 
 
 def _interval(scale: float, logit: Floats, table: JudgmentTable) -> tuple[float | None, float | None]:

@@ -24,7 +24,8 @@ def number_span(figure: Figure, sign: bool = False) -> str:
     if figure["value"] is None:
         return DASH
     plus = "+" if sign else ""
-    ends = "" if figure["low"] is None else f" [{figure['low']:{plus}.3f}, {figure['high']:{plus}.3f}]"
+    known = figure["low"] is not None and figure["high"] is not None
+    ends = f" [{figure['low']:{plus}.3f}, {figure['high']:{plus}.3f}]" if known else " [unknown]"
     return f"{figure['value']:{plus}.4f}{ends}"
 
 
