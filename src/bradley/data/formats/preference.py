@@ -8,8 +8,8 @@ from ..rows import Row, RowPlace
 from .answers import whole
 from .base import Format
 from .checks import CHOSEN, REJECTED
-from .labelled import exchanges
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of
+from .labelled import exchanges, in_lists
+from .layout import Layout, Path, at_path, is_spoken, named
 from .messages import answers_in
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt
@@ -112,13 +112,14 @@ def several_reading(prompt: Prompt, chosen: Path, rejected: Sequence[Path]) -> R
 
 def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
     """Return prompt and sides of a row with a list of questions, and a list of replies for each side; None for none."""
-    questions = texts_of(at_path(row, prompt.question)) if prompt.question else None
-    replies = [texts_of(at_path(row, path)) for path in paths]
-    if questions is None or None in replies:
-        return None
+    told = (
+        in_lists(at_path(row, prompt.question), [at_path(row, path) for path in paths], at) if prompt.question else None
+    )
+    if told is None or isinstance(told, Rejected):
+        return told
     if beside := prompt.beside(row):
         raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
-    found = exchanges(questions, [texts or [] for texts in replies], at)
+    found = exchanges(*told, at)
     if isinstance(found, Rejected):
         return found
     parts = (found[0], *found[1])
