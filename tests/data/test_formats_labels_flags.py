@@ -298,7 +298,7 @@ OUT_NOTES = [
     "\u4f5c\u5e9f",
 ]
 TURNED_NOTES = ["labels were swapped here", "Answers swapped", "chosen and rejected flipped", "label is inverted"]
-NOTE_NAMES = ["quality_flag", "flag", "notes", "comment", "annotator_remarks", "label_quality", "\u5907\u6ce8", "flags"]
+NOTE_NAMES = ["quality_flag", "flag", "notes", "comment", "annotator_remarks", "\u5907\u6ce8", "flags"]
 
 
 @given(
