@@ -221,7 +221,9 @@ class Unread:
             said: names below the innermost column that is read; None outside of such columns.
             label: True inside the column of a label.
         """
-        if ".".join(path) in self.remarks:
+        if (name := ".".join(path)) in self.remarks:
+            # A remark inside the object of an answer is no tag, and has no other place where its name is said.
+            self.seen.update([name] if len(path) > 1 and value else [])
             return
         here = path in self._read
         label = label or path in self._labels
