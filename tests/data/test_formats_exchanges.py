@@ -1,5 +1,7 @@
 """Numbers of the judged exchange count from 0 or from 1 as the rows of the file show, and are refused otherwise."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,3 +103,41 @@ def test_every_exchange_is_the_judged_one_or_the_file_is_refused(drawn, first):
     assert decided
     for n, (result, (_, place)) in enumerate(zip(results, places, strict=True)):
         assert last(result) == [f"{side} answers {place} of row {n}" for side in "ab"]
+
+
+TOLD = st.lists(st.sampled_from([None, "", "grey", "It is [blue].", "null"]), min_size=1, max_size=3)
+
+
+@given(st.data(), st.sampled_from(["winner", "outcomes", "names"]), st.booleans())
+def test_lists_written_as_json_text_are_read_alike_with_and_without_nulls(data, label, first):
+    told = data.draw(TOLD)
+    other = [f"answer {n}" for n in range(len(told))]
+    names = ("chosen", "rejected") if label == "names" else ("response_a", "response_b")
+    said = {"winner": "model_b"} if label == "winner" else {"winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0}
+
+    def row(number, one, another):
+        asked = [f"question {number} {n}" for n in range(len(another))]
+        cells = map(json.dumps, (asked, one, another))
+        return dict(zip(("prompt", *names), cells, strict=True)) | (said if label != "names" else {})
+
+    rows = [row(n, ["red"], ["green"]) for n in range(3)]
+    place = 0 if first else 3
+    rows.insert(place, row(9, told, other) if label != "names" else row(9, other, told))
+    _, results = read(rows)
+    assert len(results[place].prompt) == 1 and results[place].prompt[0].content == "question 9 0"
+    better = results[place].judgments[0].better
+    sides = [[m.content for m in response.messages if m.role == "assistant"] for response in results[place].responses]
+    assert sides[better] == other and sides[1 - better] == [text or "" for text in told]
+
+
+@pytest.mark.parametrize("reply", ["[]", "grey", "[1]"])
+@pytest.mark.parametrize("label", [{"winner": "model_b"}, {}])
+def test_a_reply_that_is_no_list_beside_a_list_makes_the_row_irregular(reply, label):
+    names = ("response_a", "response_b") if label else ("chosen", "rejected")
+    rows = [dict(zip(("prompt", *names), ('["q"]', f'["a {n}"]', '["b"]'), strict=True)) | label for n in range(24)]
+    rows[22][names[0]] = reply
+    _, results = read(rows)
+    assert results[22].reason == "irregular" and replies(results[21]) == ["a 21", "b"]
+    # A list as the text of an answer, beside a question that is no list, stays text.
+    _, (plain,) = read([{"prompt": "q", names[0]: reply, names[1]: '["b"]', **label}])
+    assert replies(plain) == [reply, '["b"]']

@@ -256,3 +256,23 @@ def test_names_of_the_worse_answer_in_the_rule():
     answers = {f"response_{k + 1}": f"answer {k} of three" for k in range(3)}
     reading, _ = read([{"prompt": f"q {n}", **answers, "best": n % 3 + 1, "worst": (n + 1) % 3 + 1} for n in range(24)])
     assert "not read as the label: worst" in reading.describe()
+
+
+@given(
+    st.lists(st.sampled_from([(7, 7), (9, 5), (1.5, 1.5), (0, 0)]), min_size=6, max_size=30),
+    st.sampled_from(["rating", "scores", "label", "rank", "chosen_rank", "votes_chosen", "n_chosen"]),
+)
+def test_equal_numbers_beside_the_judgment_are_counted(numbers, name):
+    several = "chosen" not in name
+    other = name.replace("chosen", "rejected")
+    best_first = [pair[::-1] if "rank" in name else pair for pair in numbers]
+    rows = [
+        {"prompt": f"Box {n}?", "chosen": GOOD, "rejected": BAD}
+        | ({name: list(pair)} if several else {name: int(pair[0]), other: int(pair[1])})
+        for n, pair in enumerate(best_first)
+    ]
+    reading, results = read(rows)
+    assert len(results) == len(rows) and all(one.judgments[0].better == 0 for one in results)
+    equal = sum(first == second for first, second in numbers)
+    said = f"equal for the answers: {name if several else f'{name} and {other}'} ({equal} rows)"
+    assert (said in reading.describe()) if equal else ("equal for the answers" not in reading.describe())

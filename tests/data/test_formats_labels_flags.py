@@ -285,3 +285,52 @@ def test_a_quality_that_is_a_fault_stops_the_load(name, quality, kind):
             continue
         with pytest.raises(DataError, match=f"{name} may ask for the worse answer"):
             read(rows)
+
+
+OUT_NOTES = [
+    "discard",
+    "Discarded.",
+    "spam",
+    "invalid",
+    "please ignore this row",
+    "do not use",
+    "to be removed",
+    "\u4f5c\u5e9f",
+]
+TURNED_NOTES = ["labels were swapped here", "Answers swapped", "chosen and rejected flipped", "label is inverted"]
+NOTE_NAMES = ["quality_flag", "flag", "notes", "comment", "annotator_remarks", "\u5907\u6ce8", "flags"]
+
+
+@given(
+    st.sampled_from(OUT_NOTES + TURNED_NOTES),
+    st.sampled_from(NOTE_NAMES),
+    st.sampled_from(["a label", "names"]),
+    st.sampled_from([1, 22]),
+    st.sampled_from(["few", "many", "none"]),
+)
+def test_flags_and_notes_that_take_a_row_back_stop_the_load(note, name, kind, place, others):
+    other = {"few": lambda n: "ok", "many": lambda n: f"seen on day {n}", "none": lambda n: ""}[others]
+    listed = [name] if name == "flags" else []
+
+    def cell(n):
+        return [note] if n == place and listed else note if n == place else [] if listed else other(n)
+
+    with pytest.raises(DataError, match=f"{name} (may say that rows do not|(says|may say) that the two)") as caught:
+        read(beside(kind, VALUES, **{name: cell}))
+    assert "--data.ignore" in caught.value.hint and name in caught.value.hint
+    read(beside(kind, VALUES, **{name: cell}), ignore=name)
+
+
+@pytest.mark.parametrize("kind", ["a label", "names"])
+def test_a_row_that_tests_the_annotator_stops_the_load(kind):
+    with pytest.raises(DataError, match="is_test_question may say that rows do not count"):
+        read(beside(kind, VALUES, is_test_question=lambda n: n % 5 == 0))
+    read(beside(kind, VALUES, is_test_question=lambda n: False))
+
+
+@pytest.mark.parametrize(
+    "note", ["labels were not swapped", "spam mails are the topic", "B reversed a list", "ok", "fine"]
+)
+@pytest.mark.parametrize("kind", ["a label", "names"])
+def test_other_notes_pass(note, kind):
+    read(beside(kind, VALUES, notes=lambda n: note if n % 3 else f"seen on day {n}", tags=lambda n: ["spam"]))

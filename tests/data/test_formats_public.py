@@ -1,9 +1,12 @@
 """Public data sets: SHP, summaries, RewardBench 2, HelpSteer, each against what its notes say."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bradley.errors import DataError
 from bradley.records import Judgment, Rejected
+from tests.data.labelled_rows import read
 from tests.data.rows import OTHER, REPLY, SAMPLES, TOOL, USER, as_pairs, one, replies
 
 SHP, TLDR, BENCH = SAMPLES["shp"], SAMPLES["tldr"], SAMPLES["rewardbench2"]
@@ -100,3 +103,26 @@ def test_helpsteer3_contexts_are_conversations():
     assert len(one({**SAMPLES["helpsteer3"], "context": context}).prompt) == 3
     with pytest.raises(DataError, match="every tool turn after an assistant"):
         one({**SAMPLES["helpsteer3"], "context": [USER, TOOL, OTHER]})
+
+
+INSIDE = ("custom_system_prompt", "principle", "critique", "annotations")
+
+
+@given(st.sets(st.sampled_from(INSIDE)), st.booleans(), st.booleans())
+def test_what_completions_of_ultrafeedback_hold_beside_the_answer_is_named(keys, fine, overall):
+    values = dict(
+        zip(INSIDE, ("Be brief in all you say.", "honesty", "Good.", {"honesty": {"Rating": "4"}}), strict=True)
+    )
+    numbers = {"overall_score": overall, "fine-grained_score": fine or not overall}
+
+    def entry(n):
+        scores = {key: n + 1.0 for key, present in numbers.items() if present}
+        return {"response": f"an answer of number {n}"} | scores | {key: values[key] for key in keys}
+
+    rows = [{"instruction": f"say {n}", "completions": [entry(0), entry(1), entry(2)]} for n in range(6)]
+    reading, results = read(rows)
+    assert reading.format == "ultrafeedback" and [len(one.responses) for one in results] == [3] * 6
+    said = reading.describe()
+    assert [key for key in INSIDE if f"completions.{key}" in said] == [key for key in INSIDE if key in keys]
+    named = "not read as the label: completions.*.fine-grained_score" in said
+    assert named == (overall and fine)

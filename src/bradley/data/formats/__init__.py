@@ -183,6 +183,8 @@ def _reading(rows: Sequence[Row], format: str, place: RowPlace, judged: bool = T
         except (DataError, RecursionError):
             continue
     reading.unread.seen.clear()
+    if reading.against is not None:
+        reading.against.equal.clear()
     if lost:
         raise DataError(*lost_columns(lost, None, fields.on_one_line(place.name)))
     return reading

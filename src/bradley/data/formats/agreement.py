@@ -4,6 +4,7 @@ The reading of a file chooses the judgment. Another column with the name of a la
 the reading, but a column that says something else puts the reading in doubt.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -74,6 +75,7 @@ class Beside:
         self.margins = {"of the better answer", "of the first answer", "of the second answer"}
         self.names: dict[Path, tuple[bool, bool, bool, bool]] = {}
         self.places: dict[Path, bool] = {}
+        self.equal: Counter[str] = Counter()
 
     def look(self, row: Row, result: Comparison | Rejected) -> None:
         """Check a row beside the comparison of the row.
@@ -112,6 +114,8 @@ class Beside:
                 hidden = hidden_meanings(path, value, self.answers, count, self.strict)
                 self._hold(path, value, hidden, best, bottom, count)
                 continue
+            if best and not self.late and _are_equal(value, count):
+                self.equal[named(path)] += 1
             if told := number_of_side(path, value, self.answers):
                 numbers.setdefault(told[0], {})[told[1]] = (path, value, told[2])
             if told is None or len(numbers[told[0]]) == 1:
@@ -183,6 +187,11 @@ class Beside:
             told += [f"{named(path)} agrees if counted {' or '.join(sorted(ways))}"] if ways else []
         return ", ".join(told)
 
+    def says_equal(self) -> str:
+        """Say which columns hold equal numbers for the answers of a row that the judgment tells apart."""
+        names = ", ".join(f"{name} ({rows:,} rows)" for name, rows in self.equal.items())
+        return f"equal for the answers: {names}" if names else ""
+
     def _agrees(self, place: int, best: set[int] | None, count: int) -> bool:
         """Return True for a place among the best answers, and for a tie beside a tie."""
         if best is None:
@@ -204,6 +213,8 @@ class Beside:
             place = int((second < first) if ranks else (second > first))
             if first != second and place not in best:
                 self._refuse(path, second, [sides[0][0], path])
+            if first == second and not self.late:
+                self.equal[" and ".join(named(sides[side][0]) for side in (0, 1))] += 1
 
     def _check_worths(
         self, worths: dict[tuple[str, ...], dict[int, tuple[Path, float, Any]]], best: set[int] | None
@@ -213,6 +224,8 @@ class Beside:
             if rest[0] == COUNT and len(sides) < len(PAIRED.marks):
                 continue
             chosen, rejected = (sides[side][1] if side in sides else 0.5 for side in (0, 1))
+            if rest[0] == COUNT and chosen == rejected:
+                self.equal[" and ".join(named(sides[side][0]) for side in (0, 1))] += 1
             # A probability below a half makes the rejected answer the better one.
             right = best == {self.answers.better}
             if chosen != rejected and (chosen > rejected) != right:
@@ -281,6 +294,15 @@ class Beside:
         if len(names) == 1 and sense(words(path)) == 1 and (path in self.readable or asked):
             hints.insert(0, f"if {shown} names the better answer: {option('columns.label', shown)}")
         raise Refused(message, f"{'; '.join(hints)}; or use {FUNCTION}")
+
+
+def _are_equal(value: Any, count: int) -> bool:
+    """Return True for a list of equal numbers, one for each answer."""
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(one, int | float) and not isinstance(one, bool) and one == value[0] for one in value)
+    )
 
 
 def _has_margin(result: Comparison | Rejected) -> bool:

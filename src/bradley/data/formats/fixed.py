@@ -57,9 +57,21 @@ def watch_fixed(layout: Layout, format: str) -> Watch:
 
     every = [*marks, *measures_inside(layout.rows, label, given.entries), *truths_agree(label, others)]
     watch = Watch(layout.rows, PAIR, (), check, every)
-    lists = ", ".join(other.name for other in others if "*" not in other.name)
-    watch.beside = f"not read as the label: {lists}" if lists else ""
+    watch.beside = _not_read(layout.rows, format, label, others)
     return watch
+
+
+def _not_read(rows: Sequence[Row], format: str, label: Label, others: Sequence[Label]) -> str:
+    """Name the numbers of the answers that are not read; "" for none.
+
+    A rank and a score of `ranked` are both read. UltraFeedback's second number is read only where the first is absent.
+    """
+    first, second = NUMBERS[format]
+    read = {label.name, *(f"completions.*.{key}" for key in ((first, second) if format == "ranked" else (first,)))}
+    names = [other.name for other in others if other.name not in read]
+    name = f"completions.*.{second}"
+    names += [name] if name not in {*names, *read} and any(_known(row, second) for row in rows) else []
+    return f"not read as the label: {', '.join(names)}" if names else ""
 
 
 def _no_missing_marks(rows: Sequence[Row], format: str) -> list[Callable[[Row], None]]:

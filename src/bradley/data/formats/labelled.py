@@ -14,7 +14,7 @@ from .answers import Given
 from .base import Format, ReadingInDoubt, comparison, leaning, option, row_weight, shared, unreadable, weighed
 from .exchanges import until_judged
 from .labels import Label, Unknown, Verdict
-from .layout import Path, at_path, named, texts_of, words
+from .layout import Path, at_path, named, replies_of, texts_of, words
 from .messages import normal
 from .pairs import template_args
 from .prompts import Prompt
@@ -231,13 +231,13 @@ def conversation(
             named(names[given.index(None)]) if names else f"answer {given.index(None) + 1} of {columns.given.shown}"
         )
         raise at.fault(f"no text in {missing}", "text or messages")
-    if columns.prompt.several or any(texts_of(value) is not None for value in given if isinstance(value, str | list)):
-        lists = [texts_of(value) for value in given]
-        questions = texts_of(at_path(row, columns.prompt.question)) if columns.prompt.question else None
-        if questions is not None and all(texts is not None for texts in lists):
-            if beside := columns.prompt.beside(row):
-                raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
-            return exchanges(questions, [texts or [] for texts in lists], at)
+    found = in_lists(at_path(row, columns.prompt.question) if columns.prompt.question else None, given, at)
+    if isinstance(found, Rejected):
+        return found
+    if found is not None:
+        if beside := columns.prompt.beside(row):
+            raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
+        return exchanges(*found, at)
     prompt, begun = columns.prompt.value(row), columns.prompt.begun(row)
     if columns.given.conversation is not None:
         prompt = _before_branches(columns, row, prompt)
@@ -267,6 +267,22 @@ def _texts(prompt: Any, sides: list[str], at: RowPlace) -> tuple[Turns, list[Tur
     if prompt is not None and (before := asked(prompt, at)):
         return before, [(Message("assistant", answer(side, prompt)),) for side in sides]
     return (Message("text", prompt),) if prompt else (), [(Message("text", side),) for side in sides]
+
+
+def in_lists(question: Any, given: Sequence[Any], at: RowPlace) -> tuple[list[str], list[list[str]]] | Rejected | None:
+    """Return the texts of the user, and a list of replies for each side; None for sides that are no such lists.
+
+    Lists written as JSON text are a layout of the row: a reply that is no list beside one makes the row irregular.
+    """
+    questions = texts_of(question)
+    if questions is None:
+        return None
+    replies = [replies_of(value) for value in given]
+    lists = [texts for texts in replies if texts is not None]
+    if len(lists) == len(replies):
+        return questions, lists
+    written = isinstance(question, str) and any(texts_of(value) is not None for value in given)
+    return Rejected(at.row, "irregular", "a list of replies beside a reply that is no list") if written else None
 
 
 def exchanges(questions: list[str], answers: list[list[str]], at: RowPlace) -> tuple[Turns, list[Turns]] | Rejected:

@@ -18,6 +18,8 @@ Path = tuple[str, ...]
 DEEPEST = 4
 """Most names of a path."""
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+")
+NO_TEXTS = re.compile(r"\[\s*(null\s*(,\s*null\s*)*)?\]\s*")
+"""List without a text, written as JSON text."""
 MARKS = {
     "side": ("left", "right"),
     "ordinal": ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
@@ -156,8 +158,9 @@ def kind_of(values: Sequence[Any]) -> str:
         return "text" if "" in [value for value in values if isinstance(value, str)] else "null"
     if kinds == {"text", "turns"}:
         return "turns"
-    if "text" in kinds and kinds <= {"text", "texts"}:
-        return "text"
+    if kinds == {"text", "texts"}:
+        # Beside lists of texts, a list of nulls is a list without a text.
+        return "texts" if all(is_no_texts(value) for value in values if value and _kind(value) == "text") else "text"
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
@@ -234,6 +237,16 @@ def texts_of(value: Any) -> list[str] | None:
     if not isinstance(value, list) or not all(entry is None or isinstance(entry, str) for entry in value):
         return None
     return [entry or "" for entry in value]
+
+
+def replies_of(value: Any) -> list[str] | None:
+    """Return a list of texts as `texts_of` does, and one without any text, such as "[null]", which alone is a text."""
+    return [""] * value.count("null") if is_no_texts(value) else texts_of(value)
+
+
+def is_no_texts(value: Any) -> bool:
+    """Return True for a list of nulls, or an empty list, written as JSON text."""
+    return isinstance(value, str) and bool(NO_TEXTS.fullmatch(value))
 
 
 def _runs(kind: str, stem: tuple[Any, ...], members: dict[int, tuple[str, Path]]) -> list[Family]:

@@ -83,6 +83,29 @@ def normal(value: Any) -> Any:
     return value
 
 
+def answers_in(value: Any) -> Any:
+    """Return several answers as a list of texts, and any other value as `normal` does.
+
+    Objects of a list without a speaker are parts of one answer only if a `type` says so, as content parts of OpenAI do.
+    """
+    if isinstance(value, dict) and not is_message(value) and (held := holder(value)) and held != "content":
+        return answers_in(value[held])
+    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+        return normal(value)
+    if any(map(_who, value)) or are_parts(value) or is_exchanges(value):
+        return normal(value)
+    texts = [normal(entry) for entry in value]
+    if not all(isinstance(text, str) for text in texts):
+        return value
+    return texts if len(texts) > 1 else texts[0]
+
+
+def are_parts(value: Any) -> bool:
+    """Return True for a list of objects of which one has a `type` and none a speaker: the parts of one text."""
+    objects = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return objects and any(entry.get("type") for entry in value) and not any(map(_who, value))
+
+
 def _is_normal(value: list[Any]) -> bool:
     """Return True for messages that need no change, as nearly all messages are."""
     return all(

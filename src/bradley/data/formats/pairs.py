@@ -23,6 +23,8 @@ SCORES = (
 """Names of the two sides' scores in public data sets; the first pair of names with a number on both sides counts."""
 SYSTEM_TEXTS = ("system", "system_prompt", "system_message")
 """Columns of a system text beside transcripts."""
+PARTS = 'give parts of one answer a type, as in {"type": "text", "text": "..."}, or join the parts'
+"""Hint about a list of texts in place of one better answer."""
 REPEATED = 16
 """Fewest characters of a prompt for a repetition at the beginning of two texts to be no chance."""
 
@@ -93,11 +95,14 @@ def convert_preference(row: Row, at: RowPlace) -> Comparison | Rejected:
     `tools`, and `chat_template_kwargs` after them, become the template's arguments. Scores of both sides are kept.
     Their difference is the margin, unless the row has a margin or the scores contradict the preference.
 
-    A list of texts in `rejected` beside one text in `chosen` holds several answers, each worse than the chosen one.
+    A list of texts in `rejected` beside one text in `chosen` holds several answers, each worse than the chosen one. So
+    does a list of objects of which none names a speaker or a type.
     """
     chosen, rejected = said(row, "chosen", at), said(row, "rejected", at)
     if several := _several(chosen, rejected):
         return _against_each(row, *several, at)
+    if both := _several_better(chosen):
+        raise at.fault(f"{both} texts in chosen: parts of one answer, or several answers", "one better answer", PARTS)
     if isinstance(chosen, str) != isinstance(rejected, str):
         found = f"{rows.kind(chosen)} in chosen and {rows.kind(rejected)} in rejected"
         raise at.fault(found, "the same kind in both")
@@ -116,6 +121,12 @@ def _several(chosen: Any, rejected: Any) -> tuple[str, list[str]] | None:
         chosen = chosen[0]
     several = isinstance(rejected, list) and all(isinstance(text, str) for text in rejected)
     return (chosen, rejected) if isinstance(chosen, str) and several else None
+
+
+def _several_better(chosen: Any) -> int:
+    """Return the number of texts in a list of better answers; 0 for one answer."""
+    several = isinstance(chosen, list) and len(chosen) > 1 and all(isinstance(text, str) for text in chosen)
+    return len(chosen) if several else 0
 
 
 def _against_each(row: Row, chosen: str, rejected: list[str], at: RowPlace) -> Comparison | Rejected:

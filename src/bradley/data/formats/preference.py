@@ -8,9 +8,9 @@ from ..rows import Row, RowPlace
 from .answers import whole
 from .base import Format
 from .checks import CHOSEN, REJECTED
-from .labelled import exchanges
-from .layout import Layout, Path, at_path, is_spoken, named, texts_of
-from .messages import normal
+from .labelled import exchanges, in_lists
+from .layout import Layout, Path, at_path, is_spoken, named
+from .messages import answers_in
 from .pairs import PREFERENCE, convert_preference
 from .prompts import Prompt
 from .reading import Reading
@@ -48,8 +48,7 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path, twin: Path | None
         if prompt.several and (found := _in_lists(prompt, row, (chosen, rejected), at)):
             return found if isinstance(found, Rejected) else convert_preference({**row, **found}, at)
         begun = prompt.begun(row)
-        sides = [normal(at_path(row, path)) for path in (chosen, rejected)]
-        sides = [begun + side if isinstance(side, str) and not side.startswith(begun) else side for side in sides]
+        sides = [_begun(answers_in(at_path(row, path)), begun) for path in (chosen, rejected)]
         new = {"prompt": prompt.value(row), "chosen": sides[0], "rejected": sides[1]}
         if new["prompt"] is None:
             new |= _continued(*sides)
@@ -65,6 +64,13 @@ def pair_reading(prompt: Prompt, chosen: Path, rejected: Path, twin: Path | None
     paths = (*prompt.paths, chosen, rejected, *((twin,) if twin else ()))
     unread = Unread({*fields, *PREFERENCE.no_labels, "id"}, paths=paths)
     return Reading("preference", shape, rule, unread=unread, answers=(chosen, rejected))
+
+
+def _begun(side: Any, begun: str) -> Any:
+    """Return a text, or each text of a list, with the text that answers begin with; messages as they are."""
+    if isinstance(side, list):
+        return [_begun(text, begun) if isinstance(text, str) else text for text in side]
+    return begun + side if isinstance(side, str) and not side.startswith(begun) else side
 
 
 def find_several(layout: Layout) -> tuple[Path, tuple[Path, ...]] | None:
@@ -106,13 +112,14 @@ def several_reading(prompt: Prompt, chosen: Path, rejected: Sequence[Path]) -> R
 
 def _in_lists(prompt: Prompt, row: Row, paths: Sequence[Path], at: RowPlace) -> Row | Rejected | None:
     """Return prompt and sides of a row with a list of questions, and a list of replies for each side; None for none."""
-    questions = texts_of(at_path(row, prompt.question)) if prompt.question else None
-    replies = [texts_of(at_path(row, path)) for path in paths]
-    if questions is None or None in replies:
-        return None
+    told = (
+        in_lists(at_path(row, prompt.question), [at_path(row, path) for path in paths], at) if prompt.question else None
+    )
+    if told is None or isinstance(told, Rejected):
+        return told
     if beside := prompt.beside(row):
         raise at.fault(f"{beside} beside a list of questions", "a prompt in messages")
-    found = exchanges(questions, [texts or [] for texts in replies], at)
+    found = exchanges(*told, at)
     if isinstance(found, Rejected):
         return found
     parts = (found[0], *found[1])

@@ -64,6 +64,7 @@ class Reading:
             self._by_hand(),
             self.beside,
             self.against.counted_from() if self.against else "",
+            self.against.says_equal() if self.against else "",
             self.left_out,
         ]
         names = self.unread.names()

@@ -7,8 +7,10 @@ question which answer is the worse.
 import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
+from ..rows import Row
 from .base import FUNCTION, Refused, option
 from .labels import values_of
 from .layout import LONG, WORD, Layout, Path, covered, named, words
@@ -85,6 +87,65 @@ FOR_WORSE = (LOSER - {"rejected", "lost"}) | {
 """Words of a question for the worse answer."""
 NO_FAULT = NOT | AGAINST | {"free", "absence", "lack", "avoids", "avoiding", "avoidance", "fewer", "harmlessness"}
 """Words by which a quality is the absence of a fault."""
+NOTED = {"flag", "flags", "quality", "note", "notes", "remark", "remarks", "comment", "comments", "bemerkung", "notiz"}
+NOTED_ELSEWHERE = (
+    "\u5907\u6ce8",
+    "\u6807\u8bb0",
+    "\u72b6\u6001",
+    "\u8d28\u91cf",
+    "\u5ba1\u6838",
+    "\u6ce8\u91ca",
+    "\u5099\u8003",
+)
+"""Words, and parts of Chinese and Japanese names, of a column with a flag or a note about the row."""
+THROWN_OUT = (SKIPPED - {"draft", "pending", "failed", "test", "incomplete"}) | {
+    *(
+        "ignore",
+        "exclude",
+        "delete",
+        "remove",
+        "skip",
+        "drop",
+        "unusable",
+        "junk",
+        "garbage",
+        "disregard",
+        "discarding",
+    ),
+}
+"""Words of a flag or a note by which a row does not count."""
+BESIDE_THROWN = {
+    *("this", "the", "row", "rows", "please", "example", "sample", "item", "pair", "record", "annotation", "label"),
+    *("is", "was", "to", "be", "should", "must", "as", "it", "entry", "marked", "flagged"),
+}
+THROWN_OUT_ELSEWHERE = {
+    *(
+        "\u4f5c\u5e9f",
+        "\u65e0\u6548",
+        "\u5e9f\u5f03",
+        "\u4e22\u5f03",
+        "\u5220\u9664",
+        "\u7121\u52b9",
+        "\u524a\u9664",
+        "\u4e0d\u5408\u683c",
+    ),
+    *(
+        "ung\u00fcltig",
+        "verworfen",
+        "verwerfen",
+        "gel\u00f6scht",
+        "invalide",
+        "annul\u00e9",
+        "inv\u00e1lido",
+        "descartado",
+        "anulado",
+    ),
+}
+"""Whole cells in other languages by which a row does not count."""
+EXCHANGED = {"label", "labels", "answer", "answers", "response", "responses", "side", "sides", "chosen", "rejected"}
+"""Words for what a note says was exchanged."""
+CONTROL = ({"test", "question"}, {"gold", "question"}, {"trap", "question"}, {"control", "question"}, {"honeypot"})
+"""Words in the name of a truth value by which a row tests the annotator."""
 SIDES = {"chosen", "rejected"}
 MOST_ASKED = 400
 """Most characters of a text that may say what was asked."""
@@ -125,7 +186,8 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
     for path, column in layout.columns.items():
         if covered(path, used) or not column:
             continue
-        short = [value for value in column if isinstance(value, str | int | float) and value != ""]
+        cells = [each for value in column for each in _entries(path, value)]
+        short = [value for value in cells if isinstance(value, str | int | float) and value != ""]
         short = [value for value in short if not isinstance(value, str) or len(value) <= MOST_ASKED]
         if not short:
             continue
@@ -134,17 +196,49 @@ def check_counted(layout: Layout, used: set[Path], *, late: bool = False) -> Non
                 f"{named(path)} may take rows back, and holds more than yes and no: {_told(short)}",
                 f"if every row counts as it stands: {option('ignore', named(path))}; or use {FUNCTION}",
             )
-        out = [value for value in short if taken_out(path, value)]
-        if out and (late or len(out) < len(column)):
-            raise Refused(
-                f"{named(path)} may say that rows do not count: {_told(short)}",
-                f"leave such rows out in {FUNCTION}; or, if every row counts: {option('ignore', named(path))}",
-            )
+        _check_exchanged(path, short)
+        out = sum(any(taken_out(path, each) for each in _entries(path, value) if each in short) for value in column)
+        if out and (late or out < len(column)):
+            raise _not_counted(path, short)
         if asked := _asked(path, short, late):
             raise Refused(
                 f"{named(path)} {asked}: {_told(short)}",
                 f"if every judgment is about the better answer: {option('ignore', named(path))}; or use {FUNCTION}",
             )
+
+
+def check_notes(row: Row, used: Collection[Path]) -> None:
+    """Raise `Refused` for a flag or a note by which a row does not count, or by which its answers were exchanged.
+
+    Notes differ from row to row, so every row is checked.
+
+    Args:
+        used: columns that are read.
+    """
+    for key, value in row.items():
+        if not value or not isinstance(value, str | list) or not is_noted(key) or (key,) in used:
+            continue
+        notes = [each for each in _entries((key,), value) if isinstance(each, str) and len(each) <= LONG]
+        _check_exchanged((key,), notes)
+        if any(map(_throws_out, notes)):
+            raise _not_counted((key,), notes)
+
+
+def _check_exchanged(path: Path, values: Sequence[Any]) -> None:
+    """Raise `Refused` for notes that say that labels, answers or sides were exchanged."""
+    if turned := [value for value in values if _says_turned(path, value)]:
+        raise Refused(
+            f"{named(path)} says that the two answers were exchanged: {_told(turned)}",
+            f"if every judgment holds as it stands: {option('ignore', named(path))}; or use {FUNCTION}",
+        )
+
+
+def _not_counted(path: Path, values: Sequence[Any]) -> Refused:
+    """Return the error for a column by which rows do not count."""
+    return Refused(
+        f"{named(path)} may say that rows do not count: {_told(values)}",
+        f"leave such rows out in {FUNCTION}; or, if every row counts: {option('ignore', named(path))}",
+    )
 
 
 def _told(values: Sequence[Any]) -> str:
@@ -173,8 +267,10 @@ def taken_out(path: Path, value: Any) -> bool:
         return True
     if parts & WHY_OUT and parts & REASONS and isinstance(value, str) and not is_empty(value):
         return True
+    if is_noted(path[-1]) and isinstance(value, str) and _throws_out(value):
+        return True
     truth = truth_of(value)
-    if truth and parts & (DOUBTED | DISAGREES):
+    if truth and (parts & (DOUBTED | DISAGREES) or any(said <= parts for said in CONTROL)):
         return True
     if truth is False and parts & AGREES:
         return True
@@ -183,6 +279,33 @@ def taken_out(path: Path, value: Any) -> bool:
     # Under the name of a check the letter f is a grade, beside other letters.
     failed = truth is False and word != "f" and bool(parts & CHECKED)
     return bool(parts & (CHECKED | STATES)) and (word in FAILED or denied or failed)
+
+
+def _entries(path: Path, value: Any) -> list[Any]:
+    """Return the flags of a list under the name of flags or notes, and any other value alone."""
+    return value if isinstance(value, list) and is_noted(path[-1]) else [value]
+
+
+@lru_cache(maxsize=4096)
+def is_noted(key: str) -> bool:
+    """Return True for the name of a column with a flag or a note about the row."""
+    return bool(set(words((key,))) & NOTED) or any(word in key for word in NOTED_ELSEWHERE)
+
+
+def _throws_out(text: str) -> bool:
+    """Return True for a flag or a note that says no more than that the row does not count."""
+    said = set(words((text,)))
+    alone = bool(said & THROWN_OUT) and said <= THROWN_OUT | BESIDE_THROWN
+    unused = said >= {"not", "use"} and said <= {"do", "not", "use"} | BESIDE_THROWN
+    return alone or unused or text.strip(" .!").lower() in THROWN_OUT_ELSEWHERE
+
+
+def _says_turned(path: Path, value: Any) -> bool:
+    """Return True for a short note that says that labels, answers or sides were exchanged."""
+    if not isinstance(value, str) or len(value) > LONG or not is_noted(path[-1]):
+        return False
+    said = set(words((value,)))
+    return bool(said & TURNED and said & EXCHANGED) and not said & (NOT | AGAINST)
 
 
 def is_open_flag(path: Path, value: Any, flags: Collection[str] = FLAGS) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from ...records import Message
 from .. import rows
 from ..rows import Row, RowPlace
-from .messages import CALL, CHAT_ROLES, Unreadable, normal
+from .messages import CALL, CHAT_ROLES, Unreadable, answers_in, normal
 
 Turns = tuple[Message, ...]
 
@@ -23,8 +23,8 @@ EXTRA = ("name", "tool_call_id", *INSTEAD)
 
 
 def said(row: Row, key: str, at: RowPlace) -> Any:
-    """Return the text or messages of `key` in the normal spelling; raise `DataError` if missing or null."""
-    return normal(rows.field(row, key, at))
+    """Return the text, messages or answers of `key`, see `answers_in`; raise `DataError` if missing or null."""
+    return answers_in(rows.field(row, key, at))
 
 
 def turns(value: Any, plain_role: str, what: str, at: RowPlace) -> Turns:

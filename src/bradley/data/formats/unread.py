@@ -17,7 +17,7 @@ from ..rows import Row, RowPlace, quoted
 from .base import option
 from .instructions import instructs, is_instruction, may_instruct, orders
 from .layout import LONG, Path, at_path
-from .messages import BESIDE, CALLS, WHAT, WHO
+from .messages import BESIDE, CALLS, WHAT, WHO, are_parts, text_of_parts
 from .parts import (
     differs,
     is_sentence,
@@ -189,6 +189,9 @@ class Unread:
             if not found and not named and (known or isinstance(value, str) or key in self.remarks or not value):
                 continue
             told = told or Told(result)
+            # The model reads parts as the one text that the parts make.
+            if known and are_parts(value) and told.holds((key,), text_of_parts(value)):
+                continue
             lost |= self._lost(found, told)
             if not known and not told.holds((key,), value):
                 self.seen[key] += 1
@@ -218,7 +221,9 @@ class Unread:
             said: names below the innermost column that is read; None outside of such columns.
             label: True inside the column of a label.
         """
-        if ".".join(path) in self.remarks:
+        if (name := ".".join(path)) in self.remarks:
+            # A remark inside the object of an answer is no tag, and has no other place where its name is said.
+            self.seen.update([name] if len(path) > 1 and value else [])
             return
         here = path in self._read
         label = label or path in self._labels

@@ -13,7 +13,7 @@ from .base import FUNCTION, ReadingInDoubt, Refused, option
 from .labels import Answers, Label, Verdict
 from .layout import LONG, Layout, Path, leaves, marks_of, words
 from .suspects import WORTH
-from .turned import QUESTIONS
+from .turned import QUESTIONS, check_notes
 
 MOST_VALUES = 12
 """Most different values of a column that is watched; a column with more is no label."""
@@ -65,6 +65,7 @@ class Watch:
         """
         for check in self.every:
             check(row)
+        check_notes(row, self.used)
         if self.check is None:
             return
         for path in self._news(row):
