@@ -13,7 +13,7 @@ from .meanings import LISTED as LETTERED
 from .measures import inside_of
 from .parts import may_be_input, may_be_part, may_hold_words
 from .prompts import ABOUT, QUESTION
-from .words import LABEL, polarity
+from .words import FAULTS, LABEL, SCHOOL, polarity
 
 STEP = {"step", "steps", "process"}
 RATED = {
@@ -32,6 +32,8 @@ RATED = {
 LISTED = re.compile(r"""\[\s*(\{|array\(|["'])""")
 """Beginning of a list of objects or of texts that is written as text."""
 SEVERAL = '{"prompt": ..., "chosen": "...", "rejected": ["...", "..."]}'
+LOW_BEST = FAULTS | SCHOOL
+"""Words in the name of numbers of which the lowest may be the best."""
 MOST_NAMED = 12
 MOST_VALUES = 4
 
@@ -153,8 +155,8 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
         first, second = map(named, several[0].answers.names[:2])
         shown, line = several[0].shown, f"{option('columns.chosen', first)} {option('columns.rejected', second)}"
         if likely:
-            names = ", ".join(likely)
-            return Refused(f"{shown} hold the answers, and {names} may be the label; {described(layout)}", step)
+            may_be = _may_be(likely)
+            return Refused(f"{shown} hold the answers, and {may_be}; {described(layout)}", step)
         return Refused(
             f"{shown} hold the answers, and no column says which is better; {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",
@@ -174,6 +176,8 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
                 f"{shown} holds the answers, and no rank, score or label for each is understood: {inner}",
                 f"read the better answer off in a function of your own: {FUNCTION}",
             )
+        if may_be := _may_be([name for name in likely if set(words((name,))) & LOW_BEST]):
+            return Refused(f"{shown} holds the answers, and {may_be}; {described(layout)}", step)
         return Refused(
             f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
@@ -190,6 +194,13 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
         )
     return None
+
+
+def _may_be(names: Sequence[str]) -> str:
+    """Say that columns may be the label, and which of them may hold numbers with the lowest as the best."""
+    low = [name for name in names if set(words((name,))) & LOW_BEST]
+    lower = f", and lower numbers may be better in {', '.join(low)}" if low else ""
+    return f"{', '.join(names)} may be the label{lower}" if names else ""
 
 
 def _inside(layout: Layout, given: Given) -> str:
