@@ -110,3 +110,94 @@ def test_an_empty_text_of_tools_means_no_tools(tools):
     results = read(rows)[1]
     asks(results, "Question")
     assert not any(result.template_args for result in results)
+
+
+def two(more):
+    """Rows of two answers; `more` is a function of the row's number and side."""
+    texts = [(f"{GOOD} {n}", f"{BAD} {n}") for n in range(len(SIDES))]
+    return [
+        {"prompt": f"Question {n}?", **more(n, side), "reply1": texts[n][side], "reply2": texts[n][1 - side]}
+        for n, side in enumerate(SIDES)
+    ]
+
+
+def is_good(results):
+    """All rows prefer the good answer."""
+    asks(results, "Question")
+    for result in results:
+        (judgment,) = result.judgments
+        assert result.responses[judgment.better].messages[-1].content.startswith(GOOD)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    name=st.sampled_from(["bot", "model_", "engine", "llm", "agent"]),
+    label=st.sampled_from(["winner", "victor", "better", "who_won"]),
+    spoken=st.booleans(),
+)
+def test_a_label_that_repeats_the_name_of_one_side_is_read_and_the_names_are_no_turns(name, label, spoken):
+    models = ("the falcon nine model", "otter mini") if spoken else ("falcon-9", "otter-mini")
+
+    def more(number, side):
+        first, second = models if number % 3 else models[::-1]
+        return {f"{name}1": first, f"{name}2": second, label: (first, second)[side]}
+
+    found = offered(two(more))
+    assert found
+    for results in found:
+        is_good(results)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    judges=st.lists(st.sampled_from(["ben", "carol", "kqz", "tutor"]), min_size=1, unique=True),
+    words=st.sampled_from(["AB", ("left", "right"), (1, 2)]),
+)
+def test_judges_beside_the_label_that_the_user_names_are_named_as_unread(judges, words):
+    def more(number, side):
+        others = {judge: words[(number * (3 + place)) % 11 > 5] for place, judge in enumerate(judges)}
+        return {"anna": words[side], **others, "split": "train"}
+
+    reading, results = read(two(more), columns={"label": "anna"})
+    is_good(results)
+    assert reading.beside.startswith("not read as the label: ")
+    assert set(reading.beside.removeprefix("not read as the label: ").split(", ")) == set(judges)
+
+
+def test_scores_of_another_judge_beside_the_scores_that_the_user_names_are_named_as_unread():
+    rows = two(lambda n, s: {"Anna 1": 9 - 4 * s, "Anna 2": 6 + n % 2, "Ben 1": n % 7, "Ben 2": n % 5})
+    reading, _ = read(rows, columns={"label": "Anna 1"})
+    assert reading.beside == "not read as the label: Ben 1, Ben 2"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cells=st.sampled_from([("10", "9", "3"), ("True", "False", "True"), ("0.5", "1e-3", "7"), ("4", "N/A", "2")]),
+    count=st.integers(2, 3),
+    shape=st.sampled_from(["list", "columns"]),
+    name=st.sampled_from(["ratings", "scores", "correct", "kqz"]),
+)
+def test_numbers_written_as_text_in_a_list_are_named(cells, count, shape, name):
+    rows = []
+    for number in range(len(SIDES)):
+        texts = [f"{GOOD} {number} {place}" for place in range(count)]
+        answers = {"responses": texts}
+        if shape == "columns":
+            answers = {f"response_{place + 1}": text for place, text in enumerate(texts)}
+        rows.append({"prompt": f"Question {number}?", **answers, name: list(cells[:count])})
+    with pytest.raises(DataError, match=f"{name} holds .* written as text") as caught:
+        read(rows)
+    assert "--data.columns" not in caught.value.hint and "without quotes" in caught.value.hint
+
+
+def test_the_report_says_which_column_is_first_if_the_columns_stand_the_other_way_round():
+    def rows(*names):
+        told = [[f"{GOOD} {n}" if name == "response_a" else f"{BAD} {n}" for name in names] for n in range(9)]
+        choices = ("first", "second")
+        return [
+            {"prompt": f"q {n}?", **dict(zip(names, told[n], strict=True)), "choice": choices[n % 2]} for n in range(9)
+        ]
+
+    turned, straight = (read(rows(*names))[0] for names in (("response_b", "response_a"), ("response_a", "response_b")))
+    assert dict(turned.counts) == {"first = response_a": 5, "second = response_b": 4}
+    assert dict(straight.counts) == {"first": 5, "second": 4}

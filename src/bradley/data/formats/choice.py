@@ -125,6 +125,8 @@ def choose_label(
             beside = [
                 other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
             ]
+            if wanted is not None:
+                beside += _not_wanted(layout, given.answers, used | set(label.paths))
             # Two sets of scores may differ as raters do.
             check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
@@ -141,6 +143,20 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used, marks=True, before=before)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def _not_wanted(layout: Layout, answers: Answers, used: set[Path]) -> list[Label]:
+    """Return the columns that may be labels as well beside the one that the user named, to be named in the report.
+
+    Args:
+        used: columns that are read.
+    """
+    found = find_labels(layout, answers, used) + find_annotations(layout, answers, used, None)
+    known = {path for label in found for path in label.paths}
+    suspects = find_suspects(layout, answers, used) if len(answers.names) > 1 else []
+    found += [label for label in suspects if not known & set(label.paths)]
+    # Judges may differ from the label of the user, and contradict nothing.
+    return [Label(label.paths, "scores", None, 2, label.aspects) for label in found]
 
 
 def _of_the_whole(good: Sequence[Label], here: Sequence[Label]) -> list[Label]:
