@@ -16,6 +16,7 @@ from .layout import (
     Path,
     at_path,
     branch_key,
+    is_digest,
     is_spoken,
     kind_of,
     leaves,
@@ -150,6 +151,8 @@ def rating(layout: Layout, family: Family) -> int:
         return 0
     parts = set(family.stem)
     answers = [value for column in values for value in column if value not in (None, "", [])]
+    if answers and all(map(is_digest, answers)):
+        return 0
     told = [is_spoken(value) for value in answers]
     named = bool(parts & ANSWER) or "content" in parts
     # Names of models are short: long texts under the names of the models alone are answers.
@@ -211,6 +214,8 @@ def find_lists(layout: Layout) -> list[Given]:
         elif layout.kinds[path] == "texts" and all(
             texts_of(value) is not None and not isinstance(value, str) for value in values
         ):
+            if all(is_digest(text) for value in values for text in value):
+                continue
             if set(words(path)) & ANSWER or any(is_spoken(text) for value in values for text in value):
                 found.append(_listed(path, values, ""))
         elif layout.kinds[path] == "objects" and (key := _text_key(values)):

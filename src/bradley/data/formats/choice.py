@@ -21,7 +21,7 @@ from .suspects import find_suspects
 from .ties import tie_columns, with_ties
 from .turned import AS_COLUMNS, FOR_WORSE, check_counted, check_turned
 from .weights import check_probability
-from .words import LABEL, WORSE, sense
+from .words import FAULTS, LABEL, SCHOOL, WORSE, sense
 
 PLACES = {"top", "bottom", "shown", "displayed", "position", "1", "2", "0"}
 """Words for the place at which an answer was shown, beside left and first."""
@@ -125,6 +125,8 @@ def choose_label(
             beside = [
                 other for other in found if other.paths != label.paths and not set(other.paths) <= label.own_columns
             ]
+            if wanted is not None:
+                beside += _not_wanted(layout, given.answers, used | set(label.paths))
             # Two sets of scores may differ as raters do.
             check_agreement(layout.rows, label, [other for other in beside if other.kind in ("ranks", "truth")])
             label = with_ties(layout, label, used, given.answers)
@@ -141,6 +143,20 @@ def choose_label(
     if strict and (suspects := find_suspects(layout, given.answers, used, marks=True, before=before)):
         raise _unread_label(layout, suspects, given, used)
     return None, found
+
+
+def _not_wanted(layout: Layout, answers: Answers, used: set[Path]) -> list[Label]:
+    """Return the columns that may be labels as well beside the one that the user named, to be named in the report.
+
+    Args:
+        used: columns that are read.
+    """
+    found = find_labels(layout, answers, used) + find_annotations(layout, answers, used, None)
+    known = {path for label in found for path in label.paths}
+    suspects = find_suspects(layout, answers, used) if len(answers.names) > 1 else []
+    found += [label for label in suspects if not known & set(label.paths)]
+    # Judges may differ from the label of the user, and contradict nothing.
+    return [Label(label.paths, "scores", None, 2, label.aspects) for label in found]
 
 
 def _of_the_whole(good: Sequence[Label], here: Sequence[Label]) -> list[Label]:
@@ -285,7 +301,17 @@ def next_step(layout: Layout, labels: Sequence[Label], answers: Answers, used: s
         unknown = first.tier == 2 or strange(parts, answers.stem) or names_content(parts)
         asked = f"if {first.name} names the better answer" if unknown else "name the label"
         steps.insert(0, f"{asked}: {option('columns.label', first.name)}")
+    marks = [
+        named(label.paths[0]) for label in labels if may_be_low(label) and not speaks_against(words(label.paths[0]))
+    ]
+    if len(marks) == len(labels) == 1:
+        steps.insert(0, f"if the highest number is the best: {option('columns.label', marks[0])}")
     return "; or, ".join(steps)
+
+
+def may_be_low(label: Label) -> bool:
+    """Return True for numbers of the answers under the name of a fault or a school mark: the lowest may be the best."""
+    return label.kind == "scores" and "*" not in label.name and bool(set(words(label.paths[0])) & (FAULTS | SCHOOL))
 
 
 def _read_by_name(layout: Layout, path: Path, answers: Answers, used: set[Path]) -> bool:
@@ -302,9 +328,12 @@ def find_likely(layout: Layout, given: Given, prompt: Prompt, others: Sequence[L
     Args:
         others: columns that were looked at, and are no label as they stand.
     """
-    found = [label for label in others if label.problem and len(label.paths) == 1]
+    found = [label for label in others if label.problem and (len(label.paths) == 1 or may_be_low(label))]
     known = {label.paths for label in found}
     if len(given.answers.names) > 1:
         suspects = find_suspects(layout, given.answers, taken(prompt, given))
+        # A column such as best may mark some rows alone.
+        marking = find_suspects(layout, given.answers, taken(prompt, given), marks=True)
+        suspects += [one for one in marking if one not in suspects and LABEL & set(words(one.paths[0]))]
         found += [label for label in suspects if label.paths not in known]
     return found

@@ -28,7 +28,7 @@ from .labels import (
     values_of,
 )
 from .layout import LONG, MARKS, Layout, Path, at_path, named, words
-from .names import NEUTRAL, names_content, of_one_side, unclear
+from .names import NEUTRAL, ORDINALS, names_content, of_one_side, unclear
 from .words import COMPARED, LABEL, MEASURES, PEOPLE, SCORE, STRENGTH, TIE, sense
 
 MOST_UNCLEAR = 6
@@ -92,7 +92,10 @@ def _by_place(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Lab
     if mixed(said):
         return replace(label, problem=f"{named(path)} names sides by words, and by numbers too: {values_of(counts)}")
     if not digits:
-        return replace(label, read=_choice(path, answers, None))
+        # Of response_b in front of response_a, first may be meant as the first column of the file.
+        placed = _is_turned(layout, answers) and bool({word for value in counts for word in words((value,))} & ORDINALS)
+        shown = _numbered(path, answers, None) if placed else label.shown
+        return replace(label, read=_choice(path, answers, None), shown=shown)
     if any(isinstance(value, bool) for value in values):
         return replace(label, problem=f"{named(path)} holds {values_of(counts)}, and names no side")
     base, undecided = base_of(digits, answers.number or len(answers.names))
@@ -104,18 +107,33 @@ def _by_place(layout: Layout, path: Path, answers: Answers, wanted: bool) -> Lab
     return replace(label, read=_choice(path, answers, base), shown=_numbered(path, answers, base))
 
 
+def _is_turned(layout: Layout, answers: Answers) -> bool:
+    """Return True for answers whose columns stand in another order in the file than their marks."""
+    order = [place for place, path in enumerate(layout.columns) if path in answers.paths]
+    columns = list(layout.columns)
+    return bool(answers.marks) and [columns[place] for place in order] != list(answers.paths)
+
+
 def _compares(value: Any) -> bool:
     """Return True for a text that says which answer is the better one, such as A>B and "A is better"."""
     return isinstance(value, str) and bool(COMPARED.search(value) or set(words((value,))) & BETTER)
 
 
-def _numbered(path: Path, answers: Answers, base: int) -> Callable[[Row], str]:
-    """Return the function that shows a label with the answer that a number names: `1 = response_b`."""
+def _numbered(path: Path, answers: Answers, base: int | None) -> Callable[[Row], str]:
+    """Return the function that shows a label with the answer that is named: `1 = response_b`, `first = response_a`.
+
+    Args:
+        base: number of the first answer; None for words such as first.
+    """
 
     def shown(row: Row) -> str:
         value = at_path(row, path)
         said, text = said_of(value, answers), _shown(value)
-        side = None if said is None or said.digit is None or said.side is not None else said.digit - base
+        side = None
+        if said is not None and base is None:
+            side = said.side if said.side != TIE else None
+        elif said is not None and base is not None and said.digit is not None and said.side is None:
+            side = said.digit - base
         if side is None or not text:
             return text
         return f"{text} = {named(answers.names[side]) if 0 <= side < len(answers.names) else f'answer {side + 1}'}"
@@ -222,10 +240,11 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
     meant = sense(words(path))
     if layout.kinds[path] != "text" or (meant == -1 and len(answers.names) != 2):
         return None
-    readers = [_equal(path, paths, answers, worse=meant == -1) for paths in _texts_of_sides(layout, path, answers)]
+    groups = _texts_of_sides(layout, path, answers)
+    readers = [(paths, _equal(path, paths, answers, worse=meant == -1)) for paths in groups]
     rows = [row for row in layout.rows if at_path(row, path) not in (None, "")]
-    told = [(read, [read(row) for row in rows]) for read in readers]
-    told = [(read, verdicts) for read, verdicts in told if any(map(_decided, verdicts))]
+    told = [(read, [read(row) for row in rows], paths) for paths, read in readers]
+    told = [one for one in told if any(map(_decided, one[1]))]
     # A text that is one of the answers in some rows alone is a label that nobody understands.
     found = [one for one in told if not any(isinstance(verdict, Unknown) for verdict in one[1])]
     aspects = len(set(words(path)) - NEUTRAL - set(answers.stem))
@@ -235,7 +254,7 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
     if not found:
         long = told and any(len(at_path(row, path)) > LONG for row in rows)
         return replace(label, problem=f"{named(path)} is a text of the answers in some rows alone") if long else None
-    if any(verdicts != found[0][1] for _, verdicts in found):
+    if any(verdicts != found[0][1] for _, verdicts, _ in found):
         return replace(label, problem=f"{named(path)} holds names that stand on both sides in several columns")
     if reason := unclear(path, answers.stem, side_marks(answers), wanted):
         return replace(label, problem=f"{named(path)} {reason}")
@@ -248,7 +267,8 @@ def by_names_of_models(layout: Layout, path: Path, answers: Answers, by_name: bo
         # The counts are of the answers that the label names, the worse ones under a name such as loser.
         return named(answers.names[verdict.merits.index(float(meant == 1))]) if 1.0 in verdict.merits else "tie"
 
-    return replace(label, read=read, shown=shown)
+    sources = tuple(one for *_, paths in found for one in paths if one not in answers.paths)
+    return replace(label, read=read, shown=shown, sources=sources)
 
 
 def _texts_of_sides(layout: Layout, path: Path, answers: Answers) -> list[tuple[Path, ...]]:

@@ -100,7 +100,10 @@ def reading_of(columns: Columns, others: Sequence[Label]) -> Reading:
     beside = f"not read as the label: {names}{line}" if names else ""
     label = columns.label.shown if columns.label else lambda row: ""
     labels = [path for path in columns.label.paths if "*" not in path] if columns.label else []
-    unread = Unread({*keys, *SAID, "id"}, paths=[path for path in columns.paths if "*" not in path], labels=labels)
+    # The name of an author may look like a turn, as under bot1.
+    sources = map(named, columns.label.sources) if columns.label else ()
+    paths = [path for path in columns.paths if "*" not in path]
+    unread = Unread({*keys, *SAID, "id"}, sources, paths=paths, labels=labels)
     answers = columns.given.answers.paths
     return Reading("labelled", shape, columns.rule(), beside, label, unread=unread, answers=answers)
 

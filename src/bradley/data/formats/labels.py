@@ -79,6 +79,7 @@ class Label:
         shown: returns the label of a row as a text, for counts.
         agreeing: other columns that said the same in the first rows.
         own: columns with values of the answers by which the label names one of them; empty for a label of places.
+        sources: columns with the names of the answers' authors, of which the label repeats one.
     """
 
     paths: tuple[Path, ...]
@@ -91,6 +92,7 @@ class Label:
     shown: Callable[[Row], str] = field(default=lambda row: "")
     agreeing: tuple["Label", ...] = ()
     own: tuple[Path, ...] = ()
+    sources: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:

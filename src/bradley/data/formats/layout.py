@@ -20,6 +20,9 @@ DEEPEST = 4
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+")
 NO_TEXTS = re.compile(r"\[\s*(null\s*(,\s*null\s*)*)?\]\s*")
 """List without a text, written as JSON text."""
+HEX = re.compile(r"[0-9a-fA-F]+")
+DIGESTS = {32, 40, 56, 64, 96, 128}
+"""Hexadecimal digits of MD5, SHA-1, and SHA-224 to SHA-512."""
 MARKS = {
     "side": ("left", "right"),
     "ordinal": ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
@@ -261,5 +264,10 @@ def _runs(kind: str, stem: tuple[Any, ...], members: dict[int, tuple[str, Path]]
 
 
 def is_spoken(value: Any) -> bool:
-    """Return True for words of a conversation, rather than a label or a name."""
-    return not isinstance(value, str) or len(value) >= SHORTEST or len(value.split()) > 2
+    """Return True for words of a conversation, rather than a label, a name or a digest."""
+    return not isinstance(value, str) or len(value.split()) > 2 or (len(value) >= SHORTEST and not is_digest(value))
+
+
+def is_digest(value: Any) -> bool:
+    """Return True for a hash in hexadecimal digits, as long as one of MD5 or of the SHA family."""
+    return isinstance(value, str) and len(value) in DIGESTS and HEX.fullmatch(value) is not None

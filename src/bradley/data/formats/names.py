@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from .layout import MARKS, Path, named, words
-from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, NOT, RANK, SCORE, TURNS, VOTES, sense
+from .words import AGAINST, CORRECT, FAULTS, FILLER, LABEL, LOSER, NOT, RANK, SCHOOL, SCORE, TURNS, VOTES, sense
 
 HOLDERS = {
     *("info", "data", "meta", "metadata", "extra", "extras", "details", "record", "row", "item", "json", "additional"),
@@ -140,13 +140,13 @@ def speaks_against(parts: Sequence[str]) -> bool:
 
 
 def numbers_unclear(paths: Sequence[Path], parts: Sequence[str]) -> str:
-    """Say why numbers under a name are not read: of a fault, the lowest may be the best.
+    """Say why numbers under a name are not read: of a fault, and of a school mark, the lowest may be the best.
 
     Args:
         parts: words of the name, without the marks of the answers.
     """
     shown = ", ".join(map(named, paths))
-    low = ", and lower numbers may be better" if set(parts) & FAULTS else ""
+    low = ", and lower numbers may be better" if set(parts) & (FAULTS | SCHOOL) else ""
     return f"{shown} hold{'s' if len(paths) == 1 else ''} a number for each answer, or of each annotator{low}"
 
 

@@ -271,7 +271,9 @@ def template_args(row: Row, at: RowPlace) -> dict[str, Any]:
     """
     tools = row.get("tools")
     # A Parquet column has the same fields in every row, so data sets store schemas of differing shapes as JSON text.
-    if isinstance(tools, str):
+    if isinstance(tools, str) and not tools.strip():
+        tools = None
+    elif isinstance(tools, str):
         try:
             tools = json.loads(tools)
         except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from ..rows import Row
 from .layout import CONVERSATION, Layout, Path, at_path, covered, is_spoken, named, texts_of, words
 from .messages import is_turns, normal, text_of_parts
 from .numbered import find_numbered
-from .repeats import judging, renders, repeated
+from .repeats import judging, of_judge, renders, repeated
 
 QUESTION = (
     *("prompt", "question", "instruction", "query", "problem", "request", "input", "context", "history"),
@@ -210,10 +210,13 @@ def find_prompt(layout: Layout, used: Iterable[Path], stem: Sequence[str], wante
     free = [path for path in layout.columns if not covered(path, taken) and not (set(words(path)) & ABOUT)]
     system = [path for path in free if set(words(path)) & SYSTEM and _system(layout, path)]
     free = [path for path in free if path not in system and not renders(layout, path, taken)]
+    own = [path for path in free if path == wanted or not of_judge(path)]
+    # A prompt for the judge is the prompt of the answers only if the file has no other.
+    free = own if any(_may_ask(layout, path) for path in _ordered(own, stem)) else free
     numbered = find_numbered(layout, [path for path in free if path != wanted])
     free = [path for path in free if path not in {path for _, path in numbered}]
     turns = [path for path in _ordered(free, stem) if layout.kinds[path] == "turns"]
-    texts = [path for path in _ordered(free, stem) if layout.kinds[path] in ("text", "texts") and _asks(layout, path)]
+    texts = [path for path in _ordered(free, stem) if path not in turns and _may_ask(layout, path)]
     asked = [path for path in texts if CERTAIN_QUESTION & set(words(path))]
     turns, texts = ([path for path in some if not judging(layout, path, taken, asked)] for some in (turns, texts))
     pairs = [path for path in free if layout.kinds[path] == "pairs" and path != wanted]
@@ -291,6 +294,12 @@ def _ordered(paths: Iterable[Path], stem: Sequence[str]) -> list[Path]:
 def _only(paths: Sequence[Path]) -> Path | None:
     """Return the single column; None for none, and for several, which nothing tells apart."""
     return paths[0] if len(paths) == 1 else None
+
+
+def _may_ask(layout: Layout, path: Path) -> bool:
+    """Return True for a column of questions or of messages, under the name of a question."""
+    kind = layout.kinds[path]
+    return kind == "turns" or (kind in ("text", "texts") and _asks(layout, path))
 
 
 def _asks(layout: Layout, path: Path) -> bool:

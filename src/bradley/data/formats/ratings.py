@@ -14,7 +14,7 @@ from .labels import Answers, Label, Unknown, Verdict, base_of, mixed, said_of, v
 from .layout import Layout, Path, at_path, named, words
 from .names import NEUTRAL, may_be_second, numbers_unclear, speaks_against, strange
 from .orders import is_permutation, may_be_places, ranked_names, unclear_order
-from .words import BALLOTS, CORRECT, LABEL, MEASURES, ORDER, RANK, SCORE, SHARES, TIE, VOTES, sense
+from .words import BALLOTS, CORRECT, LABEL, LAST_MARK, MEASURES, ORDER, RANK, SCHOOL, SCORE, SHARES, TIE, VOTES, sense
 
 FEWEST_ROWS = 4
 """Fewest rows from which numbers of two annotators would agree at least once."""
@@ -301,8 +301,17 @@ def kind_of_numbers(
     votes = told & BALLOTS or (told & SHARES and told & LABEL)
     if votes and not told & SCORE and all(value >= 0 for value in values):
         return "votes"
+    if not wanted and may_be_marks(told, values):
+        return ""
     # A bare count or weight says nothing of the worth.
     return "scores" if wanted or (told & SCORE and not told & (VOTES - BALLOTS - SCORE)) else ""
+
+
+def may_be_marks(parts: Collection[str], values: Sequence[Any]) -> bool:
+    """Return True for numbers from 1 to 6 under the name of a grade alone: of school marks, 1 may be the best."""
+    numbers = [number for value in values if (number := number_of(value)) is not None]
+    graded = set(parts) & SCORE and set(parts) & SCORE <= SCHOOL
+    return bool(graded and numbers) and 1 <= min(numbers) <= max(numbers) <= LAST_MARK
 
 
 def number_of(value: Any) -> float | None:

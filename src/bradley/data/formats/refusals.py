@@ -8,12 +8,13 @@ from ..rows import quoted
 from .answers import ANSWER, Given, mostly_spoken
 from .base import FUNCTION, Refused, option
 from .labels import said_of, values_of
-from .layout import LONG, Layout, Path, is_spoken, named, words
+from .layout import LONG, Layout, Path, is_spoken, named, texts_of, words
 from .meanings import LISTED as LETTERED
 from .measures import inside_of
 from .parts import may_be_input, may_be_part, may_hold_words
 from .prompts import ABOUT, QUESTION
-from .words import LABEL, polarity
+from .ratings import number_of
+from .words import FAULTS, LABEL, SCHOOL, is_empty, polarity, truth_in
 
 STEP = {"step", "steps", "process"}
 RATED = {
@@ -32,6 +33,8 @@ RATED = {
 LISTED = re.compile(r"""\[\s*(\{|array\(|["'])""")
 """Beginning of a list of objects or of texts that is written as text."""
 SEVERAL = '{"prompt": ..., "chosen": "...", "rejected": ["...", "..."]}'
+LOW_BEST = FAULTS | SCHOOL
+"""Words in the name of numbers of which the lowest may be the best."""
 MOST_NAMED = 12
 MOST_VALUES = 4
 
@@ -148,13 +151,15 @@ def step_labels(texts: Sequence[Sequence[object]], labels: Sequence[Sequence[obj
 
 def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence[str], step: str) -> Refused | None:
     """Return the refusal of answers without a label, or of one answer in each row."""
+    if unlabelled and (numbers := _numbers_as_texts(layout, unlabelled[0])):
+        return numbers
     several = [given for given in unlabelled if len(given.answers.names) > 1]
     if several:
         first, second = map(named, several[0].answers.names[:2])
         shown, line = several[0].shown, f"{option('columns.chosen', first)} {option('columns.rejected', second)}"
         if likely:
-            names = ", ".join(likely)
-            return Refused(f"{shown} hold the answers, and {names} may be the label; {described(layout)}", step)
+            may_be = _may_be(likely)
+            return Refused(f"{shown} hold the answers, and {may_be}; {described(layout)}", step)
         return Refused(
             f"{shown} hold the answers, and no column says which is better; {described(layout)}",
             f"if {first} is the better answer in every row: {line}; or use {FUNCTION}",
@@ -174,6 +179,8 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
                 f"{shown} holds the answers, and no rank, score or label for each is understood: {inner}",
                 f"read the better answer off in a function of your own: {FUNCTION}",
             )
+        if may_be := _may_be([name for name in likely if set(words((name,))) & LOW_BEST]):
+            return Refused(f"{shown} holds the answers, and {may_be}; {described(layout)}", step)
         return Refused(
             f"{shown} holds the answers, and no rank, score or label for each; {described(layout)}",
             f"name the label: --data.columns.label NAME; or use {FUNCTION}",
@@ -190,6 +197,33 @@ def _without_label(layout: Layout, unlabelled: Sequence[Given], likely: Sequence
             f"pair the rows of one prompt in a function of the whole file: {FUNCTION} (see the guide to your data)",
         )
     return None
+
+
+def _numbers_as_texts(layout: Layout, given: Given) -> Refused | None:
+    """Return the refusal of lists with a number or a truth value for each answer that are written as text."""
+    counts = [len(given.get(row)) for row in layout.rows]
+    for path in layout.of_kind("texts"):
+        lists = [texts_of(value) or [] for value in layout.columns[path]]
+        cells = [text for texts in lists for text in texts if not is_empty(text)]
+        told = [text for text in cells if number_of(text) is not None or truth_in(text) is not None]
+        as_many = all(len(texts) in (0, count) for texts, count in zip(lists, counts, strict=True))
+        if path not in given.answers.paths and as_many and told and 2 * len(told) > len(cells):
+            example = quoted(next(filter(None, lists)))
+            what = "numbers" if number_of(told[0]) is not None else "truth values"
+            plain = told[0] if what == "numbers" else str(truth_in(told[0])).lower()
+            return Refused(
+                f"{given.shown} hold{'' if given.answers.names else 's'} the answers, and "
+                f"{named(path)} holds {what} written as text, such as {example}",
+                f"write {what} without quotes in {named(path)}, such as {plain}; or use {FUNCTION}",
+            )
+    return None
+
+
+def _may_be(names: Sequence[str]) -> str:
+    """Say that columns may be the label, and which of them may hold numbers with the lowest as the best."""
+    low = [name for name in names if set(words((name,))) & LOW_BEST]
+    lower = f", and lower numbers may be better in {', '.join(low)}" if low else ""
+    return f"{', '.join(names)} may be the label{lower}" if names else ""
 
 
 def _inside(layout: Layout, given: Given) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..rows import Foreign
-from .layout import Layout, Path, at_path, texts_of
+from .layout import Layout, Path, at_path, texts_of, words
 from .messages import is_turns, normal
 
 LONGEST_CHOICE = 24
@@ -20,6 +20,18 @@ VERDICT = re.compile(
     re.IGNORECASE,
 )
 """Reply of a judge who names one of two answers."""
+
+
+JUDGES = {
+    *("labelling", "labeling", "labeller", "labeler", "judging", "judgement", "judgment", "grading", "grader"),
+    *("annotation", "annotator", "annotators", "evaluator", "rater", "raters", "judges"),
+}
+"""Words in the name of a prompt that was written for the judge of the answers."""
+
+
+def of_judge(path: Path) -> bool:
+    """Return True for the name of a prompt that was written for a judge, such as labelling_prompt."""
+    return bool(JUDGES & set(words(path)))
 
 
 def renders(layout: Layout, path: Path, answers: set[Path]) -> bool:

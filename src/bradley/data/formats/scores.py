@@ -10,6 +10,7 @@ from ..rows import Row, quoted
 from .labels import DETAILS, Answers, Label, Unknown, Verdict, values_of
 from .layout import Family, Layout, Path, at_path, covered, named, words
 from .names import ASPECTS, NEUTRAL, VERBS, numbers_unclear, speaks_against, strange
+from .orders import is_permutation
 from .ratings import (
     CLOSE,
     counts_for_answers,
@@ -108,9 +109,13 @@ def per_side(layout: Layout, family: Family, answers: Answers, wanted: bool = Fa
     # The vote of the first annotator, or the votes for the first answer.
     cells = [[number or 0 for number in row] for row in rows]
     judges |= family.kind == "digit" and "vote" in parts and meant == "votes" and not counts_for_answers(cells)
+    if wanted and meant == "scores" and (problem := _may_be_ranks(family, cells, parts)):
+        return Label(family.paths, "ranks", None, 0, aspects, problem)
     if not meant or judges:
         problem = numbers_unclear(family.paths, family.stem)
-        differ = len({str(row) for row in rows}) > 1 and (wanted or not parts & MEASURES)
+        differ = len({str(row) for row in rows}) > 1 and (
+            wanted or not parts & MEASURES or bool((parts & FAULTS) - MEASURES)
+        )
         return Label(family.paths, "scores", None, 0 if judges else 2, aspects, problem) if differ else None
     outcome = meant == "truth" and bool(parts & LABEL) and count == 2
     numbers = [value for value in values if value is not None]
@@ -177,6 +182,15 @@ def _are_places(family: Family, values: Sequence[Any]) -> bool:
     whole = all(value == int(value) for value in values) and any(value > 1 for value in values)
     bare = all(value in (0, 1) for value in values) and not set(family.stem) & VERBS
     return family.kind == "ordinal" and bool(set(family.stem) & (LABEL | RANK)) and (whole or bare)
+
+
+def _may_be_ranks(family: Family, rows: Sequence[Sequence[float]], parts: set[str]) -> str:
+    """Return the reason why numbers are no scores: every row is a permutation, as ranks are; "" for other numbers."""
+    whole, count = [row for row in rows if 0 not in row], len(family.paths)
+    if parts & (RANK | SCORE | VOTES) or not whole or not all(is_permutation(row, 1) for row in whole):
+        return ""
+    shown = ", ".join(map(named, family.paths))
+    return f"each row of {shown} is a permutation of 1 to {count}: probably ranks, of which the lowest is the best"
 
 
 def _of_judges(family: Family) -> bool:

@@ -16,7 +16,7 @@ from ...records import Comparison
 from ..rows import Row, RowPlace, quoted
 from .base import option
 from .instructions import instructs, is_instruction, may_instruct, orders
-from .layout import LONG, Path, at_path
+from .layout import LONG, Path, at_path, is_digest, words
 from .messages import BESIDE, CALLS, WHAT, WHO, are_parts, text_of_parts
 from .parts import (
     differs,
@@ -29,6 +29,7 @@ from .parts import (
     named_part,
     names_language,
 )
+from .prompts import CERTAIN_QUESTION
 from .texts import Told, are_attached, are_turns, held_in, is_filled, is_free, is_turn, kind_of, repeats_answers
 from .turns import EXTRA
 
@@ -101,7 +102,7 @@ class Unread:
         columns: dict[str, list[str]] = {}
         for row in rows:
             for key, value in row.items():
-                if isinstance(value, str) and value.strip() and key not in self.known:
+                if isinstance(value, str) and value.strip() and key not in self.known and not is_digest(value):
                     columns.setdefault(str(key), []).append(value.strip())
         for key, values in columns.items():
             sentences = sum(map(is_sentence, values))
@@ -129,7 +130,7 @@ class Unread:
             value = at_path(row, path)
             for entry in value if isinstance(value, list) else [value]:
                 for key, inner in entry.items() if isinstance(entry, dict) and not is_turn(entry) else ():
-                    if isinstance(inner, str) and inner.strip():
+                    if isinstance(inner, str) and inner.strip() and not is_digest(inner):
                         found.setdefault((*path, str(key)), []).append(inner.strip())
         return found
 
@@ -293,8 +294,12 @@ def lost_columns(lost: Mapping[str, str], at: RowPlace | None, name: str) -> tup
     found = ", ".join(f"{quoted(key, str)} ({lost[key]})" for key in keys[:MOST_NAMED])
     where = f", row {at.row}" if at else ""
     message = f"{name}{where}: {found} would not be read, and may be part of the conversation"
+    asking = [key for key in keys if set(words((key,))) and set(words((key,))) <= CERTAIN_QUESTION]
     ignored = option("ignore", *keys) if not any("," in key for key in keys) else ""
     hint = f"leave out on purpose: {ignored}" if ignored else "leave out on purpose with data.ignore"
+    if len(asking) == 1:
+        # A question that is left out would make another text, such as the prompt of a judge, the prompt.
+        hint = f"if {quoted(asking[0], str)} is the prompt: {option('columns.prompt', asking[0])}; {hint}"
     return message, f"{hint}; or put the texts into the prompt: --data.format module:function"
 
 

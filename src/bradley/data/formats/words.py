@@ -66,6 +66,10 @@ SCORE = {
         "merit",
     ),
 }
+SCHOOL = {"grade", "grades"}
+"""Words for the mark of a teacher, of which 1 is the best in some countries."""
+LAST_MARK = 6
+"""Largest mark of a school of which 1 is the best."""
 WORSE_ELSEWHERE = {
     *("schlechter", "schlechtere", "schlechteste", "pire", "pires", "peor", "peores", "peggiore", "peggio", "pior"),
     *("slechter", "slechtere", "slechtste"),
