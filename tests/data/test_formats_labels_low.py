@@ -45,13 +45,16 @@ def test_permutations_under_a_persons_name_are_no_scores_though_the_user_names_t
         ranks = [None] * count if gap and n == 2 else ranks
         row = {"prompt": f"q {n}?", **{f"Answer {place + 1}": f"{GOOD} {n} {place}" for place in range(count)}}
         row |= {f"{first} {place + 1}": ranks[place] for place in range(count)}
+        row |= {f"Otto {place + 1}": draw.randint(1, 9) for place in range(count)}
         rows.append(row)
     columns = {"label": f"{first} 1"}
     if whole:
         error = refused(rows, columns=columns)
         assert f"permutation of 1 to {count}: probably ranks" in error.message and "columns" not in error.hint
+        assert "Otto" in error.message
     else:
-        assert "the highest is best" in read(rows, columns=columns)[0].rule
+        reading, _ = read(rows, columns=columns)
+        assert "the highest is best" in reading.rule and "Otto" in reading.beside
 
 
 @settings(max_examples=40, deadline=None)

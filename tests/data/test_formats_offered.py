@@ -201,3 +201,17 @@ def test_the_report_says_which_column_is_first_if_the_columns_stand_the_other_wa
     turned, straight = (read(rows(*names))[0] for names in (("response_b", "response_a"), ("response_a", "response_b")))
     assert dict(turned.counts) == {"first = response_a": 5, "second = response_b": 4}
     assert dict(straight.counts) == {"first": 5, "second": 4}
+
+
+@pytest.mark.parametrize("question", ["prompt", "Frage"])
+@pytest.mark.parametrize("context", ["Haus {}", "Das Haus {} steht am See und ist rot."])
+@pytest.mark.parametrize("first", [False, True])
+def test_german_names_of_question_and_context_are_read_as_the_english_ones(question, context, first):
+    rows = []
+    for n in range(9):
+        told = {question: f"Was ist {n}?", "Kontext": context.format(n)}
+        told = dict(reversed(told.items())) if first else told
+        rows.append(told | {"Antwort A": f"{GOOD} {n}", "Antwort B": f"{BAD} {n}", "winner": "A"})
+    rows[0]["winner"] = "B"
+    for n, result in enumerate(read(rows)[1]):
+        assert [turn.content for turn in result.prompt] == [f"{context.format(n)}\n\nWas ist {n}?"]

@@ -132,7 +132,9 @@ def choose_label(
             label = with_ties(layout, label, used, given.answers)
             return label, [other for other in beside if not set(other.paths) <= set(label.paths)]
         if bad := [label for label in here if label.problem and (tier == 0 or strict)]:
-            raise _unread_label(layout, bad, given, used)
+            read = used | {path for label in bad for path in label.paths}
+            also = _not_wanted(layout, given.answers, read) if wanted is not None else []
+            raise _unread_label(layout, bad, given, used, also)
     if wanted is not None:
         # A label that begins after the first rows is read once a row shows the values.
         empty = all(value in (None, "", []) for value in layout.columns.get(wanted, []))
@@ -254,11 +256,18 @@ def _check_placed(layout: Layout, label: Label, answers: Answers, used: set[Path
             )
 
 
-def _unread_label(layout: Layout, labels: Sequence[Label], given: Given, used: set[Path]) -> Refused:
-    """Return the error for columns that may be labels and are not understood."""
+def _unread_label(
+    layout: Layout, labels: Sequence[Label], given: Given, used: set[Path], also: Sequence[Label] = ()
+) -> Refused:
+    """Return the error for columns that may be labels and are not understood.
+
+    Args:
+        also: further columns that may be labels, beside the one that the user named.
+    """
     problems = "; ".join(label.problem for label in labels)
     if where := _names_in(layout, labels[0], given):
         problems += f"; {where} holds the names"
+    problems += f"; {', '.join(label.name for label in also)} may be labels as well" if also else ""
     undecided = all(label.undecided for label in labels)
     hint = next_step(layout, labels, given.answers, used)
     return Refused(f"the answers are {given.shown}, and {problems}", hint, undecided)

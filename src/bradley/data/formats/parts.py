@@ -9,7 +9,19 @@ from .prompts import ABOUT
 from .words import LABEL, REMARKS, SCORE
 
 PARTS = {
-    *("system", "input", "inputs", "context", "contexts", "history", "conversation", "conversations", "messages"),
+    *(
+        "system",
+        "input",
+        "inputs",
+        "frage",
+        "kontext",
+        "context",
+        "contexts",
+        "history",
+        "conversation",
+        "conversations",
+        "messages",
+    ),
     *("document", "documents", "article", "articles", "passage", "passages", "paragraph", "paragraphs", "excerpt"),
     *("image", "images", "audio", "video", "videos", "question", "questions", "instruction", "instructions", "query"),
     *("prompt", "prompts", "steps", "prefix", "dialog", "dialogue", "background", "premise", "problem", "evidence"),

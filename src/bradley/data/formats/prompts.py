@@ -18,12 +18,27 @@ from .repeats import judging, of_judge, renders, repeated
 QUESTION = (
     *("prompt", "question", "instruction", "query", "problem", "request", "input", "context", "history"),
     *("conversation", "conversations", "messages", "dialog", "dialogue", "chat", "turns"),
-    *("task", "post", "user", "human", "ask", "text", "article", "document", "passage", "premise", "goal", "scenario"),
+    *(
+        "frage",
+        "kontext",
+        "task",
+        "post",
+        "user",
+        "human",
+        "ask",
+        "text",
+        "article",
+        "document",
+        "passage",
+        "premise",
+        "goal",
+        "scenario",
+    ),
 )
 """Words in the name of a column with the question, the likeliest first."""
-CERTAIN = QUESTION[:9]
+CERTAIN = (*QUESTION[:9], "frage", "kontext")
 """Words for a question of any length; under the other words short texts are labels."""
-CERTAIN_QUESTION = set(QUESTION[:7])
+CERTAIN_QUESTION = {*QUESTION[:7], "frage"}
 """Words for the question itself, beside which a conversation may be the one with a judge."""
 ABOUT = {
     *("id", "ids", "type", "category", "language", "lang", "index", "idx", "model", "name", "date", "url", "hash"),
@@ -46,7 +61,7 @@ ABOUT = {
 """Words in the name of a column about a prompt."""
 SYSTEM = {"system", "sys"}
 INPUT = {"input"}
-CONTEXT = {"context", "passage", "background"}
+CONTEXT = {"context", "kontext", "passage", "background"}
 FIRST = {"initial", "previous", "prior", "partial", "prefix", "prefill"}
 STEPS = {
     *("step", "steps", "solution", "reasoning", "response", "answer", "prefill", "completion", "assistant", "reply"),
