@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..common.console import Console
+from ..common.ownership import real_path
 from ..common.signatures import is_foreign
 from ..errors import CheckpointError, DataError, UserError
 
@@ -164,7 +165,7 @@ def set_names(data: Sequence[str]) -> list[str]:
     names = [stem[0] if len(stem) == 1 else Path(source).name for stem, source in zip(stems, data, strict=True)]
     if len(set(names)) < len(names):
         pairs = zip(data, names, strict=True)
-        names = [f"{Path(source).resolve().parent.name}-{name}" for source, name in pairs]
+        names = [f"{real_path(Path(source)).parent.name}-{name}" for source, name in pairs]
     taken: dict[str, int] = {}
     for name in names:
         taken[name] = taken.get(name, 0) + 1
