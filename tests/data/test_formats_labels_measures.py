@@ -225,3 +225,32 @@ def test_truth_values_contradict_scores_in_no_row():
 )
 def test_the_direction_of_completions_is_said(numbers, said):
     assert check(rows_of("completions", numbers), SIDES).describe() == said
+
+
+LOWEST = ["1 is best", "1 = best, 3 = worst", "best = 1, worst = 3", "1 (best) to 3 (worst)", "lower is better"]
+HIGHEST = ["3 is best", "3 = best, 1 = worst", "best: 3, worst: 1", "1 (worst) to 3 (best)", "Higher is better"]
+
+
+@given(
+    st.sampled_from([*LOWEST, *HIGHEST]),
+    st.sampled_from(["rank_note", "rating_scale", "scale", "notes", "score_legend"]),
+    st.sampled_from(["answers", "completions"]),
+    st.sampled_from(["rank", "score"]),
+    st.sampled_from(["inside", "beside"]),
+    st.booleans(),
+)
+@SAMPLED
+def test_a_note_about_the_best_number_agrees_with_the_reading_or_stops_the_load(note, name, form, key, where, late):
+    def number(good, n):
+        return {key: (1 if key == "rank" else 3) if good else 2, **({name: note} if where == "inside" else {})}
+
+    rows = rows_of(form, number, (lambda n: {name: note}) if where == "beside" else lambda n: {}, START)
+    if late:
+        rows = [*rows_of(form, lambda good, n: {key: (1 if key == "rank" else 3) if good else 2}, sides=START), *rows]
+    if (note in LOWEST) == (key == "rank"):
+        assert len(read(rows)[1]) == len(rows)
+        return
+    other = "higher" if key == "rank" else "lower"
+    with pytest.raises(DataError, match=f"{name} may say that {other} numbers are better in {form}.*{key}") as caught:
+        read(rows)
+    assert f"--data.ignore {f'{form}.' if where == 'inside' else ''}{name}" in caught.value.hint

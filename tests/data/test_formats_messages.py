@@ -253,3 +253,27 @@ def test_calls_beside_the_text_of_an_answer_stop_the_load(held):
     ]
     with pytest.raises(DataError, match=r"response_b\.(tool_calls|function_call)"):
         list(to_comparisons(rows))
+
+
+@given(
+    st.sampled_from(["preference", "votes", "labelled", "ranked"]),
+    st.sampled_from([("Be brief.", None), (None, "Be brief."), ("Be brief.", "Be long."), ("Be brief.", "Be brief.")]),
+    st.integers(1, 3),
+)
+def test_a_system_turn_that_the_sides_do_not_share_is_irregular_in_every_format(format, systems, exchanges):
+    def side(system, reply):
+        before = [{"role": "system", "content": system}] if system else []
+        return [*before, *[USER, REPLY] * (exchanges - 1), USER, reply]
+
+    first, second = side(systems[0], REPLY), side(systems[1], OTHER)
+    row = {
+        "preference": {"chosen": first, "rejected": second},
+        "votes": {"prompt": [], "response_a": first, "response_b": second, "votes": ["a"]},
+        "labelled": {"conversation_a": first, "conversation_b": second, "winner": "a"},
+        "ranked": {"prompt": [], "completions": [{"content": first, "rank": 1}, {"content": second, "rank": 2}]},
+    }[format]
+    result = one(row)
+    if systems[0] == systems[1]:
+        assert replies(result)[0].endswith("yo") and "Be brief." in repr(result)
+        return
+    assert result.reason == "irregular", result

@@ -53,7 +53,7 @@ def renderers(template, tokenizer):
 def waited(rows):
     """Rows, slowly enough for another process to keep up."""
     for row in rows:
-        time.sleep(0.001)
+        time.sleep(0.004)
         yield row
 
 
@@ -84,7 +84,7 @@ def test_a_copy_that_is_killed_costs_nothing_but_time():
         prefetch.add(encode(comparison))
         if prefetch._copy is not None and place == 100:
             os.kill(prefetch._copy.pid, signal.SIGKILL)
-        time.sleep(0.001)
+        time.sleep(0.004)
     prefetch.finish()
     assert same(build_store(splits.train, asking, training=True), build_store(splits.train, alone, training=True))
 

@@ -112,8 +112,8 @@ def comparison(
     """
     if found := unreadable(prompt, responses, at, template_args):
         return found
-    if _asked_apart(prompt, responses):
-        return Rejected(at.row, "irregular", "the sides answer different first turns of the user")
+    if apart := _begun_apart(prompt, responses):
+        return Rejected(at.row, "irregular", apart)
     return Comparison(
         "", prompt_key(prompt), prompt, tuple(responses), tuple(judgments), rank, template_args=template_args or {}
     )
@@ -146,13 +146,19 @@ def weighed(result: Comparison | Rejected, row: Row, at: RowPlace) -> Comparison
     return replaced(result, judgments=tuple(replaced(j, weight=j.weight * weight) for j in result.judgments))
 
 
-def _asked_apart(prompt: Turns, responses: Sequence[Response]) -> bool:
-    """Return True if the prompt has no turn of a user, and the responses do not share their first turn of a user."""
+def _begun_apart(prompt: Turns, responses: Sequence[Response]) -> str:
+    """Say that responses to a prompt without a turn of a user differ in their first turns; "" for other responses.
+
+    Responses share their first turn of a user, and a system turn in front of that turn.
+    """
     for turn in prompt:
         if turn.role in ("user", "text", "ids"):
-            return False
-    asked = {next((turn for turn in response.messages if turn.role == "user"), None) for response in responses}
-    return len(asked) > 1
+            return ""
+    for role, said in (("user", "answer different first turns of the user"), ("system", "have different system turns")):
+        first = {next((turn for turn in response.messages if turn.role == role), None) for response in responses}
+        if len(first) > 1:
+            return f"the sides {said}"
+    return ""
 
 
 def unreadable(

@@ -5,6 +5,7 @@ beside likes, and ranks that contradict the scores leave the meaning open.
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from ..rows import Row
 from .base import FUNCTION, Refused, option
 from .labels import Label, Verdict, values_of
-from .layout import Layout, Path, covered, leaves, marks_of, named, words
+from .layout import LONG, Layout, Path, covered, leaves, marks_of, named, words
 from .names import ASPECTS
 from .ratings import is_known
 from .turned import ASKED, FOR_WORSE, MOST_ASKED
@@ -40,6 +41,15 @@ COUNTING = {"n", "num", "number", "count", "counts", "total", "of"}
 """Words of such names that do not say for what the number counts."""
 FEWEST_AGAINST = 4
 """Fewest pairs of answers told apart by two sets of numbers before the two are compared."""
+NOTE = {"note", "notes", "legend", "meaning", "scale", "convention", "direction"}
+"""Words in the name of a column with a note about the numbers."""
+BEST = re.compile(
+    r"(\d+)[\s=:(]*(?:is|means)?\s*(?:the\s+)?best\b|\bbest[\s=:(]*(?:is|means)?\s*(?:the\s+)?(\d+)", re.IGNORECASE
+)
+DIGITS = re.compile(r"\d+")
+LOWEST, HIGHEST = {"lower", "lowest", "smaller", "smallest"}, {"higher", "highest", "larger", "largest", "greater"}
+PRAISED, DISPRAISED = {"better", "best", "wins", "good", "preferred"}, {"worse", "worst", "bad", "not"}
+"""Words by which the lowest or the highest number is the best."""
 Entries = Callable[[Row], list[Any]]
 """Returns the objects of a row that hold the answers."""
 Columns = Mapping[Path, Sequence[Any]]
@@ -52,17 +62,20 @@ def check_measures(layout: Layout, label: Label, used: set[Path], inside: Column
         used: columns that are read.
         inside: columns inside the objects of the answers.
     """
-    if label.kind not in NUMBERS[:2]:
+    if label.kind not in NUMBERS:
         return
     read = {*used, *label.paths}
     columns = {path: values for path, values in layout.columns.items() if not covered(path, read)}
     for path, values in (columns | dict(inside or {})).items():
-        if names_measure(path) and any(map(is_reversed, values)):
+        if speaks_of_scale(path) and any(contradicts(path, value, label.kind) for value in values):
             told = values_of(Counter(value for value in values if isinstance(value, str)))
+            said, read_so = ("higher", "lower") if label.kind == "ranks" else ("lower", "higher")
             raise Refused(
-                f"{named(path)} may say that lower numbers are better in {label.name}: {told}",
-                f"if higher numbers are better: {option('ignore', named(path))}; or use {FUNCTION}",
+                f"{named(path)} may say that {said} numbers are better in {label.name}: {told}",
+                f"if {read_so} numbers are better: {option('ignore', named(path))}; or use {FUNCTION}",
             )
+    if label.kind not in NUMBERS[:2]:
+        return
     own = _counted(label.paths[0])
     against = [path for path, values in (columns | dict(inside or {})).items() if _opposes(path, values, own)]
     if against:
@@ -78,6 +91,41 @@ def names_measure(path: Path) -> bool:
     """Return True for the name of a column that says what the numbers beside measure."""
     last = set(words(path[-1:]))
     return bool(last & MEASURE or (last & KIND and set(words(path)) & (SCORE | RANK | VOTES)))
+
+
+def speaks_of_scale(path: Path) -> bool:
+    """Return True for the name of a measure, and of a note about numbers, such as rank_note and scale."""
+    return names_measure(path) or bool(set(words(path[-1:])) & NOTE)
+
+
+def contradicts(path: Path, value: Any, kind: str) -> bool:
+    """Return True for a text by which the numbers of a label are read the wrong way round.
+
+    Args:
+        kind: kind of the label; of ranks the lowest is read as the best, and of other numbers the highest.
+    """
+    if best := best_end(value):
+        return best == ("highest" if kind == "ranks" else "lowest")
+    return kind != "ranks" and names_measure(path) and is_reversed(value)
+
+
+def best_end(value: Any) -> str:
+    """Return "lowest" or "highest" for a short text that says which number is the best; "" for any other value.
+
+    A number called the best is compared with the other numbers of the text; alone, 0 and 1 begin a scale.
+    """
+    if not isinstance(value, str) or len(value) > LONG:
+        return ""
+    if found := BEST.search(value):
+        best = float(found[1] or found[2])
+        others = [number for number in map(float, DIGITS.findall(value)) if number != best]
+        below, above = any(number < best for number in others), any(number > best for number in others)
+        if below != above or not others:
+            return "lowest" if above or (not others and best <= 1) else "highest"
+        return ""
+    said = set(words((value,)))
+    low, high = bool(said & LOWEST), bool(said & HIGHEST)
+    return ("lowest" if low else "highest") if low != high and said & PRAISED and not said & DISPRAISED else ""
 
 
 def is_reversed(value: Any) -> bool:
@@ -124,11 +172,11 @@ def measures_inside(rows: Sequence[Row], label: Label, entries: Entries | None) 
     Args:
         rows: first rows, which were checked together.
     """
-    if entries is None or label.kind not in NUMBERS[:2] or "*" not in label.name:
+    if entries is None or label.kind not in NUMBERS or "*" not in label.name:
         return []
     before = label.paths[0][: label.paths[0].index("*")]
     known = {key for row in rows for entry in entries(row) if isinstance(entry, dict) for key in entry}
-    named_so = [path[len(before) :] for path in inside_of(rows, entries, before) if names_measure(path)]
+    named_so = [path[len(before) :] for path in inside_of(rows, entries, before) if speaks_of_scale(path)]
     told: set[Any] = set()
 
     def check(row: Row) -> None:
