@@ -11,7 +11,7 @@ from . import harness, seam, toy
 from .mutants import CUT_OFF, KILLED, no_recovery
 from .results import record
 
-EVERY = {"kill": 4, "kept": 6, "lost": 6, "mixed": 11}
+EVERY = {"kill": 6, "kept": 6, "lost": 6, "mixed": 11}
 """One in so many calls is tried here; all of them under the marker `nightly`."""
 FAULTS = {
     "kill": ("C1", "toy: kill -9 at every call of save, rotation, metrics and publication"),

@@ -28,24 +28,32 @@ MANY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthChe
 
 
 def calls_of(**options):
-    """Number of disk calls of a whole scoring."""
+    """Names of the disk calls of a whole scoring, in their order."""
     with harness.new_run() as root:
         place(root)
 
         def work(tell):
             seen = seam.count_calls()
             score(root, **options)
-            tell("calls", len(seen))
+            tell("calls", seen)
 
         return harness.forked(work).of("calls")[0]
 
 
-@pytest.mark.parametrize(
-    ("restart", "every"), [(False, 3), (True, 3), pytest.param(False, 1, marks=pytest.mark.nightly)]
-)
+def sample(calls, every, first):
+    """Places of one in so many calls, and of the first call of each name."""
+    return sorted({*range(first, len(calls), every), *map(calls.index, set(calls))})
+
+
+EVERY = [8, pytest.param(1, marks=pytest.mark.nightly, id="all")]
+"""One in so many calls is tried here, from another first call in each test; all of them under `nightly`."""
+
+
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("restart", [False, True])
 def test_what_a_killed_process_left_is_continued_by_the_next_one(restart, every):
     """A kill at a call of the disk: the same command ends with the bytes of an uninterrupted one."""
-    for point in range(0, calls_of(), every):
+    for point in sample(calls_of(), every, 4 if restart else 0):
         with harness.new_run() as root:
             place(root)
             if restart:
@@ -71,8 +79,9 @@ def test_what_a_killed_process_left_is_continued_by_the_next_one(restart, every)
             assert not left, f"call {point}"
 
 
-def test_what_a_killed_process_left_never_mixes_with_another_model():
-    for point in range(0, calls_of(), 3):
+@pytest.mark.parametrize("every", EVERY)
+def test_what_a_killed_process_left_never_mixes_with_another_model(every):
+    for point in sample(calls_of(), every, 2):
         with harness.new_run() as root:
             place(root)
 

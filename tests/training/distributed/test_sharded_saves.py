@@ -116,12 +116,22 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes_from_what_each_process_
     goes_on(tmp_path / "run", whole)
 
 
-def test_copies_go_on_as_shards_and_those_as_copies_of_shards(tmp_path, uninterrupted) -> None:
-    modes = [(1, {}), (3, {"mode": "shard_all"}), (4, {"mode": "hybrid", "processes_per_copy": 2})]
+ALONE = (1, {})
+SHARDS = (3, {"mode": "shard_all"})
+HYBRID = (4, {"mode": "hybrid", "processes_per_copy": 2})
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [(ALONE, HYBRID), pytest.param((ALONE, SHARDS, HYBRID), marks=pytest.mark.nightly)],
+    ids=["at once", "over shards"],
+)
+def test_copies_go_on_as_shards_and_those_as_copies_of_shards(tmp_path, uninterrupted, modes) -> None:
     for place, (size, parallel) in enumerate(modes):
-        stop = stop_after(3 * (place + 1)) if place < 2 else (lambda rank: None)
+        last = place == len(modes) - 1
+        stop = (lambda rank: None) if last else stop_after(3 * (place + 1))
         results = train_together(size, tmp_path / "run", {**SETTINGS, "parallel": parallel}, stop)
-        assert [result.code for result in results] == [75 if place < 2 else 0] * size, results
+        assert [result.code for result in results] == [0 if last else 75] * size, results
     for name in ("model.safetensors", "training/optimizer.safetensors"):
         assert (tmp_path / "run" / "checkpoints" / "step-000008" / name).exists() == name.startswith("model")
     for expected, found in zip(lines(uninterrupted, "train"), lines(tmp_path / "run", "train"), strict=True):
