@@ -4,6 +4,7 @@ Processes of a parallel run with several threads each would wait for each other.
 test starts compiles the whole source, which takes half a second.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -61,6 +62,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of `LONGEST` first; the rest keep the order of their paths."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of later garbage collections: each would copy hundreds of megabytes in every fork."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
