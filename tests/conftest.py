@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected out of later garbage collections: each would copy hundreds of megabytes in every fork."""
+    """Leave collected tests out of garbage collection, which would copy hundreds of megabytes in every fork."""
     gc.collect()
     gc.freeze()
 
