@@ -211,3 +211,11 @@ def test_the_line_about_a_reading_shows_the_names_in_the_file(row, columns, show
     reading, numbered = choose_format(enumerate([row], 1), place)
     assert all(isinstance(result, Comparison) for result in convert_rows(numbered, reading, place, set()))
     assert reading.describe() == shown
+
+
+@pytest.mark.parametrize("ignore", ["", "feedback"])
+def test_a_column_is_not_the_better_and_the_worse_answer_at_once(ignore):
+    rows = [{"session": f"s{n // 2}", "reply": f"Reply {n}.", "feedback": "up" if n % 2 else "down"} for n in range(8)]
+    settings = Data(columns={"chosen": "reply", "rejected": "reply"}, ignore=ignore)
+    with pytest.raises(UserError, match="as the better and as the worse answer"):
+        list(to_comparisons(rows, settings))

@@ -21,7 +21,12 @@ MOST_TOLD = 20
 
 
 def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
-    """Raise `UserError` for a name that no format reads, with the nearest known name."""
+    """Raise `UserError` for a name that no format reads, with the nearest known name, and for a column in two places."""
+    if "chosen" in columns and columns["chosen"] == columns.get("rejected"):
+        raise UserError(
+            f"data.columns names {columns['chosen']} as the better and as the worse answer",
+            "name two columns; for rows of one answer each, turn the rows with --data.format module:function",
+        )
     for name in columns:
         if name not in known:
             near = nearest(name, known)
