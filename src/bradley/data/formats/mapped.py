@@ -21,7 +21,7 @@ MOST_TOLD = 20
 
 
 def check_columns(columns: Mapping[str, str], known: Collection[str]) -> None:
-    """Raise `UserError` for a name that no format reads, with the nearest known name, and for a column in two places."""
+    """Raise `UserError` for a name that no format reads, with the nearest known one, and for a column in two places."""
     if "chosen" in columns and columns["chosen"] == columns.get("rejected"):
         raise UserError(
             f"data.columns names {columns['chosen']} as the better and as the worse answer",
