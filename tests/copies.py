@@ -35,6 +35,11 @@ def start(work: Callable[[], object], stdout: int = 1, stderr: int = 2, **places
     if child:
         return child
     try:
+        if "torch" in sys.modules:
+            import torch
+
+            # The first call after a fork makes the pool of threads anew: two threads at once would find none.
+            torch.set_num_threads(torch.get_num_threads())
         os.environ.update(places)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
