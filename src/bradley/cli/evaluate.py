@@ -216,7 +216,7 @@ def compare(
         for path in [name] if Path(name).exists() else name.split(","):
             model, rows, comparisons = _one(path, data, columns, missing, beta, settings, options, console)
             texts |= {one.id: one for one in comparisons}
-            betas[name] = model.scale
+            betas[name] = model.beta
             seeds.append(rows)
         scored[name] = seeds
     from ..evaluate.compare import compare as compare_rows
