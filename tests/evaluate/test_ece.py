@@ -88,3 +88,5 @@ def test_no_set_breaks_the_figures(rows):
 def test_a_single_prompt_knows_nothing():
     found = figures(table_of([1.0, 2.0, -1.0], ["a"] * 3))
     assert (found["low"], found["high"], found["clusters"]) == (0.0, 1.0, 1)
+    # The value itself needs no interval: |2/3 - mean confidence|.
+    assert found["value"] == pytest.approx(abs(2 / 3 - np.mean(expit([1.0, 2.0, 1.0]))))

@@ -21,7 +21,6 @@ from .scores import (
     from_model,
     from_run,
     from_scores,
-    load,
     probe,
     refuse_scoring,
     score_options,
@@ -86,10 +85,9 @@ def evaluate(
         raise UserError(f"{page} is given for --rows and for --page", "give two names")
     if probes and (scores or len(args) < 2):
         raise UserError("--probes changes texts and scores them again", "give a model and data: MODEL DATA --probes")
-    model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
+    model, sets, scorer = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
     found = {one.name: _evaluated(one, model, draws, seed) for one in sets}
     if probes:
-        scorer = load(model, options)
         for one in sets:
             found[one.name]["probes"] = probe(one, scorer, seed, Console("quiet" if as_json else "bar"))
     for path in write_scored_rows(rows, sets) if rows else ():
@@ -119,8 +117,11 @@ def scored_sets(
     overrides: Mapping[str, str],
     options: Mapping[str, Any],
     quiet: bool,
-) -> "tuple[Model, list[ScoredSet]]":
+) -> "tuple[Model, list[ScoredSet], Any]":
     """Scored sets of a command line with MODEL DATA..., or with --scores FILE DATA....
+
+    Returns:
+        The model, the sets, and the loaded model; None if nothing was scored here.
 
     Raises:
         UserError: neither a model nor scores, or options about the other of the two.
@@ -138,13 +139,13 @@ def scored_sets(
     console = Console("quiet" if quiet else "bar")
     if scores:
         model = Model(scores, None, None, beta or 1.0, beta or 1.0)
-        return model, [from_scores(scores, args, columns, missing, settings)]
+        return model, [from_scores(scores, args, columns, missing, settings)], None
     model = find(Path(args[0]), beta)
     if len(args) == 1:
         if model.run is None:
             raise UserError(f"{args[0]} is no run, and no data are given", f"bradley evaluate {args[0]} DATA")
-        return model, from_run(model.run, console)
-    return model, from_model(model, args[1:], settings, options, console)
+        return model, from_run(model.run, console), None
+    return model, *from_model(model, args[1:], settings, options, console)
 
 
 def _data_settings(files: Sequence[str], overrides: Mapping[str, str]) -> "Data":
@@ -250,7 +251,7 @@ def _one(
         return Model(path, None, None, beta or 1.0, beta or 1.0), one.rows, one.comparisons or ()
     model = find(Path(path), beta)
     if data:
-        found = from_model(model, data, settings, options, console)
+        found, _ = from_model(model, data, settings, options, console)
     elif model.run is not None:
         found = from_run(model.run, console)
     else:
@@ -294,7 +295,7 @@ def calibrate(
         raise UserError("a file of scores has no model to save with", "leave out --replace and --no-save")
     if chosen and (scores or len(args) > 1):
         raise UserError(f"--set {chosen} names a set of a run, and data are given", "leave either out")
-    model, sets = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
+    model, sets, _ = scored_sets(args, scores, columns, missing, beta, overrides, options, as_json)
     if len(args) == 1 and not scores:
         name = chosen or SELECTION
         sets = [one for one in sets if one.name == name] or _unknown_set(name, [one.name for one in sets])

@@ -9,7 +9,7 @@ import click
 
 from ..common.console import Console
 from ..errors import UserError
-from .options import PathName, SettingsCommand
+from .options import PathName, SettingsCommand, with_options
 
 BUDGET, ROWS = click.IntRange(0, 10**7), click.IntRange(1, 10**6)
 """Values of --token-budget and --part-rows."""
@@ -35,9 +35,8 @@ ASSUMED = (
 
 def of_other_trainers(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `ASSUMED`."""
-    for option in reversed(ASSUMED):
-        command = option(command)
-    return command
+    given: Callable[..., None] = with_options(command, ASSUMED)
+    return given
 
 
 @click.command()

@@ -6,7 +6,7 @@ Options are made when the command is invoked: `bradley --help` loads neither pyd
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,13 @@ class SettingsCommand(click.Command):
         for head, records in groups.items():
             with formatter.section(head):
                 formatter.write_dl(records, col_max=30)
+
+
+def with_options(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
+    """Give a command options, shown in the order of `options`."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def dotted(param: click.Parameter) -> str:

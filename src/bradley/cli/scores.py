@@ -11,6 +11,7 @@ from ..common.console import Console
 from ..common.ownership import real_path
 from ..common.signatures import is_foreign
 from ..errors import CheckpointError, DataError, UserError
+from .options import with_options
 
 if TYPE_CHECKING:
     from ..config import Data
@@ -56,9 +57,7 @@ def scoring_options(command: Any) -> Any:
         click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model."),
         click.option("--accept-edits", is_flag=True, help="Accept files of the model edited since saving."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def score_options(command: Any) -> Any:
@@ -77,9 +76,7 @@ def score_options(command: Any) -> Any:
             help="Policy for comparisons without a score [default: error].",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, options)
 
 
 def find(path: Path, beta: float | None) -> Model:
@@ -131,8 +128,8 @@ def from_run(run: Path, console: Console) -> "list[ScoredSet]":
 
 def from_model(
     model: Model, data: Sequence[str], settings: "Data", options: Mapping[str, Any], console: Console
-) -> "list[ScoredSet]":
-    """Score data with a model, a set for each source."""
+) -> "tuple[list[ScoredSet], Any]":
+    """Score data with a model, a set for each source; return the sets and the loaded model."""
     from ..data.scored import ScoredSet, read_comparisons
 
     read = [(name, *read_comparisons(source, settings)) for name, source in zip(set_names(data), data, strict=True)]
@@ -142,7 +139,7 @@ def from_model(
         console.say(f"scoring {name}: {len(comparisons):,} comparisons")
         rows = score(scorer, comparisons, name)
         sets.append(ScoredSet(name, rows, comparisons, counts, _foreign(scorer, comparisons), "tokens"))
-    return sets
+    return sets, scorer
 
 
 def _foreign(scorer: Any, comparisons: Sequence[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from ..common.text import and_more
 from ..config import Data, Words, as_list
 from ..errors import DataError, UserError
 from ..records import Comparison, Judgment, Message, Rejected, ScoredComparison, prompt_key
-from .formats import candidates_of, choose_format, convert_rows
+from .formats import TAG_CHARACTERS, candidates_of, choose_format, convert_rows
 from .formats.base import ReadingInDoubt
 from .rows import Row, RowPlace, on_one_line, quoted
 from .score_columns import PROMPT_KEYS, SIDES, ScoreColumns, find_columns
@@ -24,8 +24,6 @@ from .sources.csv_rows import text_columns
 
 HEAD = 20
 """Rows from which the columns of scores are found."""
-TAG_CHARACTERS = 80
-"""Most characters of a tag."""
 WORD = re.compile(r"\w+|[^\w\s]")
 """A word or a sign: the unit of length where nobody counted tokens."""
 

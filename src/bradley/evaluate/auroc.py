@@ -1,11 +1,10 @@
 """AUROC over all prompts, with an interval clustered by prompt."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .intervals import PROPORTION
+from .intervals import PROPORTION, influence_interval
 from .judgments import Floats, JudgmentTable
 from .rewards import auroc
 
@@ -27,8 +26,6 @@ def auroc_interval(decided: JudgmentTable) -> dict[str, Any]:
     Example:
         auroc_interval(table.select(table.decided))["low"]  # 0.58
     """
-    from scipy.stats import t as student
-
     n = len(decided.row)
     names, codes = np.unique(decided.prompt, return_inverse=True)
     groups = len(names)
@@ -38,10 +35,8 @@ def auroc_interval(decided: JudgmentTable) -> dict[str, Any]:
         return {"value": value, "low": low, "high": high, "n": n, "clusters": groups}
     above = _placement(decided.chosen, decided.rejected)
     below = 1.0 - _placement(decided.rejected, decided.chosen)
-    sums = np.bincount(codes.reshape(-1), weights=above + below - 2 * value)
-    error = math.sqrt(groups / (groups - 1) * math.fsum(sums**2)) / n
-    half = float(student.ppf(0.975, groups - 1)) * error
-    return {"value": value, "low": max(0.0, value - half), "high": min(1.0, value + half), "n": n, "clusters": groups}
+    _, low, high = influence_interval(value, np.bincount(codes.reshape(-1), weights=above + below - 2 * value) / n)
+    return {"value": value, "low": max(0.0, low), "high": min(1.0, high), "n": n, "clusters": groups}
 
 
 def _placement(values: Floats, others: Floats) -> Floats:

@@ -19,8 +19,8 @@ from .bootstrap import DRAWS, Draws, bootstrap_dict, bootstrap_of_sums, draw_clu
 from .calibration import correctness
 from .ece import BINS
 from .groups import MAX_GROUPS, MIN_GROUPS
-from .intervals import interval_dict
-from .judgments import Floats, JudgmentTable, half_ties, in_single_precision, judgment_table
+from .intervals import clustered_error, interval_dict
+from .judgments import Floats, JudgmentTable, half_ties, in_single_precision, judgment_table, negative_log_likelihood
 from .power import smallest_difference
 
 SHOWN = 5
@@ -235,13 +235,11 @@ def _t_test(difference: Floats, clusters: NDArray[Any]) -> float | None:
     """Two-sided p-value of a clustered t test of mean 0, with clusters - 1 degrees of freedom."""
     from scipy.stats import t as student
 
-    names, codes = np.unique(clusters, return_inverse=True)
-    groups = len(names)
+    groups = len(np.unique(clusters))
     if groups < 2:
         return None
     # The null variance is taken around the observed mean, as in the interval: both say the same.
-    sums = np.bincount(codes.reshape(-1), weights=difference - difference.mean())
-    error = math.sqrt(groups / (groups - 1) * math.fsum(sums**2)) / len(difference)
+    error = clustered_error(difference, clusters)
     if error == 0:
         return 1.0 if difference.mean() == 0 else None
     return float(2 * student.sf(abs(difference.mean()) / error, groups - 1))
@@ -286,14 +284,11 @@ def _over_seeds(a: Floats, b: Floats, accuracy: Mapping[str, Any]) -> dict[str, 
 
 def _nll(tables: Sequence[JudgmentTable], betas: tuple[float, float]) -> dict[str, Any]:
     """Paired difference of the NLL, over all judgments."""
-    first, second = (_losses(table, beta) for table, beta in zip(tables, betas, strict=True))
+    first, second = (
+        negative_log_likelihood(beta * table.margin, table.probability)
+        for table, beta in zip(tables, betas, strict=True)
+    )
     return interval_dict(second - first, tables[0].prompt, (-math.inf, math.inf))
-
-
-def _losses(table: JudgmentTable, beta: float) -> Floats:
-    logit = beta * table.margin
-    result: Floats = np.logaddexp(0.0, logit) - table.probability * logit
-    return result
 
 
 def _ece(tables: Sequence[JudgmentTable], betas: tuple[float, float], draws: int) -> dict[str, Any]:

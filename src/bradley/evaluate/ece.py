@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .calibration import correctness
 from .folds import FOLDS, cluster_folds
-from .intervals import UNBOUNDED, clustered_mean
+from .intervals import UNBOUNDED, clustered_error, clustered_mean
 from .judgments import Floats, JudgmentTable
 
 BINS = 15
@@ -120,14 +120,14 @@ def debiased_ece(confidence: Floats, correct: Floats, clusters: NDArray[Any], se
     edges = _inner_edges(confidence, bins)
     index = np.searchsorted(edges, confidence, side="right")
     sums = np.bincount(index, weights=gap, minlength=bins) / n
-    errors = np.array([_error(np.where(index == number, gap, 0.0), clusters) for number in range(bins)])
+    errors = np.array([clustered_error(np.where(index == number, gap, 0.0), clusters) for number in range(bins)])
     plug_in = math.fsum(np.abs(sums))
     value = plug_in - math.fsum(_folded(sums, errors) - np.abs(sums))
     # As a mean of signed gaps, the plug-in value has the interval of a clustered mean.
     found = clustered_mean(np.where(sums >= 0, 1.0, -1.0)[index] * gap, clusters, UNBOUNDED)
     if not math.isfinite(found.low):
         return {"value": max(0.0, value), "low": 0.0, "high": 1.0, "n": n, "clusters": found.clusters, "bins": bins}
-    error = _error(np.where(sums >= 0, 1.0, -1.0)[index] * gap, clusters)
+    error = clustered_error(np.where(sums >= 0, 1.0, -1.0)[index] * gap, clusters)
     low, high = _size_interval(plug_in, error, found.clusters - 1)
     if bins > 1:
         low = value - (found.high - found.value)
@@ -170,17 +170,9 @@ def _fewest_bins(confidence: Floats, gap: Floats, clusters: NDArray[Any], fold: 
     best = max(signed, key=lambda one: float(one.sum()))
     for bins, one in zip(candidates, signed, strict=True):
         # The best of six numbers of bins gains by chance alone: hence 3 standard errors instead of 1.96.
-        if (best - one).mean() <= 3 * _error(best - one, clusters):
+        if (best - one).mean() <= 3 * clustered_error(best - one, clusters):
             return bins
     return candidates[-1]
-
-
-def _error(values: Floats, clusters: NDArray[Any]) -> float:
-    """Clustered standard error of the mean of `values` [n]."""
-    codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
-    sums = np.bincount(codes, weights=values - values.mean())
-    groups = len(sums)
-    return math.sqrt(groups / (groups - 1) * float(np.dot(sums, sums))) / len(values) if groups > 1 else 0.0
 
 
 def _folded(mean: Floats, error: Floats) -> Floats:

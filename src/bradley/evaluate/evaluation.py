@@ -15,9 +15,11 @@ from ..records import Comparison, ScoredComparison
 from .auroc import auroc_interval
 from .bootstrap import DRAWS, bootstrap_dict, bootstrap_of_sums, draw_clusters
 from .ece import ece_figures
+from .groups import accuracy
 from .intervals import PROPORTION, interval_dict
-from .judgments import Floats, JudgmentTable, judgment_table
+from .judgments import Floats, JudgmentTable, judgment_table, negative_log_likelihood
 from .matching import match
+from .moments import QUANTILES
 from .power import smallest_difference
 from .ranking import ranking_figures
 from .shortcuts import shortcuts
@@ -28,8 +30,6 @@ from .writers import writer_figures
 
 FEW_CLUSTERS = 30
 """Prompts below which an interval is itself uncertain: at 8 prompts a 95 % interval covers 92 %."""
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Quantiles of margins and scores."""
 
 
 def evaluation(
@@ -77,8 +77,8 @@ def evaluation(
     scale = beta if scale is None else scale
     table = judgment_table(rows)
     decided = table.select(table.decided)
-    losses = _nll(decided, scale)
     summary = summarize(rows, beta=beta)
+    losses = negative_log_likelihood(scale * decided.margin, decided.probability)
     slices = slice_figures(rows, decided, losses, comparisons)
     found = {
         "summary": summary,
@@ -91,13 +91,15 @@ def evaluation(
         "scores": {"chosen": _range(decided.chosen), "rejected": _range(decided.rejected)},
         "calibration": {"scale": scale, **ece_figures(table, scale, seed)},
         "power": smallest_difference(summary["accuracy"]),
-        **(_of_texts(rows, comparisons) if comparisons is not None else {"shortcuts": None, "style": None}),
+        **_of_texts(rows, comparisons),
     }
     return {**found, "warnings": _warnings(rows, summary)}
 
 
-def _of_texts(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Figures that need the texts; features are computed once for both."""
+def _of_texts(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison] | None) -> dict[str, Any]:
+    """Figures that need the texts, None without; features are computed once for both."""
+    if comparisons is None:
+        return {"shortcuts": None, "style": None}
     table = match(rows, comparisons)
     return {"shortcuts": shortcuts(table), "style": style(table)}
 
@@ -141,22 +143,22 @@ def _figures(table: JudgmentTable, decided: JudgmentTable, scale: float, draws: 
     from scipy.special import expit
 
     margin, prompt, real = decided.margin, decided.prompt, (-math.inf, math.inf)
-    right = (np.sign(margin) + 1) / 2
-    brier = (expit(scale * table.margin) - table.probability) ** 2
+    logit = scale * table.margin
+    nll, brier = negative_log_likelihood(logit, table.probability), (expit(logit) - table.probability) ** 2
     drawn = draw_clusters(prompt, draws, seed)
     moments = np.stack([np.ones_like(margin), margin, margin**2], axis=1)
-    quantiles = drawn.quantiles(margin, QUANTILES) if len(margin) else np.empty((0, len(QUANTILES)))
+    quantiles = drawn.quantiles(margin, [*QUANTILES.values()]) if len(margin) else np.empty((0, len(QUANTILES)))
     return {
-        "accuracy": interval_dict(right, prompt),
+        "accuracy": accuracy(decided),
         "tie_rate": interval_dict((margin == 0).astype(np.float64), prompt),
-        "nll": interval_dict(_nll(table, scale), table.prompt, (0.0, math.inf)),
+        "nll": interval_dict(nll, table.prompt, (0.0, math.inf)),
         "brier": interval_dict(brier, table.prompt, PROPORTION),
         "margin": interval_dict(margin, prompt, real),
         "auroc": auroc_interval(decided),
         "margin_std": bootstrap_of_sums(moments, _deviation, drawn),
         "margin_quantiles": {
-            f"p{round(100 * share):02d}": bootstrap_dict(value, quantiles[:, i], drawn)
-            for i, (share, value) in enumerate(zip(QUANTILES, _quantiles(margin), strict=True))
+            name: bootstrap_dict(value, quantiles[:, i], drawn)
+            for i, (name, value) in enumerate(_quantiles(margin).items())
         },
     }
 
@@ -168,37 +170,29 @@ def _deviation(sums: Floats) -> Floats:
     return result
 
 
-def _quantiles(values: Floats) -> list[float | None]:
+def _quantiles(values: Floats) -> dict[str, float | None]:
+    """Quantiles by name: as in the bootstrap, a value of the sample, and no mean of two."""
     if not len(values):
-        return [None] * len(QUANTILES)
-    # As in the bootstrap: a value of the sample, and no mean of two.
-    found: list[float | None] = np.quantile(values, QUANTILES, method="inverted_cdf").tolist()
-    return found
+        return dict.fromkeys(QUANTILES)
+    found = np.quantile(values, [*QUANTILES.values()], method="inverted_cdf").tolist()
+    return dict(zip(QUANTILES, found, strict=True))
 
 
 def _range(values: Floats) -> dict[str, Any]:
     ends = (float(values.min()), float(values.max())) if len(values) else (None, None)
-    names = [f"p{round(100 * share):02d}" for share in QUANTILES]
-    return {"min": ends[0], **dict(zip(names, _quantiles(values), strict=True)), "max": ends[1], "n": len(values)}
-
-
-def _nll(table: JudgmentTable, scale: float) -> Floats:
-    """Negative log-likelihood of each judgment in nats [J]."""
-    logit = scale * table.margin
-    result: Floats = np.logaddexp(0.0, logit) - table.probability * logit
-    return result
+    return {"min": ends[0], **_quantiles(values), "max": ends[1], "n": len(values)}
 
 
 def _warnings(rows: Sequence[ScoredComparison], summary: dict[str, Any]) -> list[str]:
     """Sentences about figures that say little."""
-    accuracy = summary["accuracy"]
+    known = summary["accuracy"]
     found = []
-    if not accuracy["n"]:
+    if not known["n"]:
         found.append("no judgment prefers a response: there is no accuracy")
-    elif accuracy["clusters"] == 1:
+    elif known["clusters"] == 1:
         found.append("all judgments share one prompt: the interval knows nothing")
-    elif accuracy["clusters"] < FEW_CLUSTERS:
-        found.append(f"{accuracy['clusters']} prompts: below {FEW_CLUSTERS}, intervals are themselves uncertain")
+    elif known["clusters"] < FEW_CLUSTERS:
+        found.append(f"{known['clusters']} prompts: below {FEW_CLUSTERS}, intervals are themselves uncertain")
     if summary["degenerate"]:
         found.append("every score difference is the same: the model does not tell responses apart")
     if (summary["tie_rate"] or 0) > 0.05:

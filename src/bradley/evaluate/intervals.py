@@ -138,6 +138,14 @@ def _ends(
     return max(floor, mean - reach), min(ceiling, mean + reach)
 
 
+def clustered_error(values: NDArray[np.float64], clusters: NDArray[Any]) -> float:
+    """Cluster-robust standard error of the mean of `values` [n], SE in `clustered_mean`; 0 below two clusters."""
+    codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
+    if not len(codes) or not codes.max():
+        return 0.0
+    return _standard_error(values, math.fsum(values) / len(values), codes)
+
+
 def _standard_error(sample: NDArray[np.float64], mean: float, codes: NDArray[np.intp]) -> float:
     """Cluster-robust standard error of the mean, SE in `clustered_mean`."""
     # Floating-point sums depend on their order. Sorting first gives equal bits for any order of the rows.

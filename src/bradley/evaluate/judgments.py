@@ -103,6 +103,12 @@ def check_scores(rows: Sequence[ScoredComparison]) -> None:
             )
 
 
+def negative_log_likelihood(logit: Floats, probability: Floats) -> Floats:
+    """Negative log-likelihood in nats of labels [J] under logits [J], without overflow: log(1 + e^l) - p l."""
+    result: Floats = np.logaddexp(0.0, logit) - probability * logit
+    return result
+
+
 def half_ties(difference: Floats) -> Floats:
     """Indicator of a positive difference: 1 for positive, 0 for negative, 1/2 for zero; same shape."""
     result: Floats = (np.sign(difference) + 1.0) / 2.0

@@ -23,13 +23,11 @@ from .calibration import correctness
 from .ece import debiased_ece
 from .folds import FOLDS, cluster_folds
 from .intervals import interval_dict
-from .judgments import Floats, JudgmentTable, judgment_table
+from .judgments import Floats, JudgmentTable, judgment_table, negative_log_likelihood
 
 COLDEST, HOTTEST = 1e-4, 1e4
 """Temperatures between which the fit searches, for scores in units of their own differences; a fit at an end means that
 no temperature fits."""
-FEWEST_CLUSTERS = 30
-"""Prompts from which the interval of a temperature can be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ def _fit(logit: Floats, probability: Floats, weight: Floats) -> float:
 
     def loss(log_scale: float) -> float:
         x = math.exp(log_scale) * logit
-        return float(np.dot(weight, np.logaddexp(0.0, x) - probability * x))
+        return float(np.dot(weight, negative_log_likelihood(x, probability)))
 
     # In the logarithm the loss has one minimum, since it is convex in the scale.
     bounds = (-math.log(HOTTEST), -math.log(COLDEST))
@@ -207,7 +205,7 @@ def _losses(logit: Floats, table: JudgmentTable) -> dict[str, Floats]:
     """NLL in nats and Brier score of each judgment [J]."""
     from scipy.special import expit
 
-    nll = np.logaddexp(0.0, logit) - table.probability * logit
+    nll = negative_log_likelihood(logit, table.probability)
     return {"nll": nll, "brier": (expit(logit) - table.probability) ** 2}
 
 
