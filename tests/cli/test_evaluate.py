@@ -111,6 +111,9 @@ def test_a_saved_temperature_is_used_everywhere_and_beta_once(capsys, data, tmp_
     evaluated = as_json(capsys, "evaluate", folder, data)
     assert evaluated["scale"] == found["scale"]
     assert evaluated["sets"]["pairs"]["figures"]["nll"]["value"] < found["before"]["nll"]["value"] + 1e-9
+    # A comparison measures both with beta: a temperature on one side alone would make a difference of equal models.
+    (pair,) = as_json(capsys, "compare", folder, trained, "--data", data)["pairs"]
+    assert pair["nll"]["value"] == pytest.approx(0.0, abs=1e-6) and pair["ece"]["value"] == pytest.approx(0.0, abs=1e-6)
     # The run stays whole: its status knows the new card.
     assert read_run(folder).results and typed(capsys, "evaluate", folder)[0] == 0
     assert "not saved: --no-save" in typed(capsys, "calibrate", folder, data, "--no-save")[1]
