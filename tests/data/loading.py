@@ -28,7 +28,7 @@ def check_account(split):
     left_out = sum(entry["count"] for entry in split["rejected"].values())
     left_out += sum(finding["dropped"] for finding in split["findings"].values())
     left_out += sum(split["split_off"].values()) + split["grouped_away"] + split["sampled_away"]
-    left_out += split["mixed_away"] + split["capped_away"] + split["gathered_away"]
+    left_out += split["mixed_away"] + split["capped_away"] + split["gathered_away"] + split["diagnosed_away"]
     assert split["rows"] == split["comparisons"] + left_out
     assert split["rows"] == sum(source["rows"] for source in split["sources"]) or split["split_from"] == "train"
 

@@ -186,6 +186,18 @@ IGNORED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.test_share": (lambda run: bool(as_list(run.data.test)), "data.test is given"),
     "data.synthetic": (lambda run: SYNTHETIC not in as_list(run.data.train), f"data.train is not `{SYNTHETIC}`"),
     "data.group_max_responses": (lambda run: run.data.group_by == "none", "data.group_by is none"),
+    "data.diagnostic_rate": (
+        lambda run: run.data.diagnostic != "label_shuffle",
+        "data.diagnostic is not label_shuffle",
+    ),
+    "data.diagnostic_threshold": (
+        lambda run: run.data.diagnostic != "length_matched",
+        "data.diagnostic is not length_matched",
+    ),
+    "data.diagnostic_seed": (
+        lambda run: run.data.diagnostic in ("none", "length_matched"),
+        "data.diagnostic is none or length_matched, and draws nothing",
+    ),
     "model.revision": (lambda run: not run.model.path, "model.path is empty"),
     "model.adapter": (lambda run: run.model.adapter.kind == "none", "model.adapter.kind is none"),
     "model.trainable": (

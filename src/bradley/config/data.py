@@ -11,6 +11,7 @@ Part = Annotated[float, Field(ge=0.0, le=1.0)]
 """Share of a split, the whole split included."""
 SYNTHETIC = "synthetic:"
 """The source of composed training data."""
+DiagnosticName = Literal["none", "label_shuffle", "prompt_only", "random_negatives", "length_matched"]
 
 
 class Synthetic(Section):
@@ -132,6 +133,18 @@ class Data(Section):
     """Policy about training comparisons whose prompt also occurs in an evaluation set: `drop` takes the comparisons out
     of training. The same policy applies to a test prompt that also occurs in `valid` or `eval_sets`. Evaluation rows
     are never dropped, and only `keep` lets such a test prompt pass."""
+    diagnostic: DiagnosticName = "none"
+    """Change of every split, for a run that shows a fault of the set-up instead of training a model for use; `valid`,
+    `eval_sets` and `test` change likewise. `label_shuffle`: labels reversed at random. `prompt_only`: every response
+    replaced by a response to another prompt. `random_negatives`: every response but the best replaced by the best
+    response to another prompt. `length_matched`: only judgments on responses of like length. The report has the figure
+    of a sound set-up, and the verdict."""
+    diagnostic_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Probability of reversed labels of a comparison (`label_shuffle`)."""
+    diagnostic_threshold: Annotated[int, Field(gt=0, le=MOST_TOKENS)] = 50
+    """Tokens by which the lengths of two responses must differ less (`length_matched`), before any truncation."""
+    diagnostic_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the draws of a diagnostic, independent of the seed of the run."""
     synthetic: Synthetic = Synthetic()
     """Settings of the `synthetic:` source."""
 

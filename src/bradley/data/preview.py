@@ -9,6 +9,7 @@ from ..common.console import Console
 from ..common.text import cut_middle, visible
 from ..config import Data, Model, Render
 from ..records import Comparison, Message
+from .diagnostics import describe_changes, diagnose
 from .lengths import RENDERED_TOGETHER, Values, text_lengths, token_lengths
 from .load import load_splits
 from .render import Rendered, Renderer
@@ -74,6 +75,7 @@ def preview(
     # Not strict: a preview must show the faults for which training would stop.
     splits = load_splits(data, seed, strict=False, console=console)
     renderer = make_renderer(splits.train, render, model) if model.path or model.tokenizer else None
+    splits = diagnose(splits, data, renderer)
     lengths = {name: text_lengths(rows) for name, rows in splits.by_name.items()}
     ledgers: dict[str, Ledger] = {}
     if renderer:
@@ -154,6 +156,7 @@ def show(found: dict[str, Any]) -> str:
     sources = [source for split in splits for source in split["sources"]]
     lines = [f"{visible(source['path'])}: {source['format']}, {source['rows']} rows" for source in sources]
     lines += [_kinds_line(found["kinds"], sources), describe(found["report"])]
+    lines += describe_changes(found["report"])
     for split, limits in found.get("limits", {}).items():
         lines += map(visible, limits["lines"])
         lines += [f"{'':<12} {split}: training stops here: {visible(reason)}" for reason in limits["stops"]]

@@ -1,7 +1,7 @@
 """Report of a split, for `data_report.json` and the screen: an account of every row.
 
 For each split, in comparisons: rows = comparisons + rejected + mixed away + split off + dropped by findings + gathered
-away + capped away + grouped away + sampled away. A row is a comparison unless rejected.
+away + capped away + grouped away + sampled away + diagnosed away. A row is a comparison unless rejected.
 """
 
 import re
@@ -51,6 +51,7 @@ class SplitReport:
         inferred_prompts: rows without a prompt column, with texts divided where the two begin to differ.
         near_repeats: comparisons with the words of an earlier comparison, apart from case, blanks and punctuation.
         near_train: evaluation comparisons with the words of a training prompt.
+        diagnosed_away: comparisons left out by a diagnostic, see `diagnostics`.
     """
 
     rows: int = 0
@@ -69,6 +70,7 @@ class SplitReport:
     inferred_prompts: int = 0
     near_repeats: int = 0
     near_train: int = 0
+    diagnosed_away: int = 0
 
     def reject(self, row: Rejected, file: str) -> None:
         """Count a rejected row."""

@@ -28,6 +28,7 @@ def page_context(run: RunFolder) -> Json:
         "facts": _facts(run),
         "verdict": _verdict(name, sets[name], run.results.get("best")) if name else None,
         "sets": sets,
+        "diagnostic": run.results.get("diagnostic"),
         "details": details(sets),
         "samples": last_samples(run.samples),
         "scale": accuracy_scale([figures["accuracy"] for figures in sets.values()]),

@@ -178,6 +178,8 @@ class RunFolder:
         name = results["headline"]
         figures = results["sets"].get(name)
         lines = self._figures(name, figures) if figures else [("accuracy", "no evaluation set, so nothing is known")]
+        if found := results.get("diagnostic"):
+            lines.append(("diagnostic", f"{found['name']} on {found['set']}: {found['text']}"))
         lines.append(("model", f"{self.model}  ({results['compute']})"))
         # Without matplotlib there is no report.
         return [*lines, *([("report", str(self.folder / REPORT))] if (self.folder / REPORT).is_file() else [])]

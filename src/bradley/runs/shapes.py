@@ -260,9 +260,19 @@ class Results(TypedDict):
     interpolation: NotRequired[InterpolationPoint | None]
     best: NotRequired[Best]
     sets: NotRequired[dict[str, Figures]]
+    diagnostic: NotRequired["DiagnosticResult | None"]
     parameters: NotRequired[int | None]
     steps: NotRequired[int | None]
     seconds: NotRequired[Number | None]
+
+
+class DiagnosticResult(TypedDict):
+    """Entry `diagnostic` of `results.json`: the verdict of a run with `data.diagnostic`."""
+
+    name: str
+    set: str
+    verdict: str
+    text: str
 
 
 class FinalResults(TypedDict):
@@ -272,6 +282,7 @@ class FinalResults(TypedDict):
     sets: dict[str, Figures]
     headline: str
     compute: str
+    diagnostic: NotRequired[DiagnosticResult | None]
 
 
 class Turn(TypedDict):

@@ -13,6 +13,7 @@ import torch
 from ..common.console import Console
 from ..common.files import make_folder, write_text
 from ..common.secrets import redact
+from ..data.diagnostics import describe_changes
 from ..data.ending import stopped
 from ..data.preview import decoded_samples
 from ..data.render import Renderer
@@ -42,6 +43,8 @@ def announce(prepared: Prepared, console: Console) -> None:
     """Print data, losses to limits and template, model, objective and plan, and the pooled token of three responses."""
     plan, config = prepared.plan, prepared.config
     for line in describe(prepared.splits.report).split("\n"):
+        console.say(line)
+    for line in describe_changes(prepared.splits.report):
         console.say(line)
     stores = {**prepared.stores, **({} if prepared.test is None else {"test": prepared.test})}
     # The probe repeats a part of training.

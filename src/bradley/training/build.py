@@ -13,6 +13,7 @@ from ..common.console import Console
 from ..common.lock import FolderLock
 from ..common.seeds import generator
 from ..config import Config
+from ..data.diagnostics import diagnose
 from ..data.dropped import check_unread
 from ..data.load import Splits, load_splits
 from ..data.micro_batches import check_limit
@@ -174,13 +175,17 @@ def load(config: Config, rows: dict[str, Any], cache: Path | None = None, consol
     """
     # `model.tokenizer = "train"` learns a tokenizer from the training texts, and these come first.
     tokenizer = None if config.model.tokenizer == "train" else make_tokenizer(config.model, ())
-    # An end token, the only thing that depends on the kind of the model, is added to the ids later.
-    prefetch = None if tokenizer is None else Prefetch(Renderer(tokenizer, config.render, causal=False))
+    # An end token, the only thing that depends on the kind of the model, is added to the ids later. A diagnostic reads
+    # other texts than those of the rows.
+    prefetch = None
+    if tokenizer is not None and config.data.diagnostic == "none":
+        prefetch = Prefetch(Renderer(tokenizer, config.render, causal=False))
     splits = load_splits(config.data, config.seed, **rows, cache=cache, console=console, prefetch=prefetch)
     check_selection(config, splits)
     if tokenizer is None:
         tokenizer = make_tokenizer(config.model, splits.train)
-    return LoadedData(splits, tokenizer, prefetch)
+    renderer = None if config.data.diagnostic == "none" else Renderer(tokenizer, config.render, causal=False)
+    return LoadedData(diagnose(splits, config.data, renderer), tokenizer, prefetch)
 
 
 def build(config: Config, data: LoadedData, group: ProcessGroup, device: torch.device) -> BuiltModel:

@@ -7,8 +7,10 @@ from typing import Any, cast
 from torch import Tensor
 
 from ..common.files import remove_folder
+from ..config import Data
 from ..config.model import EngineName
 from ..errors import CheckpointError
+from ..evaluate.expectation import describe_verdict, expected_of, judge
 from ..model.folder import parity
 from ..model.folder.card import FLOAT32, MODEL_MARK, read_card, write_card
 from ..model.folder.normalization import measure
@@ -140,3 +142,23 @@ def final_figures(
         sets["test"] = summary_of(test, prepared.config.loss)
         headline, shown = "test", {**shown, "test": test}
     return {"headline": headline, "compute": compute_name(prepared.built.model), "sets": sets, "last": last}, shown
+
+
+def diagnostic_result(data: Data, final: dict[str, Any]) -> dict[str, Any]:
+    """Judge the accuracy of a run with `data.diagnostic`; nothing without a diagnostic or an evaluation set.
+
+    Args:
+        data: settings with the diagnostic.
+        final: the result of `final_figures`.
+
+    Returns:
+        Field `diagnostic` of `results.json`: name, set, and the fields of `judge`; `text` is the verdict in words.
+    """
+    # The best step was chosen for its accuracy on `valid`, so noise alone lifts the best of many evaluations above
+    # chance. The last evaluation and the test split were not chosen.
+    name, sets = (TEST, final["sets"]) if TEST in final["sets"] else (SELECTION, final["last"])
+    if data.diagnostic == "none" or name not in sets:
+        return {}
+    found = judge(sets[name]["accuracy"], expected_of(data.diagnostic, data.diagnostic_rate))
+    shown = "test" if name == TEST else f"{name}, last evaluation"
+    return {"diagnostic": {"name": data.diagnostic, "set": shown, **found, "text": describe_verdict(found)}}

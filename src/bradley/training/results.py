@@ -87,8 +87,9 @@ def read_run(folder: Path | str) -> Run:
     return run
 
 
-def read_splits(run: RunFolder) -> "Splits":
+def read_splits(run: Run) -> "Splits":
     """Load the comparisons of a run again, from the sources named in its configuration; raises as `Run.splits`."""
+    from ..data.diagnostics import diagnose
     from ..data.load import load_splits
 
     recorded = _sources(run.data_report)
@@ -100,6 +101,9 @@ def read_splits(run: RunFolder) -> "Splits":
         )
     config = read_config(run.config)
     splits = load_splits(config.data, config.seed)
+    # A renderer needs the model, and only the matching of lengths needs a renderer.
+    matched = config.data.diagnostic == "length_matched"
+    splits = diagnose(splits, config.data, run.reward_model().scorer.loaded.renderer if matched else None)
     if _sources(splits.report) != recorded:
         raise DataError(
             f"the data of {run.folder} have changed since the run", "put back the sources named in data_report.json"

@@ -33,7 +33,7 @@ from .interpolation import point
 from .job import Job
 from .loop import Outcome, fit
 from .progress import Progress
-from .publish import final_figures, publish_best, score_test
+from .publish import diagnostic_result, final_figures, publish_best, score_test
 from .results import Run
 from .resume import begin, compare, restore
 from .saver import check_disk
@@ -241,6 +241,7 @@ def write_results(
         **({"interpolation": point(job.evaluator.interpolation)} if prepared.config.train.past_interpolation else {}),
         "parameters": sum(p.numel() for p in prepared.built.model.parameters()),
         **final,
+        **diagnostic_result(prepared.config.data, final),
     }
     write_text(job.folder / RESULTS, json.dumps(results, indent=2) + "\n")
     write_text(job.folder / EXAMPLES, json.dumps(worst_examples(prepared, shown)) + "\n")
