@@ -24,6 +24,8 @@ from .sources.csv_rows import text_columns
 
 HEAD = 20
 """Rows from which the columns of scores are found."""
+WANTED = "give the rows that were scored: add DATA, or --data DATA for `bradley compare`"
+"""Hint for scores that do not say which response is better."""
 WORD = re.compile(r"\w+|[^\w\s]")
 """A word or a sign: the unit of length where nobody counted tokens."""
 
@@ -117,8 +119,7 @@ def read_scores(
         by_id = scores_by_id(entries, found, path)
         return _joined(name, comparisons, counts, by_id, path, skip_missing)
     if found.kind == "single":
-        hint = f"give the rows that were scored: bradley evaluate --scores {on_one_line(path)} DATA"
-        raise DataError(f"{on_one_line(path)}: a score a row says nothing about which response is better", hint)
+        raise DataError(f"{on_one_line(path)}: a score a row says nothing about which response is better", WANTED)
     return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
 
 
@@ -219,9 +220,11 @@ def _beside(
         pairs, counts = _read_beside(rows, entries, found, place)
     except ReadingInDoubt:
         raise
-    except DataError:
-        if found.kind != "pair" or _has_texts(rows[0][1]):
+    except DataError as error:
+        if _has_texts(rows[0][1]):
             raise
+        if found.kind == "list":
+            raise DataError(f"{on_one_line(path)}: no responses stand beside the scores", WANTED) from error
         return _without_texts(name, entries, found, path, skip_missing)
     return _scored_set(name, pairs, counts, path, skip_missing)
 
