@@ -24,8 +24,6 @@ from .sources.csv_rows import text_columns
 
 HEAD = 20
 """Rows from which the columns of scores are found."""
-WANTED = "give the rows that were scored: add DATA, or --data DATA for `bradley compare`"
-"""Hint for scores that do not say which response is better."""
 WORD = re.compile(r"\w+|[^\w\s]")
 """A word or a sign: the unit of length where nobody counted tokens."""
 
@@ -119,8 +117,15 @@ def read_scores(
         by_id = scores_by_id(entries, found, path)
         return _joined(name, comparisons, counts, by_id, path, skip_missing)
     if found.kind == "single":
-        raise DataError(f"{on_one_line(path)}: a score a row says nothing about which response is better", WANTED)
+        raise _lacks_rows(path, "a score a row says nothing about which response is better")
     return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
+
+
+def _lacks_rows(path: str, why: str) -> DataError:
+    """Make the error for scores that do not say which response is better."""
+    typed = f"bradley evaluate --scores {on_one_line(path)} DATA"
+    hint = f"give the rows that were scored: {typed}, or --data DATA for bradley compare"
+    return DataError(f"{on_one_line(path)}: {why}", hint)
 
 
 def _single(path: str) -> list[Any]:
@@ -224,7 +229,7 @@ def _beside(
         if _has_texts(rows[0][1]):
             raise
         if found.kind == "list":
-            raise DataError(f"{on_one_line(path)}: no responses stand beside the scores", WANTED) from error
+            raise _lacks_rows(path, "no responses stand beside the scores") from error
         return _without_texts(name, entries, found, path, skip_missing)
     return _scored_set(name, pairs, counts, path, skip_missing)
 
