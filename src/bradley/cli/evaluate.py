@@ -181,7 +181,13 @@ def _counted(one: "ScoredSet") -> list[str]:
 
 @click.command(cls=SettingsCommand, choose=reading)
 @click.argument("sets", nargs=-1, required=True, metavar="A B [C...]")
-@click.option("--data", "data", multiple=True, metavar="DATA", help="Rows that were scored, for files without texts.")
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="DATA",
+    help="Rows that were scored, for all files of scores; runs and models score the rows anew.",
+)
 @score_options
 @click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
 @click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")

@@ -53,7 +53,7 @@ MEANINGS = {
     "longer": "the longer response wins",
     "refuses": "the response that refuses wins",
     "length_matched": "accuracy where the lengths differ by at most a tenth",
-    "slope": "change of the score for 100 more tokens, between responses to one prompt",
+    "slope": "change of the score for 100 more tokens (or words, see unit), between responses to one prompt",
     "accuracy": "decided judgments ranked as labelled",
     "controlled_accuracy": "accuracy of the scores without what style explains",
     "controlled_change": "accuracy without style minus accuracy, in points",
