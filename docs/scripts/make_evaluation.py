@@ -39,8 +39,8 @@ def main(runs: list[str]) -> None:
         evaluation, comparison = Path(folder) / "evaluation.html", Path(folder) / "comparison.html"
         bradley("evaluate", runs[0], VALID, "--page", str(evaluation))
         bradley("compare", *runs, "--page", str(comparison))
-        picture(evaluation, IMAGES / "evaluation.png", 1045)
-        picture(comparison, IMAGES / "comparison.png", 1120)
+        picture(evaluation, IMAGES / "evaluation.png", 1100)
+        picture(comparison, IMAGES / "comparison.png", 885)
 
 
 if __name__ == "__main__":

@@ -144,8 +144,51 @@ def test_compare_two_sets_of_scores_and_seeds(capsys, data, tmp_path):
     one = as_json(capsys, "compare", tmp_path / "a0.jsonl", tmp_path / "b0.jsonl", "--data", data)
     (pair,) = one["pairs"]
     assert pair["accuracy"]["clusters"] == 40 and set(pair["by_tag"]) >= {"topic"}
+    assert pair["discordant"] > 0 and pair["design_effect"] > 0
     code, out, _ = typed(capsys, "compare", tmp_path / "a0.jsonl", tmp_path / "b0.jsonl", "--data", data)
+    (line,) = [line.split("bradley ")[1] for line in out.splitlines() if "bradley power" in line]
+    assert typed(capsys, *line.split())[0] == 0
     assert code == 0 and f"{100 * pair['accuracy']['value']:+.1f} points" in out
+
+
+@pytest.mark.parametrize(
+    "first, second, said",
+    [
+        ({"id": "r0", "chosen_score": 1, "rejected_score": 0}, {"id": "r1"}, "--data DATA names the rows"),
+        ({"prompt": "p", "chosen_score": 1, "rejected_score": 0}, {"prompt": "q"}, "--data DATA names the rows"),
+        ({"id": "r0", "scores": [1, 0]}, {}, "or --data DATA for bradley compare"),
+        ({"id": "r0", "response": "chosen", "score": 1}, {}, "or --data DATA for bradley compare"),
+    ],
+    ids=["items", "judgments", "a list", "a response"],
+)
+def test_scores_that_lack_their_rows_ask_for_data(capsys, tmp_path, first, second, said):
+    names = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for name, row in zip(names, (first, {**first, **second}), strict=True):
+        name.write_text(json.dumps(row) + "\n")
+    code, _, err = typed(capsys, "compare", *names)
+    assert code == bradley.DataError.exit_code and said in err.partition("hint: ")[2]
+    if not second:
+        code, _, err = typed(capsys, "evaluate", "--scores", names[0])
+        assert code == bradley.DataError.exit_code and f"--scores {names[0]} DATA" in " ".join(err.split())
+
+
+def test_a_run_stands_for_its_best_model_in_score(capsys, trained, data, tmp_path):
+    outputs = [tmp_path / "run.jsonl", tmp_path / "model.jsonl"]
+    code, _, err = typed(capsys, "score", trained, data, "-o", outputs[0])
+    assert code == 0 and f"best model, {trained / 'model'}" in " ".join(err.split())
+    assert typed(capsys, "score", trained / "model", data, "-o", outputs[1], "--quiet")[0] == 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_a_page_of_runs_says_where_its_rows_are_from(capsys, trained, tmp_path):
+    other = tmp_path / "copy"
+    shutil.copytree(trained, other)
+    code, out, err = typed(capsys, "compare", trained, other, "--page", tmp_path / "page.html")
+    assert code == 0 and "scores      identical" in out
+    # Each run is named once.
+    assert [err.count(f"rows scored by {each}: ") for each in (trained, other)] == [1, 1]
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "<dt>data</dt><dd>rows that the runs or files of scores hold</dd>" in text and "identical" in text
 
 
 def test_a_reward_model_that_trl_wrote_is_evaluated_and_calibrated(capsys, data, tmp_path):

@@ -9,6 +9,7 @@ import bradley
 from bradley.cli.main import run
 from bradley.evaluate.benchmarks import SUITES
 from tests.data import benchmark_files as files
+from tests.evaluate.tables import scored
 from tests.helpers import counting_rows, tiny_run
 
 PLANTED = {"prompt": " Ask 1? ", "chosen": "It is.", "rejected": "No idea."}
@@ -157,10 +158,16 @@ def test_a_response_that_is_too_long_stops_the_command_with_an_option_to_add(cap
         (["x", "--scores", "y"], 2, "--scores takes the place of MODEL", "leave out either"),
         (["x", "--suite", "hhh=y", "--rows", "."], 6, "--rows .: the file is there", "give another name"),
         (["--scores", "nowhere.jsonl"], 3, "nowhere.jsonl", ""),
+        (["--scores", "foreign.jsonl"], 2, "no rows that --rows has written", "add --suite NAME=PATH"),
+        (["--scores", "foreign.csv"], 2, "no rows that --rows has written", "add --suite NAME=PATH"),
+        (["--scores", "cut.jsonl"], 3, "cut.jsonl, line 2", "delete this line"),
     ],
 )
 def test_mistakes_are_said_before_a_model_is_loaded(capsys, tmp_path, monkeypatch, args, code, message, hint):
     monkeypatch.chdir(tmp_path)
+    row = json.dumps(scored("a", (1.0, 0.0)).to_json())
+    for name, text in (("foreign.jsonl", '{"id": "a", "score": 1}'), ("foreign.csv", "id,score"), ("cut.jsonl", row)):
+        (tmp_path / name).write_text(f"{text}\n{text[:-3]}\n")
     found, _, err = called(capsys, *args)
     assert found == code
     assert message in err

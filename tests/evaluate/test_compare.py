@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bradley.errors import DataError, UserError
 from bradley.evaluate.compare import compare, holm, mcnemar
 from bradley.evaluate.matching import match
+from bradley.evaluate.power import pairs_needed, reach
 from bradley.records import Comparison, Judgment, Message, Response
 
 from .tables import scored
@@ -36,6 +37,36 @@ def test_the_difference_by_hand():
     assert [pair["changed"][key]["judgments"] for key in ("gained", "lost")] == [1, 1]
     assert pair["changed"]["same"] == 2
     assert pair["changed"]["lost"]["largest"] == [{"id": "1", "source": "", "margin_a": 1.0, "margin_b": -1.0}]
+
+
+def test_discordant_share_and_design_effect_by_hand():
+    # Differences 0, -1, 0, 1/2: a tie on one side counts a quarter.
+    pair = only(compare({"a": rows([1, 1, -1, 0]), "b": rows([1, -1, -1, 1])}))
+    assert pair["discordant"] == (1 + 1 / 4) / 4 and pair["design_effect"] == pytest.approx(1.0)
+    # Four equal judgments a prompt are worth one: with G prompts the variance is 4 (n - 1) / n * G / (G - 1) as large.
+    prompts = [str(i // 4) for i in range(80)]
+    pair = only(compare({"a": rows([1] * 80, prompts), "b": rows(([1] * 4 + [-1] * 4) * 10, prompts)}))
+    assert pair["discordant"] == 0.5 and pair["design_effect"] == pytest.approx(4 * (79 / 80) * (20 / 19))
+    same = only(compare({"a": rows([1, 1]), "b": rows([1, 1])}))
+    assert (same["discordant"], same["design_effect"], same["identical"]) == (0.0, None, True)
+    assert not pair["identical"]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_the_figures_of_a_comparison_say_how_many_pairs_show_what_it_can_show(seed, size):
+    """`pairs_needed`, given the figures of a set for the difference that the set can show, counts the set's pairs."""
+    generator, n = np.random.default_rng(seed), 240
+    prompts = [str(i // size) for i in range(n)]
+    shared = np.repeat(generator.normal(size=n), size)[:n]
+    found = compare({name: rows((shared * generator.normal(size=n)).tolist(), prompts) for name in "ab"}, draws=2)
+    pair = only(found)
+    mean, least = pair["accuracy"]["value"], pair["smallest_difference"]["paired"]
+    spread = pair["design_effect"] * (pair["discordant"] - mean**2) / (n - 1)
+    assert least == pytest.approx(reach() * math.sqrt(spread))
+    known = {"discordant": pair["discordant"], "design_effect": pair["design_effect"]}
+    (needed,) = pairs_needed(0.5, least, **known)["paired"]
+    wanted = (n - 1) * (pair["discordant"] - least**2) / (pair["discordant"] - mean**2)
+    assert needed["pairs"] == pytest.approx(wanted, abs=1)
 
 
 def test_the_test_is_the_paired_t_test_where_every_prompt_has_one_pair():

@@ -76,10 +76,10 @@ def test_each_number_of_the_verdict_is_the_number_of_the_dict(found, page):
         f"{accuracy['clusters']} prompts.",
         f"Worst subset: “{worst['value']}” with {percent(worst['accuracy']['value'])} % (95 % interval "
         f"{percent(worst['accuracy']['low'])}–{percent(worst['accuracy']['high'])}, {worst['accuracy']['n']} "
-        f"judgments), beside {percent(accuracy['value'])} % over all; the lowest of {worst['of']} equally good values "
-        f"would show about {percent(worst['by_chance'])} % by chance.",
+        f"judgments), beside {percent(accuracy['value'])} % over all; were all {worst['of']} equally good, the "
+        f"worst would still show about {percent(worst['by_chance'])} % by chance.",
         f"has to differ by {percent(found['power']['unpaired'])} points to be told apart (80 % power, 95 % confidence)",
-        f"off by {percent(calibration['debiased']['value'])} points (debiased calibration error, 95 % interval "
+        f"off by {percent(calibration['debiased']['value'])} points (debiased ECE, 95 % interval "
         f"{percent(calibration['debiased']['low'])} to {percent(calibration['debiased']['high'])}): it is too sure, by "
         f"{percent(calibration['overconfidence']['value'])} points",
         f"({100 * gain['value']:+.1f} points, 95 % interval ",
@@ -100,7 +100,7 @@ def test_each_slice_and_each_figure_stands_with_its_interval_and_count(found, pa
         assert f"{one['value']:.3f} {one['low']:.3f} to {one['high']:.3f} {one['n']} {one['clusters']}" in text
     mass = found["calibration"]["equal_mass"]
     assert f"a calibrated model: ECE {mass['calibrated']:.3f}" in text
-    assert f"Calibration, ECE {mass['ece']:.3f}" in text
+    assert f"Calibration, ECE of equal-mass bins {mass['ece']:.3f}" in text
     for title in ("Scores and margin", "Accuracy by length", "Bins of equal mass"):
         assert title in text
 

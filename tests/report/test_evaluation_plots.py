@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,16 @@ def test_token_lengths_have_a_panel_per_split_and_areas_of_one():
     assert [list(data.values) for data in stairs] == [[0.025, 0.075], [0.05, 0.05, 0.1]]
     assert [sum(data.values * np.diff(data.edges)) for data in stairs] == pytest.approx([1.0, 1.0])
     assert plots.split_histograms({}) == {}
+
+
+def test_accuracy_by_length_has_a_row_per_bucket_with_labels_apart():
+    names = ["0-15", *(f"{2**i}-{2 ** (i + 1) - 1}" for i in range(4, 12)), "4096+"]
+    slices = {name: {"accuracy": {"value": 0.6, "low": 0.5, "high": 0.7, "n": 1234}} for name in names}
+    figure = plots.length_accuracy_figure(slices, "words")
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    labels = axis.get_yticklabels()
+    assert [label.get_text().split(",")[0] for label in labels] == names
+    assert axis.get_ylabel() == "mean length in words"
+    boxes = sorted((box.y0, box.y1) for box in (label.get_window_extent() for label in labels))
+    assert all(upper[0] >= lower[1] for lower, upper in pairwise(boxes))

@@ -215,10 +215,11 @@ def test_every_process_with_a_broken_environment_says_so(given, folder, source, 
     assert "train" not in shown and sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
 
 
-def test_a_run_folder_is_named_with_the_model_folder_inside(folder, source, tmp_path, capsys):
-    shutil.copytree(folder, tmp_path / "run" / "model")
+def test_a_run_without_a_finished_model_is_named_with_its_last_checkpoint(folder, source, tmp_path, capsys):
+    for step in ("step-1", "step-2"):
+        shutil.copytree(folder, tmp_path / "run" / "checkpoints" / step)
     assert score(tmp_path / "run", source, tmp_path / "out.jsonl") == 4
-    assert f"hint: give {tmp_path}/run/model" in capsys.readouterr().err
+    assert f"hint: give {tmp_path}/run/checkpoints/step-2" in capsys.readouterr().err
 
 
 def test_a_full_stdout_is_an_error_in_words(folder, source, capfd):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..common.console import Console
-from ..errors import BradleyError, RunFolderError, UserError
+from ..errors import BradleyError, DataError, RunFolderError, UserError
 from ..runs.layout import METRICS
 from .models import of_other_trainers
 from .options import PathName
@@ -17,6 +17,9 @@ from .scores import Model, find, from_scores, load, score, score_options, scorin
 if TYPE_CHECKING:
     from ..data.benchmark import Read
     from ..records import ScoredComparison
+
+FOREIGN = "for scores of another tool name their benchmark: add --suite NAME=PATH, such as --suite hhh=hhh_alignment"
+"""Hint for scores without a benchmark."""
 
 
 @click.command()
@@ -121,21 +124,43 @@ def _read_scores(path: Path) -> dict[str, list["ScoredComparison"]]:
 
     Raises:
         DataError: a row that cannot be read.
-        UserError: a row without a known benchmark in its tags.
+        UserError: scores of another tool, or a row without a known benchmark in its tags.
     """
     from ..evaluate.benchmarks import SUITES, TAG
     from ..runs.reader import read_scored
 
     found: dict[str, list[ScoredComparison]] = {}
-    for row in read_scored(path):
+    try:
+        rows = read_scored(path)
+    except DataError as error:
+        if not _is_foreign(path):
+            raise
+        raise UserError(f"{path} holds no rows that --rows has written", FOREIGN) from error
+    for row in rows:
         name = row.tags.get(TAG, "")
         if name not in SUITES:
             said = f"the benchmark {name}" if name else "no benchmark"
-            raise UserError(f"{path}: row {row.id} has {said} in its tags", "give a file that --rows has written")
+            hint = f"give a file that --rows has written; {FOREIGN}"
+            raise UserError(f"{path}: row {row.id} has {said} in its tags", hint)
         found.setdefault(name, []).append(row)
     if not found:
         raise UserError(f"{path} holds no rows", "give a file that --rows has written")
     return found
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return True for a file whose first line is no scored comparison, such as the scores of another tool."""
+    from ..data.score_columns import RECORD
+
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+    except OSError:
+        return False
+    # A table of another kind, or a line that no parser survives.
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(first, dict) or not first.keys() >= RECORD
 
 
 def _score(

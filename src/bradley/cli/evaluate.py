@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..common.console import Console
-from ..errors import UserError
+from ..errors import DataError, UserError
 from ..runs.layout import SELECTION
 from .models import READING, of_other_trainers
 from .options import PathName, SettingsCommand
@@ -95,9 +95,10 @@ def evaluate(
     if page:
         from ..report.evaluation_page import write_evaluation
 
+        kept = "rows of the file of scores" if scores else "rows that the run scored"
         facts = [
             ("scores" if scores else "model", model.name),
-            ("data", ", ".join(args if scores else args[1:]) or "-"),
+            ("data", ", ".join(args if scores else args[1:]) or kept),
         ]
         click.echo(f"page: {write_evaluation(page, found, facts)}", err=True)
     if as_json:
@@ -144,7 +145,9 @@ def scored_sets(
     if len(args) == 1:
         if model.run is None:
             raise UserError(f"{args[0]} is no run, and no data are given", f"bradley evaluate {args[0]} DATA")
-        return model, from_run(model.run, console), None
+        found = from_run(model.run, console)
+        console.say("texts are not kept, so give DATA for style and shortcuts")
+        return model, found, None
     return model, *from_model(model, args[1:], settings, options, console)
 
 
@@ -178,7 +181,13 @@ def _counted(one: "ScoredSet") -> list[str]:
 
 @click.command(cls=SettingsCommand, choose=reading)
 @click.argument("sets", nargs=-1, required=True, metavar="A B [C...]")
-@click.option("--data", "data", multiple=True, metavar="DATA", help="Rows that were scored, for files without texts.")
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="DATA",
+    help="Rows that were scored, for all files of scores; runs and models score the rows anew.",
+)
 @score_options
 @click.option("--beta", type=BETA, help="Factor of score differences in the loss [default: of the run, or 1].")
 @click.option("--draws", type=DRAWS, default=1000, show_default=True, help="Bootstrap draws.")
@@ -202,6 +211,7 @@ def compare(
 
     Each of A, B, ... is a file of scores, a run, or a model folder (with --data). Seeds of a model are joined by
     commas: runs/a0,runs/a1,runs/a2. Every item must be scored by all; the differences are clustered by prompt.
+    --columns, --missing and --data hold for all files of scores.
     """
     if len(sets) < 2:
         raise UserError("one model, and a comparison needs two", "give two files of scores, runs or models")
@@ -220,19 +230,34 @@ def compare(
             betas[name] = model.beta
             seeds.append(rows)
         scored[name] = seeds
-    from ..evaluate.compare import compare as compare_rows
-
-    found = compare_rows(scored, beta=betas, draws=draws)
+    found = _compared(scored, betas, draws, bool(data))
     if page:
         from ..report.comparison_page import write_comparison
 
-        click.echo(f"page: {write_comparison(page, found, [('data', ', '.join(data) or '-')], texts)}", err=True)
+        facts = [("data", ", ".join(data) or "rows that the runs or files of scores hold")]
+        click.echo(f"page: {write_comparison(page, found, facts, texts)}", err=True)
+        if not texts:
+            console.say("no texts are known: with --data DATA the page shows the texts of what changed")
     if as_json:
         click.echo(json.dumps(found))
         return
     from ..report.terminal import show_comparison
 
     click.echo(show_comparison(found))
+
+
+def _compared(scored: Mapping[str, Any], betas: Mapping[str, float], draws: int, named: bool) -> dict[str, Any]:
+    """Compare models; raises as `evaluate.compare.compare`, with a hint at --data where no data are `named`."""
+    from ..evaluate.compare import compare as compare_rows
+
+    try:
+        return compare_rows(scored, beta=betas, draws=draws)
+    except DataError as error:
+        if named:
+            raise
+        # Files of several tools may name prompts and labels differently; rows of data settle both.
+        hint = f"{error.hint}; --data DATA names the rows, their labels and their prompts for all"
+        raise DataError(error.message, hint) from error
 
 
 def _one(
@@ -352,7 +377,8 @@ def _unknown_set(name: str, known: Sequence[str]) -> Any:
 def power(as_json: bool, **numbers: Any) -> None:
     """Count the pairs that are needed to find a difference between two models.
 
-    The design effect of a set is printed by `bradley evaluate`.
+    `bradley compare` prints the line to type for two models on the same pairs: their discordant share, and the design
+    effect of their difference. For two different sets `bradley evaluate` prints the design effect.
     """
     from ..evaluate.power import pairs_needed
 

@@ -113,7 +113,7 @@ def verify(
 
 
 @click.command(cls=SettingsCommand, choose=lambda name: name in READING)
-@click.argument("model", type=PathName())
+@click.argument("model", type=PathName(), metavar="MODEL|RUN")
 @click.argument("source", metavar="INPUT")
 @click.option("-o", "--output", required=True, metavar="OUTPUT", help=".jsonl, .jsonl.gz or .parquet, or - for stdout.")
 @click.option(
@@ -138,7 +138,7 @@ def verify(
 def score(
     model: Path, source: str, output: str, quiet: bool, as_json: bool, overrides: dict[str, str], **options: Any
 ) -> None:
-    """Score conversations with a model folder.
+    """Score conversations with a model folder, or with the best model of a run.
 
     INPUT is a file of rows, or - for JSON lines on stdin. A row holds messages, a prompt with one or several responses,
     or answers in any shape of training. OUTPUT receives every row with scores added, in the same order. After an

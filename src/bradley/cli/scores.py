@@ -67,7 +67,7 @@ def score_options(command: Any) -> Any:
             "--columns",
             default="",
             metavar="NAME=COLUMN,...",
-            help="Columns of the scores: chosen=A,rejected=B; or scores=A; or id=A,response=B,score=C.",
+            help="Columns of every file of scores: chosen=A,rejected=B; or scores=A; or id=A,response=B,score=C.",
         ),
         click.option(
             "--missing",
@@ -122,7 +122,7 @@ def from_run(run: Path, console: Console) -> "list[ScoredSet]":
     sets.pop(PROBE, None)
     if not sets:
         raise DataError(f"{run} has scored no evaluation set", "give data: bradley evaluate MODEL DATA")
-    console.say(f"rows scored by the run: {', '.join(sets)}; texts are not kept, so give DATA for style and shortcuts")
+    console.say(f"rows scored by {run}: {', '.join(sets)}")
     return [ScoredSet(name, rows, None, {"rows": len(rows)}, [], "tokens") for name, rows in sets.items()]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from ..errors import CheckpointError, UserError
+from .console import Console
 from .files import sha256
 from .json_files import read_json, with_hash
 from .model_files import file_errors
@@ -68,6 +69,20 @@ def refuse_run_folder(folder: Path) -> None:
     inside = [path.parent for place in ("model", "checkpoints/*") for path in folder.glob(f"{place}/{CARD}")]
     if not (folder / CARD).exists() and inside:
         raise CheckpointError(f"{folder} is a run folder, and a model folder is wanted", f"give {sorted(inside)[-1]}")
+
+
+def model_inside(folder: Path, console: Console) -> Path:
+    """Return the best model of a finished run folder, and say which; any other folder is returned as given.
+
+    Raises:
+        CheckpointError: a run folder without a finished model.
+    """
+    inside = folder / "model"
+    if (folder / CARD).exists() or not (inside / CARD).is_file():
+        refuse_run_folder(folder)
+        return folder
+    console.say(f"{folder} is a run: scoring with its best model, {inside}")
+    return inside
 
 
 def is_foreign(folder: Path) -> bool:

@@ -117,9 +117,15 @@ def read_scores(
         by_id = scores_by_id(entries, found, path)
         return _joined(name, comparisons, counts, by_id, path, skip_missing)
     if found.kind == "single":
-        hint = f"give the rows that were scored: bradley evaluate --scores {on_one_line(path)} DATA"
-        raise DataError(f"{on_one_line(path)}: a score a row says nothing about which response is better", hint)
+        raise _lacks_rows(path, "a score a row says nothing about which response is better")
     return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
+
+
+def _lacks_rows(path: str, why: str) -> DataError:
+    """Make the error for scores that do not say which response is better."""
+    typed = f"bradley evaluate --scores {on_one_line(path)} DATA"
+    hint = f"give the rows that were scored: {typed}, or --data DATA for bradley compare"
+    return DataError(f"{on_one_line(path)}: {why}", hint)
 
 
 def _single(path: str) -> list[Any]:
@@ -219,9 +225,11 @@ def _beside(
         pairs, counts = _read_beside(rows, entries, found, place)
     except ReadingInDoubt:
         raise
-    except DataError:
-        if found.kind != "pair" or _has_texts(rows[0][1]):
+    except DataError as error:
+        if _has_texts(rows[0][1]):
             raise
+        if found.kind == "list":
+            raise _lacks_rows(path, "no responses stand beside the scores") from error
         return _without_texts(name, entries, found, path, skip_missing)
     return _scored_set(name, pairs, counts, path, skip_missing)
 

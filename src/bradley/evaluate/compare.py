@@ -55,7 +55,9 @@ def compare(
     Returns:
         `models`: accuracy by name. `pairs`: for each pair of models `a`, `b`, and `accuracy`, the paired difference
         b minus a with `p` (clustered t test), `p_holm` (Holm 1979, over all pairs), `bootstrap`, `mcnemar` (exact; None
-        unless every prompt has one judgment), `seeds`, `nll`, `ece`, `by_tag`, `smallest_difference`, `changed`.
+        unless every prompt has one judgment), `seeds`, `nll`, `ece`, `by_tag`, `smallest_difference`, `changed`;
+        `discordant` and `design_effect` of the paired differences, as `pairs_needed` takes both; `identical`, True for
+        two models with the same scores.
 
     Raises:
         UserError: fewer than two models.
@@ -211,6 +213,8 @@ def _pair(
         "a": a,
         "b": b,
         "accuracy": {**accuracy, "p": _t_test(difference, prompt)},
+        "identical": _identical(rows[a], rows[b]),
+        **_spread(difference, prompt),
         "bootstrap": bootstrap_of_sums(_with_ones(difference), _ratio, draws),
         "mcnemar": _mcnemar(difference, prompt) if single else None,
         "seeds": None if single else _over_seeds(first.by_seed, second.by_seed, accuracy),
@@ -220,6 +224,27 @@ def _pair(
         "smallest_difference": smallest_difference(_accuracy(first), paired=accuracy),
         "changed": _changed(rows[a][0], rows[b][0], first, second),
     }
+
+
+def _identical(a: Sequence[Rows], b: Sequence[Rows]) -> bool:
+    """Return True if every seed of a model gives the scores of the other model's seed at the same place."""
+    scores_a, scores_b = ([[row.scores for row in rows] for rows in seeds] for seeds in (a, b))
+    return scores_a == scores_b
+
+
+def _spread(difference: Floats, prompt: NDArray[Any]) -> dict[str, float | None]:
+    """Discordant share and design effect of paired differences [J].
+
+    The discordant share is the mean squared difference: the share of judgments on which exactly one model is right. A
+    score tied on one side counts 1/4. The design effect is the variance of the mean difference with prompts as clusters
+    over the variance of independent judgments; None where the latter is 0 or unknown.
+    """
+    if not len(difference):
+        return {"discordant": None, "design_effect": None}
+    found: dict[str, float | None] = {"discordant": float(np.mean(difference**2)), "design_effect": None}
+    if len(np.unique(prompt)) > 1 and (alone := clustered_error(difference, np.arange(len(difference)))) > 0:
+        found["design_effect"] = (clustered_error(difference, prompt) / alone) ** 2
+    return found
 
 
 def _with_ones(values: Floats) -> Floats:

@@ -8,13 +8,14 @@ from ..runs.reader import Json
 from .figure_tables import Kind, Table, figure_table
 from .filters import THIN, number, p_value, percent, points
 from .scale import accuracy_scale, difference_scale
+from .sentences import IDENTICAL, power_command, without_repeats
 
 LEVEL = 0.05
 """Largest p-value, adjusted for the number of pairs, of models that are told apart."""
 MOST_NAMED = 3
 """Most models whose names stand in the title."""
 MEANINGS: dict[str, tuple[str, Kind]] = {
-    "accuracy": ("paired difference, clustered t interval", "points"),
+    "accuracy": ("paired difference in points, clustered t interval", "points"),
     "bootstrap": ("the same difference with the interval of a cluster bootstrap", "points"),
     "nll": ("paired difference of the negative log-likelihood, in nats; below 0 is better", "signed"),
     "ece": ("difference of the calibration error in points, 15 bins of equal width; below 0 is better", "points"),
@@ -46,7 +47,7 @@ def comparison_context(comparison: Mapping[str, Any], texts: Mapping[str, Compar
         "several": several,
         "tests": comparison["tests"],
         "verdicts": [verdict(pair, comparison["tests"]) for pair in pairs],
-        "pairs": [_pair(pair, comparison["tests"], texts) for pair in pairs],
+        "pairs": [_pair(pair, comparison, texts) for pair in pairs],
     }
 
 
@@ -86,18 +87,19 @@ def _label(one: Json) -> str:
     return f"{points(one['value'])}, p {_p(one['p_holm'])}"
 
 
-def _pair(pair: Json, tests: int, texts: Mapping[str, Comparison] | None) -> Json:
+def _pair(pair: Json, comparison: Mapping[str, Any], texts: Mapping[str, Comparison] | None) -> Json:
     """Everything about a pair of models."""
     return {
         "a": pair["a"],
         "b": pair["b"],
         "title": _title(pair),
-        "verdict": verdict(pair, tests),
+        "verdict": verdict(pair, comparison["tests"]),
         "accuracy": pair["accuracy"],
         "mcnemar": pair["mcnemar"] or {"p": None},
         "table": _table(pair),
-        "sentences": [*_mcnemar(pair), *_over_seeds(pair), _smallest(pair["smallest_difference"])],
-        "tags": [_tag(name, values) for name, values in pair["by_tag"].items()],
+        "sentences": [*_identical(pair), *_mcnemar(pair), *_over_seeds(pair), *_smallest(pair)],
+        "command": power_command(pair, comparison["models"]),
+        "tags": [_tag(name, values) for name, values in without_repeats(pair["by_tag"]).items()],
         "changed": _changed(pair, texts),
         "same": pair["changed"]["same"],
     }
@@ -112,6 +114,10 @@ def _table(pair: Json) -> Table:
         shown["over seeds"] = (OVER_SEEDS, "points", seeds["over_seeds"])
         shown["seeds and prompts"] = (BOTH, "points", seeds["both"])
     return figure_table("", shown)
+
+
+def _identical(pair: Json) -> list[str]:
+    return [f"The scores are {IDENTICAL}."] if pair["identical"] else []
 
 
 def _mcnemar(pair: Json) -> list[str]:
@@ -134,14 +140,22 @@ def _over_seeds(pair: Json) -> list[str]:
     return [f"{told}. The accuracy of a model is the mean over its seeds."]
 
 
-def _smallest(power: Json) -> str:
+def _smallest(pair: Json) -> list[str]:
+    power, discordant, effect = pair["smallest_difference"], pair["discordant"], pair["design_effect"]
     if power["paired"] is None:
-        return "The smallest difference that these items can show is unknown."
+        return ["The smallest difference that these items can show is unknown."]
     sure = f"{100 * power['power']:g}{THIN}% power, {100 * power['confidence']:g}{THIN}% confidence"
-    return (
+    found = [
         f"The smallest difference that these items can show is {_size(power['paired'])} points ({sure}); two sets of "
         f"other items would need {_size(power['unpaired'])} points."
-    )
+    ]
+    if discordant is not None:
+        shown = "unknown" if effect is None else f"{effect:.2f}"
+        found.append(
+            f"Discordant: one model alone is right on {percent(discordant)} of the judgments. The design effect of the "
+            f"paired difference is {shown}."
+        )
+    return found
 
 
 def _size(share: float | None) -> str:

@@ -21,9 +21,9 @@ SPREAD_NOTE = (
 )
 RELIABILITY_NOTE = (
     "Each dot is a bin with about as many judgments as the others. Above the diagonal the model is right more often "
-    "than it claims, below less often."
+    "than it claims, below less often. Noise in the bins adds to this ECE; the debiased ECE leaves the noise out."
 )
-LENGTH_NOTE = "Accuracy where the two responses have this mean length, with 95 % intervals and judgments below."
+LENGTH_NOTE = "Accuracy where the two responses have this mean length, with 95 % intervals and judgments beside."
 
 
 def write_evaluation(path: Path, sets: Mapping[str, dict[str, Any]], facts: Sequence[tuple[str, str]]) -> Path:
@@ -62,13 +62,13 @@ def evaluation_figures(found: Mapping[str, Any]) -> Iterator[tuple["Figure", str
     """Yield each figure of a set with a sentence: calibration, spread of scores and margins, accuracy by length."""
     calibration = found["calibration"]["equal_mass"]
     if any(filled(entry) for entry in calibration["bins"]):
-        yield plots.reliability_figure(calibration, "Calibration"), RELIABILITY_NOTE
+        yield plots.reliability_figure(calibration, "Calibration", "ECE of equal-mass bins"), RELIABILITY_NOTE
     margins = {name: one["value"] for name, one in found["figures"]["margin_quantiles"].items()}
     if found["scores"]["chosen"]["n"]:
         spreads = {"preferred": found["scores"]["chosen"], "other": found["scores"]["rejected"], "margin": margins}
         yield plots.spread_figure(spreads, "Scores and margin"), SPREAD_NOTE
     if "length" in found["slices"]:
-        yield plots.length_accuracy_figure(found["slices"]["length"]), LENGTH_NOTE
+        yield plots.length_accuracy_figure(found["slices"]["length"], found["lengths"]), LENGTH_NOTE
 
 
 def _inlined(found: Mapping[str, Any], prefix: str) -> list[Any]:

@@ -8,10 +8,17 @@ from ..runs.reader import Json
 from .figure_tables import KINDS, Kind, Section, Table, figure_table, section, words
 from .filters import THIN, number, percent, points, span, three
 from .scale import Scale, accuracy_scale
-from .sentences import DEGENERATE, against_ceiling, against_chance, against_length
+from .sentences import (
+    DEGENERATE,
+    ORDERED,
+    against_ceiling,
+    against_chance,
+    against_length,
+    covered,
+    without_repeats,
+    worst_by_chance,
+)
 
-ORDERED = ("length", "turns", "strength")
-"""Slices whose values have an order of their own; others begin with the least accurate value."""
 SLICES = {
     "length": "mean length of the two responses",
     "turns": "messages of the prompt",
@@ -46,7 +53,7 @@ MEANINGS = {
     "longer": "the longer response wins",
     "refuses": "the response that refuses wins",
     "length_matched": "accuracy where the lengths differ by at most a tenth",
-    "slope": "change of the score for 100 more tokens, between responses to one prompt",
+    "slope": "change of the score for 100 more tokens (or words, see unit), between responses to one prompt",
     "accuracy": "decided judgments ranked as labelled",
     "controlled_accuracy": "accuracy of the scores without what style explains",
     "controlled_change": "accuracy without style minus accuracy, in points",
@@ -64,7 +71,7 @@ ABOUT = {
 """Explanation of each part that is shown as plain tables."""
 KNOWN = {
     *("summary", "figures", "worst", "slices", "writers", "ranking", "scores", "calibration", "power", "warnings"),
-    "temperature",
+    *("temperature", "counts", "lengths"),
 }
 """Parts of an evaluation with a place of their own on the page."""
 UNREAD = "Shortcuts and style were not measured: these need the texts of the responses."
@@ -84,11 +91,11 @@ def set_context(name: str, found: Mapping[str, Any]) -> Json:
         "sentences": sentences(found),
         "rows": [(label, kind, one, percent(one["value"])) for label, kind, one in rows],
         "scale": accuracy_scale([one for _, _, one in rows]),
-        "slices": [_slice(tag, values) for tag, values in found["slices"].items()],
+        "slices": [_slice(tag, values, found) for tag, values in without_repeats(found["slices"]).items()],
         "tables": _tables(found),
         "bins": found["calibration"]["equal_mass"]["bins"],
         "sections": [(key, ABOUT.get(key, ""), _section(key, found[key])) for key in _further(found)],
-        "facts": facts_of(summary),
+        "facts": facts_of(summary, found.get("counts", {})),
     }
 
 
@@ -143,9 +150,7 @@ def _worst(worst: Json | None, accuracy: Json) -> list[str]:
     if not worst:
         return []
     one = worst["accuracy"]
-    chance = (
-        f"; the lowest of {worst['of']} equally good values would show about {percent(worst['by_chance'])} by chance"
-    )
+    chance = f"; {worst_by_chance(worst, percent(worst['by_chance']))}"
     return [
         f"Worst {worst['tag']}: “{worst['value']}” with {percent(one['value'])} (95 % interval {span(one)}, "
         f"{number(one['n'])} judgments), beside {percent(accuracy['value'])} over all"
@@ -157,7 +162,7 @@ def _calibration(calibration: Json) -> list[str]:
     error, bias = calibration["debiased"], calibration["overconfidence"]
     if error["value"] is None:
         return []
-    off = f"Its probabilities are off by {_points(error['value'])} points (debiased calibration error, 95 % interval "
+    off = f"Its probabilities are off by {_points(error['value'])} points (debiased ECE, 95 % interval "
     off += f"{_points(error['low'])} to {_points(error['high'])})"
     if bias["low"] is None:
         return [f"{off}."]
@@ -186,15 +191,21 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _slice(tag: str, values: Mapping[str, Json]) -> Json:
+def _slice(tag: str, values: Mapping[str, Json], found: Mapping[str, Any]) -> Json:
     """Table of a slice: the least accurate value first, unless the values have an order."""
     rows = list(values.items())
     if tag not in ORDERED:
         rows.sort(key=lambda row: (row[1]["accuracy"]["value"] is None, row[1]["accuracy"]["value"] or 0.0, row[0]))
     scale = accuracy_scale([one["accuracy"] for _, one in rows])
+    meaning = SLICES.get(tag, "tag of the rows")
+    if tag == "length" and found["lengths"]:
+        meaning += f", in {found['lengths']}"
+    n = found["summary"]["accuracy"]["n"]
+    if (part := covered(values, n)) is not None:
+        meaning += f"; known for {number(part)} of {number(n)} judgments"
     return {
         "tag": tag,
-        "meaning": SLICES.get(tag, "tag of the rows"),
+        "meaning": meaning,
         "rows": rows,
         "scale": scale,
         "ordered": tag in ORDERED,
@@ -237,8 +248,8 @@ def _calibration_note(calibration: Json) -> str:
 
 def _calibration_table(calibration: Json) -> Table:
     rows: dict[str, tuple[str, Kind, Json | None]] = {
-        "debiased error": (
-            "mean distance of confidence and accuracy, bias taken off",
+        "debiased ECE": (
+            "mean distance of confidence and accuracy, the excess of the bins taken off",
             "three",
             calibration["debiased"],
         ),
@@ -247,8 +258,8 @@ def _calibration_table(calibration: Json) -> Table:
     n, clusters = calibration["overconfidence"]["n"], calibration["overconfidence"]["clusters"]
     for key in ("equal_width", "equal_mass"):
         one, shared = calibration[key], {"low": None, "high": None, "n": n, "clusters": clusters}
-        name = f"error in bins of {words(key)}"
-        about = f"{len(one['bins'])} bins, expected calibration error (ECE)"
+        name = f"ECE in bins of {words(key)}"
+        about = f"{len(one['bins'])} bins, expected calibration error, the excess of the bins included"
         rows[name] = (about, "three", {"value": one["ece"], **shared})
         about = f"a perfectly calibrated model at this n; 95 % of such models lie below {three(one['calibrated_high'])}"
         rows[f"{name}, calibrated"] = (about, "three", {"value": one["calibrated"], **shared})
@@ -292,7 +303,8 @@ def _section(key: str, values: Any) -> Section:
     return section(values if isinstance(values, Mapping) else {key: values}, MEANINGS)
 
 
-def facts_of(summary: Json) -> Sequence[tuple[str, str]]:
-    """Counts of a set, for the line under its title."""
+def facts_of(summary: Json, counts: Mapping[str, int]) -> Sequence[tuple[str, str]]:
+    """Counts of a set, for the line under its title; `counts` holds the rows read."""
     names = ("comparisons", "judgments", "prompts", "ties_labelled", "truncated")
-    return [(words(name), number(summary[name])) for name in names]
+    read = [("rows read", number(counts["rows"]))] if "rows" in counts else []
+    return [*read, *((words(name), number(summary[name])) for name in names)]

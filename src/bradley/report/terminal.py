@@ -7,6 +7,15 @@ from typing import Any
 from ..common.text import visible
 from ..evaluate.length import length_rule
 from .figure_text import DASH, Cells, Figure, number_span, percent, point_span, span, table
+from .sentences import (
+    IDENTICAL,
+    WORSE,
+    covered,
+    power_command,
+    without_repeats,
+    worse_than_chance,
+    worst_by_chance,
+)
 from .shortcut_tables import benchmark_table, probe_table, shortcut_table, style_table
 
 LONGEST = 40
@@ -25,12 +34,13 @@ def show_evaluation(name: str, found: Mapping[str, Any]) -> str:
     if summary["truncated"]:
         head += f", {summary['truncated']:,} truncated"
     lines = [head, *_aligned([("  " + title, text) for title, text in _main_figures(found)])]
-    for title, values in found["slices"].items():
-        lines += ["", *_slice_table(title, values)]
+    for title, values in without_repeats(found["slices"]).items():
+        lines += ["", *_slice_table(title, values, found)]
     if found["writers"]:
         lines += ["", *_writer_table(found["writers"])]
     lines += _of_texts(found)
-    return "\n".join([*lines, *_warnings(found["warnings"])])
+    worse = [f"{WORSE[0].lower()}{WORSE[1:-1]}"] if worse_than_chance(summary["accuracy"]) else []
+    return "\n".join([*lines, *_warnings([*worse, *found["warnings"]])])
 
 
 def _of_texts(found: Mapping[str, Any]) -> list[str]:
@@ -58,7 +68,7 @@ def show_comparison(found: Mapping[str, Any]) -> str:
     lines = [f"{found['items']:,} comparisons, the same for all models", ""]
     lines += table([("model", "accuracy", "95 %", "judgments", "prompts", "seeds"), *models])
     for pair in found["pairs"]:
-        lines += ["", *_pair(pair, found["tests"])]
+        lines += ["", *_pair(pair, found["tests"], found["models"])]
     return "\n".join(lines)
 
 
@@ -117,11 +127,12 @@ def _main_figures(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         f"(as if independent: {span(naive)})",
     )
     if worst := found["worst"]:
-        by_chance = DASH if worst["by_chance"] is None else f"{100 * worst['by_chance']:.1f} %"
+        share = worst["by_chance"]
+        by_chance = "" if share is None else f"; {worst_by_chance(worst, f'{100 * share:.1f} %')}"
         yield (
             "worst tag",
-            f"{percent(worst['accuracy'])} {span(worst['accuracy'])}  {_name(worst['tag'])} = {_name(worst['value'])}, "
-            f"lowest of {worst['of']} (by chance {by_chance})",
+            f"{percent(worst['accuracy'])} {span(worst['accuracy'])}  {_name(worst['tag'])} = {_name(worst['value'])}"
+            f"{by_chance}",
         )
     rule, length = length_rule(summary)
     if length and found["lengths"]:
@@ -188,8 +199,11 @@ def _power(found: Mapping[str, Any]) -> str:
     return f"a difference of {100 * found['unpaired']:.1f} points to another set of this size (80 % power){effect}"
 
 
-def _slice_table(title: str, values: Mapping[str, Any]) -> list[str]:
-    rows = [(f"by {_name(title)}", "n", "prompts", "accuracy", "95 %", "NLL", "margin")]
+def _slice_table(title: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    unit = f" in {found['lengths']}" if title == "length" and found["lengths"] else ""
+    n = found["summary"]["accuracy"]["n"]
+    part = covered(values, n)
+    rows = [(f"by {_name(title)}{unit}", "n", "prompts", "accuracy", "95 %", "NLL", "margin")]
     for value, one in values.items():
         accuracy, nll, margin = one["accuracy"], one["nll"]["value"], one["margin"]["value"]
         rows.append(
@@ -203,7 +217,7 @@ def _slice_table(title: str, values: Mapping[str, Any]) -> list[str]:
                 DASH if margin is None else f"{margin:+.2f}",
             )
         )
-    return table(rows)
+    return [*table(rows), *([] if part is None else [f"  known for {part:,} of {n:,} judgments"])]
 
 
 def _writer_table(writers: Mapping[str, Any]) -> list[str]:
@@ -224,10 +238,29 @@ def _writer_table(writers: Mapping[str, Any]) -> list[str]:
     return table(rows)
 
 
-def _pair(pair: Mapping[str, Any], tests: int) -> list[str]:
+def _pair(pair: Mapping[str, Any], tests: int, models: Mapping[str, Any]) -> list[str]:
     """Lines about a pair of models."""
+    lines = [f"{_name(pair['b'])} minus {_name(pair['a'])}"]
+    lines += _aligned([(f"  {title}", text) for title, text in _pair_figures(pair, tests, models)])
+    for key in ("gained", "lost"):
+        if pair["changed"][key]["largest"]:
+            lines += ["", *_changed_table(key, pair)]
+    for tag, values in without_repeats(pair["by_tag"]).items():
+        cells = [(f"  by {_name(tag)}", "n", "prompts", "points", "95 %")]
+        for value, one in values.items():
+            ends = DASH if one["low"] is None else f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+            difference = DASH if one["value"] is None else f"{100 * one['value']:+.1f}"
+            cells.append((f"    {_name(value)}", _number(one["n"]), _number(one["clusters"]), difference, ends))
+        lines += ["", *table(cells)]
+    return lines
+
+
+def _pair_figures(pair: Mapping[str, Any], tests: int, models: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and texts of the figures of a pair of models."""
     accuracy, smallest, changed = pair["accuracy"], pair["smallest_difference"], pair["changed"]
     rows = [("accuracy", f"{point_span(accuracy)}, p = {_p(accuracy['p'])}{_holm(accuracy, tests)}")]
+    if pair["identical"]:
+        rows.insert(0, ("scores", IDENTICAL))
     boot = pair["bootstrap"]
     if boot["low"] is not None:
         rows.append(("bootstrap", f"[{100 * boot['low']:+.1f}, {100 * boot['high']:+.1f}]"))
@@ -238,28 +271,29 @@ def _pair(pair: Mapping[str, Any], tests: int) -> list[str]:
         for key, title in (("over_seeds", "over seeds"), ("both", "seeds and prompts")):
             rows.append((title, point_span(seeds[key]) if seeds[key] else "unknown: one seed on a side"))
     if pair["nll"]:
-        rows.append(("NLL", number_span(pair["nll"], sign=True)))
-        rows.append(("ECE", number_span(pair["ece"], sign=True)))
+        rows.append(("NLL", f"{number_span(pair['nll'], sign=True)}  lower is better"))
+        rows.append(("ECE", f"{number_span(pair['ece'], sign=True)}  lower is better; 15 bins of equal width"))
     if smallest["paired"] is not None:
         least = f"paired {100 * smallest['paired']:.1f} points, unpaired {100 * smallest['unpaired']:.1f} points"
         rows.append(("can show", f"{least} (80 % power)"))
+    if pair["discordant"] is not None:
+        effect = DASH if pair["design_effect"] is None else f"{pair['design_effect']:.2f}"
+        share = f"{100 * pair['discordant']:.1f} % of the judgments"
+        rows.append(("discordant", f"{share}; design effect of the paired difference {effect}"))
+    if command := power_command(pair, models):
+        rows.append(("for 1 point", f"count pairs: {command}"))
     counts = [changed[key]["judgments"] for key in ("gained", "lost")]
     rows.append(("changed", f"{counts[0]:,} judgments gained, {counts[1]:,} lost, {changed['same']:,} the same"))
-    for key in ("gained", "lost"):
-        ids = [
-            f"{_name(one['id'])} ({one['margin_a']:+.2f} to {one['margin_b']:+.2f})" for one in changed[key]["largest"]
-        ]
-        if ids:
-            rows.append((f"  {key}", ", ".join(ids)))
-    lines = [f"{_name(pair['b'])} minus {_name(pair['a'])}", *_aligned([(f"  {a}", b) for a, b in rows])]
-    for tag, values in pair["by_tag"].items():
-        cells = [(f"  by {_name(tag)}", "n", "prompts", "difference", "95 %")]
-        for value, one in values.items():
-            ends = DASH if one["low"] is None else f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
-            difference = DASH if one["value"] is None else f"{100 * one['value']:+.1f}"
-            cells.append((f"    {_name(value)}", _number(one["n"]), _number(one["clusters"]), difference, ends))
-        lines += table(cells)
-    return lines
+    return rows
+
+
+def _changed_table(key: str, pair: Mapping[str, Any]) -> list[str]:
+    """Judgments gained or lost with the largest change of the margin; an id is unique within its source alone."""
+    rows: list[Cells] = [(f"  {key}, margin by model", "source", _name(pair["a"]), _name(pair["b"]))]
+    for one in pair["changed"][key]["largest"]:
+        margins = [f"{one[margin]:+.2f}" for margin in ("margin_a", "margin_b")]
+        rows.append((f"    {_name(one['id'])}", _name(one["source"]) or DASH, *margins))
+    return table(rows)
 
 
 def _holm(accuracy: Figure, tests: int) -> str:

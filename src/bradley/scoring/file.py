@@ -20,7 +20,7 @@ import torch
 
 from ..common.console import Bar, Console
 from ..common.processes import Rank
-from ..common.signatures import refuse_run_folder
+from ..common.signatures import model_inside
 from ..config import Data
 from ..data.rows import Row, RowPlace, on_one_line
 from ..errors import DiskError, UserError
@@ -83,7 +83,7 @@ def score_file(
     Under torchrun each process scores a share of the parts; the first process joins the parts and returns the counts.
 
     Args:
-        model: model folder.
+        model: model folder, or a finished run for its best model.
         source, output: files, or "-" for stdin and stdout.
         how: options of the output.
         device: `auto`, `cpu` or `cuda`.
@@ -113,7 +113,7 @@ def score_file(
     check_streams(source, output, ranks, restart)
     parts = None if output == STREAM else Parts(Path(output))
     given, console = Input(source, data), Console(progress if ranks.rank == 0 else "quiet")
-    refuse_run_folder(model)
+    model = model_inside(model, console)
     device = use_device(device, ranks.local_rank)
     options = {"trust_remote_code": trust_remote_code, "base": base, "accept_edits": accept_edits, "assumed": assumed}
     load = partial(load_scorer, model, how, device, **options)

@@ -18,7 +18,7 @@ Bin = Mapping[str, Any]
 """Entry of `bins` of `evaluate.calibration`."""
 
 
-def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration") -> "Figure":
+def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration", kind: str = "ECE") -> "Figure":
     """Draw accuracy over confidence of each bin with the diagonal, and below the number of judgments in each bin.
 
     The shaded strip of a bin is the error of the bin; the ECE averages this error over judgments.
@@ -27,6 +27,7 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
         calibration: `ece` and `bins`, see `evaluate.calibration`, of any number and width; with `calibrated`, the ECE
             of a perfectly calibrated model, as in `evaluate.ece`.
         title: title of the figure; the ECE is added.
+        kind: name of the ECE in the title, such as `ECE of equal-mass bins`.
     """
     bins = calibration["bins"]
     with figure_style():
@@ -38,7 +39,7 @@ def reliability_figure(calibration: Mapping[str, Any], title: str = "Calibration
             note = f"a calibrated model: ECE {calibration['calibrated']:.3f}"
             above.text(0.99, 0.13, note, color=MUTED, ha="right", va="bottom", transform=above.transAxes)
         _draw_counts(below, bins)
-        ece = "" if calibration["ece"] is None else f", ECE {calibration['ece']:.3f}"
+        ece = "" if calibration["ece"] is None else f", {kind} {calibration['ece']:.3f}"
         above.set_title(f"{title}{ece}")
     return figure
 

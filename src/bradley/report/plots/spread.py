@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..filters import number
 from .drawing import single, titles
 from .style import BLUE, MUTED, ORANGE
 
@@ -30,13 +31,15 @@ def spread_figure(spreads: Mapping[str, Spread], title: str = "Spread of the sco
     return single(_draw_spreads, known, title)
 
 
-def length_accuracy_figure(slices: Mapping[str, Mapping[str, Any]]) -> "Figure":
-    """Draw the accuracy of each length bucket with its 95 % interval, and the number of judgments below.
+def length_accuracy_figure(slices: Mapping[str, Mapping[str, Any]], unit: str = "") -> "Figure":
+    """Draw a row for each length bucket: accuracy with the 95 % interval, and the number of judgments beside.
 
     Args:
         slices: `slices["length"]` of an evaluation, the shortest bucket first.
+        unit: unit of the lengths, such as `tokens`; "" if unknown.
     """
-    return single(_draw_lengths, {name: one["accuracy"] for name, one in slices.items()})
+    accuracies = {name: one["accuracy"] for name, one in slices.items()}
+    return single(_draw_lengths, accuracies, f"mean length in {unit}" if unit else "mean length")
 
 
 def _draw_spreads(axis: "Axes", spreads: Mapping[str, Any], title: str) -> None:
@@ -63,17 +66,20 @@ def _draw_spreads(axis: "Axes", spreads: Mapping[str, Any], title: str) -> None:
     titles(axis, title, "score", "")
 
 
-def _draw_lengths(axis: "Axes", accuracies: Mapping[str, Any]) -> None:
+def _draw_lengths(axis: "Axes", accuracies: Mapping[str, Any], label: str) -> None:
     from matplotlib.ticker import PercentFormatter
 
     known = {name: one for name, one in accuracies.items() if one["value"] is not None}
     for place, one in enumerate(known.values()):
-        axis.vlines(place, one["low"], one["high"], color=BLUE, alpha=0.35, linewidth=6)
-        axis.plot([place], [one["value"]], color=BLUE, marker="o", markersize=4)
-    axis.axhline(0.5, color=MUTED, linestyle="--", linewidth=1)
-    axis.set_ylim(min([0.35, *(one["low"] for one in known.values())]) - 0.03, 1.03)
-    titles(axis, "Accuracy by length", "mean length of the two responses", "ranked as labelled")
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    labels = [f"{name}\nn {one['n']}" for name, one in known.items()]
-    axis.set_xticks(range(len(known)), labels, rotation=0, size=8)
-    axis.set_xlim(-0.6, len(known) - 0.4)
+        axis.hlines(place, one["low"], one["high"], color=BLUE, alpha=0.35, linewidth=6)
+        axis.plot([one["value"]], [place], color=BLUE, marker="o", markersize=4)
+    axis.axvline(0.5, color=MUTED, linestyle="--", linewidth=1)
+    axis.set_xlim(min([0.35, *(one["low"] for one in known.values())]) - 0.03, 1.03)
+    titles(axis, "Accuracy by length", "ranked as labelled", label)
+    axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    # A row for each bucket: names of up to ten buckets would overlap beside each other.
+    labels = [f"{name}, n {number(one['n'])}" for name, one in known.items()]
+    axis.set_yticks(range(len(known)), labels, size=8)
+    # Buckets go down from the shortest.
+    axis.set_ylim(max(len(known), 1) - 0.4, -0.6)
+    axis.grid(visible=False, axis="y")
