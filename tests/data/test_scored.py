@@ -272,7 +272,11 @@ def test_scores_follow_their_texts_into_rows_of_another_order(tmp_path):
         }
         for i in range(8)
     ]
-    data = write(tmp_path / "rows.jsonl", rows)
+    turned = [
+        {**row, "response_a": row["response_b"], "response_b": row["response_a"], "winner": "ba"[i % 2]}
+        for i, row in enumerate(rows)
+    ]
+    data = write(tmp_path / "rows.jsonl", turned)
     alone = read_scores(write(tmp_path / "s.jsonl", [{**row, "scores": [1.0, 2.0]} for row in rows]))
     joined = read_scores(str(tmp_path / "s.jsonl"), data)
     assert scores_of(joined) == scores_of(alone) == {f"r{i}": (2.0, 1.0) if i % 2 else (1.0, 2.0) for i in range(8)}
