@@ -77,7 +77,7 @@ PLAIN_NAMES = """
     evaluate summary intervals judgments calibration groups length moments rewards worst
     evaluation bootstrap power ece ranking auroc compare slices writers folds
     diagnostics expectation
-    scored score_columns score_rows scores terminal temperature
+    scored score_columns score_rows score_texts scores terminal temperature
     logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training html scale sentences
     shortcut_tables figure_text evaluation_page evaluation_view comparison_page comparison_view figure_tables spread

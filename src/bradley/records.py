@@ -204,6 +204,10 @@ class Rejected:
     detail: str = ""
 
 
+ABOUT_FIGURES: dict[str, Any] = {"beta": None, "scale": None, "length_unit": "tokens"}
+"""Fields of a scored comparison that say how to measure the row, with their defaults."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredComparison:
     """Comparison with the model's scores, from which `evaluate` computes every figure.
@@ -222,6 +226,9 @@ class ScoredComparison:
         source_scores: K scores of the source (the true reward of synthetic preferences); None without scores.
         source: origin of the row.
         tags: labels for grouping in reports.
+        beta: factor of score differences in the loss of the model; None where unknown.
+        scale: factor of score differences in probabilities, beta / temperature; None for beta.
+        length_unit: unit of `response_tokens`, such as `words`; "" where lengths are unknown and 0.
     """
 
     id: str
@@ -234,10 +241,14 @@ class ScoredComparison:
     source_scores: tuple[float, ...] | None = None
     source: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    beta: float | None = None
+    scale: float | None = None
+    length_unit: str = "tokens"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain dict, ready for a JSON line."""
+        """Return a plain dict, ready for a JSON line; what is as by default of `ABOUT_FIGURES` is left out."""
         row: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        row = {name: value for name, value in row.items() if ABOUT_FIGURES.get(name, "no default") != value}
         row["judgments"] = [
             {"better": j.better, "worse": j.worse, "probability": j.probability, "margin": j.margin, "weight": j.weight}
             for j in self.judgments
@@ -246,7 +257,17 @@ class ScoredComparison:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "ScoredComparison":
-        """Rebuild a scored comparison from the output of `to_json`."""
+        """Rebuild a scored comparison from the output of `to_json`.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: an unknown field.
+            ValueError: a value that no scored comparison has.
+        """
+        for name in ("beta", "scale"):
+            factor = row.get(name)
+            if factor is not None and not (isinstance(factor, int | float) and 0.0 < factor < float("inf")):
+                raise ValueError(f"{name} must be positive and finite, got {factor!r}"[:80])
         lists: dict[str, Any] = {
             name: tuple(row[name]) for name in ("scores", "tokens", "response_tokens", "truncated")
         }

@@ -263,3 +263,84 @@ def test_one_prompt_is_shown_without_an_interval(capsys, tmp_path):
     path.write_text(json.dumps({"id": "0", "prompt_id": "0", "score_chosen": 2, "score_rejected": 1}) + "\n")
     code, out, _ = typed(capsys, "evaluate", "--scores", path)
     assert code == 0 and "[unknown]" in out
+
+
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    """A copy of the run whose model has a temperature, fitted on the set `valid` of the run."""
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(trained, folder)
+    assert run(["calibrate", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rows_that_an_evaluation_wrote_give_every_figure_again(capsys, calibrated, data, tmp_path, kind):
+    rows = tmp_path / f"pairs.{kind}"
+    before = as_json(capsys, "evaluate", calibrated, data, "--rows", rows)
+    assert before["scale"] != before["beta"]
+    again = as_json(capsys, "evaluate", "--scores", rows, data)
+    assert {key: again[key] for key in ("beta", "scale")} == {key: before[key] for key in ("beta", "scale")}
+    same, known = again["sets"]["pairs"], before["sets"]["pairs"]
+    assert same == known
+    # In Python too, without a word about the factor.
+    read = bradley.read_scores(str(rows), str(data))
+    found = bradley.evaluation(read.rows, read.comparisons)
+    assert {key: known[key] for key in found} == found
+    comparisons = read_comparisons(str(data))[0]
+    direct = bradley.evaluation(bradley.score_comparisons(calibrated / "model", comparisons), comparisons)
+    assert direct["figures"] == known["figures"] and direct["calibration"] == known["calibration"]
+
+
+def test_rows_of_words_are_read_back_as_words(capsys, data, tmp_path):
+    scores, rows = tmp_path / "s.jsonl", tmp_path / "rows.jsonl"
+    lines = [{**row, "chosen_score": i % 3, "rejected_score": 1.0} for i, row in enumerate(pairs(80))]
+    scores.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    known = as_json(capsys, "evaluate", "--scores", scores, "--beta", 2, "--rows", rows)
+    again = as_json(capsys, "evaluate", "--scores", rows)
+    assert again["beta"] == known["beta"] == 2.0
+    one, other = known["sets"]["s"], again["sets"]["rows"]
+    assert one["lengths"] == other["lengths"] == "words" and one["figures"] == other["figures"]
+
+
+def test_compare_takes_the_beta_of_rows_from_the_file(capsys, tmp_path, data):
+    lines = [{"id": row["id"], "chosen_score": i % 3, "rejected_score": 1.0} for i, row in enumerate(pairs(80))]
+    plain, rows, other = (tmp_path / name for name in ("s.jsonl", "rows.jsonl", "other.jsonl"))
+    plain.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other.write_text("".join(json.dumps({**line, "chosen_score": 0.5}) + "\n" for line in lines))
+    known = as_json(capsys, "evaluate", "--scores", plain, data, "--beta", 3, "--rows", rows)
+    nll = as_json(capsys, "evaluate", "--scores", other, data)["sets"]["other"]["figures"]["nll"]["value"]
+    pair = as_json(capsys, "compare", other, rows, "--data", data)["pairs"][0]
+    assert pair["nll"]["value"] == pytest.approx(known["sets"]["s"]["figures"]["nll"]["value"] - nll)
+
+
+def test_figures_on_the_set_of_the_temperature_are_marked(capsys, calibrated, data, tmp_path):
+    page = tmp_path / "page.html"
+    found = as_json(capsys, "evaluate", calibrated, "--page", page)["sets"]
+    assert found["valid"]["calibration"]["fitted_here"]
+    assert any("fitted on these rows" in line for line in found["valid"]["warnings"])
+    assert "fitted on these rows" in page.read_text()
+    assert "fitted on these rows" in typed(capsys, "evaluate", calibrated)[1]
+    # The same rows under another name are the same data; other rows are not.
+    renamed = tmp_path / "renamed.jsonl"
+    renamed.write_text("".join(json.dumps({**row, "id": f"x{i}"}) + "\n" for i, row in enumerate(pairs(40, 2))))
+    found = as_json(capsys, "evaluate", calibrated, renamed, data)["sets"]
+    assert found["renamed"]["calibration"]["fitted_here"] and not found["pairs"]["calibration"]["fitted_here"]
+    # With a beta of the user the temperature plays no part.
+    assert not as_json(capsys, "evaluate", calibrated, "--beta", 1)["sets"]["valid"]["calibration"]["fitted_here"]
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_tokens_and_cuts_that_score_wrote_are_used(capsys, trained, data, tmp_path, with_data):
+    out = tmp_path / "scored.jsonl"
+    assert typed(capsys, "score", trained / "model", data, "-o", out)[0] == 0
+    known = as_json(capsys, "evaluate", trained, data)["sets"]["pairs"]
+    given = ["evaluate", "--scores", out, *([data] if with_data else [])]
+    found = as_json(capsys, *given)["sets"]["scored"]
+    assert found["lengths"] == "tokens of prompt and response"
+    assert found["summary"]["above_length"] == known["summary"]["above_length"]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    out.write_text("".join(json.dumps({**row, "truncated": [i < 3, False]}) + "\n" for i, row in enumerate(rows)))
+    found = as_json(capsys, *given)["sets"]["scored"]
+    assert found["summary"]["truncated"] == 3 and found["lengths"] == "words"
+    assert any("3 truncated comparisons" in line for line in found["warnings"])

@@ -242,3 +242,41 @@ def test_a_power_of_two_is_no_place(tmp_path, data):
     rows = [{"id": f"r{i}", "response": "²", "score": 1.0} for i in range(6)]
     with pytest.raises(DataError, match="score of response"):
         read_scores(write(tmp_path / "s.jsonl", rows), data)
+
+
+@pytest.mark.parametrize("part", ["prompt", "chosen", "rejected"])
+@pytest.mark.parametrize("kind", ["list", "pair"])
+def test_texts_beside_the_scores_are_those_of_the_data(tmp_path, data, kind, part):
+    """Scores of other texts under the same ids are refused, with an example; blanks and layouts are the same text."""
+    given = [
+        {"scores": [a, b]} if kind == "list" else {"chosen_score": a, "rejected_score": b} for a, b in WANTED.values()
+    ]
+    rows = [{**row, **scores} for row, scores in zip(ROWS, given, strict=True)]
+    assert scores_of(read_scores(write(tmp_path / "same.jsonl", rows), data)) == WANTED
+    blank = [{**row, part: f" {row[part]}\n"} for row in rows]
+    assert scores_of(read_scores(write(tmp_path / "blank.jsonl", blank), data)) == WANTED
+    rows[2][part] = "Something else altogether."
+    with pytest.raises(DataError, match=f"row 3: id {ROWS[2]['id']} has other texts") as error:
+        read_scores(write(tmp_path / "other.jsonl", rows), data)
+    assert "Something else altogether." in error.value.hint and str(ROWS[2][part])[:9] in error.value.hint
+
+
+def test_scores_follow_their_texts_into_rows_of_another_order(tmp_path):
+    rows = [
+        {
+            "id": f"r{i}",
+            "prompt": f"Is {i} odd?",
+            "response_a": f"Yes {i}.",
+            "response_b": f"No {i}.",
+            "winner": "ab"[i % 2],
+        }
+        for i in range(8)
+    ]
+    turned = [
+        {**row, "response_a": row["response_b"], "response_b": row["response_a"], "winner": "ba"[i % 2]}
+        for i, row in enumerate(rows)
+    ]
+    data = write(tmp_path / "rows.jsonl", turned)
+    alone = read_scores(write(tmp_path / "s.jsonl", [{**row, "scores": [1.0, 2.0]} for row in rows]))
+    joined = read_scores(str(tmp_path / "s.jsonl"), data)
+    assert scores_of(joined) == scores_of(alone) == {f"r{i}": (2.0, 1.0) if i % 2 else (1.0, 2.0) for i in range(8)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bradley.errors import DataError
-from bradley.evaluate.temperature import fit_temperature, temperature_figures
+from bradley.evaluate.temperature import fit_temperature, temperature_figures, temperature_verdict, temperature_warnings
 
 from .simulated import pairs
 from .tables import scored
@@ -102,3 +102,16 @@ def test_scores_of_any_scale_have_the_same_probabilities(factor):
     found = fit_temperature(scaled)
     assert found.scale * factor == pytest.approx(plain.scale, rel=1e-5)
     assert found.low / factor == pytest.approx(plain.low, rel=1e-5)
+
+
+def test_a_temperature_whose_interval_holds_1_proves_nothing():
+    assert "no evidence" in temperature_verdict({"low": 0.8, "high": 1.3})
+    assert "no evidence" in temperature_verdict({"low": None, "high": None})
+    assert temperature_verdict({"low": 1.1, "high": 1.3}).endswith("too sure")
+    assert temperature_verdict({"low": 0.7, "high": 0.9}).endswith("not sure enough")
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [(0.6, 0.5, 0), (0.5, 0.5, 1), (0.8, 0.7, 1), (0.7, 0.71, 2)])
+def test_a_temperature_that_does_not_help_has_a_warning(before, after, said):
+    found = {"before": {"nll": {"value": before}}, "after": {"nll": {"value": after}}}
+    assert len(temperature_warnings(found)) == said

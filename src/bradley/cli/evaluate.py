@@ -21,6 +21,7 @@ from .scores import (
     from_model,
     from_run,
     from_scores,
+    of_file,
     probe,
     refuse_scoring,
     score_options,
@@ -90,7 +91,7 @@ def evaluate(
     if probes:
         for one in sets:
             found[one.name]["probes"] = probe(one, scorer, seed, Console("quiet" if as_json else "bar"))
-    for path in write_scored_rows(rows, sets) if rows else ():
+    for path in write_scored_rows(rows, sets, model) if rows else ():
         click.echo(f"scored rows: {path}", err=True)
     if page:
         from ..report.evaluation_page import write_evaluation
@@ -139,8 +140,8 @@ def scored_sets(
     settings = _data_settings(list(args if scores else args[1:]), overrides)
     console = Console("quiet" if quiet else "bar")
     if scores:
-        model = Model(scores, None, None, beta or 1.0, beta or 1.0)
-        return model, [from_scores(scores, args, columns, missing, settings)], None
+        one = from_scores(scores, args, columns, missing, settings)
+        return of_file(scores, one, beta), [one], None
     model = find(Path(args[0]), beta)
     if len(args) == 1:
         if model.run is None:
@@ -168,6 +169,7 @@ def _evaluated(one: "ScoredSet", model: Model, draws: int, seed: int) -> dict[st
         draws=draws,
         seed=seed,
         lengths=one.length_unit,
+        fitted_on=model.fitted_on,
     )
     return {"counts": one.counts, **found, "warnings": [*_counted(one), *one.notes, *found["warnings"]]}
 
@@ -273,7 +275,7 @@ def _one(
     """Scored rows of an operand of `bradley compare`, all sets together, and the comparisons with texts, if known."""
     if not Path(path).is_dir():
         one = from_scores(path, data, columns, missing, settings)
-        return Model(path, None, None, beta or 1.0, beta or 1.0), one.rows, one.comparisons or ()
+        return of_file(path, one, beta), one.rows, one.comparisons or ()
     model = find(Path(path), beta)
     if data:
         found, _ = from_model(model, data, settings, options, console)
@@ -328,12 +330,13 @@ def calibrate(
         raise UserError(
             f"{len(sets)} sets, and a temperature is fitted on one", "give one DATA, or one file of all rows"
         )
-    from ..evaluate.temperature import temperature_figures
+    from ..evaluate.temperature import temperature_figures, temperature_verdict, temperature_warnings
 
     found = temperature_figures(sets[0].rows, model.beta, sets[0].name)
     saved = save and save_temperature(model, found, again)
     if as_json:
-        click.echo(json.dumps({**found, "saved": str(model.folder) if saved else None}))
+        said = {"verdict": temperature_verdict(found), "warnings": temperature_warnings(found)}
+        click.echo(json.dumps({**found, **said, "saved": str(model.folder) if saved else None}))
         return
     from ..report.terminal import show_temperature
 
@@ -355,7 +358,7 @@ def save_temperature(model: Model, found: Mapping[str, Any], again: bool) -> boo
     if model.run is not None:
         # A run with a damaged model must not be made whole by a new hash.
         refuse_damaged(model.run, read_status(model.run), MODEL)
-    names = ("temperature", "low", "high", "scale", "beta", "n", "clusters", "set")
+    names = ("temperature", "low", "high", "scale", "beta", "n", "clusters", "set", "set_sha256")
     add_temperature(model.folder, {name: found[name] for name in names}, replace=again)
     if model.run is not None:
         accept_file(model.run, MODEL_CARD)

@@ -34,6 +34,7 @@ class Model(NamedTuple):
         run: run folder around the model; None without.
         beta: factor of score differences in the loss, 1.0 where unknown.
         scale: factor of probabilities: beta / temperature, or beta without a temperature.
+        fitted_on: identity of the set on which the temperature in use was fitted; "" where unknown.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Model(NamedTuple):
     run: Path | None
     beta: float
     scale: float
+    fitted_on: str = ""
 
 
 def scoring_options(command: Any) -> Any:
@@ -95,12 +97,14 @@ def find(path: Path, beta: float | None) -> Model:
     if is_foreign(path) and not (path / MODEL).is_dir():
         return Model(str(path), path, None, beta or 1.0, beta or 1.0)
     folder, run = find_model(path)
-    known = RunFolder(run).config.get("loss", {}).get("beta", 1.0) if run is not None else 1.0
-    chosen = known if beta is None else beta
-    temperature = read_card(folder, accept_edits=True).get("temperature")
+    temperature = read_card(folder, accept_edits=True).get("temperature") or {}
+    # A folder that was copied out of a run has the beta of its fit.
+    known = RunFolder(run).config.get("loss", {}).get("beta", 1.0) if run is not None else temperature.get("beta", 1.0)
+    if beta is not None or not temperature:
+        chosen = known if beta is None else beta
+        return Model(str(path), folder, run, chosen, chosen)
     # A scale in the card holds beta already: the two are never multiplied.
-    scale = temperature["scale"] if temperature and beta is None else chosen
-    return Model(str(path), folder, run, chosen, scale)
+    return Model(str(path), folder, run, known, temperature["scale"], temperature.get("set_sha256", ""))
 
 
 def from_scores(path: str, data: Sequence[str], columns: str, missing: str, settings: "Data") -> "ScoredSet":
@@ -109,6 +113,13 @@ def from_scores(path: str, data: Sequence[str], columns: str, missing: str, sett
     from ..data.scored import read_scores
 
     return read_scores(path, list(data), settings, columns=parse_columns(columns), skip_missing=missing == "skip")
+
+
+def of_file(path: str, one: "ScoredSet", beta: float | None) -> Model:
+    """Stand for the model behind a file of scores, with the factors that the rows name; see `factors_of`."""
+    from ..evaluate.judgments import factors_of
+
+    return Model(path, None, None, *factors_of(one.rows, beta))
 
 
 def from_run(run: Path, console: Console) -> "list[ScoredSet]":
@@ -200,13 +211,19 @@ def score(scorer: Any, comparisons: Sequence[Any], name: str = "") -> "list[Scor
         raise DataError(f"{name}: {error.message}" if name else error.message, hint) from error
 
 
-def write_rows(path: Path, sets: "Sequence[ScoredSet]") -> list[Path]:
-    """Write the scored rows of each set, and return the paths; raises as `check_rows_file`."""
+def write_rows(path: Path, sets: "Sequence[ScoredSet]", model: Model) -> list[Path]:
+    """Write the scored rows of each set with the factors of the model; return the paths; raises as `check_rows_file`.
+
+    Each row names the factors: a reader of single rows, in any format, has everything that a figure needs.
+    """
     from ..common.files import write_bytes
+    from ..records import replaced
 
     paths = check_rows_file(path, [one.name for one in sets])
     for target, one in zip(paths, sets, strict=True):
-        rows = [row.to_json() for row in one.rows]
+        rows = [
+            replaced(row, beta=model.beta, scale=model.scale, length_unit=one.length_unit).to_json() for row in one.rows
+        ]
         write_bytes(target, _parquet(rows) if target.suffix == ".parquet" else _lines(rows))
     return paths
 

@@ -45,6 +45,14 @@ class ScoreColumns(NamedTuple):
         # A file may have been scored several times, each time under another prefix.
         return frozenset(names | {f"{prefix}{name}" for prefix in _prefixes(self.keys) for name in ADDED})
 
+    @property
+    def counts(self) -> tuple[str, str]:
+        """Columns of tokens and cuts that `bradley score` wrote beside the scores; "" without."""
+        column = self.columns.get("scores") or self.columns.get("score") or ""
+        prefix = column.removesuffix("scores").removesuffix("score")
+        names = (f"{prefix}tokens", f"{prefix}truncated")
+        return names if column and set(names) <= set(self.keys) else ("", "")
+
     def describe(self) -> str:
         """Name the columns on one line."""
         if self.kind == "record":

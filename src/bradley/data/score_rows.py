@@ -14,13 +14,23 @@ SHOWN = 3
 
 
 class Entry(NamedTuple):
-    """Scores of a row of the file: one for each response, or the score of one response."""
+    """Scores of a row of the file: one for each response, or the score of one response.
+
+    Attributes:
+        number, row, id: of the row.
+        scores: one for each response; None where missing.
+        response: name of the one response.
+        counted: tokens that the model read for each score, as `bradley score` writes; None where the row holds none.
+        truncated: True for each text that was cut; empty without `counted`.
+    """
 
     number: int
     row: Row
     id: str
     scores: tuple[float | None, ...]
     response: Any = None
+    counted: tuple[int, ...] | None = None
+    truncated: tuple[bool, ...] = ()
 
 
 def entries_of(rows: Iterable[tuple[int, Row]], found: ScoreColumns, path: str) -> Iterator[Entry]:
@@ -42,7 +52,20 @@ def entries_of(rows: Iterable[tuple[int, Row]], found: ScoreColumns, path: str) 
             scores = tuple(number_of(one, columns["scores"], at) for one in given or ())
         else:
             scores = (number_of(row.get(columns["score"]), columns["score"], at),)
-        yield Entry(number, row, id, scores, row.get(columns.get("response", "")))
+        response = row.get(columns.get("response", ""))
+        yield Entry(number, row, id, scores, response, *_counts(row, found, len(scores)))
+
+
+def _counts(row: Row, found: ScoreColumns, number: int) -> tuple[tuple[int, ...] | None, tuple[bool, ...]]:
+    """Tokens and cuts that `bradley score` wrote beside the scores; None and () where the row holds none."""
+    tokens, cuts = (row.get(column) if column else None for column in found.counts)
+    if found.kind == "single":
+        tokens, cuts = [tokens], [cuts]
+    if not isinstance(tokens, list) or not isinstance(cuts, list) or {len(tokens), len(cuts)} != {number}:
+        return None, ()
+    if not all(type(count) is int and count >= 0 for count in tokens) or not all(type(cut) is bool for cut in cuts):
+        return None, ()
+    return tuple(tokens), tuple(cuts)
 
 
 def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> dict[str, dict[Any, float | None]]:
@@ -63,6 +86,17 @@ def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> di
                 hint = "give every response one score; name the response: --columns response=COLUMN (0, 1, chosen, ...)"
                 raise DataError(f"{on_one_line(path)}, row {entry.number}: the id {entry.id} is scored twice", hint)
             known[place] = score
+    return by_id
+
+
+def counts_by_id(entries: Sequence[Entry], found: ScoreColumns) -> dict[str, dict[Any, tuple[int, bool]]]:
+    """Tokens and cuts by id, then by place or side of the response; rows without counts have no entry."""
+    by_id: dict[str, dict[Any, tuple[int, bool]]] = {}
+    for entry in entries:
+        if entry.counted is not None:
+            places = range(len(entry.scores)) if found.kind == "list" else (_response(entry.response),)
+            counts = zip(entry.counted, entry.truncated, strict=True)
+            by_id.setdefault(entry.id, {}).update(zip(places, counts, strict=True))
     return by_id
 
 

@@ -18,7 +18,8 @@ from .formats import TAG_CHARACTERS, candidates_of, choose_format, convert_rows
 from .formats.base import ReadingInDoubt
 from .rows import Row, RowPlace, on_one_line, quoted
 from .score_columns import PROMPT_KEYS, SIDES, ScoreColumns, find_columns
-from .score_rows import SHOWN, Entry, check_missing, entries_of, scores_by_id
+from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, scores_by_id
+from .score_texts import Pair, in_order, orders_of
 from .sources import resolve
 from .sources.csv_rows import text_columns
 
@@ -26,6 +27,10 @@ HEAD = 20
 """Rows from which the columns of scores are found."""
 WORD = re.compile(r"\w+|[^\w\s]")
 """A word or a sign: the unit of length where nobody counted tokens."""
+
+
+WITH_PROMPT = "tokens of prompt and response"
+"""Unit of length where `bradley score` counted."""
 
 
 class ScoredSet(NamedTuple):
@@ -37,7 +42,7 @@ class ScoredSet(NamedTuple):
         comparisons: the same comparisons with texts, in the same order; None without texts.
         counts: rows read, rows by reason for being left out, rows without a score.
         notes: sentences for the reader.
-        length_unit: `tokens`, `words`, or "" where lengths are unknown and 0.
+        length_unit: `tokens`, `words`, `tokens of prompt and response`, or "" where lengths are unknown and 0.
     """
 
     name: str
@@ -115,7 +120,15 @@ def read_scores(
     if as_list(data):
         comparisons, counts = read_comparisons(data, settings)
         by_id = scores_by_id(entries, found, path)
-        return _joined(name, comparisons, counts, by_id, path, skip_missing)
+        known = {comparison.id: comparison for comparison in comparisons}
+        _check_ids(list(by_id), known, on_one_line(path), "the data")
+        place = RowPlace(path, source.stem, settings=(settings or Data()).of_source(path))
+        # A row for each response names the response, and holds no rivals.
+        orders = {} if found.kind == "single" else orders_of(_data_of(entries, found), entries, known, place)
+        read = counts_by_id(entries, found)
+        return _joined(
+            name, comparisons, counts, by_id, read, orders if found.kind == "list" else {}, path, skip_missing
+        )
     if found.kind == "single":
         raise _lacks_rows(path, "a score a row says nothing about which response is better")
     return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
@@ -146,7 +159,8 @@ def _records(rows: Sequence[tuple[int, Row]], path: str, name: str) -> ScoredSet
         except (KeyError, TypeError, ValueError) as error:
             message = f"{on_one_line(path)}, row {number}: no scored comparison: {error}"
             raise DataError(message, "copy the file again, or name the columns of scores with --columns") from error
-    return ScoredSet(name, found, None, {"rows": len(found)}, [], "tokens")
+    units = {row.length_unit for row in found}
+    return ScoredSet(name, found, None, {"rows": len(found)}, [], units.pop() if len(units) == 1 else "")
 
 
 def _with_texts(scored: ScoredSet, data: Words, settings: Data | None) -> ScoredSet:
@@ -167,23 +181,25 @@ def _joined(
     comparisons: Sequence[Comparison],
     counts: dict[str, int],
     by_id: Mapping[str, Mapping[Any, float | None]],
+    counts_of: Mapping[str, Mapping[Any, tuple[int, bool]]],
+    orders: Mapping[str, Sequence[int]],
     path: str,
     skip_missing: bool,
 ) -> ScoredSet:
     """Match scores with comparisons by id."""
-    known = {comparison.id: comparison for comparison in comparisons}
-    _check_ids(list(by_id), known, on_one_line(path), "the data")
-    pairs: list[tuple[Comparison, tuple[float | None, ...]]] = []
+    pairs: list[Pair] = []
     for comparison in comparisons:
         given = by_id.get(comparison.id, {})
-        places = _places(comparison, given)
+        places = orders.get(comparison.id) or _places(comparison, given)
         if unknown := set(given) - set(places):
             wanted = f"0 to {len(comparison.responses) - 1}, or chosen and rejected for a pair"
             message = (
                 f"{on_one_line(path)}: id {comparison.id} has a score of response {quoted(min(map(str, unknown)))}"
             )
             raise DataError(message, f"responses are called {wanted}")
-        pairs.append((comparison, tuple(given.get(place) for place in places)))
+        cuts = counts_of.get(comparison.id, {})
+        counted = tuple(cuts[place] for place in places) if set(places) <= set(cuts) else None
+        pairs.append(Pair(comparison, tuple(given.get(place) for place in places), counted))
     return _scored_set(name, pairs, counts, path, skip_missing)
 
 
@@ -217,10 +233,7 @@ def _beside(
     skip_missing: bool,
 ) -> ScoredSet:
     """Scores with their rows of data beside, or without texts."""
-    rows = [
-        (entry.number, {key: value for key, value in entry.row.items() if key not in found.added}) for entry in entries
-    ]
-    place = RowPlace(path, stem, settings=settings.of_source(path))
+    rows, place = _data_of(entries, found), RowPlace(path, stem, settings=settings.of_source(path))
     try:
         pairs, counts = _read_beside(rows, entries, found, place)
     except ReadingInDoubt:
@@ -234,6 +247,13 @@ def _beside(
     return _scored_set(name, pairs, counts, path, skip_missing)
 
 
+def _data_of(entries: Sequence[Entry], found: ScoreColumns) -> list[tuple[int, Row]]:
+    """Rows of data below the scores, with their numbers."""
+    return [
+        (entry.number, {key: value for key, value in entry.row.items() if key not in found.added}) for entry in entries
+    ]
+
+
 def _has_texts(row: Row) -> bool:
     """Return True for a row with a text longer than a tag, or with messages."""
     return any(isinstance(v, list) or (isinstance(v, str) and len(v) > TAG_CHARACTERS) for v in row.values())
@@ -241,12 +261,12 @@ def _has_texts(row: Row) -> bool:
 
 def _read_beside(
     rows: Sequence[tuple[int, Row]], entries: Sequence[Entry], found: ScoreColumns, place: RowPlace
-) -> tuple[list[tuple[Comparison, tuple[float | None, ...]]], dict[str, int]]:
+) -> tuple[list[Pair], dict[str, int]]:
     """Comparisons of the rows, with the scores in the order of the responses."""
     reading, numbered = choose_format(iter(rows), place)
     # Scores of a list stand in the order in which scoring reads the responses, whatever a label says.
     order = choose_format(iter(rows), place, judged=False)[0] if found.kind == "list" else None
-    pairs: list[tuple[Comparison, tuple[float | None, ...]]] = []
+    pairs: list[Pair] = []
     counts: Counter[str] = Counter()
     results = convert_rows(numbered, reading, place, set())
     for (number, row), entry, result in zip(rows, entries, results, strict=True):
@@ -254,64 +274,63 @@ def _read_beside(
         if isinstance(result, Rejected):
             counts[f"left out: {result.reason}"] += 1
             continue
-        if found.kind == "pair":
+        if order is None:
             by_place = _places(result, dict.fromkeys(SIDES))
-            scores = tuple(entry.scores[SIDES.index(side)] for side in by_place)
+            pairs.append(Pair(result, tuple(entry.scores[SIDES.index(side)] for side in by_place)))
         else:
-            candidates = candidates_of(order, row, replace(place, row=number)) if order is not None else None
-            scores = _in_order(result, candidates, entry, place)
-        pairs.append((result, scores))
+            candidates = candidates_of(order, row, replace(place, row=number))
+            pairs.append(in_order(result, candidates, entry, place))
     return pairs, dict(counts)
-
-
-def _in_order(comparison: Comparison, candidates: Any, entry: Entry, place: RowPlace) -> tuple[float | None, ...]:
-    """Scores of a list in the order of the comparison's responses."""
-    at = replace(place, row=entry.number)
-    if not entry.scores:
-        return (None,) * len(comparison.responses)
-    if isinstance(candidates, Rejected) or len(candidates.responses) != len(entry.scores):
-        raise at.fault(f"{len(entry.scores)} scores", "a score for each response of the row")
-    left = [(response.messages, score) for response, score in zip(candidates.responses, entry.scores, strict=True)]
-    scores = []
-    for response in comparison.responses:
-        number = next((n for n, (messages, _) in enumerate(left) if messages == response.messages), None)
-        if number is None:
-            raise at.fault("a response without a score", "a score for each response of the row")
-        scores.append(left.pop(number)[1])
-    return tuple(scores)
 
 
 def _scored_set(
     name: str,
-    pairs: Sequence[tuple[Comparison, tuple[float | None, ...]]],
+    pairs: Sequence[Pair],
     counts: dict[str, int],
     path: str,
     skip_missing: bool,
 ) -> ScoredSet:
     """Scored comparisons of comparisons and their scores."""
-    missing = [comparison.id for comparison, scores in pairs if any(score is None for score in scores)]
+    missing = [pair.comparison.id for pair in pairs if None in pair.scores]
     check_missing(missing, len(pairs), path, skip_missing)
-    kept = [(comparison, scores) for comparison, scores in pairs if not any(score is None for score in scores)]
-    rows = [_scored(comparison, [score for score in scores if score is not None]) for comparison, scores in kept]
+    kept = [pair for pair in pairs if None not in pair.scores]
+    unit, notes = _unit_of(kept)
+    rows = [_scored(pair, unit) for pair in kept]
     counts = {**counts, **({"left out: no score": len(missing)} if missing else {})}
-    return ScoredSet(name, rows, [comparison for comparison, _ in kept], counts, [], "words")
+    return ScoredSet(name, rows, [pair.comparison for pair in kept], counts, notes, unit)
 
 
-def _scored(comparison: Comparison, scores: Sequence[float]) -> ScoredComparison:
-    lengths = tuple(len(WORD.findall(response.text)) for response in comparison.responses)
+def _unit_of(pairs: Sequence[Pair]) -> tuple[str, list[str]]:
+    """Unit of the lengths of all pairs, and a note where counted tokens are no lengths.
+
+    Tokens of the file count the prompt too, which is the same for all responses: differences are those of the
+    responses. A cut text has lost a part of its length, and one set has one unit.
+    """
+    if not pairs or any(pair.counted is None for pair in pairs):
+        return "words", []
+    if cut := sum(any(was_cut for _, was_cut in pair.counted or ()) for pair in pairs):
+        return "words", [f"lengths are words: tokens of {cut:,} truncated comparisons were counted after the cut"]
+    return WITH_PROMPT, []
+
+
+def _scored(pair: Pair, unit: str) -> ScoredComparison:
+    comparison, scores = pair.comparison, [score for score in pair.scores if score is not None]
+    words = tuple(len(WORD.findall(response.text)) for response in comparison.responses)
+    tokens = tuple(count for count, _ in pair.counted) if pair.counted else (0,) * len(scores)
     known = [response.score for response in comparison.responses]
     source_scores = tuple(score for score in known if score is not None)
     return ScoredComparison(
         id=comparison.id,
         prompt_key=comparison.prompt_key,
         scores=tuple(scores),
-        tokens=(0,) * len(scores),
-        response_tokens=lengths,
-        truncated=(False,) * len(scores),
+        tokens=tokens,
+        response_tokens=tokens if unit == WITH_PROMPT else words,
+        truncated=tuple(cut for _, cut in pair.counted) if pair.counted else (False,) * len(scores),
         judgments=comparison.judgments,
         source_scores=source_scores if len(source_scores) == len(scores) else None,
         source=comparison.source,
         tags=comparison.tags,
+        length_unit=unit,
     )
 
 
@@ -338,7 +357,9 @@ def _without_texts(
         empty = (0, 0)
         judgments = (Judgment(0, 1),)
         rows.append(
-            ScoredComparison(id, shared, (better, worse), empty, empty, (False, False), judgments, None, name, tags)
+            ScoredComparison(
+                id, shared, (better, worse), empty, empty, (False, False), judgments, None, name, tags, length_unit=""
+            )
         )
     check_missing(missing, len(entries), path, skip_missing)
     notes = ["no texts stand beside the scores: length, style and shortcuts are left out"]

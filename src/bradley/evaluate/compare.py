@@ -20,7 +20,15 @@ from .calibration import correctness
 from .ece import BINS
 from .groups import MAX_GROUPS, MIN_GROUPS
 from .intervals import clustered_error, interval_dict
-from .judgments import Floats, JudgmentTable, half_ties, in_single_precision, judgment_table, negative_log_likelihood
+from .judgments import (
+    Floats,
+    JudgmentTable,
+    factors_of,
+    half_ties,
+    in_single_precision,
+    judgment_table,
+    negative_log_likelihood,
+)
 from .power import smallest_difference
 
 SHOWN = 5
@@ -49,7 +57,7 @@ def compare(
 
     Args:
         models: scored comparisons by name of the model; a list of such sets holds replicates of a model, such as seeds.
-        beta: factor of score differences by name, for NLL and ECE; 1.0 where not given.
+        beta: factor of score differences by name, for NLL and ECE; of the rows where not given.
         draws: bootstrap draws.
 
     Returns:
@@ -79,10 +87,8 @@ def compare(
     }
     scored = {name: _scored(seeds) for name, seeds in ordered.items()}
     shared = draw_clusters(next(iter(scored.values())).table.prompt, draws)
-    pairs = [
-        _pair(a, b, scored, ordered, shared, (beta or {}).get(a, 1.0), (beta or {}).get(b, 1.0))
-        for a, b in combinations(scored, 2)
-    ]
+    betas = {name: factors_of(seeds[0], (beta or {}).get(name))[0] for name, seeds in lists.items()}
+    pairs = [_pair(a, b, scored, ordered, shared, betas[a], betas[b]) for a, b in combinations(scored, 2)]
     for pair, p in zip(pairs, holm([pair["accuracy"]["p"] for pair in pairs]), strict=True):
         pair["accuracy"]["p_holm"] = p
     return {

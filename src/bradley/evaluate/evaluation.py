@@ -17,7 +17,7 @@ from .bootstrap import DRAWS, bootstrap_dict, bootstrap_of_sums, draw_clusters
 from .ece import ece_figures
 from .groups import accuracy
 from .intervals import PROPORTION, interval_dict
-from .judgments import Floats, JudgmentTable, judgment_table, negative_log_likelihood
+from .judgments import Floats, JudgmentTable, factors_of, judgment_table, negative_log_likelihood, set_identity
 from .matching import match
 from .moments import QUANTILES
 from .power import smallest_difference
@@ -28,6 +28,8 @@ from .style import style
 from .summary import summarize
 from .writers import writer_figures
 
+FITTED_HERE = "the temperature was fitted on these rows: NLL, Brier score and ECE look better here than on other data"
+"""Warning about figures on the set of the fit."""
 FEW_CLUSTERS = 30
 """Prompts below which an interval is itself uncertain: at 8 prompts a 95 % interval covers 92 %."""
 
@@ -36,22 +38,24 @@ def evaluation(
     rows: Sequence[ScoredComparison],
     comparisons: Sequence[Comparison] | None = None,
     *,
-    beta: float = 1.0,
+    beta: float | None = None,
     scale: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-    lengths: str = "tokens",
+    lengths: str | None = None,
+    fitted_on: str = "",
 ) -> dict[str, Any]:
     """Evaluate a reward model from its scores on a set.
 
     Args:
         rows: scored comparisons of the set.
         comparisons: the same comparisons with texts, in the same order; None without texts.
-        beta: factor of score differences in the loss, for NLL.
-        scale: factor of score differences in probabilities, beta / temperature; beta by default.
+        beta: factor of score differences in the loss; by default of the rows, see `factors_of`.
+        scale: factor of score differences in probabilities, beta / temperature; by default `beta`, or of the rows.
         draws: bootstrap draws.
         seed: of every random choice.
-        lengths: unit of `response_tokens` in the rows; "" for unknown lengths.
+        lengths: unit of `response_tokens` in the rows, by default as the rows say; "" for unknown lengths.
+        fitted_on: identity of the set on which the temperature was fitted, see `set_identity`; "" where unknown.
 
     Returns:
         Plain values ready for JSON:
@@ -63,7 +67,8 @@ def evaluation(
         - `slices`: see `slice_figures`; `writers`: see `writer_figures`; `ranking`: see `ranking_figures`.
         - `lengths`: as given.
         - `scores`: range and quantiles of chosen and rejected scores.
-        - `calibration`: see `ece_figures`; `power`: see `smallest_difference`.
+        - `calibration`: see `ece_figures`, and `fitted_here`, True for the set on which the temperature was fitted.
+        - `power`: see `smallest_difference`.
         - `shortcuts`: see `shortcuts`; `style`: see `style`; None without texts.
         - `warnings`: sentences about figures that say little.
 
@@ -74,7 +79,9 @@ def evaluation(
         evaluation(rows)["figures"]["accuracy"]["value"]  # 0.72
     """
     _check_pairing(rows, comparisons)
-    scale = beta if scale is None else scale
+    beta, scale = factors_of(rows, beta, scale)
+    lengths = _unit(rows) if lengths is None else lengths
+    fitted_here = bool(fitted_on) and set_identity(rows) == fitted_on
     table = judgment_table(rows)
     decided = table.select(table.decided)
     summary = summarize(rows, beta=beta)
@@ -89,11 +96,11 @@ def evaluation(
         "writers": writer_figures(rows, decided, scale),
         "ranking": ranking_figures(rows),
         "scores": {"chosen": _range(decided.chosen), "rejected": _range(decided.rejected)},
-        "calibration": {"scale": scale, **ece_figures(table, scale, seed)},
+        "calibration": {"scale": scale, "fitted_here": fitted_here, **ece_figures(table, scale, seed)},
         "power": smallest_difference(summary["accuracy"]),
         **_of_texts(rows, comparisons),
     }
-    return {**found, "warnings": _warnings(rows, summary)}
+    return {**found, "warnings": [*_warnings(rows, summary), *([FITTED_HERE] if fitted_here else [])]}
 
 
 def _of_texts(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison] | None) -> dict[str, Any]:
@@ -200,6 +207,12 @@ def _warnings(rows: Sequence[ScoredComparison], summary: dict[str, Any]) -> list
     if summary["truncated"]:
         found.append(f"{summary['truncated']} of {len(rows)} comparisons were truncated before scoring")
     return found
+
+
+def _unit(rows: Sequence[ScoredComparison]) -> str:
+    """Unit of the lengths of all rows; "" for rows of several units, whose lengths tell nothing together."""
+    units = {row.length_unit for row in rows} or {"tokens"}
+    return units.pop() if len(units) == 1 else ""
 
 
 def _check_pairing(rows: Sequence[ScoredComparison], comparisons: Sequence[Comparison] | None) -> None:

@@ -1,5 +1,6 @@
 """Scored comparisons as a flat table of judgments, the common input of all figures."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -117,3 +118,42 @@ def half_ties(difference: Floats) -> Floats:
 
 def _floats(values: Sequence[float]) -> Floats:
     return np.array(values, dtype=np.float64)
+
+
+def factors_of(
+    rows: Sequence[ScoredComparison], beta: float | None = None, scale: float | None = None
+) -> tuple[float, float]:
+    """Return the factors of score differences in the loss and in probabilities: given ones, or those of the rows.
+
+    A given `beta` alone is the factor of probabilities too. Rows without factors have 1.
+
+    Raises:
+        DataError: rows of several factors, and none given.
+
+    Example:
+        factors_of(rows)  # (1.0, 0.41)
+    """
+    if beta is not None:
+        return beta, beta if scale is None else scale
+    known = {(row.beta or 1.0, row.scale or row.beta or 1.0) for row in rows} or {(1.0, 1.0)}
+    if len(known) > 1:
+        message = f"the rows have {len(known)} factors of score differences, and a set has one"
+        raise DataError(message, "evaluate the rows of each model alone, or give beta: --beta 1")
+    own, probabilities = known.pop()
+    return own, probabilities if scale is None else scale
+
+
+def set_identity(rows: Sequence[ScoredComparison]) -> str:
+    """Hash prompts, numbers of responses and judgments of a set, in any order; names and scores play no part.
+
+    Returns:
+        A SHA-256 in hex digits.
+
+    Example:
+        set_identity(rows) == set_identity(rows[::-1])  # True
+    """
+    items = sorted(
+        repr((row.prompt_key, len(row.scores), sorted((j.better, j.worse, j.probability) for j in row.judgments)))
+        for row in rows
+    )
+    return hashlib.sha256("\n".join(items).encode()).hexdigest()

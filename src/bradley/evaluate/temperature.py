@@ -11,7 +11,7 @@ because swapping the responses must turn p into 1 - p.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +23,10 @@ from .calibration import correctness
 from .ece import debiased_ece
 from .folds import FOLDS, cluster_folds
 from .intervals import interval_dict
-from .judgments import Floats, JudgmentTable, judgment_table, negative_log_likelihood
+from .judgments import Floats, JudgmentTable, factors_of, judgment_table, negative_log_likelihood, set_identity
 
+CHANCE = math.log(2)
+"""NLL of a model that says 1/2 of every pair, on labels of either side."""
 COLDEST, HOTTEST = 1e-4, 1e4
 """Temperatures between which the fit searches, for scores in units of their own differences; a fit at an end means that
 no temperature fits."""
@@ -44,6 +46,7 @@ class Temperature:
         beta: beta of the loss in training.
         n, clusters: judgments and prompts of the fit.
         set: name of the set.
+        set_sha256: identity of the set, see `set_identity`.
     """
 
     temperature: float
@@ -54,6 +57,7 @@ class Temperature:
     n: int
     clusters: int
     set: str = ""
+    set_sha256: str = ""
 
     def probability(self, difference: Any) -> Any:
         """Probability that the first response is better, for score differences of any shape."""
@@ -66,12 +70,12 @@ class Temperature:
         return asdict(self)
 
 
-def fit_temperature(rows: Sequence[ScoredComparison], beta: float = 1.0, name: str = "") -> Temperature:
+def fit_temperature(rows: Sequence[ScoredComparison], beta: float | None = None, name: str = "") -> Temperature:
     """Fit the temperature on all judgments of a set, each with its weight.
 
     Args:
         rows: scored comparisons, which the model was not trained on.
-        beta: factor of score differences in the loss.
+        beta: factor of score differences in the loss; by default of the rows, see `factors_of`.
         name: name of the set.
 
     Raises:
@@ -80,6 +84,7 @@ def fit_temperature(rows: Sequence[ScoredComparison], beta: float = 1.0, name: s
     Example:
         fit_temperature(rows).temperature  # 1.7
     """
+    beta, _ = factors_of(rows, beta)
     table = judgment_table(rows)
     logit = beta * table.margin
     _check_labels(name, table)
@@ -89,10 +94,10 @@ def fit_temperature(rows: Sequence[ScoredComparison], beta: float = 1.0, name: s
     low, high = (end if end is None else end * unit for end in _interval(scale, logit / unit, table))
     scale /= unit
     clusters = len(np.unique(table.prompt))
-    return Temperature(1 / scale, low, high, beta * scale, beta, len(logit), clusters, name)
+    return Temperature(1 / scale, low, high, beta * scale, beta, len(logit), clusters, name, set_identity(rows))
 
 
-def temperature_figures(rows: Sequence[ScoredComparison], beta: float = 1.0, name: str = "") -> dict[str, Any]:
+def temperature_figures(rows: Sequence[ScoredComparison], beta: float | None = None, name: str = "") -> dict[str, Any]:
     """Fit the temperature, and measure NLL, Brier score and debiased ECE before and after.
 
     The figures after are cross-fitted: each judgment is measured under the temperature of the other folds of prompts,
@@ -105,6 +110,7 @@ def temperature_figures(rows: Sequence[ScoredComparison], beta: float = 1.0, nam
     Raises:
         DataError: as `fit_temperature`.
     """
+    beta, _ = factors_of(rows, beta)
     fitted = fit_temperature(rows, beta, name)
     table = judgment_table(rows)
     fold = cluster_folds(table.prompt)
@@ -126,6 +132,36 @@ def temperature_figures(rows: Sequence[ScoredComparison], beta: float = 1.0, nam
     }
     changes = {key: interval_dict(values, table.prompt, (-math.inf, math.inf)) for key, values in change.items()}
     return {**fitted.to_json(), **shown, "change": changes}
+
+
+def temperature_verdict(found: Mapping[str, Any]) -> str:
+    """Say whether the scores alone are too sure, as far as the 95 % interval of T leaves 1 out.
+
+    Args:
+        found: fields of `Temperature`.
+
+    Example:
+        temperature_verdict({"temperature": 2.0, "low": 0.9, "high": 4.0})  # "no evidence that ..."
+    """
+    low, high = found["low"], found["high"]
+    if low is None or high is None or low <= 1 <= high:
+        return "no evidence that the scores are too sure or not sure enough"
+    return f"the scores alone are {'too sure' if low > 1 else 'not sure enough'}"
+
+
+def temperature_warnings(found: Mapping[str, Any]) -> list[str]:
+    """Sentences about a temperature that helps nobody, by the cross-fitted NLL.
+
+    Args:
+        found: result of `temperature_figures`.
+    """
+    before, after = found["before"]["nll"]["value"], found["after"]["nll"]["value"]
+    lines = []
+    if after >= CHANCE:
+        lines.append(f"NLL after the temperature is {after:.4f}, no better than chance ({CHANCE:.4f})")
+    if after >= before:
+        lines.append("the temperature does not lower the NLL of prompts outside the fit: scores may serve as they are")
+    return lines
 
 
 def _fit(logit: Floats, probability: Floats, weight: Floats) -> float:

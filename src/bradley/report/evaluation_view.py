@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluate.evaluation import FITTED_HERE
 from ..evaluate.length import length_rule
+from ..evaluate.temperature import temperature_verdict
 from ..runs.reader import Json
 from .figure_tables import KINDS, Kind, Section, Table, figure_table, section, words
 from .filters import THIN, number, percent, points, span, three
@@ -166,9 +168,9 @@ def _calibration(calibration: Json) -> list[str]:
     off += f"{_points(error['low'])} to {_points(error['high'])})"
     if bias["low"] is None:
         return [f"{off}."]
-    if bias["low"] > 0:
+    if bias["low"] > 0 and _points(bias["value"]) != "0.0":
         return [f"{off}: it is too sure, by {_points(bias['value'])} points."]
-    if bias["high"] < 0:
+    if bias["high"] < 0 and _points(-bias["value"]) != "0.0":
         return [f"{off}: it is not sure enough, by {_points(-bias['value'])} points."]
     return [f"{off}; on average it is neither too sure nor too modest."]
 
@@ -243,6 +245,7 @@ def _calibration_note(calibration: Json) -> str:
     return (
         f"Probabilities are sigmoid({calibration['scale']:g} × difference of the scores). A binned error is above 0 "
         "even for a perfectly calibrated model; the debiased error takes that excess off."
+        + (f" Read with care: {FITTED_HERE}." if calibration.get("fitted_here") else "")
     )
 
 
@@ -272,7 +275,7 @@ def _temperature_note(one: Json) -> str:
     return (
         f"Temperature {one['temperature']:.3g} (95 % interval {ends}), fitted{fitted} to {number(one['n'])} judgments "
         f"on {number(one['clusters'])} prompts: probabilities become sigmoid({one['scale']:.3g} × difference of the "
-        "scores). Above 1, the model was too sure. Figures after the fit are cross-fitted."
+        f"scores); {temperature_verdict(one)}. Figures after the fit are cross-fitted."
     )
 
 

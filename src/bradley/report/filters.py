@@ -36,7 +36,7 @@ def signed(value: Any) -> str:
     """Format a score or a coefficient of any size, with a sign and three significant digits."""
     if not _known(value):
         return DASH
-    text = f"{value:+,.0f}".replace(",", THIN) if 1000 <= abs(value) < 1e7 else f"{value:+#.3g}".rstrip(".")
+    text = f"{value:+,.0f}".replace(",", THIN) if 1000 <= abs(value) < 1e7 else f"{value + 0.0:+#.3g}".rstrip(".")
     return text.replace("-", "−")
 
 

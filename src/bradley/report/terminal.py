@@ -6,7 +6,8 @@ from typing import Any
 
 from ..common.text import visible
 from ..evaluate.length import length_rule
-from .figure_text import DASH, Cells, Figure, number_span, percent, point_span, span, table
+from ..evaluate.temperature import temperature_verdict, temperature_warnings
+from .figure_text import DASH, Cells, Figure, number_span, percent, plain, point_span, signed, span, sureness, table
 from .sentences import (
     IDENTICAL,
     WORSE,
@@ -84,14 +85,14 @@ def show_temperature(found: Mapping[str, Any]) -> str:
         ends = [number_span(found[when][key]) for when in ("before", "after")]
         rows.append((title, *ends, number_span(change, sign=True) if change else ""))
     interval = "" if found["low"] is None else f" [{found['low']:.3g}, {found['high']:.3g}]"
-    more = "too sure" if found["temperature"] > 1 else "not sure enough"
     return "\n".join(
         [
             f"temperature {found['temperature']:.4g}{interval}, {found['n']:,} judgments of "
             f"{found['clusters']:,} prompts",
-            f"P(a better than b) = sigmoid({found['scale']:.6g} * (score(a) - score(b))); the scores alone are {more}",
+            f"P(a better than b) = sigmoid({found['scale']:.6g} * (score(a) - score(b))); {temperature_verdict(found)}",
             "",
             *table(rows),
+            *_warnings(temperature_warnings(found)),
         ]
     )
 
@@ -171,22 +172,21 @@ RANKING = {
 def _spread(figures: Mapping[str, Any]) -> str:
     if figures["margin"]["value"] is None:
         return DASH
-    quantiles = ", ".join(f"{name} {one['value']:+.2f}" for name, one in figures["margin_quantiles"].items())
-    return f"{number_span(figures['margin'], sign=True)}, std {figures['margin_std']['value']:.3f}; {quantiles}"
+    quantiles = ", ".join(f"{name} {signed(one['value'])}" for name, one in figures["margin_quantiles"].items())
+    return f"{number_span(figures['margin'], sign=True)}, std {plain(figures['margin_std']['value'], 3)}; {quantiles}"
 
 
 def _range(one: Mapping[str, Any]) -> str:
-    return DASH if one["min"] is None else f"{one['min']:+.2f} to {one['max']:+.2f}, median {one['p50']:+.2f}"
+    return DASH if one["min"] is None else f"{signed(one['min'])} to {signed(one['max'])}, median {signed(one['p50'])}"
 
 
 def _calibration(found: Mapping[str, Any]) -> str:
     debiased, mass, width = found["debiased"], found["equal_mass"], found["equal_width"]
     if debiased["value"] is None:
         return DASH
-    side = found["overconfidence"]["value"]
-    sure = "too sure" if side > 0 else "not sure enough"
+    here = " (the temperature was fitted on these rows)" if found["fitted_here"] else ""
     return (
-        f"{number_span(debiased)} debiased, {sure} by {100 * abs(side):.1f} points; in 15 bins of equal mass "
+        f"{number_span(debiased)} debiased{here}, {sureness(found['overconfidence'])}; in 15 bins of equal mass "
         f"{mass['ece']:.4f}, equal width {width['ece']:.4f} (a calibrated model at this n: {mass['calibrated']:.4f}, "
         f"{width['calibrated']:.4f})"
     )
@@ -214,7 +214,7 @@ def _slice_table(title: str, values: Mapping[str, Any], found: Mapping[str, Any]
                 percent(accuracy),
                 span(accuracy),
                 DASH if nll is None else f"{nll:.3f}",
-                DASH if margin is None else f"{margin:+.2f}",
+                DASH if margin is None else signed(margin),
             )
         )
     return [*table(rows), *([] if part is None else [f"  known for {part:,} of {n:,} judgments"])]
@@ -291,7 +291,7 @@ def _changed_table(key: str, pair: Mapping[str, Any]) -> list[str]:
     """Judgments gained or lost with the largest change of the margin; an id is unique within its source alone."""
     rows: list[Cells] = [(f"  {key}, margin by model", "source", _name(pair["a"]), _name(pair["b"]))]
     for one in pair["changed"][key]["largest"]:
-        margins = [f"{one[margin]:+.2f}" for margin in ("margin_a", "margin_b")]
+        margins = [signed(one[margin]) for margin in ("margin_a", "margin_b")]
         rows.append((f"    {_name(one['id'])}", _name(one["source"]) or DASH, *margins))
     return table(rows)
 

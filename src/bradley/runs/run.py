@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import check_shape, read_json
+from ..common.signatures import CARD
 from ..common.text import and_more, cut_middle, percent_interval, visible
 from ..errors import BradleyError, UserError
 from ..evaluate.length import length_rule
-from ..records import ScoredComparison
+from ..records import ScoredComparison, replaced
 from .checks import refuse_damaged
 from .layout import (
     CONFIG,
@@ -127,7 +128,9 @@ class RunFolder:
         return read_optional(self._part(EXAMPLES), list[Example], [])
 
     def rows(self, name: str = SELECTION, label: str = "best") -> list[ScoredComparison]:
-        """Read the scored rows of an evaluation set.
+        """Read the scored rows of an evaluation set, with the factor of the loss, and of a fitted temperature.
+
+        A temperature belongs to the published model, so rows of other labels than `best` have the factor of the loss.
 
         Args:
             name: of the evaluation set: `valid`, `train_probe`, `test`, or a name in `data.eval_sets`.
@@ -138,7 +141,12 @@ class RunFolder:
             CheckpointError: the file is missing, or has changed since the end of the run.
             DataError: a row is broken; the message names file and line.
         """
-        return read_rows(self.folder, name, label)
+        rows = read_rows(self.folder, name, label)
+        beta = self.config.get("loss", {}).get("beta", 1.0)
+        there = label == "best" and (self.folder / MODEL / CARD).exists()
+        card = read_json(self._part(f"{MODEL}/{CARD}"), dict[str, Any]) if there else {}
+        scale = (card.get("temperature") or {}).get("scale", beta)
+        return rows if beta == scale == 1.0 else [replaced(row, beta=beta, scale=scale) for row in rows]
 
     def summary(self) -> str:
         """Format the result in a few lines: accuracy with interval, ceiling if known, length rule, model, report.

@@ -92,6 +92,9 @@ class ScoredRow(TypedDict):
     source_scores: list[Number] | None
     source: NotRequired[str]
     tags: NotRequired[dict[str, str]]
+    beta: NotRequired[Number | None]
+    scale: NotRequired[Number | None]
+    length_unit: NotRequired[str]
 
 
 class EventLine(TypedDict):

@@ -20,7 +20,7 @@ from ..errors import CheckpointError, DataError, UserError
 from ..model.cost import limit_for
 from ..model.folder.normalization import Normalization
 from ..model.folder.save_load import Loaded
-from ..records import Candidates, Comparison, ScoredComparison
+from ..records import Candidates, Comparison, ScoredComparison, replaced
 from .core import normalization_of, score_store
 from .kinds import Kinds
 
@@ -227,7 +227,12 @@ class Scorer:
             if broken := [score for score in part.scores if not math.isfinite(score)]:
                 hint = "look at the model: bradley verify MODEL; if its weights are sound, leave the row out"
                 raise CheckpointError(f"{part.id} gets the score {broken[0]}, and a finite number is wanted", hint)
-        return found
+        fitted = self.loaded.temperature
+        if fitted is None:
+            return found
+        # Normalized differences are smaller by the deviation, and both factors larger.
+        size = 1.0 if unit is None else unit.std
+        return [replaced(part, beta=fitted.beta * size, scale=fitted.scale * size) for part in found]
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
         """Render rows as token ids; a row refused by the chat template becomes a reason."""

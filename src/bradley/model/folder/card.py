@@ -95,6 +95,7 @@ class Probabilities(TypedDict):
     n: int
     clusters: int
     set: str
+    set_sha256: NotRequired[str]
 
 
 class Card(TypedDict):

@@ -18,6 +18,7 @@ class SavedTemperature(NamedTuple):
         beta: beta of the loss in training.
         n, clusters: judgments and prompts of the fit.
         set: name of the set of the fit.
+        set_sha256: identity of the set of the fit, by which an evaluation knows the set again; "" where unknown.
     """
 
     temperature: float
@@ -28,6 +29,7 @@ class SavedTemperature(NamedTuple):
     n: int
     clusters: int
     set: str
+    set_sha256: str = ""
 
     @classmethod
     def from_card(cls, value: Any) -> Self:
