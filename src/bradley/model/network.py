@@ -9,6 +9,7 @@ import copy
 import inspect
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired
@@ -285,7 +286,7 @@ def _optional_keys(config: Any) -> set[str]:
 
     network = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     # Configs declare such keys nowhere; the module of the network is the only place that names them.
-    code = inspect.getsource(inspect.getmodule(network)) if network else ""
+    code = inspect.getsource(sys.modules[network.__module__]) if network else ""
     return set(OPTIONAL_KEY.findall(code))
 
 
