@@ -75,6 +75,13 @@ def test_servers_are_told_to_leave_the_score_alone():
     assert name.startswith("torch.nn.modules.") and name.rpartition(".")[2] == nn.Identity.__name__
 
 
+def test_openrlhf_finds_the_spread_of_the_scores_where_it_was_measured():
+    measured = server_config({}, text="", pad=7, dtype="float32", normalization={"set": "valid", "mean": 0.5, "std": 2})
+    # OpenRLHF: (score - config.mean) / config.std, under --reward.normalize_enable alone.
+    assert (measured["mean"], measured["std"]) == (0.5, 2.0)
+    assert not {"mean", "std"} & server_config({}, text="", pad=7, dtype="float32").keys()
+
+
 def test_a_composite_config_has_the_pad_token_and_the_rotary_settings_where_its_text_part_is():
     inner = {"pad_token_id": None, "rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}
     more = server_config(

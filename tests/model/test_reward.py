@@ -12,7 +12,7 @@ from bradley.config import Model
 from bradley.errors import CheckpointError, UserError
 from bradley.model.build import build_model, compute_dtype
 from bradley.model.engine.batch import collate, padded_rows
-from bradley.model.network import silence_dropout
+from bradley.model.network import check_config_keys, silence_dropout
 from bradley.model.reward import ScoreModel, draw_head
 from tests.helpers import BERT, GPT2, GPT_NEOX, LLAMA, QWEN, comparisons, store_for, tiny_model, tokenizer_for
 
@@ -201,6 +201,26 @@ def test_bad_models_say_what_is_wrong(tmp_path):
         tiny_model({**LLAMA, "hidden_size": 33}, TOKENIZER)
     with pytest.raises(CheckpointError, match="not installed"):
         build_model(Model(path="package:no_such_package"), TOKENIZER, 0, cpu)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_moe", "qwen3_moe", "phi3"])
+def test_a_setting_that_the_network_alone_reads_is_taken(kind):
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(kind)
+    check_config_keys(config, {"head_dim": 8})
+    with pytest.raises(UserError, match=rf"model\.config\.head_dims: a {kind} has no such setting") as caught:
+        check_config_keys(config, {"head_dims": 8})
+    assert caught.value.hint == "did you mean head_dim?"
+
+
+def test_a_model_with_code_of_its_own_is_told_the_setting(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoConfig": "code.MyConfig"}}')
+    (tmp_path / "code.py").write_text("raise SystemExit('this code ran')\n")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="brings Python code of its own, which is not run") as caught:
+        build_model(Model(path=str(tmp_path)), TOKENIZER, 0, torch.device("cpu"))
+    assert "--model.trust_remote_code true" in caught.value.hint
 
 
 def test_dropout_is_off_in_modules_and_in_what_attention_functions_read():

@@ -23,6 +23,8 @@ MOST = {r"layer|expert|block|depth|stage": 4096, r"label": 2**17, r"position": 2
 """Pattern in the name of a config's setting -> largest integer. Each of these makes a Python object for every unit, and
 no real model comes near."""
 COPY = "copy the whole model folder again"
+OWN_CODE = "read that code, then add --model.trust_remote_code true, or trust_remote_code=True in Python"
+"""Hint for a model with Python code of its own."""
 PANIC = "PanicException"
 """Class of a panic in Rust code, which is no `Exception`."""
 
@@ -38,7 +40,8 @@ def library_errors(what: str, hint: str) -> Iterator[None]:
         what: begin of the message, such as `no model could be loaded from DIR`.
 
     Raises:
-        CheckpointError: the library raised an exception.
+        CheckpointError: the library raised an exception. A refusal by transformers to run the code of a model has
+            the setting that allows such code as its hint.
     """
     try:
         yield
@@ -49,6 +52,8 @@ def library_errors(what: str, hint: str) -> Iterator[None]:
         unrelated = not isinstance(error, Exception) and type(error).__name__ != PANIC
         if unrelated or type(error).__name__ == "OutOfMemoryError":
             raise
+        if "trust_remote_code=True" in str(error):
+            raise CheckpointError(f"{what}: it brings Python code of its own, which is not run", OWN_CODE) from error
         raise CheckpointError(f"{what}: {describe(error)}", hint) from error
 
 

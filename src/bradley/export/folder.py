@@ -262,7 +262,8 @@ def _write_weights(target: Path, source: ExportSource) -> None:
     inner = network.config.get_text_config()
     text = next((key for key, value in vars(network.config).items() if value is inner), "")
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    config = server_config(config, text=text, pad=inner.pad_token_id, dtype=source.dtype)
+    measured = source.card.get("normalization")
+    config = server_config(config, text=text, pad=inner.pad_token_id, dtype=source.dtype, normalization=measured)
     write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     # Frees the memory for the model loaded next. From here on only the written files count.
     network.to("meta")

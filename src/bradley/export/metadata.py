@@ -18,7 +18,9 @@ WRITTEN_BY_5 = ("backend", "is_local", "local_files_only")
 """Entries of `tokenizer_config.json` about the process that saved the tokenizer."""
 
 
-def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
+def server_config(
+    config: Json, *, text: str, pad: int, dtype: str, normalization: Mapping[str, Any] | None = None
+) -> Json:
     """Extend a `config.json` so that servers return the raw score of each response.
 
     A single label and the `problem_type` regression make vLLM apply no sigmoid; transformers computes a squared error
@@ -29,7 +31,10 @@ def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
         text: key of the language model in a composite config; "" for a plain config.
         pad: id of the pad token. Loaders find the last token by this id, read from the config of the language model.
         dtype: dtype of the weights of the backbone.
+        normalization: `mean` and `std` of the scores on a reference set. OpenRLHF reads both from `config.json` and
+            applies them under `--reward.normalize_enable` alone; other programs ignore them.
     """
+    measured = {key: float(normalization[key]) for key in ("mean", "std")} if normalization else {}
     whole = {
         **config,
         "num_labels": 1,
@@ -37,6 +42,7 @@ def server_config(config: Json, *, text: str, pad: int, dtype: str) -> Json:
         "sentence_transformers": {"activation_fn": RAW_SCORE},
         "pad_token_id": pad,
         "dtype": dtype,
+        **measured,
     }
     # Some loaders read the top of a composite config, and some the part of the language model.
     if text:

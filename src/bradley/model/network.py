@@ -6,7 +6,10 @@ ignored, because both are chosen here.
 
 import contextlib
 import copy
+import inspect
 import os
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired
@@ -28,6 +31,8 @@ from .weight_files import ADAPTER_CONFIG, WEIGHT_FILES, weight_files
 
 CONVERTED_KEYS = ("rope_theta", "rope_scaling")
 """Older names in configs, converted by transformers to `rope_parameters`."""
+OPTIONAL_KEY = re.compile(r'getattr\((?:self\.)?config, "(\w+)"')
+"""Reading of a config by the code of a network, with a default for configs without the key."""
 LOADABLE = "give a folder with config.json and safetensors weights, or a Hub name owner/name"
 """Hint for a model impossible to load."""
 CHOSEN_HERE = ("_attn_implementation", "_experts_implementation")
@@ -264,6 +269,8 @@ def _empty(config: Any, path: str, trusted: bool) -> Any:
 def check_config_keys(config: Any, values: dict[str, Any]) -> None:
     """Raise `UserError` for a key unknown to this kind of config; transformers would store and ignore the key."""
     known = {*config.to_dict(), *config.attribute_map, *CONVERTED_KEYS}
+    if not known.issuperset(values):
+        known |= _optional_keys(config)
     for key in values:
         if key not in known:
             near = nearest(key, known)
@@ -271,6 +278,16 @@ def check_config_keys(config: Any, values: dict[str, Any]) -> None:
                 f"model.config.{key}: a {config.model_type} has no such setting",
                 f"did you mean {near}?" if near else "see the configuration class of this model in transformers",
             )
+
+
+def _optional_keys(config: Any) -> set[str]:
+    """Return the keys that the code of a network reads if a config has them, such as `head_dim` of a `qwen3_moe`."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    network = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
+    # Configs declare such keys nowhere; the module of the network is the only place that names them.
+    code = inspect.getsource(sys.modules[network.__module__]) if network else ""
+    return set(OPTIONAL_KEY.findall(code))
 
 
 def silence_dropout(config: Any) -> None:
