@@ -34,7 +34,11 @@ def modes(run):
 
 @pytest.mark.parametrize(
     ("mask", "of_files", "of_folders"),
-    [(0o000, 0o664, 0o775), (0o002, 0o664, 0o775), (0o022, 0o644, 0o755), (0o077, 0o600, 0o700)],
+    [
+        *((0o000, 0o664, 0o775), (0o077, 0o600, 0o700)),
+        pytest.param(0o002, 0o664, 0o775, marks=pytest.mark.nightly),
+        pytest.param(0o022, 0o644, 0o755, marks=pytest.mark.nightly),
+    ],
 )
 def test_rights_of_a_run_follow_the_umask_and_nobody_else_may_ever_write(mask, of_files, of_folders):
     def work(tell):

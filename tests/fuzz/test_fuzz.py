@@ -1,4 +1,4 @@
-"""Damaged inputs of five classes end in words and an exit code of the table: 20 of each here, 2,500 in the night."""
+"""Damaged inputs of five classes end in words and an exit code of the table: 8 of each here, 2,500 in the night."""
 
 import random
 import sys
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, and measures time and memory as Linux tells them"),
     pytest.mark.slow,
 ]
-CI, NIGHTLY, BLOCK = 20, 2500, 250
+CI, NIGHTLY, BLOCK = 8, 2500, 250
 LEAST_CODES = 2
 """Least number of different exit codes of a class: fewer would mean that the damage never reaches the readers."""
 

@@ -166,11 +166,14 @@ def test_a_save_that_does_not_fit_at_first_is_tried_again_by_all(tmp_path, whole
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (OSError(errno.EIO, "Input/output error"), 7, "could not be written: Input/output error"),
+        pytest.param(
+            OSError(errno.EIO, "Input/output error"), 7, "could not be written: Input/output error",
+            marks=pytest.mark.nightly,
+        ),
         pytest.param(ValueError("seven"), 1, "ValueError: seven", marks=pytest.mark.nightly),
     ],
     ids=["disk", "bug"],
-)
+)  # fmt: skip
 def test_another_failure_of_one_process_ends_all_and_removes_no_checkpoint(tmp_path, whole, error, code, said) -> None:
     results = train_together(2, tmp_path / "run", SETTINGS, failing(1, FROM_THIRD, failure(error)))
     assert [result.code for result in results] == [code] * 2, results
