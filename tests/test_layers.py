@@ -4,6 +4,7 @@ Each check is a function from a source tree to a list of complaints, so that a p
 """
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,19 @@ class Import(NamedTuple):
     early: bool
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """Parse a module once for all checks."""
+    return ast.parse(text)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_for_these_tests_alone() -> Iterator[None]:
+    """Drop the trees afterwards, which every later fork would copy."""
+    yield
+    parsed.cache_clear()
+
+
 def modules(root: Path) -> dict[str, Path]:
     """Every module of a tree by its dotted name below the root; a package is called by its folder."""
     found = {}
@@ -135,7 +149,7 @@ def all_imports(root: Path) -> Iterator[tuple[str, Import]]:
 
 def imports(root: Path, module: str, path: Path, known: set[str]) -> Iterator[Import]:
     """The imports of a module; those of its own package are named relative to the root and begin with a dot."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path.read_text(encoding="utf-8"))
     for node, early in walk(tree, True):
         if isinstance(node, ast.Import):
             yield from (Import(own_name(alias.name, root), node.lineno, early) for alias in node.names)
@@ -224,7 +238,7 @@ def cycles(root: Path) -> list[str]:
 def config_fields(root: Path) -> Iterator[tuple[str, str, bool]]:
     """(class, field, whether a docstring follows) of every annotated field of the settings in `config`."""
     paths = [path for name, path in modules(root).items() if part(name) == "config" and name not in MACHINERY]
-    for node in (node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body):
+    for node in (node for path in paths for node in parsed(path.read_text(encoding="utf-8")).body):
         if not isinstance(node, ast.ClassDef):
             continue
         for this, following in zip(node.body, [*node.body[1:], None], strict=True):
@@ -240,7 +254,7 @@ def silent_fields(root: Path) -> list[str]:
 
 def idle_fields(root: Path) -> list[str]:
     """Config fields that nothing outside the part `config` reads, as an attribute or through `getattr` by name."""
-    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules(root).items()}
+    trees = {name: parsed(path.read_text(encoding="utf-8")) for name, path in modules(root).items()}
     nodes = {name: list(ast.walk(tree)) for name, tree in trees.items() if part(name) != "config"}
     edges = list(inner_imports(root))
     used: set[str] = set()
@@ -269,7 +283,7 @@ def headless(root: Path) -> list[str]:
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     complaints = []
     for name, path in modules(root).items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
             if isinstance(node, owners) and HEADLESS.match(text := ast.get_docstring(node) or ""):
                 complaints.append(f"{name}:{getattr(node, 'lineno', 1)} opens with {text.split()[0]}")
     return complaints

@@ -4,6 +4,7 @@ Each check is a function from a tree of tests to a list of complaints, so that a
 """
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,10 +41,23 @@ WITHOUT = {
 """Test modules without the marker though they import one of `REACHES`, each with the reason."""
 
 
+@functools.cache
+def parsed(text: str) -> ast.Module:
+    """Parse a module once for all checks."""
+    return ast.parse(text)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_for_these_tests_alone() -> Iterator[None]:
+    """Drop the trees afterwards, which every later fork would copy."""
+    yield
+    parsed.cache_clear()
+
+
 def modules(root: Path) -> Iterator[tuple[str, ast.Module]]:
     """Every test module of a tree: the path below the root, and the parsed text."""
     for path in sorted(root.rglob("test_*.py")):
-        yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        yield path.relative_to(root).as_posix(), parsed(path.read_text(encoding="utf-8"))
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -91,7 +105,7 @@ def borrowed(root: Path) -> list[str]:
     return [
         f"{path.relative_to(root).as_posix()} imports {name}"
         for path in sorted(root.rglob("*.py"))
-        for name in sorted(imported(ast.parse(path.read_text(encoding="utf-8"))))
+        for name in sorted(imported(parsed(path.read_text(encoding="utf-8"))))
         if name.startswith(("tests", ".")) and name.rpartition(".")[2].startswith("test_")
     ]
 

@@ -14,11 +14,12 @@ from gpu_stages import Bench, Found
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 
-BY_DAY = {"machine": "", "engines": "llama segments float32", "sharded": "shard_all", "memory": ""}
+BY_DAY = {"machine": "", "engines": "llama segments float32"}
 """Stages of seconds, each with a row that has to be right; the others train, verify or race for half a minute."""
 EVERY = {
     **dict.fromkeys(gpu.STAGES, ""),
     **BY_DAY,
+    "sharded": "shard_all",
     "training": "export and verify",
     "adapters": "LoRA",
 }

@@ -39,6 +39,7 @@ def test_a_trial_says_what_its_model_and_steps_are(made: tuple[Trial, TokenStore
     assert trial.read_trial(found.folder) == found
 
 
+@pytest.mark.nightly
 def test_the_bradley_arm_counts_what_its_steps_hold(made: tuple[Trial, TokenStore]) -> None:
     found, store = made
     script = Path(trial.__file__).with_name("arm_bradley.py")

@@ -48,7 +48,7 @@ def test_padded_rows_count_as_they_are_run():
     "file", ["oasst1_zh/pairs.jsonl.gz", pytest.param("qa_feedback_dev/pairs.jsonl.gz", marks=pytest.mark.nightly)]
 )
 def test_grouping_saves_what_it_says(file):
-    data = {"train": str(needs_data(file)), "limit": 300, "valid_share": 0.0}
+    data = {"train": str(needs_data(file)), "limit": 100, "valid_share": 0.0}
     model = {"config": {**LLAMA, "max_position_embeddings": 4096}, "tokenizer": "train", "vocab_size": 2000}
     base = {
         **SETTINGS,

@@ -169,7 +169,7 @@ def timed_trials(count, wanted):
 
 
 def test_a_run_goes_on_after_a_kill_at_random_times(wanted):
-    tally = timed_trials(20, wanted)
+    tally = timed_trials(10, wanted)
     assert not tally.bad, tally
 
 

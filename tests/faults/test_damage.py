@@ -68,9 +68,9 @@ def test_a_thousand_damages(stopped, wanted):
 
 
 def test_a_program_that_believes_its_files_is_found(stopped, wanted):
-    tally, silent = trials(50, stopped, wanted, mutants.no_hashes)
+    tally, silent = trials(15, stopped, wanted, mutants.no_hashes)
     record("C10", "mutant: no hashes", "is found by damage", f"{tally}, {len(silent)} not said")
-    assert tally.bad and len(silent) == 50
+    assert tally.bad and len(silent) == 15
 
 
 @pytest.mark.parametrize("name", ["training/optimizer.safetensors", "training/state.json", "manifest.json"])

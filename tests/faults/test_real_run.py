@@ -60,7 +60,7 @@ def timed(count, wanted):
     return tally, [end for end in ends if end.code == -signal.SIGKILL]
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(200, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("count", [2, pytest.param(200, marks=pytest.mark.nightly)])
 def test_a_run_goes_on_after_kills_at_random_times(count, wanted):
     tally, killed = timed(count, wanted)
     saving = sum(len(end.of("saving")) > len(end.of("saved")) for end in killed)

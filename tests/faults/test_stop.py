@@ -107,7 +107,7 @@ def test_a_signal_at_any_time_loses_no_step(whole, trials):
         assert len(took) >= trials / 2 and most <= SECONDS
 
 
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize("step", [2, pytest.param(5, marks=pytest.mark.nightly)])
 def test_a_run_that_is_not_saved_when_it_is_asked_to_stop_is_found(whole, step):
     """At a step that has no save of its own."""
     lost = {}
@@ -143,8 +143,13 @@ def slow_disk(seconds):
     disk.sync = lambda handle: (time.sleep(seconds), sync(handle))
 
 
-@pytest.mark.parametrize(("step", "syncs"), [(3, 10), (5, 20)])
-@pytest.mark.parametrize("kill_after", [1.0, 0.1])
+@pytest.mark.parametrize(
+    ("step", "syncs", "kill_after"),
+    [
+        *((3, 10, 0.1), (5, 20, 1.0)),
+        *(pytest.param(*case, marks=pytest.mark.nightly) for case in ((3, 10, 1.0), (5, 20, 0.1))),
+    ],
+)
 def test_a_kill_in_the_save_that_was_asked_for_leaves_a_whole_checkpoint(whole, kill_after, step, syncs):
     """After a signal there are 5 syncs of metrics, and then 20 until there is a checkpoint."""
 

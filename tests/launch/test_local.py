@@ -46,6 +46,7 @@ def test_a_run_that_says_what_is_wrong_is_not_started_again(tmp_path):
     assert len(starts(tmp_path / "run")) == 2 and not said
 
 
+@pytest.mark.nightly
 def test_the_first_rank_says_what_is_wrong_in_all_before_it_is_ended(tmp_path, capfd):
     ended, said = run(tmp_path / "run", "late", max_restarts=2)
     assert ended.code == 2 and not said
@@ -66,11 +67,11 @@ def test_ranks_that_hear_nothing_are_ended_too(tmp_path):
     ("scenario", "ranks", "what"),
     [
         ("stands still", [1], "stands still for"),
-        ("the first stands still", [0], "stands still for"),
+        pytest.param("the first stands still", [0], "stands still for", marks=pytest.mark.nightly),
         pytest.param("both stand still", [0, 1], "stands still for", marks=pytest.mark.nightly),
         ("hangs at its exit", [1], "has not ended"),
         pytest.param("the first hangs at its exit", [0], "has not ended", marks=pytest.mark.nightly),
-        ("is suspended at its exit", [1], ""),
+        pytest.param("is suspended at its exit", [1], "", marks=pytest.mark.nightly),
     ],
 )
 def test_a_rank_that_stands_still_is_ended(tmp_path, scenario, ranks, what):
@@ -119,7 +120,7 @@ def test_a_signal_reaches_every_rank_and_the_run_is_not_started_again(tmp_path, 
         end(process, output)
 
 
-@pytest.mark.parametrize(("begun", "code"), [(False, 75), (True, 8)])
+@pytest.mark.parametrize(("begun", "code"), [pytest.param(False, 75, marks=pytest.mark.nightly), (True, 8)])
 def test_a_rank_lost_after_a_stop_signal_is_a_loss_once_the_run_has_begun(tmp_path, begun, code):
     output, signals = tmp_path / "run", []
     job = toy_job(output, "killed when asked")

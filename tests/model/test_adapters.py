@@ -34,8 +34,12 @@ VARIANTS = {
     "norms": {"norms": True, "targets": "attention"},
     "everything": {"norms": True, "dora": True, "rslora": True, "alpha": 4.0},
 }
-BY_DAY = {"llama": (*VARIANTS, "names"), "qwen2": ("all-linear",), "gpt2": ("everything", "names")}
-"""Variants of each shape that are tried by day: every one on one shape, and on the others what their layers change."""
+BY_DAY = {
+    "llama": ("full", "attention", "rslora", "dora", "norms", "names"),
+    "qwen2": ("all-linear",),
+    "gpt2": ("everything", "names"),
+}
+"""Variants of each shape that are tried by day: every setting on some shape, and what the layers of a shape change."""
 CPU = torch.device("cpu")
 
 

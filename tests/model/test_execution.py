@@ -90,7 +90,7 @@ def test_a_model_that_cannot_is_refused():
     assert "micro_batch_tokens" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("bert", marks=pytest.mark.nightly)])
 def test_a_compiled_forward_is_compiled_once_for_all_batches(traced, name):
     plain, compiled = (tiny_model(MODELS[name], TOKENIZER, compile=on) for on in (False, True))
     groups = [(0, 1), (2, 3, 4), (5,), (6, 7), (1, 3, 5, 7), range(8)]
@@ -121,6 +121,7 @@ def test_compiling_keeps_names_and_files(traced, tmp_path):
         torch.testing.assert_close(load_model(tmp_path / "compiled").model(batch()), plain.eval()(batch()))
 
 
+@pytest.mark.nightly
 def test_recomputing_and_compiling_go_together(traced):
     plain = tiny_model(LLAMA, TOKENIZER)
     both = tiny_model(LLAMA, TOKENIZER, compile=True, gradient_checkpointing=True)

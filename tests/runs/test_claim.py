@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("missing", ["run.json", "checkpoints"])
+@pytest.mark.parametrize("missing", [pytest.param("run.json", marks=pytest.mark.nightly), "checkpoints"])
 def test_a_run_of_which_a_part_was_lost_does_not_begin_from_zero(folder, tmp_path, missing):
     """As after a copy that was cut short."""
     lost = folder / missing
@@ -83,7 +83,16 @@ def test_a_run_that_another_process_ended_meanwhile_is_left_as_it_is(folder, mon
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGHUP,  # the one that Python by itself has no handler for
+        *(
+            pytest.param(number, marks=pytest.mark.nightly)
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        ),
+    ],
+)
 def test_a_signal_before_there_is_anything_to_save_has_the_same_exit_code(tmp_path, number):
     settings, places = typed.prepared(tmp_path, SETTINGS)
     command = typed.train(settings, tmp_path / "run")
@@ -159,7 +168,9 @@ def test_a_folder_with_common_names_is_no_run(names, tmp_path):
         assert caught.value.exit_code == 6 and tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["", "checkpoints", "eval", "tensorboard"])
+@pytest.mark.parametrize(
+    "name", ["", "tensorboard", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("checkpoints", "eval"))]
+)
 def test_a_run_with_a_link_in_the_place_of_a_folder_is_refused(name, folder, tmp_path):
     (folder / name).rename(tmp_path / "far")
     place = folder / name if name else tmp_path / "run"

@@ -111,23 +111,25 @@ def page(folder):
     TEMPLATE.render(**page_context(read_run(folder)), figures=[], lengths={})
 
 
+@pytest.mark.parametrize("count", [40, pytest.param(160, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", ["config", "environment", "data_report", "results", "examples"])
-def test_any_value_of_a_file_of_the_report(folder, name):
+def test_any_value_of_a_file_of_the_report(folder, name, count):
     path = folder / f"{name}.json"
     value = json.loads(path.read_text())
-    for what, other in variants(value, 0, 160):
+    for what, other in variants(value, 0, count):
         path.write_text(json.dumps(other))
         fails_in_words(lambda: page(folder), f"{name}: {what}")
 
 
+@pytest.mark.parametrize("count", [20, pytest.param(50, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     "name", ["metrics", "timing", "eval/distributions", "eval/samples", "eval/valid-best", "eval/hhh_alignment-best"]
 )
-def test_any_value_of_a_line_of_the_report(folder, name):
+def test_any_value_of_a_line_of_the_report(folder, name, count):
     path = folder / f"{name}.jsonl"
     lines = path.read_text().splitlines()
     for number in (0, len(lines) - 1):
-        for what, other in variants(json.loads(lines[number]), number, 50):
+        for what, other in variants(json.loads(lines[number]), number, count):
             path.write_text("\n".join([*lines[:number], json.dumps(other), *lines[number + 1 :]]) + "\n")
             fails_in_words(lambda: page(folder), f"{name} {number}: {what}")
 

@@ -18,6 +18,7 @@ from bradley.runs.status import read_status
 from tests.training.interrupted import fingerprint, quick_runs, run
 
 pytestmark = pytest.mark.slow
+AT_NIGHT = pytest.mark.nightly
 MADE_AGAIN = (
     "model/bradley.json",
     "model/model.safetensors",
@@ -96,7 +97,8 @@ def test_a_whole_run_is_left_as_it_is(folder, capsys):
 @pytest.mark.parametrize(
     ("name", "harm"),
     [("model/model.safetensors", "gone"), ("model/tokenizer.json", "edited"), ("results.json", "edited"),
-     ("config.json", "cut"), ("model", "gone"), ("status.json", "empty"), ("eval/valid-best.jsonl", "swapped"),
+     pytest.param("config.json", "cut", marks=AT_NIGHT), ("model", "gone"), ("status.json", "empty"),
+     pytest.param("eval/valid-best.jsonl", "swapped", marks=AT_NIGHT),
      ("examples.json", "a folder")],
 )  # fmt: skip
 def test_a_changed_file_is_named_and_made_again(ended, folder, capsys, name, harm):
@@ -183,6 +185,8 @@ EDITS = {
     "a key more": lambda status: status.update(more=1),
     "another hash of itself": lambda status: status.update({checks.ITSELF: "0" * 64}),
 }
+EDITS_BY_DAY = ("an entry less", "no hashes", "another hash of itself")
+"""Each ends in the same refusal of a wrong hash of the whole file; the rest is tried at night."""
 
 
 def edit_results(folder):
@@ -191,7 +195,9 @@ def edit_results(folder):
     (folder / "results.json").write_text(json.dumps(results))
 
 
-@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize(
+    "edit", [name if name in EDITS_BY_DAY else pytest.param(name, marks=AT_NIGHT) for name in EDITS]
+)
 def test_an_edited_status_is_named_and_nothing_there_is_believed(ended, folder, capsys, edit):
     edit_results(folder)
     status = json.loads((folder / "status.json").read_text())
@@ -206,7 +212,13 @@ def test_an_edited_status_is_named_and_nothing_there_is_believed(ended, folder, 
     assert fingerprint(folder) == fingerprint(ended)
 
 
-@pytest.mark.parametrize("name", [*checks.READ_BACK, checks.MODEL_CARD])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("run.json", "results.json", checks.MODEL_CARD) else pytest.param(name, marks=AT_NIGHT)
+        for name in (*checks.READ_BACK, checks.MODEL_CARD)
+    ],
+)
 def test_a_file_without_its_hash_in_an_older_status_is_not_believed(ended, folder, capsys, name):
     forget_hashes(folder, checks.ITSELF)
     status = json.loads((folder / "status.json").read_text())
@@ -267,8 +279,18 @@ def test_a_run_of_an_earlier_version_is_taken_as_it_is_and_that_is_said_once(fol
     assert capsys.readouterr().err.count("without hashes") == 1
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["hashed", "older"])
-@pytest.mark.parametrize("harm", ["gone", "empty", "cut", "swapped", "a folder", "a brace", "no text"])
+CARDS = [
+    (harm, older)
+    for harm in ("gone", "empty", "cut", "swapped", "a folder", "a brace", "no text")
+    for older in (False, True)
+]
+CARDS_BY_DAY = [("gone", False), ("swapped", True), ("a folder", False), ("no text", True)]
+"""A card that is absent, of another content, of another kind, and of no text."""
+
+
+@pytest.mark.parametrize(
+    ("harm", "older"), [card if card in CARDS_BY_DAY else pytest.param(*card, marks=AT_NIGHT) for card in CARDS]
+)
 def test_a_model_without_a_usable_card_is_set_aside_and_published_again(ended, folder, capsys, harm, older):
     """Nothing inside says that bradley wrote the files: they may be somebody's, and are kept."""
     card, model = folder / "model/bradley.json", folder / "model"
@@ -288,7 +310,13 @@ def test_a_model_without_a_usable_card_is_set_aside_and_published_again(ended, f
     assert run(folder).results["steps"] == 15 and "again" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["README.md", "mine/a.txt", "model.py", "config.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mine/a.txt", "config.json"),  # a file more, and one of the run that was edited
+        *(pytest.param(name, marks=AT_NIGHT) for name in ("README.md", "model.py", "chat_template.jinja")),
+    ],
+)
 def test_what_somebody_put_into_the_model_folder_is_kept(folder, capsys, name):
     """Another file of the run is gone, so the model is published again."""
     path = folder / "model" / name
@@ -320,8 +348,19 @@ def test_a_file_in_the_place_of_the_model_is_set_aside(ended, folder):
     assert {name: digest for name, digest in fingerprint(folder).items() if not name.startswith(".bad")} == wanted
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "results.json", "config.json"])
-@pytest.mark.parametrize("harm", ["gone", "cut"])
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        *(("model/model.safetensors", "gone"), ("results.json", "cut")),
+        *(
+            pytest.param(name, harm, marks=AT_NIGHT)
+            for name, harm in (
+                ("model/model.safetensors", "cut"), ("results.json", "gone"), ("config.json", "gone"),
+                ("config.json", "cut"),
+            )
+        ),
+    ],
+)  # fmt: skip
 def test_a_run_of_an_earlier_version_is_made_whole_again(ended, folder, capsys, name, harm):
     forget_hashes(folder)
     HARM[harm](folder / name)

@@ -247,7 +247,27 @@ def test_half_of_a_surrogate_pair_is_kept_in_lines_and_refused_by_parquet(folder
     assert f"error: {source}, row 2, field note: cannot be written as Parquet: " in capsys.readouterr().err
 
 
-def test_a_reader_of_stdout_that_has_gone_ends_the_command_without_a_word(folder, tmp_path):
+def test_a_reader_of_stdout_that_has_gone_ends_the_command(folder, tmp_path, capfd):
+    source = write(tmp_path / "in.jsonl", rows(200, responses=1))
+    words = ["score", str(folder), str(source), "-o", "-", "--quiet", "--device", "cpu", "--part-rows", "5"]
+    reader, writer = os.pipe()
+
+    def command():
+        os.close(reader)
+        copies.bradley(words)()
+
+    child = copies.start(command, writer)
+    os.close(writer)
+    shown = b""
+    while b"\n" not in shown:
+        shown += os.read(reader, 256)
+    os.close(reader)
+    assert copies.ended(child) == 1
+    assert json.loads(shown.partition(b"\n")[0])["id"] == "r0" and capfd.readouterr().err == ""
+
+
+@pytest.mark.nightly
+def test_a_reader_of_stdout_that_has_gone_ends_a_fresh_interpreter_without_a_word(folder, tmp_path):
     source = write(tmp_path / "in.jsonl", rows(200, responses=1))
     words = f"{sys.executable} -m bradley score {folder} {source} -o - --quiet --device cpu --part-rows 5 | head -n 1"
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True)

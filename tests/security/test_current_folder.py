@@ -109,8 +109,8 @@ COMMANDS = {
     "export": ["export", ".", "../exported"],
     "launch": ["launch", "local", "--processes", "1", "--", *TRAIN, "--output", "../run"],
 }
-LONG = ("export", "launch")
-"""Commands of many seconds, at night: `verify` starts a fresh process as well."""
+LONG = ("verify", "export", "launch")
+"""Commands of many seconds, at night: the fresh process that all three start is the child of the tests above."""
 
 
 @pytest.mark.slow

@@ -166,7 +166,9 @@ def test_the_counter_sees_every_kind_of_read(read):
         assert len(far.reads) == 1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine", [name if name == "segments" else pytest.param(name, marks=pytest.mark.nightly) for name in ENGINES]
+)
 def test_the_host_waits_for_the_device_at_the_end_of_a_step_alone(tmp_path, kernels, engine):
     made = two_steps(tmp_path, engine, kernels)
     assert len(made.inside) >= 4
@@ -176,7 +178,9 @@ def test_the_host_waits_for_the_device_at_the_end_of_a_step_alone(tmp_path, kern
     assert max(count for _, count, _ in made.inside) <= KERNELS[engine]
 
 
-@pytest.mark.parametrize("engine", FIXED)
+@pytest.mark.parametrize(
+    "engine", [name if name == "varlen" else pytest.param(name, marks=pytest.mark.nightly) for name in FIXED]
+)
 def test_more_comparisons_start_no_more_kernels(tmp_path, kernels, engine):
     few, many = (two_steps(tmp_path / str(tokens), engine, kernels, tokens) for tokens in (150, 4000))
     assert np.mean([size for *_, size in many.inside]) > 2 * np.mean([size for *_, size in few.inside])

@@ -36,6 +36,14 @@ def base(tmp_path_factory):
     return base_model(tmp_path_factory.mktemp("base") / "gpt2", SETTINGS["model"]["config"])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of `SETTINGS` without an interruption; never changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick_runs(patch, tmp_path_factory.getbasetemp())
+        return run(tmp_path_factory.mktemp("whole") / "run")
+
+
 @pytest.fixture
 def cut(monkeypatch):
     return Cut(monkeypatch)
@@ -48,13 +56,13 @@ def kinds(base):
 
 
 @pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.nightly)])
-def test_interrupted_and_resumed_equals_uninterrupted_byte_for_byte(tmp_path, cut, base, kind):
+def test_interrupted_and_resumed_equals_uninterrupted_byte_for_byte(tmp_path, cut, base, whole, kind):
     settings = kinds(base)[kind]
-    run(tmp_path / "whole", settings)
+    uninterrupted = whole.folder if kind == "full" else run(tmp_path / "whole", settings).folder
     for looks in (7, 25, 9):  # while step 0 is evaluated, within a step, soon after a start
         assert cut_run(tmp_path / "cut", cut, looks, settings=settings)
     run(tmp_path / "cut", settings)
-    assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")
+    assert fingerprint(tmp_path / "cut") == fingerprint(uninterrupted)
     starts = json.loads((tmp_path / "cut" / "run.json").read_text())["starts"]
     assert len(starts) == 4 and starts[-1]["step"] > 0
 
@@ -88,7 +96,13 @@ def test_no_line_of_the_metrics_is_missing_or_doubled(tmp_path, cut):
     assert seconds == sorted(seconds)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGUSR1,  # the others are sent by day in faults/test_stop.py and faults/test_hangup.py
+        *(pytest.param(number, marks=pytest.mark.nightly) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+    ],
+)
 def test_each_signal_saves_the_last_whole_step_and_exits_with_75(tmp_path, monkeypatch, number):
     cut = Cut(monkeypatch, number)
     cut.after(25)
@@ -116,7 +130,7 @@ def test_a_checkpoint_that_takes_longer_than_a_scheduler_waits_is_warned_about_o
         said.extend(sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")))
 
     monkeypatch.setattr("bradley.common.console.Console.warn", warn)
-    run(tmp_path / "run", {**SETTINGS, "checkpoint": {"grace_seconds": grace}})
+    run(tmp_path / "run", changed(SETTINGS, checkpoint={"grace_seconds": grace}, train={"stop_after": 5}))
     assert said == warned
 
 
@@ -163,21 +177,19 @@ def test_a_run_whose_folder_was_taken_over_writes_no_checkpoint(tmp_path, monkey
     assert newest < "step-000015" and json.loads((tmp_path / "run" / ".lock").read_text())["host"] == "other"
 
 
-def test_going_on_with_a_run_that_has_ended_changes_no_file(tmp_path):
-    first = run(tmp_path / "run")
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    assert run(tmp_path / "run").results == first.results
-    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "run").rglob("*") if p.is_file()}
+def test_going_on_with_a_run_that_has_ended_changes_no_file(whole):
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in whole.folder.rglob("*") if p.is_file()}
+    assert run(whole.folder).results == whole.results
+    assert before == {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in whole.folder.rglob("*") if p.is_file()}
 
 
-def test_a_run_that_stopped_early_goes_on_further(tmp_path):
+def test_a_run_that_stopped_early_goes_on_further(tmp_path, whole):
     """With a later end the rest is trained as if the end had always been there, but for the evaluation at the old."""
     train = {**SETTINGS["train"], "stop_after": 8}
     run(tmp_path / "run", {**SETTINGS, "train": train})
     run(tmp_path / "run")
-    run(tmp_path / "whole")
     for name in ("model.safetensors", "training/optimizer.safetensors"):
-        last = [tmp_path / folder / "checkpoints" / "step-000015" / name for folder in ("run", "whole")]
+        last = [folder / "checkpoints" / "step-000015" / name for folder in (tmp_path / "run", whole.folder)]
         assert last[0].read_bytes() == last[1].read_bytes()
 
 
@@ -307,7 +319,10 @@ def test_checkpoints_between_evaluations_come_as_often_as_asked(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda row: {**row, "id": f"other {row['id']}"}, lambda row: {**row, "subset": "b"}],
+    [
+        lambda row: {**row, "id": f"other {row['id']}"},
+        pytest.param(lambda row: {**row, "subset": "b"}, marks=pytest.mark.nightly),
+    ],
 )
 def test_other_ids_or_tags_are_other_data_unless_the_record_is_of_an_earlier_version(tmp_path, cut, change):
     assert cut_run(tmp_path / "run", cut, 40)

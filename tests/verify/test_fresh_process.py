@@ -114,7 +114,7 @@ def test_a_stop_request_ends_the_wait_and_the_process(child, tmp_path, monkeypat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_the_process_ends_with_its_parent(child, tmp_path, number):
     child(SLEEP)
     places = {**child_environment(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{child_environment().get('PYTHONPATH', '')}"}

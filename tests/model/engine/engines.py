@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
@@ -24,6 +25,9 @@ MODELS = {
     "gpt_neox": GPT_NEOX,
     "gemma": {**LLAMA, "model_type": "gemma", "head_dim": 8},
 }
+BY_DAY = ("gpt2", "llama")
+"""Learned and rotary positions; each other family is compared at night, and by day with transformers alone."""
+FAMILIES = [name if name in BY_DAY else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(MODELS)]
 BUILT = {name: tiny_model(shape, TOKENIZER) for name, shape in MODELS.items()}
 
 

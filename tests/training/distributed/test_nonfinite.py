@@ -52,10 +52,10 @@ def night(*row: Any) -> Any:
     ("parallel", "how", "culprit", "precision"),
     [
         ({}, "gradient", 0, "float32"),
-        ({}, "gradient", 1, "float32"),
+        night({}, "gradient", 1, "float32"),
         ({"canonical": "off"}, "gradient", 1, "float32"),
         ({"mode": "shard_all"}, "loss", 1, "bfloat16"),
-        ({"mode": "shard_all"}, "gradient", 0, "float32"),
+        night({"mode": "shard_all"}, "gradient", 0, "float32"),
         night({"mode": "shard_all"}, "loss", 0, "float32"),
         night({"mode": "shard_all"}, "gradient", 1, "bfloat16"),
         *[

@@ -31,7 +31,7 @@ def as_bytes(trained: Trained) -> dict[str, bytes]:
     return {name: weight.numpy().tobytes() for name, weight in trained.weights.items()}
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [3, *(pytest.param(size, marks=pytest.mark.nightly) for size in (2, 4))])
 def test_several_processes_give_the_bits_of_one(size: int) -> None:
     alone = take_steps(ProcessGroup(), Reproducible, SETTINGS, 3, model=DROPPING)
     for found in values(size, lambda group: take_steps(group, Reproducible, SETTINGS, 3, model=DROPPING)):
@@ -40,7 +40,7 @@ def test_several_processes_give_the_bits_of_one(size: int) -> None:
         assert as_bytes(found) == as_bytes(alone)
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_parts_of_several_micro_batches_give_the_same_bits_too(size: int) -> None:
     settings = config(train={"micro_batch_tokens": 70, "batch_size": 24, "max_steps": 3})
     three = functools.partial(Reproducible, parts=3)

@@ -58,7 +58,7 @@ def scores(folder: Path, name: str) -> np.ndarray:
     return np.array([score for row in found for score in row])
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.nightly) for size in (3, 4, 8))])
 def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, kind: str, size: int) -> None:
     settings = {**SHORT, **with_adapter(base)} if kind == "lora" else SHORT
@@ -73,13 +73,14 @@ def test_a_canonical_run_gives_the_bytes_of_one_process(tmp_path, base, short, k
     assert [each["processes"] for each in environments] == [1, size]
 
 
+@pytest.mark.nightly  # by day test_ddp_fsdp.py follows single steps, and the run over shards below its evaluations
 @pytest.mark.parametrize(
     "parallel",
     [
         {"canonical": "off"},
-        pytest.param({"mode": "shard_optimizer_and_gradients"}, marks=pytest.mark.nightly),
+        {"mode": "shard_optimizer_and_gradients"},
         {"mode": "shard_all"},
-        pytest.param({"mode": "hybrid", "processes_per_copy": 1}, marks=pytest.mark.nightly),
+        {"mode": "hybrid", "processes_per_copy": 1},
     ],
     ids=lambda settings: settings.get("mode", "ddp"),
 )
@@ -109,7 +110,7 @@ def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes_nig
 
 
 def test_a_run_that_changes_its_number_of_processes_ends_with_the_same_bytes(tmp_path, short) -> None:
-    resumed_over((3, 2, 1), short, tmp_path / "many")
+    resumed_over((2, 1), short, tmp_path / "many")
 
 
 def resumed_over(sizes: tuple[int, ...], single: Path, folder: Path) -> None:
@@ -146,28 +147,52 @@ def test_two_processes_go_on_from_ten_places_to_the_same_bytes(tmp_path, base, k
     record("G4", f"two processes, {kind}, dropout on, 3 epochs", goal, f"{len(places)} of {len(places)} places")
 
 
-@pytest.mark.parametrize("kind", ["full", pytest.param("lora", marks=pytest.mark.nightly)])
-def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so(tmp_path, base, kind: str) -> None:
+SHARDED = [
+    (2, "shard_all", "shard_all over 2"),
+    (3, "shard_optimizer_and_gradients", "shard_optimizer_and_gradients over 3"),
+    (1, "replicate", "canonical, up to 8 parts"),
+]
+"""Number of processes, mode, and the order of sums in the record."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "stages"),
+    [
+        ("full", [SHARDED[0], SHARDED[2]]),
+        pytest.param("full", SHARDED, marks=pytest.mark.nightly),
+        pytest.param("lora", SHARDED, marks=pytest.mark.nightly),
+    ],
+    ids=["full", "full over shards", "lora over shards"],
+)
+def test_shards_go_on_as_copies_or_shards_of_another_number_and_the_record_says_so(
+    tmp_path, base, kind, stages
+) -> None:
     adapter = {"path": str(base), "adapter": {"kind": "lora", "rank": 4}}
     settings = {**FIXED, "train": {**TRAIN, "max_steps": 8}, "eval": {"every": 4, "train_probe": 8}}
     settings = {**settings, "model": adapter} if kind == "lora" else settings
     run(tmp_path / "one", settings)
-    orders = ["shard_all over 2", "shard_optimizer_and_gradients over 3", "canonical, up to 8 parts"]
-    for place, (size, mode) in enumerate([(2, "shard_all"), (3, "shard_optimizer_and_gradients"), (1, "replicate")]):
-        stop = stop_after(3 * (place + 1)) if place < 2 else (lambda rank: None)
+    orders = [order for _, _, order in stages]
+    for place, (size, mode, _) in enumerate(stages):
+        last = place == len(stages) - 1
+        stop = (lambda rank: None) if last else stop_after(3 * (place + 1))
         results = train_together(size, tmp_path / "many", {**settings, "parallel": {"mode": mode}}, stop)
-        assert [result.code for result in results] == [75 if place < 2 else 0] * size, results
+        assert [result.code for result in results] == [0 if last else 75] * size, results
         known = json.loads((tmp_path / "many" / "run.json").read_text())
         assert known["identity"]["sums"]["order"] == orders[place]
         changed = {"sums.order": orders[place - 1 : place + 1]} if place else {}
         assert known["starts"][-1]["changed"] == changed
     for expected, found in zip(lines(tmp_path / "one", "train"), lines(tmp_path / "many", "train"), strict=True):
         assert found["train/rm/loss"] == pytest.approx(expected["train/rm/loss"], rel=1e-5)
+    for expected, found in zip(lines(tmp_path / "one", "eval"), lines(tmp_path / "many", "eval"), strict=True):
+        name = f"eval/{expected['set']}/rm/nll"
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "parallel", [{}, {"canonical": "off"}, {"mode": "shard_all"}], ids=["canonical", "ddp", "fsdp"]
-)
+WAYS = [{}, *(pytest.param(way, marks=pytest.mark.nightly) for way in ({"canonical": "off"}, {"mode": "shard_all"}))]
+"""By day one way to sum: signals and culprits are agreed on before any; test_sharded_saves.py stops shards by day."""
+
+
+@pytest.mark.parametrize("parallel", WAYS, ids=["canonical", "ddp", "fsdp"])
 def test_a_signal_to_one_process_stops_all_with_one_checkpoint_and_code_75(tmp_path, parallel) -> None:
     settings = {**SHORT, "parallel": parallel, "eval": {"every": 50, "train_probe": 8}}
     results = train_together(2, tmp_path / "run", settings, stop_after(3, rank=1))
@@ -281,7 +306,7 @@ def test_what_other_processes_say_is_in_their_logs(tmp_path) -> None:
     assert not (tmp_path / "run" / "logs" / "rank-0.log").exists()
 
 
-@pytest.mark.parametrize("parallel", [{}, {"canonical": "off"}, {"mode": "shard_all"}], ids=["tree", "ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", WAYS, ids=["tree", "ddp", "fsdp"])
 def test_a_comparison_that_is_not_finite_stops_all_before_the_update_and_is_named(tmp_path, parallel) -> None:
     def before(rank: int) -> None:
         from dataclasses import replace

@@ -45,7 +45,7 @@ MODES = {
     "shard_optimizer_and_gradients over 3": (3, Parallel(mode="shard_optimizer_and_gradients")),
     "hybrid over 2 times 2": (4, Parallel(mode="hybrid", processes_per_copy=2)),
 }
-DIRECTIONS = {"two copies": ["shard_all over 3"], "shard_all over 2": ["hybrid over 2 times 2", "one process"]}
+DIRECTIONS = {"two copies": ["shard_all over 2"], "shard_all over 2": ["one process"]}
 """From the mode that writes to those that read by day."""
 
 

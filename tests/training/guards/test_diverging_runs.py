@@ -30,7 +30,7 @@ def _without_pages(monkeypatch, tmp_path):
     monkeypatch.setattr("bradley.training.run.write_pages", lambda *_: None)  # figures are not asked for
 
 
-@pytest.mark.parametrize(("lr", "steps"), [(1e30, 2), (1e4, 60), (10.0, 60)])
+@pytest.mark.parametrize(("lr", "steps"), [(1e30, 2), pytest.param(1e4, 60, marks=pytest.mark.nightly), (10.0, 60)])
 def test_a_rate_that_ruins_the_model_ends_the_run_as_diverged(tmp_path, lr, steps):
     with pytest.raises(DivergedError) as caught:
         train(settings_of(lr), output=tmp_path / "run")

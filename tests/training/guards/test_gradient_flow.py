@@ -79,7 +79,7 @@ def constant(name):
     ],
     ids=["llama", "gpt2", "gpt_neox", "bert"],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.nightly), "bfloat16"])
 def test_of_a_sound_model_only_what_cannot_learn_is_named(tmp_path, shape, expected, precision):
     """Its gradient is the rounding of 0, which Adam follows."""
     assert lines_of(tmp_path / "run", config(model={"precision": precision}), shape) == expected
