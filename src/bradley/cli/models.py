@@ -96,7 +96,8 @@ def verify(
     check fails.
 
     With --against, a running server gives the scores instead. URL is OpenRLHF's http://HOST:PORT/get_reward, or
-    /classify or /pooling of vLLM.
+    /classify or /pooling of vLLM. The dtype of a server is unknown, so the rounding of bfloat16 is allowed: a server
+    in float32 differs by 1e-5 at most.
 
     A model of another trainer has no bradley.json: conversations of ours are then scored by bradley and by plain
     transformers, under what --template, --pooling and --pad say or the folder shows.
@@ -108,7 +109,7 @@ def verify(
     # Printed before the error: a failed check is understood beside the checks that passed.
     shown = [{**one._asdict(), "passed": one.passed} for one in checks]
     click.echo(json.dumps({"checks": shown}) if as_json else "\n".join(map(str, checks)))
-    if (error := failure(folder, checks)) is not None:
+    if (error := failure(folder, checks, against)) is not None:
         raise error
 
 

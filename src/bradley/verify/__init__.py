@@ -212,13 +212,21 @@ def _in_words(code: int) -> str:
     return f"with exit code {code}"
 
 
-def failure(folder: Path, checks: Sequence[Check]) -> CheckpointError | None:
-    """Build the error for failed checks of a folder; None if every check passed."""
+def failure(folder: Path, checks: Sequence[Check], against: str = "") -> CheckpointError | None:
+    """Build the error for failed checks of a folder, or of the server `against`; None if every check passed."""
     failed = [check for check in checks if not check.passed]
     if not failed:
         return None
+    found = (
+        f"{len(failed)} of {len(checks)} checks failed, the first of them {failed[0].name} "
+        f"({failed[0].largest:.1e} apart, {failed[0].allowed:.1e} allowed)"
+    )
+    if against:
+        return CheckpointError(
+            f"the server does not give the scores of {folder}: {found}",
+            "check which model and which dtype the server runs; `bradley verify` without --against checks the folder",
+        )
     return CheckpointError(
-        f"{folder} does not give the scores of its training: {len(failed)} of {len(checks)} checks failed, "
-        f"the first of them {failed[0].name} ({failed[0].largest:.1e} apart, {failed[0].allowed:.1e} allowed)",
+        f"{folder} does not give the scores of its training: {found}",
         "copy the whole model folder again; if it fails where it was trained, do not use it",
     )

@@ -136,7 +136,9 @@ def read_card(folder: Path, *, accept_edits: bool = False) -> dict[str, Any]:
     with file_errors(path):
         there, known = folder.is_dir(), path.exists()
     if not there:
-        raise CheckpointError(f"model folder {folder} does not exist", "give the model folder of a run")
+        raise CheckpointError(
+            f"model folder {folder} does not exist", "give the path of a run's `model/` or of an export"
+        )
     if not known:
         refuse_run_folder(folder)
         hint = f"{COPY}; a model of another trainer is given to `bradley train` as model.path"
