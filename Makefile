@@ -41,7 +41,7 @@ $(VENV)/.installed-report: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) with the tools of development"
-	$(PIP) -e ".[report,data,tensorboard,wandb,lora,dev]"
+	$(PIP) -e ".[report,data,audit,tensorboard,wandb,lora,dev]"
 	@touch $@
 
 $(BIN)/python:

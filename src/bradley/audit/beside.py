@@ -1,0 +1,67 @@
+"""Two audited sets side by side: each share of the first beside the share of the second, with the difference.
+
+The interval of a difference joins the intervals of both shares (Newcombe 1998, method 10), as if the sets were
+independent: prompts that both sets hold make the interval too wide or too narrow.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FIGURE = {"value", "low", "high"}
+
+
+def beside(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Differences of all shares of two audits, ready for JSON.
+
+    Args:
+        first, second: `Audited.figures`.
+
+    Returns:
+        `first` and `second`, names of the sets; `figures`: part, name, `first`, `second` and `difference`, which is the
+        second minus the first, for each share that both audits hold.
+    """
+    known = dict(_shares(second))
+    return {
+        "first": first["name"],
+        "second": second["name"],
+        "figures": [
+            {"part": key[0], "name": key[1], "first": one, "second": known[key], "difference": gap(one, known[key])}
+            for key, one in _shares(first)
+            if key in known
+        ],
+    }
+
+
+def gap(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Second share minus first share, with an interval; None where either share is undefined.
+
+    Example:
+        gap({"value": 0.5, "low": 0.4, "high": 0.6}, {"value": 0.7, "low": 0.6, "high": 0.8})["value"]  # 0.2
+    """
+    if first["value"] is None or second["value"] is None:
+        return {"value": None, "low": None, "high": None, "reason": "a share is undefined"}
+    value = second["value"] - first["value"]
+    low = value - math.hypot(second["value"] - second["low"], first["high"] - first["value"])
+    high = value + math.hypot(second["high"] - second["value"], first["value"] - first["low"])
+    return {"value": value, "low": max(-1.0, low), "high": min(1.0, high), "reason": None}
+
+
+def _shares(found: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+    """Yield ((part, name), share) for every share of an audit."""
+    # What other sets a set was compared with differs between the two audits.
+    for name, finding in found["findings"].items():
+        if name != "shared":
+            yield ("findings", name), finding["share"]
+    for name in ("tie_share", "first_preferred"):
+        yield ("labels", name), found["labels"][name]
+    for name in ("agreement", "ceiling"):
+        yield ("agreement", name), found["agreement"][name]
+    for name, rule in found["shortcuts"].items():
+        yield ("shortcuts", name), rule["alone"]
+    for name in ("chosen", "rejected"):
+        yield ("refusals", name), found["refusals"][name]
+        yield ("languages", name), found["languages"][name]
+    for name, share in found["languages"]["prompts"].items():
+        yield ("languages", name), share
+    yield ("wrong_labels", "accuracy"), found["wrong_labels"]["accuracy"]
