@@ -1,8 +1,8 @@
 """Agreement of annotators, and the accuracy that no model can exceed on single labels.
 
-Two judgments of the same two texts are of different annotators if the rows name different annotators, or if the row
-says with which share of its votes a response was preferred. Rows that name nobody may be copies of one judgment: they
-are duplicates or contradictions, and no agreement.
+Two judgments of the same two texts are of different annotators if the rows name different annotators, or if they are
+votes within a row of votes; ties are left out. Rows that name nobody may be copies of one judgment: such rows are
+duplicates or contradictions, and no agreement.
 
 With p the probability that an annotator prefers the first response of a pair, two annotators agree with the probability
 a = p^2 + (1 - p)^2, and the best possible model is right on single labels with max(p, 1 - p). Averaged over pairs with
@@ -27,38 +27,46 @@ from .rows import RowSet
 
 
 def agreement(rows: RowSet) -> dict[str, Any]:
-    """Agreement of annotators named by the rows, ready for JSON.
+    """Agreement of the annotators of a set, ready for JSON.
 
     Returns:
         `pairs` of texts judged by several annotators, `judgments` on them, `agreement` of two annotators, and
-        `ceiling`, the largest accuracy that the agreement allows, both with intervals clustered by prompt; `shared`,
-        judgments that are shares of votes, of unknown number.
+        `ceiling`, the largest accuracy that the agreement allows, both with intervals clustered by prompt.
     """
-    columns = rows.columns
-    decided = columns.probability == 1.0
-    named = columns.of_judgments(columns.judge) != 0
-    better, worse = columns.response[columns.better], columns.response[columns.worse]
-    prompt = columns.of_judgments(columns.prompt)
-    keep = decided & named & (better != worse)
-    pair = mixed(prompt, np.minimum(better, worse), np.maximum(better, worse))[keep]
-    first, judge = (better < worse)[keep], columns.of_judgments(columns.judge)[keep]
-    topic = columns.of_judgments(columns.topic)[keep]
-    # The second judgment of one annotator is no second opinion.
-    own = np.flatnonzero(first_of(mixed(pair, judge)) == np.arange(len(pair)))
-    pair, first, topic = pair[own], first[own], topic[own]
-    _, place, code = np.unique(pair, return_index=True, return_inverse=True)
-    votes, ones = np.bincount(code).astype(float), np.bincount(code, weights=first)
-    several = votes >= 2
-    n, k = votes[several], ones[several]
+    parts = [_of_named(rows), _of_votes(rows)]
+    count, first, topic = (np.concatenate(each) for each in zip(*parts, strict=True))
+    several = count >= 2
+    n, k = count[several], first[several]
     agree = (k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1))
-    found = interval_figures(agree, topic[place][several], empty="no pair was judged by several named annotators")
+    found = interval_figures(agree, topic[several], empty="no pair was judged by several annotators")
     return {
         "pairs": int(several.sum()),
         "judgments": int(n.sum()),
         "agreement": found,
         "ceiling": _ceiling(found),
-        "shared": int(((columns.probability != 1.0) & (columns.probability != 0.5)).sum()),
     }
+
+
+def _of_named(rows: RowSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Judgments of each pair by annotators whom the rows name: number, number for one side, and prompt."""
+    columns = rows.columns
+    named = columns.of_judgments(columns.judge) != 0
+    better, worse = columns.response[columns.better], columns.response[columns.worse]
+    keep = (columns.probability == 1.0) & named & (better != worse)
+    prompt, topic = (columns.of_judgments(each)[keep] for each in (columns.prompt, columns.topic))
+    pair = mixed(prompt, np.minimum(better, worse)[keep], np.maximum(better, worse)[keep])
+    side, judge = (better < worse)[keep], columns.of_judgments(columns.judge)[keep]
+    # The second judgment of one annotator is no second opinion.
+    own = np.flatnonzero(first_of(mixed(pair, judge)) == np.arange(len(pair)))
+    _, place, code = np.unique(pair[own], return_index=True, return_inverse=True)
+    return np.bincount(code).astype(float), np.bincount(code, weights=side[own]), topic[own][place]
+
+
+def _of_votes(rows: RowSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Votes of each row of votes: number without ties, number for the first response, and prompt."""
+    votes = np.array(list(rows.votes.values()), dtype=np.float64).reshape(-1, 2)
+    numbers = np.array(list(rows.votes), dtype=np.int64)
+    return votes.sum(axis=1), votes[:, 0], rows.columns.topic[numbers]
 
 
 def _ceiling(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-FIGURE = {"value", "low", "high"}
+import numpy as np
+
+from ..evaluate.intervals import interval_figures
 
 
 def beside(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,16 +23,23 @@ def beside(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
         `first` and `second`, names of the sets; `figures`: part, name, `first`, `second` and `difference`, which is the
         second minus the first, for each share that both audits hold.
     """
-    known = dict(_shares(second))
-    return {
-        "first": first["name"],
-        "second": second["name"],
-        "figures": [
-            {"part": key[0], "name": key[1], "first": one, "second": known[key], "difference": gap(one, known[key])}
-            for key, one in _shares(first)
-            if key in known
-        ],
-    }
+    sides = [dict(_shares(each)) for each in (first, second)]
+    figures = []
+    for key in dict.fromkeys(key for side in sides for key in side):
+        # A script that no prompt of a set has is no undefined figure.
+        one, other = (
+            side.get(key) or (_none_of(each["prompts"]) if key[0] == "languages" else None)
+            for side, each in zip(sides, (first, second), strict=True)
+        )
+        if one and other and (one["value"], other["value"]) != (None, None):
+            part, name = key
+            figures.append({"part": part, "name": name, "first": one, "second": other, "difference": gap(one, other)})
+    return {"first": first["name"], "second": second["name"], "figures": figures}
+
+
+def _none_of(prompts: int) -> dict[str, Any]:
+    """Share of something that none of `prompts` has."""
+    return interval_figures(np.zeros(prompts), np.arange(prompts))
 
 
 def gap(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

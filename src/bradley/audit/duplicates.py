@@ -34,8 +34,8 @@ RECALL = 0.99
 """Least probability with which a pair at the threshold is a candidate."""
 PROMPT, RESPONSE = np.uint64(1), np.uint64(2)
 """Kinds of shingles: words of a prompt never match words of a response."""
-MOST_ROUNDS = 50
-"""Most rows of a bucket that others are compared with: a bucket of unlike rows is left after so many rounds."""
+MOST_COMPARED = 500
+"""Most rows of a bucket that others are compared with: a bucket of thousands of unlike rows would never end."""
 
 
 def exact(rows: RowSet) -> Finding:
@@ -122,24 +122,24 @@ class Signatures:
             yield from (bucket for bucket in np.split(order, edges) if len(bucket) > 1)
 
     def _join(self, bucket: np.ndarray, parent: np.ndarray, words: WordHashes) -> None:
-        """Join the similar rows of a bucket: the first with all others, then the first of the rest, and so on."""
-        for _ in range(MOST_ROUNDS):
-            if len(bucket) < 2:
-                return
+        """Join the similar rows of a bucket: each row is compared with the later rows of other groups."""
+        roots = np.array([_root(parent, place) for place in bucket.tolist()])
+        for number, place in enumerate(bucket[:MOST_COMPARED].tolist()):
+            apart = np.flatnonzero(roots[number + 1 :] != roots[number]) + number + 1
+            if not len(apart):
+                continue
             check_stopping()
-            head, rest = int(bucket[0]), bucket[1:]
-            known = _root(parent, head)
-            # Rows that an earlier band has joined need no second look, and most of a bucket is such rows.
-            rest = np.array([place for place in rest if _root(parent, int(place)) != known], dtype=np.int64)
-            agree = (self.matrix[rest] == self.matrix[head]).mean(axis=1) if len(rest) else np.zeros(0)
-            likely = agree >= self.threshold - 0.2
-            texts = self._parts(head, words) if likely.any() else None
-            for place in rest[likely]:
-                if texts and _similar(texts, self._parts(int(place), words), self.threshold):
-                    low, high = sorted((_root(parent, head), _root(parent, int(place))))
+            agree = (self.matrix[bucket[apart]] == self.matrix[place]).mean(axis=1)
+            # Signatures of rows at the threshold agree less by chance, by at most five standard deviations.
+            likely = apart[agree >= self.threshold - 0.2]
+            texts = self._parts(place, words) if len(likely) else []
+            for other in likely.tolist():
+                if roots[other] != roots[number] and _similar(
+                    texts, self._parts(int(bucket[other]), words), self.threshold
+                ):
+                    low, high = sorted((int(roots[number]), int(roots[other])))
                     parent[high] = low
-            known = _root(parent, head)
-            bucket = np.array([place for place in rest if _root(parent, int(place)) != known], dtype=np.int64)
+                    roots[roots == high] = low
 
     def _parts(self, place: int, words: WordHashes) -> list[np.ndarray]:
         return parts_of(self.rows.pool[int(self.numbers[place])], words)

@@ -12,12 +12,16 @@ from ..common.console import Console
 from ..config import Data, Words, as_list
 from ..data.columns import Columns
 from ..data.formats import choose_format, convert_rows
+from ..data.formats.votes import votes_of
 from ..data.rows import RowPlace, on_one_line
 from ..data.sources import Source, resolve
 from ..data.sources.csv_rows import text_columns
 from ..data.table import ComparisonTable
 from ..errors import DataError
 from ..records import Comparison
+
+FORMATS_OF_VOTES = ("votes", "multipref")
+"""Formats whose rows hold the votes of several annotators."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class RowSet:
         settings: settings of reading.
         pool: the comparisons.
         numbers: [G] number of the row in its file, from 1.
+        votes: votes for the first and for the second response of a row, ties left out, by number of the comparison.
         unusable: (part, number, reason) of each row that is no comparison.
         formats: format of each source.
     """
@@ -39,6 +44,7 @@ class RowSet:
     settings: Data
     pool: ComparisonTable = field(default_factory=ComparisonTable)
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    votes: dict[int, tuple[int, int]] = field(default_factory=dict)
     unusable: list[tuple[int, int, str]] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
 
@@ -67,14 +73,15 @@ class RowSet:
 
 
 class _Numbered:
-    """Rows passed on one by one, with the number of the last."""
+    """Rows passed on one by one, with the last row and its number."""
 
     def __init__(self, rows: Iterator[Any]) -> None:
         self.rows, self.last = rows, 0
+        self.row: Any = None
 
     def __iter__(self) -> Iterator[Any]:
         for number, row in self.rows:
-            self.last = number
+            self.last, self.row = number, row
             yield number, row
 
 
@@ -115,6 +122,10 @@ def _read_part(found: RowSet, part: int, count: Callable[[Iterator[Any]], Iterat
     numbered = _Numbered(iter(rows))
     for result in convert_rows(iter(numbered), reading, place, found.pool.ids):
         if isinstance(result, Comparison):
+            # The share of the votes is all that a comparison keeps, and agreement needs their number.
+            if reading.format in FORMATS_OF_VOTES and isinstance(numbered.row, dict):
+                votes = votes_of(numbered.row, reading.format, place)
+                found.votes[len(found)] = (votes["a"], votes["b"])
             found.pool.add(result, part)
             found.numbers.append(numbered.last)
         else:

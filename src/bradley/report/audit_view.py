@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..runs.reader import Json
-from .figure_text import percent, point_span, span
+from .figure_text import DASH, percent, point_span, span
 from .shortcut_tables import TITLES
 
 FINDINGS = {
@@ -78,7 +78,7 @@ def ranking_lines(found: Json) -> tuple[str, list[Json]]:
     if ranked["reason"]:
         return f"no ranking: {ranked['reason']}", []
     model = "a linear model of the words, cross-fitted by prompt" if ranked["model"] == "linear" else ranked["model"]
-    right = f"{percent(ranked['accuracy'])} {span(ranked['accuracy'])}"
+    right = _whole(ranked["accuracy"])
     return f"{ranked['ranked']:,} rows ranked by the loss of {model}, which ranks {right} as labelled", ranked["top"]
 
 
@@ -95,7 +95,7 @@ def beside_table(found: Json) -> AuditTable:
     rows = []
     for one in found["figures"]:
         name = _name(one["part"], one["name"])
-        sides = [f"{percent(one[side])} {span(one[side])}".strip() for side in ("first", "second")]
+        sides = [_whole(one[side]) for side in ("first", "second")]
         rows.append([name, *sides, point_span(one["difference"])])
     about = "The difference is the second set minus the first, with a 95 % interval."
     return AuditTable("side by side", about, ["share", found["first"], found["second"], "difference"], rows, [])
@@ -169,7 +169,7 @@ def _agreement(found: Json) -> AuditTable:
         for key in ("agreement", "ceiling")
         if one["pairs"]
     ]
-    about = f"{one['judgments']:,} judgments of named annotators. No model exceeds the ceiling on single labels."
+    about = f"{one['judgments']:,} judgments on such pairs. No model exceeds the ceiling on single labels."
     return AuditTable("agreement of annotators", about, ["", "share", "95 %", "pairs"], rows, [])
 
 
@@ -213,6 +213,10 @@ def _quantiles(values: Mapping[str, float]) -> str:
 
 MOST_EXAMPLE = 60
 """Most characters of an example in a table."""
+
+
+def _whole(share: Json) -> str:
+    return DASH if share["value"] is None else f"{percent(share)} {span(share)}"
 
 
 def _short(text: str) -> str:
