@@ -14,6 +14,7 @@ The bands are sorted one at a time. An index of dictionaries would take a gigaby
 """
 
 import importlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,10 +31,14 @@ from .rows import RowSet
 
 PERMUTATIONS = 128
 """Hash functions of a signature."""
+FEW = 32
+"""Hash functions of the signature of the responses alone."""
 RECALL = 0.99
 """Least probability with which a pair at the threshold is a candidate."""
-PROMPT, RESPONSE = np.uint64(1), np.uint64(2)
-"""Kinds of shingles: words of a prompt never match words of a response."""
+PROMPT, RESPONSE = np.uint64(0x5DEECE66), np.uint64(0x1B873593)
+"""Kinds of shingles, mixed into their hashes: words of a prompt never match words of a response."""
+MOST_UNLIKE, MOST_READ = 5_000_000, 4096
+"""Most pairs that are remembered as unlike, and most rows whose shingles are kept."""
 MOST_COMPARED = 500
 """Most rows of a bucket that others are compared with: a bucket of thousands of unlike rows would never end."""
 
@@ -78,17 +83,20 @@ class Signatures:
         self.numbers = np.flatnonzero(self.first == np.arange(len(rows)))
         self.place = {int(number): place for place, number in enumerate(self.numbers)}
         self.matrix = np.zeros((len(self.numbers), PERMUTATIONS), dtype=np.uint32)
-        self.empty = minhash()
+        self.answers = np.zeros((len(self.numbers), FEW), dtype=np.uint32)
+        self.empty, self.few = minhash(), minhash(FEW)
+        self._unlike: set[tuple[int, int]] = set()
+        self._read: dict[int, list[np.ndarray]] = {}
 
     def add(self, number: int, comparison: Comparison, words: WordHashes) -> None:
         """Compute the signature of a row."""
         place = self.place.get(number)
         if place is not None:
-            sketch = self.empty.copy()
             prompt, *responses = parts_of(comparison, words)
-            both = np.concatenate([mixed(prompt ^ PROMPT), *(mixed(each ^ RESPONSE) for each in responses)])
-            sketch.update_batch(np.unique(both).astype(np.uint32).tolist())
-            self.matrix[place] = sketch.hashvalues
+            answered = np.unique(np.concatenate(responses))
+            both = np.concatenate([prompt ^ PROMPT, answered ^ RESPONSE])
+            self.matrix[place] = _hash_values(self.empty, both)
+            self.answers[place] = _hash_values(self.few, answered)
 
     def finding(self, words: WordHashes) -> Finding:
         """Find near duplicates among the rows.
@@ -129,23 +137,50 @@ class Signatures:
             if not len(apart):
                 continue
             check_stopping()
-            agree = (self.matrix[bucket[apart]] == self.matrix[place]).mean(axis=1)
-            # Signatures of rows at the threshold agree less by chance, by at most five standard deviations.
-            likely = apart[agree >= self.threshold - 0.2]
-            texts = self._parts(place, words) if len(likely) else []
-            for other in likely.tolist():
-                if roots[other] != roots[number] and _similar(
-                    texts, self._parts(int(bucket[other]), words), self.threshold
-                ):
+            for other in apart[self._likely(place, bucket[apart])].tolist():
+                if roots[other] != roots[number] and self._are_similar(place, int(bucket[other]), words):
                     low, high = sorted((int(roots[number]), int(roots[other])))
                     parent[high] = low
                     roots[roots == high] = low
 
+    def _likely(self, place: int, others: np.ndarray) -> np.ndarray:
+        """Flag places whose signatures allow a similarity at the threshold: five standard deviations below at most."""
+        agree = (self.matrix[others] == self.matrix[place]).mean(axis=1)
+        # Rows of one long prompt are alike as a whole, and their responses tell the rows apart.
+        answers = (self.answers[others] == self.answers[place]).mean(axis=1)
+        least, lower = (self.threshold - 5 * _deviation(count) for count in (PERMUTATIONS, FEW))
+        return np.asarray((agree >= least) & (answers >= lower))
+
+    def _are_similar(self, first: int, second: int, words: WordHashes) -> bool:
+        """Compare the texts of two places, each two once: most bands bring the same two places together."""
+        if (first, second) in self._unlike:
+            return False
+        similar = _similar(self._parts(first, words), self._parts(second, words), self.threshold)
+        if not similar and len(self._unlike) < MOST_UNLIKE:
+            self._unlike.add((first, second))
+        return similar
+
     def _parts(self, place: int, words: WordHashes) -> list[np.ndarray]:
-        return parts_of(self.rows.pool[int(self.numbers[place])], words)
+        if place not in self._read:
+            if len(self._read) >= MOST_READ:
+                self._read.clear()
+            self._read[place] = parts_of(self.rows.pool[int(self.numbers[place])], words)
+        return self._read[place]
 
 
-def minhash() -> Any:
+def _hash_values(empty: Any, hashes: np.ndarray) -> Any:
+    """Return the signature of a set of hashes."""
+    sketch = empty.copy()
+    sketch.update_batch(hashes.astype(np.uint32).tolist())
+    return sketch.hashvalues
+
+
+def _deviation(count: int) -> float:
+    """Largest standard deviation of the share of `count` hash values that agree."""
+    return 0.5 / math.sqrt(count)
+
+
+def minhash(permutations: int = PERMUTATIONS) -> Any:
     """Return an empty MinHash of the library `datasketch`.
 
     Raises:
@@ -157,7 +192,7 @@ def minhash() -> Any:
         message = f"near duplicates need the Python package datasketch, which cannot be imported: {error}"
         raise UserError(message, 'pip install "bradley[audit]", or add --no-near') from error
     # The shingles are hashes already.
-    return library.MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=int, scheme="affine32")
+    return library.MinHash(num_perm=permutations, seed=1, hashfunc=int, scheme="affine32")
 
 
 def parts_of(comparison: Comparison, words: WordHashes) -> list[np.ndarray]:

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from ..common.signals import check as check_stopping
-from ..data.columns import mixed
 from ..errors import DiskError
 from ..evaluate.folds import FOLDS, cluster_folds
 from ..evaluate.judgments import Floats, negative_log_likelihood
 from ..records import Comparison
-from .hashing import WordHashes
+from .hashing import FACTORS, WordHashes, combined
 
-BUCKETS = 2**16
+BITS = 16
+BUCKETS = 2**BITS
 RIDGE = 1.0
 CHUNK = 8192
 """Judgments of a chunk."""
-MOST_PASSES = 60
+MOST_PASSES = 40
 """Most passes over the features in a fit."""
 WORD, TWO_WORDS, PROMPT_WORD = np.uint64(1), np.uint64(2), np.uint64(3)
 """Kinds of features: equal hashes of different kinds are different features."""
@@ -42,6 +42,7 @@ class PairFeatures:
         self._file = tempfile.TemporaryFile(prefix="bradley-")  # noqa: SIM115 open as long as the features live
         self._buffer: list[np.ndarray] = []
         self._ends: list[int] = [0]
+        self._marks = np.zeros(BUCKETS, dtype=bool)
         self.plus, self.minus = array("i"), array("i")
         self.length, self.probability = array("d"), array("d")
 
@@ -62,7 +63,7 @@ class PairFeatures:
         features = [features_of(text, asked) for text in texts]
         for judgment in judged:
             better, worse = features[judgment.better], features[judgment.worse]
-            plus, minus = (np.setdiff1d(a, b, assume_unique=True) for a, b in ((better, worse), (worse, better)))
+            plus, minus = self._without(better, worse), self._without(worse, better)
             self._buffer += [plus, minus]
             self.plus.append(len(plus))
             self.minus.append(len(minus))
@@ -71,18 +72,25 @@ class PairFeatures:
             if len(self) % CHUNK == 0:
                 self._flush()
 
+    def _without(self, columns: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Return the columns that are not among the others."""
+        self._marks[others] = True
+        left: np.ndarray = columns[~self._marks[columns]]
+        self._marks[others] = False
+        return left
+
     def finish(self) -> None:
         """Write the last chunk."""
         if self._buffer:
             self._flush()
 
     def chunks(self) -> Iterator[tuple[slice, Any]]:
-        """Yield (judgments, sparse matrix of their features) for each chunk.
+        """Yield (judgments, sparse matrix of their words) for each chunk.
 
         Raises:
             StopRequested: the process was asked to stop.
         """
-        from scipy.sparse import csr_matrix, hstack
+        from scipy.sparse import csr_matrix
 
         plus, minus = np.asarray(self.plus), np.asarray(self.minus)
         for number, start in enumerate(range(0, len(self), CHUNK)):
@@ -96,9 +104,7 @@ class PairFeatures:
             signs = np.repeat(np.tile([1.0, -1.0], len(both)), both.reshape(-1))
             values = signs * np.repeat(1.0 / np.sqrt(counts + 1.0), counts)
             ends = np.concatenate([[0], np.cumsum(counts)])
-            words = csr_matrix((values, columns, ends), shape=(len(both), BUCKETS))
-            length = csr_matrix(np.asarray(self.length)[part][:, None])
-            yield part, hstack([words, length], format="csr")
+            yield part, csr_matrix((values, columns, ends), shape=(len(both), BUCKETS))
 
     def _flush(self) -> None:
         raw = np.concatenate(self._buffer).astype(np.uint16).tobytes()
@@ -125,12 +131,13 @@ def features_of(text: np.ndarray, asked: np.ndarray) -> np.ndarray:
         asked: hashes of the distinct words of the prompt.
     """
     words = np.unique(text)
-    known = words[np.isin(words, asked)]
+    known = np.intersect1d(words, asked, assume_unique=True)
     # One call of the hash for all kinds: a call costs more than its numbers.
     first = np.concatenate([words, text[:-1], known])
     second = np.concatenate([words, text[1:], known])
     kinds = np.repeat([WORD, TWO_WORDS, PROMPT_WORD], [len(words), max(0, len(text) - 1), len(known)])
-    return np.unique(mixed(kinds, first, second) & np.uint64(BUCKETS - 1))
+    # The upper bits of a product depend on all bits of its factor.
+    return np.unique((combined(kinds, first, second) * FACTORS[0]) >> np.uint64(64 - BITS))
 
 
 def cross_fitted(
@@ -147,25 +154,29 @@ def cross_fitted(
     from scipy.optimize import minimize
 
     fold = cluster_folds(clusters, seed=seed)
-    probability = np.asarray(features.probability)
+    probability, length = np.asarray(features.probability), np.asarray(features.length)
     training = fold[:, None] != np.arange(FOLDS)
 
     def objective(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(BUCKETS + 1, FOLDS)
         value, gradient = 0.5 * RIDGE * float(flat @ flat), RIDGE * weights
         for part, rows in features.chunks():
-            logit, label = rows @ weights, probability[part][:, None]
+            label, size = probability[part][:, None], length[part]
+            logit = rows @ weights[:-1] + np.outer(size, weights[-1])
             value += float((negative_log_likelihood(logit, label) * training[part]).sum())
-            gradient = gradient + rows.T @ ((_sigmoid(logit) - label) * training[part])
+            away = (_sigmoid(logit) - label) * training[part]
+            gradient[:-1] += rows.T @ away
+            gradient[-1] += size @ away
         advance()
         return value, gradient.reshape(-1)
 
     start = np.zeros((BUCKETS + 1) * FOLDS)
-    options = {"maxfun": MOST_PASSES, "maxiter": MOST_PASSES, "ftol": 1e-7}
+    options = {"maxfun": MOST_PASSES, "maxiter": MOST_PASSES, "ftol": 1e-6}
     weights = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x.reshape(BUCKETS + 1, FOLDS)
     margin = np.zeros(len(features))
     for part, rows in features.chunks():
-        margin[part] = (rows @ weights)[np.arange(rows.shape[0]), fold[part]]
+        logit = rows @ weights[:-1] + np.outer(length[part], weights[-1])
+        margin[part] = logit[np.arange(len(logit)), fold[part]]
     return margin
 
 
