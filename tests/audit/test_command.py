@@ -159,3 +159,20 @@ def test_the_error_names_the_extra_of_near_duplicates(tmp_path, monkeypatch, cap
     code, _, err = typed(capsys, "audit", path)
     assert code == 2 and "bradley[audit]" in err
     assert "near" not in as_json(capsys, "audit", path, "--no-near")["sets"]["rows"]["findings"]
+
+
+def test_pairs_that_truncation_makes_equal_need_a_tokenizer(tmp_path, capsys):
+    rows = clean_rows(6)
+    tail = " ".join(rows[0]["chosen"].split()[:30])
+    rows[2] = {**rows[2], "prompt": "Go.", "chosen": f"ba {tail}", "rejected": f"ke {tail}"}
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    tokens = ["--model.tokenizer", "train", "--model.vocab_size", "300"]
+    long = ["--render.over_long", "truncate_response", "--render.max_tokens"]
+    whole = as_json(capsys, "audit", path, *tokens, *long, 500)["sets"]["rows"]
+    assert whole["findings"]["same-tokens"]["rows"] == 0
+    assert whole["lengths"]["tokens"]["chosen"]["mean"] > whole["lengths"]["words"]["chosen"]["mean"]
+    target = tmp_path / "cleaned.jsonl"
+    cut = as_json(capsys, "audit", path, *tokens, *long, 20, "--write", target, "--drop", "same-tokens")
+    assert cut["sets"]["rows"]["findings"]["same-tokens"]["examples"] == [["clean2"]]
+    assert [row["id"] for row in rows_of(target)] == [row["id"] for row in rows if row["id"] != "clean2"]
+    assert "no tokenizer" in as_json(capsys, "audit", path)["sets"]["rows"]["notes"][0]

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ..audit.rows import RowSet
     from ..config import DataSettings
 
-ALSO_OF_AUDIT = (*READING, "data.equal_scores", "model.path", "model.tokenizer", "model.trust_remote_code")
+ALSO_OF_AUDIT = (
+    *(*READING, "data.equal_scores", "model.path", "model.tokenizer", "model.vocab_size"),
+    "model.trust_remote_code",
+)
 """Settings of `bradley audit` besides the section render."""
 MOST_TOP = 10_000
 
@@ -40,7 +43,7 @@ def of_audit(name: str) -> bool:
     "--top", type=click.IntRange(0, MOST_TOP), default=10, show_default=True, help="Likely wrong labels shown."
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of the folds.")
-@click.option("--html", "page", type=PathName(), metavar="PAGE", help="Write the audit as an HTML page.")
+@click.option("--html", "--page", "page", type=PathName(), metavar="PAGE", help="Write the audit as an HTML page.")
 @click.option("--write", "target", type=PathName(), metavar="FILE", help="Write the rows that --drop leaves: .jsonl.")
 @click.option("--drop", default="", metavar="NAME,...", help="Rows that --write leaves out: exact, near, ...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -32,6 +32,8 @@ NAMES = {
     "accuracy": "labels ranked by the model",
 }
 """Figures in words."""
+SCRIPTS = {"chosen": "chosen in another script", "rejected": "rejected in another script"}
+"""Shares of responses in another script than the prompt."""
 
 
 class AuditTable(NamedTuple):
@@ -116,15 +118,16 @@ def _name(part: str, name: str) -> str:
     if part == "refusals":
         return f"{name} refuses"
     if part == "languages":
-        return f"{name} in another script" if name in ("chosen", "rejected") else f"prompt in {name}"
+        return {**SCRIPTS, "none": "prompt without letters"}.get(name, f"prompt in {name}")
     return NAMES.get(name, name)
 
 
 def _findings(found: Json) -> AuditTable:
     rows = []
     for name, finding in found["findings"].items():
-        counts = ", ".join(f"{finding[key]:,} {word}" for key, word in COUNTED.items() if finding.get(key))
-        such = " = ".join(finding["examples"][0]) if finding["examples"] else ""
+        counted = {key: finding[key] for key in COUNTED if finding.get(key)}
+        counts = ", ".join(f"{count:,} {COUNTED[key][count > 1]}" for key, count in counted.items())
+        such = (" = " if name in ("exact", "near") else ", ").join([*finding["examples"], []][0])
         share = finding["share"]
         rows.append([FINDINGS[name][0], f"{finding['rows']:,}", percent(share), span(share), counts, _short(such)])
     notes = []
@@ -194,8 +197,8 @@ def _shortcuts(found: Json) -> AuditTable:
 def _texts(found: Json) -> AuditTable:
     refusals, languages = found["refusals"], found["languages"]
     known = {f"{key} refuses": refusals[key] for key in ("chosen", "rejected")}
-    known |= {f"prompt in {name}": share for name, share in languages["prompts"].items()}
-    known |= {f"{key} in another script": languages[key] for key in ("chosen", "rejected")}
+    known |= {_name("languages", name): share for name, share in languages["prompts"].items()}
+    known |= {name: languages[key] for key, name in SCRIPTS.items()}
     rows = [[name, percent(share), span(share), f"{share['n']:,}"] for name, share in known.items()]
     phrases = f"{len(refusals['phrases'])} English phrases, such as {refusals['phrases'][0]!r}"
     notes = [f"a refusal has one of {phrases}, in its first {refusals['characters']} characters"]
