@@ -29,6 +29,7 @@ def test_the_json_holds_all_that_the_screen_shows(data, capsys):
     assert show_audit(found) + "\n" == out
     shown = found["sets"]["rows"]
     assert (shown["rows"], shown["comparisons"], len(shown["wrong_labels"]["top"])) == (55, 55, 2)
+    assert "1 group " in out and "1 pair " in out and "1 triple " in out
     assert "exact duplicates" in out and "clean3 = exact1" in out and "no tokenizer" in out
 
 

@@ -22,6 +22,8 @@ from bradley.evaluate.rewards import auroc
 from tests.audit.planted import clean_rows, ids, pair, planted_rows, read, text, turned, write_rows
 from tests.data import benchmark_files
 
+PAIRS = ((0, 1), (1, 2), (0, 2))
+
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
@@ -38,6 +40,29 @@ def test_every_planted_fault_is_found_and_nothing_else(planted):
     assert found["near"]["examples"] == [["clean5", "near"]]
     assert sorted(found["contradictions"]["examples"][0]) == ["clean7", "opposite"]
     assert (found["intransitive"]["triples"], found["contradictions"]["pairs"], found["exact"]["groups"]) == (1, 1, 1)
+    # Labels of random words cannot be learned: a model that has seen them would rank nearly all as labelled.
+    assert 0.2 < audited.ranking.accuracy["value"] < 0.8
+
+
+def test_rows_of_a_bucket_are_joined_through_rows_in_between(tmp_path):
+    (first,) = clean_rows(1)
+    rows = [first]
+    for place in (4, 14):
+        words = [rows[-1][part].split() for part in ("prompt", "chosen", "rejected")]
+        changed = [" ".join([*each[:place], "another", *each[place + 1 :]]) for each in words]
+        rows.append(pair(f"step{place}", *changed))
+    found = read(write_rows(tmp_path / "rows.jsonl", rows))
+    words = WordHashes()
+    parts = [duplicates.parts_of(found.pool[number], words) for number in range(3)]
+    least = [min(duplicates.jaccard(*each) for each in zip(parts[a], parts[b], strict=True)) for a, b in PAIRS]
+    threshold = (min(least[:2]) + least[2]) / 2
+    assert least[2] < threshold < min(least[:2])
+    signatures = duplicates.Signatures(found, threshold)
+    for number in range(3):
+        signatures.add(number, found.pool[number], words)
+    parent = np.arange(3)
+    signatures._join(np.arange(3), parent, words)
+    assert [duplicates._root(parent, place) for place in range(3)] == [0, 0, 0]
 
 
 @settings(max_examples=25)

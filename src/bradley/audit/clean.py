@@ -128,7 +128,7 @@ def write_cleaned(audited: Audited, target: Path, policy: Mapping[str, float]) -
 
     Raises:
         UserError: an output that exists or has another suffix.
-        DataError: a row with a value that JSON cannot hold.
+        DataError: a row with a value that JSON cannot hold, or files that changed since they were audited.
         DiskError: a file could not be written; each file is whole or absent.
     """
     check_output(target)
@@ -153,6 +153,8 @@ def write_cleaned(audited: Audited, target: Path, policy: Mapping[str, float]) -
                     kept.write(_line(row, source.name, place))
                     counts["kept"] += 1
                 number += known
+        if number != len(rows):
+            raise DataError(f"{rows.name} changed while it was audited", "audit the rows again")
 
     def fill(kept: BinaryIO) -> None:
         write_file(removed_path(target), lambda removed: copy(kept, removed))

@@ -19,11 +19,12 @@ FINDINGS = {
 }
 """Findings in words: the name, and what the rows do."""
 COUNTED = {
-    "groups": "groups",
-    "pairs": "pairs",
-    "triples": "triples",
-    "rows_of_named_annotators": "of named annotators",
+    "groups": ("group", "groups"),
+    "pairs": ("pair", "pairs"),
+    "triples": ("triple", "triples"),
+    "rows_of_named_annotators": ("row of a named annotator", "rows of named annotators"),
 }
+"""Further counts of a finding, in the singular and in the plural."""
 NAMES = {
     "tie_share": "ties",
     "first_preferred": "first side preferred",
