@@ -35,7 +35,9 @@ def of_audit(name: str) -> bool:
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @click.option("--against", multiple=True, metavar="FILE", help="Look for the prompts there too: data or a benchmark.")
 @click.option("--beside", "side", default="", metavar="DATA", help="Compare the shares with those of another set.")
-@click.option("--near", type=click.FloatRange(0.5, 1.0), default=0.8, show_default=True, help="Least similarity.")
+@click.option(
+    "--near", type=click.FloatRange(0.5, 1.0), default=0.8, show_default=True, help="Least similarity of near rows."
+)
 @click.option("--no-near", is_flag=True, help="Leave out near duplicates.")
 @click.option("--scores", default="", metavar="FILE", help="Scores of a reward model, for likely wrong labels.")
 @score_options
