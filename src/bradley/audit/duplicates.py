@@ -80,8 +80,9 @@ class Signatures:
         self.rows, self.threshold = rows, threshold
         self.band = band_size(threshold)
         self.first = first_of(text_keys(rows.columns))
-        self.numbers = np.flatnonzero(self.first == np.arange(len(rows)))
-        self.place = {int(number): place for place, number in enumerate(self.numbers)}
+        own = self.first == np.arange(len(rows))
+        self.numbers = np.flatnonzero(own)
+        self.place = np.where(own, np.cumsum(own) - 1, -1)
         self.matrix = np.zeros((len(self.numbers), PERMUTATIONS), dtype=np.uint32)
         self.answers = np.zeros((len(self.numbers), FEW), dtype=np.uint32)
         self.empty, self.few = minhash(), minhash(FEW)
@@ -90,8 +91,8 @@ class Signatures:
 
     def add(self, number: int, comparison: Comparison, words: WordHashes) -> None:
         """Compute the signature of a row."""
-        place = self.place.get(number)
-        if place is not None:
+        place = int(self.place[number])
+        if place >= 0:
             prompt, *responses = parts_of(comparison, words)
             answered = np.unique(np.concatenate(responses))
             both = np.concatenate([prompt ^ PROMPT, answered ^ RESPONSE])
