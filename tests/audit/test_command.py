@@ -110,6 +110,7 @@ def test_the_page_escapes_every_text_and_needs_no_other_file(tmp_path, capsys):
     assert not [value for name, value in parsed.values if name in ("src", "href") and not value.startswith("#")]
     shown = "".join(parsed.text)
     assert "alert(1)" in shown and "Likely wrong labels" in shown and "side by side" in shown.lower()
+    assert "judge between two equal texts" in shown
     # Only a page of bradley is replaced.
     code, _, err = typed(capsys, "audit", path, "--html", path)
     assert code == 6 and "did not write" in err
@@ -162,6 +163,7 @@ def test_the_error_names_the_extra_of_near_duplicates(tmp_path, monkeypatch, cap
     assert "near" not in as_json(capsys, "audit", path, "--no-near")["sets"]["rows"]["findings"]
 
 
+@pytest.mark.slow
 def test_pairs_that_truncation_makes_equal_need_a_tokenizer(tmp_path, capsys):
     rows = clean_rows(6)
     tail = " ".join(rows[0]["chosen"].split()[:30])

@@ -46,6 +46,7 @@ class AuditTable(NamedTuple):
         columns: names of the columns, the first of them over the names of the rows.
         rows: cells, as many as columns.
         notes: sentences below the table.
+        meanings: explanation by the name of a row.
     """
 
     title: str
@@ -53,6 +54,7 @@ class AuditTable(NamedTuple):
     columns: list[str]
     rows: list[list[str]]
     notes: list[str]
+    meanings: Mapping[str, str] = {}
 
 
 def tables(found: Json) -> list[AuditTable]:
@@ -137,7 +139,8 @@ def _findings(found: Json) -> AuditTable:
         notes.append(f"{similar}; a pair at the threshold is missed with probability {near['missed']:.1g}")
     if (tokens := found["findings"].get("same-tokens")) and tokens["unfitted"]:
         notes.append(f"{tokens['unfitted']:,} rows cannot be rendered within the limits, and have no tokens")
-    return AuditTable("findings", "", ["", "rows", "share", "95 %", "", "such as"], rows, notes)
+    columns = ["", "rows", "share", "95 %", "", "such as"]
+    return AuditTable("findings", "", columns, rows, notes, dict(FINDINGS.values()))
 
 
 def _shared(sets: Sequence[Json]) -> AuditTable:
