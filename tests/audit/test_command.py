@@ -140,6 +140,7 @@ def test_the_page_escapes_every_text_and_needs_no_other_file(tmp_path, capsys):
         (["rows.jsonl", "--missing", "skip"], 2, "add --scores"),
         (["rows.jsonl", "--near", "0.2"], 2, "--near"),
         (["rows.jsonl", "--against", "missing.jsonl"], 3, "does not exist"),
+        (["rows.jsonl", "--against", ""], 2, "is empty"),
         (["rows.jsonl", "--render.max_tokens", "9"], 2, "no effect without a tokenizer"),
         (["rows.jsonl", "--nearest", "0.9"], 2, "unknown option"),
     ],

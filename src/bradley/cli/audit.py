@@ -79,6 +79,8 @@ def audit(
     from ..config.load import data_settings
 
     settings = data_settings(data, overrides)
+    if not all([*data, *against]):
+        raise UserError("command line: the name of a set is empty", "type: bradley audit FILE --against FILE")
     given = [*data, *([side] if side else [])]
     names = set_names([*given, *against])
     policy = _policy(target, drop, data)
