@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # A module runs in one process, which builds its fixtures once; the longest begin first (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-FAST := $(addprefix tests/,cli common config data evaluate losses report runs test_layers.py test_records.py test_tiers.py)
+FAST := $(addprefix tests/,audit cli common config data evaluate losses report runs test_layers.py test_records.py test_tiers.py)
 
 .PHONY: quickstart check test nightly lint format
 .DELETE_ON_ERROR:
@@ -41,7 +41,7 @@ $(VENV)/.installed-report: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) with the tools of development"
-	$(PIP) -e ".[report,data,tensorboard,wandb,lora,dev]"
+	$(PIP) -e ".[report,data,audit,tensorboard,wandb,lora,dev]"
 	@touch $@
 
 $(BIN)/python:

@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate": BASE,
     "runs": BASE | {"evaluate"},
     "report": BASE | {"evaluate", "runs"},
+    "audit": BASE | {"data", "evaluate", "report"},
     "launch": BASE | {"runs"},
     "model": BASE | {"data", "losses"},
     "scoring": BASE | {"data", "model"},
@@ -33,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": BASE | {"data", "evaluate", "model", "report", "runs", "verify"},
     "training": BASE | {"data", "evaluate", "export", "launch", "losses", "model", "report", "runs", "scoring"},
     "estimate": BASE | {"data", "model", "training"},
-    "cli": TENSOR_ARM | BASE | {"data", "evaluate", "launch", "report", "runs"},
+    "cli": TENSOR_ARM | BASE | {"audit", "data", "evaluate", "launch", "report", "runs"},
     "__init__": TENSOR_ARM | BASE | {"data", "evaluate", "report", "runs"},
     "__main__": {"cli", "common"},
 }
@@ -82,6 +83,8 @@ PLAIN_NAMES = """
     logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training html scale sentences
     shortcut_tables figure_text evaluation_page evaluation_view comparison_page comparison_view figure_tables spread
+    audit finding duplicates conflicts overlap languages surface hashing linear wrong_labels tokens clean
+    audit_view audit_page audit_text
     benchmarks suite sections figures rewardbench rewardbench2 rm_bench rmb judgebench llmbar hhh evalbiasbench
     build network finite reward adapters trainable execution outline device cost choose_engine weight_files
     engine batch registry contract segments flex varlen
@@ -333,6 +336,7 @@ PLANTED = [
     (wrong_arrows, "launch/x.py", "from ..model import reward\n", "launch.x:1 imports model.reward"),
     (wrong_arrows, "evaluate/x.py", "from ..data.load import y\n", "evaluate.x:1 imports data.load"),
     (wrong_arrows, "evaluate/x.py", "from bradley import training\n", "evaluate.x:1 imports training"),
+    (wrong_arrows, "audit/x.py", "from ..model import reward\n", "audit.x:1 imports model.reward"),
     (wrong_arrows, "report/__init__.py", "from ..scoring import y\n", "report:1 imports scoring"),
     (wrong_arrows, "losses.py", "from .training import loop\n", "losses:1 imports training"),
     (wrong_arrows, "training/x.py", "from ..cli import go\n", "training.x:1 imports cli"),

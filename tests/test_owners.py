@@ -45,6 +45,7 @@ OWNERS: dict[str, set[str]] = {
     # A lock file is the lock's own; `_refuse_foreign_file` looks before.
     "common/lock.py": {"disk"},
     # Each removes what it has made itself, in a folder with a random name.
+    "audit/linear.py": {"tempfile"},
     "data/prefetch.py": {"tempfile"},
     "data/tokenizer.py": {"tempfile", "write"},
     "model/folder/roundtrip.py": {"tempfile", "write"},

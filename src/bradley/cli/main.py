@@ -13,6 +13,7 @@ import click
 from ..common.console import ReaderGone, Results
 from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
+from .audit import audit
 from .benchmark import benchmark
 from .data import data
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
@@ -68,6 +69,7 @@ for command in (
     plan,
     launch,
     data,
+    audit,
     evaluate,
     compare,
     calibrate,

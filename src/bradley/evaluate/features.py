@@ -65,7 +65,7 @@ def text_features(text: str, prompt_words: frozenset[str] = frozenset()) -> Text
         prompt_words: distinct words of the prompt, from `word_set`.
     """
     prose, blocks = without_code(text) if FENCE in text else (text, 0)
-    words = _words(text)
+    words = split_words(text)
     distinct = set(words)
     headers, items = count_marks(prose)
     return TextFeatures(
@@ -109,10 +109,10 @@ def refuses(text: str) -> bool:
 
 def word_set(text: str) -> frozenset[str]:
     """Collect the distinct words of `text`: runs of letters and digits in lower case, or single ideographs."""
-    return frozenset(_words(text))
+    return frozenset(split_words(text))
 
 
-def _words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Split `text` into lower-case words of letters and digits."""
     # Most texts are ASCII, and translating bytes takes a third of the time of a pattern.
     if text.isascii():

@@ -42,6 +42,25 @@ def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
     answers = [rows.text(row, key, at) for key in ("completion_a", "completion_b")]
     asked = "prompt" if "prompt" in row and "text" not in row else "text"
     prompt, sides = texts_as_turns(rows.text(row, asked, at), *answers)
+    return _by_votes(prompt, sides, _annotations(row, at), at)
+
+
+def votes_of(row: Row, format: str, at: RowPlace) -> Counter[str]:
+    """Count the votes of a row for each side, "a", "b" and "tie"; no votes for a format without votes.
+
+    Raises:
+        DataError: as the conversion of the row.
+
+    Example:
+        votes_of({"votes": ["a", "a", "b"]}, "votes", RowPlace("rows", "rows"))  # Counter({"a": 2, "b": 1})
+    """
+    if format == "multipref":
+        return _annotations(row, at)
+    return _count(rows.field(row, "votes", at, WANTED), at) if format == "votes" else Counter()
+
+
+def _annotations(row: Row, at: RowPlace) -> Counter[str]:
+    """Count the annotations of a row of MultiPref per side."""
     votes: Counter[str] = Counter()
     for key in ANNOTATORS:
         for entry in rows.objects(row, key, 'a list of {"overall_pref": ...}', at):
@@ -49,7 +68,7 @@ def convert_multipref(row: Row, at: RowPlace) -> Comparison | Rejected:
             if word not in OVERALL:
                 raise at.fault(f"{rows.quoted(word)} as overall_pref", f"one of {', '.join(OVERALL)}")
             votes[OVERALL[word]] += 1
-    return _by_votes(prompt, sides, votes, at)
+    return votes
 
 
 def check_votes(rows_: Sequence[Row]) -> None:
