@@ -1,6 +1,6 @@
-import re
-
 """The model card: figures as they were measured, nothing of this machine, and front matter that YAML reads."""
+
+import re
 
 import pytest
 import yaml
