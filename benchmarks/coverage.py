@@ -21,7 +21,7 @@ from tests.evaluate.simulated import pairs, true_accuracy, true_ece
 from bradley.evaluate.auroc import auroc_interval
 from bradley.evaluate.bootstrap import bootstrap_of_sums, draw_clusters
 from bradley.evaluate.ece import debiased_ece
-from bradley.evaluate.intervals import clustered_mean, naive_mean
+from bradley.evaluate.intervals import PROPORTION, clustered_mean, naive_mean
 
 PROMPTS = (8, 20, 50, 200)
 FIGURES = (
@@ -63,11 +63,12 @@ def coverage(prompts: int, clustered: bool, sets: int, bootstrapped: int, truth:
         generator = np.random.default_rng([seed, prompts, clustered])
         table = pairs(generator, prompts, clustered)
         right, accuracy = (table.margin > 0).astype(float), truth["accuracy"]
-        hits["accuracy"] += covers(clustered_mean(right, table.prompt)._asdict(), accuracy)
-        hits["accuracy, unclustered"] += covers(naive_mean(right)._asdict(), accuracy)
+        hits["accuracy"] += covers(clustered_mean(right, table.prompt, PROPORTION)._asdict(), accuracy)
+        hits["accuracy, unclustered"] += covers(naive_mean(right, PROPORTION)._asdict(), accuracy)
         # A second model that guesses on one judgment in five.
         other = np.where(generator.random(len(right)) < 0.2, generator.random(len(right)) < 0.5, right)
-        difference = clustered_mean(other - right, table.prompt)._asdict()
+        # The bounds are those of an evaluation and a comparison: equal values get a width inside bounds alone.
+        difference = clustered_mean(other - right, table.prompt, (-1.0, 1.0))._asdict()
         hits["paired difference"] += covers(difference, 0.2 * (0.5 - accuracy))
         hits["AUROC"] += covers(auroc_interval(table), truth["auroc"])
         for name, temperature in TEMPERATURES.items():

@@ -178,13 +178,14 @@ def test_intervals_cover_the_truth_in_95_percent(sets, clustered):
         generator = np.random.default_rng([seed, clustered])
         table = pairs(generator, 200, clustered)
         right = (table.margin > 0).astype(float)
-        hits["accuracy"] += covers(clustered_mean(right, table.prompt)._asdict(), accuracy)
-        hits["naive"] += covers(naive_mean(right)._asdict(), accuracy)
+        hits["accuracy"] += covers(clustered_mean(right, table.prompt, (0.0, 1.0))._asdict(), accuracy)
+        hits["naive"] += covers(naive_mean(right, (0.0, 1.0))._asdict(), accuracy)
         hits["auroc"] += covers(auroc_interval(table), auroc)
         # A second model that errs apart from the first on one judgment in five, as often right as wrong there.
         other = np.where(generator.random(len(right)) < 0.2, generator.random(len(right)) < 0.5, right)
         truth = 0.2 * (0.5 - accuracy)
-        hits["difference"] += covers(clustered_mean(other - right, table.prompt)._asdict(), truth)
+        difference = clustered_mean(other - right, table.prompt, (-1.0, 1.0))
+        hits["difference"] += covers(difference._asdict(), truth)
         for temperature, value in ece.items():
             confidence = expit(temperature * np.abs(table.margin))
             hits[f"ece {temperature}"] += covers(debiased_ece(confidence, right, table.prompt), value)
