@@ -49,6 +49,15 @@ def test_figures_agree_with_scikit_learn():
     assert found["margin_std"]["value"] == pytest.approx(np.std(scores[:, 0] - scores[:, 1]))
 
 
+@pytest.mark.parametrize(("chosen", "rejected"), [(2.0, 1.0), (1.0, 1.0), (1.0, 2.0)])
+def test_separated_and_equal_scores_of_few_prompts_claim_no_certainty(chosen, rejected):
+    rows = [scored(str(i), (chosen, rejected), prompt=str(i)) for i in range(8)]
+    found, right = auroc_interval(judgment_table(rows)), 0.5 + 0.5 * np.sign(chosen - rejected)
+    same = clustered_mean([right] * 8, range(8), (0.0, 1.0))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((same.value, same.low, same.high))
+    assert found["high"] - found["low"] > 0.3
+
+
 def test_the_interval_of_auroc_is_delongs_for_a_judgment_a_prompt():
     generator = np.random.default_rng(1)
     rows = [scored(str(i), pair, prompt=str(i)) for i, pair in enumerate(generator.normal(size=(60, 2)).tolist())]

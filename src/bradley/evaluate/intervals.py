@@ -131,11 +131,16 @@ def _ends(
         return bounds
     # Equal values have residuals of 0. The formula would claim certainty after a handful of prompts.
     if math.isfinite(ceiling - floor) and bool(np.all(sample == sample[0])):
-        unseen = 1.0 - (alpha / 2) ** (1 / groups)
-        value = float(sample[0])
-        return value - (value - floor) * unseen, value + (ceiling - value) * unseen
+        return equal_ends(float(sample[0]), groups, bounds, alpha)
     reach = float(student.ppf(1 - alpha / 2, groups - 1)) * _standard_error(sample, mean, codes)
     return max(floor, mean - reach), min(ceiling, mean + reach)
+
+
+def equal_ends(value: float, groups: int, bounds: tuple[float, float], alpha: float = 0.05) -> tuple[float, float]:
+    """Ends of the interval of a figure that is the same for each of `groups` clusters, see `clustered_mean`."""
+    floor, ceiling = bounds
+    unseen = 1.0 - (alpha / 2) ** (1 / groups)
+    return value - (value - floor) * unseen, value + (ceiling - value) * unseen
 
 
 def clustered_error(values: NDArray[np.float64], clusters: NDArray[Any]) -> float:
