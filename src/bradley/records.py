@@ -266,7 +266,9 @@ class ScoredComparison:
         """
         for name in ("beta", "scale"):
             factor = row.get(name)
-            if factor is not None and not (isinstance(factor, int | float) and 0.0 < factor < float("inf")):
+            # A truth value is an `int` in Python, and no factor.
+            number = isinstance(factor, int | float) and not isinstance(factor, bool)
+            if factor is not None and not (number and 0.0 < factor < float("inf")):
                 raise ValueError(f"{name} must be positive and finite, got {factor!r}"[:80])
         lists: dict[str, Any] = {
             name: tuple(row[name]) for name in ("scores", "tokens", "response_tokens", "truncated")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bradley.data.scored import read_comparisons, read_scores
 from bradley.errors import DataError, UserError
+from bradley.records import Judgment, ScoredComparison
 
 COLUMNS = {"chosen": "a", "rejected": "b"}
 ROWS = [
@@ -280,3 +281,30 @@ def test_scores_follow_their_texts_into_rows_of_another_order(tmp_path):
     alone = read_scores(write(tmp_path / "s.jsonl", [{**row, "scores": [1.0, 2.0]} for row in rows]))
     joined = read_scores(str(tmp_path / "s.jsonl"), data)
     assert scores_of(joined) == scores_of(alone) == {f"r{i}": (2.0, 1.0) if i % 2 else (1.0, 2.0) for i in range(8)}
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_the_chosen_text_beside_a_score_is_the_chosen_text_of_the_data(tmp_path, turned):
+    given = {"chosen": "good", "rejected": "bad"}
+    data = write(tmp_path / "data.jsonl", [{"id": "q0", "prompt": "p", **given}])
+    beside = {"chosen": "bad", "rejected": "good"} if turned else given
+    row = {"id": "q0", "prompt": "p", **beside, "chosen_score": 0.0, "rejected_score": 1.0}
+    scores = write(tmp_path / "scores.jsonl", [row])
+    if turned:
+        with pytest.raises(DataError, match="row 1: id q0 has the chosen and the rejected text of the data the other"):
+            read_scores(scores, data)
+    else:
+        assert read_scores(scores, data).rows[0].scores == (0.0, 1.0)
+
+
+def test_factors_beside_scores_that_nobody_reads_are_told(tmp_path):
+    row = {"id": "q0", "chosen_score": 1.0, "rejected_score": 0.0, "scale": 0.25}
+    notes = read_scores(write(tmp_path / "scores.jsonl", [row]), "").notes
+    assert any("`scale` beside these scores" in note for note in notes)
+
+
+def test_a_truth_value_is_no_factor(tmp_path):
+    row = ScoredComparison("r0", "p", (1.0, 0.0), (0, 0), (0, 0), (False, False), (Judgment(0, 1),)).to_json()
+    row |= {"beta": True}
+    with pytest.raises(DataError, match="beta must be positive and finite"):
+        read_scores(write(tmp_path / "rows.jsonl", [row]), "")

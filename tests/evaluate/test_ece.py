@@ -90,3 +90,12 @@ def test_a_single_prompt_knows_nothing():
     assert (found["low"], found["high"], found["clusters"]) == (0.0, 1.0, 1)
     # The value itself needs no interval: |2/3 - mean confidence|.
     assert found["value"] == pytest.approx(abs(2 / 3 - np.mean(expit([1.0, 2.0, 1.0]))))
+
+
+def test_the_ece_of_a_calibrated_model_does_not_depend_on_the_order_of_rows() -> None:
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.5, 1.0, 300)
+    edges = np.linspace(0.5, 1.0, 16)
+    shuffled = generator.permutation(confidence)
+    first, second = (calibrated_ece(each, edges, np.random.default_rng(1)) for each in (confidence, shuffled))
+    assert first == second

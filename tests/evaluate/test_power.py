@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bradley.errors import UserError
-from bradley.evaluate.intervals import interval_dict
+from bradley.evaluate.intervals import clustered_error, interval_dict
 from bradley.evaluate.power import pairs_needed, smallest_difference, standard_error
 
 
@@ -81,3 +81,12 @@ def test_a_number_out_of_range_is_refused(numbers):
 def test_a_pair_a_prompt_has_the_design_effect_1_even_at_a_bound(value):
     found = smallest_difference(interval_dict([value] * 20, range(20)))
     assert found["design_effect"] == pytest.approx(1.0)
+
+
+def test_few_prompts_show_no_more_than_their_interval() -> None:
+    # The interval of few prompts has t quantiles, and so has the smallest difference.
+    values, prompts = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]), np.array(list("aabbcde"))
+    from scipy.stats import t
+
+    wanted = (t.ppf(0.975, 4) + t.ppf(0.8, 4)) * np.sqrt(2) * clustered_error(values, prompts)
+    assert smallest_difference(interval_dict(values, prompts))["unpaired"] == pytest.approx(wanted)

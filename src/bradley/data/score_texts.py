@@ -9,6 +9,7 @@ from ..errors import DataError
 from ..records import Candidates, Comparison, Message, Rejected
 from .formats import Reading, candidates_of, choose_format
 from .rows import Row, RowPlace, on_one_line, quoted
+from .score_columns import SIDES
 from .score_rows import Entry
 
 SHOWN = 60
@@ -73,6 +74,31 @@ def orders_of(
         if comparison is not None and candidates is not None and len(candidates.responses) == len(entry.scores):
             found[entry.id] = _order(candidates, comparison, entry, place)
     return found
+
+
+def check_sides(
+    orders: Mapping[str, Sequence[int]], entries: Sequence[Entry], known: Mapping[str, Comparison], place: RowPlace
+) -> None:
+    """Raise `DataError` where the text called chosen beside the scores is not the chosen text of the data.
+
+    Args:
+        orders: the result of `orders_of`.
+        entries: scores of the same rows, of chosen and rejected.
+        known: comparisons by id.
+        place: name of the file.
+    """
+    for entry in entries:
+        comparison, order = known.get(entry.id), orders.get(entry.id)
+        # Other names than chosen and rejected say nothing about sides.
+        if comparison is None or order is None or not set(SIDES) <= set(entry.row) or len(comparison.judgments) != 1:
+            continue
+        texts = [_text(response.messages) for response in comparison.responses]
+        if order[comparison.judgments[0].better] and len(set(texts)) > 1:
+            raise DataError(
+                f"{on_one_line(place.name)}, row {entry.number}: id {entry.id} has the chosen and the rejected text of "
+                "the data the other way round",
+                "give the rows that were scored; scores of chosen and rejected belong to the sides of the data",
+            )
 
 
 def _candidates(reading: Reading, row: Any, at: RowPlace) -> Candidates | None:

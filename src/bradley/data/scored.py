@@ -19,7 +19,7 @@ from .formats.base import ReadingInDoubt
 from .rows import Row, RowPlace, on_one_line, quoted
 from .score_columns import PROMPT_KEYS, SIDES, ScoreColumns, find_columns
 from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, scores_by_id
-from .score_texts import Pair, in_order, orders_of
+from .score_texts import Pair, check_sides, in_order, orders_of
 from .sources import resolve
 from .sources.csv_rows import text_columns
 
@@ -125,13 +125,23 @@ def read_scores(
         place = RowPlace(path, source.stem, settings=(settings or Data()).of_source(path))
         # A row for each response names the response, and holds no rivals.
         orders = {} if found.kind == "single" else orders_of(_data_of(entries, found), entries, known, place)
+        if found.kind == "pair":
+            check_sides(orders, entries, known, place)
         read = counts_by_id(entries, found)
-        return _joined(
-            name, comparisons, counts, by_id, read, orders if found.kind == "list" else {}, path, skip_missing
-        )
+        places = orders if found.kind == "list" else {}
+        return _noted(_joined(name, comparisons, counts, by_id, read, places, path, skip_missing), entries)
     if found.kind == "single":
         raise _lacks_rows(path, "a score a row says nothing about which response is better")
-    return _beside(name, entries, found, path, source.stem, settings or Data(), skip_missing)
+    return _noted(_beside(name, entries, found, path, source.stem, settings or Data(), skip_missing), entries)
+
+
+def _noted(scored: ScoredSet, entries: Sequence[Entry]) -> ScoredSet:
+    """Add a note about columns that only rows of an evaluation give to the figures."""
+    unread = [f"`{name}`" for name in ("beta", "scale") if name in entries[0].row]
+    if not unread:
+        return scored
+    note = f"{' and '.join(unread)} beside these scores: read in rows of `evaluate --rows` alone, so give --beta"
+    return scored._replace(notes=[*scored.notes, note])
 
 
 def _lacks_rows(path: str, why: str) -> DataError:

@@ -15,8 +15,8 @@ def auroc_interval(decided: JudgmentTable) -> dict[str, Any]:
     With F the distribution functions of the two sides (ties one half), the placements F_rejected(chosen_i) and
     1 - F_chosen(rejected_i) of judgment i both have the mean AUROC. The influence of judgment i is the sum of the two
     minus twice the AUROC. Sums over clusters give the sandwich variance (Obuchowski 1997; DeLong et al. 1988 for one
-    judgment a cluster), with t quantiles of clusters - 1 degrees of freedom. Without any influence, as in separated scores,
-    the ends are those of equal values in `clustered_mean`.
+    judgment a cluster), with t quantiles of clusters - 1 degrees of freedom. Without any influence, as in separated
+    scores, the ends are those of equal values in `clustered_mean`.
 
     Args:
         decided: J judgments.

@@ -89,6 +89,8 @@ def binned_ece(confidence: Floats, correct: Floats, edges: Floats) -> float | No
 
 def calibrated_ece(confidence: Floats, edges: Floats, generator: np.random.Generator) -> tuple[float, float]:
     """Mean and 95 % quantile of the binned ECE of labels drawn from the confidences [n], as a calibrated model has."""
+    # Sorted, so that the order of the rows changes no draw.
+    confidence = np.sort(confidence)
     bins, number = _bins(confidence, edges), len(edges) - 1
     drawn = []
     for _ in range(SIMULATIONS):

@@ -21,11 +21,20 @@ LEAST, SUREST = 1e-6, 0.999999
 """Smallest difference, and largest confidence and power, of which pairs are counted."""
 
 
-def reach(power: float = POWER, confidence: float = CONFIDENCE) -> float:
-    """Smallest difference found with `power`, in standard errors: 2.80 by default."""
-    from scipy.stats import norm
+def reach(power: float = POWER, confidence: float = CONFIDENCE, clusters: int | None = None) -> float:
+    """Smallest difference found with `power`, in standard errors: 2.80 by default.
 
-    return float(norm.ppf((1 + confidence) / 2) + norm.ppf(power))
+    Args:
+        power: chance to find the difference.
+        confidence: of the two-sided test.
+        clusters: prompts behind the standard error, for t quantiles with clusters - 1 degrees of freedom; None for
+            normal quantiles.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    if clusters is None:
+        return float(ndtri((1 + confidence) / 2) + ndtri(power))
+    return float(stdtrit(clusters - 1, (1 + confidence) / 2) + stdtrit(clusters - 1, power))
 
 
 def smallest_difference(figure: dict[str, Any], *, paired: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -49,8 +58,8 @@ def smallest_difference(figure: dict[str, Any], *, paired: dict[str, Any] | None
     naive = standard_error(alone)
     return {
         # Both sets are uncertain alike, hence the factor sqrt(2).
-        "unpaired": None if error is None else reach() * math.sqrt(2) * error,
-        "paired": None if other is None else reach() * other,
+        "unpaired": None if error is None else reach(clusters=figure["clusters"]) * math.sqrt(2) * error,
+        "paired": None if other is None or not paired else reach(clusters=paired["clusters"]) * other,
         "design_effect": (error / naive) ** 2 if error is not None and naive else None,
         "power": POWER,
         "confidence": CONFIDENCE,
