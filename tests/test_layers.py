@@ -127,6 +127,7 @@ def parsed_for_these_tests_alone() -> Iterator[None]:
     """Drop the trees afterwards, which every later fork would copy."""
     yield
     parsed.cache_clear()
+    all_imports.cache_clear()
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -143,11 +144,12 @@ def part(module: str) -> str:
     return module.partition(".")[0]
 
 
-def all_imports(root: Path) -> Iterator[tuple[str, Import]]:
-    """Every import of a tree, with the module that holds it."""
+@functools.cache
+def all_imports(root: Path) -> tuple[tuple[str, Import], ...]:
+    """Every import of a tree, with the module that holds it; a tree is read once, and none changes under its checks."""
     known = modules(root)
-    for module, path in known.items():
-        yield from ((module, found) for found in imports(root, module, path, set(known)))
+    names = set(known)
+    return tuple((module, found) for module, path in known.items() for found in imports(root, module, path, names))
 
 
 def imports(root: Path, module: str, path: Path, known: set[str]) -> Iterator[Import]:

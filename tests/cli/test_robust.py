@@ -70,7 +70,7 @@ def test_an_argument_is_shown_escaped(
 
 
 @given(arguments=st.lists(st.text(st.characters(), max_size=12) | st.sampled_from(HOSTILE), max_size=3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_command_line_is_refused_in_lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["plan", "absent.toml", *arguments])
     captured = capsys.readouterr()

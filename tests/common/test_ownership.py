@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.common import files, ownership
@@ -105,7 +105,6 @@ BESIDE = st.dictionaries(st.sampled_from((".old-top", f".tmp-top-{TOKEN}", "othe
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-@settings(max_examples=60, deadline=None)
 @given(tree=TREES, beside=BESIDE, ours=st.booleans())
 def test_no_deed_changes_what_a_link_leads_to(ground, deed, tree, beside, ours):
     top, outside = planted(ground, tree, beside)
@@ -118,7 +117,6 @@ def test_no_deed_changes_what_a_link_leads_to(ground, deed, tree, beside, ours):
 
 
 @pytest.mark.parametrize("deed", ["remove_folder", "replace_folder", "replace_new", "remove_inside"])
-@settings(max_examples=60, deadline=None)
 @given(tree=TREES, beside=BESIDE)
 def test_what_is_not_ours_is_refused_before_the_first_byte(ground, deed, tree, beside):
     top, _ = planted(ground, tree, beside)
@@ -166,7 +164,6 @@ OTHERS = st.dictionaries(st.sampled_from(("step", "starts", "state", "x")), st.i
 
 @pytest.mark.parametrize(("mark", "marks"), MARKS, ids=lambda given: getattr(given, "name", ""))
 @given(content=st.one_of(st.text(), OTHERS))
-@settings(max_examples=40, deadline=None)
 def test_a_file_of_the_same_name_is_no_mark(ground, mark, marks, content):
     folder = ground / f"{secrets.token_hex(8)}"
     folder.mkdir()

@@ -59,7 +59,7 @@ def dirty(draw):
 
 
 @given(dirty())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_row_is_used_or_counted_and_clean_rows_keep_order_and_ids(tmp_path_factory, made):
     rows, expected = made
     path = tmp_path_factory.mktemp("dirt") / "rows.jsonl"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Render, Unread
@@ -304,7 +304,6 @@ def words_of(row, response):
         yield row.template_args.get(name, ""), {f"chat_template_kwargs.{name}"}
 
 
-@settings(max_examples=200, deadline=None)
 @given(conversations, st.sampled_from(RENDERERS))
 def test_every_text_stands_in_what_the_model_reads_or_is_counted(conversation, made):
     system, turns, chosen, rejected, args = conversation

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data import encoder as encode
@@ -43,7 +43,6 @@ TEXT = st.lists(st.sampled_from(PIECES), max_size=10).map("".join)
 
 
 @pytest.mark.parametrize("name", sorted(TOKENIZERS))
-@settings(max_examples=150, deadline=None)
 @given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
 def test_what_is_read_once_changes_no_id(name, head, tails):
     texts = [head + tail for tail in tails]
@@ -178,7 +177,6 @@ WORDS = st.lists(st.sampled_from([*LETTERS, "<|user|>", "<|end|>", "\xa0", "\u30
 
 @pytest.mark.parametrize("special", [True, False])
 @pytest.mark.parametrize("name", sorted(BLANKS))
-@settings(max_examples=150, deadline=None)
 @given(head=WORDS, tails=st.lists(WORDS, min_size=1, max_size=3))
 def test_texts_cut_at_a_seam_have_the_ids_of_the_whole(name, special, head, tails):
     encoder = Encoder(BLANKS[name], special=special)
@@ -191,7 +189,6 @@ def test_texts_cut_at_a_seam_have_the_ids_of_the_whole(name, special, head, tail
 
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("name", ["gpt2", "cl100k", "digits", "blank first"])
-@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(WORDS, min_size=1, max_size=4), piece=st.integers(1, 9), together=st.integers(1, 40))
 def test_pieces_and_batches_of_any_size_change_no_id(name, plain, texts, piece, together):
     tokenizer = {**BLANKS, **TOKENIZERS}[name]

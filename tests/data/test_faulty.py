@@ -124,7 +124,7 @@ kinds = st.lists(st.sampled_from(["clean"] * 3 + sorted(FAULTS)), min_size=1, ma
 
 
 @given(train=kinds, valid=kinds, policy=st.sampled_from(["error", "drop"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_in_are_rows_used_and_rows_counted_in_every_split(train, valid, policy, tmp_path):
     paths = {}
     for name, made in (("train", train), ("valid", valid)):
@@ -153,7 +153,6 @@ def test_rows_in_are_rows_used_and_rows_counted_in_every_split(train, valid, pol
 
 
 @given(st.integers(1, 60), st.integers(0, 60))
-@settings(max_examples=40, deadline=None)
 def test_the_file_is_blamed_from_the_stated_share_on(bad, good):
     error = caught([*rows(good), *(faulty("null", good + n) for n in range(bad))])
     whole = bad > 1 and bad >= NEARLY_ALL * (bad + good)

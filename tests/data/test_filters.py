@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.data import filters as cleaning
@@ -181,7 +181,6 @@ BOTH_WAYS = [row("a", "p", "x", "y"), row("b", "p", "y", "x"), row("c", "p", "x"
 @given(dirty(), st.permutations(range(10)), st.integers(0, 10), st.sampled_from(["keep", "drop"]))
 @example(BOTH_WAYS, [0, 2, 1], 2, "drop")  # what contradicts is left out: the second of two equal rows is a repeat
 @example(BOTH_WAYS, [0, 1, 2], 1, "keep")
-@settings(max_examples=50)
 def test_rows_that_a_selection_leaves_out_do_not_count(rows, order, count, policy):
     """Policies do the same to chosen rows of a table as to a table of these rows alone."""
     places = np.array([place for place in order[:count] if place < len(rows)], dtype=np.int64)

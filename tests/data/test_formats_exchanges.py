@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -89,7 +89,6 @@ def test_a_number_beside_a_single_exchange_cuts_nothing():
     assert replies(results[2]) == ["a answers 0 of row 2", "b answers 0 of row 2"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(2, 4), st.floats(0, 0.99)), min_size=1, max_size=8), st.sampled_from([0, 1]))
 def test_every_exchange_is_the_judged_one_or_the_file_is_refused(drawn, first):
     places = [(count, int(share * count)) for count, share in drawn]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -71,7 +71,6 @@ def test_answers_are_found_wherever_the_mark_stands(name, long):
         assert reading.describe().startswith(f"prompt <- question, answers <- {name.format(marks[0])}, ")
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(NAMES), st.sampled_from(MARKS), st.booleans(), st.sampled_from(["mark", "model", "name", "none"])
 )

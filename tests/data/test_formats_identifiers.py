@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -57,7 +57,6 @@ def judged(results):
     return [all(better.startswith(GOOD) and worse.startswith(BAD) for better, worse in row) for row in texts]
 
 
-@settings(max_examples=150, deadline=None)
 @given(ORDERS, st.sampled_from(list(WRITINGS)), st.sampled_from(LABELS), st.booleans())
 def test_a_label_names_the_answer_with_the_value_and_not_the_place(orders, key, label, by_hand):
     rows = [row_of(number, key, order, best, label) for number, (order, best) in enumerate(orders)]
@@ -66,7 +65,6 @@ def test_a_label_names_the_answer_with_the_value_and_not_the_place(orders, key, 
     assert f"better <- {label}, which names responses.*.{key}" in reading.describe()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     ORDERS, st.sampled_from(["id", "name", "response_id", "model", "slot", "idx"]), st.sampled_from(["list", "flat"])
 )
@@ -117,7 +115,6 @@ def without(row, key):
     return {**rest, **({"responses": objects} if objects else {})}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["objects", "list", "flat"]),
     st.sampled_from(["id", "slot", "idx", "key", "name"]),
@@ -204,7 +201,6 @@ FORMS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(ORDERS, st.sampled_from(list(FORMS)), st.sampled_from([("gpt", "llama", "qwen"), ("c-0-0", "c-0-1", "c-0-2")]))
 def test_chosen_and_rejected_that_name_answers_stop_the_load_with_a_line_that_reads_them(orders, form, names):
     rows = []

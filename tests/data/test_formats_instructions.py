@@ -1,7 +1,7 @@
 """Short instructions and attachments beside a prompt are part of the conversation; short labels are tags."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.formats.instructions import is_instruction
@@ -40,7 +40,6 @@ def refusal(rows, **more):
 SHAPES = st.sampled_from(["pair", "sides"])
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     SHAPES,
     st.sampled_from([*ADDED, *MANNER]),
@@ -65,7 +64,6 @@ def test_a_short_instruction_stops_the_load_and_the_option_leaves_the_column_out
     assert all(isinstance(result, Comparison) for result in read(rows)[1])
 
 
-@settings(max_examples=40, deadline=None)
 @given(SHAPES, st.sampled_from(MANNER), st.lists(st.sampled_from(LABELS), min_size=1, max_size=4))
 def test_short_labels_under_the_same_names_are_tags(shape, name, labels):
     reading, results = read(rows_of(shape, lambda number: {name: labels[number % len(labels)]}))

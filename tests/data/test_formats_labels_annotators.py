@@ -1,7 +1,7 @@
 """Annotations, votes and scores of several annotators: names for the worse answer, lists of two, and missing marks."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -47,7 +47,6 @@ def outcome(rows, sides, **more):
     return "read"
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     SIDES,
     st.sampled_from(list(ENTRIES)),
@@ -78,7 +77,6 @@ def test_an_annotation_that_says_tie_is_a_tie():
     assert results[2].reason == "no_judgment"
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     SIDES,
     st.sampled_from(["worse", "loser", "rejected", "worst_answer", "info.lost", "not_preferred", "inferior_choice"]),
@@ -112,7 +110,6 @@ PAIRS = {
 }
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), max_size=9).map(lambda sides: [0, *sides]),
     st.sampled_from(list(PAIRS)),
@@ -149,7 +146,6 @@ def test_the_format_votes_is_named_for_choices_of_two_annotators():
 MISSING = [-1, -1.0, -99, -999, 99, 99.0, 999, 9999, float("nan"), "nan", None, "NaN", "inf"]
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     SIDES,
     st.sampled_from(MISSING),
@@ -213,7 +209,6 @@ def test_scores_below_zero_stay_scores():
     assert {BAD} == {result.responses[result.judgments[0].worse].text for result in results}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 3), st.sampled_from("AB")), min_size=1, max_size=5), min_size=1, max_size=8

@@ -1,7 +1,7 @@
 """Columns beside the judgment of a row: other labels, ties and signed margins agree with the judgment, or stop."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -134,7 +134,6 @@ BESIDE = {
 SIDES = st.lists(st.sampled_from([0, 1]), max_size=4).map(lambda sides: [0, 1, 0, 1, *sides])
 
 
-@settings(max_examples=30, deadline=None)
 @given(SIDES, st.sampled_from(list(FORMATS)), st.sampled_from(list(BESIDE)), st.integers(0, 27), st.booleans())
 def test_columns_beside_a_format_of_fixed_columns(sides, format, name, turned, tie):
     sides = (sides * 6)[:24]

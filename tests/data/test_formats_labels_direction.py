@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -34,7 +34,6 @@ def option_of(hint, setting):
     return given[1]
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     SIDES,
     st.sampled_from(["more_toxic", "hallucinated", "flagged_response", "eliminated", "needs_edit", "human_written"]),
@@ -109,7 +108,6 @@ def test_a_column_that_turns_some_pairs_stops_the_load(name, value):
 WORDS = {"letters": ("A", "B", "tie"), "models": ("model_a", "model_b", "both_bad"), "names": (*NAMES, "Tie")}
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.lists(st.sampled_from([0, 1, 2, None]), min_size=3, max_size=3), min_size=4, max_size=9),
     st.sampled_from(["annotator_{}", "rater{}", "worker_{}", "judge_{}_choice", "label_{}", "vote_{}"]),

@@ -1,7 +1,7 @@
 """Columns that put the judgments in doubt: unknown words, rows thrown out, questions for the worse, votes of raters."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -61,7 +61,6 @@ def stops(rows, *names, columns=None):
     return caught.value
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     UNKNOWN, st.lists(ANY_WORD, min_size=2, max_size=3, unique_by=str.lower), st.sampled_from([0, 24]), st.booleans()
 )
@@ -96,7 +95,6 @@ def test_columns_of_known_files_beside_answers_named_by_hand(more):
     stops(two(more, label=False), *more(0, 0), columns=HAND)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(
         [
@@ -123,7 +121,6 @@ OUT = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(OUT), st.sampled_from(list(SHAPES)), st.integers(2, 7), st.sampled_from([0, 26]))
 def test_a_column_that_takes_rows_back_stops_the_load(case, shape, every, start):
     name, out, rest = case
@@ -156,7 +153,6 @@ AGAINST = {
 }
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(list(AGAINST)), st.sampled_from(["pair", "transcripts"]), st.sampled_from([0, 24]))
 def test_a_column_that_may_contradict_chosen_stops_the_load(name, shape, start):
     values = AGAINST[name]
@@ -173,7 +169,6 @@ def test_what_is_said_of_both_sides_agrees_or_stops():
     stops(transcripts(lambda n, s: {"rank_a": 1 + s, "rank_b": 2 - s}), "rank_a", "rank_b")
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.one_of(UNKNOWN, st.sampled_from(["overall", "overall_quality", "gesamt"])),
     st.sampled_from(["helpfulness", "fluency"]),
@@ -203,7 +198,6 @@ def test_a_letter_under_the_name_of_content_is_no_label(name):
     assert {result.responses[result.judgments[0].better].text for result in results} == {GOOD}
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(3, 5), st.integers(0, 1), st.sampled_from(["votes", "labels"]), st.randoms(use_true_random=False))
 def test_places_that_raters_chose_are_never_read_as_counts(count, base, name, random):
     lists = [[random.randrange(count) + base for _ in range(count)] for _ in range(12)]

@@ -1,7 +1,7 @@
 """Columns beside two answers that the user named: read as the label, in agreement with the names, or a stop."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -38,7 +38,6 @@ def put(row, name, value):
     (row.setdefault(outer[0], {}) if outer else row)[last] = value
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), max_size=8).map(lambda sides: [0, 1, 0, *sides, 1, 0, 1]),
     st.sampled_from(NAMES),
@@ -95,7 +94,6 @@ def sides_as(names, more):
     return found
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(POLAR), st.sampled_from(AGAINST), st.booleans(), st.booleans(), st.sampled_from([0, 22]))
 def test_names_of_the_better_answer_are_checked_as_chosen_is(names, more, by_hand, renamed, start):
     more = sides_as(names, more) if renamed else more
@@ -123,7 +121,6 @@ def test_columns_that_agree_with_names_of_the_better_answer(more):
 MARKED = ["flag", "note", "changed", "fix", "override", "xyz", "star", "answer_ok", "info.mark"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(MARKED),
     st.sampled_from(["x", "*", "wrong", "\u2713", True, 1, "non"]),

@@ -1,7 +1,7 @@
 """Labels that the first rows do not show, or that only later rows contradict: read over the whole file, or refused."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -75,7 +75,6 @@ def late(values, label, names, blank, keys):
 TAIL = st.lists(st.sampled_from([0, 1]), max_size=5).map(lambda sides: [1, *sides, 0])
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     TAIL,
     st.sampled_from(MARKS),
@@ -102,7 +101,6 @@ def test_a_label_that_begins_after_the_first_rows(tail, marks, stem, name, alpha
     assert not is_misread(rows, sides, name, columns={"chosen": names[0], "rejected": names[1]}, faulty=faulty)
 
 
-@settings(max_examples=60, deadline=None)
 @given(TAIL, st.sampled_from(OTHERS), st.sampled_from(list(EMPTY)))
 def test_labels_in_several_columns_or_in_lists_that_begin_late(tail, label, blank):
     names = ["response_a", "response_b"]
@@ -121,7 +119,6 @@ def test_labels_in_several_columns_or_in_lists_that_begin_late(tail, label, blan
             assert not isinstance(result, Comparison) or text == GOOD, side
 
 
-@settings(max_examples=60, deadline=None)
 @given(TAIL, st.sampled_from(["human_label", "gold_choice"]), st.sampled_from("AB01"), st.booleans())
 def test_labels_that_agree_in_the_first_rows_and_differ_later(tail, name, alphabet, by_hand):
     letters = "AB" if alphabet in "AB" else "01"

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -29,7 +29,6 @@ def two(more, draw):
     ]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     count=st.integers(2, 5),
     first=st.sampled_from(["Anna", "ben_k", "Clara M", "kqz"]),
@@ -57,7 +56,6 @@ def test_permutations_under_a_persons_name_are_no_scores_though_the_user_names_t
         assert "the highest is best" in reading.rule and "Otto" in reading.beside
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     scale=st.sampled_from([(1, 5), (1, 6), (1, 4)]),
     seed=st.integers(0, 99),
@@ -96,7 +94,6 @@ def test_a_grade_beyond_the_marks_of_schools_is_a_score(scale):
     assert "the highest is best" in read(two("grade", lambda: next(numbers)))[0].rule
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(COUNTED), st.integers(0, 99))
 def test_counts_of_errors_may_be_the_label_and_no_answer_is_called_the_better(name, seed):
     draw = random.Random(seed)

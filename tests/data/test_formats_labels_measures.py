@@ -1,7 +1,7 @@
 """Numbers for the answers: their measure, numbers against an answer, ranks without numbers, and a second set."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.data.formats.words import plurals
@@ -11,7 +11,6 @@ from tests.data.labelled_rows import BAD, GOOD, check, read
 SIDES = [0, 1, 1, 0, 0, 1, 0, 1]
 START = [*SIDES, *SIDES, *SIDES]
 """More rows than detection reads at first."""
-SAMPLED = settings(max_examples=60, deadline=None)
 
 
 def rows_of(form, numbers, more=lambda number: {}, sides=SIDES):
@@ -50,7 +49,6 @@ POLES = [
 ]
 
 
-@SAMPLED
 @given(st.sampled_from(POLES), st.sampled_from(["answers", "sides"]), st.booleans(), st.booleans())
 def test_numbers_for_and_against_an_answer_are_never_read_by_halves(poles, form, by_hand, late):
     above, below = poles
@@ -75,7 +73,6 @@ MEASURES = [
 ]
 
 
-@SAMPLED
 @given(
     st.sampled_from(MEASURES),
     st.sampled_from(["answers", "completions", "sides", "list"]),
@@ -106,7 +103,6 @@ def test_a_measure_of_which_the_lowest_is_the_best_stops_the_load(measure, form,
 LOWEST = ["loss", "perplexity", "error", "penalty", "distance", "risk", "cost", "toxicity", "mistake", "mse", "abuse"]
 
 
-@SAMPLED
 @given(
     st.sampled_from(LOWEST),
     st.sampled_from(["{}", "mean_{}", "{}_value", "test_{}"]),
@@ -239,7 +235,6 @@ HIGHEST = ["3 is best", "3 = best, 1 = worst", "best: 3, worst: 1", "1 (worst) t
     st.sampled_from(["inside", "beside"]),
     st.booleans(),
 )
-@SAMPLED
 def test_a_note_about_the_best_number_agrees_with_the_reading_or_stops_the_load(note, name, form, key, where, late):
     def number(good, n):
         return {key: (1 if key == "rank" else 3) if good else 2, **({name: note} if where == "inside" else {})}

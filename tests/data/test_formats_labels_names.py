@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.sources.plain import numbered
@@ -60,7 +60,6 @@ AGAINST = [
 ALPHABETS = [("A", "B"), (0, 1), (A, B), ("first", "second")]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(AGAINST), st.sampled_from(ALPHABETS), st.booleans(), st.sampled_from(["", "human_", "info."]))
 def test_a_name_with_a_word_for_the_worse_answer_is_refused_without_a_line_that_reads_the_column(
     name, alphabet, by_hand, before
@@ -75,7 +74,6 @@ def test_a_name_with_a_word_for_the_worse_answer_is_refused_without_a_line_that_
     refusal(rows, columns={"label": before + name})
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["zorble_choice", "blue_winner", "label_of_k"]), st.sampled_from(ALPHABETS[:3]))
 def test_a_name_with_an_unknown_word_is_read_if_the_user_vouches_for_the_column(name, alphabet):
     rows = pairs(lambda side, number: {name: alphabet[side]})
@@ -105,7 +103,6 @@ STEMS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(STEMS), st.booleans(), st.sampled_from(["columns", "list", "objects"]), st.integers(2, 3))
 def test_numbers_that_may_count_against_an_answer_are_no_votes_and_no_scores(stem, by_hand, form, count):
     rows = []
@@ -129,7 +126,6 @@ def test_votes_and_scores_are_read(stem):
     assert better(rows) == [(GOOD, BAD)] * len(rows)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["chosen", "is_correct", "accepted", "preferred", "best", "winner"]),
     st.sampled_from(["word_count", "rating", "score", "weight", "prob", "rank", "views"]),
@@ -284,7 +280,6 @@ def test_a_text_of_a_judge_that_ends_in_a_verdict_is_no_text_to_leave_out(name, 
     assert name in error.message and "--data.ignore" not in error.hint and "--data.columns" not in error.hint
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(["rater", "vote", "annotator", "judge", "label"]),
     st.sampled_from([lambda side: side, lambda side: side + 1, lambda side: 1 - side, lambda side: side == 0]),

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -43,7 +43,6 @@ VALUES = {
 }
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     ORDERS,
     st.sampled_from(["ranking", "order", "human_ranking", "preference_order", "sorted", "info.ranking"]),
@@ -64,7 +63,6 @@ def test_a_permutation_under_a_name_that_may_mean_either_is_never_misread(orders
     assert is_right(results)
 
 
-@settings(max_examples=60, deadline=None)
 @given(ORDERS, st.sampled_from(["rank", "ranks", "human_rank", "info.ranks", "place"]), st.booleans())
 def test_a_name_that_says_rank_is_read_as_ranks(orders, name, from_1):
     rows = listed(name, orders, VALUES["ranks from 1" if from_1 else "ranks"])
@@ -72,7 +70,6 @@ def test_a_name_that_says_rank_is_read_as_ranks(orders, name, from_1):
     assert is_right(results) and "the lowest is best" in reading.describe()
 
 
-@settings(max_examples=60, deadline=None)
 @given(ORDERS, st.sampled_from(["worth", "col7", "preference"]), st.sampled_from(list(VALUES)))
 def test_a_permutation_under_a_name_of_nobodys_is_not_guessed(orders, name, kind):
     orders = [order if len(order) > 2 else [1, 0, 2] for order in orders]

@@ -1,7 +1,7 @@
 """Answers named by polar words beside a label, and strengths without a sign: the names alone decide nothing."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -34,7 +34,6 @@ def read(rows, **settings):
     return reading, list(convert_rows(numbered, reading, place, set()))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), max_size=6).map(lambda sides: [0, 1, *sides]),
     st.sampled_from(PAIRS),
@@ -78,7 +77,6 @@ def test_numbers_beside_weak_polar_names_are_suspects(name):
 STRENGTHS = st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     STRENGTHS,
     st.lists(st.sampled_from([-3, -2, -1]), max_size=2),

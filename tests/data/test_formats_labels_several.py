@@ -1,7 +1,7 @@
 """Three or more answers: columns that name the best or the worst answer agree with the label that is read, or stop."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -41,7 +41,6 @@ FORMS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(0, 11), min_size=1, max_size=6),
     st.sampled_from(list(FORMS)),
@@ -129,7 +128,6 @@ def test_an_answer_that_a_row_does_not_have_moves_no_place(absent):
     assert all(isinstance(result, Comparison) for result in read(rows)[1])
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([("A", "B"), ("first", "second"), ("response_a", "response_b"), ("model A", "model B")]),
     st.sampled_from(["0", 0, "1", 2, "3"]),
@@ -151,7 +149,6 @@ def test_words_for_a_side_beside_a_bare_number_stop_the_load(words, number, name
         read(rows, columns=columns, faulty="drop")
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([("chosen", "rejected_{}"), ("chosen", "rejected{}"), ("good_answer", "bad_answer_{}")]),
     st.integers(2, 4),
@@ -188,7 +185,6 @@ SIDES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), max_size=6).map(lambda sides: [0, 1, *sides, 1, 0, 1, 0]),
     st.sampled_from(list(SIDES)),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -77,7 +77,6 @@ def lines_of(hint):
     return [settings_of(part) for part in offers if not part.strip().removeprefix("or, ").startswith("if ")]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([0, 1]), min_size=1, max_size=8).map(lambda sides: [0, 1, *sides, 1, 0, 1]),
     st.sampled_from(CASES),

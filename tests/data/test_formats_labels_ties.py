@@ -1,7 +1,7 @@
 """Rows that a column of their own calls ties, beside any label: ties, whatever the label says of them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.formats.ties import is_tie_name
@@ -40,7 +40,6 @@ def put(row, name, value):
     row[last] = value
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1]), st.booleans()), max_size=6),
     st.sampled_from([words, index, scores, ranks, outcomes, votes]),

@@ -109,7 +109,6 @@ def three(name, told, count=24, names=True):
 PLACED = ["labels", "label", "votes", "annotations"]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(PLACED),
     st.lists(st.lists(st.sampled_from([0, 1]), min_size=3, max_size=3), min_size=2, max_size=9),
@@ -169,7 +168,6 @@ ALONE = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([*JUDGED, *ALONE]),
     st.lists(st.sampled_from([0, 0.25, 1, 3, 1e3]), min_size=24, max_size=24),

@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -42,7 +42,6 @@ def asks(results, question):
         assert [turn.content for turn in result.prompt] == [f"{question} {number}?"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(["labelling_prompt", "raw_labelling_prompt", "annotation_prompt", "judge_prompt"])
     | st.sampled_from(["grading_instructions", "grader.query", "rater_question", "evaluator_input"]),
@@ -81,7 +80,6 @@ def test_a_prompt_for_a_judge_is_the_prompt_of_a_file_without_another():
     asks(read(rows)[1], "Question")
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     digest=st.sampled_from([hashlib.md5, hashlib.sha1, hashlib.sha256, hashlib.sha512]),
     upper=st.booleans(),
@@ -129,7 +127,6 @@ def is_good(results):
         assert result.responses[judgment.better].messages[-1].content.startswith(GOOD)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     name=st.sampled_from(["bot", "model_", "engine", "llm", "agent"]),
     label=st.sampled_from(["winner", "victor", "better", "who_won"]),
@@ -148,7 +145,6 @@ def test_a_label_that_repeats_the_name_of_one_side_is_read_and_the_names_are_no_
         is_good(results)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     judges=st.lists(st.sampled_from(["ben", "carol", "kqz", "tutor"]), min_size=1, unique=True),
     words=st.sampled_from(["AB", ("left", "right"), (1, 2)]),
@@ -170,7 +166,6 @@ def test_scores_of_another_judge_beside_the_scores_that_the_user_names_are_named
     assert reading.beside == "not read as the label: Ben 1, Ben 2"
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     cells=st.sampled_from([("10", "9", "3"), ("True", "False", "True"), ("0.5", "1e-3", "7"), ("4", "N/A", "2")]),
     count=st.integers(2, 3),

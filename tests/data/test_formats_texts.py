@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -150,7 +150,6 @@ def test_a_system_text_beside_transcripts_is_the_first_turn():
     assert as_pairs(results[2].prompt) == [("user", "q2?")]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     names=st.sampled_from([("user", "assistant"), ("human", "bot"), ("User", "AI")]),
     texts=st.lists(st.text("abc ", min_size=1, max_size=100).map("x".__add__), min_size=3, max_size=7),
@@ -246,7 +245,6 @@ def test_short_texts_under_the_name_of_an_input_stop_the_load(make, name):
     assert "not read" not in reading.describe()
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(INPUTS[:-1]),
     texts=st.lists(st.text("abcefg", min_size=1, max_size=9), min_size=20, max_size=20, unique=True),

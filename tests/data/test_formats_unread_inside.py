@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -244,7 +244,6 @@ def texts(value, names=()):
         yield names, value
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(KEY, TREE, max_size=3), SHORT, st.sampled_from(["flat", "inside"]))
 def test_every_text_of_a_row_is_read_or_named_and_what_is_named_can_be_left_out(more, asked, how):
     answers = {"prompt": f"{asked}?", "answer1": "The first one, surely.", "answer2": "The second one, surely."}
@@ -306,7 +305,6 @@ def asked(form, key, told):
     return list(map(row, range(24)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(list(FORMS)),
     st.sampled_from(SECONDS),

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -57,7 +57,6 @@ COUNTS = st.dictionaries(
     st.sampled_from(["skip", "tie"]),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_rows_of_judges_read_as_a_row_of_their_votes(counts, order, votes, equal, named):
     """The counts of each pair, once as rows in any order and once as a row of the format `votes`."""
     how = ALONE | {"votes": votes, "equal_scores": equal}
@@ -178,7 +177,6 @@ def test_the_rule_of_votes_is_idle_without_judges():
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.booleans(), st.sampled_from(["", "ann", "bob"])), max_size=20))
-@settings(max_examples=60, deadline=None)
 def test_every_row_of_judges_is_used_or_counted(made):
     rows = judged("sure", 1, 0)
     for prompt, first, name in made:

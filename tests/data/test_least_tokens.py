@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.config import Render
@@ -124,7 +124,6 @@ def computed(rows: list[Rendered], limits: Render, budget: int, training: bool) 
 @example(EIGHT, 0, 1, 75, 0, True)
 @example(EIGHT, 0, 1, 20, 0, True)
 @example(EIGHT, 0, 2, 75, 9, False)
-@settings(max_examples=150, deadline=None)
 def test_a_plan_computes_the_least_tokens_of_separate_cuts(drawn, seed, protected, percent, most_of_prompt, responses):
     """The bound: each distinct prompt that the cuts of a comparison leave, once, and every token of every response.
 

@@ -304,7 +304,7 @@ KINDS = {
 
 
 @given(st.lists(st.sampled_from(["clean", *KINDS]), max_size=25), st.integers(0, 4), st.integers(0, 3), st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_in_are_rows_used_and_rows_counted(tmp_path, kinds, limit, share, group):
     kinds = ["clean", *kinds]
     mixed = []

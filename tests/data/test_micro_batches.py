@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.data.micro_batches import (
@@ -73,7 +73,6 @@ def test_sizes_do_not_depend_on_how_many_are_measured_at_a_time(monkeypatch):
 
 @given(GROUPS, LIMITS, st.booleans(), st.integers(1, 12))
 @example([(0, [30, 30]), *[(0, [1, 1])] * 20], Limit(62, 0, False), False, 21)
-@settings(max_examples=150, deadline=None)
 def test_every_micro_batch_keeps_the_limit_or_is_one_large_comparison(groups, limit, padded, batch_size):
     known = load(groups, padded)
     steps = np.full((-(-len(groups) // batch_size), batch_size), -1)
@@ -110,7 +109,6 @@ def test_padded_rows_of_similar_length_go_together():
 
 
 @given(GROUPS, LIMITS, st.booleans())
-@settings(max_examples=40, deadline=None)
 def test_what_is_in_no_step_is_cut_whole(groups, limit, padded):
     known = load(groups, padded)
     made = cut_all(known, limit, np.arange(len(groups)))
@@ -119,7 +117,6 @@ def test_what_is_in_no_step_is_cut_whole(groups, limit, padded):
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=40), st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
 def test_all_processes_run_equally_many_of_about_equal_cost(cost, processes):
     cost = np.array(cost)
     rounds = deal(cost, processes)

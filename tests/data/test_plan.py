@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.data.micro_batches import Limit, Sizes, load_of, measure
@@ -31,7 +31,6 @@ def plan_for(store, budget=4096, **settings):
     st.integers(0, 4),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_every_epoch_sees_each_comparison_once_and_keeps_the_budget(lengths, batch_size, budget, seed, most, padded):
     plan = plan_of(lengths, batch_size=batch_size, budget=budget, seed=seed, most=most, padded=padded)
     for epoch in range(2):
@@ -47,7 +46,6 @@ def test_every_epoch_sees_each_comparison_once_and_keeps_the_budget(lengths, bat
 
 
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
 def test_many_steps_at_once_are_the_steps_one_by_one(count, batch_size, first, steps):
     plan = plan_of(range(1, count + 1), batch_size=batch_size)
     rows = plan.chosen(first, first + steps)
@@ -56,7 +54,6 @@ def test_many_steps_at_once_are_the_steps_one_by_one(count, batch_size, first, s
 
 
 @given(st.integers(1, 8), st.integers(1, 30))
-@settings(max_examples=40, deadline=None)
 def test_the_same_micro_batches_are_dealt_to_any_number_of_processes(processes, count):
     plan = plan_of(range(1, count + 1), batch_size=20, budget=100, padded=False)
     step = plan.step(1)

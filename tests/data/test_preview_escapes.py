@@ -31,7 +31,7 @@ def check(shown, most_lines):
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT, TEXT, TEXT, EXTRA), min_size=1, max_size=5), st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_control_character_of_a_row_reaches_the_screen(tmp_path, capsys, rows, tokens):
     path = tmp_path / "rows.jsonl"
     made = [

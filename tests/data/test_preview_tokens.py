@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.common.text import visible
@@ -37,7 +37,6 @@ def test_in_colour_neighbours_differ_and_special_and_scored_tokens_have_their_ow
     assert shown.endswith(f"<|end|>{RESET}")
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12))
 def test_no_text_reaches_the_terminal_that_could_act_on_it(text):
     assert visible(text).isprintable()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Data
@@ -60,7 +60,6 @@ def test_deep_and_huge_rows_are_told_in_one_line(tmp_path, text):
 
 
 @given(st.recursive(st.text() | st.integers() | st.floats() | st.none(), st.lists, max_leaves=30))
-@settings(max_examples=60, deadline=None)
 def test_any_value_is_quoted_on_one_line(value):
     assert quoted(value).isprintable() and len(quoted(value)) < 400
 

@@ -128,7 +128,7 @@ def test_a_name_that_the_system_refuses_is_a_data_error(given, monkeypatch):
 
 
 @given(st.text(min_size=1, max_size=12))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_is_found_or_refused_in_words(tmp_path, name):
     with pytest.raises(Exception) as caught:
         resolve(f"{tmp_path}/nothing/{name}.jsonl")

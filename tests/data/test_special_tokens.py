@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Render
@@ -95,7 +95,6 @@ def structure(ids, tokenizer):
 
 
 @pytest.mark.parametrize("name", sorted(RENDERERS))
-@settings(max_examples=40, deadline=None)
 @given(FORGED, FORGED, FORGED)
 def test_the_special_tokens_of_a_rendering_depend_on_the_turns_alone(name, prompt, chosen, rejected):
     made = RENDERERS[name]
@@ -106,7 +105,6 @@ def test_the_special_tokens_of_a_rendering_depend_on_the_turns_alone(name, promp
 
 
 @pytest.mark.parametrize("name", sorted({*RENDERERS} - {*OTHERS}))
-@settings(max_examples=40, deadline=None)
 @given(FORGED, FORGED, FORGED)
 def test_decoding_gives_the_text_back(name, prompt, chosen, rejected):
     made = RENDERERS[name]
@@ -118,7 +116,6 @@ def test_decoding_gives_the_text_back(name, prompt, chosen, rejected):
 
 
 @pytest.mark.parametrize("name", sorted({*CHAT, *OTHERS}))
-@settings(max_examples=40, deadline=None)
 @given(HARMLESS, HARMLESS, HARMLESS)
 def test_what_holds_no_special_token_has_the_ids_of_transformers(name, prompt, chosen, rejected):
     made = RENDERERS[name]
@@ -230,7 +227,6 @@ def test_a_template_that_acts_on_special_tokens_in_a_message_is_refused():
     assert "control_tokens keep" in caught.value.hint
 
 
-@settings(max_examples=60, deadline=None)
 @given(FORGED)
 def test_marks_come_out_as_they_went_in(content):
     control = SpecialTokens(CHAT_TOKENIZERS["plain"])

@@ -7,7 +7,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Synthetic
@@ -119,7 +119,6 @@ def test_the_first_rows_do_not_depend_on_their_number(full):
     noise=st.sampled_from(["bradley_terry", "threshold"]),
     view=st.sampled_from(VIEWS),
 )
-@settings(max_examples=40, deadline=None)
 def test_every_two_responses_that_differ_in_reward_are_judged_once(seed, responses, length_weight, noise, view):
     chosen = Synthetic(comparisons=2, responses=responses, length_weight=length_weight, noise=noise, view=view)
     for comparison in compose(chosen, seed):

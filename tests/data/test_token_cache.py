@@ -114,7 +114,7 @@ def damage(draw):
 
 
 @given(damage(), st.none() | damage())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_entry_reads_like_a_fresh_store(tmp_path, pristine, first, second):
     entry = copied(pristine, tmp_path / "cache")
     first(entry)

@@ -1,7 +1,7 @@
 """Limits: the end of a response is never touched, every loss is counted, evaluation keeps its rows."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Render
@@ -118,7 +118,6 @@ CONVERSATIONS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), min_s
 
 
 @given(CONVERSATIONS, st.integers(6, 25), st.integers(0, 1), st.integers(8, 40), st.integers(0, 7), st.booleans())
-@settings(max_examples=200, deadline=None)
 def test_the_cut_of_a_conversation_is_a_function_of_the_conversation_and_the_limits(
     given, size, protected, most, most_of_prompt, training
 ):

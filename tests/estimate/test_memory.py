@@ -246,6 +246,7 @@ def test_the_command_prints_a_table_or_one_object(tmp_path, capsys):
     assert run([*args[:2], "--processes", "2"]) == 2
 
 
+@pytest.mark.nightly  # by day test_docs.py holds the table of the page to the code
 def test_the_table_of_gpus_has_a_row_for_each_shape_and_way():
     rows = [line.split(" | ") for line in gpu_table().splitlines()[2:]]
     assert len(rows) == 2 + len(SHAPES) * len(WAYS) and {len(row) for row in rows[2:]} == {5 + len(GPUS)}

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from bradley.evaluate.calibration import calibration
 from bradley.evaluate.judgments import judgment_table
@@ -93,7 +93,6 @@ def test_nothing_is_none_and_strict_json():
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_bins_hold_every_judgment_and_flipped_labels_mirror_the_accuracies(rows):
     result, flipped = calibration_of(rows, 1.3), calibration_of([flip(row) for row in rows], 1.3)

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta as beta_distribution
 from scipy.stats import t as student
@@ -94,7 +94,6 @@ def test_the_dict_is_strict_json(values):
     assert (figures["value"] is None) == (not values)
 
 
-@settings(max_examples=40, deadline=None)
 @given(SAMPLE, st.randoms(use_true_random=False))
 def test_order_changes_no_bit_and_the_mean_lies_inside(sample, random):
     shuffled = random.sample(sample, len(sample))
@@ -103,7 +102,6 @@ def test_order_changes_no_bit_and_the_mean_lies_inside(sample, random):
     assert 0.0 <= result.low <= result.value <= result.high <= 1.0
 
 
-@settings(max_examples=40, deadline=None)
 @given(SAMPLE)
 def test_one_minus_the_values_mirrors_the_interval(sample):
     values, clusters = zip(*sample, strict=True)

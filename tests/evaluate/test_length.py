@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import pearsonr
 
@@ -11,7 +11,6 @@ from bradley.evaluate.summary import summarize
 from .tables import flip, scored, tables
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(-20, 20), st.integers(0, 9)), min_size=3, max_size=20))
 def test_correlation_is_that_of_scipy_at_any_scale(pairs):
     x, y = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
@@ -71,7 +70,6 @@ def test_nothing_has_no_correlation():
     assert result["length_difference"] == {"mean": None, "std": None}
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_flipped_labels_keep_the_correlations_and_turn_the_difference(rows):
     result, flipped = summarize(rows), summarize([flip(row) for row in rows])

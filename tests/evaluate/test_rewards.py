@@ -3,7 +3,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.evaluate.rewards import auroc
@@ -14,7 +14,6 @@ from .tables import flip, scored, tables
 SCORES = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.1, 3.0]), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SCORES, SCORES)
 def test_auroc_is_the_share_of_ordered_pairs_with_ties_at_one_half(chosen, rejected):
     wins = [(c > r) + 0.5 * (c == r) for c, r in itertools.product(chosen, rejected)]
@@ -44,7 +43,6 @@ def test_spreads_and_negative_share_by_hand():
     assert result["margin"]["std"] == pytest.approx(statistics.pstdev([2, -3, 0]))
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_flipped_labels_give_one_minus_auroc_and_swap_the_sides(rows):
     result, flipped = summarize(rows), summarize([flip(row) for row in rows])

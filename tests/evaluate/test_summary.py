@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -158,7 +158,6 @@ def test_a_score_that_is_no_number_stops_and_names_the_comparison(bad):
         summarize([scored("fine", (1.0, 0.0)), scored("broken", (bad, 0.0))])
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables(), st.randoms(use_true_random=False))
 def test_order_of_rows_and_of_responses_changes_no_bit(rows, random):
     result = summarize(rows, beta=1.7)
@@ -166,7 +165,6 @@ def test_order_of_rows_and_of_responses_changes_no_bit(rows, random):
     assert summarize([swap(row) if random.random() < 0.5 else row for row in rows], beta=1.7) == result
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_flipped_labels_give_one_minus_accuracy(rows):
     result, flipped = summarize(rows), summarize([flip(row) for row in rows])
@@ -183,7 +181,6 @@ def test_flipped_labels_give_one_minus_accuracy(rows):
     assert flipped["tie_rate"] == result["tie_rate"]
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_groups_add_up_to_the_whole(rows):
     result = summarize(rows)

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 
 from bradley.evaluate.worst import worst_judgments
 
@@ -24,7 +24,6 @@ def test_the_largest_errors_first_ties_and_right_ones_left_out():
     assert worst_judgments(rows, 2) == found[:2]
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_matches_a_plain_search(rows):
     margins = sorted(

@@ -3,7 +3,7 @@
 import datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Render
@@ -64,7 +64,6 @@ def test_transformers_alone_gives_the_ids_of_training(case, turns):
     assert opened == renderer.text(prompt, ())
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=5), st.booleans())
 def test_any_conversation_renders_as_in_training(texts, raw):
     renderer, tokenizer = RENDERERS[raw]

@@ -111,7 +111,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_generated_answers_pass_or_are_an_error_of_one_line(hub, data):
     """A description of a user with one part replaced, or any value at all."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.losses import bradley_terry
@@ -17,7 +17,6 @@ judged = st.lists(
 
 
 @given(judged, st.floats(0.1, 4.0))
-@settings(max_examples=80, deadline=None)
 def test_value_and_gradient_equal_the_formula_in_float64(rows, beta):
     """d/d s_better = weight * beta * (sigmoid(z) - p), and the negative of it for the other response."""
     flat = [score for row in rows for score in row[:2]]

@@ -37,7 +37,6 @@ def test_a_ranking_of_three_written_out():
     st.lists(st.tuples(st.floats(-30, 30), st.floats(-30, 30), st.floats(0.1, 3)), min_size=1, max_size=6),
     st.floats(0.1, 3),
 )
-@settings(max_examples=50, deadline=None)
 def test_two_responses_are_bradley_terry_in_value_and_gradient(rows, beta):
     pairs = range(len(rows))
     made = targets(

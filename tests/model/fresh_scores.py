@@ -32,10 +32,13 @@ def own_scores(folder):
     return scores(load_model(Path(folder)).model).tolist()
 
 
+def both_ways(jobs):
+    """The scores of every folder, by each way."""
+    return [{"bradley": own_scores(job["folder"]), "library": library_scores(**job)} for job in jobs]
+
+
 def main():
-    jobs = json.load(sys.stdin)
-    found = [{"bradley": own_scores(job["folder"]), "library": library_scores(**job)} for job in jobs]
-    json.dump(found, sys.stdout)
+    json.dump(both_ways(json.load(sys.stdin)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from bradley.model.build import build_model
 from bradley.model.folder.save_load import load_model
 from bradley.model.reward import ScoreModel
 from bradley.model.trainable import count_weights, is_norm
+from tests import copies
 from tests.helpers import BERT, GPT2, LLAMA, QWEN, tiny_model
+from tests.model import fresh_scores
 from tests.model.adapted import BATCH, IDS, ROWS, TOKENIZER, adapted, base_model, save, scores, train
 
 pytestmark = pytest.mark.transformers
@@ -67,10 +69,14 @@ def saved(request, bases, tmp_path_factory):
     return found
 
 
-@pytest.fixture(scope="module")
-def fresh(saved):
-    """What a new process makes of the folders, by both ways."""
+@pytest.fixture(scope="module", params=["a copy", pytest.param("fresh", marks=pytest.mark.nightly)])
+def fresh(request, saved, tmp_path_factory):
+    """What another process makes of the folders, by both ways: by day a copy of this one, at night a fresh one."""
     jobs = [{"folder": str(folder), "base": base, "ids": IDS} for folder, base, _ in saved.values()]
+    if request.param == "a copy":
+        answer = tmp_path_factory.mktemp("answer") / "scores.json"
+        assert copies.ended(copies.start(lambda: answer.write_text(json.dumps(fresh_scores.both_ways(jobs))))) == 0
+        return dict(zip(saved, json.loads(answer.read_text()), strict=True))
     command = [sys.executable, "-m", "tests.model.fresh_scores"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300, cwd=root)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.config import Model
@@ -45,7 +45,6 @@ def test_scores_equal_transformers_on_each_sequence_alone(name):
 
 
 @given(st.sampled_from(["plain", "segments"]), st.permutations(list(range(len(ROWS)))), st.integers(1, len(ROWS)))
-@settings(max_examples=30, deadline=None)
 def test_scores_do_not_depend_on_neighbours_or_padding(engine, order, size):
     model = MODEL
     model.use(engine)

@@ -1,13 +1,12 @@
 from itertools import islice, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.report.plots.drawing import APART, compact, line_looks, panel_grid, spread_out
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_labels_keep_their_order_their_distance_and_their_mean(ends):
     places = spread_out(sorted(ends))

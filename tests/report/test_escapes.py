@@ -79,7 +79,7 @@ def rendered(folder):
     return TEMPLATE.render(**page_context(read_run(folder)), figures=[], lengths={})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), min_size=1, max_size=12),
                  st.tuples(st.sampled_from(HOSTILE), st.text(max_size=4)).map("".join)))  # fmt: skip
 def test_no_name_or_text_acts_on_the_page(folder, shape, text):

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import ChainableUndefined
 
@@ -30,7 +30,6 @@ def test_what_is_missing_is_a_dash(missing):
     assert {FILTERS[name](missing) for name in FILTERS if name != "head"} == {DASH}
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.text(max_size=2000))
 def test_head_is_a_beginning_and_short(text):
     start = head(text)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import bradley
@@ -104,7 +104,6 @@ TEXT = WORDS.map("".join)
 
 
 @given(TEXT, st.lists(TEXT, min_size=2, max_size=5), st.integers(8, 24), st.integers(0, 6), st.sampled_from(POLICIES))
-@settings(max_examples=60, deadline=None)
 def test_the_tokens_of_a_response_do_not_depend_on_its_rivals(prompt, texts, most, most_of_prompt, policy):
     """Under `raw` the end of a prompt merges with one response, and not with another."""
     limits = Render(template="raw", max_tokens=most, max_prompt_tokens=most_of_prompt, over_long=policy)
@@ -173,7 +172,6 @@ def test_equal_tokens_have_one_score_whatever_stands_beside_them(engine, policy)
 
 
 @given(st.lists(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=1, max_size=4), min_size=1))
-@settings(max_examples=100, deadline=None)
 def test_the_first_of_equal_conversations_is_found(groups):
     rows = [Candidates("c", "", (), PAIRS[0].responses[:1] * len(ids)) for ids in groups]
     fitted = [Fitted(ids, (), [1] * len(ids), [k % 2 for k in range(len(ids))]) for ids in groups]

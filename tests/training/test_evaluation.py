@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bradley.config import Loss, Train
@@ -76,7 +76,6 @@ MARGINS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]), min_size=2, max_
     st.sampled_from(["nll", "accuracy"]),
 )
 @example([[1, 1]] * 4, 3, "nll", 2, 0.0, "nll")  # the second evaluation without a gain comes after the resume
-@settings(max_examples=30, deadline=None)
 def test_what_is_resumed_anywhere_decides_as_if_never_interrupted(history, cut, metric, patience, min_delta, select_by):
     """State goes through JSON; every attribute ends equal, also those that no verdict shows yet."""
     train = Train(early_stopping=metric, patience=patience, min_delta=min_delta, select_by=select_by)

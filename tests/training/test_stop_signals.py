@@ -99,7 +99,13 @@ def state(folder):
     return json.loads((folder / "status.json").read_text())["state"]
 
 
-@pytest.mark.parametrize(("owner", "name"), BEFORE_THE_END, ids=[name for _, name in BEFORE_THE_END])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(*each, id=each[1], marks=() if place % 3 == 0 else pytest.mark.nightly)
+        for place, each in enumerate(BEFORE_THE_END)
+    ],
+)
 def test_a_signal_before_the_last_step_ends_as_preempted(tmp_path, monkeypatch, owner, name):
     assert ended(tmp_path / "run", monkeypatch, owner, name, signal.SIGTERM)
     assert not (tmp_path / "run/status.json").exists() or state(tmp_path / "run") == "preempted"

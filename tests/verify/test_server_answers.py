@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import BradleyError, CheckpointError, UserError
@@ -162,7 +162,6 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(answer=values)
 def test_generated_answers_give_scores_or_an_error(answer):
     with pytest.MonkeyPatch.context() as patch:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bradley.errors import DataError
@@ -296,7 +296,6 @@ def test_the_tag_of_all_rows_marks_a_benchmark():
 
 
 @given(name=st.sampled_from(sorted(SUITES)), rows=tables(min_rows=0), data=st.data())
-@settings(max_examples=50, deadline=None)
 def test_rows_of_any_judgments_have_figures_or_are_refused(name, rows, data):
     """A file of the user's own may carry the tag by chance; an evaluation must not end in a traceback."""
     names = st.sampled_from([*SUITES[name].sections, "", "shp"])

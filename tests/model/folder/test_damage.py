@@ -71,7 +71,7 @@ def places(good):
     return [(name, path) for name in FILES for path in keys(json.loads((good / name).read_text()))]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_value_of_another_kind_anywhere_is_an_error_or_no_matter(good, tmp_path_factory, data):
     name, path = data.draw(st.sampled_from(places(good)))

@@ -50,7 +50,7 @@ EVERY = settings().max_examples
 """Examples of the profile; each saves and loads two folders."""
 
 
-@settings(max_examples=EVERY // 10)
+@settings(max_examples=max(4, EVERY // 10))
 @given(TEXTS, TEXTS, st.booleans())
 @example("\r\n", "\r", True)
 @example("\ud800", "", False)

@@ -242,6 +242,7 @@ def test_a_bit_that_flips_in_one_process_is_named_at_the_next_checkpoint(tmp_pat
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-000000"]
 
 
+@pytest.mark.nightly  # by day test_sharded_saves.py fills the disk of a process, faults/test_disk_full.py of a run
 def test_a_full_disk_of_the_main_process_ends_all_with_code_7_and_nothing_is_committed(tmp_path, short) -> None:
     def before(rank: int) -> None:
         import errno
