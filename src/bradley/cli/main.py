@@ -15,6 +15,7 @@ from ..common.signals import INTERRUPTED, interruptible
 from ..errors import BradleyError
 from .benchmark import benchmark
 from .data import data
+from .doctor import doctor
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .evaluate import calibrate, compare, evaluate, power
 from .launch import launch
@@ -68,6 +69,7 @@ for command in (
     plan,
     launch,
     data,
+    doctor,
     evaluate,
     compare,
     calibrate,
