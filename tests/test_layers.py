@@ -78,7 +78,7 @@ PLAIN_NAMES = """
     evaluate summary intervals judgments calibration groups length moments rewards worst
     evaluation bootstrap power ece ranking auroc compare slices writers folds
     diagnostics expectation
-    doctor examine leaks independence learning short_run
+    examine leaks independence learning short_run
     scored score_columns score_rows scores terminal temperature
     logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training html scale sentences

@@ -9,7 +9,7 @@ from ..config import Config
 from ..data.load import Splits
 from ..data.render import Renderer
 from ..data.token_store import TokenStore, build_store
-from ..errors import DataError
+from ..errors import BradleyError, CheckpointError, DataError
 from ..model.device import choose_device, keep_freed_memory, set_threads
 from ..model.folder.save_load import Loaded
 from ..model.folder.tolerance import Check
@@ -44,8 +44,8 @@ OF_CONFIG = (
 )
 OF_MODEL = (leaks.INSIDE, scored.LEARNED, scored.LENGTH, scored.BLIND, scored.OWN)
 """Statistical probes of a configuration, and of a model."""
-FEW, SOME, MANY = 4, 16, 2_000
-"""Rows learned by heart, rows of the probes of scoring, and rows looked at in texts."""
+FEW, SOME, READ, MANY = 4, 16, 512, 2_000
+"""Rows learned by heart, of the probes of scoring, read by the untrained model, and looked at as texts."""
 TRAINED, SHUFFLED = 0.45, 0.25
 """Shares of the time left for the short training, and for the one on shuffled labels."""
 LEAST_MEASURED = 100
@@ -93,8 +93,9 @@ def examine_config(config: Config, minutes: float, console: Console) -> Examinat
     settings, note = short_run.cut_model(config.model)
     report.remark(note)
     small = short_run.short_config(config.model_copy(update={"model": settings}), short_run.LEAST_STEPS)
-    first = share_of(data.splits, config.seed, MANY, LEAST_MEASURED)
-    prepared = short_run.prepare(small, splits_of(first, config.seed), data.tokenizer, device)
+    first = share_of(data.splits, config.seed, READ, LEAST_MEASURED)
+    prepared, unlike = _untrained(small, splits_of(first, config.seed), data.tokenizer, device)
+    report.extend(iter(unlike))
     report.extend(_of_untrained(prepared))
     left = minutes * 60 - (time.monotonic() - began)
     speed = short_run.tokens_per_second(prepared.built.model, prepared.train)
@@ -102,7 +103,13 @@ def examine_config(config: Config, minutes: float, console: Console) -> Examinat
     most = _measured(confidence, speed * left, prepared.train)
     share = share_of(data.splits, config.seed, steps * config.train.batch_size, most)
     console.say(f"short training: {steps} steps on {len(share.train):,} of {len(data.splits.train):,} rows")
-    prepared = _trained(small, share, steps, data.tokenizer, device, console)
+    small = prepared.config
+    try:
+        prepared = _trained(small, share, steps, data.tokenizer, device, console)
+    except BradleyError as error:
+        # What was found before must be seen: it explains the error more often than not.
+        report.add(found(learning.TRAINING, False, error.message, "no error", "a sound set-up trains"))
+        return report.examination()
     model, renderer = prepared.built.model, prepared.renderer
     report.remark(f"trained for {steps} steps on {len(share.train):,} of {len(data.splits.train):,} training rows")
     held_out, own = score_store(model, prepared.evals[HELD_OUT], 0), _scored_set(prepared, share)
@@ -291,6 +298,20 @@ def _or_undecided(advice: Advice, probe: Callable[[], ProbeResult]) -> ProbeResu
         return probe()
     except DataError as error:
         return found(advice, "undecided", error.message, "more prompts", "responses are drawn from other prompts")
+
+
+def _untrained(small: Config, splits: Splits, tokenizer: Any, device: Any) -> tuple[Prepared, list[ProbeResult]]:
+    """Prepare a short run; where the engine gives other scores than `plain`, on `plain`, with a failed result."""
+    try:
+        return short_run.prepare(small, splits, tokenizer, device), []
+    except CheckpointError as error:
+        if small.model.engine == "plain":
+            raise
+        model = small.model.model_copy(update={"engine": "plain"})
+        plain = small.model_copy(update={"model": model})
+        why = "a shared prompt computed once gives the scores of the padded path"
+        failed = found(learning.ENGINE, False, error.message, "equal scores on every engine", why)
+        return short_run.prepare(plain, splits, tokenizer, device), [failed]
 
 
 def _trained(small: Config, share: Share, steps: int, tokenizer: Any, device: Any, console: Console) -> Prepared:

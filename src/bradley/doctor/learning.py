@@ -39,6 +39,16 @@ GRADIENT = Advice(
     "a weight is frozen, detached, or not part of the scores; a frozen head reads random features",
     "train the head: see model.trainable and model.adapter; look for requires_grad = False and detach()",
 )
+ENGINE = Advice(
+    "one engine",
+    "dropout is on in evaluation, or the model's code and a kernel compute other scores than the padded path",
+    "look at the probe of scores scored twice; if scores are equal there, use --model.engine plain",
+)
+TRAINING = Advice(
+    "short training",
+    "the loss diverges, a number is not finite, or no gradient reaches a weight",
+    "lower optim.lr, and see the message above; the other probes of scores need a trained model",
+)
 OVERFIT = Advice(
     "few comparisons learned",
     "no gradient reaches what tells the responses apart, or the labels of one pair contradict each other",
