@@ -117,7 +117,7 @@ def with_other_prompts(rows: Sequence[Comparison], seed: int) -> list[Comparison
 
 
 def _rounds(rows: Sequence[Comparison], most: int) -> int:
-    return max(1, most // len(rows))
+    return max(1, -(-most // len(rows)))
 
 
 def _donors(rows: Sequence[Comparison], seed: int) -> Donors:
