@@ -60,6 +60,7 @@ def test_a_constant_model_learns_nothing_by_heart(model, monkeypatch) -> None:
     monkeypatch.setattr(model, "forward", lambda batch: 0 * forward(batch))
     found = overfit(model, SMALL, FAST)
     assert (found.verdict, found.value) == ("fail", 0.5)
+    assert overfit(model, SMALL, FAST, seconds=0.0).verdict == "undecided"
 
 
 def test_the_shortest_are_chosen() -> None:

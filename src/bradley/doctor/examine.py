@@ -46,6 +46,8 @@ OF_MODEL = (leaks.INSIDE, scored.LEARNED, scored.LENGTH, scored.BLIND, scored.OW
 """Statistical probes of a configuration, and of a model."""
 FEW, SOME, READ, MANY = 4, 8, 512, 2_000
 """Rows learned by heart, of the probes of scoring, read by the untrained model, and looked at as texts."""
+LEARNING = 0.2
+"""Share of the time for comparisons learned by heart, at most."""
 TRAINED, SHUFFLED = 0.45, 0.25
 """Shares of the time left for the short training, and for the one on shuffled labels."""
 LEAST_MEASURED = 100
@@ -96,7 +98,7 @@ def examine_config(config: Config, minutes: float, console: Console) -> Examinat
     first = share_of(data.splits, config.seed, READ, LEAST_MEASURED)
     prepared, unlike = _untrained(small, splits_of(first, config.seed), data.tokenizer, device)
     report.extend(iter(unlike))
-    report.extend(_of_untrained(prepared))
+    report.extend(_of_untrained(prepared, LEARNING * minutes * 60))
     left = minutes * 60 - (time.monotonic() - began)
     speed = short_run.tokens_per_second(prepared.built.model, prepared.train)
     steps = short_run.steps_in(TRAINED * left, speed, prepared.train, config, len(data.splits.train))
@@ -215,8 +217,8 @@ class _Report:
         return Examination(self.results, self.notes)
 
 
-def _of_untrained(prepared: Prepared) -> Iterator[ProbeResult]:
-    """Probes before the first step."""
+def _of_untrained(prepared: Prepared, seconds: float) -> Iterator[ProbeResult]:
+    """Probes before the first step; `seconds` are for the comparisons learned by heart."""
     model, renderer, config = prepared.built.model, prepared.renderer, prepared.config
     train = list(prepared.splits.train)
     sets: dict[str, tuple[TokenStore, Sequence[Comparison]]] = {"train": (prepared.train, train)}
@@ -237,7 +239,7 @@ def _of_untrained(prepared: Prepared) -> Iterator[ProbeResult]:
     # Short rows: the gradient of a bias takes two more passes. A weight outside of their scores is named, and no fault.
     small = build_store(chosen, renderer, training=True)
     yield learning.gradient(model, small, config.loss, config.optim)
-    yield learning.overfit(model, small, config.optim)
+    yield learning.overfit(model, small, config.optim, seconds)
     trusted = config.model.trust_remote_code
     yield readback.saved_and_loaded(model, renderer, some, trust_remote_code=trusted)
 

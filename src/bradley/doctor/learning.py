@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -124,28 +125,30 @@ def gradient(model: ScoreModel, store: TokenStore, loss: Loss, settings: Optim) 
     )
 
 
-def overfit(model: ScoreModel, store: TokenStore, settings: Optim) -> ProbeResult:
+def overfit(model: ScoreModel, store: TokenStore, settings: Optim, seconds: float = math.inf) -> ProbeResult:
     """Learn a few comparisons by heart, with the plain likelihood; the weights are put back.
 
     Args:
         model: the model.
         store: token store of a few comparisons, each with another prompt.
         settings: section `optim`; rate and schedule are the probe's own.
+        seconds: time for the steps; a fit without a result by then is undecided.
     """
     batch, best, steps = _batch(model, store), 0.0, 0
+    ending = time.monotonic() + seconds
     for factor in RATES:
         changes = {"lr": min(settings.lr * factor, HIGHEST_RATE), "head_lr": 0.0, "weight_decay": 0.0}
         with _kept(model):
             optimizer = make_optimizer(model, settings.model_copy(update=changes))
             for least in _fitted(model, batch, Loss(), optimizer, STEPS):
                 best, steps = max(best, least), steps + 1
-                if best > SURE:
+                if best > SURE or time.monotonic() > ending:
                     break
-        if best > SURE:
+        if best > SURE or time.monotonic() > ending:
             break
     return found(
         OVERFIT,
-        best > SURE,
+        "undecided" if best <= SURE and time.monotonic() > ending else best > SURE,
         f"least probability {best:.4f} of {len(store)} comparisons after {steps} steps",
         f"above {SURE:g}",
         "a model with a million numbers remembers a handful of labels",
