@@ -101,10 +101,10 @@ def comparison(number: int, rng: np.random.Generator, responses: int = 2, **fiel
     return Comparison(f"c{number}", prompt_key(prompt), prompt, answers, judgments, **fields)
 
 
-def comparisons(count: int, responses: int = 2, seed: int = 0) -> list[Comparison]:
-    """`count` such comparisons."""
+def comparisons(count: int, responses: int = 2, seed: int = 0, first: int = 0) -> list[Comparison]:
+    """`count` such comparisons, numbered from `first`."""
     rng = np.random.default_rng(seed)
-    return [comparison(number, rng, responses) for number in range(count)]
+    return [comparison(number, rng, responses) for number in range(first, first + count)]
 
 
 def tokenizer_for(rows: list[Comparison], size: int = 320) -> Any:

@@ -41,7 +41,7 @@ SWITCHES = {"--output", "--sanity", "--quiet", "--json", "--tokens", "--x", "--h
 EVALUATION = ("evaluate", "compare", "calibrate", "power")
 OWN_OPTIONS = [
     option
-    for name in ("train", "plan", "score", "audit", *EVALUATION, "benchmark", "export", "verify")
+    for name in ("train", "plan", "score", "audit", *EVALUATION, "benchmark", "export", "verify", "doctor")
     for option in cli.commands[name].params
 ]
 OWN_OPTIONS += cli.commands["launch"].commands["local"].params

@@ -15,7 +15,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 BASE = {"common", "config", "errors", "records"}
 """Rooms that every other room may import."""
-TENSOR_ARM = {"losses", "model", "scoring", "estimate", "training", "export", "verify"}
+TENSOR_ARM = {"losses", "model", "scoring", "estimate", "training", "export", "verify", "doctor"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
@@ -34,12 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": BASE | {"data", "evaluate", "model", "report", "runs", "verify"},
     "training": BASE | {"data", "evaluate", "export", "launch", "losses", "model", "report", "runs", "scoring"},
     "estimate": BASE | {"data", "model", "training"},
+    "doctor": BASE | {"data", "evaluate", "model", "runs", "scoring", "training"},
     "cli": TENSOR_ARM | BASE | {"audit", "data", "evaluate", "launch", "report", "runs"},
     "__init__": TENSOR_ARM | BASE | {"data", "evaluate", "report", "runs"},
     "__main__": {"cli", "common"},
 }
-"""The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export` and
-`cli` alone."""
+"""The two arms: what reads and scores tensors, and what only reads numbers. They meet in `training`, `export`,
+`doctor` and `cli` alone."""
 LAZY = {
     "torch",
     "transformers",
@@ -79,6 +80,7 @@ PLAIN_NAMES = """
     evaluate summary intervals judgments calibration groups length moments rewards worst
     evaluation bootstrap power ece ranking auroc compare slices writers folds
     diagnostics expectation
+    examine leaks independence learning short_run
     scored score_columns score_rows score_texts scores terminal temperature
     logit features matching shortcuts probes
     page view details plots curves distributions drawing style table training html scale sentences

@@ -47,6 +47,8 @@ OWNERS: dict[str, set[str]] = {
     # Each removes what it has made itself, in a folder with a random name.
     "audit/linear.py": {"tempfile"},
     "data/prefetch.py": {"tempfile"},
+    "doctor/readback.py": {"tempfile"},
+    "doctor/short_run.py": {"tempfile"},
     "data/tokenizer.py": {"tempfile", "write"},
     "model/folder/roundtrip.py": {"tempfile", "write"},
     "data/token_store.py": {"tempfile", "write"},

@@ -63,6 +63,15 @@ def test_sound_runs_fail_once_in_a_hundred() -> None:
     assert fails <= 25
 
 
+@pytest.mark.parametrize("n", [40, 60, 150])
+def test_coins_fail_no_more_often_than_promised_at_any_confidence(n) -> None:
+    from scipy.stats import binom
+
+    for confidence in (0.99, 0.9998):
+        failing = [k for k in range(n + 1) if judge(figure(k / n, n), COIN, confidence=confidence)["verdict"] == "fail"]
+        assert 0 < binom.pmf(failing, n, 0.5).sum() <= 1 - confidence
+
+
 def test_prompts_needed_decide() -> None:
     found = judge(figure(0.5, 100), COIN)
     again = judge(figure(0.5, found["prompts_needed"]), COIN)

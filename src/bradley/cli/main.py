@@ -16,6 +16,7 @@ from ..errors import BradleyError
 from .audit import audit
 from .benchmark import benchmark
 from .data import data
+from .doctor import doctor
 from .errors import check_arguments, check_current_folder, complain, refused, usage_error
 from .evaluate import calibrate, compare, evaluate, power
 from .launch import launch
@@ -70,6 +71,7 @@ for command in (
     launch,
     data,
     audit,
+    doctor,
     evaluate,
     compare,
     calibrate,

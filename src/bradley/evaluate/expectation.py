@@ -106,6 +106,10 @@ def judge(
         return found
     from scipy.stats import t as student
 
+    # Residuals around the expected value, as in a score test (Rao 1948): around the measured share, the interval of
+    # few prompts is too short far from 1/2, and a sound set-up would fail more often than promised.
+    away = max(expected.low - value, value - expected.high, 0.0) if expected.kind == "within" else value - expected.low
+    error = math.hypot(error, away / math.sqrt(clusters))
     half = float(student.ppf((1 + confidence) / 2, clusters - 1)) * error
     low, high = max(0.0, value - half), min(1.0, value + half)
     found |= {

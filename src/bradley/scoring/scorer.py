@@ -120,6 +120,12 @@ class Scorer:
         # Normalized scores are divided by the standard deviation, and so are their differences.
         return self.loaded.temperature.scale * (self._unit.std if self._unit is not None else 1.0)
 
+    def as_evaluated(self) -> Loaded:
+        """Return the loaded model with a renderer under the scorer's policy for rows above the limits."""
+        renderer = copy(self.loaded.renderer)
+        renderer.settings = self.settings
+        return self.loaded._replace(renderer=renderer)
+
     def with_temperature(self) -> Self:
         """Return the scorer; raises `CheckpointError` as `scale`."""
         _ = self.scale
