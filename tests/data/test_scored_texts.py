@@ -143,3 +143,17 @@ def test_an_object_keyed_by_id_is_told_how_a_row_looks(tmp_path, value, row):
     with pytest.raises(DataError, match="a list of objects") as caught:
         read_scores(str(path))
     assert caught.value.hint == f"if the keys are ids, write a list with the id in every row: [{row}, ...]"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_ids_of_one_file_alone_are_matched_by_texts_and_ids_of_both_by_id(tmp_path, turned):
+    rows = [row_of(i, i, i + 1) for i in range(3)]
+    named = [scored({**row, "id": f"q{i}"}) for i, row in enumerate(rows)]
+    a = read_scores(write(tmp_path / "a.jsonl", named))
+    b = read_scores(write(tmp_path / "b.jsonl", [scored(row) for row in rows]))
+    one, first = (a, b) if turned else (b, a)
+    assert [row.id for row in with_ids_of(one, first, "one", "first").rows] == [row.id for row in first.rows]
+    # Another tool may write other texts under the same ids.
+    other = [{**row, "chosen": "In short: " + row["chosen"]} for row in named]
+    both = read_scores(write(tmp_path / "c.jsonl", other))
+    assert with_ids_of(both, a, "c", "a") is both
