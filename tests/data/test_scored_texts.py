@@ -157,3 +157,18 @@ def test_ids_of_one_file_alone_are_matched_by_texts_and_ids_of_both_by_id(tmp_pa
     other = [{**row, "chosen": "In short: " + row["chosen"]} for row in named]
     both = read_scores(write(tmp_path / "c.jsonl", other))
     assert with_ids_of(both, a, "c", "a") is both
+
+
+def test_ids_that_rows_of_an_evaluation_have_are_no_repeated_ids(tmp_path):
+    rows = [{**row_of(i, i, i + 1), "id": 61} for i in range(3)]
+    data = write(tmp_path / "d.jsonl", rows)
+    given = [
+        {"id": id, "response": side, "score": score(row, side)}
+        for id, row in zip(("61", "d:2", "d:3"), rows, strict=True)
+        for side in KEYS[1:]
+    ]
+    wanted = [score(row, "chosen") - score(row, "rejected") for row in rows]
+    assert margins(read_scores(write(tmp_path / "s.jsonl", given[::-1]), data)) == pytest.approx(wanted)
+    lacking = write(tmp_path / "t.jsonl", [*given, {"response": "chosen", "score": 1.0}])
+    with pytest.raises(DataError, match="row 7: no id"):
+        read_scores(lacking, data)

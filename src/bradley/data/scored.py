@@ -20,7 +20,7 @@ from .formats.base import ReadingInDoubt
 from .matching import by_texts, named_as
 from .rows import Row, RowPlace, on_one_line, quoted
 from .score_columns import PROMPT_KEYS, ScoreColumns, find_columns
-from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, own_ids, scores_by_id
+from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, own_ids, repeated_id, scores_by_id
 from .score_texts import Pair, data_of, has_texts, orders_of, places_of, read_beside, scored_texts
 from .sources import resolve
 from .sources.csv_rows import text_columns
@@ -130,7 +130,7 @@ def read_scores(
         place = RowPlace(path, source.stem, settings=(settings or Data()).of_source(path))
         if found.kind != "single" and not own_ids(entries) and (texts := scored_texts(entries, found, place)):
             return _scored_set(name, by_texts(texts, comparisons, path), counts, path, skip_missing)
-        _check_repeated(entries, data, settings or Data())
+        _check_repeated(repeated_id(entries, found), data, settings or Data())
         by_id = scores_by_id(entries, found, path)
         known = {comparison.id: comparison for comparison in comparisons}
         _check_ids(list(by_id), known, on_one_line(path), "the data")
@@ -223,17 +223,15 @@ def _check_ids(scored: Sequence[str], known: Mapping[str, Any], there: str, here
         raise DataError(message, f"give the rows that were scored; ids of the data look like {on_one_line(some)}")
 
 
-def _check_repeated(entries: Sequence[Entry], data: Words, settings: Data) -> None:
-    """Raise `DataError` if the scores repeat an id that the data repeat: the id says nothing about the row."""
-    rows: Counter[str] = Counter()
-    if not own_ids(entries):
-        for source in resolve(data):
-            column = settings.of_source(source.given, source.name).columns_of().get("id", "id")
-            found = (row.get(column) for _, row in source.rows() if isinstance(row, dict))
-            rows.update(on_one_line(id) for id in found if id is not None)
-    repeated = next((entry.id for entry in entries if entry.id and rows[entry.id] > 1), "")
-    if repeated:
-        message = f"the data hold the id {repeated} in {rows[repeated]:,} rows, so that no score can be told by id"
+def _check_repeated(repeated: str, data: Words, settings: Data) -> None:
+    """Raise `DataError` if the data hold an id of two scores in several rows: the id says nothing about the row."""
+    number = 0
+    for source in resolve(data) if repeated else ():
+        column = settings.of_source(source.given, source.name).columns_of().get("id", "id")
+        given = (row.get(column) for _, row in source.rows() if isinstance(row, dict))
+        number += sum(id is not None and on_one_line(id) == repeated for id in given)
+    if number > 1:
+        message = f"the data hold the id {repeated} in {number:,} rows, so that no score can be told by id"
         hint = "write the ids of `bradley evaluate MODEL DATA --rows FILE`, or the texts beside the scores"
         raise DataError(message, hint)
 
