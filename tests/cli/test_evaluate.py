@@ -156,8 +156,8 @@ def test_compare_two_sets_of_scores_and_seeds(capsys, data, tmp_path):
     [
         ({"id": "r0", "chosen_score": 1, "rejected_score": 0}, {"id": "r1"}, "--data DATA names the rows"),
         ({"prompt": "p", "chosen_score": 1, "rejected_score": 0}, {"prompt": "q"}, "--data DATA names the rows"),
-        ({"id": "r0", "scores": [1, 0]}, {}, "or --data DATA for bradley compare"),
-        ({"id": "r0", "response": "chosen", "score": 1}, {}, "or --data DATA for bradley compare"),
+        ({"id": "r0", "scores": [1, 0]}, {}, "bradley compare A B --data DATA"),
+        ({"id": "r0", "response": "chosen", "score": 1}, {}, "bradley compare A B --data DATA"),
     ],
     ids=["items", "judgments", "a list", "a response"],
 )
@@ -166,10 +166,29 @@ def test_scores_that_lack_their_rows_ask_for_data(capsys, tmp_path, first, secon
     for name, row in zip(names, (first, {**first, **second}), strict=True):
         name.write_text(json.dumps(row) + "\n")
     code, _, err = typed(capsys, "compare", *names)
+    said = said.replace("A B", f"{names[0]} {names[1]}")
     assert code == bradley.DataError.exit_code and said in err.partition("hint: ")[2]
-    if not second:
-        code, _, err = typed(capsys, "evaluate", "--scores", names[0])
-        assert code == bradley.DataError.exit_code and f"--scores {names[0]} DATA" in " ".join(err.split())
+    for command in ("evaluate", "calibrate") if not second else ():
+        code, _, err = typed(capsys, command, "--scores", names[0])
+        assert code == bradley.DataError.exit_code
+        assert f"bradley {command} --scores {names[0]} DATA" in " ".join(err.split())
+
+
+def test_rows_without_ids_are_matched_by_their_texts(capsys, tmp_path):
+    rows = [{key: value for key, value in row.items() if key != "id"} for row in pairs(40)]
+    draws = np.random.default_rng(3).normal(size=(2, 40, 2))
+    names = [tmp_path / name for name in ("data.jsonl", "a.jsonl", "b.jsonl")]
+    names[0].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, scores in zip(names[1:], draws, strict=True):
+        lines = [json.dumps({**row, "scores": list(one)}) + "\n" for row, one in zip(rows, scores, strict=True)]
+        name.write_text("".join(lines if name.stem == "a" else reversed(lines)))
+    right = [np.mean(one[:, 0] > one[:, 1]) for one in draws]
+    for data in ([], ["--data", names[0]]):
+        found = as_json(capsys, "compare", *names[1:], *data)
+        assert found["items"] == 40
+        assert found["pairs"][0]["accuracy"]["value"] == pytest.approx(right[1] - right[0])
+    alone, joined = (as_json(capsys, "evaluate", "--scores", names[1], *data)["sets"]["a"] for data in ([], names[:1]))
+    assert alone["summary"] == joined["summary"] and alone["figures"] == joined["figures"]
 
 
 def test_a_run_stands_for_its_best_model_in_score(capsys, trained, data, tmp_path):
@@ -224,6 +243,9 @@ def test_power_says_the_number_of_pairs(capsys):
         (["evaluate", "MODEL", "DATA", "--rows", "x.jsonl", "--page", "x.jsonl"], 2, "two names"),
         (["calibrate", "--scores", "DATA", "--replace"], 2, "no model to save with"),
         (["calibrate", "MODEL", "DATA", "--set", "valid"], 2, "names a set of a run"),
+        (["calibrate", "RUN", "--set", "train_probe"], 2, "train_probe holds training rows"),
+        (["evaluate", "RUN", "DATA", "--scores", "DATA"], 2, "are both given"),
+        (["calibrate", "MODEL", "--scores", "DATA"], 2, "are both given"),
         (["compare", "DATA"], 2, "needs two"),
         (["compare", "MODEL", "MODEL", "--data", "DATA"], 2, "given twice"),
         (["calibrate", "MODEL", "DATA", "DATA2"], 2, "2 sets"),
@@ -233,7 +255,7 @@ def test_power_says_the_number_of_pairs(capsys):
 def test_what_is_typed_wrong_has_one_line_and_a_hint(capsys, trained, data, tmp_path, args, code, said):
     other = tmp_path / "other.jsonl"
     shutil.copyfile(data, other)
-    names = {"MODEL": trained / "model", "DATA": data, "DATA2": other}
+    names = {"MODEL": trained / "model", "RUN": trained, "DATA": data, "DATA2": other}
     # A model folder outside of its run.
     if args[-1] == "MODEL":
         shutil.copytree(trained / "model", tmp_path / "alone")

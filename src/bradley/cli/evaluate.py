@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from ..common.console import Console
 from ..errors import DataError, UserError
-from ..runs.layout import SELECTION
+from ..runs.layout import PROBE, SELECTION
 from .models import READING, of_other_trainers
 from .options import PathName, SettingsCommand
 from .scores import (
@@ -22,7 +21,9 @@ from .scores import (
     from_run,
     from_scores,
     of_file,
+    operand,
     probe,
+    refuse_model,
     refuse_scoring,
     score_options,
     scoring_options,
@@ -76,8 +77,8 @@ def evaluate(
     """Measure a reward model: accuracy, calibration, slices, and the smallest difference that the data can show.
 
     MODEL is a model folder, RUN a run folder; each DATA is a set of its own. A run without DATA shows the rows that the
-    run scored. With --scores, no model is needed: FILE holds the scores, and DATA the rows that were scored, matched by
-    id. What `bradley score` writes needs neither DATA nor --columns.
+    run scored. With --scores, no model is given: FILE holds the scores, and DATA the rows that were scored, matched by
+    id, or by texts where rows have no id. What `bradley score` writes needs neither DATA nor --columns.
     """
     if rows:
         check_rows_file(rows, set_names(args[1:]) if len(args) > 1 and not scores else ("",))
@@ -130,6 +131,7 @@ def scored_sets(
     """
     if scores:
         refuse_scoring(options)
+        refuse_model(args, scores)
     else:
         if not args:
             raise UserError("nothing to evaluate", "give a model folder or a run, or --scores FILE")
@@ -140,7 +142,8 @@ def scored_sets(
     settings = _data_settings(list(args if scores else args[1:]), overrides)
     console = Console("quiet" if quiet else "bar")
     if scores:
-        one = from_scores(scores, args, columns, missing, settings)
+        line = f"bradley {click.get_current_context().info_name} --scores {scores} DATA"
+        one = from_scores(scores, args, columns, missing, settings, line)
         return of_file(scores, one, beta), [one], None
     model = find(Path(args[0]), beta)
     if len(args) == 1:
@@ -215,22 +218,28 @@ def compare(
     commas: runs/a0,runs/a1,runs/a2. Every item must be scored by all; the differences are clustered by prompt.
     --columns, --missing and --data hold for all files of scores.
     """
+    from ..data.scored import with_ids_of
+
     if len(sets) < 2:
         raise UserError("one model, and a comparison needs two", "give two files of scores, runs or models")
     check_page(page)
     settings, console = _data_settings(data, overrides), Console("quiet" if as_json else "bar")
     scored: dict[str, Any] = {}
     texts: dict[str, Any] = {}
-    betas = {}
+    betas: dict[str, float] = {}
+    first, first_name = None, ""
     for name in sets:
         if name in scored:
             raise UserError(f"{name} is given twice", "a model compared with itself shows nothing")
         seeds, betas[name] = [], beta or 1.0
         for path in [name] if Path(name).exists() else name.split(","):
-            model, rows, comparisons = _one(path, data, columns, missing, beta, settings, options, console)
-            texts |= {one.id: one for one in comparisons}
+            model, one = operand(path, sets, data, columns, missing, beta, settings, options, console)
+            # Rows without an id of their own take the ids of the first file.
+            first, first_name = (one, path) if first is None else (first, first_name)
+            one = with_ids_of(one, first, path, first_name)
+            texts |= {each.id: each for each in one.comparisons or ()}
             betas[name] = model.beta
-            seeds.append(rows)
+            seeds.append(one.rows)
         scored[name] = seeds
     found = _compared(scored, betas, draws, bool(data))
     if page:
@@ -260,33 +269,6 @@ def _compared(scored: Mapping[str, Any], betas: Mapping[str, float], draws: int,
         # Files of several tools may name prompts and labels differently; rows of data settle both.
         hint = f"{error.hint}; --data DATA names the rows, their labels and their prompts for all"
         raise DataError(error.message, hint) from error
-
-
-def _one(
-    path: str,
-    data: Sequence[str],
-    columns: str,
-    missing: str,
-    beta: float | None,
-    settings: "Data",
-    options: Mapping[str, Any],
-    console: Console,
-) -> tuple[Model, Any, Any]:
-    """Scored rows of an operand of `bradley compare`, all sets together, and the comparisons with texts, if known."""
-    if not Path(path).is_dir():
-        one = from_scores(path, data, columns, missing, settings)
-        return of_file(path, one, beta), one.rows, one.comparisons or ()
-    model = find(Path(path), beta)
-    if data:
-        found, _ = from_model(model, data, settings, options, console)
-    elif model.run is not None:
-        found = from_run(model.run, console)
-    else:
-        raise UserError(f"{path} is no run, and no data are given", "add --data DATA")
-    # The same id may stand in two sets.
-    rows = [replace(row, source=f"{one.name}/{row.source}") for one in found for row in one.rows]
-    texts = [comparison for one in found for comparison in one.comparisons or ()]
-    return model, rows if len(found) > 1 else found[0].rows, texts
 
 
 @click.command(cls=SettingsCommand, choose=reading)
@@ -366,7 +348,13 @@ def save_temperature(model: Model, found: Mapping[str, Any], again: bool) -> boo
 
 
 def _unknown_set(name: str, known: Sequence[str]) -> Any:
-    raise UserError(f"the run has scored no set {name}", f"give --set {' or --set '.join(known)}")
+    if name == PROBE:
+        raise UserError(f"{name} holds training rows, and a temperature fitted on those is too sure", _give_set(known))
+    raise UserError(f"the run has scored no set {name}", _give_set(known))
+
+
+def _give_set(known: Sequence[str]) -> str:
+    return f"give --set {' or --set '.join(known)}"
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,12 +108,52 @@ def find(path: Path, beta: float | None) -> Model:
     return Model(str(path), folder, run, known, temperature["scale"], temperature.get("set_sha256", ""))
 
 
-def from_scores(path: str, data: Sequence[str], columns: str, missing: str, settings: "Data") -> "ScoredSet":
-    """Read a file of scores, with the rows of data if given."""
+def from_scores(
+    path: str, data: Sequence[str], columns: str, missing: str, settings: "Data", line: str = ""
+) -> "ScoredSet":
+    """Read a file of scores, with the rows of data if given; `line` is the command line with data, for a hint."""
     from ..data.score_columns import parse_columns
-    from ..data.scored import read_scores
+    from ..data.scored import RowsNeeded, read_scores
 
-    return read_scores(path, list(data), settings, columns=parse_columns(columns), skip_missing=missing == "skip")
+    try:
+        return read_scores(path, list(data), settings, columns=parse_columns(columns), skip_missing=missing == "skip")
+    except RowsNeeded as error:
+        if not line:
+            raise
+        raise DataError(error.message, f"give the rows that were scored: {line}") from error
+
+
+def operand(
+    path: str,
+    sets: Sequence[str],
+    data: Sequence[str],
+    columns: str,
+    missing: str,
+    beta: float | None,
+    settings: "Data",
+    options: Mapping[str, Any],
+    console: Console,
+) -> "tuple[Model, ScoredSet]":
+    """Model and scored rows of one of the `sets` of `bradley compare`: all evaluation sets of the operand together."""
+    from ..data.scored import ScoredSet
+
+    if not Path(path).is_dir():
+        line = f"bradley compare {' '.join(sets)} --data DATA"
+        one = from_scores(path, data, columns, missing, settings, line)
+        return of_file(path, one, beta), one
+    model = find(Path(path), beta)
+    if data:
+        found, _ = from_model(model, data, settings, options, console)
+    elif model.run is not None:
+        found = from_run(model.run, console)
+    else:
+        raise UserError(f"{path} is no run, and no data are given", "add --data DATA")
+    if len(found) == 1:
+        return model, found[0]
+    # The same id may stand in two sets.
+    rows = [replace(row, source=f"{one.name}/{row.source}") for one in found for row in one.rows]
+    texts = [comparison for one in found for comparison in one.comparisons or ()]
+    return model, ScoredSet(path, rows, texts or None, {"rows": len(rows)}, [], "tokens")
 
 
 def of_file(path: str, one: "ScoredSet", beta: float | None) -> Model:
@@ -271,6 +312,17 @@ def refuse_scoring(options: Mapping[str, Any]) -> None:
     given = [name for name in (*SCORING, *OF_OTHERS) if options.get(name) and options[name] != unused.get(name)]
     if given:
         raise UserError(f"--{given[0].replace('_', '-')} is about a model, and --scores needs none", "leave it out")
+
+
+def refuse_model(data: Sequence[str], scores: str) -> None:
+    """Raise `UserError` for a model or a run among the data of a file of scores."""
+    from ..common.signatures import CARD
+    from ..runs.layout import MODEL
+
+    for path in map(Path, data):
+        if (path / CARD).is_file() or (path / MODEL / CARD).is_file() or (path.is_dir() and is_foreign(path)):
+            message = f"a model, {path}, and a file of scores, --scores {scores}, are both given"
+            raise UserError(message, "leave out --scores to score DATA with the model, or leave out the model")
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> bytes:

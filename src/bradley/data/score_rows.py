@@ -68,6 +68,28 @@ def _counts(row: Row, found: ScoreColumns, number: int) -> tuple[tuple[int, ...]
     return tuple(tokens), tuple(cuts)
 
 
+def own_ids(entries: Sequence[Entry]) -> bool:
+    """Return True if every row of the file has an id, and no two have one."""
+    ids = {entry.id for entry in entries}
+    return "" not in ids and len(ids) == len(entries)
+
+
+def repeated_id(entries: Sequence[Entry], found: ScoreColumns) -> str:
+    """Return the first id under which a response is scored twice; "" for none."""
+    seen: set[tuple[str, Any]] = set()
+    for entry in entries:
+        scored = {(entry.id, place) for place in _places(entry, found)}
+        if entry.id and scored & seen:
+            return entry.id
+        seen |= scored
+    return ""
+
+
+def _places(entry: Entry, found: ScoreColumns) -> Sequence[Any]:
+    """Sides or places of the responses that a row scores."""
+    return {"pair": SIDES, "list": range(len(entry.scores)), "single": (_response(entry.response),)}[found.kind]
+
+
 def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> dict[str, dict[Any, float | None]]:
     """Scores by id, then by place or side of the response.
 
@@ -77,11 +99,11 @@ def scores_by_id(entries: Sequence[Entry], found: ScoreColumns, path: str) -> di
     by_id: dict[str, dict[Any, float | None]] = {}
     for entry in entries:
         if not entry.id:
-            hint = "scores are matched by id, never by order: write the id of each row, or name it: --columns id=COLUMN"
+            texts = "" if found.kind == "single" else ", or the prompt and the responses that were scored"
+            hint = f"write the id of each row{texts}; an id of another name: --columns id=COLUMN"
             raise DataError(f"{on_one_line(path)}, row {entry.number}: no id", hint)
-        places = {"pair": SIDES, "list": range(len(entry.scores)), "single": (_response(entry.response),)}[found.kind]
         known = by_id.setdefault(entry.id, {})
-        for place, score in zip(places, entry.scores, strict=True):
+        for place, score in zip(_places(entry, found), entry.scores, strict=True):
             if place in known:
                 hint = "give every response one score; name the response: --columns response=COLUMN (0, 1, chosen, ...)"
                 raise DataError(f"{on_one_line(path)}, row {entry.number}: the id {entry.id} is scored twice", hint)

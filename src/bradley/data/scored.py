@@ -1,6 +1,7 @@
 """Scored comparisons from files: scores that any tool wrote, with or without the rows of data that were scored.
 
-Scores and rows of data are matched by id, never by order. A file of scores that holds the texts too needs no data.
+Scores and rows of data are matched by id, and by texts where rows have no id of their own; never by order. A file of
+scores that holds the texts too needs no data.
 """
 
 import json
@@ -13,13 +14,14 @@ from typing import Any, NamedTuple
 from ..common.text import and_more
 from ..config import Data, Words, as_list
 from ..errors import DataError, UserError
-from ..records import Comparison, Judgment, Message, Rejected, ScoredComparison, prompt_key
-from .formats import TAG_CHARACTERS, candidates_of, choose_format, convert_rows
+from ..records import Comparison, Judgment, Message, ScoredComparison, prompt_key
+from .formats import TAG_CHARACTERS, choose_format, convert_rows
 from .formats.base import ReadingInDoubt
+from .matching import by_texts, named_as
 from .rows import Row, RowPlace, on_one_line, quoted
-from .score_columns import PROMPT_KEYS, SIDES, ScoreColumns, find_columns
-from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, scores_by_id
-from .score_texts import Pair, check_sides, in_order, orders_of
+from .score_columns import PROMPT_KEYS, ScoreColumns, find_columns
+from .score_rows import SHOWN, Entry, check_missing, counts_by_id, entries_of, own_ids, repeated_id, scores_by_id
+from .score_texts import Pair, check_sides, data_of, has_texts, orders_of, places_of, read_beside, scored_texts
 from .sources import resolve
 from .sources.csv_rows import text_columns
 
@@ -43,6 +45,7 @@ class ScoredSet(NamedTuple):
         counts: rows read, rows by reason for being left out, rows without a score.
         notes: sentences for the reader.
         length_unit: `tokens`, `words`, `tokens of prompt and response`, or "" where lengths are unknown and 0.
+        own_ids: False if an id is the place of a row in its file, which says nothing to another file.
     """
 
     name: str
@@ -51,6 +54,11 @@ class ScoredSet(NamedTuple):
     counts: dict[str, int]
     notes: list[str]
     length_unit: str
+    own_ids: bool = True
+
+
+class RowsNeeded(DataError):
+    """File of scores that does not say which response is better: the rows of data are needed."""
 
 
 def read_comparisons(sources: Words, settings: Data | None = None) -> tuple[list[Comparison], dict[str, int]]:
@@ -90,7 +98,7 @@ def read_scores(
     columns: Mapping[str, str] | None = None,
     skip_missing: bool = False,
 ) -> ScoredSet:
-    """Read a file of scores, and match the scores with rows of data by id.
+    """Read a file of scores, and match the scores with rows of data by id, or by texts where rows have no own ids.
 
     Args:
         path: file of scores: .jsonl, .json, .csv, .tsv or .parquet.
@@ -100,7 +108,7 @@ def read_scores(
         skip_missing: True to leave out comparisons without a score; False to raise an error.
 
     Raises:
-        DataError: no scores, a score that is no number or missing, an id twice, or ids of other rows than `data`.
+        DataError: no scores, a score that is no number or missing, an id twice, or other rows than `data`.
         UserError: contradictory columns.
 
     Example:
@@ -119,12 +127,15 @@ def read_scores(
     entries = list(entries_of(numbered, found, path))
     if as_list(data):
         comparisons, counts = read_comparisons(data, settings)
+        place = RowPlace(path, source.stem, settings=(settings or Data()).of_source(path))
+        if found.kind != "single" and not own_ids(entries) and (texts := scored_texts(entries, found, place)):
+            return _noted(_scored_set(name, by_texts(texts, comparisons, path), counts, path, skip_missing), entries)
+        _check_repeated(repeated_id(entries, found), data, settings or Data())
         by_id = scores_by_id(entries, found, path)
         known = {comparison.id: comparison for comparison in comparisons}
         _check_ids(list(by_id), known, on_one_line(path), "the data")
-        place = RowPlace(path, source.stem, settings=(settings or Data()).of_source(path))
         # A row for each response names the response, and holds no rivals.
-        orders = {} if found.kind == "single" else orders_of(_data_of(entries, found), entries, known, place)
+        orders = {} if found.kind == "single" else orders_of(data_of(entries, found), entries, known, place)
         if found.kind == "pair":
             check_sides(orders, entries, known, place)
         read = counts_by_id(entries, found)
@@ -148,7 +159,7 @@ def _lacks_rows(path: str, why: str) -> DataError:
     """Make the error for scores that do not say which response is better."""
     typed = f"bradley evaluate --scores {on_one_line(path)} DATA"
     hint = f"give the rows that were scored: {typed}, or --data DATA for bradley compare"
-    return DataError(f"{on_one_line(path)}: {why}", hint)
+    return RowsNeeded(f"{on_one_line(path)}: {why}", hint)
 
 
 def _single(path: str) -> list[Any]:
@@ -200,7 +211,7 @@ def _joined(
     pairs: list[Pair] = []
     for comparison in comparisons:
         given = by_id.get(comparison.id, {})
-        places = orders.get(comparison.id) or _places(comparison, given)
+        places = orders.get(comparison.id) or places_of(comparison, given)
         if unknown := set(given) - set(places):
             wanted = f"0 to {len(comparison.responses) - 1}, or chosen and rejected for a pair"
             message = (
@@ -213,17 +224,6 @@ def _joined(
     return _scored_set(name, pairs, counts, path, skip_missing)
 
 
-def _places(comparison: Comparison, given: Mapping[Any, Any]) -> Sequence[Any]:
-    """Names of the responses of a comparison in `given`, in the order of the responses."""
-    if not set(SIDES) & set(given):
-        return range(len(comparison.responses))
-    if len(comparison.responses) != 2 or len(comparison.judgments) != 1:
-        message = f"id {comparison.id} has {len(comparison.responses)} responses, of which none is just chosen"
-        raise DataError(message, "name the responses by their place: --columns response=COLUMN with 0, 1, 2, ...")
-    better = comparison.judgments[0].better
-    return [SIDES[0] if place == better else SIDES[1] for place in (0, 1)]
-
-
 def _check_ids(scored: Sequence[str], known: Mapping[str, Any], there: str, here: str) -> None:
     """Raise `DataError` if scores have ids without a row of data."""
     missing = [id for id in scored if id not in known]
@@ -231,6 +231,19 @@ def _check_ids(scored: Sequence[str], known: Mapping[str, Any], there: str, here
         shown, some = and_more(missing[:SHOWN] + [""] * max(0, len(missing) - SHOWN), SHOWN), next(iter(known), "")
         message = f"{len(missing)} of {len(scored)} ids of {there} are not in {here}: {on_one_line(shown)}"
         raise DataError(message, f"give the rows that were scored; ids of the data look like {on_one_line(some)}")
+
+
+def _check_repeated(repeated: str, data: Words, settings: Data) -> None:
+    """Raise `DataError` if the data hold an id of two scores in several rows: the id says nothing about the row."""
+    number = 0
+    for source in resolve(data) if repeated else ():
+        column = settings.of_source(source.given, source.name).columns_of().get("id", "id")
+        given = (row.get(column) for _, row in source.rows() if isinstance(row, dict))
+        number += sum(id is not None and on_one_line(id) == repeated for id in given)
+    if number > 1:
+        message = f"the data hold the id {repeated} in {number:,} rows, so that no score can be told by id"
+        hint = "write the ids of `bradley evaluate MODEL DATA --rows FILE`, or the texts beside the scores"
+        raise DataError(message, hint)
 
 
 def _beside(
@@ -243,54 +256,37 @@ def _beside(
     skip_missing: bool,
 ) -> ScoredSet:
     """Scores with their rows of data beside, or without texts."""
-    rows, place = _data_of(entries, found), RowPlace(path, stem, settings=settings.of_source(path))
+    rows, place = data_of(entries, found), RowPlace(path, stem, settings=settings.of_source(path))
     try:
-        pairs, counts = _read_beside(rows, entries, found, place)
+        pairs, counts = read_beside(rows, entries, found, place)
     except ReadingInDoubt:
         raise
     except DataError as error:
-        if _has_texts(rows[0][1]):
+        if has_texts(rows[0][1]):
             raise
         if found.kind == "list":
             raise _lacks_rows(path, "no responses stand beside the scores") from error
         return _without_texts(name, entries, found, path, skip_missing)
-    return _scored_set(name, pairs, counts, path, skip_missing)
+    places = {f"{stem}:{entry.number}" for entry in entries}
+    own = not any(pair.comparison.id.rstrip("~") in places for pair in pairs)
+    return _scored_set(name, pairs, counts, path, skip_missing)._replace(own_ids=own)
 
 
-def _data_of(entries: Sequence[Entry], found: ScoreColumns) -> list[tuple[int, Row]]:
-    """Rows of data below the scores, with their numbers."""
-    return [
-        (entry.number, {key: value for key, value in entry.row.items() if key not in found.added}) for entry in entries
-    ]
+def with_ids_of(one: ScoredSet, first: ScoredSet, name: str, there: str) -> ScoredSet:
+    """Give a set the ids of another set by texts, if ids are places in a file; a set without texts comes back as given.
 
+    Args:
+        one: set to name anew.
+        first: set with the ids in use.
+        name, there: names of the two in messages.
 
-def _has_texts(row: Row) -> bool:
-    """Return True for a row with a text longer than a tag, or with messages."""
-    return any(isinstance(v, list) or (isinstance(v, str) and len(v) > TAG_CHARACTERS) for v in row.values())
-
-
-def _read_beside(
-    rows: Sequence[tuple[int, Row]], entries: Sequence[Entry], found: ScoreColumns, place: RowPlace
-) -> tuple[list[Pair], dict[str, int]]:
-    """Comparisons of the rows, with the scores in the order of the responses."""
-    reading, numbered = choose_format(iter(rows), place)
-    # Scores of a list stand in the order in which scoring reads the responses, whatever a label says.
-    order = choose_format(iter(rows), place, judged=False)[0] if found.kind == "list" else None
-    pairs: list[Pair] = []
-    counts: Counter[str] = Counter()
-    results = convert_rows(numbered, reading, place, set())
-    for (number, row), entry, result in zip(rows, entries, results, strict=True):
-        counts["rows"] += 1
-        if isinstance(result, Rejected):
-            counts[f"left out: {result.reason}"] += 1
-            continue
-        if order is None:
-            by_place = _places(result, dict.fromkeys(SIDES))
-            pairs.append(Pair(result, tuple(entry.scores[SIDES.index(side)] for side in by_place)))
-        else:
-            candidates = candidates_of(order, row, replace(place, row=number))
-            pairs.append(in_order(result, candidates, entry, place))
-    return pairs, dict(counts)
+    Raises:
+        DataError: a row with texts that `first` lacks.
+    """
+    if one.comparisons is None or first.comparisons is None or (one.own_ids and first.own_ids):
+        return one
+    rows, comparisons = named_as(one.rows, one.comparisons, first.rows, first.comparisons, name, there)
+    return one._replace(rows=rows, comparisons=comparisons)
 
 
 def _scored_set(

@@ -19,6 +19,8 @@ from .text import BOM, LONGEST, Line, decoded, lines, opened, too_long
 ROW = 'a row looks like {"prompt": ...}'
 LINES = "a list of rows is a .json file, and a .jsonl file has an object per line"
 """Hints for a value that is no row."""
+MOST_KEYS = 3
+"""Keys of a row shown in a hint."""
 OF_EVERY_ROW = {
     *("system", "system_prompt", "system_message", "prompt", "prompt_template", "template", "prefix", "preamble"),
     *("context", "instruction", "instructions", "question", "query", "history", "messages", "conversation", "tools"),
@@ -106,7 +108,8 @@ def json_document(path: Path, nulls: bool = False) -> NumberedRows:
     if not isinstance(rows, list):
         keys = isinstance(whole, dict) and f"an object with the keys {names_of(whole)}"
         hint = 'a table written by columns: df.to_json("rows.jsonl", orient="records", lines=True)'
-        hint = hint if _by_columns(whole) else "one object per line belongs into a .jsonl file"
+        if not _by_columns(whole):
+            hint = _hint_of_keys(whole) or "one object per line belongs into a .jsonl file"
         raise DataError(
             f'{path} holds {keys or kind(whole)}, and a list of objects or {{"data": [...]}} is wanted', hint
         )
@@ -165,6 +168,29 @@ def _by_columns(whole: Any) -> bool:
         and all(column.keys() == columns[0].keys() for column in columns)
         and all(str(label).isdecimal() for label in columns[0])
     )
+
+
+def _hint_of_keys(whole: Any) -> str:
+    """Return a hint with a row as wanted for an object of rows, of numbers or of lists of numbers; "" for another."""
+    values = list(whole.values()) if isinstance(whole, dict) else []
+    if len(values) < 2 or not any(all(map(holds, values)) for holds in (_is_row, _is_number, _is_numbers)):
+        return ""
+    first = values[0] if _is_row(values[0]) else ["score" if _is_number(values[0]) else "scores"]
+    id, *keys = (quoted(key, json.dumps) for key in (next(iter(whole)), *[key for key in first if key != "id"]))
+    row = ", ".join([f'"id": {id}', *(f"{key}: ..." for key in keys[:MOST_KEYS])])
+    return f"if the keys are ids, write a list with the id in every row: [{{{row}}}, ...]"
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
 
 
 def _no_row(value: Any, where: str, hint: str) -> DataError:
