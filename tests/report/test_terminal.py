@@ -12,7 +12,7 @@ from bradley.report import evaluation_page
 from bradley.report.comparison_page import write_comparison
 from bradley.report.evaluation_page import write_evaluation
 from bradley.report.sentences import power_command, without_repeats
-from bradley.report.terminal import show_comparison, show_evaluation
+from bradley.report.terminal import show_comparison, show_evaluation, show_power
 from tests.evaluate.tables import scored
 from tests.report.evaluations import words
 from tests.report.html_page import Page
@@ -107,3 +107,10 @@ def test_a_plan_that_the_command_would_refuse_is_not_proposed(known):
     assert power_command(pair | {"discordant": 0.004}, good) == ""
     typed = power_command(pair, near).split()
     assert pairs_needed(float(typed[3]), float(typed[5]), discordant=float(typed[7]))["paired"]
+
+
+@pytest.mark.parametrize("effect", [1.0, 1.5])
+def test_a_plan_says_to_which_of_its_counts_a_design_effect_belongs(effect):
+    shown = show_power(pairs_needed(0.7, 0.02, discordant=0.2, design_effect=effect))
+    assert ("`bradley compare` for the same pairs" in shown) == (effect != 1)
+    assert ("add --design-effect" in shown) == (effect == 1)

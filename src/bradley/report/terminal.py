@@ -114,6 +114,10 @@ def show_power(found: Mapping[str, Any]) -> str:
         lines.append(f"  {what}   {one['pairs']:,} pairs")
     if found["design_effect"] == 1:
         lines.append("  counted for a pair a prompt; several pairs of a prompt say less: add --design-effect")
+    else:
+        lines.append(
+            "  the design effect of `bradley evaluate` is for different sets, of `bradley compare` for the same pairs"
+        )
     return "\n".join(lines)
 
 
