@@ -204,7 +204,7 @@ class Rejected:
     detail: str = ""
 
 
-ABOUT_FIGURES: dict[str, Any] = {"beta": None, "scale": None, "length_unit": "tokens"}
+ABOUT_FIGURES: dict[str, Any] = {"beta": None, "scale": None, "fitted_on": "", "length_unit": "tokens"}
 """Fields of a scored comparison that say how to measure the row, with their defaults."""
 
 
@@ -228,6 +228,7 @@ class ScoredComparison:
         tags: labels for grouping in reports.
         beta: factor of score differences in the loss of the model; None where unknown.
         scale: factor of score differences in probabilities, beta / temperature; None for beta.
+        fitted_on: identity of the set on which the temperature behind `scale` was fitted; "" where unknown.
         length_unit: unit of `response_tokens`, such as `words`; "" where lengths are unknown and 0.
     """
 
@@ -244,6 +245,7 @@ class ScoredComparison:
     beta: float | None = None
     scale: float | None = None
     length_unit: str = "tokens"
+    fitted_on: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict, ready for a JSON line; what is as by default of `ABOUT_FIGURES` is left out."""

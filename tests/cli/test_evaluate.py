@@ -10,6 +10,7 @@ import bradley
 from bradley.cli.main import run
 from bradley.data.scored import read_comparisons
 from bradley.runs.run import read_run
+from tests.evaluate.tables import swap
 from tests.helpers import LLAMA, comparisons, tiny_model, tiny_run, tokenizer_for
 
 
@@ -348,6 +349,15 @@ def test_figures_on_the_set_of_the_temperature_are_marked(capsys, calibrated, da
     renamed.write_text("".join(json.dumps({**row, "id": f"x{i}"}) + "\n" for i, row in enumerate(pairs(40, 2))))
     found = as_json(capsys, "evaluate", calibrated, renamed, data)["sets"]
     assert found["renamed"]["calibration"]["fitted_here"] and not found["pairs"]["calibration"]["fitted_here"]
+    # The mark stays with the rows, whoever evaluates them.
+    rows = tmp_path / "rows.jsonl"
+    typed(capsys, "evaluate", calibrated, "--rows", rows)
+    again = as_json(capsys, "evaluate", "--scores", rows)["sets"]["rows"]
+    assert again["calibration"]["fitted_here"] and any("fitted on these rows" in line for line in again["warnings"])
+    kept = bradley.read_run(calibrated).rows("valid")
+    assert bradley.evaluation(kept, draws=20)["calibration"]["fitted_here"]
+    assert bradley.evaluation([swap(row) for row in kept], draws=20)["calibration"]["fitted_here"]
+    assert not bradley.evaluation(kept, draws=20, scale=0.5)["calibration"]["fitted_here"]
     # With a beta of the user the temperature plays no part.
     assert not as_json(capsys, "evaluate", calibrated, "--beta", 1)["sets"]["valid"]["calibration"]["fitted_here"]
 

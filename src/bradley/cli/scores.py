@@ -158,9 +158,9 @@ def operand(
 
 def of_file(path: str, one: "ScoredSet", beta: float | None) -> Model:
     """Stand for the model behind a file of scores, with the factors that the rows name; see `factors_of`."""
-    from ..evaluate.judgments import factors_of
+    from ..evaluate.judgments import factors_of, fitted_on_of
 
-    return Model(path, None, None, *factors_of(one.rows, beta))
+    return Model(path, None, None, *factors_of(one.rows, beta), fitted_on_of(one.rows) if beta is None else "")
 
 
 def from_run(run: Path, console: Console) -> "list[ScoredSet]":
@@ -262,9 +262,13 @@ def write_rows(path: Path, sets: "Sequence[ScoredSet]", model: Model) -> list[Pa
 
     paths = check_rows_file(path, [one.name for one in sets])
     for target, one in zip(paths, sets, strict=True):
-        rows = [
-            replaced(row, beta=model.beta, scale=model.scale, length_unit=one.length_unit).to_json() for row in one.rows
-        ]
+        about = {
+            "beta": model.beta,
+            "scale": model.scale,
+            "fitted_on": model.fitted_on,
+            "length_unit": one.length_unit,
+        }
+        rows = [replaced(row, **about).to_json() for row in one.rows]
         write_bytes(target, _parquet(rows) if target.suffix == ".parquet" else _lines(rows))
     return paths
 

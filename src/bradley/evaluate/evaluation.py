@@ -17,7 +17,15 @@ from .bootstrap import DRAWS, bootstrap_dict, bootstrap_of_sums, draw_clusters
 from .ece import ece_figures
 from .groups import accuracy
 from .intervals import PROPORTION, interval_dict
-from .judgments import Floats, JudgmentTable, factors_of, judgment_table, negative_log_likelihood, set_identity
+from .judgments import (
+    Floats,
+    JudgmentTable,
+    factors_of,
+    fitted_on_of,
+    judgment_table,
+    negative_log_likelihood,
+    set_identity,
+)
 from .matching import match
 from .moments import QUANTILES
 from .power import smallest_difference
@@ -43,7 +51,7 @@ def evaluation(
     draws: int = DRAWS,
     seed: int = 0,
     lengths: str | None = None,
-    fitted_on: str = "",
+    fitted_on: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a reward model from its scores on a set.
 
@@ -55,7 +63,8 @@ def evaluation(
         draws: bootstrap draws.
         seed: of every random choice.
         lengths: unit of `response_tokens` in the rows, by default as the rows say; "" for unknown lengths.
-        fitted_on: identity of the set on which the temperature was fitted, see `set_identity`; "" where unknown.
+        fitted_on: identity of the set on which the temperature was fitted, see `set_identity`; "" where unknown; by
+            default that of the rows, as long as neither `beta` nor `scale` is given.
 
     Returns:
         Plain values ready for JSON:
@@ -79,6 +88,8 @@ def evaluation(
         evaluation(rows)["figures"]["accuracy"]["value"]  # 0.72
     """
     _check_pairing(rows, comparisons)
+    if fitted_on is None:
+        fitted_on = fitted_on_of(rows) if beta is None and scale is None else ""
     beta, scale = factors_of(rows, beta, scale)
     lengths = _unit(rows) if lengths is None else lengths
     fitted_here = bool(fitted_on) and set_identity(rows) == fitted_on

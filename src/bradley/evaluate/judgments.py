@@ -143,8 +143,20 @@ def factors_of(
     return own, probabilities if scale is None else scale
 
 
+def fitted_on_of(rows: Sequence[ScoredComparison]) -> str:
+    """Return the identity of the set on which the temperature of the rows was fitted; "" where rows differ.
+
+    Example:
+        fitted_on_of(rows) == set_identity(rows)  # True for the set of the fit
+    """
+    known = {row.fitted_on for row in rows}
+    return known.pop() if len(known) == 1 else ""
+
+
 def set_identity(rows: Sequence[ScoredComparison]) -> str:
-    """Hash prompts, numbers of responses and judgments of a set, in any order; names and scores play no part.
+    """Hash prompts, numbers of responses and judged pairs of a set, in any order of rows and sides.
+
+    Names, scores and labels play no part.
 
     Returns:
         A SHA-256 in hex digits.
@@ -152,8 +164,12 @@ def set_identity(rows: Sequence[ScoredComparison]) -> str:
     Example:
         set_identity(rows) == set_identity(rows[::-1])  # True
     """
-    items = sorted(
-        repr((row.prompt_key, len(row.scores), sorted((j.better, j.worse, j.probability) for j in row.judgments)))
-        for row in rows
-    )
+    items = sorted(repr((row.prompt_key, len(row.scores), _judged_pairs(row))) for row in rows)
     return hashlib.sha256("\n".join(items).encode()).hexdigest()
+
+
+def _judged_pairs(row: ScoredComparison) -> list[tuple[int, int, float]]:
+    """Judged pairs with their probabilities, the same for either order of the responses."""
+    last = len(row.scores) - 1
+    ends = [(min(j.better, j.worse), max(j.better, j.worse), j.probability) for j in row.judgments]
+    return min(sorted(ends), sorted((last - high, last - low, probability) for low, high, probability in ends))

@@ -145,8 +145,11 @@ class RunFolder:
         beta = self.config.get("loss", {}).get("beta", 1.0)
         there = label == "best" and (self.folder / MODEL / CARD).exists()
         card = read_json(self._part(f"{MODEL}/{CARD}"), dict[str, Any]) if there else {}
-        scale = (card.get("temperature") or {}).get("scale", beta)
-        return rows if beta == scale == 1.0 else [replaced(row, beta=beta, scale=scale) for row in rows]
+        fitted = card.get("temperature") or {}
+        scale, known = fitted.get("scale", beta), fitted.get("set_sha256", "")
+        if beta == scale == 1.0 and not known:
+            return rows
+        return [replaced(row, beta=beta, scale=scale, fitted_on=known) for row in rows]
 
     def summary(self) -> str:
         """Format the result in a few lines: accuracy with interval, ceiling if known, length rule, model, report.

@@ -238,7 +238,8 @@ class Scorer:
             return found
         # Normalized differences are smaller by the deviation, and both factors larger.
         size = 1.0 if unit is None else unit.std
-        return [replaced(part, beta=fitted.beta * size, scale=fitted.scale * size) for part in found]
+        factors = {"beta": fitted.beta * size, "scale": fitted.scale * size, "fitted_on": fitted.set_sha256}
+        return [replaced(part, **factors) for part in found]
 
     def _rendered(self, rows: Sequence[Candidates]) -> list[Rendered | str]:
         """Render rows as token ids; a row refused by the chat template becomes a reason."""
