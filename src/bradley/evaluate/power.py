@@ -149,7 +149,7 @@ def _check(
     if not 0 < accuracy < 1:
         raise UserError(f"accuracy = {accuracy} is no share of pairs", "give a number between 0 and 1, such as 0.7")
     if not 0 < difference < 1 or not accuracy + difference <= 1:
-        hint = f"give a positive share of at most {1 - accuracy:.4g}, such as 0.01"
+        hint = f"give a positive share of at most {1 - accuracy:.4g}, such as {min(0.01, (1 - accuracy) / 2):.2g}"
         raise UserError(f"difference = {difference} cannot be added to an accuracy of {accuracy}", hint)
     for name, value in (("power", power), ("confidence", confidence)):
         if not 0.5 <= value <= SUREST:

@@ -172,7 +172,7 @@ def _calibration(calibration: Json) -> list[str]:
         return [f"{off}: it is too sure, by {_points(bias['value'])} points."]
     if bias["high"] < 0 and _points(-bias["value"]) != "0.0":
         return [f"{off}: it is not sure enough, by {_points(-bias['value'])} points."]
-    return [f"{off}; on average it is neither too sure nor too modest."]
+    return [f"{off}; there is no evidence of being too sure or not sure enough."]
 
 
 def _power(power: Json) -> str:
