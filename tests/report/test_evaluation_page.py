@@ -77,7 +77,7 @@ def test_each_number_of_the_verdict_is_the_number_of_the_dict(found, page):
         f"Worst subset: “{worst['value']}” with {percent(worst['accuracy']['value'])} % (95 % interval "
         f"{percent(worst['accuracy']['low'])}–{percent(worst['accuracy']['high'])}, {worst['accuracy']['n']} "
         f"judgments), beside {percent(accuracy['value'])} % over all; were all {worst['of']} equally good, the "
-        f"worst would still show about {percent(worst['by_chance'])} % by chance.",
+        f"worst would still show about {percent(worst['by_chance'])} % by chance, so no value stands out as worse.",
         f"has to differ by {percent(found['power']['unpaired'])} points to be told apart (80 % power, 95 % confidence)",
         f"off by {percent(calibration['debiased']['value'])} points (debiased ECE, 95 % interval "
         f"{percent(calibration['debiased']['low'])} to {percent(calibration['debiased']['high'])}): it is too sure, by "

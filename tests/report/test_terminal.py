@@ -11,7 +11,7 @@ from bradley.records import Judgment
 from bradley.report import evaluation_page
 from bradley.report.comparison_page import write_comparison
 from bradley.report.evaluation_page import write_evaluation
-from bradley.report.sentences import power_command, without_repeats
+from bradley.report.sentences import power_command, without_repeats, worst_by_chance
 from bradley.report.terminal import show_comparison, show_evaluation, show_power
 from tests.evaluate.tables import scored
 from tests.report.evaluations import words
@@ -114,3 +114,9 @@ def test_a_plan_says_to_which_of_its_counts_a_design_effect_belongs(effect):
     shown = show_power(pairs_needed(0.7, 0.02, discordant=0.2, design_effect=effect))
     assert ("`bradley compare` for the same pairs" in shown) == (effect != 1)
     assert ("add --design-effect" in shown) == (effect == 1)
+
+
+@pytest.mark.parametrize(("value", "stands_out"), [(0.30, True), (0.45, False)])
+def test_the_worst_value_is_compared_with_chance(value, stands_out):
+    said = worst_by_chance({"of": 8, "accuracy": {"value": value}, "by_chance": 0.358}, "35.8 %")
+    assert said.endswith("by chance" if stands_out else "so no value stands out as worse")

@@ -35,7 +35,9 @@ def worse_than_chance(accuracy: Json) -> bool:
 
 def worst_by_chance(worst: Json, share: str) -> str:
     """Accuracy to expect of the worst slice by chance alone, given in words as `share`."""
-    return f"were all {worst['of']} equally good, the worst would still show about {share} by chance"
+    value, chance = worst["accuracy"]["value"], worst["by_chance"]
+    verdict = "" if chance is None or value < chance else ", so no value stands out as worse"
+    return f"were all {worst['of']} equally good, the worst would still show about {share} by chance{verdict}"
 
 
 def covered(values: Mapping[str, Json], n: int) -> int | None:
