@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.parsed import parsed
+
 SOURCE = Path(__file__).parents[1] / "src" / "bradley"
 BASE = {"common", "config", "errors", "records"}
 """Rooms that every other room may import."""
@@ -116,12 +118,6 @@ class Import(NamedTuple):
     target: str
     line: int
     early: bool
-
-
-@functools.cache
-def parsed(text: str) -> ast.Module:
-    """Parse a module once for all checks."""
-    return ast.parse(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

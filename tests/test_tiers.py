@@ -4,13 +4,13 @@ Each check is a function from a tree of tests to a list of complaints, so that a
 """
 
 import ast
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import LONGEST
+from tests.parsed import parsed
 
 TESTS = Path(__file__).parent
 REACHES = ("transformers", "peft", "bradley.model", "bradley.data.chat_template")
@@ -39,12 +39,6 @@ WITHOUT = {
     "verify/test_moved_base.py": "the doors of `--base`; model/test_adapters.py loads adapters on each release",
 }
 """Test modules without the marker though they import one of `REACHES`, each with the reason."""
-
-
-@functools.cache
-def parsed(text: str) -> ast.Module:
-    """Parse a module once for all checks."""
-    return ast.parse(text)
 
 
 @pytest.fixture(scope="module", autouse=True)

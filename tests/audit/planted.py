@@ -5,7 +5,6 @@ import json
 import numpy as np
 
 from bradley.audit.rows import read_set
-from bradley.cli.main import run
 from bradley.common.console import Console
 from bradley.config import Data
 
@@ -75,17 +74,3 @@ def read(path, name="set"):
 
 def ids(rows, numbers):
     return {rows.id(number) for number in numbers}
-
-
-def typed(capsys, *args):
-    """Type a command, and return code, stdout and stderr."""
-    capsys.readouterr()
-    code = run([str(arg) for arg in args])
-    done = capsys.readouterr()
-    return code, done.out, done.err
-
-
-def as_json(capsys, *args):
-    code, out, err = typed(capsys, *args, "--json")
-    assert code == 0, err
-    return json.loads(out)

@@ -8,8 +8,9 @@ import pytest
 
 from bradley.report.audit_page import write_audit
 from bradley.report.audit_text import show_audit
-from tests.audit.planted import as_json, clean_rows, planted_rows, typed, write_rows
+from tests.audit.planted import clean_rows, planted_rows, write_rows
 from tests.report.html_page import Page
+from tests.typed import as_json, typed
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from bradley.data.scored import read_comparisons
 from bradley.runs.run import read_run
 from tests.evaluate.tables import swap
 from tests.helpers import LLAMA, comparisons, tiny_model, tiny_run, tokenizer_for
+from tests.typed import as_json, typed
 
 
 def pairs(count, seed=0):
@@ -45,20 +46,6 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in pairs(80)))
     return path
-
-
-def typed(capsys, *args):
-    """Type a command, and return code, stdout and stderr."""
-    capsys.readouterr()
-    code = run([str(arg) for arg in args])
-    done = capsys.readouterr()
-    return code, done.out, done.err
-
-
-def as_json(capsys, *args):
-    code, out, err = typed(capsys, *args, "--json")
-    assert code == 0, err
-    return json.loads(out)
 
 
 def test_a_run_shows_the_figures_that_training_measured(capsys, trained):

@@ -27,12 +27,12 @@ from ..config import Data
 from ..errors import DataError, UserError
 from ..records import Comparison, Judgment, Response
 from .formats.benchmarks.base import TAG
+from .lengths import RENDERED_TOGETHER
 from .load import Splits
 from .render import Renderer
 from .table import select
 from .truncate import kind_of
 
-RENDERED_TOGETHER = 512
 DRAWS = 100
 """Draws for a response of another text before the donors count as too few."""
 
